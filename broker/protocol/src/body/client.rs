@@ -1,0 +1,188 @@
+//! What clients say of themselves: heartbeats and subscriptions, and the lists of their ids.
+
+use serde::{Deserialize, Serialize};
+
+/// The body of a heartbeat (34).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Heartbeat {
+    /// `ip@instance`.
+    #[serde(rename = "clientID")]
+    pub client_id: String,
+    /// Groups it consumes for.
+    pub consumer_data_set: Vec<ConsumerData>,
+    /// Hash of the above, in the second form of heartbeats.
+    pub heartbeat_fingerprint: i32,
+    /// Groups it produces for.
+    pub producer_data_set: Vec<ProducerData>,
+    /// The subscriptions are left out, as they have not changed since the fingerprint.
+    #[serde(alias = "isWithoutSub")]
+    pub without_sub: bool,
+}
+
+/// A producer group.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProducerData {
+    /// The group.
+    pub group_name: String,
+}
+
+/// A consumer group as one client sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConsumerData {
+    /// Where a new group begins.
+    pub consume_from_where: ConsumeFromWhere,
+    /// Pull, push or pop.
+    pub consume_type: ConsumeType,
+    /// The group.
+    pub group_name: String,
+    /// One for all or each for itself.
+    pub message_model: MessageModel,
+    /// What it consumes.
+    pub subscription_data_set: Vec<Subscription>,
+    /// A unit rule.
+    pub unit_mode: bool,
+}
+
+/// How messages come to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum ConsumeType {
+    /// The application pulls.
+    #[serde(rename = "CONSUME_ACTIVELY")]
+    Actively,
+    /// The client library pulls and calls the application.
+    #[default]
+    #[serde(rename = "CONSUME_PASSIVELY")]
+    Passively,
+    /// The broker hands out messages for a time.
+    #[serde(rename = "CONSUME_POP")]
+    Pop,
+}
+
+/// Who of a group gets a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum MessageModel {
+    /// All members.
+    Broadcasting,
+    /// One member.
+    #[default]
+    Clustering,
+}
+
+/// Where a group begins that has no offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ConsumeFromWhere {
+    /// At the end.
+    #[default]
+    ConsumeFromLastOffset,
+    /// Deprecated spelling of the former.
+    ConsumeFromLastOffsetAndFromMinWhenBootFirst,
+    /// At the beginning.
+    ConsumeFromMinOffset,
+    /// Deprecated.
+    ConsumeFromMaxOffset,
+    /// At the beginning.
+    ConsumeFromFirstOffset,
+    /// At a time.
+    ConsumeFromTimestamp,
+}
+
+/// The tag expression.
+pub const EXPRESSION_TAG: &str = "TAG";
+/// The property expression.
+pub const EXPRESSION_SQL92: &str = "SQL92";
+
+/// A topic and a filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Subscription {
+    /// A feature of old.
+    pub class_filter_mode: bool,
+    /// Hash codes of the tags.
+    pub code_set: Vec<i32>,
+    /// `TAG` or `SQL92`.
+    pub expression_type: String,
+    /// The expression.
+    pub sub_string: String,
+    /// When the client made it, in milliseconds since 1970.
+    pub sub_version: i64,
+    /// The tags; none for all.
+    pub tags_set: Vec<String>,
+    /// The topic.
+    pub topic: String,
+}
+
+impl Default for Subscription {
+    fn default() -> Self {
+        Self {
+            class_filter_mode: false,
+            code_set: Vec::new(),
+            expression_type: EXPRESSION_TAG.to_owned(),
+            sub_string: String::new(),
+            sub_version: 0,
+            tags_set: Vec::new(),
+            topic: String::new(),
+        }
+    }
+}
+
+impl Subscription {
+    /// A tag subscription: `*` or empty for all, else tags joined by `||`.
+    pub fn tags(topic: &str, expression: &str, version: i64) -> Self {
+        let mut subscription = Self {
+            topic: topic.to_owned(),
+            sub_string: expression.to_owned(),
+            sub_version: version,
+            ..Self::default()
+        };
+        if expression.is_empty() || expression == "*" {
+            subscription.sub_string = "*".to_owned();
+            return subscription;
+        }
+        for tag in expression.split("||").map(str::trim).filter(|tag| !tag.is_empty()) {
+            subscription.tags_set.push(tag.to_owned());
+            subscription.code_set.push(crate::message::java::string_hash(tag));
+        }
+        subscription
+    }
+}
+
+/// The answer to 38.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConsumerIds {
+    /// Client ids.
+    pub consumer_id_list: Vec<String>,
+}
+
+/// The body of 46.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CheckClientConfig {
+    /// Who asks.
+    pub client_id: String,
+    /// For which group.
+    pub group: String,
+    /// Client namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// What is to be checked.
+    pub subscription_data: Subscription,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tag_expressions_are_split_and_hashed() {
+        let subscription = Subscription::tags("t", "a || b||", 1);
+        assert_eq!(subscription.tags_set, ["a", "b"]);
+        assert_eq!(subscription.code_set, [97, 98]);
+        assert!(Subscription::tags("t", "*", 1).code_set.is_empty());
+    }
+}

@@ -1,0 +1,57 @@
+//! The state of replication: the answer to 907.
+
+use serde::{Deserialize, Serialize};
+
+/// Of a master or a slave.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HaRuntimeInfo {
+    /// A slave's side.
+    pub ha_client_runtime_info: HaClientRuntimeInfo,
+    /// A master's side: one row a slave.
+    pub ha_connection_info: Vec<HaConnectionInfo>,
+    /// Slaves that keep up.
+    pub in_sync_slave_nums: i32,
+    /// Which of the two.
+    pub master: bool,
+    /// End of the master's log.
+    pub master_commit_log_max_offset: i64,
+}
+
+/// A slave as its master sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HaConnectionInfo {
+    /// Its address.
+    pub addr: String,
+    /// Bytes it lacks.
+    pub diff: i64,
+    /// It keeps up.
+    pub in_sync: bool,
+    /// What it has.
+    pub slave_ack_offset: i64,
+    /// Bytes a second.
+    pub transferred_byte_in_second: i64,
+    /// What was sent to it.
+    pub transfer_from_where: i64,
+}
+
+/// A slave as it sees itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HaClientRuntimeInfo {
+    /// Times the connection was opened.
+    pub activate_count: i64,
+    /// When the master spoke last, in milliseconds since 1970.
+    pub last_read_timestamp: i64,
+    /// When it spoke to the master last.
+    pub last_write_timestamp: i64,
+    /// The master's address.
+    pub master_addr: String,
+    /// How far the master has flushed.
+    pub master_flush_offset: i64,
+    /// End of its own log.
+    pub max_offset: i64,
+    /// Bytes a second.
+    pub transferred_byte_in_second: i64,
+}

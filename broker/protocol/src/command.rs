@@ -1,0 +1,226 @@
+//! A command: one request or answer, and the answer a handler builds.
+
+use crate::{Fields, RequestCode, ResponseCode, frame, header::Header, language::Language, version};
+use bytes::Bytes;
+
+/// How the header of a command is written. The answer takes the request's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Serialization {
+    /// fastjson text.
+    #[default]
+    Json,
+    /// RocketMQ's own binary form. Its code is 16 bits wide, so codes above 32,767 (POP) cannot travel in it.
+    Binary,
+}
+
+/// Set in `flag` of an answer.
+const RESPONSE: i32 = 1;
+/// Set in `flag` of a request that must not be answered.
+const ONE_WAY: i32 = 2;
+
+/// One request or answer as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Request code, or response code if [`Command::is_response`].
+    pub code: i32,
+    /// The language of the sender.
+    pub language: Language,
+    /// The release of the sender, see [`version`].
+    pub version: version::Version,
+    /// The sender's number for a request; its answer carries the same. Each side counts its own.
+    pub opaque: i32,
+    /// Bit 0: this is an answer; bit 1: nobody waits for one.
+    pub flag: i32,
+    /// Words for a person, mostly why something failed.
+    pub remark: Option<String>,
+    /// The named fields.
+    pub fields: Fields,
+    /// What follows the header.
+    pub body: Bytes,
+    /// The form of the header.
+    pub serialization: Serialization,
+}
+
+impl Command {
+    /// A request with the fields of `header`, to be given its opaque by the connection that sends it.
+    pub fn request<'a>(code: RequestCode, header: &impl Header<'a>) -> Self {
+        let mut fields = Fields::new();
+        header.encode(&mut fields);
+        Self {
+            code: code.number(),
+            language: Language::Rust,
+            version: version::CURRENT,
+            opaque: 0,
+            flag: 0,
+            remark: None,
+            fields,
+            body: Bytes::new(),
+            serialization: Serialization::Json,
+        }
+    }
+
+    /// The same with a body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The same as a request that is not answered.
+    #[must_use]
+    pub fn one_way(mut self) -> Self {
+        self.flag |= ONE_WAY;
+        self
+    }
+
+    /// True for an answer.
+    pub fn is_response(&self) -> bool {
+        self.flag & RESPONSE != 0
+    }
+
+    /// True for a request that must not be answered.
+    pub fn is_one_way(&self) -> bool {
+        self.flag & ONE_WAY != 0
+    }
+
+    /// What an answer must repeat of this request.
+    pub fn origin(&self) -> Origin {
+        Origin { opaque: self.opaque, serialization: self.serialization }
+    }
+
+    /// Appends the whole frame to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_head(out);
+        out.extend_from_slice(&self.body);
+    }
+
+    /// Appends everything of the frame but the body to `out`.
+    pub fn encode_head(&self, out: &mut Vec<u8>) {
+        let head = frame::Head {
+            code: self.code,
+            language: self.language,
+            version: self.version,
+            opaque: self.opaque,
+            flag: self.flag,
+            remark: self.remark.as_deref(),
+            fields: &self.fields,
+        };
+        head.encode(self.serialization, self.body.len(), out);
+    }
+}
+
+/// What an answer takes over from its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The request's number.
+    pub opaque: i32,
+    /// The request's header form.
+    pub serialization: Serialization,
+}
+
+/// What follows the header of an answer: one piece, or slices of files that are sent without being copied together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// One piece, possibly empty.
+    Whole(Bytes),
+    /// Pieces that follow each other.
+    Parts(Vec<Bytes>),
+}
+
+impl Body {
+    /// Bytes in all.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Parts(parts) => parts.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// True without a byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The pieces in order.
+    pub fn parts(&self) -> &[Bytes] {
+        match self {
+            Self::Whole(bytes) => std::slice::from_ref(bytes),
+            Self::Parts(parts) => parts,
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Body {
+    fn from(bytes: T) -> Self {
+        Self::Whole(bytes.into())
+    }
+}
+
+/// An answer as a handler builds it; the connection adds what the request dictates.
+#[derive(Debug, Clone, Default)]
+pub struct Reply {
+    /// How it went.
+    pub code: ResponseCode,
+    /// Words for a person.
+    pub remark: Option<String>,
+    /// The named fields.
+    pub fields: Fields,
+    /// What follows the header.
+    pub body: Body,
+}
+
+impl Reply {
+    /// Success with nothing to say.
+    pub fn ok() -> Self {
+        Self::default()
+    }
+
+    /// Success with the fields of `header`.
+    pub fn with<'a>(header: &impl Header<'a>) -> Self {
+        Self::of(ResponseCode::Success, header)
+    }
+
+    /// `code` with the fields of `header`.
+    pub fn of<'a>(code: ResponseCode, header: &impl Header<'a>) -> Self {
+        let mut reply = Self { code, ..Self::default() };
+        header.encode(&mut reply.fields);
+        reply
+    }
+
+    /// Success with a body.
+    pub fn body(body: impl Into<Body>) -> Self {
+        Self { body: body.into(), ..Self::default() }
+    }
+
+    /// A refusal in words.
+    pub fn refuse(code: ResponseCode, remark: impl Into<String>) -> Self {
+        Self { code, remark: Some(remark.into()), ..Self::default() }
+    }
+
+    /// The same with a remark.
+    #[must_use]
+    pub fn remark(mut self, remark: impl Into<String>) -> Self {
+        self.remark = Some(remark.into());
+        self
+    }
+
+    /// Appends everything of the frame but the body to `out`.
+    pub fn encode_head(&self, origin: Origin, out: &mut Vec<u8>) {
+        let head = frame::Head {
+            code: self.code.number(),
+            language: Language::Rust,
+            version: version::CURRENT,
+            opaque: origin.opaque,
+            flag: RESPONSE,
+            remark: self.remark.as_deref(),
+            fields: &self.fields,
+        };
+        head.encode(origin.serialization, self.body.len(), out);
+    }
+}

@@ -1,0 +1,191 @@
+//! The named fields of each request and answer, one file a family.
+//!
+//! A header is a table: field, type, name on the wire. [`header!`] makes the struct and both directions of it, so that they cannot drift apart. Text is
+//! borrowed from the command it was read from. A field that is not an `Option` must be there; a number that does not parse is an error for such a field and
+//! absent for an optional one, as in Java.
+//!
+//! Fields that Java's newer clients add to every request (`ns`, `nsd`, `bname`, `oway`, `lo`) mean nothing to a broker and are passed over.
+
+use crate::fields::{Cursor, Fields};
+
+mod admin;
+mod broker;
+mod consumer_group;
+mod message;
+mod namesrv;
+mod offset;
+mod pop;
+mod pull;
+mod send;
+mod topic;
+
+pub use admin::*;
+pub use broker::*;
+pub use consumer_group::*;
+pub use message::*;
+pub use namesrv::*;
+pub use offset::*;
+pub use pop::*;
+pub use pull::*;
+pub use send::*;
+pub use topic::*;
+
+/// A header that does not say what it must.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A required field is not there.
+    #[error("the field {0} is missing")]
+    Missing(&'static str),
+    /// A field has no value of its type.
+    #[error("the field {field} cannot be {value:?}")]
+    Value {
+        /// Its name on the wire.
+        field: &'static str,
+        /// What was found.
+        value: String,
+    },
+}
+
+/// A typed view of [`Fields`].
+pub trait Header<'a>: Sized {
+    /// Reads the fields.
+    ///
+    /// # Errors
+    /// A required field is missing or has a wrong value.
+    fn decode(fields: &'a Fields) -> Result<Self, Error>;
+
+    /// Appends the fields that have a value.
+    fn encode(&self, fields: &mut Fields);
+}
+
+/// A type a field can have.
+pub(crate) trait Value<'a>: Sized {
+    fn decode(cursor: &mut Cursor<'a>, name: &'static str) -> Result<Self, Error>;
+    fn encode(&self, name: &'static str, fields: &mut Fields);
+}
+
+/// Text of a value, both ways.
+trait Scalar<'a>: Sized {
+    fn parse(text: &'a str) -> Option<Self>;
+    fn write(&self, text: &mut String);
+}
+
+impl<'a> Scalar<'a> for &'a str {
+    fn parse(text: &'a str) -> Option<Self> {
+        Some(text)
+    }
+
+    fn write(&self, text: &mut String) {
+        text.push_str(self);
+    }
+}
+
+macro_rules! integers {
+    ($($integer:ty),*) => {$(
+        impl Scalar<'_> for $integer {
+            fn parse(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+
+            fn write(&self, text: &mut String) {
+                text.push_str(itoa::Buffer::new().format(*self));
+            }
+        }
+    )*};
+}
+
+integers!(i32, i64, u32);
+
+impl Scalar<'_> for bool {
+    /// As Java's `Boolean.parseBoolean`: anything but "true" is false.
+    fn parse(text: &str) -> Option<Self> {
+        Some(text.eq_ignore_ascii_case("true"))
+    }
+
+    fn write(&self, text: &mut String) {
+        text.push_str(if *self { "true" } else { "false" });
+    }
+}
+
+macro_rules! values {
+    ($($scalar:ty),*) => {$(
+        impl<'a> Value<'a> for $scalar {
+            fn decode(cursor: &mut Cursor<'a>, name: &'static str) -> Result<Self, Error> {
+                let text = cursor.get(name).ok_or(Error::Missing(name))?;
+                Scalar::parse(text).ok_or_else(|| Error::Value { field: name, value: text.to_owned() })
+            }
+
+            fn encode(&self, name: &'static str, fields: &mut Fields) {
+                fields.push_with(name, |text| self.write(text));
+            }
+        }
+
+        impl<'a> Value<'a> for Option<$scalar> {
+            fn decode(cursor: &mut Cursor<'a>, name: &'static str) -> Result<Self, Error> {
+                Ok(cursor.get(name).and_then(Scalar::parse))
+            }
+
+            fn encode(&self, name: &'static str, fields: &mut Fields) {
+                if let Some(value) = self {
+                    value.encode(name, fields);
+                }
+            }
+        }
+    )*};
+}
+
+values!(&'a str, i32, i64, u32, bool);
+
+macro_rules! header {
+    ($($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? { $($(#[$row:meta])* $field:ident: $type:ty = $wire:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct $name $(<$life>)? {
+            $(
+                #[doc = concat!("`", $wire, "` on the wire.")]
+                #[doc = ""]
+                $(#[$row])*
+                pub $field: $type,
+            )*
+        }
+
+        impl<'a> crate::header::Header<'a> for header!(@type $name $($life)?) {
+            fn decode(fields: &'a crate::Fields) -> Result<Self, crate::header::Error> {
+                #[allow(unused_mut, unused_variables, reason = "a header without fields")]
+                let mut cursor = fields.cursor();
+                Ok(Self { $($field: crate::header::Value::decode(&mut cursor, $wire)?,)* })
+            }
+
+            #[allow(unused_variables, reason = "a header without fields")]
+            fn encode(&self, fields: &mut crate::Fields) {
+                $(crate::header::Value::encode(&self.$field, $wire, fields);)*
+            }
+        }
+    )*};
+    (@type $name:ident) => { $name };
+    (@type $name:ident $life:lifetime) => { $name<'a> };
+}
+pub(crate) use header;
+
+header! {
+    /// No fields.
+    Empty {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn required_fields_are_required_and_optional_ones_forgiving() {
+        let fields: Fields = [("consumerGroup", "g"), ("topic", "t"), ("queueId", "3"), ("setZeroIfNotFound", "TRUE")]
+            .into_iter()
+            .collect();
+        let header = QueryConsumerOffset::decode(&fields).unwrap();
+        assert_eq!((header.consumer_group, header.queue_id, header.set_zero_if_not_found), ("g", 3, Some(true)));
+        let fields: Fields = [("consumerGroup", "g"), ("topic", "t")].into_iter().collect();
+        assert_eq!(QueryConsumerOffset::decode(&fields), Err(Error::Missing("queueId")));
+        let fields: Fields = [("consumerGroup", "g"), ("topic", "t"), ("queueId", "x")].into_iter().collect();
+        assert_eq!(QueryConsumerOffset::decode(&fields), Err(Error::Value { field: "queueId", value: "x".into() }));
+    }
+}

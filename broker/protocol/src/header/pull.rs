@@ -1,0 +1,42 @@
+//! Pulling: requests 11 and 361 and their answer.
+
+use super::header;
+
+header! {
+    /// Messages of one queue from an offset on.
+    PullMessage<'a> {
+        consumer_group: &'a str = "consumerGroup",
+        topic: &'a str = "topic",
+        queue_id: i32 = "queueId",
+        queue_offset: i64 = "queueOffset",
+        max_messages: i32 = "maxMsgNums",
+        /// See [`crate::message::sys_flag::pull`].
+        sys_flag: i32 = "sysFlag",
+        /// Stored as the group's progress if the flag says so.
+        commit_offset: i64 = "commitOffset",
+        /// How long the broker may wait for messages, in milliseconds.
+        suspend_timeout: i64 = "suspendTimeoutMillis",
+        /// The filter, if the flag says that the client sends it.
+        subscription: Option<&'a str> = "subscription",
+        subscription_version: i64 = "subVersion",
+        /// `TAG` (also if absent) or `SQL92`.
+        expression_type: Option<&'a str> = "expressionType",
+        max_bytes: Option<i32> = "maxMsgBytes",
+        request_source: Option<i32> = "requestSource",
+        /// The client behind a proxy. The spelling is Java's.
+        proxy_forward_client_id: Option<&'a str> = "proxyFrowardClientId",
+    }
+
+    /// Where to go on, and from whom.
+    PullMessageResponse {
+        /// 0: the master; 1: a slave, as the client is far behind.
+        suggested_broker_id: i64 = "suggestWhichBrokerId",
+        next_offset: i64 = "nextBeginOffset",
+        min_offset: i64 = "minOffset",
+        max_offset: i64 = "maxOffset",
+        offset_delta: Option<i64> = "offsetDelta",
+        topic_sys_flag: Option<i32> = "topicSysFlag",
+        group_sys_flag: Option<i32> = "groupSysFlag",
+        forbidden_type: Option<i32> = "forbiddenType",
+    }
+}

@@ -1,0 +1,157 @@
+//! Sending: requests 10, 310, 320, 36, 37, 39, 324 to 326, 370 and their answers.
+
+use super::header;
+
+header! {
+    /// 10 and 324: a message, its body in the command's body.
+    SendMessage<'a> {
+        producer_group: &'a str = "producerGroup",
+        topic: &'a str = "topic",
+        /// Whose settings a topic takes that does not exist yet.
+        default_topic: &'a str = "defaultTopic",
+        default_topic_queues: i32 = "defaultTopicQueueNums",
+        /// Negative: the broker picks one.
+        queue_id: i32 = "queueId",
+        /// See [`crate::message::sys_flag`].
+        sys_flag: i32 = "sysFlag",
+        /// Milliseconds since 1970.
+        born_timestamp: i64 = "bornTimestamp",
+        /// The application's own bits.
+        flag: i32 = "flag",
+        /// See [`crate::message::properties`].
+        properties: Option<&'a str> = "properties",
+        reconsume_times: Option<i32> = "reconsumeTimes",
+        unit_mode: Option<bool> = "unitMode",
+        /// The body holds several messages.
+        batch: Option<bool> = "batch",
+        max_reconsume_times: Option<i32> = "maxReconsumeTimes",
+    }
+
+    /// 310, 320 and 325: the same under one-letter names.
+    SendMessageV2<'a> {
+        producer_group: &'a str = "a",
+        topic: &'a str = "b",
+        /// Whose settings a topic takes that does not exist yet.
+        default_topic: &'a str = "c",
+        default_topic_queues: i32 = "d",
+        /// Negative: the broker picks one.
+        queue_id: i32 = "e",
+        /// See [`crate::message::sys_flag`].
+        sys_flag: i32 = "f",
+        /// Milliseconds since 1970.
+        born_timestamp: i64 = "g",
+        /// The application's own bits.
+        flag: i32 = "h",
+        /// See [`crate::message::properties`].
+        properties: Option<&'a str> = "i",
+        reconsume_times: Option<i32> = "j",
+        unit_mode: Option<bool> = "k",
+        max_reconsume_times: Option<i32> = "l",
+        /// The body holds several messages.
+        batch: Option<bool> = "m",
+        broker_name: Option<&'a str> = "n",
+    }
+
+    /// The answer to a send.
+    SendMessageResponse<'a> {
+        /// The offset id; of a batch all of them, joined by commas.
+        message_id: &'a str = "msgId",
+        queue_id: i32 = "queueId",
+        /// Of a batch the first.
+        queue_offset: i64 = "queueOffset",
+        transaction_id: Option<&'a str> = "transactionId",
+        batch_unique_id: Option<&'a str> = "batchUniqId",
+        recall_handle: Option<&'a str> = "recallHandle",
+        /// Clients read the region of their traces here.
+        region: Option<&'a str> = "MSG_REGION",
+        trace_on: Option<bool> = "TRACE_ON",
+    }
+
+    /// 36: a consumer wants a message again.
+    ConsumerSendMessageBack<'a> {
+        /// Where the message lies in the commit log.
+        offset: i64 = "offset",
+        group: &'a str = "group",
+        /// Negative: to the dead letters. Zero: the broker chooses by the number of tries.
+        delay_level: i32 = "delayLevel",
+        origin_message_id: Option<&'a str> = "originMsgId",
+        origin_topic: Option<&'a str> = "originTopic",
+        unit_mode: Option<bool> = "unitMode",
+        max_reconsume_times: Option<i32> = "maxReconsumeTimes",
+    }
+
+    /// 37: the outcome of a transaction.
+    EndTransaction<'a> {
+        topic: Option<&'a str> = "topic",
+        producer_group: &'a str = "producerGroup",
+        /// Offset of the half message in its queue.
+        transaction_offset: i64 = "tranStateTableOffset",
+        commit_log_offset: i64 = "commitLogOffset",
+        /// 8 commit, 12 roll back, 0 unknown.
+        commit_or_rollback: i32 = "commitOrRollback",
+        from_check: Option<bool> = "fromTransactionCheck",
+        message_id: &'a str = "msgId",
+        transaction_id: Option<&'a str> = "transactionId",
+    }
+
+    /// 39: what became of this transaction?
+    CheckTransactionState<'a> {
+        topic: Option<&'a str> = "topic",
+        transaction_offset: i64 = "tranStateTableOffset",
+        commit_log_offset: i64 = "commitLogOffset",
+        message_id: Option<&'a str> = "msgId",
+        transaction_id: Option<&'a str> = "transactionId",
+        offset_message_id: Option<&'a str> = "offsetMsgId",
+    }
+
+    /// 326: an answer message, pushed to the client that asked.
+    ReplyMessage<'a> {
+        producer_group: &'a str = "producerGroup",
+        topic: &'a str = "topic",
+        default_topic: &'a str = "defaultTopic",
+        default_topic_queues: i32 = "defaultTopicQueueNums",
+        queue_id: i32 = "queueId",
+        sys_flag: i32 = "sysFlag",
+        born_timestamp: i64 = "bornTimestamp",
+        flag: i32 = "flag",
+        properties: Option<&'a str> = "properties",
+        reconsume_times: Option<i32> = "reconsumeTimes",
+        unit_mode: Option<bool> = "unitMode",
+        born_host: &'a str = "bornHost",
+        store_host: &'a str = "storeHost",
+        store_timestamp: i64 = "storeTimestamp",
+    }
+
+    /// 370: take a delayed message back.
+    RecallMessage<'a> {
+        producer_group: Option<&'a str> = "producerGroup",
+        topic: &'a str = "topic",
+        recall_handle: &'a str = "recallHandle",
+    }
+
+    /// Its answer.
+    RecallMessageResponse<'a> {
+        message_id: &'a str = "msgId",
+    }
+}
+
+impl<'a> From<SendMessage<'a>> for SendMessageV2<'a> {
+    fn from(long: SendMessage<'a>) -> Self {
+        Self {
+            producer_group: long.producer_group,
+            topic: long.topic,
+            default_topic: long.default_topic,
+            default_topic_queues: long.default_topic_queues,
+            queue_id: long.queue_id,
+            sys_flag: long.sys_flag,
+            born_timestamp: long.born_timestamp,
+            flag: long.flag,
+            properties: long.properties,
+            reconsume_times: long.reconsume_times,
+            unit_mode: long.unit_mode,
+            max_reconsume_times: long.max_reconsume_times,
+            batch: long.batch,
+            broker_name: None,
+        }
+    }
+}

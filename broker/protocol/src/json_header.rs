@@ -1,0 +1,174 @@
+//! The JSON form of a header, as fastjson writes the Java command object:
+//! `{"code":0,"extFields":{"a":"1"},"flag":1,"language":"JAVA","opaque":7,"remark":"..","serializeTypeCurrentRPC":"JSON","version":513}`.
+//!
+//! Written with the keys in Java's (alphabetical) order, absent values left out. Read in any order; unknown keys are passed over, and field values that are not
+//! text are taken as the text they stand as.
+
+use crate::{
+    Command, Fields, Serialization,
+    fastjson::{Error, Scanner, push_quoted},
+    frame::Head,
+    language::Language,
+};
+use bytes::Bytes;
+
+pub(crate) fn decode(header: &[u8]) -> Result<Command, Error> {
+    let mut scanner = Scanner::new(header)?;
+    let mut command = Command {
+        code: 0,
+        language: Language::Java,
+        version: 0,
+        opaque: 0,
+        flag: 0,
+        remark: None,
+        fields: Fields::new(),
+        body: Bytes::new(),
+        serialization: Serialization::Json,
+    };
+    let mut key = String::new();
+    scanner.expect(b'{', "an object is wanted")?;
+    loop {
+        while scanner.take(b',') {}
+        if scanner.take(b'}') {
+            return Ok(command);
+        }
+        key.clear();
+        name(&mut scanner, &mut key)?;
+        scanner.expect(b':', "a colon is missing")?;
+        match key.as_str() {
+            "code" => command.code = number(&mut scanner)?,
+            "version" => command.version = number(&mut scanner)?,
+            "opaque" => command.opaque = number(&mut scanner)?,
+            "flag" => command.flag = number(&mut scanner)?,
+            "language" => {
+                let mut language = String::new();
+                if text(&mut scanner, &mut language)? {
+                    command.language = Language::from_name(&language);
+                }
+            }
+            "remark" => {
+                let mut remark = String::new();
+                command.remark = text(&mut scanner, &mut remark)?.then_some(remark);
+            }
+            "extFields" => fields(&mut scanner, header.len(), &mut command.fields)?,
+            _ => scanner.skip(1)?,
+        }
+        if !matches!(scanner.peek(), Some(b',' | b'}')) {
+            return scanner.fail("a comma or closing brace is missing");
+        }
+    }
+}
+
+fn fields(scanner: &mut Scanner<'_>, room: usize, fields: &mut Fields) -> Result<(), Error> {
+    if scanner.peek() == Some(b'n') {
+        return scanner.skip(1);
+    }
+    scanner.expect(b'{', "extFields must be an object")?;
+    *fields = Fields::with_capacity(16, room);
+    loop {
+        while scanner.take(b',') {}
+        if scanner.take(b'}') {
+            return Ok(());
+        }
+        fields.push_parsed(scanner, name, |scanner, out| {
+            scanner.expect(b':', "a colon is missing")?;
+            text(scanner, out)
+        })?;
+        if !matches!(scanner.peek(), Some(b',' | b'}')) {
+            return scanner.fail("a comma or closing brace is missing");
+        }
+    }
+}
+
+fn name(scanner: &mut Scanner<'_>, out: &mut String) -> Result<(), Error> {
+    match scanner.peek() {
+        Some(b'"' | b'\'') => scanner.quoted(out),
+        _ => {
+            out.push_str(scanner.bare()?);
+            Ok(())
+        }
+    }
+}
+
+/// Appends a value's text to `out`; false for null.
+fn text(scanner: &mut Scanner<'_>, out: &mut String) -> Result<bool, Error> {
+    match scanner.peek() {
+        Some(b'"' | b'\'') => scanner.quoted(out).map(|()| true),
+        Some(b'{' | b'[') => scanner.rewrite(out, 2).map(|()| true),
+        _ => {
+            let bare = scanner.bare()?;
+            if bare != "null" {
+                out.push_str(bare);
+            }
+            Ok(bare != "null")
+        }
+    }
+}
+
+fn number(scanner: &mut Scanner<'_>) -> Result<i32, Error> {
+    let mut digits = String::new();
+    text(scanner, &mut digits)?;
+    match digits.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => scanner.fail("a 32-bit number is wanted"),
+    }
+}
+
+pub(crate) fn encode(head: &Head<'_>, out: &mut Vec<u8>) {
+    let mut json = String::with_capacity(192);
+    json.push_str("{\"code\":");
+    push_number(&mut json, head.code);
+    if !head.fields.is_empty() {
+        json.push_str(",\"extFields\":{");
+        for (at, (name, value)) in head.fields.iter().enumerate() {
+            if at > 0 {
+                json.push(',');
+            }
+            push_quoted(&mut json, name);
+            json.push(':');
+            push_quoted(&mut json, value);
+        }
+        json.push('}');
+    }
+    json.push_str(",\"flag\":");
+    push_number(&mut json, head.flag);
+    json.push_str(",\"language\":\"");
+    json.push_str(head.language.name());
+    json.push_str("\",\"opaque\":");
+    push_number(&mut json, head.opaque);
+    if let Some(remark) = head.remark {
+        json.push_str(",\"remark\":");
+        push_quoted(&mut json, remark);
+    }
+    json.push_str(",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    push_number(&mut json, head.version);
+    json.push('}');
+    out.extend_from_slice(json.as_bytes());
+}
+
+fn push_number(json: &mut String, number: i32) {
+    json.push_str(itoa::Buffer::new().format(number));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_other_writers_are_read() {
+        let command = decode(
+            br#" { 'opaque' : 5, code:"310" , "extFields":{"n":1,"b":true,"x":null,"p":"a\u0001b"}, "new":{"k":[1,"}"]}, "language":"KLINGON","remark":null, } "#,
+        )
+        .unwrap();
+        assert_eq!((command.code, command.opaque, command.language, command.remark), (310, 5, Language::Other, None));
+        assert_eq!(command.fields, [("n", "1"), ("b", "true"), ("p", "a\u{1}b")].into_iter().collect());
+        assert!(decode(br#"{"code":1,"extFields":null}"#).unwrap().fields.is_empty());
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_an_error() {
+        assert!(decode(br#"{"code":4294967296}"#).is_err());
+        assert!(decode(br#"{"code":}"#).is_err());
+        assert!(decode(br#"["code"]"#).is_err());
+    }
+}

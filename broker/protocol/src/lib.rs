@@ -1,0 +1,33 @@
+//! RocketMQ's bytes: what travels on a connection and what lies in a commit log.
+//!
+//! Pure functions from bytes to types and back: no sockets, files, clocks, async or logging, so that the broker, the clients and
+//! the tools share one truth and it can be tested in microseconds. Everything is big-endian; strings are UTF-8.
+//!
+//! | room | what |
+//! |---|---|
+//! | [`frame`], [`command`], [`fields`] | one command on the wire: length words, the two header forms ([`json_header`], [`binary_header`]) |
+//! | [`code`], [`language`], [`version`] | the numbers: request and response codes, client languages, release ordinals |
+//! | [`header`] | the named fields of each request and answer |
+//! | [`body`], [`fastjson`] | JSON bodies, written as Java's fastjson writes them and read as leniently as it reads |
+//! | [`message`] | a message, its stored record, batches, properties, ids |
+//!
+//! Compatibility means: what Java writes decodes here, what is encoded here decodes in Java, and for stored records the bytes are equal.
+//! `tests/golden/` holds bytes taken from the Java libraries; `golden.rs` compares.
+
+pub mod binary_header;
+pub mod body;
+pub mod code;
+pub mod command;
+pub mod fastjson;
+pub mod fields;
+pub mod frame;
+pub mod header;
+pub mod json_header;
+pub mod language;
+pub mod message;
+pub mod names;
+pub mod version;
+
+pub use code::{RequestCode, ResponseCode};
+pub use command::{Body, Command, Reply, Serialization};
+pub use fields::Fields;

@@ -1,0 +1,116 @@
+//! Connections that this process opens: one an address, opened when first needed, opened again when lost.
+
+use crate::{Connection, Error, Figures, Handler, Limits};
+use parking_lot::Mutex;
+use rmq_protocol::Command;
+use rustc_hash::FxHashMap;
+use std::{io, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A set of connections by address (`host:port`, the host a name or a number). Cheap to clone.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    handler: Arc<dyn Handler>,
+    limits: Limits,
+    figures: Arc<Figures>,
+    /// A slot an address, so that callers who want the same address wait for one attempt and others do not wait at all.
+    slots: Mutex<FxHashMap<String, Arc<tokio::sync::Mutex<Option<Connection>>>>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Client {
+    /// A client whose peers' requests go to `handler`.
+    pub fn new(handler: Arc<dyn Handler>, limits: Limits) -> Self {
+        Self(Arc::new(Inner {
+            handler,
+            limits,
+            figures: Arc::default(),
+            slots: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// The figures of all its connections.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.0.figures
+    }
+
+    /// Sends a request to `address` and waits for its answer, whatever its code.
+    ///
+    /// # Errors
+    /// See [`Connection::request`]; [`Error::Connect`] if there is no connection and none can be had.
+    pub async fn request(&self, address: &str, command: Command, timeout: Duration) -> Result<Command, Error> {
+        self.connection(address).await?.request(command, timeout).await
+    }
+
+    /// Sends a command that is not answered.
+    ///
+    /// # Errors
+    /// No connection can be had, or it is closed or full.
+    pub async fn one_way(&self, address: &str, command: Command) -> Result<(), Error> {
+        self.connection(address).await?.one_way(command)
+    }
+
+    /// The connection to `address`, opened if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn connection(&self, address: &str) -> Result<Connection, Error> {
+        let slot = Arc::clone(self.0.slots.lock().entry(address.to_owned()).or_default());
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.is_open()) {
+            return Ok(connection.clone());
+        }
+        let connection =
+            self.open(address).await.map_err(|source| Error::Connect { address: address.to_owned(), source })?;
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn open(&self, address: &str) -> io::Result<Connection> {
+        let inner = &self.0;
+        if inner.stop.is_cancelled() {
+            return Err(io::Error::other("this client is closed"));
+        }
+        let stream =
+            tokio::time::timeout(inner.limits.connect, TcpStream::connect(address)).await.map_err(|_| {
+                io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {:?}", inner.limits.connect))
+            })??;
+        let connection = Connection::new(stream, inner.limits.clone(), Arc::clone(&inner.figures))?;
+        inner.tasks.spawn(connection.clone().run(Arc::clone(&inner.handler), inner.stop.clone()));
+        Ok(connection)
+    }
+
+    /// Closes the connections to every address that `keep` does not want, for instance those of brokers that are gone.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        self.0.slots.lock().retain(|address, slot| {
+            let kept = keep(address);
+            if !kept
+                && let Ok(slot) = slot.try_lock()
+                && let Some(connection) = slot.as_ref()
+            {
+                connection.close();
+            }
+            kept
+        });
+    }
+
+    /// Closes all connections, after what waits to be written, and waits for their end.
+    pub async fn close(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+/// For clients whose peers ask nothing: what they ask is not answered.
+impl Handler for () {
+    fn handle(&self, request: Command, responder: crate::Responder) {
+        tracing::debug!(code = request.code, peer = %responder.connection().peer(), "an unexpected request from a server");
+    }
+}

@@ -1,0 +1,385 @@
+//! One connection, from either side.
+
+use crate::{
+    Error, Figures, Limits,
+    outbox::{Outbox, Pushed},
+};
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use rmq_protocol::{Command, Reply, command::Origin, frame};
+use rustc_hash::FxHashMap;
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicI32, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    time::Duration,
+};
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    sync::{Notify, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Bytes asked for in one read; grown to what a large frame needs.
+const READ: usize = 16 * 1024;
+
+/// What a process does with the commands that reach it.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one request, on the connection's task: in order of arrival. Other connections of the same thread wait meanwhile, so it must not block. The answer
+    /// may be given at once or later; dropping the responder gives none.
+    fn handle(&self, request: Command, responder: Responder);
+
+    /// The connection is gone; nothing comes from it any more.
+    fn closed(&self, connection: &Connection) {
+        let _ = connection;
+    }
+}
+
+/// A handle to a connection; cheap to clone, valid after its end (everything then fails).
+#[derive(Clone)]
+pub struct Connection(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    peer: SocketAddr,
+    local: SocketAddr,
+    stream: TcpStream,
+    outbox: Outbox,
+    /// Wakes the connection's task: the outbox is blocked, the last late answer is given, or the end is wanted.
+    wake: Notify,
+    closing: AtomicBool,
+    /// No more requests are read; the end comes with the last answer.
+    stopping: AtomicBool,
+    /// Requests that were handed to the handler and are not answered yet.
+    unanswered: AtomicUsize,
+    next_opaque: AtomicI32,
+    pending: Mutex<Pending>,
+    limits: Limits,
+    figures: Arc<Figures>,
+}
+
+#[derive(Default)]
+struct Pending {
+    closed: bool,
+    waiting: FxHashMap<i32, oneshot::Sender<Command>>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, limits: Limits, figures: Arc<Figures>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self(Arc::new(Inner {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            peer: unmapped(stream.peer_addr()?),
+            local: unmapped(stream.local_addr()?),
+            stream,
+            outbox: Outbox::default(),
+            wake: Notify::new(),
+            closing: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            unanswered: AtomicUsize::new(0),
+            next_opaque: AtomicI32::new(1),
+            pending: Mutex::default(),
+            limits,
+            figures,
+        })))
+    }
+
+    /// A number that no other connection of this process has or will have.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The other end; IPv4 addresses are plain ones also on a dual-stack socket.
+    pub fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// Our end.
+    pub fn local(&self) -> SocketAddr {
+        self.0.local
+    }
+
+    /// True until either side closed it.
+    pub fn is_open(&self) -> bool {
+        !self.0.closing.load(Relaxed)
+    }
+
+    /// Closes it; what waits to be written is lost.
+    pub fn close(&self) {
+        self.0.closing.store(true, Relaxed);
+        self.0.wake.notify_one();
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] and [`Error::Timeout`] leave open whether the peer carried it out; [`Error::Overloaded`] means that it was not sent.
+    pub async fn request(&self, mut command: Command, timeout: Duration) -> Result<Command, Error> {
+        let opaque = self.0.next_opaque.fetch_add(1, Relaxed);
+        command.opaque = opaque;
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut pending = self.0.pending.lock();
+            if pending.closed {
+                return Err(self.closed_error());
+            }
+            if pending.waiting.len() >= self.0.limits.pending || self.0.outbox.waiting() > self.0.limits.outbox {
+                return Err(Error::Overloaded(self.0.peer.to_string()));
+            }
+            pending.waiting.insert(opaque, sender);
+        }
+        // Also on a caller that goes away before the answer: its place is given back.
+        let place = Place { connection: self, opaque };
+        self.after_push(self.0.outbox.push_command(&command, &self.0.stream, &self.0.figures));
+        let answer = tokio::time::timeout(timeout, receiver).await;
+        drop(place);
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(self.closed_error()),
+            Err(_) => Err(Error::Timeout { address: self.0.peer.to_string(), timeout }),
+        }
+    }
+
+    /// Sends a command that is not answered. It is dropped, and counted, if the peer does not read.
+    ///
+    /// # Errors
+    /// The connection is closed or full.
+    pub fn one_way(&self, mut command: Command) -> Result<(), Error> {
+        command.opaque = self.0.next_opaque.fetch_add(1, Relaxed);
+        if self.0.outbox.waiting() > self.0.limits.outbox {
+            Figures::add(&self.0.figures.pushes_dropped, 1);
+            return Err(Error::Overloaded(self.0.peer.to_string()));
+        }
+        match self.0.outbox.push_command(&command.one_way(), &self.0.stream, &self.0.figures) {
+            Pushed::Closed => Err(self.closed_error()),
+            pushed => {
+                self.after_push(pushed);
+                Ok(())
+            }
+        }
+    }
+
+    fn closed_error(&self) -> Error {
+        Error::Closed(self.0.peer.to_string())
+    }
+
+    fn after_push(&self, pushed: Pushed) {
+        match pushed {
+            Pushed::Done => {}
+            Pushed::Blocked => self.0.wake.notify_one(),
+            Pushed::Closed => self.close(),
+        }
+    }
+
+    /// Runs the connection to its end: until either side closes it, `stop` is cancelled, or it breaks a limit.
+    pub(crate) async fn run<H: Handler + ?Sized>(self, handler: Arc<H>, stop: CancellationToken) {
+        self.0.figures.connections.fetch_add(1, Relaxed);
+        self.read_until_end(&*handler, &stop).await;
+        self.0.closing.store(true, Relaxed);
+        self.0.outbox.close();
+        let waiting = {
+            let mut pending = self.0.pending.lock();
+            pending.closed = true;
+            std::mem::take(&mut pending.waiting)
+        };
+        drop(waiting);
+        self.0.figures.connections.fetch_sub(1, Relaxed);
+        handler.closed(&self);
+    }
+
+    async fn read_until_end<H: Handler + ?Sized>(&self, handler: &H, stop: &CancellationToken) {
+        let inner = &*self.0;
+        let mut buffer = BytesMut::new();
+        let mut blocked = false;
+        let mut last_active = Instant::now();
+        let mut stopping_until: Option<Instant> = None;
+        loop {
+            if inner.closing.load(Relaxed) {
+                return;
+            }
+            let read = stopping_until.is_none() && inner.outbox.waiting() <= inner.limits.outbox;
+            blocked |= !read && inner.outbox.waiting() > 0;
+            if let Some(deadline) = stopping_until
+                && (Instant::now() >= deadline || (inner.unanswered.load(SeqCst) == 0 && inner.outbox.waiting() == 0))
+            {
+                return;
+            }
+            let interest = match (read, blocked) {
+                (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+                (true, false) => Some(Interest::READABLE),
+                (false, true) => Some(Interest::WRITABLE),
+                (false, false) => None,
+            };
+            let ready = async {
+                match interest {
+                    Some(interest) => inner.stream.ready(interest).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let deadline = stopping_until.unwrap_or(last_active + inner.limits.idle);
+            tokio::select! {
+                biased;
+                ready = ready => {
+                    let Ok(ready) = ready else { return };
+                    last_active = Instant::now();
+                    if ready.is_writable() && blocked {
+                        match inner.outbox.write(&inner.stream, &inner.figures) {
+                            Pushed::Done => blocked = false,
+                            Pushed::Blocked => {}
+                            Pushed::Closed => return,
+                        }
+                    }
+                    if ready.is_readable() && read {
+                        match self.read_some(&mut buffer, handler) {
+                            Pushed::Done => {}
+                            Pushed::Blocked => blocked = true,
+                            Pushed::Closed => return,
+                        }
+                    }
+                }
+                () = inner.wake.notified() => blocked |= inner.outbox.waiting() > 0,
+                () = stop.cancelled(), if stopping_until.is_none() => {
+                    inner.stopping.store(true, SeqCst);
+                    stopping_until = Some(Instant::now() + inner.limits.grace);
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    if stopping_until.is_none() {
+                        Figures::add(&inner.figures.idle_closed, 1);
+                        tracing::debug!(peer = %inner.peer, "connection was idle, closed");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads once and handles every whole frame; the answers that came at once leave together.
+    fn read_some<H: Handler + ?Sized>(&self, buffer: &mut BytesMut, handler: &H) -> Pushed {
+        let inner = &*self.0;
+        if buffer.capacity() - buffer.len() < READ / 4 {
+            buffer.reserve(READ);
+        }
+        match inner.stream.try_read_buf(buffer) {
+            Ok(0) => return Pushed::Closed,
+            Ok(bytes) => Figures::add(&inner.figures.bytes_in, bytes as u64),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Pushed::Done;
+            }
+            Err(_) => return Pushed::Closed,
+        }
+        inner.outbox.cork();
+        let mut malformed = false;
+        loop {
+            match frame::decode(buffer, inner.limits.frame) {
+                Ok(Some(command)) => {
+                    Figures::add(&inner.figures.frames_in, 1);
+                    self.take(command, handler);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    Figures::add(&inner.figures.malformed, 1);
+                    tracing::warn!(peer = %inner.peer, %error, "closing a connection that does not speak our protocol");
+                    malformed = true;
+                    break;
+                }
+            }
+        }
+        let pushed = inner.outbox.uncork(&inner.stream, &inner.figures);
+        if malformed { Pushed::Closed } else { pushed }
+    }
+
+    fn take<H: Handler + ?Sized>(&self, command: Command, handler: &H) {
+        if command.is_response() {
+            // An answer nobody waits for any more came too late; its caller was told so.
+            if let Some(waiting) = self.0.pending.lock().waiting.remove(&command.opaque) {
+                let _ = waiting.send(command);
+            }
+            return;
+        }
+        self.0.unanswered.fetch_add(1, Relaxed);
+        let responder = Responder { connection: self.clone(), origin: command.origin(), one_way: command.is_one_way() };
+        handler.handle(command, responder);
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({} {})", self.0.id, self.0.peer)
+    }
+}
+
+/// A place in `pending`, given back when its caller is done.
+struct Place<'a> {
+    connection: &'a Connection,
+    opaque: i32,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.connection.0.pending.lock().waiting.remove(&self.opaque);
+    }
+}
+
+/// The right to answer one request, once. Dropping it leaves the request unanswered, as a one-way request is.
+pub struct Responder {
+    connection: Connection,
+    origin: Origin,
+    one_way: bool,
+}
+
+impl Responder {
+    /// Who asks.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Nobody waits for the answer.
+    pub fn is_one_way(&self) -> bool {
+        self.one_way
+    }
+
+    /// Answers. To a one-way request, or on a closed connection, nothing is sent.
+    pub fn reply(self, reply: &Reply) {
+        if self.one_way {
+            return;
+        }
+        let inner = &*self.connection.0;
+        let pushed = inner.outbox.push_reply(self.origin, reply, &inner.stream, &inner.figures);
+        self.connection.after_push(pushed);
+    }
+
+    /// Passes on an answer that another process gave to the same question.
+    pub fn relay(self, mut answer: Command) {
+        if self.one_way {
+            return;
+        }
+        answer.opaque = self.origin.opaque;
+        answer.serialization = self.origin.serialization;
+        let inner = &*self.connection.0;
+        let pushed = inner.outbox.push_command(&answer, &inner.stream, &inner.figures);
+        self.connection.after_push(pushed);
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        // Sequentially consistent, as is the reading side: either we see `stopping`, or the connection's task sees our zero.
+        if self.connection.0.unanswered.fetch_sub(1, SeqCst) == 1 && self.connection.0.stopping.load(SeqCst) {
+            self.connection.0.wake.notify_one();
+        }
+    }
+}
+
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

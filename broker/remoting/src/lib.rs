@@ -1,0 +1,36 @@
+//! Connections that carry commands.
+//!
+//! ```text
+//! listener.rs    accept, cap, back off, drain
+//!    |  one task a connection (connection.rs)
+//!    v
+//! read what is there -> every whole frame -> Handler::handle(command, Responder)     in order, on the connection's task
+//!    ^                                            |
+//!    |                                            v  now, or later from anywhere
+//! socket <- one vectored write a wake-up <- outbox.rs (bounded)
+//! ```
+//!
+//! A client's side is the same connection, opened by [`client::Client`]: requests wait for the answer with their opaque, and what the peer asks goes to
+//! the handler. What a request code means is not known here.
+//!
+//! **Ordering.** Requests of one connection are handled in the order in which they came; answers leave in the order in which they are given.
+//!
+//! **Cost.** All frames of one read are handled before the answers are written together: under load two system calls serve many requests. Answers that are given later
+//! (a long poll, a flush) are written by whoever gives them, without waking the connection's task, unless the socket is full.
+//!
+//! **Limits.** Frames, connections, bytes waiting to be written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read is not read from.
+//!
+//! **Stop.** When the token is cancelled, listeners close, connections read no more, and go when their last answer is written or the grace time ends.
+
+mod client;
+mod connection;
+mod error;
+mod limits;
+mod listener;
+mod outbox;
+
+pub use client::Client;
+pub use connection::{Connection, Handler, Responder};
+pub use error::Error;
+pub use limits::{Figures, Limits};
+pub use listener::{bind, serve};

@@ -1,0 +1,181 @@
+//! What waits to be written on one connection.
+//!
+//! Small frames are gathered in one buffer; large bodies stay the slices they are and are written from where they lie. Whoever adds a frame writes it too, if the
+//! socket takes it, so that an answer given late costs no wake-up of the connection's task; what does not fit is left for that task.
+//! While that task handles a batch of requests the outbox is corked, and the batch leaves in one write.
+
+use crate::limits::Figures;
+use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
+use rmq_protocol::{Command, Reply, command::Origin};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+};
+use tokio::net::TcpStream;
+
+/// Body pieces below this size are copied into the buffer: an entry of a vectored write costs about as much.
+const COPY_BELOW: usize = 2048;
+/// Pieces of one write.
+const SLICES: usize = 64;
+/// The buffer is given back when it has grown beyond this.
+const KEEP: usize = 256 * 1024;
+
+#[derive(Default)]
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Pieces in order; the first may be partly written.
+    pieces: VecDeque<Bytes>,
+    /// What follows the pieces.
+    buffer: Vec<u8>,
+    /// Written bytes at the front of `buffer`; only with no pieces before it.
+    written: usize,
+    /// Bytes in all.
+    waiting: usize,
+    corked: bool,
+    closed: bool,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// Written, or waiting with nothing to do for the caller.
+    Done,
+    /// The socket is full: the connection's task must write when it can.
+    Blocked,
+    /// The connection is closed.
+    Closed,
+}
+
+impl Outbox {
+    pub(crate) fn waiting(&self) -> usize {
+        self.state.lock().waiting
+    }
+
+    /// Holds writes back until [`Outbox::uncork`].
+    pub(crate) fn cork(&self) {
+        self.state.lock().corked = true;
+    }
+
+    pub(crate) fn uncork(&self, stream: &TcpStream, figures: &Figures) -> Pushed {
+        let mut state = self.state.lock();
+        state.corked = false;
+        state.write(stream, figures)
+    }
+
+    pub(crate) fn push_reply(&self, origin: Origin, reply: &Reply, stream: &TcpStream, figures: &Figures) -> Pushed {
+        self.push(stream, figures, |state| {
+            let before = state.buffer.len();
+            reply.encode_head(origin, &mut state.buffer);
+            state.waiting += state.buffer.len() - before;
+            for part in reply.body.parts() {
+                state.append(part);
+            }
+        })
+    }
+
+    pub(crate) fn push_command(&self, command: &Command, stream: &TcpStream, figures: &Figures) -> Pushed {
+        self.push(stream, figures, |state| {
+            let before = state.buffer.len();
+            command.encode_head(&mut state.buffer);
+            state.waiting += state.buffer.len() - before;
+            state.append(&command.body);
+        })
+    }
+
+    fn push(&self, stream: &TcpStream, figures: &Figures, add: impl FnOnce(&mut State)) -> Pushed {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Pushed::Closed;
+        }
+        let others_wait = state.waiting > 0;
+        add(&mut state);
+        Figures::add(&figures.frames_out, 1);
+        // If others wait already, the socket is full or the batch is not over: somebody will write.
+        if state.corked || others_wait { Pushed::Done } else { state.write(stream, figures) }
+    }
+
+    /// Writes what the socket takes.
+    pub(crate) fn write(&self, stream: &TcpStream, figures: &Figures) -> Pushed {
+        self.state.lock().write(stream, figures)
+    }
+
+    /// Forgets what waits; nothing is taken from now on.
+    pub(crate) fn close(&self) {
+        *self.state.lock() = State { closed: true, ..State::default() };
+    }
+}
+
+impl State {
+    fn append(&mut self, part: &Bytes) {
+        self.waiting += part.len();
+        if part.len() < COPY_BELOW {
+            self.buffer.extend_from_slice(part);
+            return;
+        }
+        if self.written < self.buffer.len() {
+            let mut before = Bytes::from(std::mem::take(&mut self.buffer));
+            before.advance(std::mem::take(&mut self.written));
+            self.pieces.push_back(before);
+        }
+        self.pieces.push_back(part.clone());
+    }
+
+    fn write(&mut self, stream: &TcpStream, figures: &Figures) -> Pushed {
+        while self.waiting > 0 {
+            let written = if self.pieces.is_empty() {
+                stream.try_write(&self.buffer[self.written..])
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let mut used = 0;
+                for (slice, piece) in
+                    slices.iter_mut().zip(self.pieces.iter().map(|piece| &piece[..]).chain([&self.buffer[..]]))
+                {
+                    *slice = IoSlice::new(piece);
+                    used += 1;
+                }
+                stream.try_write_vectored(&slices[..used])
+            };
+            match written {
+                Ok(0) => return self.fail(),
+                Ok(bytes) => {
+                    Figures::add(&figures.bytes_out, bytes as u64);
+                    self.advance(bytes);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Pushed::Blocked,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.fail(),
+            }
+        }
+        Pushed::Done
+    }
+
+    fn fail(&mut self) -> Pushed {
+        *self = State { closed: true, ..State::default() };
+        Pushed::Closed
+    }
+
+    fn advance(&mut self, mut bytes: usize) {
+        self.waiting -= bytes;
+        while let Some(first) = self.pieces.front_mut() {
+            if bytes < first.len() {
+                first.advance(bytes);
+                return;
+            }
+            bytes -= first.len();
+            self.pieces.pop_front();
+        }
+        self.written += bytes;
+        if self.written == self.buffer.len() {
+            self.written = 0;
+            self.buffer.clear();
+            if self.buffer.capacity() > KEEP {
+                self.buffer = Vec::new();
+            }
+        }
+    }
+}

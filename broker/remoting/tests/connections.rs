@@ -1,0 +1,251 @@
+//! Both sides of a connection over real sockets.
+
+use parking_lot::Mutex;
+use rmq_protocol::{Command, Fields, Reply, RequestCode, ResponseCode, header};
+use rmq_remoting::{Client, Connection, Error, Figures, Handler, Limits, Responder, bind, serve};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Answers with the request's body; keeps requests whose body begins with `late`.
+struct Echo {
+    late: Mutex<Vec<(Command, Responder)>>,
+    events: mpsc::UnboundedSender<&'static str>,
+}
+
+impl Handler for Echo {
+    fn handle(&self, request: Command, responder: Responder) {
+        if request.body.starts_with(b"late") {
+            self.late.lock().push((request, responder));
+            let _ = self.events.send("late");
+            return;
+        }
+        responder.reply(&Reply::body(request.body));
+    }
+
+    fn closed(&self, _connection: &Connection) {
+        let _ = self.events.send("closed");
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    echo: Arc<Echo>,
+    events: mpsc::UnboundedReceiver<&'static str>,
+    figures: Arc<Figures>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn server(limits: Limits) -> Server {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, events) = mpsc::unbounded_channel();
+    let echo = Arc::new(Echo { late: Mutex::default(), events: sender });
+    let (figures, stop) = (Arc::<Figures>::default(), CancellationToken::new());
+    let task = tokio::spawn(serve(listener, Arc::clone(&echo), limits, Arc::clone(&figures), stop.clone()));
+    Server { address, echo, events, figures, stop, task }
+}
+
+impl Server {
+    async fn event(&mut self) -> &'static str {
+        tokio::time::timeout(DEADLINE, self.events.recv()).await.expect("an event in time").unwrap()
+    }
+}
+
+fn client() -> Client {
+    Client::new(Arc::new(()), Limits::default())
+}
+
+fn request(body: impl Into<bytes::Bytes>) -> Command {
+    Command::request(RequestCode::SendMessageV2, &header::Empty {}).with_body(body)
+}
+
+#[tokio::test]
+async fn answers_find_their_callers() {
+    let server = server(Limits::default());
+    let client = client();
+    let address = server.address.to_string();
+    let calls = (0..200u32).map(|number| {
+        let (client, address) = (client.clone(), address.clone());
+        tokio::spawn(async move {
+            let body = vec![number as u8; (number as usize) * 97];
+            let answer = client.request(&address, request(body.clone()), DEADLINE).await.unwrap();
+            assert_eq!(answer.body, body);
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap();
+    }
+    assert_eq!(server.figures.accepted.load(Relaxed), 1);
+    assert_eq!(server.figures.frames_in.load(Relaxed), 200);
+}
+
+#[tokio::test]
+async fn a_late_answer_overtakes_nothing_and_arrives() {
+    let mut server = server(Limits::default());
+    let (client, address) = (client(), server.address.to_string());
+    let late = tokio::spawn({
+        let (client, address) = (client.clone(), address.clone());
+        async move { client.request(&address, request("late"), DEADLINE).await }
+    });
+    assert_eq!(server.event().await, "late");
+    assert_eq!(client.request(&address, request("now"), DEADLINE).await.unwrap().body, "now");
+    let (_, responder) = server.echo.late.lock().pop().unwrap();
+    responder.reply(&Reply::refuse(ResponseCode::PullNotFound, "nothing"));
+    let answer = late.await.unwrap().unwrap();
+    assert_eq!((answer.code, answer.remark.as_deref()), (19, Some("nothing")));
+}
+
+#[tokio::test]
+async fn a_request_without_answer_times_out_and_gives_its_place_back() {
+    let mut server = server(Limits::default());
+    let client = Client::new(Arc::new(()), Limits { pending: 1, ..Limits::default() });
+    let address = server.address.to_string();
+    for _ in 0..3 {
+        let error = client.request(&address, request("late"), Duration::from_millis(20)).await.unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        assert_eq!(server.event().await, "late");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_nonsense_is_closed_and_others_go_on() {
+    let mut server = server(Limits { frame: 1000, ..Limits::default() });
+    let client = client();
+    let address = server.address.to_string();
+    client.request(&address, request("a"), DEADLINE).await.unwrap();
+    let lies: [&[u8]; 4] = [
+        &[0x16, 3, 1, 0, 0, 0, 0, 0, 0],
+        &[0, 0, 0, 8, 7, 0, 0, 4, 0, 0, 0, 0],
+        &[0, 0, 0, 8, 0, 0, 0, 5, 0, 0, 0, 0],
+        &[0, 0, 0, 8, 0, 0, 0, 4, b'{', b'{', b'{', b'{'],
+    ];
+    for lie in lies {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(lie).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("closed in time");
+        assert_eq!(server.event().await, "closed");
+    }
+    assert_eq!(server.figures.malformed.load(Relaxed), 4);
+    assert_eq!(client.request(&address, request("b"), DEADLINE).await.unwrap().body, "b");
+}
+
+#[tokio::test]
+async fn connections_over_the_cap_are_closed_at_once() {
+    let server = server(Limits { connections: 1, ..Limits::default() });
+    let (first, second) = (client(), client());
+    let address = server.address.to_string();
+    first.request(&address, request("a"), DEADLINE).await.unwrap();
+    assert!(matches!(second.request(&address, request("b"), DEADLINE).await, Err(Error::Closed(_))));
+    assert_eq!(server.figures.refused.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed_and_the_client_opens_another() {
+    let mut server = server(Limits { idle: Duration::from_millis(30), ..Limits::default() });
+    let (client, address) = (client(), server.address.to_string());
+    for _ in 0..3 {
+        client.request(&address, request("a"), DEADLINE).await.unwrap();
+        assert_eq!(server.event().await, "closed");
+        let connection = client.connection(&address).await;
+        // The client may not have seen the end yet; a request tells.
+        if let Ok(connection) = connection {
+            let _ = connection.request(request("probe"), DEADLINE).await;
+        }
+        while let Ok(event) = server.events.try_recv() {
+            assert_eq!(event, "closed");
+        }
+    }
+    assert!(server.figures.idle_closed.load(Relaxed) >= 3);
+}
+
+#[tokio::test]
+async fn stopping_answers_what_was_asked_and_then_ends() {
+    let mut server = server(Limits::default());
+    let (client, address) = (client(), server.address.to_string());
+    let late = tokio::spawn({
+        let client = client.clone();
+        async move { client.request(&address, request("late"), DEADLINE).await }
+    });
+    assert_eq!(server.event().await, "late");
+    server.stop.cancel();
+    let (_, responder) = server.echo.late.lock().pop().unwrap();
+    responder.reply(&Reply::body("done"));
+    assert_eq!(late.await.unwrap().unwrap().body, "done");
+    tokio::time::timeout(DEADLINE, server.task).await.expect("ends in time").unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_not_read_from() {
+    let limits = Limits { outbox: 64 * 1024, ..Limits::default() };
+    let server = server(limits);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let mut frame = Vec::new();
+    request(vec![1; 32 * 1024]).encode(&mut frame);
+    // Far more than socket buffers and the outbox hold: at some point our own writes must stop.
+    let stuck = async {
+        for _ in 0..4000 {
+            if stream.write_all(&frame).await.is_err() {
+                return;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(2), stuck).await.is_err(), "the server read everything");
+    let answered = server.figures.frames_in.load(Relaxed);
+    assert!(answered < 4000, "{answered}");
+    let mut read = 0;
+    let mut chunk = vec![0; 1 << 20];
+    while read < 1 << 22 {
+        read += tokio::time::timeout(DEADLINE, stream.read(&mut chunk)).await.expect("answers flow again").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn large_bodies_in_pieces_arrive_whole() {
+    struct Pieces;
+    impl Handler for Pieces {
+        fn handle(&self, _request: Command, responder: Responder) {
+            let parts = (0..300usize).map(|n| vec![n as u8; if n % 3 == 0 { 10 } else { 5000 + n }].into()).collect();
+            let mut reply = Reply { body: rmq_protocol::Body::Parts(parts), ..Reply::ok() };
+            reply.fields = [("a", "1")].into_iter().collect::<Fields>();
+            responder.reply(&reply);
+        }
+    }
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stop = CancellationToken::new();
+    tokio::spawn(serve(listener, Arc::new(Pieces), Limits::default(), Arc::default(), stop.clone()));
+    let client = client();
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let (client, address) = (client.clone(), address.clone());
+            tokio::spawn(async move { client.request(&address, request(""), DEADLINE).await.unwrap() })
+        })
+        .collect();
+    let expected: Vec<u8> = (0..300usize).flat_map(|n| vec![n as u8; if n % 3 == 0 { 10 } else { 5000 + n }]).collect();
+    for call in calls {
+        assert!(call.await.unwrap().body == expected);
+    }
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn an_unreachable_address_is_an_error_that_names_it() {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let error = client().request(&address, request("a"), DEADLINE).await.unwrap_err();
+    assert!(matches!(&error, Error::Connect { address: named, .. } if *named == address), "{error}");
+}
