@@ -10,6 +10,9 @@ macro_rules! codes {
         pub enum $name { $($(#[$row])* $variant = $number,)* }
 
         impl $name {
+            /// All of them, by number.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
             /// The code with this number, if there is one.
             pub fn from_number(number: i32) -> Option<Self> {
                 match number { $($number => Some(Self::$variant),)* _ => None }

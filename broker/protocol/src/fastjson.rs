@@ -7,9 +7,12 @@
 //! An object as a key is held in Rust as the text of that object: a map key that starts with `{` is written raw, and read back as text. No topic,
 //! group or broker name can start so.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::ser::{CharEscape, Formatter};
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 /// Nesting deeper than this is refused: no body of the protocol comes near, and recursion must end.
 const MAX_DEPTH: usize = 64;
@@ -40,6 +43,22 @@ pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
         Err(standard) if standard.is_data() => Err(standard.into()),
         Err(_) => Ok(serde_json::from_str(&to_standard(json)?)?),
     }
+}
+
+/// For `deserialize_with`: integers, each as a number or, as fastjson takes it too, as text.
+pub(crate) fn integers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Integer<'a> {
+        Number(i32),
+        Text(#[serde(borrow)] Cow<'a, str>),
+    }
+    let integers = Vec::<Integer<'de>>::deserialize(deserializer)?;
+    let number = |integer| match integer {
+        Integer::Number(number) => Ok(number),
+        Integer::Text(text) => text.parse().map_err(|_| serde::de::Error::custom(format_args!("{text:?} is no integer"))),
+    };
+    integers.into_iter().map(number).collect()
 }
 
 /// Writes as fastjson does by default: bare integer keys, object keys, no spaces.

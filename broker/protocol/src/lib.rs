@@ -9,6 +9,7 @@
 //! | [`code`], [`language`], [`version`] | the numbers: request and response codes, client languages, release ordinals |
 //! | [`header`] | the named fields of each request and answer |
 //! | [`body`], [`fastjson`] | JSON bodies, written as Java's fastjson writes them and read as leniently as it reads |
+//! | [`java_properties`] | configuration files, and configuration in bodies |
 //! | [`message`] | a message, its stored record, batches, properties, ids |
 //!
 //! Compatibility means: what Java writes decodes here, what is encoded here decodes in Java, and for stored records the bytes are equal.
@@ -22,6 +23,7 @@ pub mod fastjson;
 pub mod fields;
 pub mod frame;
 pub mod header;
+pub mod java_properties;
 pub mod json_header;
 pub mod language;
 pub mod message;

@@ -193,6 +193,8 @@ impl Connection {
             std::mem::take(&mut pending.waiting)
         };
         drop(waiting);
+        // Handles may live on, in a client's table or a parked answer, and with them the socket: the peer must learn of the end all the same.
+        let _ = socket2::SockRef::from(&self.0.stream).shutdown(std::net::Shutdown::Both);
         self.0.figures.connections.fetch_sub(1, Relaxed);
         handler.closed(&self);
     }

@@ -20,13 +20,17 @@
 //!
 //! **Limits.** Frames, connections, bytes waiting to be written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read is not read from.
 //!
+//! Beside the commands a process speaks HTTP to those who watch it: [`http`] answers probes and scrapers, [`metrics`] shows the figures.
+//!
 //! **Stop.** When the token is cancelled, listeners close, connections read no more, and go when their last answer is written or the grace time ends.
 
 mod client;
 mod connection;
 mod error;
+pub mod http;
 mod limits;
 mod listener;
+pub mod metrics;
 mod outbox;
 
 pub use client::Client;

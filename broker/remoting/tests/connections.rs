@@ -188,6 +188,17 @@ async fn stopping_answers_what_was_asked_and_then_ends() {
 }
 
 #[tokio::test]
+async fn a_peer_learns_of_the_end_though_handles_live_on() {
+    let mut server = server(Limits::default());
+    let (client, address) = (client(), server.address.to_string());
+    client.request(&address, request("a"), DEADLINE).await.unwrap();
+    let handle = client.connection(&address).await.unwrap();
+    client.close().await;
+    assert_eq!(server.event().await, "closed");
+    drop(handle);
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_read_is_not_read_from() {
     let limits = Limits { outbox: 64 * 1024, ..Limits::default() };
     let server = server(limits);

@@ -102,7 +102,8 @@ pub const EXPRESSION_SQL92: &str = "SQL92";
 pub struct Subscription {
     /// A feature of old.
     pub class_filter_mode: bool,
-    /// Hash codes of the tags.
+    /// Hash codes of the tags. Clients in Go write them as texts.
+    #[serde(deserialize_with = "crate::fastjson::integers")]
     pub code_set: Vec<i32>,
     /// `TAG` or `SQL92`.
     pub expression_type: String,
@@ -177,6 +178,13 @@ pub struct CheckClientConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hash_codes_of_a_go_client_are_texts() {
+        let subscription: Subscription = crate::fastjson::from_slice(br#"{"topic":"t","codeSet":["2598919",-5],"tagsSet":["TagA"]}"#).unwrap();
+        assert_eq!(subscription.code_set, [2_598_919, -5]);
+        assert!(crate::fastjson::from_slice::<Subscription>(br#"{"codeSet":["x"]}"#).is_err());
+    }
 
     #[test]
     fn tag_expressions_are_split_and_hashed() {

@@ -1,0 +1,135 @@
+//! The figures of connections as Prometheus shows them.
+
+use crate::Figures;
+use prometheus::{
+    Encoder, Registry, TextEncoder,
+    core::{Collector, Desc},
+    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
+};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+/// [`Figures`] to be registered with a process' [`Registry`]: `rocketmq_remoting_*`, with a label `side` that parts what others opened (`server`) from what
+/// this process opened (`client`).
+pub struct Connections {
+    side: &'static str,
+    figures: Arc<Figures>,
+    descriptions: Vec<Desc>,
+}
+
+struct Row {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    read: fn(&Figures) -> u64,
+}
+
+const fn counter(name: &'static str, help: &'static str, read: fn(&Figures) -> u64) -> Row {
+    Row { name, help, kind: MetricType::COUNTER, read }
+}
+
+const ROWS: [Row; 10] = [
+    Row {
+        name: "rocketmq_remoting_connections",
+        help: "Connections open now.",
+        kind: MetricType::GAUGE,
+        read: |figures| figures.connections.load(Relaxed) as u64,
+    },
+    counter("rocketmq_remoting_accepted_total", "Connections accepted.", |figures| figures.accepted.load(Relaxed)),
+    counter("rocketmq_remoting_refused_total", "Connections closed at once because there were too many.", |figures| {
+        figures.refused.load(Relaxed)
+    }),
+    counter("rocketmq_remoting_malformed_total", "Connections closed for bytes that are no frame.", |figures| {
+        figures.malformed.load(Relaxed)
+    }),
+    counter("rocketmq_remoting_idle_closed_total", "Connections closed for silence.", |figures| {
+        figures.idle_closed.load(Relaxed)
+    }),
+    counter("rocketmq_remoting_frames_in_total", "Commands read.", |figures| figures.frames_in.load(Relaxed)),
+    counter("rocketmq_remoting_frames_out_total", "Commands written.", |figures| figures.frames_out.load(Relaxed)),
+    counter("rocketmq_remoting_bytes_in_total", "Bytes read.", |figures| figures.bytes_in.load(Relaxed)),
+    counter("rocketmq_remoting_bytes_out_total", "Bytes written.", |figures| figures.bytes_out.load(Relaxed)),
+    counter(
+        "rocketmq_remoting_pushes_dropped_total",
+        "One-way commands not sent because the peer did not read.",
+        |figures| figures.pushes_dropped.load(Relaxed),
+    ),
+];
+
+impl Connections {
+    /// Of the connections that share `figures`; `side` is `server` or `client`.
+    pub fn new(side: &'static str, figures: Arc<Figures>) -> Self {
+        let labels = || [("side".to_owned(), side.to_owned())].into();
+        let description = |row: &Row| Desc::new(row.name.to_owned(), row.help.to_owned(), Vec::new(), labels());
+        // A description fails only for a name Prometheus does not allow; the test below reads all of them.
+        let descriptions = ROWS.iter().filter_map(|row| description(row).ok()).collect();
+        Self { side, figures, descriptions }
+    }
+}
+
+impl Collector for Connections {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        ROWS.iter()
+            .map(|row| {
+                let mut label = LabelPair::default();
+                label.set_name("side".to_owned());
+                label.set_value(self.side.to_owned());
+                let mut metric = Metric::default();
+                metric.set_label(vec![label]);
+                let value = (row.read)(&self.figures) as f64;
+                if row.kind == MetricType::GAUGE {
+                    let mut gauge = Gauge::default();
+                    gauge.set_value(value);
+                    metric.set_gauge(gauge);
+                } else {
+                    let mut counter = Counter::default();
+                    counter.set_value(value);
+                    metric.set_counter(counter);
+                }
+                let mut family = MetricFamily::default();
+                family.set_name(row.name.to_owned());
+                family.set_help(row.help.to_owned());
+                family.set_field_type(row.kind);
+                family.set_metric(vec![metric]);
+                family
+            })
+            .collect()
+    }
+}
+
+/// All figures of a registry in Prometheus' text form. What cannot be written is told in a comment, which scrapers pass over.
+pub fn text(registry: &Registry) -> String {
+    let mut text = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut text) {
+        text.extend_from_slice(format!("# incomplete: {error}\n").as_bytes());
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_of_a_process_stand_in_one_registry() {
+        let registry = Registry::new();
+        let (server, client) = (Arc::<Figures>::default(), Arc::<Figures>::default());
+        registry.register(Box::new(Connections::new("server", Arc::clone(&server)))).unwrap();
+        registry.register(Box::new(Connections::new("client", Arc::clone(&client)))).unwrap();
+        server.connections.store(3, Relaxed);
+        client.bytes_in.store(70, Relaxed);
+        let text = text(&registry);
+        for line in [
+            "# TYPE rocketmq_remoting_connections gauge",
+            "rocketmq_remoting_connections{side=\"server\"} 3",
+            "# TYPE rocketmq_remoting_bytes_in_total counter",
+            "rocketmq_remoting_bytes_in_total{side=\"client\"} 70",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 2 * ROWS.len());
+    }
+}
