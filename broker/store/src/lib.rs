@@ -1,1 +1,193 @@
-//! 
+//! The storage engine: takes messages, keeps them, hands them out.
+//!
+//! It knows nothing of sockets, roles or permissions, and needs no async runtime: calls are plain, waiting is done on
+//! four [`Watermark`]s, and what takes time runs on threads of its own.
+//!
+//! ```text
+//!            put                                        get, read, query
+//!             |                                                ^
+//!             v                                                |
+//!        commit_log  --- dispatch --->  consume_queue  +  index
+//!             |             |                 |              |
+//!          flush        arrivals          write out       (mapped)
+//!             v                               v              v
+//!          the disk  <------------------ upkeep: checkpoint, retention
+//!
+//!    min <= flushed <= appended      dispatched <= appended      confirmed: said by the server
+//! ```
+//!
+//! The commit log is the truth. Consume queues and index are made from it and can be made again, which is what recovery
+//! does with whatever the checkpoint does not vouch for. All files are those of Java, byte for byte, so that either can
+//! open the other's directory.
+//!
+//! | room | what |
+//! |---|---|
+//! | [`open`] | reading back what the disk holds; closing |
+//! | [`put`], [`get`], [`query`] | the calls |
+//! | [`commit_log`] | all records, one after another |
+//! | [`mapped_file`] | its files; the only unsafe code |
+//! | [`dispatch`] | from the log to queues and index |
+//! | [`consume_queue`] | for each queue, where its messages are |
+//! | [`index`] | for each key, where its messages are |
+//! | [`upkeep`], [`checkpoint`], [`retention`] | what is durable; what may go |
+//! | [`durable_file`] | small files replaced as a whole, for the broker's tables |
+//!
+//! Threads: `store-allocate` takes disk blocks ahead of the append position, `store-flush` brings appended bytes to the
+//! disk, `store-dispatch` follows the log, `store-queues` writes consume queue entries, `store-upkeep` does the rest.
+//!
+//! Lock order, where more than one is held: dispatch turn, `flushing`, append, `files`; table `io`, `queues`, `dirty`, a
+//! queue's state. No lock that a put, a get or dispatch needs is held while a disk is waited for.
+
+mod checkpoint;
+mod commit_log;
+mod config;
+mod consume_queue;
+mod dir;
+mod dispatch;
+pub mod durable_file;
+mod error;
+mod figures;
+mod get;
+mod index;
+mod mapped_file;
+mod open;
+mod put;
+mod query;
+mod retention;
+mod upkeep;
+mod watermark;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+pub use config::{Allocation, Config, DispatchLimit, Flush, FlushMode, Index as IndexConfig, Retention, Transfer};
+pub use consume_queue::search::Boundary;
+pub use dispatch::{Arrival, Arrivals};
+pub use error::{Error, Result};
+pub use figures::{BUCKETS, Figures, Histogram};
+pub use get::{Filter, GetStatus, Got, Limits};
+pub use put::{Appended, NewMessage};
+pub use query::Found;
+pub use upkeep::DiskUse;
+pub use watermark::{Halt, Reached, Watermark};
+
+/// An open store. Shared by reference; every call may be made from any thread, but calls may wait for a disk: keep
+/// them off the threads of an async runtime, except the watermarks' futures.
+///
+/// Dropping it without [`MessageStore::close`] leaves what a crash would leave.
+pub struct MessageStore {
+    config: Config,
+    log: Arc<commit_log::CommitLog>,
+    table: Arc<consume_queue::table::Table>,
+    index: Arc<index::Index>,
+    dispatch: Arc<dispatch::Dispatch>,
+    upkeep: Arc<upkeep::Upkeep>,
+    threads: open::Threads,
+    abort: dir::AbortMark,
+    /// What lies further back than this from the end of the log has likely left the memory.
+    memory_bytes: u64,
+    /// None once the store is closed. Last, so that it is released when nothing touches the files any more.
+    lock: Mutex<Option<dir::Lock>>,
+}
+
+impl MessageStore {
+    /// End of the log.
+    pub fn appended(&self) -> &Arc<Watermark> {
+        &self.log.appended
+    }
+
+    /// Up to here the log is on the disk. Fails for good after a failed flush.
+    pub fn flushed(&self) -> &Arc<Watermark> {
+        &self.log.flushed
+    }
+
+    /// Up to here enough replicas have the log. The server moves it; the store offers it to whoever waits.
+    pub fn confirmed(&self) -> &Arc<Watermark> {
+        &self.log.confirmed
+    }
+
+    /// Up to here messages are in their queues.
+    pub fn dispatched(&self) -> &Arc<Watermark> {
+        &self.log.dispatched
+    }
+
+    /// How far consumers may see from now on.
+    pub fn set_dispatch_limit(&self, limit: DispatchLimit) {
+        self.dispatch.set_limit(limit);
+    }
+
+    /// The configuration the store was opened with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Why messages are not taken just now; `Ok` where they are.
+    ///
+    /// # Errors
+    /// The error a put would get.
+    pub fn writable(&self) -> Result<()> {
+        self.log.refusal()
+    }
+
+    /// Brings everything appended so far to the disk.
+    ///
+    /// # Errors
+    /// A failed flush is final, see [`Error::ReadOnly`].
+    pub fn flush(&self) -> Result<()> {
+        self.log.flush()
+    }
+
+    /// Deletes expired files now, at whatever hour. Returns how many commit log files went.
+    ///
+    /// # Errors
+    /// Where a file cannot be deleted.
+    pub fn delete_expired(&self) -> Result<usize> {
+        self.upkeep.delete_expired(true, self.threads.stop_flag())
+    }
+
+    /// How full the volumes are.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn disk_use(&self) -> Result<DiskUse> {
+        self.upkeep.disk_use()
+    }
+
+    /// What the store counts.
+    pub fn figures(&self) -> Figures {
+        let counters = &self.log.counters;
+        let (topics, queues) = self.table.counts();
+        let dispatched = self.log.dispatched.value();
+        let behind = self.dispatch.turn().index_behind.map_or(dispatched, |(offset, _)| offset);
+        Figures {
+            put_messages: counters.put_messages.load(Ordering::Relaxed),
+            put_bytes: counters.put_bytes.load(Ordering::Relaxed),
+            put_failures: counters.put_failures.load(Ordering::Relaxed),
+            put_times: counters.put_times.snapshot(),
+            lock_waits: counters.lock_waits.snapshot(),
+            flush_times: counters.flush_times.snapshot(),
+            min_offset: self.log.min(),
+            appended: self.log.appended.value(),
+            flushed: self.log.flushed.value(),
+            confirmed: self.log.confirmed.value(),
+            dispatched,
+            last_store_timestamp: self.log.last_store_timestamp.load(Ordering::Relaxed),
+            mapped_bytes: self.log.mapped_bytes(),
+            topics,
+            queues,
+            consume_queue_pending: self.table.pending(),
+            open_files: self.table.files().open_count(),
+            index_files: self.index.file_count(),
+            index_behind: dispatched.saturating_sub(behind),
+            refusing: self.log.refusal().err().map(|error| error.to_string()),
+        }
+    }
+}
+
+impl std::fmt::Debug for MessageStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MessageStore").field("root", &self.config.root).finish_non_exhaustive()
+    }
+}

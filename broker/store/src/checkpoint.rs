@@ -1,0 +1,150 @@
+//! What is known to be on the disk, so that a start after a crash need not read everything again.
+//!
+//! `checkpoint` is a file of 4096 bytes that begins with six numbers of 8 bytes, big-endian:
+//!
+//! ```text
+//! at
+//!  0  store timestamp up to which the commit log is flushed, ms
+//!  8  the same for the consume queues
+//! 16  the same for the index
+//! 24  the master's flushed offset (kept as found)
+//! 32  the confirmed offset (kept as found)
+//! 40  physical offset of the last record that is flushed in the commit log, in its consume queue and in the index
+//! ```
+//!
+//! Java before 5.5.1 does not know the last one; it is then 0 and the timestamps decide. A value only goes up, and only
+//! after the `fsync` it speaks of.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+const FILE_SIZE: u64 = 4096;
+const USED: usize = 48;
+
+/// The numbers of the checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Marks {
+    pub(crate) commit_log_timestamp: i64,
+    pub(crate) consume_queue_timestamp: i64,
+    pub(crate) index_timestamp: i64,
+    pub(crate) master_flushed_offset: i64,
+    pub(crate) confirmed_offset: i64,
+    /// Start of the last record that needs no second dispatch; 0 where that is not known.
+    pub(crate) dispatched_record: i64,
+}
+
+impl Marks {
+    fn decode(bytes: &[u8; USED]) -> Marks {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let number = |at: usize| i64::from_be_bytes(numbers[at]);
+        Marks {
+            commit_log_timestamp: number(0),
+            consume_queue_timestamp: number(1),
+            index_timestamp: number(2),
+            master_flushed_offset: number(3),
+            confirmed_offset: number(4),
+            dispatched_record: number(5),
+        }
+    }
+
+    fn encode(&self) -> [u8; USED] {
+        let mut bytes = [0; USED];
+        let numbers = [
+            self.commit_log_timestamp,
+            self.consume_queue_timestamp,
+            self.index_timestamp,
+            self.master_flushed_offset,
+            self.confirmed_offset,
+            self.dispatched_record,
+        ];
+        for (place, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+            *place = number.to_be_bytes();
+        }
+        bytes
+    }
+}
+
+/// The open checkpoint file.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    path: PathBuf,
+    file: File,
+    marks: Marks,
+}
+
+impl Checkpoint {
+    /// Opens or creates the checkpoint of the store in `root`. A file too short to hold the numbers counts as new: its
+    /// writer died before it ever vouched for anything.
+    pub(crate) fn open(root: &Path) -> Result<Checkpoint> {
+        let path = root.join("checkpoint");
+        let open = || -> io::Result<(File, Marks)> {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let len = file.metadata()?.len();
+            let mut bytes = [0; USED];
+            if len >= USED as u64 {
+                file.read_exact_at(&mut bytes, 0)?;
+            }
+            if len < FILE_SIZE {
+                file.set_len(FILE_SIZE)?;
+            }
+            Ok((file, Marks::decode(&bytes)))
+        };
+        let (file, marks) = open().map_err(Error::io("open", &path))?;
+        Ok(Checkpoint { path, file, marks })
+    }
+
+    pub(crate) fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// Writes the numbers and waits until they are on the disk.
+    pub(crate) fn write(&mut self, marks: Marks) -> Result<()> {
+        if marks == self.marks {
+            return Ok(());
+        }
+        self.file
+            .write_all_at(&marks.encode(), 0)
+            .and_then(|()| self.file.sync_data())
+            .map_err(Error::io("write", &self.path))?;
+        self.marks = marks;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_lie_where_java_looks_for_them() {
+        let root = tempfile::tempdir().unwrap();
+        let marks = Marks {
+            commit_log_timestamp: 1,
+            consume_queue_timestamp: 2,
+            index_timestamp: 3,
+            master_flushed_offset: 4,
+            confirmed_offset: 5,
+            dispatched_record: 0x0102,
+        };
+        Checkpoint::open(root.path()).unwrap().write(marks).unwrap();
+        let bytes = std::fs::read(root.path().join("checkpoint")).unwrap();
+        assert_eq!(bytes.len(), 4096);
+        assert_eq!(bytes[7], 1);
+        assert_eq!(bytes[15], 2);
+        assert_eq!(bytes[23], 3);
+        assert_eq!(bytes[40..48], [0, 0, 0, 0, 0, 0, 1, 2]);
+        assert!(bytes[48..].iter().all(|byte| *byte == 0));
+        assert_eq!(Checkpoint::open(root.path()).unwrap().marks(), marks);
+    }
+
+    #[test]
+    fn a_short_file_vouches_for_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("checkpoint"), [9; 47]).unwrap();
+        assert_eq!(Checkpoint::open(root.path()).unwrap().marks(), Marks::default());
+    }
+}

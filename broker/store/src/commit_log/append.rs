@@ -1,0 +1,259 @@
+//! The one write path.
+//!
+//! Under the lock: queue offset, store timestamp, physical offset, copy, advance. Everything else was done before, and
+//! nothing in here waits for a disk: where blocks or the next file are missing the lock is given back, the allocation
+//! thread is asked, and the append begins again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::MutexGuard;
+use rmq_protocol::message::stored::{self, Prepared};
+
+use super::CommitLog;
+use crate::error::{Error, Result};
+use crate::mapped_file::MappedFile;
+use crate::mapped_file::allocate::Appendable;
+
+/// What the append lock protects.
+#[derive(Debug)]
+pub(super) struct Append {
+    /// The file appends go to; none before the first append and at the exact end of a file.
+    pub(super) current: Option<Appendable>,
+    /// End of the log; equals `appended` whenever the lock is free.
+    pub(super) position: u64,
+    /// Position at which the allocation thread wants to hear again.
+    pub(super) tell_at: u64,
+    /// The last bytes came from a master and may end inside a record.
+    pub(super) replica_tail: bool,
+}
+
+/// Where records went.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed {
+    pub(crate) physical_offset: u64,
+    pub(crate) queue_offset: u64,
+    pub(crate) store_timestamp: i64,
+}
+
+/// How records are numbered in their queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Numbering<'a> {
+    /// From this counter, which then goes on by the number of records.
+    From(&'a AtomicU64),
+    /// Not part of the queue: all get 0.
+    None,
+}
+
+enum Missing {
+    Blocks(Arc<MappedFile>, u64),
+    File(u64),
+}
+
+impl Append {
+    pub(super) fn at(position: u64, current: Option<Appendable>) -> Self {
+        Append { current, position, tell_at: position, replica_tail: false }
+    }
+}
+
+impl CommitLog {
+    /// Appends records of one queue, contiguous and in one piece: either all of them or none.
+    pub(crate) fn append(&self, records: &[Prepared<'_>], numbering: Numbering<'_>) -> Result<Placed> {
+        let size: usize = records.iter().map(Prepared::size).sum();
+        let needed = (size + stored::BLANK_SIZE) as u64;
+        if needed > self.file_size {
+            return Err(Error::TooLarge { size: size as u64, max: self.file_size - stored::BLANK_SIZE as u64 });
+        }
+        loop {
+            self.refusal()?;
+            let mut append = self.lock_append();
+            self.check_tail(&mut append)?;
+            match self.reserve(&mut append, needed) {
+                Ok(()) => return self.write(&mut append, records, size, numbering),
+                Err(missing) => {
+                    drop(append);
+                    self.wait_for(missing)?;
+                }
+            }
+        }
+    }
+
+    fn lock_append(&self) -> MutexGuard<'_, Append> {
+        if let Some(append) = self.append.try_lock() {
+            return append;
+        }
+        let begun = Instant::now();
+        let append = self.append.lock();
+        self.counters.lock_waits.add(begun.elapsed());
+        append
+    }
+
+    /// A record behind half a record could never be found again.
+    fn check_tail(&self, append: &mut Append) -> Result<()> {
+        if append.replica_tail {
+            let whole = self.dispatched.value();
+            if whole != append.position {
+                return Err(Error::PartialTail { end: append.position, whole });
+            }
+            append.replica_tail = false;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that `needed` bytes fit into the current file and can be written, beginning the next one if need be.
+    fn reserve(&self, append: &mut Append, needed: u64) -> Result<(), Missing> {
+        loop {
+            let Some(current) = &append.current else {
+                self.begin_file(append)?;
+                continue;
+            };
+            let file = &current.file;
+            let end = append.position + needed;
+            if end <= file.limit() {
+                return match file.ready() >= end {
+                    true => Ok(()),
+                    false => Err(Missing::Blocks(Arc::clone(file), end)),
+                };
+            }
+            // The filler is shipped to replicas with the rest of the file, so all of it needs blocks.
+            if file.ready() < file.limit() {
+                return Err(Missing::Blocks(Arc::clone(file), file.limit()));
+            }
+            self.fill(append);
+        }
+    }
+
+    /// Ends the current file with a filler. Its blocks are there.
+    fn fill(&self, append: &mut Append) {
+        let Some(current) = &mut append.current else { return };
+        let left = (current.file.limit() - append.position) as usize;
+        let filled = current.cursor.append(left, |slot| {
+            let head = stored::blank(left as u32);
+            let len = head.len().min(slot.len());
+            slot[..len].copy_from_slice(&head[..len]);
+        });
+        debug_assert!(filled, "the file was ready to its end");
+        append.position += left as u64;
+        append.current = None;
+        self.appended.advance(append.position);
+    }
+
+    /// Takes the file that begins at the end of the log.
+    fn begin_file(&self, append: &mut Append) -> Result<(), Missing> {
+        let next = self.allocator.take_next(append.position).ok_or(Missing::File(append.position))?;
+        self.files.write().push(Arc::clone(&next.file));
+        append.current = Some(next);
+        append.tell_at = append.position;
+        Ok(())
+    }
+
+    fn wait_for(&self, missing: Missing) -> Result<()> {
+        match missing {
+            Missing::Blocks(file, to) => self.allocator.wait_ready(&file, to),
+            Missing::File(base) => self.allocator.wait_next(base),
+        }
+    }
+
+    fn write(
+        &self,
+        append: &mut Append,
+        records: &[Prepared<'_>],
+        size: usize,
+        numbering: Numbering<'_>,
+    ) -> Result<Placed> {
+        let position = append.position;
+        let queue_offset = match numbering {
+            Numbering::From(next) => next.load(Ordering::Relaxed),
+            Numbering::None => 0,
+        };
+        let store_timestamp = now();
+        let written = append.current.as_mut().is_some_and(|current| {
+            current.cursor.append(size, |mut slot| {
+                let mut at = position;
+                for (number, record) in records.iter().enumerate() {
+                    let (mine, rest) = slot.split_at_mut(record.size());
+                    let number = match numbering {
+                        Numbering::From(_) => queue_offset + number as u64,
+                        Numbering::None => 0,
+                    };
+                    record.write(mine, number, at, store_timestamp);
+                    at += record.size() as u64;
+                    slot = rest;
+                }
+            })
+        });
+        debug_assert!(written, "the space was reserved under the same lock");
+        if let Numbering::From(next) = numbering {
+            next.store(queue_offset + records.len() as u64, Ordering::Relaxed);
+        }
+        self.last_store_timestamp.store(store_timestamp, Ordering::Relaxed);
+        self.advance(append, size as u64);
+        Ok(Placed { physical_offset: position, queue_offset, store_timestamp })
+    }
+
+    fn advance(&self, append: &mut Append, by: u64) {
+        append.position += by;
+        if append.position >= append.tell_at {
+            append.tell_at = self.allocator.at(append.position);
+        }
+        self.appended.advance(append.position);
+    }
+
+    /// Appends a master's bytes at `offset`, which must be the end of this log; an empty log begins wherever the
+    /// master's file begins. The bytes may end inside a record.
+    pub(crate) fn append_replica(&self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            self.refusal()?;
+            let mut append = self.lock_append();
+            let empty = append.current.is_none() && self.files.read().is_empty();
+            if empty && offset != append.position && offset.is_multiple_of(self.file_size) {
+                append.position = offset;
+                for mark in [&self.appended, &self.flushed, &self.dispatched] {
+                    mark.rewind(offset);
+                }
+            }
+            if offset != append.position {
+                return Err(Error::OutOfRange { asked: offset, min: append.position, max: append.position });
+            }
+            match self.replicate(&mut append, bytes) {
+                Ok(taken) => {
+                    offset += taken as u64;
+                    bytes = &bytes[taken..];
+                }
+                Err(missing) => {
+                    drop(append);
+                    self.wait_for(missing)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends what fits into the current file and says how much that was.
+    fn replicate(&self, append: &mut Append, bytes: &[u8]) -> Result<usize, Missing> {
+        if append.current.is_none() {
+            self.begin_file(append)?;
+        }
+        let Some(current) = &mut append.current else { return Ok(0) };
+        let limit = current.file.limit();
+        let end = (append.position + bytes.len() as u64).min(limit);
+        if current.file.ready() < end {
+            return Err(Missing::Blocks(Arc::clone(&current.file), end));
+        }
+        let taken = (end - append.position) as usize;
+        let written = current.cursor.append(taken, |slot| slot.copy_from_slice(&bytes[..taken]));
+        debug_assert!(written, "readiness was checked under the same lock");
+        append.replica_tail = true;
+        self.advance(append, taken as u64);
+        if end == limit {
+            append.current = None;
+        }
+        Ok(taken)
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
+}

@@ -1,0 +1,203 @@
+//! The commit log: every record of every topic, one after another, in files of one size.
+//!
+//! Offsets are positions in that sequence and never start again: the file that holds offset `o` begins at
+//! `o - o % file_size` and is named after it. Deleting old files moves `min`; appending moves `appended`:
+//!
+//! ```text
+//! min <= flushed <= appended        min <= confirmed        dispatched <= appended
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | [`append`] | the one write path, and the replica's |
+//! | [`read`] | ranges and records as bytes that borrow the mapping |
+//! | [`flush`] | the thread that brings appended bytes to the disk |
+//! | [`recover`] | the one scanner, and what to make of the place where it stops |
+//! | [`truncate`] | cutting a replica's tail |
+//!
+//! Lock order: `append`, then `files`. `files` is held for a look or a push, never over the disk.
+
+pub(crate) mod append;
+pub(crate) mod flush;
+pub(crate) mod read;
+pub(crate) mod recover;
+pub(crate) mod truncate;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::config::Allocation;
+use crate::dir;
+use crate::error::{Error, Result};
+use crate::figures::Counters;
+use crate::mapped_file::MappedFile;
+use crate::mapped_file::allocate::{Allocator, Appendable};
+use crate::watermark::Watermark;
+
+/// The log and the four marks on it.
+#[derive(Debug)]
+pub(crate) struct CommitLog {
+    dir: PathBuf,
+    file_size: u64,
+    pub(crate) appended: Arc<Watermark>,
+    pub(crate) flushed: Arc<Watermark>,
+    pub(crate) confirmed: Arc<Watermark>,
+    pub(crate) dispatched: Arc<Watermark>,
+    append: Mutex<append::Append>,
+    /// Oldest first, each beginning where the one before ends.
+    files: RwLock<Vec<Arc<MappedFile>>>,
+    /// Held while a range is flushed, so that a truncation does not pull the file away.
+    flushing: Mutex<()>,
+    allocator: Allocator,
+    /// Of the last record appended or, on a replica, dispatched; 0 where there is none.
+    pub(crate) last_store_timestamp: AtomicI64,
+    refusal: Refusal,
+    pub(crate) counters: Counters,
+}
+
+/// Why writes are refused.
+#[derive(Debug, Default)]
+struct Refusal {
+    /// Any of the below; the only thing a write looks at.
+    any: AtomicBool,
+    closed: AtomicBool,
+    disk_full: AtomicBool,
+    failed: Mutex<Option<String>>,
+}
+
+impl CommitLog {
+    /// The log as recovery found it: `files` in order, all but the last one full, the last one good up to `end`.
+    pub(crate) fn open(
+        dir: PathBuf,
+        file_size: u64,
+        ahead: Allocation,
+        files: Vec<(u64, PathBuf)>,
+        end: u64,
+    ) -> Result<CommitLog> {
+        let mut mapped = Vec::with_capacity(files.len());
+        let mut current = None;
+        for (base, path) in files {
+            let published = end.saturating_sub(base).min(file_size);
+            let (file, cursor) = MappedFile::open(&path, base, file_size, published)?;
+            let file = Arc::new(file);
+            if published < file_size {
+                current = Some(Appendable { file: Arc::clone(&file), cursor });
+            }
+            mapped.push(file);
+        }
+        let taking = current.as_ref().map(|appendable| (Arc::clone(&appendable.file), end));
+        let allocator = Allocator::start(dir.clone(), file_size, ahead, taking)?;
+        Ok(CommitLog {
+            dir,
+            file_size,
+            appended: Arc::new(Watermark::new(end)),
+            flushed: Arc::new(Watermark::new(end)),
+            confirmed: Arc::new(Watermark::new(0)),
+            dispatched: Arc::new(Watermark::new(end)),
+            append: Mutex::new(append::Append::at(end, current)),
+            files: RwLock::new(mapped),
+            flushing: Mutex::new(()),
+            allocator,
+            last_store_timestamp: AtomicI64::new(0),
+            refusal: Refusal::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Offset of the first byte there is.
+    pub(crate) fn min(&self) -> u64 {
+        self.files.read().first().map_or_else(|| self.appended.value(), |file| file.base())
+    }
+
+    /// The file that holds an offset.
+    pub(crate) fn file_at(&self, offset: u64) -> Option<Arc<MappedFile>> {
+        let files = self.files.read();
+        let first = files.first()?.base();
+        let at = offset.checked_sub(first)? / self.file_size;
+        files.get(usize::try_from(at).ok()?).map(Arc::clone)
+    }
+
+    /// All files, oldest first.
+    pub(crate) fn files(&self) -> Vec<Arc<MappedFile>> {
+        self.files.read().clone()
+    }
+
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    /// Lets go of the oldest file and removes its name. Readers that have it keep it. `false` where `base` is not the
+    /// oldest file any more, or is the last one: the log always keeps one, which says where it ends.
+    pub(crate) fn delete_oldest(&self, base: u64) -> Result<bool> {
+        let file = {
+            let mut files = self.files.write();
+            if files.len() < 2 || files[0].base() != base {
+                return Ok(false);
+            }
+            files.remove(0)
+        };
+        std::fs::remove_file(file.path()).map_err(Error::io("delete", file.path()))?;
+        dir::sync(&self.dir)?;
+        Ok(true)
+    }
+
+    /// Refuses writes until a restart: what is on the disk is no longer known.
+    pub(crate) fn fail(&self, why: String) {
+        let mut failed = self.refusal.failed.lock();
+        if failed.is_none() {
+            tracing::error!(reason = %why, "the store takes no more writes until it is restarted");
+            *failed = Some(why);
+            self.refusal.any.store(true, Ordering::SeqCst);
+            self.flushed.fail();
+        }
+    }
+
+    /// Refuses writes while the disk is too full.
+    pub(crate) fn set_disk_full(&self, full: bool) {
+        if self.refusal.disk_full.swap(full, Ordering::SeqCst) != full {
+            tracing::warn!(full, "the disk's fill level decides whether writes are taken");
+        }
+        self.refusal.update();
+    }
+
+    /// Refuses writes for good; when this returns none is under way.
+    pub(crate) fn set_closed(&self) {
+        self.refusal.closed.store(true, Ordering::SeqCst);
+        self.refusal.update();
+        drop(self.append.lock());
+    }
+
+    /// Why writes are refused, if they are.
+    pub(crate) fn refusal(&self) -> Result<()> {
+        let refusal = &self.refusal;
+        if !refusal.any.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if refusal.closed.load(Ordering::SeqCst) {
+            return Err(Error::Closed);
+        }
+        if let Some(why) = &*refusal.failed.lock() {
+            return Err(Error::ReadOnly(why.clone()));
+        }
+        if refusal.disk_full.load(Ordering::SeqCst) {
+            return Err(Error::Full { path: self.dir.clone() });
+        }
+        Ok(())
+    }
+
+    /// Ends the allocation thread; after a tidy stop no file is left that was never written to.
+    pub(crate) fn stop(&self, tidy: bool) -> Result<()> {
+        self.allocator.stop(tidy)
+    }
+}
+
+impl Refusal {
+    fn update(&self) {
+        let failed = self.failed.lock();
+        let any = self.closed.load(Ordering::SeqCst) || self.disk_full.load(Ordering::SeqCst) || failed.is_some();
+        self.any.store(any, Ordering::SeqCst);
+    }
+}

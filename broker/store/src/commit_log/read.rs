@@ -1,0 +1,68 @@
+//! Reading: bytes that borrow the mapping and keep their file alive.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rmq_protocol::message::stored::{self, Head, Record};
+
+use super::CommitLog;
+use crate::error::{Error, Result};
+use crate::mapped_file::{self, MappedFile};
+
+impl CommitLog {
+    /// Up to `max` bytes from `offset`, all from one file. Empty at the end of the log.
+    pub(crate) fn range(&self, offset: u64, max: usize) -> Result<Bytes> {
+        let end = self.appended.value();
+        if offset == end {
+            return Ok(Bytes::new());
+        }
+        let out_of_range = || Error::OutOfRange { asked: offset, min: self.min(), max: end };
+        if offset > end {
+            return Err(out_of_range());
+        }
+        let file = self.file_at(offset).ok_or_else(out_of_range)?;
+        let len = usize::try_from(end.min(file.published()).saturating_sub(offset)).unwrap_or(max).min(max);
+        mapped_file::share(&file, offset, len).ok_or_else(out_of_range)
+    }
+
+    /// The file and the size of the record that begins at `offset`; `None` where no record begins.
+    pub(crate) fn record_at(&self, offset: u64) -> Option<(Arc<MappedFile>, usize)> {
+        let file = self.file_at(offset)?;
+        let size = {
+            let Ok(Head::Record(size, _)) = stored::head(file.bytes(offset, stored::BLANK_SIZE)?) else { return None };
+            let record = Record::parse(file.bytes(offset, size)?).ok()?;
+            (record.physical_offset() == offset).then_some(size)?
+        };
+        Some((file, size))
+    }
+
+    /// Whether the log could end at `offset`: a record or a filler begins there, or a file.
+    pub(crate) fn is_boundary(&self, offset: u64) -> bool {
+        let head = || stored::head(self.file_at(offset)?.bytes(offset, stored::BLANK_SIZE)?).ok();
+        offset.is_multiple_of(self.file_size)
+            || self.record_at(offset).is_some()
+            || matches!(head(), Some(Head::Blank(_)))
+    }
+
+    /// The record that begins at `offset` as bytes of its own; `None` where no record begins.
+    pub(crate) fn record(&self, offset: u64) -> Option<Bytes> {
+        let (file, size) = self.record_at(offset)?;
+        mapped_file::share(&file, offset, size)
+    }
+
+    /// Store timestamp of the record at `offset`, ms.
+    pub(crate) fn store_timestamp(&self, offset: u64) -> Option<i64> {
+        let (file, size) = self.record_at(offset)?;
+        Record::parse(file.bytes(offset, size)?).ok().map(|record| record.store_timestamp())
+    }
+
+    /// Store timestamp of the oldest record, ms.
+    pub(crate) fn earliest_store_timestamp(&self) -> Option<i64> {
+        self.store_timestamp(self.min())
+    }
+
+    /// Bytes the log's files map.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.files.read().len() as u64 * self.file_size
+    }
+}

@@ -1,0 +1,338 @@
+//! Finding the end of the log.
+//!
+//! One scanner walks the records from an offset on and stops where there is none. What that place means is decided here,
+//! from three things: what lies there, what lies behind it, and what the checkpoint says was on the disk:
+//!
+//! | there | behind it | meaning |
+//! |---|---|---|
+//! | zeros | nothing | the end |
+//! | no record | nothing | a torn tail: the last append was cut off; it is removed |
+//! | anything | records older than the last good one | left from an earlier truncation by Java; removed |
+//! | anything, before a flushed record | anything | corruption |
+//! | a lost page | records never known to be flushed | a torn tail: a power cut takes unflushed pages in any order |
+//! | anything else | records | corruption |
+//!
+//! Files are read, not mapped, while they are scanned: a bad sector is then an error and not a signal.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rmq_protocol::message::stored::{self, Head, Record};
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use crate::checkpoint::Marks;
+use crate::dir;
+use crate::error::{Error, Result};
+
+/// Bytes read at once.
+const CHUNK: usize = 1 << 20;
+const PAGE: u64 = 4096;
+/// What Java takes off a checkpoint's timestamps, ms.
+const TIMESTAMP_SLACK: i64 = 3000;
+
+/// The files of a log on the disk, oldest first and without gaps.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) list: Vec<(u64, PathBuf)>,
+    pub(crate) file_size: u64,
+}
+
+/// Where a scan stopped.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// No record begins here.
+    pub(crate) offset: u64,
+    /// Why not; `None` where nothing was ever written.
+    pub(crate) reason: Option<String>,
+    /// Store timestamp of the last good record, ms.
+    pub(crate) last_store_timestamp: Option<i64>,
+}
+
+impl Files {
+    /// Lists the log in `dir`. An empty last file is one whose creation was interrupted, and removed.
+    pub(crate) fn list(dir: &Path, file_size: u64) -> Result<Files> {
+        let mut list = dir::numbered(dir)?;
+        let len = |path: &Path| std::fs::metadata(path).map(|data| data.len()).map_err(Error::io("look at", path));
+        if let Some((_, path)) = list.last()
+            && len(path)? == 0
+        {
+            std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+            list.pop();
+        }
+        let mut expected = list.first().map_or(0, |(base, _)| *base);
+        for (base, path) in &list {
+            let len = len(path)?;
+            if len != file_size {
+                return Err(Error::Config(format!(
+                    "{} has {len} bytes, the configured size of a commit log file is {file_size}",
+                    path.display()
+                )));
+            }
+            if *base != expected || base % file_size != 0 {
+                return Err(Error::Corruption {
+                    file: path.clone(),
+                    offset: expected,
+                    reason: format!("a file that begins at {expected} is missing"),
+                });
+            }
+            expected += file_size;
+        }
+        Ok(Files { list, file_size })
+    }
+
+    /// Offset of the first byte.
+    pub(crate) fn first(&self) -> u64 {
+        self.list.first().map_or(0, |(base, _)| *base)
+    }
+
+    fn limit(&self) -> u64 {
+        self.first() + self.list.len() as u64 * self.file_size
+    }
+
+    fn open(&self, offset: u64) -> Result<Option<Reader>> {
+        let at = offset.checked_sub(self.first()).map(|from| from / self.file_size);
+        let Some((base, path)) = at.and_then(|at| self.list.get(at as usize)) else { return Ok(None) };
+        Reader::open(path, *base, self.file_size).map(Some)
+    }
+
+    /// The store timestamp of the record at an offset, if there is a good one.
+    fn good_record(&self, offset: u64) -> Result<Option<i64>> {
+        let Some(mut reader) = self.open(offset)? else { return Ok(None) };
+        Ok(reader.record(offset)?.ok().map(|record| record.store_timestamp()))
+    }
+
+    /// Where a scan has to begin so that what lies before needs no second look: nothing there is damaged, and
+    /// consume queues and index have all of it.
+    pub(crate) fn scan_start(&self, marks: &Marks, crashed: bool) -> Result<u64> {
+        if let Ok(record @ 1..) = u64::try_from(marks.dispatched_record) {
+            if record >= self.limit() {
+                let (file, offset) =
+                    (self.list.last().map_or_else(PathBuf::new, |(_, path)| path.clone()), self.limit());
+                let reason = format!("the log ends here, but the checkpoint knows a flushed record at {record}");
+                return Err(Error::Corruption { file, offset, reason });
+            }
+            if self.good_record(record)?.is_some() {
+                return Ok(record);
+            }
+        }
+        let safe = marks.commit_log_timestamp.min(marks.consume_queue_timestamp) - TIMESTAMP_SLACK;
+        for (base, _) in self.list.iter().rev() {
+            // A file prepared ahead of time has no first record.
+            if let Some(store_timestamp) = self.good_record(*base)?
+                && (!crashed || store_timestamp <= safe)
+            {
+                return Ok(*base);
+            }
+        }
+        Ok(self.first())
+    }
+
+    /// Hands every record from `start` on to `each`, until there is none.
+    pub(crate) fn scan(&self, start: u64, each: &mut dyn FnMut(&Record<'_>) -> Result<()>) -> Result<Stop> {
+        let mut stop = Stop { offset: start, reason: None, last_store_timestamp: None };
+        while let Some(mut reader) = self.open(stop.offset)? {
+            loop {
+                let left = reader.limit() - stop.offset;
+                match reader.record(stop.offset)? {
+                    Ok(record) => {
+                        stop.last_store_timestamp = Some(record.store_timestamp());
+                        each(&record)?;
+                        stop.offset += record.size() as u64;
+                    }
+                    Err(NoRecord::Blank(size)) if size == left => break,
+                    Err(NoRecord::Blank(size)) => {
+                        stop.reason = Some(format!("a filler of {size} bytes where {left} are left in the file"));
+                        return Ok(stop);
+                    }
+                    Err(NoRecord::Empty) => return Ok(stop),
+                    Err(NoRecord::Bad(reason)) => {
+                        stop.reason = Some(reason);
+                        return Ok(stop);
+                    }
+                }
+            }
+            stop.offset = reader.limit();
+        }
+        Ok(stop)
+    }
+
+    /// Decides whether the log may be cut where the scan stopped, by the table above.
+    pub(crate) fn judge(&self, stop: &Stop, marks: &Marks) -> Result<()> {
+        let corrupt = |reason: String| {
+            let file = self.list.iter().rev().find(|(base, _)| *base <= stop.offset);
+            let file = file.map_or_else(PathBuf::new, |(_, path)| path.clone());
+            Err(Error::Corruption { file, offset: stop.offset, reason })
+        };
+        let found = stop.reason.as_deref().unwrap_or("nothing was written here");
+        if let Ok(flushed @ 1..) = u64::try_from(marks.dispatched_record)
+            && stop.offset <= flushed
+        {
+            return corrupt(format!("{found}, but the checkpoint knows a flushed record at {flushed}"));
+        }
+        let Some((next, store_timestamp)) = self.next_record(stop.offset)? else { return Ok(()) };
+        if stop.last_store_timestamp.is_some_and(|last| store_timestamp < last) {
+            return Ok(());
+        }
+        if store_timestamp >= marks.commit_log_timestamp && self.lost_page(stop.offset, next)? {
+            return Ok(());
+        }
+        corrupt(format!("{found}, but a good record follows at {next}"))
+    }
+
+    /// The first good record behind `from`, and its store timestamp.
+    fn next_record(&self, from: u64) -> Result<Option<(u64, i64)>> {
+        let mut offset = from;
+        while let Some(mut reader) = self.open(offset)? {
+            if let Some(found) = reader.search(offset)? {
+                return Ok(Some(found));
+            }
+            offset = reader.limit();
+        }
+        Ok(None)
+    }
+
+    /// Whether a whole page, or the rest of the page at `from`, is zero before `to`: a page that was never written back.
+    fn lost_page(&self, from: u64, to: u64) -> Result<bool> {
+        let mut at = from;
+        while at < to {
+            let end = (at / PAGE + 1) * PAGE;
+            let Some(mut reader) = self.open(at)? else { return Ok(false) };
+            if end <= to && reader.bytes(at, (end - at) as usize)?.iter().all(|byte| *byte == 0) {
+                return Ok(true);
+            }
+            at = end;
+        }
+        Ok(false)
+    }
+
+    /// Cuts the log at `end` on the disk: later files go, the rest of the file becomes zero, so that no old record can
+    /// ever be taken for a new one.
+    pub(crate) fn cut(&mut self, end: u64) -> Result<()> {
+        while let Some((base, path)) = self.list.last() {
+            let keep = *base < end || (*base == end && self.list.len() == 1);
+            if keep {
+                let doing = "cut the end of";
+                let file = File::options().read(true).write(true).open(path).map_err(Error::io("open", path))?;
+                dir::zero_tail(&file, end.saturating_sub(*base))
+                    .and_then(|()| file.sync_data())
+                    .map_err(Error::io(doing, path))?;
+                break;
+            }
+            std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+            self.list.pop();
+        }
+        debug_assert!(end <= self.limit() || self.list.is_empty());
+        Ok(())
+    }
+}
+
+/// Whether zeros stand where a property string should. The checksum of a record is that of its body only, so a page that
+/// was lost, or a copy that was cut off, behind the body shows in nothing else. A string ends with a separator or a
+/// character; zeros inside it are an application's own unless they fill a sector.
+fn has_lost_properties(properties: &[u8]) -> bool {
+    const SECTOR: usize = 512;
+    let longest_zeros = || properties.split(|byte| *byte != 0).map(<[u8]>::len).max().unwrap_or(0);
+    properties.last() == Some(&0) || (properties.len() >= SECTOR && longest_zeros() >= SECTOR)
+}
+
+enum NoRecord {
+    Blank(u64),
+    Empty,
+    Bad(String),
+}
+
+/// Reads one file in chunks.
+struct Reader {
+    path: PathBuf,
+    file: File,
+    base: u64,
+    size: u64,
+    chunk: Vec<u8>,
+    /// Offset of the chunk's first byte.
+    chunk_at: u64,
+}
+
+impl Reader {
+    fn open(path: &Path, base: u64, size: u64) -> Result<Reader> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        Ok(Reader { path: path.to_owned(), file, base, size, chunk: Vec::new(), chunk_at: base })
+    }
+
+    fn limit(&self) -> u64 {
+        self.base + self.size
+    }
+
+    /// The bytes from `offset`, at most `len` and fewer at the end of the file.
+    fn bytes(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
+        let len = len.min(self.limit().saturating_sub(offset) as usize);
+        let have = offset >= self.chunk_at && offset + len as u64 <= self.chunk_at + self.chunk.len() as u64;
+        if !have {
+            let load = len.max(CHUNK).min((self.limit() - offset) as usize);
+            self.chunk.resize(load, 0);
+            self.chunk_at = offset;
+            self.file.read_exact_at(&mut self.chunk, offset - self.base).map_err(Error::io("read", &self.path))?;
+        }
+        let at = (offset - self.chunk_at) as usize;
+        Ok(&self.chunk[at..at + len])
+    }
+
+    /// The good record at `offset`, or what is there instead.
+    fn record(&mut self, offset: u64) -> Result<Result<Record<'_>, NoRecord>> {
+        let left = self.limit() - offset;
+        let size = match stored::head(self.bytes(offset, stored::BLANK_SIZE)?) {
+            Ok(Head::Record(size, _)) => size,
+            Ok(Head::Blank(size)) => return Ok(Err(NoRecord::Blank(size as u64))),
+            Ok(Head::Empty) => return Ok(Err(NoRecord::Empty)),
+            Err(error) => return Ok(Err(NoRecord::Bad(error.to_string()))),
+        };
+        if (size + stored::BLANK_SIZE) as u64 > left {
+            return Ok(Err(NoRecord::Bad(format!("a record of {size} bytes where {left} are left in the file"))));
+        }
+        let record = Record::parse(self.bytes(offset, size)?).and_then(|record| {
+            record.check_body()?;
+            Ok(record)
+        });
+        Ok(match record {
+            Ok(record) if record.physical_offset() == offset && has_lost_properties(record.properties()) => {
+                Err(NoRecord::Bad("a record whose properties were not written to the end".into()))
+            }
+            Ok(record) if record.physical_offset() == offset => Ok(record),
+            Ok(record) => Err(NoRecord::Bad(format!("a record that belongs to offset {}", record.physical_offset()))),
+            Err(error) => Err(NoRecord::Bad(error.to_string())),
+        })
+    }
+
+    /// The first good record behind `from` in this file.
+    fn search(&mut self, from: u64) -> Result<Option<(u64, i64)>> {
+        // Both magics begin with these three bytes, four bytes into the record.
+        const MARK: [u8; 3] = [0xDA, 0xA3, 0x20];
+        let mut at = from + 1;
+        while at < self.limit() {
+            // Preallocated space is not worth reading.
+            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at - self.base)) {
+                Ok(data) => self.base + data,
+                Err(Errno::NXIO) => return Ok(None),
+                Err(Errno::INVAL) => at,
+                Err(error) => return Err(Error::io("read", &self.path)(io::Error::from(error))),
+            };
+            at = at.max(data);
+            let chunk = self.bytes(at, CHUNK)?;
+            let len = chunk.len();
+            let candidates: Vec<u64> = memchr::memmem::find_iter(chunk, &MARK).map(|found| at + found as u64).collect();
+            for mark in candidates {
+                let Some(start) = mark.checked_sub(4).filter(|start| *start > from) else { continue };
+                if let Ok(record) = self.record(start)? {
+                    return Ok(Some((start, record.store_timestamp())));
+                }
+            }
+            if len < MARK.len() {
+                break;
+            }
+            at += (len - (MARK.len() - 1)) as u64;
+        }
+        Ok(None)
+    }
+}

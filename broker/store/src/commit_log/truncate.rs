@@ -1,0 +1,103 @@
+//! Cutting a replica's tail: what it holds beyond the point where its history and its new master's agree.
+//!
+//! Readers may hold slices of what is cut, and those must not change under them. So the kept part of the file is copied
+//! to a new one that takes its name; the old file lives on without a name until its last reader has let go.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::CommitLog;
+use super::append::Append;
+use crate::dir;
+use crate::error::{Error, Result};
+use crate::mapped_file::MappedFile;
+use crate::mapped_file::allocate::Appendable;
+
+impl CommitLog {
+    /// Cuts the log so that it ends at `to`. The caller keeps dispatch away meanwhile and rewinds `dispatched`.
+    pub(crate) fn truncate(&self, to: u64) -> Result<()> {
+        let _flushing = self.flushing.lock();
+        let mut append = self.append.lock();
+        let (min, max) = (self.min(), append.position);
+        if to < min || to > max {
+            return Err(Error::OutOfRange { asked: to, min, max });
+        }
+        if to == max {
+            return Ok(());
+        }
+        // From here on nobody appends: a failure in the middle leaves a log that only a restart can read again.
+        let outcome = self.cut(to);
+        match outcome {
+            Ok(current) => {
+                let file = current.as_ref().map(|current| Arc::clone(&current.file));
+                *append = Append::at(to, current);
+                self.allocator.reset(file, to)?;
+                for mark in [&self.appended, &self.flushed, &self.confirmed] {
+                    if mark.value() > to {
+                        mark.rewind(to);
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(format!("a truncation to {to} failed half way: {error}"));
+                Err(error)
+            }
+        }
+    }
+
+    fn cut(&self, to: u64) -> Result<Option<Appendable>> {
+        // The allocation thread may have prepared a file behind the cut; it goes first.
+        self.allocator.reset(None, to)?;
+        let mut kept = self.files();
+        // From the end, so that a crash in between leaves a log that is only longer than it should be.
+        while let Some(file) = kept.pop_if(|file| file.base() >= to) {
+            std::fs::remove_file(file.path()).map_err(Error::io("delete", file.path()))?;
+        }
+        let mut current = None;
+        if let Some(last) = kept.pop_if(|file| file.limit() > to) {
+            copy_head(last.file(), last.path(), to - last.base(), self.file_size)?;
+            let (file, cursor) = MappedFile::open(last.path(), last.base(), self.file_size, to - last.base())?;
+            let file = Arc::new(file);
+            kept.push(Arc::clone(&file));
+            current = Some(Appendable { file, cursor });
+        }
+        dir::sync(&self.dir)?;
+        *self.files.write() = kept;
+        Ok(current)
+    }
+}
+
+/// Replaces the file at `path`, which is `from`, by one with the same first `kept` bytes and zeros behind them.
+fn copy_head(from: &File, path: &Path, kept: u64, size: u64) -> Result<()> {
+    let temporary = path.with_extension("cut");
+    let copy = || -> io::Result<()> {
+        let to = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
+        let (mut source, mut left) = (0, kept);
+        while left > 0 {
+            let part = left.min(1 << 26) as usize;
+            let copied = match rustix::fs::copy_file_range(from.as_fd(), Some(&mut source), to.as_fd(), None, part) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(copied) => copied,
+                Err(rustix::io::Errno::XDEV | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                    let mut reader = from;
+                    let mut writer = &to;
+                    io::Seek::seek(&mut reader, io::SeekFrom::Start(source))?;
+                    let mut rest = io::Read::take(reader, left);
+                    let copied = io::copy(&mut rest, &mut writer)?;
+                    source += copied;
+                    copied as usize
+                }
+                Err(error) => return Err(error.into()),
+            };
+            left -= copied as u64;
+        }
+        to.set_len(size)?;
+        to.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    copy().map_err(Error::io("cut", path))
+}

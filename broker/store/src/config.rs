@@ -1,0 +1,265 @@
+//! What the store can be told. The defaults are those of Java; names in backticks are its configuration keys.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rmq_protocol::message::stored;
+
+use crate::error::{Error, Result};
+
+/// Everything the store needs to know. Immutable once it is open.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory of the store (`storePathRootDir`).
+    pub root: PathBuf,
+    /// Directory of the commit log (`storePathCommitLog`); `commitlog` in the root where there is none.
+    pub commit_log: Option<PathBuf>,
+    /// Bytes of a commit log file (`mappedFileSizeCommitLog`). Existing files must have this size.
+    pub commit_log_file_size: u64,
+    /// Bytes of a consume queue file (`mappedFileSizeConsumeQueue`), rounded up to whole entries.
+    pub consume_queue_file_size: u64,
+    /// Longest body (`maxMessageSize`).
+    pub max_message_size: usize,
+    /// What each delay level means (`messageDelayLevel`), level 1 first.
+    pub delay_levels: Vec<Duration>,
+    /// When appended bytes go to the disk.
+    pub flush: Flush,
+    /// The index by key.
+    pub index: Index,
+    /// When files are deleted.
+    pub retention: Retention,
+    /// How much one read returns.
+    pub transfer: Transfer,
+    /// How far ahead of the append position disk blocks are taken.
+    pub allocation: Allocation,
+    /// How far behind the log consumers may see.
+    pub dispatch_limit: DispatchLimit,
+    /// Consume queue files kept open at once. Queues beyond that cost an `open` a read, not a failure.
+    pub open_files: usize,
+    /// Entries of consume queues that may wait in memory to be written, in bytes. Above it dispatch waits for the disk.
+    pub consume_queue_buffer: usize,
+    /// How long consume queue entries gather before they are written.
+    pub consume_queue_write_interval: Duration,
+    /// How often consume queues and index are made durable, which bounds what a start after a crash has to read again.
+    pub checkpoint_interval: Duration,
+    /// Physical memory in bytes, to judge what is likely cached; the machine's where there is none.
+    pub memory: Option<u64>,
+}
+
+/// Whether a flush may be late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    /// Bytes are flushed now and then; a power cut may take the last ones (`ASYNC_FLUSH`).
+    Async,
+    /// Bytes are flushed as soon as they are appended, as many at once as there are (`SYNC_FLUSH`).
+    Sync,
+}
+
+/// When appended bytes go to the disk.
+#[derive(Debug, Clone)]
+pub struct Flush {
+    /// `flushDiskType`.
+    pub mode: FlushMode,
+    /// How often an asynchronous flush looks (`flushIntervalCommitLog`).
+    pub interval: Duration,
+    /// It leaves fewer than so many 4 KiB pages alone (`flushCommitLogLeastPages`), ...
+    pub least_pages: u64,
+    /// ... but not for longer than this (`flushCommitLogThoroughInterval`).
+    pub thorough_interval: Duration,
+}
+
+/// The index by key.
+#[derive(Debug, Clone)]
+pub struct Index {
+    /// Whether keys are indexed at all (`messageIndexEnable`).
+    pub enabled: bool,
+    /// Hash slots of a file (`maxHashSlotNum`). Existing files must have as many.
+    pub slots: u32,
+    /// Entries of a file (`maxIndexNum`). Existing files must have as many.
+    pub entries: u32,
+}
+
+/// When files are deleted. Percentages are of the volume the files lie on.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Hours of the day, local time, at which expired files go (`deleteWhen`).
+    pub delete_when: Vec<u8>,
+    /// Age at which a file is expired (`fileReservedTime`).
+    pub reserved: Duration,
+    /// Above this, expired files go at any hour (`diskMaxUsedSpaceRatio`).
+    pub max_used: u8,
+    /// Above this, the oldest files go whatever their age (`diskSpaceCleanForciblyRatio`).
+    pub clean_forcibly: u8,
+    /// Above this, writes are refused as well (`diskSpaceWarningLevelRatio`).
+    pub refuse_writes: u8,
+    /// Whether files that are not expired may go at all (`cleanFileForciblyEnable`).
+    pub forcibly_enabled: bool,
+    /// Most files deleted in one round (`deleteFileBatchMax`).
+    pub batch_max: usize,
+    /// Pause between two deletions, so that freeing blocks does not hold up writes (`deleteCommitLogFilesInterval`).
+    pub pause: Duration,
+    /// How often a round is made (`cleanResourceInterval`).
+    pub interval: Duration,
+}
+
+/// How much one read returns; it returns one message at least.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    /// `maxTransferBytesOnMessageInMemory`.
+    pub bytes_in_memory: usize,
+    /// `maxTransferCountOnMessageInMemory`.
+    pub count_in_memory: usize,
+    /// `maxTransferBytesOnMessageInDisk`.
+    pub bytes_on_disk: usize,
+    /// `maxTransferCountOnMessageInDisk`.
+    pub count_on_disk: usize,
+    /// Share of physical memory that the newest messages are believed to occupy, in percent
+    /// (`accessMessageInMemoryMaxRatio`).
+    pub memory_percent: u8,
+}
+
+/// How far ahead of the append position disk blocks are taken, in bytes.
+#[derive(Debug, Clone)]
+pub struct Allocation {
+    /// Blocks are taken from the file system in steps of this size, so that a full disk is met here, as an error, and
+    /// never as a fault inside a mapped page. Small enough that a small volume can hold a large, sparse file.
+    pub step: u64,
+    /// Pages are faulted in this far ahead of the append position.
+    pub touch_ahead: u64,
+}
+
+/// How far behind the log consumers may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DispatchLimit {
+    /// Everything appended.
+    Appended,
+    /// What is confirmed, so that no consumer sees what a failover could take back.
+    Confirmed,
+}
+
+impl Config {
+    /// Java's defaults for a store in `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let seconds = |list: &[u64]| list.iter().copied().map(Duration::from_secs).collect();
+        Config {
+            root: root.into(),
+            commit_log: None,
+            commit_log_file_size: 1 << 30,
+            consume_queue_file_size: 6_000_000,
+            max_message_size: 4 << 20,
+            delay_levels: seconds(&[
+                1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200,
+            ]),
+            flush: Flush {
+                mode: FlushMode::Async,
+                interval: Duration::from_millis(500),
+                least_pages: 4,
+                thorough_interval: Duration::from_secs(10),
+            },
+            index: Index { enabled: true, slots: 5_000_000, entries: 20_000_000 },
+            retention: Retention {
+                delete_when: vec![4],
+                reserved: Duration::from_secs(72 * 3600),
+                max_used: 75,
+                clean_forcibly: 85,
+                refuse_writes: 90,
+                forcibly_enabled: true,
+                batch_max: 10,
+                pause: Duration::from_millis(100),
+                interval: Duration::from_secs(10),
+            },
+            transfer: Transfer {
+                bytes_in_memory: 256 << 10,
+                count_in_memory: 32,
+                bytes_on_disk: 64 << 10,
+                count_on_disk: 8,
+                memory_percent: 40,
+            },
+            allocation: Allocation { step: 64 << 20, touch_ahead: 8 << 20 },
+            dispatch_limit: DispatchLimit::Appended,
+            open_files: 1024,
+            consume_queue_buffer: 64 << 20,
+            consume_queue_write_interval: Duration::from_millis(500),
+            checkpoint_interval: Duration::from_secs(10),
+            memory: None,
+        }
+    }
+
+    /// Says in words what contradicts itself.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |why: String| Err(Error::Config(why));
+        let smallest = (stored::MIN_SIZE + stored::BLANK_SIZE) as u64;
+        if self.commit_log_file_size < smallest || self.commit_log_file_size > 1 << 31 {
+            return refuse(format!(
+                "a commit log file of {} bytes: between {smallest} and 2 GiB are possible, all the numbers in it are ints",
+                self.commit_log_file_size
+            ));
+        }
+        if self.consume_queue_file_size == 0 || self.consume_queue_file_size > 1 << 30 {
+            return refuse(format!("a consume queue file of {} bytes", self.consume_queue_file_size));
+        }
+        if self.index.slots == 0 || self.index.entries < 2 {
+            return refuse("an index file needs one slot and two entries at least: entry 0 is never used".into());
+        }
+        let index_bytes = 40 + 4 * u64::from(self.index.slots) + 20 * u64::from(self.index.entries);
+        if index_bytes > i32::MAX as u64 {
+            return refuse(format!("an index file of {index_bytes} bytes is above 2 GiB"));
+        }
+        if let Some(hour) = self.retention.delete_when.iter().find(|hour| **hour > 23) {
+            return refuse(format!("deleting at hour {hour}: there are 0 to 23"));
+        }
+        let Retention { max_used, clean_forcibly, refuse_writes, .. } = self.retention;
+        for (name, percent) in
+            [("max used", max_used), ("clean forcibly", clean_forcibly), ("refuse writes", refuse_writes)]
+        {
+            if !(1..=100).contains(&percent) {
+                return refuse(format!("{name} at {percent} %"));
+            }
+        }
+        if clean_forcibly > refuse_writes {
+            return refuse(format!(
+                "writes would be refused at {refuse_writes} %, before files are cleaned forcibly at {clean_forcibly} %"
+            ));
+        }
+        if self.delay_levels.is_empty() {
+            return refuse("there must be one delay level at least".into());
+        }
+        if self.open_files == 0 || self.consume_queue_buffer == 0 || self.allocation.step == 0 {
+            return refuse("open files, consume queue buffer and allocation step cannot be 0".into());
+        }
+        Ok(())
+    }
+
+    /// Where the commit log lies.
+    pub fn commit_log_path(&self) -> PathBuf {
+        self.commit_log.clone().unwrap_or_else(|| self.root.join("commitlog"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_java() {
+        let config = Config::new("/store");
+        config.validate().unwrap();
+        assert_eq!(config.commit_log_path(), PathBuf::from("/store/commitlog"));
+        assert_eq!((config.commit_log_file_size, config.consume_queue_file_size), (1_073_741_824, 6_000_000));
+        assert_eq!(config.delay_levels.len(), 18);
+        assert_eq!(config.delay_levels[17], Duration::from_secs(2 * 3600));
+    }
+
+    #[test]
+    fn contradictions_are_told_in_words() {
+        let refused = |change: fn(&mut Config)| {
+            let mut config = Config::new("/store");
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert!(refused(|config| config.commit_log_file_size = 10).contains("between 99 and 2 GiB"));
+        assert!(refused(|config| config.retention.delete_when = vec![4, 24]).contains("hour 24"));
+        assert!(refused(|config| config.retention.clean_forcibly = 95).contains("before files are cleaned"));
+        assert!(refused(|config| config.index.entries = 1).contains("entry 0"));
+    }
+}

@@ -1,0 +1,213 @@
+//! The files of all consume queues, a bounded number of them open.
+//!
+//! A broker may have a hundred thousand queues; mapping or holding open a file for each would break the limits of the
+//! system. Files are opened when something is read or written, kept while there is room, and the least recently used
+//! go when there is none. Whoever still uses such a file keeps it by its count.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use super::Queue;
+use crate::dir;
+use crate::error::{Error, Result};
+
+/// Which file: the queue's number in this run, and the byte the file begins at.
+pub(crate) type Key = (u64, u64);
+
+/// The cache of open files.
+#[derive(Debug)]
+pub(crate) struct Files {
+    root: PathBuf,
+    file_size: u64,
+    capacity: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    files: FxHashMap<Key, (Arc<File>, u64)>,
+    clock: u64,
+}
+
+impl Files {
+    pub(crate) fn new(root: PathBuf, file_size: u64, capacity: usize) -> Self {
+        Files { root, file_size, capacity, open: Mutex::default() }
+    }
+
+    /// Bytes of a file.
+    pub(crate) fn file_size(&self) -> u64 {
+        self.file_size
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Directory of a queue.
+    pub(crate) fn dir(&self, queue: &Queue) -> PathBuf {
+        self.root.join(queue.topic()).join(queue.id().to_string())
+    }
+
+    fn path(&self, queue: &Queue, base: u64) -> PathBuf {
+        self.dir(queue).join(dir::file_name(base))
+    }
+
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.lock().files.len()
+    }
+
+    /// The file that begins at byte `base`, if there is one.
+    pub(crate) fn get(&self, queue: &Queue, base: u64) -> Result<Option<Arc<File>>> {
+        let key = (queue.number(), base);
+        if let Some(file) = self.cached(key) {
+            return Ok(Some(file));
+        }
+        let path = self.path(queue, base);
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => Ok(Some(self.keep(key, file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("open", &path)(error)),
+        }
+    }
+
+    /// The file that begins at byte `base`, created at its full size and without blocks where there is none.
+    fn get_or_create(&self, queue: &Queue, base: u64) -> Result<Arc<File>> {
+        if let Some(file) = self.get(queue, base)? {
+            return Ok(file);
+        }
+        let path = self.path(queue, base);
+        dir::create(&self.dir(queue))?;
+        let create = || {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            file.set_len(self.file_size)?;
+            Ok(file)
+        };
+        let file = create().map_err(Error::io("create", &path))?;
+        Ok(self.keep((queue.number(), base), file))
+    }
+
+    fn cached(&self, key: Key) -> Option<Arc<File>> {
+        let mut open = self.open.lock();
+        open.clock += 1;
+        let now = open.clock;
+        let (file, used) = open.files.get_mut(&key)?;
+        *used = now;
+        Some(Arc::clone(file))
+    }
+
+    fn keep(&self, key: Key, file: File) -> Arc<File> {
+        let file = Arc::new(file);
+        let mut open = self.open.lock();
+        if open.files.len() >= self.capacity {
+            // An eighth at once, so that the search for the oldest is paid rarely.
+            let mut ages: Vec<u64> = open.files.values().map(|(_, used)| *used).collect();
+            let (_, limit, _) = ages.select_nth_unstable(self.capacity / 8);
+            let limit = *limit;
+            open.files.retain(|_, (_, used)| *used > limit);
+        }
+        open.clock += 1;
+        let now = open.clock;
+        open.files.insert(key, (Arc::clone(&file), now));
+        file
+    }
+
+    /// Forgets the files of a queue that begin at or after byte `from` and before `to`.
+    pub(crate) fn forget(&self, queue: &Queue, from: u64, to: u64) {
+        self.open.lock().files.retain(|(number, base), _| *number != queue.number() || *base < from || *base >= to);
+    }
+
+    /// Reads bytes of a queue; `false` where a file is missing, which retention may have deleted.
+    pub(crate) fn read(&self, queue: &Queue, mut at: u64, mut into: &mut [u8]) -> Result<bool> {
+        while !into.is_empty() {
+            let base = at - at % self.file_size;
+            let len = (base + self.file_size - at).min(into.len() as u64) as usize;
+            let (now, later) = into.split_at_mut(len);
+            let Some(file) = self.get(queue, base)? else { return Ok(false) };
+            file.read_exact_at(now, at - base).map_err(|error| Error::io("read", &self.path(queue, base))(error))?;
+            at += len as u64;
+            into = later;
+        }
+        Ok(true)
+    }
+
+    /// Writes bytes of a queue and tells `wrote` which files they went to.
+    pub(crate) fn write(&self, queue: &Queue, mut at: u64, mut bytes: &[u8], wrote: &mut dyn FnMut(u64)) -> Result<()> {
+        while !bytes.is_empty() {
+            let base = at - at % self.file_size;
+            let len = (base + self.file_size - at).min(bytes.len() as u64) as usize;
+            let file = self.get_or_create(queue, base)?;
+            file.write_all_at(&bytes[..len], at - base)
+                .map_err(|error| Error::io("write", &self.path(queue, base))(error))?;
+            wrote(base);
+            at += len as u64;
+            bytes = &bytes[len..];
+        }
+        Ok(())
+    }
+
+    /// Brings a file, and the names that lead to it, to the disk.
+    pub(crate) fn sync(&self, queue: &Queue, base: u64) -> Result<()> {
+        if let Some(file) = self.get(queue, base)? {
+            file.sync_all().map_err(|error| Error::io("sync", &self.path(queue, base))(error))?;
+        }
+        let dir = self.dir(queue);
+        // A deleted topic leaves nothing to make durable but its absence.
+        for path in [Some(&*dir), dir.parent(), Some(&self.root)].into_iter().flatten().filter(|path| path.exists()) {
+            dir::sync(path)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything from byte `at` of the queue on vanish: the rest of its file becomes zero, later files go. That
+    /// is durable when the file that begins at `at - at % file_size` is synced.
+    pub(crate) fn cut(&self, queue: &Queue, at: u64) -> Result<()> {
+        let dir = self.dir(queue);
+        let base = at - at % self.file_size;
+        self.forget(queue, base, u64::MAX);
+        for (found, path) in dir::numbered(&dir)?.into_iter().rev() {
+            if found > base || (found == base && at == base) {
+                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            } else if found == base {
+                File::options()
+                    .read(true)
+                    .write(true)
+                    .open(&path)
+                    .and_then(|file| dir::zero_tail(&file, at - base))
+                    .map_err(Error::io("cut", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the files of a queue that end at or before byte `end`.
+    pub(crate) fn delete_before(&self, queue: &Queue, end: u64) -> Result<()> {
+        self.forget(queue, 0, end.saturating_sub(self.file_size - 1));
+        for (base, path) in dir::numbered(&self.dir(queue))? {
+            if base + self.file_size <= end {
+                std::fs::remove_file(&path).map_err(Error::io("delete", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a queue with all its files, and the topic's directory with its last queue.
+    pub(crate) fn delete(&self, queue: &Queue) -> Result<()> {
+        self.forget(queue, 0, u64::MAX);
+        let dir = self.dir(queue);
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("delete", &dir)(error)),
+            _ => {}
+        }
+        if let Some(topic) = dir.parent() {
+            // Not empty while other queues of the topic are there.
+            let _ = std::fs::remove_dir(topic);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! What the files of the queues hold when the store is opened.
+//!
+//! Only entries of records before a given offset are taken over: what lies behind it is dispatched again from the commit
+//! log, which is the truth. Those taken over are without gaps, because they were on the disk before the checkpoint said
+//! so; where they end is found by halving, not by reading.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::SeekFrom;
+
+use super::entry::{Entry, SIZE};
+use super::table::Table;
+use crate::dir;
+use crate::error::{Error, Result};
+
+/// Entries read at once; below this many halving is not worth a call.
+const BLOCK: u64 = 204;
+
+/// Up to where queues are taken over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    /// Entries of records at or behind this physical offset are dropped.
+    pub(crate) end: u64,
+    /// Start of the commit log.
+    pub(crate) log_min: u64,
+    /// Whether there may be anything at all behind the entries taken over.
+    pub(crate) crashed: bool,
+}
+
+impl Table {
+    /// Takes over all queues there are files of.
+    pub(crate) fn load(&self, known: Known) -> Result<()> {
+        let topics = directories(self.files.root())?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(topics.len()).max(1);
+        let part = topics.len().div_ceil(threads).max(1);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = topics
+                .chunks(part)
+                .map(|topics| {
+                    scope.spawn(move || topics.iter().try_for_each(|(topic, path)| self.load_topic(topic, path, known)))
+                })
+                .collect();
+            workers.into_iter().try_for_each(|worker| match worker.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })
+    }
+
+    fn load_topic(&self, topic: &str, path: &Path, known: Known) -> Result<()> {
+        for (id, path) in directories(path)? {
+            let Ok(id) = id.parse() else { continue };
+            self.load_queue(topic, id, &path, known)?;
+        }
+        Ok(())
+    }
+
+    fn load_queue(&self, topic: &str, id: i32, path: &Path, known: Known) -> Result<()> {
+        let file_size = self.files.file_size();
+        let mut list = dir::numbered(path)?;
+        for (base, path) in &list {
+            let len = std::fs::metadata(path).map_err(Error::io("look at", path))?.len();
+            if len < file_size {
+                // Its creation was interrupted.
+                File::options()
+                    .write(true)
+                    .open(path)
+                    .and_then(|file| file.set_len(file_size))
+                    .map_err(Error::io("extend", path))?;
+            }
+            if len > file_size || base % file_size != 0 {
+                return Err(Error::Config(format!(
+                    "{} was not made for consume queue files of {file_size} bytes",
+                    path.display()
+                )));
+            }
+        }
+        // Only the files without gaps up to the last one belong to the queue as it is now.
+        let gap = list.array_windows().rposition(|[(base, _), (next, _)]| next - base != file_size);
+        list.drain(..gap.map_or(0, |at| at + 1));
+        let Some(first) = list.first().map(|(base, _)| base / SIZE as u64) else { return Ok(()) };
+
+        let mut end = first;
+        for (base, path) in list.iter().rev() {
+            let count = good_entries(path, file_size, known.end)?;
+            if count > 0 {
+                end = base / SIZE as u64 + count;
+                break;
+            }
+        }
+        let queue = self.find_or_create(topic, id);
+        let last_file = list.last().map_or(0, |(base, _)| *base);
+        let behind = known.crashed || last_file >= end * SIZE as u64 || {
+            let mut next = [0; SIZE];
+            let inside = !(end * SIZE as u64).is_multiple_of(file_size);
+            inside && self.files.read(&queue, end * SIZE as u64, &mut next)? && next != [0; SIZE]
+        };
+        if behind {
+            self.cut(&queue, end)?;
+        }
+        if end == first {
+            // Nothing is left; the log will say where the queue begins.
+            return Ok(());
+        }
+        queue.place(first, end);
+        queue.next.store(end, std::sync::atomic::Ordering::Relaxed);
+        if let Some(needed) = queue.correct_min(&self.files, known.log_min)? {
+            self.files.delete_before(&queue, needed * SIZE as u64)?;
+        }
+        Ok(())
+    }
+}
+
+/// How many entries a file begins with that are fillers or belong to records before `end`.
+fn good_entries(path: &Path, file_size: u64, end: u64) -> Result<u64> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let good =
+        |bytes: &[u8; SIZE]| Entry::decode(bytes).is_some_and(|entry| entry.is_filler() || entry.physical_offset < end);
+    // Files are sparse: nothing lies behind the first hole, if the file system can tell where that is.
+    let data = rustix::fs::seek(&file, SeekFrom::Hole(0)).unwrap_or(file_size).min(file_size);
+    let (mut low, mut high) = (0, data.div_ceil(SIZE as u64).min(file_size / SIZE as u64));
+    let read = |at: u64, into: &mut [u8]| file.read_exact_at(into, at * SIZE as u64).map_err(Error::io("read", path));
+    while high - low > BLOCK {
+        let middle = low + (high - low) / 2;
+        let mut bytes = [0; SIZE];
+        read(middle, &mut bytes)?;
+        if good(&bytes) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    let mut block = vec![0; (high - low) as usize * SIZE];
+    read(low, &mut block)?;
+    let more = block.as_chunks::<SIZE>().0.iter().take_while(|bytes| good(bytes)).count();
+    Ok(low + more as u64)
+}
+
+/// The directories in `path` with their names. No directory means none.
+fn directories(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read the directory", path)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("read the directory", path))?;
+        let is_dir = entry.file_type().map_err(Error::io("look at", &entry.path()))?.is_dir();
+        if let (true, Ok(name)) = (is_dir, entry.file_name().into_string()) {
+            found.push((name, entry.path()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}

@@ -1,0 +1,206 @@
+//! Consume queues: for each topic and queue id, where its messages lie in the commit log.
+//!
+//! They hold nothing that the commit log does not; the dispatch thread writes them after the fact, and what a crash takes
+//! is written again from the log. So entries gather in memory, are readable there at once, and go to their files in
+//! batches. Files are read and written with plain calls, not mapped: a hundred thousand queues would need more mappings
+//! than a process may have.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`entry`] | the 20 bytes of an entry |
+//! | [`files`] | the files of all queues, a bounded number of them open |
+//! | [`table`] | all queues of the store: look-up, writing out, deleting |
+//! | [`load`] | what the files hold when the store is opened |
+//! | [`search`] | the smallest valid offset; the offset at a time |
+
+pub(crate) mod entry;
+pub(crate) mod files;
+pub(crate) mod load;
+pub(crate) mod search;
+pub(crate) mod table;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use entry::{Entry, SIZE};
+use files::Files;
+
+/// Entries that stay readable in memory after they were written, for consumers that keep up.
+const KEPT: usize = 64;
+
+/// One queue.
+///
+/// `min <= tail_from <= written <= max`, all counted in entries; `next` runs ahead of `max` by what is appended to the
+/// log and not dispatched yet.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    number: u64,
+    topic: Arc<str>,
+    id: i32,
+    /// The offset the next message gets. Changed under the append lock, and by dispatch on a replica.
+    pub(crate) next: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The first entry that points into the log.
+    min: u64,
+    /// Behind the last entry.
+    max: u64,
+    /// Entries below this are in the files.
+    written: u64,
+    /// The entries from `tail_from` to `max`, in memory.
+    tail_from: u64,
+    tail: Vec<u8>,
+    /// Physical offset of entry `min`, where that is known.
+    min_physical: Option<u64>,
+    /// The queue is in the table's list of those to be written.
+    listed: bool,
+    /// Its topic was deleted: it takes nothing more, a new queue does.
+    deleted: bool,
+}
+
+/// What became of a dispatched entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// It is readable; the queue has to be listed for writing.
+    List,
+    /// It is readable; the queue is listed already.
+    Listed,
+    /// It was there before, as recovery dispatches some records again; or the queue is deleted.
+    Repeated,
+    /// It does not follow the last entry: so many places are between them.
+    Gap(u64),
+}
+
+impl Queue {
+    pub(crate) fn new(number: u64, topic: Arc<str>, id: i32) -> Self {
+        Queue { number, topic, id, next: AtomicU64::new(0), state: Mutex::default() }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// First valid and next free entry.
+    pub(crate) fn bounds(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.min, state.max)
+    }
+
+    /// Adds the entry of queue offset `offset`.
+    pub(crate) fn add(&self, offset: u64, entry: Entry) -> Added {
+        self.next.fetch_max(offset + 1, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if offset < state.max || state.deleted {
+            return Added::Repeated;
+        }
+        if offset > state.max {
+            return Added::Gap(offset - state.max);
+        }
+        state.tail.extend_from_slice(&entry.encode());
+        state.max += 1;
+        match std::mem::replace(&mut state.listed, true) {
+            true => Added::Listed,
+            false => Added::List,
+        }
+    }
+
+    /// Reads up to `count` entries from `from` on into `into`, replacing what it holds. Fewer where the queue ends, or
+    /// where retention has just deleted a file.
+    pub(crate) fn read(&self, files: &Files, from: u64, count: usize, into: &mut Vec<u8>) -> Result<()> {
+        into.clear();
+        let newer = {
+            let state = self.state.lock();
+            let to = from.saturating_add(count as u64).min(state.max);
+            let on_disk = if from < state.tail_from { to.min(state.written).saturating_sub(from) } else { 0 };
+            into.resize(on_disk as usize * SIZE, 0);
+            let tail = |offset: u64| offset.saturating_sub(state.tail_from) as usize * SIZE;
+            let newer = state.tail.get(tail(from + on_disk)..tail(to)).unwrap_or_default();
+            if on_disk == 0 {
+                into.extend_from_slice(newer);
+                return Ok(());
+            }
+            newer.to_vec()
+        };
+        if !files.read(self, from * SIZE as u64, into)? {
+            into.clear();
+            return Ok(());
+        }
+        into.extend_from_slice(&newer);
+        Ok(())
+    }
+
+    /// One entry.
+    pub(crate) fn entry(&self, files: &Files, offset: u64) -> Result<Option<Entry>> {
+        let mut bytes = Vec::with_capacity(SIZE);
+        self.read(files, offset, 1, &mut bytes)?;
+        Ok(entry::iter(&bytes).next())
+    }
+
+    /// Writes what waits in memory and takes the queue off the list; returns how many bytes that were. `wrote` hears
+    /// which files they went to. After an error everything still waits, and the queue has to be listed again.
+    fn write_out(&self, files: &Files, wrote: &mut dyn FnMut(u64)) -> Result<usize> {
+        let (from, bytes) = {
+            let mut state = self.state.lock();
+            state.listed = false;
+            let at = (state.written - state.tail_from) as usize * SIZE;
+            (state.written, state.tail[at..].to_vec())
+        };
+        files.write(self, from * SIZE as u64, &bytes, wrote)?;
+        let mut state = self.state.lock();
+        state.written = from + (bytes.len() / SIZE) as u64;
+        let surplus = (state.written - state.tail_from) as usize;
+        if surplus > 2 * KEPT {
+            let drop = surplus - KEPT;
+            state.tail.drain(..drop * SIZE);
+            state.tail.shrink_to(4 * KEPT * SIZE);
+            state.tail_from += drop as u64;
+        }
+        Ok(bytes.len())
+    }
+
+    /// Takes nothing more and has nothing to write; returns how many bytes waited.
+    fn close(&self) -> usize {
+        let mut state = self.state.lock();
+        let waiting = (state.max - state.written) as usize * SIZE;
+        *state = State { deleted: true, listed: state.listed, ..State::default() };
+        waiting
+    }
+
+    /// Notes that the queue is listed; `false` where it was already.
+    fn list(&self) -> bool {
+        !std::mem::replace(&mut self.state.lock().listed, true)
+    }
+
+    /// Gives back the memory of entries that are in the files.
+    fn release(&self) {
+        let mut state = self.state.lock();
+        if state.written == state.max {
+            state.tail = Vec::new();
+            state.tail_from = state.max;
+        }
+    }
+
+    /// Puts the queue where its files are: entries `min..max` are in them, nothing is in memory.
+    fn place(&self, min: u64, max: u64) {
+        let mut state = self.state.lock();
+        let listed = state.listed;
+        *state = State { min, max, written: max, tail_from: max, listed, ..State::default() };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! All consume queues of the store.
+//!
+//! Lock order: `io`, then `queues`, then `dirty` or `unsynced`, then a queue's own state. `io` belongs to those who change
+//! files: the writing thread, retention, truncation. Dispatch and readers never take it, so a slow disk does not hold
+//! them up, except dispatch when the buffer is full.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use rustc_hash::FxHashMap;
+
+use super::entry::{Entry, SIZE};
+use super::files::{Files, Key};
+use super::{Added, Queue};
+use crate::error::{Error, Result};
+
+/// With more files to sync than this, one call for the whole file system is cheaper.
+const SYNC_ONE_BY_ONE: usize = 128;
+/// How long entries of a quiet queue stay in memory.
+const QUIET: Duration = Duration::from_secs(10);
+
+type Topics = FxHashMap<Arc<str>, FxHashMap<i32, Arc<Queue>>>;
+
+/// The queues and what is to be done with them.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(super) files: Files,
+    queues: RwLock<Topics>,
+    numbers: AtomicU64,
+    /// Held while files are written, cut or deleted: the queues written lately, and when.
+    pub(super) io: Mutex<FxHashMap<u64, (Arc<Queue>, Instant)>>,
+    /// Queues with entries to be written.
+    dirty: Mutex<Vec<Arc<Queue>>>,
+    /// Something is dirty, or urgent, or it is time to stop.
+    work: Condvar,
+    /// Entries were written.
+    drained: Condvar,
+    /// Bytes to be written, and how many there may be.
+    pending: AtomicU64,
+    buffer: u64,
+    /// Files written and not synced.
+    unsynced: Mutex<FxHashMap<Key, Arc<Queue>>>,
+}
+
+impl Table {
+    pub(crate) fn new(files: Files, buffer: usize) -> Self {
+        Table {
+            files,
+            queues: RwLock::default(),
+            numbers: AtomicU64::new(0),
+            io: Mutex::default(),
+            dirty: Mutex::default(),
+            work: Condvar::new(),
+            drained: Condvar::new(),
+            pending: AtomicU64::new(0),
+            buffer: buffer as u64,
+            unsynced: Mutex::default(),
+        }
+    }
+
+    /// The queue, if there is one.
+    pub(crate) fn find(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
+        self.queues.read().get(topic)?.get(&id).map(Arc::clone)
+    }
+
+    /// The queue; a new one where there is none.
+    pub(crate) fn find_or_create(&self, topic: &str, id: i32) -> Arc<Queue> {
+        if let Some(queue) = self.find(topic, id) {
+            return queue;
+        }
+        let mut topics = self.queues.write();
+        let name = topics.get_key_value(topic).map_or_else(|| Arc::from(topic), |(name, _)| Arc::clone(name));
+        let queue = topics
+            .entry(Arc::clone(&name))
+            .or_default()
+            .entry(id)
+            .or_insert_with(|| Arc::new(Queue::new(self.numbers.fetch_add(1, Ordering::Relaxed), name, id)));
+        Arc::clone(queue)
+    }
+
+    /// All queues there are now.
+    pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
+        self.queues.read().values().flat_map(FxHashMap::values).map(Arc::clone).collect()
+    }
+
+    /// The queues of a topic.
+    pub(crate) fn of_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
+        self.queues.read().get(topic).map(|queues| queues.values().map(Arc::clone).collect()).unwrap_or_default()
+    }
+
+    /// The topics there are queues of.
+    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
+        self.queues.read().keys().map(Arc::clone).collect()
+    }
+
+    /// How many topics and queues there are.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let topics = self.queues.read();
+        (topics.len(), topics.values().map(FxHashMap::len).sum())
+    }
+
+    pub(crate) fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Adds an entry to a queue.
+    pub(crate) fn add(&self, queue: &Arc<Queue>, offset: u64, entry: Entry) -> Result<()> {
+        loop {
+            match queue.add(offset, entry) {
+                Added::Repeated => return Ok(()),
+                Added::Listed => break,
+                Added::List => {
+                    let mut dirty = self.dirty.lock();
+                    dirty.push(Arc::clone(queue));
+                    if dirty.len() == 1 {
+                        self.work.notify_one();
+                    }
+                    break;
+                }
+                Added::Gap(places) => self.bridge(queue, offset, places)?,
+            }
+        }
+        let pending = self.pending.fetch_add(SIZE as u64, Ordering::Relaxed);
+        if pending < self.buffer / 2 && pending + SIZE as u64 >= self.buffer / 2 {
+            let _dirty = self.dirty.lock();
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Fills the places before `offset` that no message has. This happens where a replica begins in the middle of its
+    /// master's log, and to the first file of a queue whose older messages are gone.
+    fn bridge(&self, queue: &Arc<Queue>, offset: u64, places: u64) -> Result<()> {
+        let _io = self.io.lock();
+        self.write_queue(queue)?;
+        let per_file = self.files.file_size() / SIZE as u64;
+        let (min, max) = queue.bounds();
+        let restart = max == 0 || places > per_file;
+        let from = if restart { offset - offset % per_file } else { max };
+        if restart && max > 0 {
+            tracing::warn!(
+                topic = queue.topic(),
+                queue = queue.id(),
+                max,
+                offset,
+                "a consume queue jumps; its older entries go"
+            );
+            self.files.delete(queue)?;
+        }
+        let fillers = Entry::FILLER.encode().repeat((offset - from) as usize);
+        let wrote = &mut |base| self.note_unsynced(queue, base);
+        self.files.write(queue, from * SIZE as u64, &fillers, wrote)?;
+        queue.place(if restart { offset } else { min }, offset);
+        Ok(())
+    }
+
+    /// Removes the entries from `end` on from the files. An entry that came back after a power cut could pass for a newer
+    /// one, so the next checkpoint waits until they are gone for good.
+    pub(super) fn cut(&self, queue: &Arc<Queue>, end: u64) -> Result<()> {
+        let at = end * SIZE as u64;
+        self.files.cut(queue, at)?;
+        self.note_unsynced(queue, at - at % self.files.file_size());
+        Ok(())
+    }
+
+    fn note_unsynced(&self, queue: &Arc<Queue>, base: u64) {
+        self.unsynced.lock().entry((queue.number(), base)).or_insert_with(|| Arc::clone(queue));
+    }
+
+    /// Writes one queue out; `io` is held.
+    fn write_queue(&self, queue: &Arc<Queue>) -> Result<()> {
+        match queue.write_out(&self.files, &mut |base| self.note_unsynced(queue, base)) {
+            Ok(bytes) => {
+                self.pending.fetch_sub(bytes as u64, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                if queue.list() {
+                    self.dirty.lock().push(Arc::clone(queue));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes everything out that waits. After an error the rest still waits.
+    pub(crate) fn write_out(&self) -> Result<()> {
+        let mut io = self.io.lock();
+        let queues = std::mem::take(&mut *self.dirty.lock());
+        let now = Instant::now();
+        let mut outcome = Ok(());
+        for queue in queues {
+            // The others have room or not like this one; each is tried, so that none is forgotten.
+            let written = self.write_queue(&queue);
+            if written.is_ok() {
+                io.insert(queue.number(), (queue, now));
+            }
+            outcome = outcome.and(written);
+        }
+        io.retain(|_, (queue, written)| {
+            let keep = now.duration_since(*written) < QUIET;
+            if !keep {
+                queue.release();
+            }
+            keep
+        });
+        let _dirty = self.dirty.lock();
+        self.drained.notify_all();
+        outcome
+    }
+
+    /// Blocks while too many entries wait to be written, but not longer than `patience`. Dispatch calls this.
+    pub(crate) fn wait_for_room(&self, patience: Duration) -> bool {
+        if self.pending() < self.buffer {
+            return true;
+        }
+        let mut dirty = self.dirty.lock();
+        self.work.notify_one();
+        self.drained.wait_for(&mut dirty, patience);
+        self.pending() < self.buffer
+    }
+
+    /// The writing thread: lets entries gather for `interval`, writes them, until `stop`. What is left then is for
+    /// whoever closes the store. Returns only an error that makes going on pointless.
+    pub(crate) fn run_writer(&self, interval: Duration, stop: &AtomicBool) -> Result<()> {
+        while !stop.load(Ordering::SeqCst) {
+            {
+                let mut dirty = self.dirty.lock();
+                if dirty.is_empty() {
+                    // Now and then, so that quiet queues give their memory back.
+                    self.work.wait_for(&mut dirty, QUIET);
+                }
+                if stop.load(Ordering::SeqCst) {
+                    return Ok(());
+                }
+                if !dirty.is_empty() && self.pending() < self.buffer / 2 {
+                    self.work.wait_for(&mut dirty, interval);
+                }
+            }
+            match self.write_out() {
+                Ok(()) => {}
+                Err(error @ Error::Full { .. }) => {
+                    tracing::warn!(%error, "consume queue entries wait in memory");
+                    let mut dirty = self.dirty.lock();
+                    self.work.wait_for(&mut dirty, interval);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Wakes the writing thread so that it sees `stop`.
+    pub(crate) fn wake(&self) {
+        let _dirty = self.dirty.lock();
+        self.work.notify_all();
+        self.drained.notify_all();
+    }
+
+    /// Brings everything written to the disk. After an error nothing may be said to be there.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let files = std::mem::take(&mut *self.unsynced.lock());
+        if files.len() > SYNC_ONE_BY_ONE {
+            let root = self.files.root();
+            let dir = std::fs::File::open(root).map_err(Error::io("open", root))?;
+            return rustix::fs::syncfs(dir).map_err(|error| Error::io("sync", root)(error.into()));
+        }
+        files.into_iter().try_for_each(|((_, base), queue)| self.files.sync(&queue, base))
+    }
+
+    /// Moves the smallest offsets of all queues behind what the log has lost, and deletes files nobody can read from.
+    pub(crate) fn follow(&self, log_min: u64) -> Result<()> {
+        for queue in self.all() {
+            let _io = self.io.lock();
+            if let Some(end) = queue.correct_min(&self.files, log_min)? {
+                self.files.delete_before(&queue, end * SIZE as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all entries of records at or behind `to`, which the log has lost.
+    /// Returns the physical offset of the last record that is left in any queue.
+    pub(crate) fn truncate(&self, to: u64) -> Result<Option<u64>> {
+        self.write_out()?;
+        let _io = self.io.lock();
+        let mut last = None;
+        for queue in self.all() {
+            let end = queue.first_at_or_behind(&self.files, to)?;
+            let (min, max) = queue.bounds();
+            if end < max {
+                self.cut(&queue, end)?;
+                queue.place(min.min(end), end);
+            }
+            queue.next.store(end, Ordering::Relaxed);
+            if let Some(before) = end.checked_sub(1).filter(|before| *before >= min) {
+                last = last.max(queue.entry(&self.files, before)?.map(|entry| entry.physical_offset));
+            }
+        }
+        Ok(last)
+    }
+
+    /// Deletes the queues of a topic and their files. Returns how many there were.
+    pub(crate) fn delete_topic(&self, topic: &str) -> Result<usize> {
+        let mut io = self.io.lock();
+        let queues = self.queues.write().remove(topic).unwrap_or_default();
+        for queue in queues.values() {
+            io.remove(&queue.number());
+            let waiting = queue.close();
+            self.pending.fetch_sub(waiting as u64, Ordering::Relaxed);
+            self.files.delete(queue)?;
+        }
+        Ok(queues.len())
+    }
+}

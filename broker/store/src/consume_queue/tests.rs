@@ -1,0 +1,163 @@
+use super::load::Known;
+use super::table::Table;
+use super::*;
+use std::path::Path;
+
+const PER_FILE: u64 = 10;
+
+fn table(root: &Path) -> Table {
+    Table::new(Files::new(root.to_owned(), PER_FILE * SIZE as u64, 4), 1 << 20)
+}
+
+fn entry(n: u64) -> Entry {
+    Entry { physical_offset: 1000 + n * 100, size: 100, tags_code: n as i64 }
+}
+
+fn fill(table: &Table, topic: &str, range: std::ops::Range<u64>) -> Arc<Queue> {
+    let queue = table.find_or_create(topic, 0);
+    range.for_each(|n| table.add(&queue, n, entry(n)).unwrap());
+    queue
+}
+
+fn offsets(table: &Table, queue: &Queue, from: u64, count: usize) -> Vec<u64> {
+    let mut bytes = Vec::new();
+    queue.read(table.files(), from, count, &mut bytes).unwrap();
+    entry::iter(&bytes).map(|entry| entry.physical_offset).collect()
+}
+
+fn known(end: u64, log_min: u64, crashed: bool) -> Known {
+    Known { end, log_min, crashed }
+}
+
+#[test]
+fn entries_are_readable_before_and_after_they_are_written() {
+    let root = tempfile::tempdir().unwrap();
+    let table = table(root.path());
+    let queue = fill(&table, "T", 0..7);
+    assert_eq!(offsets(&table, &queue, 5, 10), [1500, 1600]);
+    assert_eq!((table.pending(), queue.bounds()), (140, (0, 7)));
+    table.write_out().unwrap();
+    fill(&table, "T", 7..500);
+    table.write_out().unwrap();
+    assert_eq!(table.pending(), 0);
+    assert_eq!(offsets(&table, &queue, 3, 2), [1300, 1400]);
+    assert_eq!(offsets(&table, &queue, 498, 5), [50_800, 50_900]);
+    assert_eq!(offsets(&table, &queue, 500, 5), [] as [u64; 0]);
+    assert!(queue.state.lock().tail.len() <= 2 * KEPT * SIZE);
+    let files = dir_names(&root.path().join("T/0"));
+    assert_eq!(files.len(), 50);
+    assert_eq!(files[1], "00000000000000000200");
+    assert!(table.files().open_count() <= 4);
+    table.sync().unwrap();
+}
+
+#[test]
+fn a_repeated_entry_changes_nothing_and_a_jump_is_filled() {
+    let root = tempfile::tempdir().unwrap();
+    let table = table(root.path());
+    let queue = fill(&table, "T", 23..25);
+    assert_eq!(queue.bounds(), (23, 25));
+    table.add(&queue, 23, entry(99)).unwrap();
+    assert_eq!(offsets(&table, &queue, 23, 9), [3300, 3400]);
+    table.write_out().unwrap();
+    assert_eq!(dir_names(&root.path().join("T/0")), ["00000000000000000400"]);
+    let bytes = std::fs::read(root.path().join("T/0/00000000000000000400")).unwrap();
+    assert_eq!(bytes[..SIZE], Entry::FILLER.encode());
+    // A small gap keeps what lies before it, a large one does not.
+    table.add(&queue, 30, entry(30)).unwrap();
+    assert_eq!((queue.bounds(), offsets(&table, &queue, 29, 2)), ((23, 31), vec![0, 4000]));
+    table.add(&queue, 1000, entry(1000)).unwrap();
+    assert_eq!(queue.bounds(), (1000, 1001));
+}
+
+#[test]
+fn a_loaded_queue_ends_where_the_log_is_to_be_read_again() {
+    let root = tempfile::tempdir().unwrap();
+    let before = table(root.path());
+    fill(&before, "A", 0..35);
+    fill(&before, "B", 12..14);
+    before.write_out().unwrap();
+    for (end, a, b) in
+        [(u64::MAX, 35, Some(14)), (1000 + 2100, 21, Some(14)), (1000 + 1300, 13, Some(13)), (1000, 0, Some(12))]
+    {
+        for crashed in [false, true] {
+            let copy = tempfile::tempdir().unwrap();
+            copy_dir(root.path(), copy.path());
+            let table = table(copy.path());
+            table.load(known(end, 0, crashed)).unwrap();
+            let max = |topic| table.find(topic, 0).map(|queue| queue.bounds().1).filter(|max| *max > 0);
+            assert_eq!((max("A"), max("B")), ((a > 0).then_some(a), b), "cut at {end}");
+            // What lies behind the cut is gone for good: a second look finds as much.
+            let again = super::tests::table(copy.path());
+            again.load(known(u64::MAX, 0, false)).unwrap();
+            assert_eq!(again.find("A", 0).map(|queue| queue.bounds().1).filter(|max| *max > 0), (a > 0).then_some(a));
+        }
+    }
+}
+
+#[test]
+fn the_smallest_offset_follows_the_log_and_old_files_go() {
+    let root = tempfile::tempdir().unwrap();
+    let table = table(root.path());
+    let queue = fill(&table, "T", 0..35);
+    table.write_out().unwrap();
+    table.follow(1000 + 1250).unwrap();
+    assert_eq!(queue.bounds(), (13, 35));
+    assert_eq!(dir_names(&root.path().join("T/0")).len(), 3);
+    table.follow(1_000_000).unwrap();
+    assert_eq!(queue.bounds(), (35, 35));
+    assert_eq!(dir_names(&root.path().join("T/0")), ["00000000000000000600"]);
+    // Numbers go on where they were, even after a restart.
+    let again = super::tests::table(root.path());
+    again.load(known(u64::MAX, 1_000_000, false)).unwrap();
+    assert_eq!(again.find("T", 0).unwrap().bounds(), (35, 35));
+}
+
+#[test]
+fn truncation_takes_entries_out_of_memory_and_files() {
+    let root = tempfile::tempdir().unwrap();
+    let table = table(root.path());
+    let queue = fill(&table, "T", 0..25);
+    table.write_out().unwrap();
+    fill(&table, "T", 25..28);
+    fill(&table, "U", 0..3);
+    assert_eq!(table.truncate(1000 + 1200).unwrap(), Some(1000 + 1100));
+    assert_eq!((queue.bounds(), queue.next.load(Ordering::Relaxed)), ((0, 12), 12));
+    assert_eq!(dir_names(&root.path().join("T/0")).len(), 2);
+    fill(&table, "T", 12..14);
+    assert_eq!(offsets(&table, &queue, 11, 9), [2100, 2200, 2300]);
+}
+
+#[test]
+fn a_deleted_topic_takes_nothing_and_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let table = table(root.path());
+    let queue = fill(&table, "T", 0..3);
+    table.write_out().unwrap();
+    fill(&table, "T", 3..5);
+    assert_eq!(table.delete_topic("T").unwrap(), 1);
+    table.add(&queue, 5, entry(5)).unwrap();
+    table.write_out().unwrap();
+    assert!(!root.path().join("T").exists());
+    assert!(table.find("T", 0).is_none());
+}
+
+fn dir_names(path: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Directories and blocks: the calls whose failure decides what is durable.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// Creates `path` and its parents.
+pub(crate) fn create(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(Error::io("create the directory", path))
+}
+
+/// Makes the names in `path` durable: files created, renamed or deleted there.
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::io("sync the directory", path))
+}
+
+/// The entries of a directory whose names are decimal numbers, in their order. No directory means none.
+pub(crate) fn numbered(path: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read the directory", path)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("read the directory", path))?;
+        let number = entry
+            .file_name()
+            .to_str()
+            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|name| name.parse().ok());
+        if let Some(number) = number {
+            found.push((number, entry.path()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The name of a file that begins at this offset: 20 digits.
+pub(crate) fn file_name(offset: u64) -> String {
+    format!("{offset:020}")
+}
+
+/// Takes blocks for a range of a file, so that writing there cannot run out of space.
+pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, to.saturating_sub(from)) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP) => {
+            // Some network and user-space file systems only take blocks for bytes that were written.
+            let zeros = [0; 64 << 10];
+            let mut at = from;
+            while at < to {
+                let len = (to - at).min(zeros.len() as u64) as usize;
+                file.write_all_at(&zeros[..len], at)?;
+                at += len as u64;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes everything from `from` to the end of the file zero and gives its blocks back.
+pub(crate) fn zero_tail(file: &File, from: u64) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    if from >= len {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, len - from) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP) => {
+            let (mut chunk, mut at) = (vec![0; 1 << 20], from);
+            while at < len {
+                let part = (len - at).min(chunk.len() as u64) as usize;
+                file.read_exact_at(&mut chunk[..part], at)?;
+                if chunk[..part].iter().any(|byte| *byte != 0) {
+                    chunk[..part].fill(0);
+                    file.write_all_at(&chunk[..part], at)?;
+                }
+                at += part as u64;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Used and total bytes of the volume a path lies on, as `df` counts them.
+pub(crate) fn usage(path: &Path) -> Result<(u64, u64)> {
+    let stat = rustix::fs::statvfs(path).map_err(|error| Error::io("ask for the free space of", path)(error.into()))?;
+    let (total, free, available) = (stat.f_blocks, stat.f_bfree, stat.f_bavail);
+    let used = total.saturating_sub(free);
+    // What only root could use counts as neither used nor free.
+    Ok((used * stat.f_frsize, (used + available) * stat.f_frsize))
+}
+
+/// Keeps other brokers out of the directory for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of the store in `root`, or says who is in the way.
+    ///
+    /// Two locks: the record lock is the one a Java broker takes, but it does not keep a second store of the same
+    /// process out; the other one does.
+    pub(crate) fn acquire(root: &Path) -> Result<Lock> {
+        let path = root.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        for outcome in [
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive),
+            rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive),
+        ] {
+            match outcome {
+                Ok(()) => {}
+                Err(Errno::AGAIN | Errno::ACCESS) => return Err(Error::Locked { path }),
+                Err(error) => return Err(Error::io("lock", &path)(error.into())),
+            }
+        }
+        file.set_len(0).and_then(|()| file.write_all(b"lock")).map_err(Error::io("write", &path))?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// The file that is there while a store is open: whoever finds it at the start knows that the last stop was no stop.
+#[derive(Debug)]
+pub(crate) struct AbortMark {
+    path: PathBuf,
+}
+
+impl AbortMark {
+    pub(crate) fn new(root: &Path) -> Self {
+        AbortMark { path: root.join("abort") }
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Writes the process id, as Java does.
+    pub(crate) fn set(&self) -> Result<()> {
+        fs::write(&self.path, std::process::id().to_string()).map_err(Error::io("write", &self.path))?;
+        self.sync_parent()
+    }
+
+    pub(crate) fn clear(&self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &self.path)(error)),
+            _ => self.sync_parent(),
+        }
+    }
+
+    fn sync_parent(&self) -> Result<()> {
+        self.path.parent().map_or(Ok(()), sync)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_store_in_the_same_process_is_kept_out() {
+        let root = tempfile::tempdir().unwrap();
+        let lock = Lock::acquire(root.path()).unwrap();
+        assert!(matches!(Lock::acquire(root.path()), Err(Error::Locked { .. })));
+        drop(lock);
+        Lock::acquire(root.path()).unwrap();
+        assert_eq!(fs::read(root.path().join("lock")).unwrap(), b"lock");
+    }
+
+    #[test]
+    fn zeroing_a_tail_keeps_the_size_and_what_lies_before() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[7; 10_000], 0).unwrap();
+        zero_tail(&file, 5001).unwrap();
+        let mut bytes = vec![1; 10_000];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes[..5001].iter().all(|byte| *byte == 7) && bytes[5001..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn only_numbers_are_file_names() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["00000000000000000020", "00000000000000000003", "x", "+5", "00000000000000000007.tmp"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let offsets: Vec<_> = numbered(dir.path()).unwrap().into_iter().map(|(offset, _)| offset).collect();
+        assert_eq!(offsets, [3, 20]);
+        assert_eq!(file_name(1 << 30), "00000000001073741824");
+        assert!(numbered(&dir.path().join("none")).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,127 @@
+//! What the store counts. The server turns it into metrics and into the answer to `brokerStatus`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Buckets of a [`Histogram`]: bucket `n` counts durations below `2^n` microseconds, the last one everything longer.
+pub const BUCKETS: usize = 26;
+
+/// Durations by power of two.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    buckets: [AtomicU64; BUCKETS],
+    total_micros: AtomicU64,
+    max_micros: AtomicU64,
+}
+
+impl Times {
+    pub(crate) fn add(&self, time: Duration) {
+        let micros = time.as_micros() as u64;
+        let bucket = (u64::BITS - micros.leading_zeros()) as usize;
+        self.buckets[bucket.min(BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
+        self.total_micros.fetch_add(micros, Ordering::Relaxed);
+        if micros > self.max_micros.load(Ordering::Relaxed) {
+            self.max_micros.fetch_max(micros, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Histogram {
+        Histogram {
+            buckets: std::array::from_fn(|at| self.buckets[at].load(Ordering::Relaxed)),
+            total: Duration::from_micros(self.total_micros.load(Ordering::Relaxed)),
+            max: Duration::from_micros(self.max_micros.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// Durations by power of two since the store was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Histogram {
+    /// Bucket `n` counts durations below `2^n` microseconds that are in no earlier bucket; the last one has no end.
+    pub buckets: [u64; BUCKETS],
+    /// Sum of all.
+    pub total: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl Histogram {
+    /// How many durations there are.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+/// Live counters.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) put_messages: AtomicU64,
+    pub(crate) put_bytes: AtomicU64,
+    pub(crate) put_failures: AtomicU64,
+    pub(crate) put_times: Times,
+    pub(crate) lock_waits: Times,
+    pub(crate) flush_times: Times,
+}
+
+/// A snapshot of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Figures {
+    /// Messages taken since the store was opened; a batch of n counts n.
+    pub put_messages: u64,
+    /// Bytes of their records.
+    pub put_bytes: u64,
+    /// Puts refused with an error.
+    pub put_failures: u64,
+    /// From the call of a put to its return.
+    pub put_times: Histogram,
+    /// Of that, waiting for the append lock.
+    pub lock_waits: Histogram,
+    /// How long flushes of the commit log took.
+    pub flush_times: Histogram,
+    /// Start of the commit log.
+    pub min_offset: u64,
+    /// End of the commit log.
+    pub appended: u64,
+    /// Up to here it is on the disk.
+    pub flushed: u64,
+    /// Up to here replicas have it, as the server reported.
+    pub confirmed: u64,
+    /// Up to here consumers can see it.
+    pub dispatched: u64,
+    /// Store timestamp of the last record, ms; 0 where there is none.
+    pub last_store_timestamp: i64,
+    /// Bytes mapped of the commit log.
+    pub mapped_bytes: u64,
+    /// Topics with consume queues.
+    pub topics: usize,
+    /// Consume queues.
+    pub queues: usize,
+    /// Bytes of consume queue entries waiting to be written.
+    pub consume_queue_pending: u64,
+    /// Consume queue files open.
+    pub open_files: usize,
+    /// Index files.
+    pub index_files: usize,
+    /// Records dispatched but not indexed yet, in bytes of commit log: more than 0 only while the disk is full.
+    pub index_behind: u64,
+    /// Why no writes are taken, if so.
+    pub refusing: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_powers_of_two() {
+        let times = Times::default();
+        for micros in [0, 1, 2, 3, 1000, u64::MAX >> 20] {
+            times.add(Duration::from_micros(micros));
+        }
+        let histogram = times.snapshot();
+        assert_eq!((histogram.buckets[0], histogram.buckets[1], histogram.buckets[2]), (1, 1, 2));
+        assert_eq!((histogram.buckets[10], histogram.buckets[BUCKETS - 1]), (1, 1));
+        assert_eq!((histogram.count(), histogram.max), (6, Duration::from_micros(u64::MAX >> 20)));
+    }
+}

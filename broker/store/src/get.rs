@@ -1,0 +1,225 @@
+//! Handing messages out: by queue and offset, as a consumer pulls them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rmq_protocol::message::stored::{self, Head, Record};
+
+use crate::MessageStore;
+use crate::commit_log::CommitLog;
+use crate::consume_queue::entry::{self, Entry};
+use crate::error::Result;
+use crate::mapped_file::{self, MappedFile};
+
+/// Entries one read looks at, at least; a filter that matches rarely must not hold a thread for long.
+const SCAN_MIN: usize = 800;
+/// Entries taken from the queue at once.
+const CHUNK: usize = 204;
+
+/// What the reader wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most messages.
+    pub messages: usize,
+    /// Most bytes; one message is returned whatever its size.
+    pub bytes: usize,
+}
+
+/// Which messages the reader wants. The consume queue is asked first, because that costs no look at the record.
+#[derive(Clone, Copy)]
+pub struct Filter<'f> {
+    /// By the tags code of the consume queue entry.
+    pub by_tags_code: &'f dyn Fn(i64) -> bool,
+    /// By the record, where that is needed.
+    pub by_record: Option<&'f dyn Fn(&Record<'_>) -> bool>,
+}
+
+impl Filter<'_> {
+    /// Lets everything through.
+    pub const ALL: Filter<'static> = Filter { by_tags_code: &|_| true, by_record: None };
+}
+
+/// How a read went; the names are those of Java's `GetMessageStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GetStatus {
+    /// There are messages.
+    Found,
+    /// There are messages, but none the filter lets through; go on at the next offset.
+    NoMatchedMessage,
+    /// What the queue points to is being deleted; go on at the next offset.
+    MessageWasRemoving,
+    /// There is no such queue.
+    NoMatchedLogicQueue,
+    /// The queue never had a message.
+    NoMessageInQueue,
+    /// The offset is within bounds, but its entry cannot be read just now.
+    OffsetFoundNull,
+    /// The offset is the one the next message will get.
+    OffsetOverflowOne,
+    /// The offset is beyond that.
+    OffsetOverflowBadly,
+    /// The offset is before the first message that is left.
+    OffsetTooSmall,
+}
+
+/// The answer to a read.
+#[derive(Debug, Clone)]
+pub struct Got {
+    /// How it went.
+    pub status: GetStatus,
+    /// Where to read on, or from where to read instead.
+    pub next_offset: u64,
+    /// First offset of the queue.
+    pub min_offset: u64,
+    /// Offset the next message will get.
+    pub max_offset: u64,
+    /// The records, in order, as few pieces as they lie in: neighbours in the log are one piece.
+    pub records: Vec<Bytes>,
+    /// How many records the pieces hold.
+    pub count: usize,
+    /// Their bytes.
+    pub size: usize,
+    /// The reader is so far behind that what it reads has likely left the memory: another broker had better serve it.
+    pub far_behind: bool,
+}
+
+/// Neighbouring records of one file.
+struct Run {
+    file: Arc<MappedFile>,
+    offset: u64,
+    len: usize,
+}
+
+impl MessageStore {
+    /// Reads messages of a queue from an offset on.
+    ///
+    /// # Errors
+    /// Only where the disk fails; everything else is a status.
+    pub fn get(&self, topic: &str, queue_id: i32, offset: u64, limits: Limits, filter: Filter<'_>) -> Result<Got> {
+        let mut got = Got {
+            status: GetStatus::NoMatchedLogicQueue,
+            next_offset: 0,
+            min_offset: 0,
+            max_offset: 0,
+            records: Vec::new(),
+            count: 0,
+            size: 0,
+            far_behind: false,
+        };
+        let Some(queue) = self.table.find(topic, queue_id) else { return Ok(got) };
+        let (min, max) = queue.bounds();
+        (got.min_offset, got.max_offset) = (min, max);
+        (got.status, got.next_offset) = match offset {
+            _ if max == 0 => (GetStatus::NoMessageInQueue, 0),
+            offset if offset < min => (GetStatus::OffsetTooSmall, min),
+            offset if offset == max => (GetStatus::OffsetOverflowOne, offset),
+            offset if offset > max => (GetStatus::OffsetOverflowBadly, max),
+            offset => (GetStatus::NoMatchedMessage, offset),
+        };
+        if got.status != GetStatus::NoMatchedMessage {
+            return Ok(got);
+        }
+
+        let log_end = self.log.appended.value();
+        let mut runs: Vec<Run> = Vec::new();
+        let mut entries = Vec::new();
+        let mut scan = SCAN_MIN.max(limits.messages);
+        let mut last_end = None;
+        // A chunk larger than what can be returned would be read for nothing.
+        let chunk = CHUNK.min(limits.messages.clamp(1, CHUNK) * 2);
+        'scan: while scan > 0 {
+            queue.read(self.table.files(), got.next_offset, chunk.min(scan), &mut entries)?;
+            let mut read = 0;
+            for entry in entry::iter(&entries) {
+                read += 1;
+                let behind = log_end.saturating_sub(entry.physical_offset);
+                if self.is_full(&got, &limits, &entry, behind) {
+                    break 'scan;
+                }
+                got.next_offset += 1;
+                if entry.is_filler() || !(filter.by_tags_code)(entry.tags_code) {
+                    continue;
+                }
+                let Some(file) = self.log.message(&entry, queue_id, got.next_offset - 1) else {
+                    got.status = removing(&got);
+                    continue;
+                };
+                if !matches(&file, &entry, filter) {
+                    continue;
+                }
+                got.status = GetStatus::Found;
+                got.count += 1;
+                got.size += entry.size as usize;
+                last_end = Some(entry.end());
+                push(&mut runs, file, &entry);
+            }
+            if read == 0 {
+                if got.next_offset == offset {
+                    got.status = GetStatus::OffsetFoundNull;
+                }
+                break;
+            }
+            scan = scan.saturating_sub(read);
+        }
+        got.far_behind = last_end.is_some_and(|end| log_end.saturating_sub(end) > self.memory_bytes);
+        got.records = runs.iter().filter_map(|run| mapped_file::share(&run.file, run.offset, run.len)).collect();
+        Ok(got)
+    }
+
+    /// Whether a message more would be too much.
+    fn is_full(&self, got: &Got, limits: &Limits, entry: &Entry, behind: u64) -> bool {
+        if got.count == 0 {
+            return false;
+        }
+        let transfer = &self.config.transfer;
+        let (bytes, count) = match behind > self.memory_bytes {
+            true => (transfer.bytes_on_disk, transfer.count_on_disk),
+            false => (transfer.bytes_in_memory, transfer.count_in_memory),
+        };
+        got.count >= limits.messages.min(count) || got.size + entry.size as usize > limits.bytes.min(bytes)
+    }
+}
+
+fn removing(got: &Got) -> GetStatus {
+    match got.count {
+        0 => GetStatus::MessageWasRemoving,
+        _ => GetStatus::Found,
+    }
+}
+
+fn matches(file: &MappedFile, entry: &Entry, filter: Filter<'_>) -> bool {
+    let Some(by_record) = filter.by_record else { return true };
+    let bytes = file.bytes(entry.physical_offset, entry.size as usize);
+    bytes.and_then(|bytes| Record::parse(bytes).ok()).is_some_and(|record| by_record(&record))
+}
+
+fn push(runs: &mut Vec<Run>, file: Arc<MappedFile>, entry: &Entry) {
+    match runs.last_mut() {
+        Some(run) if Arc::ptr_eq(&run.file, &file) && run.offset + run.len as u64 == entry.physical_offset => {
+            run.len += entry.size as usize;
+        }
+        _ => runs.push(Run { file, offset: entry.physical_offset, len: entry.size as usize }),
+    }
+}
+
+impl CommitLog {
+    /// The file with the record an entry points to, if that really is the message of this place in this queue: a stale or
+    /// damaged entry must not deliver something else.
+    fn message(&self, entry: &Entry, queue_id: i32, queue_offset: u64) -> Option<Arc<MappedFile>> {
+        let file = self.file_at(entry.physical_offset)?;
+        let right = {
+            let bytes = file.bytes(entry.physical_offset, entry.size as usize)?;
+            let fields = bytes.first_chunk::<36>()?;
+            let sized = matches!(stored::head(bytes), Ok(Head::Record(size, _)) if size == entry.size as usize);
+            let [_, _, _, q0, _, o0, o1, p0, p1] = fields.as_chunks::<4>().0 else { return None };
+            let long = |high: &[u8; 4], low: &[u8; 4]| {
+                u64::from(u32::from_be_bytes(*high)) << 32 | u64::from(u32::from_be_bytes(*low))
+            };
+            sized
+                && i32::from_be_bytes(*q0) == queue_id
+                && long(o0, o1) == queue_offset
+                && long(p0, p1) == entry.physical_offset
+        };
+        right.then_some(file)
+    }
+}

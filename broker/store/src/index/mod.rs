@@ -1,0 +1,235 @@
+//! The index: from `topic#key` to the records that carry the key.
+//!
+//! It holds nothing that the commit log does not, and it is only asked by people who look for a message, so it may be
+//! behind: while the disk is too full for it, dispatch goes on without it and it catches up when there is room again.
+//! Files are named by the local time of their creation, `yyyyMMddHHmmssSSS`; a full one is followed by a new one.
+
+mod file;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use rmq_protocol::message::java::StringHash;
+use rmq_protocol::message::properties;
+use rmq_protocol::message::stored::Record;
+use rmq_protocol::message::sys_flag::{self, Transaction};
+
+use crate::config;
+use crate::dir;
+use crate::error::{Error, Result};
+use file::IndexFile;
+
+/// All index files, oldest first.
+#[derive(Debug)]
+pub(crate) struct Index {
+    config: config::Index,
+    dir: PathBuf,
+    files: RwLock<Vec<Arc<IndexFile>>>,
+    /// Records up to this physical offset are in the index; a record there or before is not added again.
+    /// `u64::MAX` stands for an index without any record.
+    last: AtomicU64,
+    /// Files with entries that are not on the disk yet.
+    unsynced: Mutex<Vec<Arc<IndexFile>>>,
+}
+
+const NONE: u64 = u64::MAX;
+
+impl Index {
+    /// Opens the files in `dir`. After a crash only entries of records before `end` are kept.
+    pub(crate) fn open(config: config::Index, dir: PathBuf, end: u64, crashed: bool) -> Result<Index> {
+        dir::create(&dir)?;
+        let mut files: Vec<Arc<IndexFile>> = Vec::new();
+        for (_, path) in dir::numbered(&dir)? {
+            let len = std::fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
+            if len == 0 {
+                // Its creation was interrupted.
+                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                continue;
+            }
+            if len != file::size(&config) {
+                return Err(Error::Config(format!(
+                    "{} has {len} bytes, the configured number of slots and entries makes {}",
+                    path.display(),
+                    file::size(&config)
+                )));
+            }
+            files.push(Arc::new(IndexFile::open(&path, &config)?));
+        }
+        if crashed {
+            // Once a file has an entry from before `end`, the files before it were complete, and on the disk, by then.
+            for file in files.iter().rev() {
+                file.cut(end)?;
+                if !file.is_empty() {
+                    break;
+                }
+            }
+        }
+        while let Some(file) = files.pop_if(|file| file.is_empty()) {
+            std::fs::remove_file(file.path()).map_err(Error::io("remove", file.path()))?;
+        }
+        let last = files.last().map_or(NONE, |file| file.end().0);
+        let unsynced = if crashed { files.last().map(Arc::clone).into_iter().collect() } else { Vec::new() };
+        Ok(Index { config, dir, files: RwLock::new(files), last: AtomicU64::new(last), unsynced: Mutex::new(unsynced) })
+    }
+
+    /// Adds the keys of a record. Only dispatch calls this, in the order of the log.
+    pub(crate) fn add(&self, record: &Record<'_>) -> Result<()> {
+        let offset = record.physical_offset();
+        let last = self.last.load(Ordering::Relaxed);
+        if !self.config.enabled || (last != NONE && offset <= last) {
+            return Ok(());
+        }
+        if sys_flag::transaction(record.sys_flag()) == Transaction::Rollback {
+            return Ok(());
+        }
+        let mut outcome = Ok(());
+        keys(record.topic(), record.properties(), &mut |hash| {
+            if outcome.is_ok() {
+                outcome = self.add_hash(hash, offset, record.store_timestamp());
+            }
+        });
+        outcome?;
+        self.last.store(offset, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn add_hash(&self, hash: u32, offset: u64, timestamp: i64) -> Result<()> {
+        let file = self.writable()?;
+        file.add(hash, offset, timestamp)?;
+        let mut unsynced = self.unsynced.lock();
+        if !unsynced.last().is_some_and(|last| Arc::ptr_eq(last, &file)) {
+            unsynced.push(file);
+        }
+        Ok(())
+    }
+
+    /// The file that takes the next entry.
+    fn writable(&self) -> Result<Arc<IndexFile>> {
+        let last = self.files.read().last().map(Arc::clone);
+        let (offset, timestamp) = match last {
+            Some(file) if !file.is_full() => return Ok(file),
+            Some(file) => file.end(),
+            None => (0, 0),
+        };
+        let mut name = jiff::Zoned::now();
+        loop {
+            let path = self.dir.join(name.strftime("%Y%m%d%H%M%S%3f").to_string());
+            if path.exists() {
+                // Names tell the order of the files; two in one millisecond would not.
+                name += jiff::SignedDuration::from_millis(1);
+                continue;
+            }
+            let file = Arc::new(IndexFile::create(&path, &self.config, offset, timestamp)?);
+            self.files.write().push(Arc::clone(&file));
+            return Ok(file);
+        }
+    }
+
+    /// Hands the physical offsets of records that may carry `key` to `each`, newest first, until it has enough. The hash
+    /// decides, and times are whole seconds: `each` looks at the records.
+    pub(crate) fn find(
+        &self,
+        topic: &str,
+        key: &str,
+        begin: i64,
+        end: i64,
+        each: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<()> {
+        let hash = hash(topic, key);
+        let files = self.files.read().clone();
+        let mut more = true;
+        for file in files.iter().rev() {
+            let (first, last) = file.times();
+            if !file.is_empty() && begin <= last && end >= first {
+                file.find(hash, begin, end, &mut |offset| {
+                    more = each(offset);
+                    more
+                })?;
+            }
+            if !more || first < begin {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Physical offset and store timestamp of the last record in the index.
+    pub(crate) fn end(&self) -> (u64, i64) {
+        self.files.read().last().map_or((0, 0), |file| file.end())
+    }
+
+    pub(crate) fn file_count(&self) -> usize {
+        self.files.read().len()
+    }
+
+    /// Brings everything added to the disk. After an error nothing may be said to be there.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let files = std::mem::take(&mut *self.unsynced.lock());
+        if files.is_empty() {
+            return Ok(());
+        }
+        files.iter().try_for_each(|file| file.flush())?;
+        dir::sync(&self.dir)
+    }
+
+    /// Deletes files of records the log has lost, except the newest.
+    pub(crate) fn follow(&self, log_min: u64) -> Result<()> {
+        loop {
+            let file = {
+                let mut files = self.files.write();
+                if files.len() < 2 || files[0].end().0 >= log_min {
+                    return Ok(());
+                }
+                files.remove(0)
+            };
+            std::fs::remove_file(file.path()).map_err(Error::io("delete", file.path()))?;
+        }
+    }
+
+    /// Forgets records at or behind `to`, which the log has lost. Dispatch stands still meanwhile.
+    pub(crate) fn truncate(&self, to: u64) -> Result<()> {
+        let mut files = self.files.write();
+        while let Some(file) = files.last() {
+            if file.end().0 < to {
+                break;
+            }
+            file.cut(to)?;
+            if !file.is_empty() {
+                self.unsynced.lock().push(Arc::clone(file));
+                break;
+            }
+            std::fs::remove_file(file.path()).map_err(Error::io("remove", file.path()))?;
+            files.pop();
+        }
+        self.last.store(files.last().map_or(NONE, |file| file.end().0), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn hash(topic: &str, key: &str) -> u32 {
+    file::positive(StringHash::default().push(topic).push("#").push(key).finish())
+}
+
+/// Hands the hash of each key a record is found by to `each`: its unique key, and each word of its keys.
+fn keys(topic: &str, raw: &[u8], each: &mut dyn FnMut(u32)) {
+    let (mut unique, mut words) = (None, None);
+    for (name, value) in properties::iter(raw) {
+        if name == properties::UNIQ_KEY.as_bytes() {
+            unique = Some(value);
+        } else if name == properties::KEYS.as_bytes() {
+            words = Some(value);
+        }
+    }
+    if let Some(unique) = unique {
+        each(hash(topic, &String::from_utf8_lossy(unique)));
+    }
+    if let Some(words) = words {
+        let words = String::from_utf8_lossy(words);
+        words.split(' ').filter(|word| !word.is_empty()).for_each(|word| each(hash(topic, word)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

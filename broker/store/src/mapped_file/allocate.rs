@@ -1,0 +1,394 @@
+//! The thread that stays ahead of the append position.
+//!
+//! An append must not wait for a disk: neither for blocks, nor for a page fault, nor for the next file. This thread takes
+//! blocks in steps, faults pages in a little ahead, and has the next file ready before the current one ends. When it is
+//! too late, or the disk is full, the writer asks and waits here, with a deadline and without the append lock; a full
+//! disk is an error for that writer and tried again for the next one.
+//!
+//! Lock order: the append lock, then `state`. The thread holds neither while it talks to the disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::MappedFile;
+use super::region::Cursor;
+use crate::config::Allocation;
+use crate::error::{Error, Result};
+
+/// How long a writer waits for the disk before its message is refused.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A file that takes appends, with the one cursor that can make them.
+#[derive(Debug)]
+pub(crate) struct Appendable {
+    pub(crate) file: Arc<MappedFile>,
+    pub(crate) cursor: Cursor,
+}
+
+/// Handle of the thread.
+#[derive(Debug)]
+pub(crate) struct Allocator {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    file_size: u64,
+    ahead: Allocation,
+    state: Mutex<State>,
+    work: Condvar,
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stop: bool,
+    /// The file that takes appends; none until the first one.
+    current: Option<Arc<MappedFile>>,
+    /// Blocks of it are taken up to this offset.
+    allocated: u64,
+    /// Last known append position.
+    position: u64,
+    /// Somebody waits until the current file is ready up to this offset.
+    wanted: u64,
+    /// Somebody waits for the file that begins here.
+    wanted_file: Option<u64>,
+    next: Option<Next>,
+    /// Set when the log was truncated: what is under way belongs to a future that will not come.
+    generation: u64,
+    /// Jobs finished, well or not.
+    attempts: u64,
+    /// The job that failed last and why. No job is begun by itself after a failure; a writer's request begins one.
+    failure: Option<(u64, Error)>,
+}
+
+#[derive(Debug)]
+struct Next {
+    appendable: Appendable,
+    allocated: u64,
+}
+
+enum Job {
+    Extend { file: Arc<MappedFile>, allocated: u64, wanted: u64, to: u64 },
+    Create { base: u64 },
+}
+
+enum Done {
+    Extended { allocated: u64 },
+    Created(Next),
+}
+
+impl Allocator {
+    /// Starts the thread. `current` takes appends at `position`.
+    pub(crate) fn start(
+        dir: PathBuf,
+        file_size: u64,
+        ahead: Allocation,
+        current: Option<(Arc<MappedFile>, u64)>,
+    ) -> Result<Allocator> {
+        let mut state = State::default();
+        if let Some((file, position)) = current {
+            state.begin(file, position, position);
+        }
+        let shared = Arc::new(Shared {
+            dir,
+            file_size,
+            ahead,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            done: Condvar::new(),
+        });
+        let thread = std::thread::Builder::new()
+            .name("store-allocate".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || shared.run()
+            })
+            .map_err(Error::io("start a thread for", &shared.dir))?;
+        Ok(Allocator { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Tells how far appends have come. Returns the position at which to tell again.
+    pub(crate) fn at(&self, position: u64) -> u64 {
+        let mut state = self.shared.state.lock();
+        state.position = position;
+        self.shared.work.notify_one();
+        position + self.shared.ahead.touch_ahead / 2
+    }
+
+    /// Waits until `file` can be written up to `to`, or is not the current file any more.
+    pub(crate) fn wait_ready(&self, file: &Arc<MappedFile>, to: u64) -> Result<()> {
+        self.wait("take disk blocks", |state| {
+            let current = state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, file));
+            if file.ready() >= to || !current {
+                return true;
+            }
+            state.wanted = state.wanted.max(to);
+            false
+        })
+    }
+
+    /// Waits until the file that begins at `base` is there, or somebody has taken it.
+    pub(crate) fn wait_next(&self, base: u64) -> Result<()> {
+        self.wait("create a file", |state| {
+            let there = state.next.as_ref().is_some_and(|next| next.appendable.file.base() == base);
+            let taken = state.current.as_ref().is_some_and(|current| current.base() >= base);
+            if there || taken {
+                return true;
+            }
+            state.wanted_file = Some(base);
+            false
+        })
+    }
+
+    /// The file that begins at `base`, if it is there; from then on it is the current one.
+    pub(crate) fn take_next(&self, base: u64) -> Option<Appendable> {
+        let mut state = self.shared.state.lock();
+        let next = state.next.take_if(|next| next.appendable.file.base() == base)?;
+        state.begin(Arc::clone(&next.appendable.file), base, next.allocated);
+        self.shared.work.notify_one();
+        Some(next.appendable)
+    }
+
+    /// Forgets all plans: appends go on in `current` at `position`. A prepared file is deleted.
+    pub(crate) fn reset(&self, current: Option<Arc<MappedFile>>, position: u64) -> Result<()> {
+        let mut state = self.shared.state.lock();
+        state.generation += 1;
+        state.wanted_file = None;
+        state.current = None;
+        let next = state.next.take();
+        if let Some(file) = current {
+            state.begin(file, position, position);
+        }
+        drop(state);
+        next.map_or(Ok(()), |next| remove(&next.appendable.file))
+    }
+
+    /// Ends the thread. A file prepared and never used is deleted if `tidy`.
+    pub(crate) fn stop(&self, tidy: bool) -> Result<()> {
+        self.shared.state.lock().stop = true;
+        self.shared.work.notify_all();
+        self.shared.done.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic of that thread has been printed, and all it does is ahead of time.
+            let _ = thread.join();
+        }
+        let next = self.shared.state.lock().next.take();
+        match next {
+            Some(next) if tidy => remove(&next.appendable.file),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait(&self, doing: &'static str, mut satisfied: impl FnMut(&mut State) -> bool) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.shared.state.lock();
+        let begun = state.attempts;
+        state.failure = None;
+        loop {
+            if state.stop {
+                return Err(Error::Closed);
+            }
+            if satisfied(&mut state) {
+                return Ok(());
+            }
+            if let Some((attempt, error)) = &state.failure
+                && *attempt > begun
+            {
+                return Err(repeat(error));
+            }
+            self.shared.work.notify_one();
+            if self.shared.done.wait_until(&mut state, deadline).timed_out() {
+                return Err(Error::Stalled { doing, waited: PATIENCE });
+            }
+        }
+    }
+}
+
+impl Drop for Allocator {
+    fn drop(&mut self) {
+        // Whoever closes the store has called `stop` and seen its outcome; a store that is dropped counts as crashed.
+        let _ = self.stop(false);
+    }
+}
+
+impl State {
+    fn begin(&mut self, file: Arc<MappedFile>, position: u64, allocated: u64) {
+        self.current = Some(file);
+        self.allocated = allocated;
+        self.position = position;
+        self.wanted = position;
+        self.wanted_file = None;
+    }
+
+    fn job(&self, shared: &Shared) -> Option<Job> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let Some(file) = &self.current else {
+            return match (&self.next, self.wanted_file) {
+                (None, Some(base)) => Some(Job::Create { base }),
+                _ => None,
+            };
+        };
+        let to = self.wanted.max(self.position + shared.ahead.touch_ahead).min(file.limit());
+        if file.ready() < to {
+            let wanted = self.wanted.min(file.limit());
+            return Some(Job::Extend { file: Arc::clone(file), allocated: self.allocated, wanted, to });
+        }
+        let soon = (shared.file_size / 4).max(2 * shared.ahead.touch_ahead);
+        let near = file.limit() - self.position <= soon;
+        let create = self.next.is_none() && (near || self.wanted_file == Some(file.limit()));
+        create.then(|| Job::Create { base: file.limit() })
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut state = self.state.lock();
+        while !state.stop {
+            let Some(job) = state.job(self) else {
+                self.work.wait(&mut state);
+                continue;
+            };
+            let generation = state.generation;
+            let outcome = MutexGuard::unlocked(&mut state, || self.perform(job));
+            state.attempts += 1;
+            match outcome {
+                Ok(Done::Created(next)) if state.generation != generation => {
+                    // The name may be needed again at once, so it goes while the lock is held.
+                    if let Err(error) = remove(&next.appendable.file) {
+                        tracing::warn!(%error, "a commit log file prepared for nothing stays behind");
+                    }
+                }
+                Ok(_) if state.generation != generation => {}
+                Ok(Done::Extended { allocated }) => state.allocated = state.allocated.max(allocated),
+                Ok(Done::Created(next)) => {
+                    state.wanted_file = None;
+                    state.next = Some(next);
+                }
+                Err(error) => state.failure = Some((state.attempts, error)),
+            }
+            self.done.notify_all();
+        }
+    }
+
+    fn perform(&self, job: Job) -> Result<Done> {
+        match job {
+            Job::Extend { file, allocated, wanted, to } => {
+                let allocated = self.extend(&file, allocated, wanted, to)?;
+                Ok(Done::Extended { allocated })
+            }
+            Job::Create { base } => {
+                let (file, cursor) = MappedFile::create(&self.dir, base, self.file_size)?;
+                let file = Arc::new(file);
+                // A disk too full for the first step is no reason to fail now: the file is not needed yet.
+                let allocated = self.extend(&file, base, base, base + self.ahead.touch_ahead).unwrap_or(base);
+                Ok(Done::Created(Next { appendable: Appendable { file, cursor }, allocated }))
+            }
+        }
+    }
+
+    /// Makes `file` ready up to `to`, or at least up to `wanted` where the disk has no room for more. Returns how far
+    /// its blocks are taken.
+    fn extend(&self, file: &MappedFile, allocated: u64, wanted: u64, to: u64) -> Result<u64> {
+        let to = to.min(file.limit());
+        if to <= allocated {
+            file.touch(to)?;
+            return Ok(allocated);
+        }
+        let steps = (to - file.base()).div_ceil(self.ahead.step);
+        let step_end = file.base().saturating_add(steps.saturating_mul(self.ahead.step)).min(file.limit());
+        match file.allocate(allocated, step_end) {
+            Ok(()) => {
+                file.touch(to)?;
+                Ok(step_end)
+            }
+            Err(Error::Full { .. }) if wanted > file.ready() => {
+                let enough = wanted.max(allocated);
+                file.allocate(allocated, enough)?;
+                file.touch(enough)?;
+                Ok(enough)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The same error for another waiter.
+fn repeat(error: &Error) -> Error {
+    match error {
+        Error::Full { path } => Error::Full { path: path.clone() },
+        Error::Io { doing, path, source } => Error::Io {
+            doing,
+            path: path.clone(),
+            source: source.raw_os_error().map_or_else(
+                || std::io::Error::new(source.kind(), source.to_string()),
+                std::io::Error::from_raw_os_error,
+            ),
+        },
+        other => Error::ReadOnly(other.to_string()),
+    }
+}
+
+fn remove(file: &MappedFile) -> Result<()> {
+    std::fs::remove_file(file.path()).map_err(Error::io("remove", file.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(dir: &std::path::Path, file_size: u64) -> Allocator {
+        let ahead = Allocation { step: 16 << 10, touch_ahead: 8 << 10 };
+        Allocator::start(dir.to_owned(), file_size, ahead, None).unwrap()
+    }
+
+    #[test]
+    fn files_follow_one_another_and_are_ready_before_they_are_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let allocator = start(dir.path(), 64 << 10);
+        allocator.wait_next(0).unwrap();
+        let mut first = allocator.take_next(0).unwrap();
+        allocator.wait_ready(&first.file, 64 << 10).unwrap();
+        assert!(first.cursor.append(60 << 10, |slot| slot.fill(1)));
+        allocator.at(60 << 10);
+        allocator.wait_next(64 << 10).unwrap();
+        assert!(allocator.take_next(0).is_none());
+        let second = allocator.take_next(64 << 10).unwrap();
+        allocator.wait_ready(&second.file, (64 << 10) + (8 << 10)).unwrap();
+        assert_eq!(second.file.path().file_name().unwrap(), "00000000000000065536");
+        assert_eq!(std::fs::metadata(second.file.path()).unwrap().len(), 64 << 10);
+    }
+
+    #[test]
+    fn a_prepared_file_goes_with_a_tidy_stop_and_with_a_reset() {
+        let dir = tempfile::tempdir().unwrap();
+        let allocator = start(dir.path(), 64 << 10);
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        allocator.wait_next(0).unwrap();
+        allocator.reset(None, 0).unwrap();
+        assert_eq!(files(), 0);
+        allocator.wait_next(64 << 10).unwrap();
+        assert_eq!(files(), 1);
+        allocator.stop(true).unwrap();
+        assert_eq!(files(), 0);
+        assert!(matches!(allocator.wait_next(0), Err(Error::Closed)));
+    }
+
+    #[test]
+    fn a_failure_is_told_to_who_asks_and_tried_again_for_the_next_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("missing");
+        let allocator = start(&dir, 64 << 10);
+        assert!(matches!(allocator.wait_next(0), Err(Error::Io { doing: "create", .. })));
+        std::fs::create_dir(&dir).unwrap();
+        allocator.wait_next(0).unwrap();
+    }
+}

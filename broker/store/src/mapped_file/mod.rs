@@ -1,0 +1,133 @@
+//! Commit log files: mapped, of a fixed size, named by the offset they begin at.
+//!
+//! A file is shared by counting: the commit log holds it, and so does everybody who reads from it. Deleting one removes
+//! its name and the log's hold on it; its bytes stay until the last reader has let go.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`region`] | the mapping itself; the only unsafe code |
+//! | [`allocate`] | the thread that takes blocks and the next file ahead of time |
+
+pub(crate) mod allocate;
+pub(crate) mod region;
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::dir;
+use crate::error::{Error, Result};
+use region::{Cursor, Region};
+
+/// One file of the commit log.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    base: u64,
+    path: PathBuf,
+    file: File,
+    region: Arc<Region>,
+}
+
+impl MappedFile {
+    /// Creates the file that begins at `base`, full of zeros and without blocks, and makes its name durable.
+    pub(crate) fn create(dir: &Path, base: u64, size: u64) -> Result<(MappedFile, Cursor)> {
+        let path = dir.join(dir::file_name(base));
+        let create = || {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+            file.set_len(size)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        let file = create().map_err(Error::io("create", &path))?;
+        dir::sync(dir)?;
+        Self::map(path, file, base, size, 0)
+    }
+
+    /// Opens a file whose first `published` bytes are good.
+    pub(crate) fn open(path: &Path, base: u64, size: u64, published: u64) -> Result<(MappedFile, Cursor)> {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(Error::io("open", path))?;
+        Self::map(path.to_owned(), file, base, size, published)
+    }
+
+    fn map(path: PathBuf, file: File, base: u64, size: u64, published: u64) -> Result<(MappedFile, Cursor)> {
+        let (region, cursor) =
+            Region::map(&file, size as usize, published as usize).map_err(Error::io("map", &path))?;
+        Ok((MappedFile { base, path, file, region }, cursor))
+    }
+
+    /// Offset of its first byte.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Offset behind its last byte, written or not.
+    pub(crate) fn limit(&self) -> u64 {
+        self.base + self.region.len() as u64
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Offset up to which it can be written at once.
+    pub(crate) fn ready(&self) -> u64 {
+        self.base + self.region.ready() as u64
+    }
+
+    /// Offset up to which it can be read.
+    pub(crate) fn published(&self) -> u64 {
+        self.base + self.region.published() as u64
+    }
+
+    /// Published bytes at an offset; `None` where they are not all there.
+    pub(crate) fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        self.region.bytes(usize::try_from(offset.checked_sub(self.base)?).ok()?, len)
+    }
+
+    /// Takes blocks for a range of offsets.
+    pub(crate) fn allocate(&self, from: u64, to: u64) -> Result<()> {
+        let to = to.min(self.limit());
+        if to <= from {
+            return Ok(());
+        }
+        dir::allocate(&self.file, from - self.base, to - self.base).map_err(Error::io("allocate", &self.path))
+    }
+
+    /// Faults pages in up to an offset, whose blocks were taken before. Called by one thread at a time.
+    pub(crate) fn touch(&self, to: u64) -> Result<()> {
+        self.region.make_ready((to.min(self.limit()) - self.base) as usize).map_err(Error::io("touch", &self.path))
+    }
+
+    /// Brings a range of offsets to the disk.
+    pub(crate) fn flush(&self, from: u64, to: u64) -> Result<()> {
+        self.region
+            .flush((from - self.base) as usize, (to - self.base) as usize)
+            .map_err(Error::io("flush", &self.path))
+    }
+}
+
+/// A piece of a mapped file that keeps it alive.
+struct Piece {
+    file: Arc<MappedFile>,
+    offset: u64,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        // `share` has looked, and published bytes stay published.
+        self.file.bytes(self.offset, self.len).unwrap_or_default()
+    }
+}
+
+/// Published bytes as a value of their own, without a copy; `None` where they are not all there.
+pub(crate) fn share(file: &Arc<MappedFile>, offset: u64, len: usize) -> Option<Bytes> {
+    file.bytes(offset, len)?;
+    Some(Bytes::from_owner(Piece { file: Arc::clone(file), offset, len }))
+}

@@ -1,0 +1,227 @@
+//! Mapped memory. The only unsafe code of the workspace.
+//!
+//! What a mapping cannot promise, and the answer here:
+//!
+//! * *Blocks.* Touching a page the file system cannot give a block to kills the process (SIGBUS). Nothing above `ready`
+//!   is ever touched, and `ready` is only raised over blocks that were allocated for real.
+//! * *Another process* that cuts the file short does the same. The store's lock file keeps other brokers out.
+//! * *Aliasing.* Bytes below `published` never change again, so shared slices of them are sound. Bytes above it belong
+//!   to the one [`Cursor`] of the region; no reader can name them.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+/// A file mapped for appending: `published <= ready <= len`.
+#[derive(Debug)]
+pub(crate) struct Region {
+    map: MmapRaw,
+    published: AtomicUsize,
+    ready: AtomicUsize,
+}
+
+impl Region {
+    /// Maps `len` bytes of `file`, of which the first `published` can be read and will not change any more. The cursor
+    /// appends behind them, once [`Region::make_ready`] has prepared pages there.
+    pub(crate) fn map(file: &File, len: usize, published: usize) -> io::Result<(Arc<Region>, Cursor)> {
+        if file.metadata()?.len() < len as u64 || published > len {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than its mapping"));
+        }
+        let map = MmapOptions::new().len(len).map_raw(file)?;
+        let region =
+            Arc::new(Region { map, published: AtomicUsize::new(published), ready: AtomicUsize::new(published) });
+        let cursor = Cursor { region: Arc::clone(&region), at: published };
+        Ok((region, cursor))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Bytes that can be read.
+    pub(crate) fn published(&self) -> usize {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// Bytes whose pages can be written without a fault that kills.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// The bytes from `at`; `None` where they are not all published.
+    pub(crate) fn bytes(&self, at: usize, len: usize) -> Option<&[u8]> {
+        let end = at.checked_add(len)?;
+        if end > self.published() {
+            return None;
+        }
+        // SAFETY: at..end lies within the mapping because published <= len. The cursor only writes at or above
+        // `published`, and published bytes were written before the Release store this thread's Acquire load has seen,
+        // so nobody writes to them while the slice lives; the mapping lives as long as `self`.
+        Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(at), len) })
+    }
+
+    /// Faults pages in up to `to` and lets the cursor go there. The caller has allocated their blocks. One thread at a
+    /// time calls this.
+    pub(crate) fn make_ready(&self, to: usize) -> io::Result<()> {
+        let (from, to) = (self.ready(), to.min(self.len()));
+        if to <= from {
+            return Ok(());
+        }
+        // Not every kernel and file system can do this in one call.
+        if self.map.advise_range(Advice::PopulateWrite, from, to - from).is_err() {
+            for at in (from..to).step_by(4096) {
+                // SAFETY: from..to lies within the mapping, above what the cursor may write (it stays below `ready`) and
+                // what readers may read (below `published` <= `ready`). An atomic that adds nothing leaves the byte as
+                // it is whatever else maps the file.
+                let byte = unsafe { AtomicU8::from_ptr(self.map.as_mut_ptr().add(at)) };
+                byte.fetch_or(0, Ordering::Relaxed);
+            }
+        }
+        self.ready.fetch_max(to, Ordering::Release);
+        Ok(())
+    }
+
+    /// Brings the bytes of a range to the disk and waits for it.
+    pub(crate) fn flush(&self, from: usize, to: usize) -> io::Result<()> {
+        self.map.flush_range(from, to.saturating_sub(from))
+    }
+}
+
+/// The only way to write to a [`Region`]: there is one for each, and it only goes forward.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    region: Arc<Region>,
+    at: usize,
+}
+
+impl Cursor {
+    /// Lets `write` fill the next `len` bytes and publishes them. `false`, and nothing written, where the region is not
+    /// ready so far. If `write` panics nothing is published.
+    pub(crate) fn append(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
+        let end = match self.at.checked_add(len) {
+            Some(end) if end <= self.region.ready() => end,
+            _ => return false,
+        };
+        // SAFETY: at..end lies within the mapping because ready <= len. It lies above `published`, which equals `at`, so
+        // no reader has a slice of it; `make_ready` only touches above `ready`; and this is the region's only cursor,
+        // borrowed mutably, so no second writer exists.
+        write(unsafe { std::slice::from_raw_parts_mut(self.region.map.as_mut_ptr().add(self.at), len) });
+        self.at = end;
+        self.region.published.store(end, Ordering::Release);
+        true
+    }
+}
+
+/// A mapped file of big-endian 32-bit words that are changed in place while others read them: each word is an atomic.
+#[derive(Debug)]
+pub(crate) struct Words {
+    map: MmapRaw,
+    ready: AtomicUsize,
+}
+
+impl Words {
+    /// Maps `len` bytes of `file`; the first `ready` of them have blocks.
+    pub(crate) fn map(file: &File, len: usize, ready: usize) -> io::Result<Words> {
+        if file.metadata()?.len() < len as u64 || ready > len {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than its mapping"));
+        }
+        Ok(Words { map: MmapOptions::new().len(len).map_raw(file)?, ready: AtomicUsize::new(ready) })
+    }
+
+    /// Lets words be used up to `ready` bytes: the caller has allocated their blocks.
+    pub(crate) fn set_ready(&self, ready: usize) {
+        self.ready.fetch_max(ready.min(self.map.len()), Ordering::Release);
+    }
+
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    fn word(&self, at: usize) -> Option<&AtomicU32> {
+        if !at.is_multiple_of(4) || at.checked_add(4)? > self.ready() {
+            return None;
+        }
+        // SAFETY: at..at+4 lies within the mapping because ready <= len, and is aligned because mappings begin on a page.
+        // All access to this memory goes through these atomics, so there is no data race; it lives as long as `self`.
+        Some(unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) })
+    }
+
+    /// The word at byte `at`; `None` outside of what is ready.
+    pub(crate) fn load(&self, at: usize) -> Option<u32> {
+        self.word(at).map(|word| u32::from_be(word.load(Ordering::Acquire)))
+    }
+
+    /// Sets the word at byte `at`; `false` outside of what is ready.
+    pub(crate) fn store(&self, at: usize, value: u32) -> bool {
+        self.word(at).map(|word| word.store(value.to_be(), Ordering::Release)).is_some()
+    }
+
+    /// Brings everything to the disk and waits for it.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.map.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(len: u64) -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(len).unwrap();
+        file
+    }
+
+    #[test]
+    fn readers_see_what_is_published_and_nothing_else() {
+        let (region, mut cursor) = Region::map(&file(10_000), 10_000, 0).unwrap();
+        assert!(!cursor.append(1, |_| unreachable!()), "nothing is ready yet");
+        region.make_ready(5000).unwrap();
+        assert!(cursor.append(10, |slot| slot.copy_from_slice(b"0123456789")));
+        assert_eq!(region.bytes(2, 3), Some(&b"234"[..]));
+        assert_eq!(region.bytes(8, 3), None);
+        assert_eq!(region.bytes(usize::MAX, 2), None);
+        assert!(!cursor.append(4991, |_| unreachable!()));
+        assert!(cursor.append(4990, |slot| slot.fill(7)));
+        assert_eq!((region.published(), region.ready()), (5000, 5000));
+        region.make_ready(20_000).unwrap();
+        assert_eq!(region.ready(), 10_000);
+        region.flush(0, 5000).unwrap();
+    }
+
+    #[test]
+    fn a_panic_while_writing_publishes_nothing() {
+        let (region, mut cursor) = Region::map(&file(4096), 4096, 0).unwrap();
+        region.make_ready(4096).unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cursor.append(4, |_| panic!("torn"))));
+        assert!(panicked.is_err());
+        assert_eq!(region.published(), 0);
+        assert!(cursor.append(4, |slot| slot.copy_from_slice(b"next")));
+        assert_eq!(region.bytes(0, 4), Some(&b"next"[..]));
+    }
+
+    #[test]
+    fn a_file_shorter_than_its_mapping_is_refused() {
+        assert!(Region::map(&file(10), 11, 0).is_err());
+        assert!(Words::map(&file(10), 11, 0).is_err());
+    }
+
+    #[test]
+    fn words_are_big_endian_and_bounded_by_what_is_ready() {
+        let file = file(64);
+        let words = Words::map(&file, 64, 8).unwrap();
+        assert!(words.store(4, 0x0102_0304));
+        assert_eq!(words.load(4), Some(0x0102_0304));
+        assert_eq!((words.load(8), words.load(5), words.store(8, 1)), (None, None, false));
+        words.set_ready(100);
+        assert!(words.store(60, 1) && words.load(64).is_none());
+        let mut bytes = [0; 4];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 4).unwrap();
+        assert_eq!(bytes, [1, 2, 3, 4]);
+    }
+}

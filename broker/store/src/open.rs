@@ -1,0 +1,205 @@
+//! Opening a store, which is reading back what the disk holds, and closing it.
+//!
+//! Opening, in order: the lock; whether the last stop was clean; where a scan of the log has to begin; queues and index as
+//! far as they are known to be good there; the scan, which dispatches again what they lack; the verdict on the place
+//! where it stops; the cut; the threads. The `abort` file is written before the first change.
+//!
+//! Closing: no more writes; dispatch to the end; everything to the disk; a last checkpoint; and only then is `abort`
+//! removed. A store that is dropped without that counts as crashed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::MessageStore;
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::CommitLog;
+use crate::commit_log::recover::Files as LogFiles;
+use crate::config::Config;
+use crate::consume_queue::entry;
+use crate::consume_queue::files::Files as QueueFiles;
+use crate::consume_queue::load::Known;
+use crate::consume_queue::table::Table;
+use crate::dir::{self, AbortMark, Lock};
+use crate::dispatch::{Arrivals, Dispatch, Targets, Turn};
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::upkeep::Upkeep;
+
+/// How long closing waits for dispatch to reach the end of the log. What is missing then is dispatched at the next start.
+const LAST_DISPATCH: Duration = Duration::from_secs(10);
+
+/// The store's threads and what stops them.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    stop: Arc<AtomicBool>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    fn start(&self, name: &str, run: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<()> {
+        let stop = Arc::clone(&self.stop);
+        let handle = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || run(&stop))
+            .map_err(|source| Error::Io { doing: "start the thread", path: name.into(), source })?;
+        self.handles.lock().push(handle);
+        Ok(())
+    }
+
+    pub(crate) fn stop_flag(&self) -> &AtomicBool {
+        &self.stop
+    }
+}
+
+impl MessageStore {
+    /// Opens the store in `config.root`, or makes one there. `arrivals` is called on the dispatch thread for each
+    /// message that becomes readable from now on.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while somebody else has the directory; [`Error::Corruption`] where stored bytes are damaged
+    /// that no crash explains; [`Error::Config`] where configuration and files do not fit.
+    pub fn open(config: Config, arrivals: Arrivals) -> Result<MessageStore> {
+        config.validate()?;
+        let log_dir = config.commit_log_path();
+        let queue_dir = config.root.join("consumequeue");
+        for path in [&config.root, &log_dir, &queue_dir] {
+            dir::create(path)?;
+        }
+        let lock = Lock::acquire(&config.root)?;
+        let abort = AbortMark::new(&config.root);
+        let crashed = abort.exists();
+        let checkpoint = Checkpoint::open(&config.root)?;
+        let marks = checkpoint.marks();
+        let begun = Instant::now();
+
+        let mut files = LogFiles::list(&log_dir, config.commit_log_file_size)?;
+        let start = files.scan_start(&marks, crashed)?;
+        abort.set()?;
+        let entry_size = entry::SIZE as u64;
+        let queue_file_size = config.consume_queue_file_size.div_ceil(entry_size) * entry_size;
+        let queue_files = QueueFiles::new(queue_dir, queue_file_size, config.open_files);
+        let table = Arc::new(Table::new(queue_files, config.consume_queue_buffer));
+        table.load(Known { end: start, log_min: files.first(), crashed })?;
+        let index = Arc::new(Index::open(config.index.clone(), config.root.join("index"), start, crashed)?);
+        let targets =
+            Targets { table: Arc::clone(&table), index: Arc::clone(&index), delay_levels: config.delay_levels.clone() };
+        let mut turn = Turn::default();
+        let mut records = 0_u64;
+        let stop = files.scan(start, &mut |record| {
+            records += 1;
+            if table.pending() >= config.consume_queue_buffer as u64 {
+                table.write_out()?;
+            }
+            targets.handle(&mut turn, record, None)
+        })?;
+        files.judge(&stop, &marks)?;
+        if let Some(reason) = &stop.reason {
+            tracing::warn!(offset = stop.offset, reason, "the last append was cut off; the log ends before it");
+        }
+        files.cut(stop.offset)?;
+        let log = CommitLog::open(
+            log_dir,
+            config.commit_log_file_size,
+            config.allocation.clone(),
+            std::mem::take(&mut files.list),
+            stop.offset,
+        )?;
+        let log = Arc::new(log);
+        log.last_store_timestamp.store(stop.last_store_timestamp.unwrap_or(0), Ordering::Relaxed);
+        tracing::info!(crashed, start, end = stop.offset, records, took = ?begun.elapsed(), "read the store back");
+
+        let dispatch = Arc::new(Dispatch::new(Arc::clone(&log), targets, config.dispatch_limit, turn, arrivals));
+        let upkeep = Arc::new(Upkeep {
+            log: Arc::clone(&log),
+            table: Arc::clone(&table),
+            index: Arc::clone(&index),
+            dispatch: Arc::clone(&dispatch),
+            root: config.root.clone(),
+            retention: config.retention.clone(),
+            checkpoint_interval: config.checkpoint_interval,
+            checkpoint: Mutex::new(checkpoint),
+            deleting: Mutex::new(()),
+        });
+        let memory = config.memory.unwrap_or_else(physical_memory);
+        let store = MessageStore {
+            memory_bytes: memory / 100 * u64::from(config.transfer.memory_percent),
+            config,
+            log,
+            table,
+            index,
+            dispatch,
+            upkeep,
+            threads: Threads { stop: Arc::new(AtomicBool::new(false)), handles: Mutex::default() },
+            abort,
+            lock: Mutex::new(Some(lock)),
+        };
+        store.start_threads()?;
+        Ok(store)
+    }
+
+    fn start_threads(&self) -> Result<()> {
+        let (log, flush) = (Arc::clone(&self.log), self.config.flush.clone());
+        self.threads.start("store-flush", move |stop| log.run_flush(&flush, stop))?;
+        let dispatch = Arc::clone(&self.dispatch);
+        self.threads.start("store-dispatch", move |stop| dispatch.run(stop))?;
+        let (table, log) = (Arc::clone(&self.table), Arc::clone(&self.log));
+        let interval = self.config.consume_queue_write_interval;
+        self.threads.start("store-queues", move |stop| {
+            if let Err(error) = table.run_writer(interval, stop) {
+                log.fail(format!("consume queues cannot be written: {error}"));
+            }
+        })?;
+        let upkeep = Arc::clone(&self.upkeep);
+        self.threads.start("store-upkeep", move |stop| upkeep.run(stop))
+    }
+
+    /// Stops taking messages, brings everything to the disk, and marks the store as cleanly stopped. A second call does
+    /// nothing.
+    ///
+    /// # Errors
+    /// Where something could not be written; the next start then reads the log as after a crash.
+    pub fn close(&self) -> Result<()> {
+        let Some(_lock) = self.lock.lock().take() else { return Ok(()) };
+        self.log.set_closed();
+        let end = self.log.appended.value();
+        if self.dispatch.is_limited() {
+            tracing::debug!("consumers see confirmed messages only; the rest is dispatched at the next start");
+        } else if self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH) != Ok(true) {
+            tracing::warn!(end, "dispatch did not reach the end of the log");
+        }
+        self.stop_threads();
+        self.log.flush()?;
+        self.table.write_out()?;
+        self.upkeep.checkpoint()?;
+        self.log.stop(true)?;
+        self.abort.clear()
+    }
+
+    fn stop_threads(&self) {
+        self.threads.stop.store(true, Ordering::SeqCst);
+        let handles = std::mem::take(&mut *self.threads.handles.lock());
+        handles.iter().for_each(|handle| handle.thread().unpark());
+        self.table.wake();
+        for handle in handles {
+            if handle.join().is_err() {
+                tracing::error!("a thread of the store had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for MessageStore {
+    fn drop(&mut self) {
+        self.log.set_closed();
+        self.stop_threads();
+    }
+}
+
+fn physical_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram * u64::from(info.mem_unit)
+}

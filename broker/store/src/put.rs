@@ -1,0 +1,163 @@
+//! Taking messages in.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rmq_protocol::message::OffsetId;
+use rmq_protocol::message::stored::Prepared;
+use rmq_protocol::message::sys_flag::{self, Transaction};
+
+use crate::MessageStore;
+use crate::commit_log::append::{Numbering, Placed};
+use crate::dispatch;
+use crate::error::{Error, Result};
+
+/// A message to be stored: everything about its record that is known before it has a place.
+pub use rmq_protocol::message::stored::Draft as NewMessage;
+
+/// Where a message went. It is readable from the commit log; whether it is on the disk, replicated, or in its queue is for
+/// the watermarks to say: all of it is as soon as they have reached `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Where its record begins.
+    pub physical_offset: u64,
+    /// Where its record ends.
+    pub end: u64,
+    /// Its number in the queue; 0 for prepared and rolled back messages, which are not in the queue.
+    pub queue_offset: u64,
+    /// When it was stored, ms.
+    pub store_timestamp: i64,
+    /// The address that is part of its id.
+    pub store_host: SocketAddr,
+}
+
+impl Appended {
+    /// The offset message id.
+    pub fn id(&self) -> OffsetId {
+        OffsetId { host: self.store_host, physical_offset: self.physical_offset }
+    }
+
+    /// Bytes of the record.
+    pub fn size(&self) -> u64 {
+        self.end - self.physical_offset
+    }
+}
+
+impl MessageStore {
+    /// Stores a message. It returns as soon as the bytes are in the log; the page cache has them, the disk may not.
+    ///
+    /// # Errors
+    /// [`Error::Full`] while there is no space, [`Error::Stalled`] where the disk took too long to provide some,
+    /// [`Error::ReadOnly`] after a failed flush, [`Error::PartialTail`] on a replica that was not made whole,
+    /// [`Error::Message`], [`Error::TooLarge`] or [`Error::Refused`] for a message that cannot be stored anywhere.
+    pub fn put(&self, message: &NewMessage<'_>) -> Result<Appended> {
+        let begun = Instant::now();
+        let outcome = self.check(message).and_then(|()| {
+            let record = message.prepare()?;
+            let size = record.size() as u64;
+            let placed = self.append(message, std::slice::from_ref(&record))?;
+            Ok(appended(message, placed, 0, placed.physical_offset, size))
+        });
+        self.count(begun, outcome.as_ref().map(|appended| (1, appended.size())));
+        outcome
+    }
+
+    /// Stores messages of one topic and queue, all or none, one after another in the log and in the queue.
+    ///
+    /// # Errors
+    /// As [`MessageStore::put`]; [`Error::Refused`] where the messages do not go to one queue or are none.
+    pub fn put_batch(&self, messages: &[NewMessage<'_>]) -> Result<Vec<Appended>> {
+        let begun = Instant::now();
+        let outcome = self.append_batch(messages);
+        let sizes = outcome.as_ref().map(|all| (all.len() as u64, all.iter().map(Appended::size).sum()));
+        self.count(begun, sizes);
+        outcome
+    }
+
+    fn append_batch(&self, messages: &[NewMessage<'_>]) -> Result<Vec<Appended>> {
+        let first = messages.first().ok_or(Error::Refused("a batch without messages"))?;
+        let mut records = Vec::with_capacity(messages.len());
+        for message in messages {
+            if (message.topic, message.queue_id, state(message)) != (first.topic, first.queue_id, state(first)) {
+                return Err(Error::Refused("a batch must go to one queue"));
+            }
+            self.check(message)?;
+            records.push(message.prepare()?);
+        }
+        let placed = self.append(first, &records)?;
+        let mut at = placed.physical_offset;
+        let place = |(number, (message, record)): (usize, (&NewMessage<'_>, &Prepared<'_>))| {
+            let size = record.size() as u64;
+            at += size;
+            appended(message, placed, number as u64, at - size, size)
+        };
+        Ok(messages.iter().zip(&records).enumerate().map(place).collect())
+    }
+
+    fn check(&self, message: &NewMessage<'_>) -> Result<()> {
+        if message.body.len() > self.config.max_message_size {
+            let (size, max) = (message.body.len() as u64, self.config.max_message_size as u64);
+            return Err(Error::TooLarge { size, max });
+        }
+        if message.queue_id < 0 {
+            return Err(Error::Refused("a queue id cannot be negative"));
+        }
+        if !dispatch::is_name(message.topic) {
+            return Err(Error::Refused("the topic cannot be a directory name of at most 255 bytes"));
+        }
+        Ok(())
+    }
+
+    fn append(&self, message: &NewMessage<'_>, records: &[Prepared<'_>]) -> Result<Placed> {
+        match state(message) {
+            Transaction::None | Transaction::Commit => {
+                let queue = self.table.find_or_create(message.topic, message.queue_id);
+                self.log.append(records, Numbering::From(&queue.next))
+            }
+            Transaction::Prepared | Transaction::Rollback => self.log.append(records, Numbering::None),
+        }
+    }
+
+    fn count(&self, begun: Instant, sizes: Result<(u64, u64), &Error>) {
+        let counters = &self.log.counters;
+        match sizes {
+            Ok((messages, bytes)) => {
+                counters.put_messages.fetch_add(messages, Ordering::Relaxed);
+                counters.put_bytes.fetch_add(bytes, Ordering::Relaxed);
+                counters.put_times.add(begun.elapsed());
+            }
+            Err(_) => {
+                counters.put_failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Appends a master's bytes, which go to `offset` in its log and must go to the same place here: the end of this log.
+    /// An empty log begins where the master's file begins. The bytes may end inside a record; it is dispatched when
+    /// the rest has come.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] where `offset` is not the end of the log; otherwise as [`MessageStore::put`].
+    pub fn append_replica(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.log.append_replica(offset, bytes)
+    }
+}
+
+fn state(message: &NewMessage<'_>) -> Transaction {
+    sys_flag::transaction(message.sys_flag)
+}
+
+fn appended(message: &NewMessage<'_>, placed: Placed, number: u64, physical_offset: u64, size: u64) -> Appended {
+    let queue_offset = match state(message) {
+        Transaction::None | Transaction::Commit => placed.queue_offset + number,
+        Transaction::Prepared | Transaction::Rollback => 0,
+    };
+    Appended {
+        physical_offset,
+        end: physical_offset + size,
+        queue_offset,
+        store_timestamp: placed.store_timestamp,
+        store_host: message.store_host,
+    }
+}

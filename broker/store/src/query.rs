@@ -1,0 +1,191 @@
+//! Looking things up: messages by key or place, offsets by time, what there is.
+
+use bytes::Bytes;
+use rmq_protocol::message::properties;
+use rmq_protocol::message::stored::Record;
+
+use crate::MessageStore;
+use crate::consume_queue::search::Boundary;
+use crate::error::{Error, Result};
+
+/// The answer to a query by key.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The records, newest first.
+    pub records: Vec<Bytes>,
+    /// Store timestamp of the last record in the index, ms.
+    pub index_timestamp: i64,
+    /// Where that record lies.
+    pub index_offset: u64,
+}
+
+/// Entries a query looks at before it gives up on finding more.
+const SCAN_MAX: usize = 100_000;
+
+impl MessageStore {
+    /// Up to `max` messages of a topic that carry `key`, as unique key or among their keys, stored between two times (ms,
+    /// both included).
+    ///
+    /// # Errors
+    /// Only where the disk fails.
+    pub fn query(&self, topic: &str, key: &str, max: usize, begin: i64, end: i64) -> Result<Found> {
+        let mut records: Vec<Bytes> = Vec::new();
+        let (mut scanned, mut before) = (0, None);
+        let (index_offset, index_timestamp) = self.index.end();
+        self.index.find(topic, key, begin, end, &mut |offset| {
+            scanned += 1;
+            // A message whose key stands in it twice has two entries.
+            let again = before.replace(offset) == Some(offset);
+            if !again
+                && let Some(bytes) = self.log.record(offset)
+                && Record::parse(&bytes).is_ok_and(|record| {
+                    record.topic() == topic
+                        && (begin..=end).contains(&record.store_timestamp())
+                        && has_key(&record, key)
+                })
+            {
+                records.push(bytes);
+            }
+            records.len() < max && scanned < SCAN_MAX
+        })?;
+        records.truncate(max);
+        Ok(Found { records, index_timestamp, index_offset })
+    }
+
+    /// Up to `max` bytes of the log from `offset` on, all from one file; empty at the end of the log. What replicas get.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`].
+    pub fn read(&self, offset: u64, max: usize) -> Result<Bytes> {
+        self.log.range(offset, max)
+    }
+
+    /// The record that begins at `offset`; `None` where none does.
+    pub fn record(&self, offset: u64) -> Option<Bytes> {
+        self.log.record(offset)
+    }
+
+    /// First byte of the log.
+    pub fn min_physical_offset(&self) -> u64 {
+        self.log.min()
+    }
+
+    /// End of the log.
+    pub fn max_physical_offset(&self) -> u64 {
+        self.log.appended.value()
+    }
+
+    /// First offset of a queue; 0 where there is no such queue.
+    pub fn min_offset(&self, topic: &str, queue_id: i32) -> u64 {
+        self.table.find(topic, queue_id).map_or(0, |queue| queue.bounds().0)
+    }
+
+    /// The offset the next readable message of a queue will get; 0 where there is no such queue.
+    pub fn max_offset(&self, topic: &str, queue_id: i32) -> u64 {
+        self.table.find(topic, queue_id).map_or(0, |queue| queue.bounds().1)
+    }
+
+    /// The offset of a queue at a time (ms), within the queue's bounds; 0 where there is no such queue.
+    ///
+    /// # Errors
+    /// Only where the disk fails.
+    pub fn offset_by_time(&self, topic: &str, queue_id: i32, time: i64, boundary: Boundary) -> Result<u64> {
+        match self.table.find(topic, queue_id) {
+            Some(queue) => queue.offset_at(self.table.files(), &self.log, time, boundary),
+            None => Ok(0),
+        }
+    }
+
+    /// When the message at a queue offset was stored, ms; `None` where it is gone or never was.
+    ///
+    /// # Errors
+    /// Only where the disk fails.
+    pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: u64) -> Result<Option<i64>> {
+        let Some(queue) = self.table.find(topic, queue_id) else { return Ok(None) };
+        let entry = queue.entry(self.table.files(), offset)?;
+        Ok(entry.and_then(|entry| self.log.store_timestamp(entry.physical_offset)))
+    }
+
+    /// Where the message at a queue offset lies in the log; `None` where it is gone or never was.
+    ///
+    /// # Errors
+    /// Only where the disk fails.
+    pub fn physical_offset(&self, topic: &str, queue_id: i32, offset: u64) -> Result<Option<u64>> {
+        let Some(queue) = self.table.find(topic, queue_id) else { return Ok(None) };
+        let entry = queue.entry(self.table.files(), offset)?;
+        Ok(entry.filter(|entry| !entry.is_filler()).map(|entry| entry.physical_offset))
+    }
+
+    /// When the oldest message was stored, ms; `None` in an empty store.
+    pub fn earliest_timestamp(&self) -> Option<i64> {
+        self.log.earliest_store_timestamp()
+    }
+
+    /// Whether a message at this physical offset is likely still in memory.
+    pub fn is_in_memory(&self, physical_offset: u64) -> bool {
+        self.max_physical_offset().saturating_sub(physical_offset) <= self.memory_bytes
+    }
+
+    /// The topics that have queues.
+    pub fn topics(&self) -> Vec<String> {
+        let mut topics: Vec<String> = self.table.topics().iter().map(|topic| topic.to_string()).collect();
+        topics.sort_unstable();
+        topics
+    }
+
+    /// The queues of a topic.
+    pub fn queues(&self, topic: &str) -> Vec<i32> {
+        let mut ids: Vec<i32> = self.table.of_topic(topic).iter().map(|queue| queue.id()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Deletes the queues of a topic; its records stay in the log until their files go. Returns how many queues it had.
+    ///
+    /// # Errors
+    /// Where a file cannot be deleted.
+    pub fn delete_topic(&self, topic: &str) -> Result<usize> {
+        self.table.delete_topic(topic)
+    }
+
+    /// Deletes the queues of all topics for which `keep` says no; returns their names.
+    ///
+    /// # Errors
+    /// As [`MessageStore::delete_topic`].
+    pub fn clean_unused_topics(&self, keep: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        let unused: Vec<String> = self.topics().into_iter().filter(|topic| !keep(topic)).collect();
+        unused.iter().try_for_each(|topic| self.delete_topic(topic).map(|_| ()))?;
+        Ok(unused)
+    }
+
+    /// Cuts the log of a replica at `to`, the place up to which it agrees with its new master, and everything that was
+    /// dispatched from behind it. `to` is where a record begins, or at or behind the last dispatched one.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] where the log cannot end there.
+    pub fn truncate(&self, to: u64) -> Result<()> {
+        self.dispatch.interrupt(|turn| {
+            let dispatched = self.log.dispatched.value();
+            let boundary = to >= dispatched || self.log.is_boundary(to);
+            if !boundary {
+                return Err(Error::OutOfRange { asked: to, min: self.log.min(), max: dispatched });
+            }
+            self.upkeep.lower_checkpoint(to)?;
+            self.log.truncate(to)?;
+            if to < dispatched {
+                let last = self.table.truncate(to)?;
+                self.index.truncate(to)?;
+                self.log.dispatched.rewind(to);
+                turn.last = last.and_then(|offset| Some((offset, self.log.store_timestamp(offset)?)));
+                turn.index_behind = turn.index_behind.filter(|(offset, _)| *offset < to);
+            }
+            Ok(())
+        })?;
+        self.upkeep.checkpoint()
+    }
+}
+
+fn has_key(record: &Record<'_>, key: &str) -> bool {
+    record.property(properties::UNIQ_KEY).is_some_and(|unique| unique == key)
+        || record.property(properties::KEYS).is_some_and(|keys| keys.split(' ').any(|word| word == key))
+}

@@ -1,0 +1,120 @@
+//! Which files go: decided from numbers, done by housekeeping.
+//!
+//! | disk used | files go |
+//! |---|---|
+//! | up to `max_used` | expired ones, at the hours of `delete_when` |
+//! | above `max_used` | expired ones, at any hour |
+//! | above `clean_forcibly` | the oldest, whatever their age, if `forcibly_enabled` |
+//! | above `refuse_writes` | the same, and no message is taken |
+//!
+//! A file expires `reserved` after it was written last. The last file never goes, nor one that dispatch still needs.
+
+use std::time::SystemTime;
+
+use crate::config::Retention;
+
+/// A commit log file that might go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate {
+    /// Offset behind its last byte.
+    pub(crate) end: u64,
+    /// When it was written last.
+    pub(crate) modified: SystemTime,
+}
+
+/// What is known when a round begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    pub(crate) now: SystemTime,
+    /// Hour of the day, local time.
+    pub(crate) hour: u8,
+    /// Used part of the fuller of the volumes, in percent.
+    pub(crate) used_percent: f64,
+    /// Somebody asked for it.
+    pub(crate) asked: bool,
+    /// Records before this are dispatched.
+    pub(crate) dispatched: u64,
+}
+
+impl Round {
+    /// Whether the disk is too full to take messages.
+    pub(crate) fn refuses_writes(&self, config: &Retention) -> bool {
+        self.used_percent > f64::from(config.refuse_writes)
+    }
+
+    /// How many of the oldest files go. `files` are all there are, oldest first.
+    pub(crate) fn doomed(&self, config: &Retention, files: &[Candidate]) -> usize {
+        let forced = config.forcibly_enabled && self.used_percent > f64::from(config.clean_forcibly);
+        let due =
+            self.asked || config.delete_when.contains(&self.hour) || self.used_percent > f64::from(config.max_used);
+        if !forced && !due {
+            return 0;
+        }
+        let expired = |file: &Candidate| self.now.duration_since(file.modified).is_ok_and(|age| age >= config.reserved);
+        let all_but_last = &files[..files.len().saturating_sub(1)];
+        all_but_last
+            .iter()
+            .take(config.batch_max)
+            .take_while(|file| file.end <= self.dispatched && (forced || expired(file)))
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn files(ages: &[u32]) -> Vec<Candidate> {
+        let at = |(n, age): (usize, &u32)| Candidate {
+            end: 100 * (n as u64 + 1),
+            modified: SystemTime::UNIX_EPOCH + 1000 * HOUR - HOUR * *age,
+        };
+        ages.iter().enumerate().map(at).collect()
+    }
+
+    fn round(hour: u8, used_percent: f64) -> Round {
+        let now = SystemTime::UNIX_EPOCH + 1000 * HOUR;
+        Round { now, hour, used_percent, asked: false, dispatched: u64::MAX }
+    }
+
+    #[test]
+    fn expired_files_go_at_their_hour_or_when_the_disk_fills_up() {
+        let config = Config::new("/s").retention;
+        let files = files(&[100, 73, 71, 80, 90]);
+        for (hour, used, doomed) in [(4, 10.0, 2), (5, 10.0, 0), (5, 75.0, 0), (5, 76.0, 2), (5, 86.0, 4), (4, 95.0, 4)]
+        {
+            assert_eq!(round(hour, used).doomed(&config, &files), doomed, "hour {hour}, {used} %");
+        }
+        assert_eq!(Round { asked: true, ..round(5, 10.0) }.doomed(&config, &files), 2);
+        assert!(!round(0, 90.0).refuses_writes(&config) && round(0, 90.1).refuses_writes(&config));
+    }
+
+    #[test]
+    fn the_last_file_and_what_dispatch_needs_stay() {
+        let config = Config::new("/s").retention;
+        assert_eq!(round(4, 99.0).doomed(&config, &files(&[100])), 0);
+        assert_eq!(round(4, 99.0).doomed(&config, &[]), 0);
+        let behind = Round { dispatched: 250, ..round(4, 10.0) };
+        assert_eq!(behind.doomed(&config, &files(&[100, 100, 100, 100])), 2);
+    }
+
+    #[test]
+    fn a_round_is_bounded_and_force_can_be_forbidden() {
+        let mut config = Config::new("/s").retention;
+        assert_eq!(round(4, 10.0).doomed(&config, &files(&[100; 30])), 10);
+        config.forcibly_enabled = false;
+        assert_eq!(round(5, 99.0).doomed(&config, &files(&[1, 1, 1])), 0);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_expires_nothing() {
+        let config = Config::new("/s").retention;
+        let future = Candidate { end: 1, modified: SystemTime::UNIX_EPOCH + 5000 * HOUR };
+        assert_eq!(round(4, 10.0).doomed(&config, &[future, future]), 0);
+    }
+}

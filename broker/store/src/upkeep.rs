@@ -1,0 +1,164 @@
+//! What is done beside the traffic: checkpoints and the deletion of old files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::CommitLog;
+use crate::config::Retention;
+use crate::consume_queue::table::Table;
+use crate::dir;
+use crate::dispatch::Dispatch;
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::retention::{Candidate, Round};
+
+/// How often the thread looks whether something is due.
+const TICK: Duration = Duration::from_secs(1);
+/// A checkpoint is also due when so many bytes were dispatched since the last one: a start after a crash reads them again.
+const CHECKPOINT_BYTES: u64 = 256 << 20;
+
+/// How full the volumes are, in percent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DiskUse {
+    /// The volume of the commit log.
+    pub commit_log: f64,
+    /// The volume of the consume queues.
+    pub consume_queue: f64,
+}
+
+/// What the upkeep thread works on.
+pub(crate) struct Upkeep {
+    pub(crate) log: Arc<CommitLog>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) dispatch: Arc<Dispatch>,
+    pub(crate) root: PathBuf,
+    pub(crate) retention: Retention,
+    pub(crate) checkpoint_interval: Duration,
+    /// Held for a whole checkpoint.
+    pub(crate) checkpoint: Mutex<Checkpoint>,
+    /// Held for a whole round of deletion.
+    pub(crate) deleting: Mutex<()>,
+}
+
+impl Upkeep {
+    /// Runs until `stop`.
+    pub(crate) fn run(&self, stop: &AtomicBool) {
+        let (mut checkpoint_at, mut round_at) = (Instant::now() + self.checkpoint_interval, Instant::now());
+        let mut covered = self.log.dispatched.value();
+        while !stop.load(Ordering::SeqCst) {
+            let now = Instant::now();
+            let dispatched = self.log.dispatched.value();
+            if now >= checkpoint_at || dispatched.saturating_sub(covered) >= CHECKPOINT_BYTES {
+                (checkpoint_at, covered) = (now + self.checkpoint_interval, dispatched);
+                if let Err(error) = self.checkpoint() {
+                    tracing::warn!(%error, "no checkpoint; a start after a crash would take longer");
+                }
+            }
+            if now >= round_at {
+                round_at = now + self.retention.interval;
+                if let Err(error) = self.delete_expired(false, stop) {
+                    tracing::warn!(%error, "old files could not be deleted");
+                }
+            }
+            std::thread::park_timeout(TICK.min(self.checkpoint_interval).min(self.retention.interval));
+        }
+    }
+
+    /// Makes everything dispatched so far durable and notes that it is.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let mut checkpoint = self.checkpoint.lock();
+        let turn = self.dispatch.turn();
+        let Some((last, store_timestamp)) = turn.last else { return Ok(()) };
+        let behind = turn.index_behind.map(|(offset, _)| offset);
+        let mut marks = checkpoint.marks();
+        let record = behind.map_or(last, |behind| behind.min(last)) as i64;
+        if marks.dispatched_record == record && marks.commit_log_timestamp == store_timestamp {
+            return Ok(());
+        }
+        self.log.flush()?;
+        self.table.write_out()?;
+        // Whether what could not be synced is on the disk will never be known again: see `commit_log::flush`.
+        let synced = self.table.sync().and_then(|()| self.index.flush());
+        if let Err(error) = synced {
+            self.log.fail(format!("consume queues or index could not be flushed: {error}"));
+            return Err(error);
+        }
+        marks.commit_log_timestamp = store_timestamp;
+        marks.consume_queue_timestamp = store_timestamp;
+        if behind.is_none() {
+            marks.index_timestamp = self.index.end().1;
+        }
+        marks.dispatched_record = record;
+        checkpoint.write(marks)
+    }
+
+    /// Takes back what the checkpoint says about records at or behind `to`, before they are cut off.
+    pub(crate) fn lower_checkpoint(&self, to: u64) -> Result<()> {
+        let mut checkpoint = self.checkpoint.lock();
+        let mut marks = checkpoint.marks();
+        if u64::try_from(marks.dispatched_record).is_ok_and(|record| record >= to) {
+            marks.dispatched_record = 0;
+            checkpoint.write(marks)?;
+        }
+        Ok(())
+    }
+
+    /// How full the volumes are.
+    pub(crate) fn disk_use(&self) -> Result<DiskUse> {
+        let percent = |path: &std::path::Path| {
+            let (used, total) = dir::usage(path)?;
+            Ok::<_, Error>(100.0 * used as f64 / (total.max(1)) as f64)
+        };
+        Ok(DiskUse { commit_log: percent(self.log.dir())?, consume_queue: percent(&self.root)? })
+    }
+
+    /// One round of deletion. Returns how many commit log files went.
+    pub(crate) fn delete_expired(&self, asked: bool, stop: &AtomicBool) -> Result<usize> {
+        let _deleting = self.deleting.lock();
+        let disk = self.disk_use()?;
+        let round = Round {
+            now: SystemTime::now(),
+            hour: jiff::Zoned::now().hour().unsigned_abs(),
+            used_percent: disk.commit_log.max(disk.consume_queue),
+            asked,
+            dispatched: self.log.dispatched.value(),
+        };
+        self.log.set_disk_full(round.refuses_writes(&self.retention));
+        let files = self.log.files();
+        let candidates: Vec<Candidate> = files
+            .iter()
+            .map_while(|file| {
+                let modified = file.file().metadata().and_then(|data| data.modified()).ok()?;
+                Some(Candidate { end: file.limit(), modified })
+            })
+            .collect();
+        let mut deleted = 0;
+        for file in files.iter().take(round.doomed(&self.retention, &candidates)) {
+            if deleted > 0 {
+                std::thread::park_timeout(self.retention.pause);
+            }
+            if stop.load(Ordering::SeqCst) || !self.log.delete_oldest(file.base())? {
+                break;
+            }
+            tracing::info!(file = %file.path().display(), "deleted an old commit log file");
+            deleted += 1;
+        }
+        if deleted > 0 {
+            self.follow()?;
+        }
+        Ok(deleted)
+    }
+
+    /// Lets consume queues and index follow the start of the log.
+    fn follow(&self) -> Result<()> {
+        let min = self.log.min();
+        self.table.follow(min)?;
+        self.index.follow(min)
+    }
+}

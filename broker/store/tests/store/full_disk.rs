@@ -1,0 +1,86 @@
+use std::path::Path;
+use std::process::Command;
+
+use rmq_store::{Error, MessageStore};
+
+use crate::support::*;
+
+/// A tmpfs of its own, unmounted at the end.
+struct Volume(tempfile::TempDir);
+
+impl Volume {
+    /// `None` where this process may not mount.
+    fn mount(bytes: u64) -> Option<Volume> {
+        let dir = tempfile::tempdir().unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .arg(dir.path())
+            .stderr(std::process::Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success()).then_some(Volume(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(self.0.path()).status().unwrap();
+    }
+}
+
+/// Puts until there is no more space; returns how many messages were taken.
+fn fill(store: &MessageStore, from: u64) -> u64 {
+    let mut taken = from;
+    loop {
+        let mut body = taken.to_be_bytes().to_vec();
+        body.resize(3000, 1);
+        match store.put(&message("T", 0, &format!("KEYS\u{1}k{taken}\u{2}"), &body)) {
+            Ok(_) => taken += 1,
+            Err(Error::Full { .. }) => return taken,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn numbers(store: &MessageStore) -> Vec<u64> {
+    read_all(store, "T", 0).iter().map(|(_, body)| u64::from_be_bytes(body[..8].try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_full_volume_refuses_writes_serves_reads_and_takes_writes_again() {
+    let Some(volume) = Volume::mount(3 << 20) else {
+        println!("skipped: this process may not mount a tmpfs");
+        return;
+    };
+    let root = volume.path().join("store");
+    let mut config = config(&root);
+    // A volume that could never hold a whole file.
+    config.commit_log_file_size = 1 << 30;
+    config.index.slots = 1000;
+    config.index.entries = 10_000;
+    config.allocation.step = 1 << 20;
+    let open = || MessageStore::open(config.clone(), Box::new(|_| {})).unwrap();
+    let store = open();
+    std::fs::write(volume.path().join("ballast"), vec![1; 1 << 20]).unwrap();
+    let mut first = fill(&store, 0);
+    assert!(first > 100, "{first} messages fit");
+    // Again and again an error and nothing else; a page that some other file gave back may still be used.
+    for _ in 0..20 {
+        first = fill(&store, first);
+    }
+    assert!(numbers(&store).into_iter().eq(0..store.max_offset("T", 0)));
+
+    std::fs::remove_file(volume.path().join("ballast")).unwrap();
+    let second = fill(&store, first);
+    assert!(second > first + 100, "{second} messages fit after {first}");
+    settle(&store);
+    assert!(numbers(&store).into_iter().eq(0..second));
+    drop(store);
+    // A start on a full volume reads back everything, and writes wait for space.
+    let store = open();
+    settle(&store);
+    assert!(numbers(&store).into_iter().eq(0..second));
+}

@@ -1,0 +1,28 @@
+//! The store from outside: what it promises to those who use it, on a real file system.
+//!
+//! | file | what it asks |
+//! |---|---|
+//! | [`format`] | are the files those of Java, byte for byte |
+//! | [`reading`] | what a consumer gets for which offset |
+//! | [`concurrent`] | many writers and readers at once |
+//! | [`crash`] | torn tails, damage, lost pages: what is kept, what is refused |
+//! | [`model`] | random histories, crashes and power cuts included, against a plain model |
+//! | [`replica`] | a log that comes from a master, and its truncation |
+//! | [`retention`] | what goes and what follows it |
+//! | [`full_disk`] | no space, and space again |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed unwrap is a failed test, and seeds are printed; helpers are tests too"
+)]
+
+mod concurrent;
+mod crash;
+mod format;
+mod full_disk;
+mod model;
+mod reading;
+mod replica;
+mod retention;
+mod support;

@@ -1,0 +1,242 @@
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rmq_protocol::message::java;
+use rmq_store::{Boundary, Error, Filter, FlushMode, GetStatus, Limits, MessageStore};
+
+use crate::support::*;
+
+const MANY: Limits = Limits { messages: 1000, bytes: usize::MAX };
+
+#[test]
+fn each_offset_has_its_status() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let status = |topic, offset| {
+        let got = get(&store, topic, 0, offset);
+        (got.status, got.next_offset, got.min_offset, got.max_offset)
+    };
+    assert_eq!(status("T", 5), (GetStatus::NoMatchedLogicQueue, 0, 0, 0));
+    for n in 0..10 {
+        put(&store, "T", 0, &[n]);
+    }
+    settle(&store);
+    assert_eq!(status("T", 0), (GetStatus::Found, 10, 0, 10));
+    assert_eq!(status("T", 9), (GetStatus::Found, 10, 0, 10));
+    assert_eq!(status("T", 10), (GetStatus::OffsetOverflowOne, 10, 0, 10));
+    assert_eq!(status("T", 11), (GetStatus::OffsetOverflowBadly, 10, 0, 10));
+    assert_eq!(bodies(&get(&store, "T", 0, 7)), [(7, vec![7]), (8, vec![8]), (9, vec![9])]);
+    // Neighbours in the log are one piece of bytes, not ten.
+    assert_eq!(get(&store, "T", 0, 0).records.len(), 1);
+}
+
+#[test]
+fn limits_hold_but_one_message_always_comes() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config(root.path());
+    config.transfer.count_on_disk = 2;
+    config.memory = Some(100 * 40_000 / 40);
+    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    for _ in 0..80 {
+        put(&store, "T", 0, &[1; 1000]);
+    }
+    settle(&store);
+    let count = |offset, limits| store.get("T", 0, offset, limits, Filter::ALL).unwrap().count;
+    assert_eq!(count(60, Limits { messages: 5, bytes: usize::MAX }), 5);
+    assert_eq!(count(60, Limits { messages: 5, bytes: 10 }), 1);
+    assert_eq!(count(60, Limits { messages: 5, bytes: 2500 }), 2);
+    // The last 40,000 bytes count as being in memory.
+    assert_eq!((count(0, MANY), count(40, MANY), count(60, MANY)), (2, 2, 20));
+    let far = |offset| get(&store, "T", 0, offset).far_behind;
+    assert!(far(0) && !far(60));
+}
+
+#[test]
+fn filters_pass_over_what_they_do_not_want() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for n in 0..1000_u32 {
+        let properties = format!("TAGS\u{1}{}\u{2}n\u{1}{n}\u{2}", if n % 100 == 7 { "rare" } else { "usual" });
+        store.put(&message("T", 0, &properties, &n.to_be_bytes())).unwrap();
+    }
+    settle(&store);
+    let rare = java::tags_code(Some("rare"));
+    let by_tags_code: &dyn Fn(i64) -> bool = &|code| code == rare;
+    let got = store.get("T", 0, 0, MANY, Filter { by_tags_code, by_record: None }).unwrap();
+    // One read looks at a thousand entries here, as many as were asked for.
+    assert_eq!((got.status, got.count, got.next_offset), (GetStatus::Found, 10, 1000));
+    let few = Limits { messages: 1, bytes: usize::MAX };
+    let none = store.get("T", 0, 8, few, Filter { by_tags_code: &|_| false, by_record: None }).unwrap();
+    assert_eq!((none.status, none.count, none.next_offset), (GetStatus::NoMatchedMessage, 0, 808));
+    let seen = std::cell::Cell::new(0);
+    let by_record: &dyn Fn(&rmq_protocol::message::stored::Record<'_>) -> bool = &|record| {
+        seen.set(seen.get() + 1);
+        record.property("n").is_some_and(|n| n == "507")
+    };
+    let got = store.get("T", 0, 0, MANY, Filter { by_tags_code, by_record: Some(by_record) }).unwrap();
+    assert_eq!((bodies(&got), seen.get()), (vec![(507, 507_u32.to_be_bytes().to_vec())], 10));
+}
+
+#[test]
+fn offsets_at_a_time_have_a_lower_and_an_upper_boundary() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let mut times = Vec::new();
+    for n in 0..60 {
+        times.push(put(&store, "T", 0, b"x").store_timestamp);
+        if n % 7 == 0 {
+            // The clock has to move on; nothing else is waited for.
+            let from = Instant::now();
+            while from.elapsed() < Duration::from_millis(2) {
+                std::hint::spin_loop();
+            }
+        }
+    }
+    settle(&store);
+    for time in times[0] - 2..times[59] + 3 {
+        let lower = times.iter().position(|stored| *stored >= time).unwrap_or(60) as u64;
+        let upper = times.iter().rposition(|stored| *stored <= time).unwrap_or(0) as u64;
+        assert_eq!(store.offset_by_time("T", 0, time, Boundary::Lower).unwrap(), lower);
+        assert_eq!(store.offset_by_time("T", 0, time, Boundary::Upper).unwrap(), upper);
+    }
+    assert_eq!(store.offset_by_time("none", 0, 5, Boundary::Lower).unwrap(), 0);
+    assert_eq!(store.store_timestamp("T", 0, 59).unwrap(), Some(times[59]));
+    assert_eq!(store.store_timestamp("T", 0, 60).unwrap(), None);
+    assert_eq!(store.earliest_timestamp(), Some(times[0]));
+}
+
+#[test]
+fn messages_are_found_by_key_and_only_by_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let mut stored = Vec::new();
+    for n in 0..300 {
+        // "AaAa", "BBBB", "AaBB" and "BBAa" have one hash.
+        let key = ["AaAa", "BBBB", "AaBB"][n % 3];
+        let properties = format!("UNIQ_KEY\u{1}U{n}\u{2}KEYS\u{1}{key} {key} n{n}\u{2}");
+        stored.push(store.put(&message("T", 0, &properties, b"x")).unwrap());
+    }
+    settle(&store);
+    let query = |key, max| store.query("T", key, max, 0, i64::MAX).unwrap().records.len();
+    assert_eq!((query("AaAa", 1000), query("AaAa", 7), query("BBAa", 10), query("U150", 10)), (100, 7, 0, 1));
+    assert_eq!((query("n299", 10), query("n0", 10), query("n300", 10)), (1, 1, 0));
+    let found = store.query("T", "AaAa", 1, 0, i64::MAX).unwrap();
+    let record = rmq_protocol::message::stored::Record::parse(&found.records[0]).unwrap();
+    assert_eq!(record.physical_offset(), stored[297].physical_offset);
+    assert_eq!((found.index_offset, found.index_timestamp), (stored[299].physical_offset, stored[299].store_timestamp));
+    assert_eq!(store.query("U", "AaAa", 9, 0, i64::MAX).unwrap().records.len(), 0);
+    assert_eq!(store.query("T", "AaAa", 9, 0, stored[0].store_timestamp - 1).unwrap().records.len(), 0);
+}
+
+#[test]
+fn arrivals_are_told_once_and_in_order_when_they_can_be_read() {
+    let root = tempfile::tempdir().unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let arrivals = {
+        let seen = Arc::clone(&seen);
+        Box::new(move |arrival: &rmq_store::Arrival<'_>| {
+            let tag = arrival.properties.to_vec();
+            seen.lock().unwrap().push((
+                arrival.topic.to_owned(),
+                arrival.queue_id,
+                arrival.queue_offset,
+                arrival.tags_code,
+                tag,
+            ));
+        })
+    };
+    let store = MessageStore::open(config(root.path()), arrivals).unwrap();
+    for n in 0..3 {
+        store.put(&message("T", n % 2, "TAGS\u{1}TagA\u{2}", b"x")).unwrap();
+    }
+    settle(&store);
+    let expected: Vec<_> =
+        [(0, 0), (1, 0), (0, 1)].map(|(q, o)| ("T".to_owned(), q, o, 2_598_919, b"TAGS\x01TagA\x02".to_vec())).into();
+    assert_eq!(*seen.lock().unwrap(), expected);
+    store.close().unwrap();
+    assert!(matches!(store.put(&message("T", 0, "", b"x")), Err(Error::Closed)));
+    let again = open(root.path());
+    settle(&again);
+    assert_eq!(seen.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn a_synchronous_flush_follows_every_append() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config(root.path());
+    config.flush.mode = FlushMode::Sync;
+    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    for n in 0..50 {
+        let end = put(&store, "T", 0, &[n; 3000]).end;
+        assert_eq!(store.flushed().wait_until(end, Instant::now() + Duration::from_secs(30)), Ok(true));
+        assert!(store.flushed().value() >= end);
+    }
+    assert!(store.figures().flush_times.count() >= 1);
+}
+
+#[test]
+fn a_second_opener_is_told_who_is_in_the_way() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let second = MessageStore::open(config(root.path()), Box::new(|_| {}));
+    assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
+    drop(store);
+    open(root.path());
+}
+
+#[test]
+fn what_cannot_be_stored_is_refused_and_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config(root.path());
+    config.max_message_size = 1000;
+    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    for topic in ["", ".", "..", "../x", "a/b", "nul\0", &"t".repeat(256)] {
+        assert!(matches!(store.put(&message(topic, 0, "", b"x")), Err(Error::Refused(_))), "{topic:?}");
+    }
+    assert!(matches!(store.put(&message("T", -1, "", b"x")), Err(Error::Refused(_))));
+    assert!(matches!(store.put(&message("T", 0, "", &[0; 1001])), Err(Error::TooLarge { .. })));
+    assert!(matches!(store.put(&message("T", 0, &"p".repeat(32_768), b"")), Err(Error::Message(_))));
+    assert!(matches!(store.put_batch(&[]), Err(Error::Refused(_))));
+    let mixed = [message("T", 0, "", b"x"), message("T", 1, "", b"x")];
+    assert!(matches!(store.put_batch(&mixed), Err(Error::Refused(_))));
+    assert_eq!((store.max_physical_offset(), store.figures().put_failures), (0, 12));
+}
+
+#[test]
+fn a_batch_is_contiguous_in_log_and_queue() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    put(&store, "T", 0, b"before");
+    let batch: Vec<_> = (0..20_u8).map(|n| vec![n; 3000]).collect();
+    let messages: Vec<_> = batch.iter().map(|body| message("T", 0, "", body)).collect();
+    let placed = store.put_batch(&messages).unwrap();
+    for pair in placed.windows(2) {
+        assert_eq!((pair[0].end, pair[0].queue_offset + 1), (pair[1].physical_offset, pair[1].queue_offset));
+    }
+    assert_eq!(placed[0].queue_offset, 1);
+    settle(&store);
+    assert_eq!(read_all(&store, "T", 0).len(), 21);
+}
+
+#[test]
+fn topics_can_be_deleted_and_begin_again() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for topic in ["A", "B", "C"] {
+        for queue in 0..3 {
+            put(&store, topic, queue, b"x");
+        }
+    }
+    settle(&store);
+    assert_eq!((store.topics(), store.queues("B")), (vec!["A".into(), "B".into(), "C".into()], vec![0, 1, 2]));
+    assert_eq!(store.delete_topic("B").unwrap(), 3);
+    assert_eq!(store.clean_unused_topics(|topic| topic != "C").unwrap(), ["C"]);
+    assert_eq!(store.topics(), ["A"]);
+    assert_eq!(put(&store, "B", 0, b"again").queue_offset, 0);
+    settle(&store);
+    assert_eq!(read_all(&store, "B", 0), [(0, b"again".to_vec())]);
+    store.close().unwrap();
+    let store = open(root.path());
+    assert_eq!(read_all(&store, "B", 0), [(0, b"again".to_vec())]);
+    assert!(names(&root.path().join("consumequeue/C")).is_empty());
+}

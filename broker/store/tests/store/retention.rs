@@ -1,0 +1,97 @@
+use std::time::{Duration, SystemTime};
+
+use rmq_store::{GetStatus, MessageStore};
+
+use crate::support::*;
+
+fn age(root: &std::path::Path, name: &str, hours: u64) {
+    let file = std::fs::File::options().write(true).open(root.join("commitlog").join(name)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+}
+
+#[test]
+fn expired_files_go_and_queues_and_index_follow() {
+    let root = tempfile::tempdir().unwrap();
+    let mut small = config(root.path());
+    small.index.entries = 60;
+    let open = || MessageStore::open(small.clone(), Box::new(|_| {})).unwrap();
+    let store = open();
+    let placed: Vec<_> = (0..400_u64)
+        .map(|n| {
+            let topic = if n < 100 { "old" } else { "T" };
+            store.put(&message(topic, 0, "KEYS\u{1}k\u{2}", &[n as u8; 1000])).unwrap()
+        })
+        .collect();
+    settle(&store);
+    store.flush().unwrap();
+    let files = names(&root.path().join("commitlog"));
+    // Somebody is still reading the oldest file.
+    let held = store.read(0, 5000).unwrap();
+    let before = held.to_vec();
+    assert_eq!(store.delete_expired().unwrap(), 0);
+    // The fourth is too young, so the fifth stays too.
+    [100, 80, 73, 71, 100].iter().zip(&files).for_each(|(hours, name)| age(root.path(), name, *hours));
+    assert_eq!(store.delete_expired().unwrap(), 3);
+
+    let min = 3 * LOG_FILE;
+    assert_eq!(store.min_physical_offset(), min);
+    assert!(!names(&root.path().join("commitlog")).contains(&files[2]));
+    let first = placed.iter().position(|place| place.physical_offset >= min).unwrap();
+    assert_eq!(store.min_offset("T", 0), first as u64 - 100);
+    assert_eq!(get(&store, "T", 0, 0).status, GetStatus::OffsetTooSmall);
+    assert_eq!(read_all(&store, "T", 0).len(), 400 - first);
+    // All of its messages are gone; its numbers go on.
+    assert_eq!((store.min_offset("old", 0), store.max_offset("old", 0)), (100, 100));
+    assert_eq!(put(&store, "old", 0, b"new").queue_offset, 100);
+    assert_eq!(
+        names(&root.path().join("consumequeue/T/0"))[0],
+        format!("{:020}", (first as u64 - 100) / 20 * QUEUE_FILE)
+    );
+    assert_eq!(store.query("T", "k", 1000, 0, i64::MAX).unwrap().records.len(), 400 - first);
+    // 59 keys a file: those of messages before the first one are gone.
+    assert_eq!(names(&root.path().join("index")).len(), 7 - first / 59);
+    assert!(store.earliest_timestamp().is_some());
+    assert!(store.read(0, 10).is_err() && store.record(placed[0].physical_offset).is_none());
+    assert_eq!(held, before);
+
+    drop(store);
+    let store = open();
+    assert_eq!((store.min_physical_offset(), store.min_offset("T", 0)), (min, first as u64 - 100));
+    assert_eq!((store.max_offset("old", 0), read_all(&store, "T", 0).len()), (101, 400 - first));
+}
+
+#[test]
+fn the_last_file_stays_however_old() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    put(&store, "T", 0, b"x");
+    settle(&store);
+    names(&root.path().join("commitlog")).iter().for_each(|name| age(root.path(), name, 1000));
+    assert_eq!(store.delete_expired().unwrap(), 0);
+    assert_eq!(read_all(&store, "T", 0).len(), 1);
+}
+
+#[test]
+fn a_disk_fuller_than_allowed_refuses_writes_and_cleans_by_force() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for n in 0..300 {
+        put(&store, "T", 0, &[n as u8; 1000]);
+    }
+    store.close().unwrap();
+    let mut config = config(root.path());
+    // Whatever this machine's disk holds, it is above one percent, or the test has nothing to say.
+    (config.retention.clean_forcibly, config.retention.refuse_writes) = (1, 1);
+    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    if store.disk_use().unwrap().commit_log <= 1.0 {
+        println!("skipped: the disk is less than one percent full");
+        return;
+    }
+    settle(&store);
+    // The upkeep thread may have been first.
+    store.delete_expired().unwrap();
+    assert!(matches!(store.put(&message("T", 0, "", b"x")), Err(rmq_store::Error::Full { .. })));
+    assert!(store.figures().refusing.is_some());
+    assert!(store.max_physical_offset() - store.min_physical_offset() <= LOG_FILE);
+    assert!(!read_all(&store, "T", 0).is_empty());
+}

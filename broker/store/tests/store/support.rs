@@ -1,0 +1,147 @@
+//! A small store and messages for it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rmq_protocol::message::stored::Records;
+use rmq_store::{Appended, Config, Filter, Got, Limits, MessageStore, NewMessage};
+
+pub(crate) const LOG_FILE: u64 = 64 << 10;
+pub(crate) const QUEUE_FILE: u64 = 400;
+
+/// Files so small that everything rolls, and nothing that happens by itself.
+pub(crate) fn config(root: &Path) -> Config {
+    let mut config = Config::new(root);
+    config.commit_log_file_size = LOG_FILE;
+    config.consume_queue_file_size = QUEUE_FILE;
+    config.index.slots = 50;
+    config.index.entries = 200;
+    config.allocation.step = 16 << 10;
+    config.allocation.touch_ahead = 8 << 10;
+    config.open_files = 8;
+    config.checkpoint_interval = Duration::from_secs(3600);
+    config.retention.interval = Duration::from_secs(3600);
+    // The machine's disk may be fuller than a broker's should be.
+    config.retention.refuse_writes = 100;
+    config.retention.clean_forcibly = 100;
+    config.retention.max_used = 100;
+    config.retention.delete_when = Vec::new();
+    config.flush.interval = Duration::from_secs(3600);
+    config.consume_queue_write_interval = Duration::from_millis(20);
+    config
+}
+
+pub(crate) fn open(root: &Path) -> MessageStore {
+    MessageStore::open(config(root), Box::new(|_| {})).unwrap()
+}
+
+pub(crate) fn message<'a>(topic: &'a str, queue_id: i32, properties: &'a str, body: &'a [u8]) -> NewMessage<'a> {
+    NewMessage {
+        topic,
+        queue_id,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1_700_000_000_000,
+        born_host: SocketAddr::from(([10, 0, 0, 1], 1000)),
+        store_host: SocketAddr::from(([10, 0, 0, 2], 10911)),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        properties: properties.as_bytes(),
+        body,
+    }
+}
+
+pub(crate) fn put(store: &MessageStore, topic: &str, queue_id: i32, body: &[u8]) -> Appended {
+    store.put(&message(topic, queue_id, "", body)).unwrap()
+}
+
+/// Waits until everything appended is in its queue.
+pub(crate) fn settle(store: &MessageStore) {
+    let end = store.max_physical_offset();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    assert_eq!(store.dispatched().wait_until(end, deadline), Ok(true), "dispatch does not come to {end}");
+}
+
+pub(crate) fn get(store: &MessageStore, topic: &str, queue_id: i32, offset: u64) -> Got {
+    store.get(topic, queue_id, offset, Limits { messages: 32, bytes: usize::MAX }, Filter::ALL).unwrap()
+}
+
+/// Queue offsets and bodies of an answer.
+pub(crate) fn bodies(got: &Got) -> Vec<(u64, Vec<u8>)> {
+    let records = got.records.iter().flat_map(|piece| Records::new(piece));
+    records
+        .map(|record| {
+            let record = record.unwrap();
+            record.check_body().unwrap();
+            (record.queue_offset(), record.body().to_vec())
+        })
+        .collect()
+}
+
+/// Every message of a queue, by reading it from its start.
+pub(crate) fn read_all(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<(u64, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut offset = store.min_offset(topic, queue_id);
+    while offset < store.max_offset(topic, queue_id) {
+        let got = get(store, topic, queue_id, offset);
+        assert!(got.next_offset > offset, "{:?} at {offset} of {topic}-{queue_id}", got.status);
+        all.extend(bodies(&got));
+        offset = got.next_offset;
+    }
+    all
+}
+
+/// Copies a store that nobody has open.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The files in a directory and below it.
+pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).into_iter().flatten() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The names in a directory.
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    files(dir).iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// SplitMix64: random enough, and the same everywhere for a seed.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}
