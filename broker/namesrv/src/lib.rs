@@ -1,1 +1,221 @@
-//! 
+//! The namesrv: who serves which topic. Brokers register here every 30 s, clients ask here every 30 s; namesrvs know nothing of each other.
+//!
+//! | room | what |
+//! |---|---|
+//! | [`config`] | the settings, by Java's key names |
+//! | `dispatch`, `handler` | what each request means |
+//! | `route_table`, `liveness` | groups, topics, queues; who is alive |
+//! | `kv_config`, `durable` | the KV table, the only thing that outlives the process |
+//! | `worker` | the two threads that own all of this |
+//! | `notify`, `metrics` | word to brokers, figures to operators |
+//!
+//! ```text
+//!                 lookups, lists ----------------> snapshot (immutable, replaced as a whole)
+//! connections --<                                       ^ publishes
+//!                 registrations, heartbeats -----> thread "routes": table, who is alive, evicts the silent
+//!                 KV, settings ------------------> thread "files": kvConfig.json, namesrv.properties
+//! ```
+//!
+//! A lookup takes no lock and meets no writer. May be touched from here: sockets through remoting, memory, and those two files; never a broker's store.
+//!
+//! **Stop.** [`Namesrv::stop`] closes the listeners, lets connections write the answers they owe (at most 5 s), then lets the two threads finish what waits, then ends.
+
+pub mod config;
+mod dispatch;
+mod durable;
+mod error;
+mod handler;
+mod kv_config;
+mod liveness;
+mod metrics;
+mod notify;
+mod route_table;
+mod worker;
+
+pub use config::Config;
+pub use error::Error;
+
+use arc_swap::ArcSwap;
+use dispatch::{Dispatch, View};
+use handler::{Files, Routes};
+use kv_config::KvConfig;
+use metrics::Metrics;
+use notify::Notifier;
+use rmq_remoting::{
+    Figures, Limits,
+    http::{self, Health},
+    metrics::{Connections, text},
+};
+use route_table::{RouteTable, Snapshot};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use worker::{Every, Running, Worker};
+
+/// Time since some moment before the start. A namesrv measures silence with it; tests turn it.
+pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// What a program says besides the configuration.
+#[derive(Clone, Default)]
+pub struct Overrides {
+    /// In place of `bindAddress`.
+    pub bind_address: Option<IpAddr>,
+    /// In place of `listenPort`; 0: any free one.
+    pub listen_port: Option<u16>,
+    /// In place of `httpPort`; 0: any free one, while 0 in the configuration means none.
+    pub http_port: Option<u16>,
+    /// In place of the machine's clock.
+    pub clock: Option<Clock>,
+}
+
+/// A running namesrv. Dropping it without [`Namesrv::stop`] leaves it running until its runtime ends.
+pub struct Namesrv {
+    local: SocketAddr,
+    http: Option<SocketAddr>,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+    answering_http: Option<JoinHandle<std::io::Result<()>>>,
+    notifier: Notifier,
+    status: Arc<Status>,
+}
+
+impl Namesrv {
+    /// Reads the KV file, listens, and serves on the current runtime.
+    ///
+    /// # Errors
+    /// [`Error::Load`], [`Error::Listen`], [`Error::Start`].
+    pub async fn start(mut config: Config, overrides: Overrides) -> Result<Self, Error> {
+        config.bind_address = overrides.bind_address.unwrap_or(config.bind_address);
+        config.listen_port = overrides.listen_port.unwrap_or(config.listen_port);
+        let wants_http = config.http_port != 0 || overrides.http_port.is_some();
+        config.http_port = overrides.http_port.unwrap_or(config.http_port);
+
+        let kv = KvConfig::open(config.kv_config_path.clone())?;
+        let listener = listen(config.listen_address())?;
+        let http_listener = wants_http.then(|| listen(config.http_address())).transpose()?;
+        let local = local_address(&listener, config.listen_address())?;
+        let http = http_listener.as_ref().map(|listener| local_address(listener, config.http_address())).transpose()?;
+
+        let clock = overrides.clock.unwrap_or_else(monotonic);
+        let (scan_interval, limits) = (config.scan_interval, Limits { idle: config.idle, ..Limits::default() });
+        let metrics = Arc::new(Metrics::new()?);
+        let view = Arc::new(View {
+            config: Arc::new(ArcSwap::from_pointee(config)),
+            routes: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
+            kv: kv.table(),
+            metrics: Arc::clone(&metrics),
+            started: clock(),
+            clock: Arc::clone(&clock),
+        });
+        let notifier = Notifier::new(limits.clone());
+        let routes = Routes {
+            table: RouteTable::new(Arc::clone(&view.routes)),
+            connections: Default::default(),
+            config: Arc::clone(&view.config),
+            kv: kv.table(),
+            notifier: notifier.clone(),
+            metrics: Arc::clone(&metrics),
+            clock,
+        };
+        let every = Every { interval: scan_interval, work: Routes::evict_silent };
+        let (routes, routes_thread) = Worker::start("routes", routes, Some(every))?;
+        let (files, files_thread) = Worker::start("files", Files { kv, config: Arc::clone(&view.config) }, None)?;
+
+        let figures = Arc::<Figures>::default();
+        for (side, figures) in [("server", &figures), ("client", notifier.client().figures())] {
+            let connections = Connections::new(side, Arc::clone(figures));
+            metrics.registry.register(Box::new(connections)).map_err(|error| Error::Start(error.to_string()))?;
+        }
+        let status = Arc::new(Status {
+            view: Arc::clone(&view),
+            routes: routes.clone(),
+            routes_thread,
+            files: files.clone(),
+            files_thread,
+        });
+        let stop = CancellationToken::new();
+        let dispatch = Arc::new(Dispatch { view, routes, files });
+        let serving = tokio::spawn(rmq_remoting::serve(listener, dispatch, limits, figures, stop.clone()));
+        let answering_http = http_listener
+            .map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&status) as Arc<dyn Health>, stop.clone())));
+        tracing::info!(%local, ?http, "namesrv started");
+        Ok(Self { local, http, stop, serving, answering_http, notifier, status })
+    }
+
+    /// Where it listens; of use when the port was 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Where probes and scrapers are answered.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Stops as the head of this package says, and waits for the end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.serving.await;
+        if let Some(answering) = self.answering_http {
+            let _ = answering.await;
+        }
+        self.notifier.client().close().await;
+        let status = self.status;
+        // Joining threads blocks, if only for what they have in hand.
+        let _ = tokio::task::spawn_blocking(move || status.stop_threads()).await;
+        tracing::info!("namesrv stopped");
+    }
+}
+
+/// What probes and scrapers see.
+struct Status {
+    view: Arc<View>,
+    routes: Worker<Routes>,
+    routes_thread: Running<Routes>,
+    files: Worker<Files>,
+    files_thread: Running<Files>,
+}
+
+impl Status {
+    fn stop_threads(&self) {
+        self.routes_thread.stop();
+        self.files_thread.stop();
+    }
+}
+
+impl Health for Status {
+    fn ready(&self) -> Result<(), String> {
+        if !self.routes_thread.is_alive() || !self.files_thread.is_alive() {
+            return Err("a thread that owns the state has ended; restart this namesrv".to_owned());
+        }
+        if !self.view.is_ready() {
+            return Err("waiting for brokers to register (needWaitForService)".to_owned());
+        }
+        Ok(())
+    }
+
+    fn metrics(&self) -> String {
+        let (metrics, snapshot) = (&self.view.metrics, self.view.routes.load());
+        metrics.groups.set(snapshot.groups().count() as i64);
+        metrics.topics.set(snapshot.topic_count() as i64);
+        metrics.waiting.set((self.routes.waiting() + self.files.waiting()) as i64);
+        text(&metrics.registry)
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    rmq_remoting::bind(address).map_err(|source| Error::Listen { address, source })
+}
+
+fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(|source| Error::Listen { address, source })
+}
+
+fn monotonic() -> Clock {
+    let start = Instant::now();
+    Arc::new(move || start.elapsed())
+}

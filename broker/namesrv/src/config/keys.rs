@@ -1,0 +1,194 @@
+//! Every key of `namesrv.conf`: how it is read and shown, and whether a running namesrv takes a change. The one list from which parsing, `--check`,
+//! requests 318 and 319 are made.
+
+use super::Config;
+use std::time::Duration;
+
+/// When a change of a setting takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    AtOnce,
+    AtStart,
+}
+
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) takes: Takes,
+    pub(super) show: fn(&Config) -> String,
+    /// Fails with what was expected.
+    pub(super) read: fn(&mut Config, &str) -> Result<(), &'static str>,
+}
+
+macro_rules! flag {
+    ($name:literal, $field:ident) => {
+        Key {
+            name: $name,
+            takes: Takes::AtOnce,
+            show: |config| config.$field.to_string(),
+            read: |config, text| {
+                config.$field = flag(text)?;
+                Ok(())
+            },
+        }
+    };
+}
+
+macro_rules! path {
+    ($name:literal, $field:ident) => {
+        Key {
+            name: $name,
+            takes: Takes::AtStart,
+            show: |config| config.$field.display().to_string(),
+            read: |config, text| {
+                if text.is_empty() {
+                    return Err("the path of a file");
+                }
+                config.$field = text.into();
+                Ok(())
+            },
+        }
+    };
+}
+
+pub(super) const KEYS: [Key; 17] = [
+    Key {
+        name: "listenPort",
+        takes: Takes::AtStart,
+        show: |config| config.listen_port.to_string(),
+        read: |config, text| {
+            config.listen_port = text.parse().map_err(|_| "a port, 0 to 65535 (0: any free one)")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "bindAddress",
+        takes: Takes::AtStart,
+        show: |config| config.bind_address.to_string(),
+        read: |config, text| {
+            config.bind_address = text.parse().map_err(|_| "an IP address of this machine, 0.0.0.0 or ::")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "httpPort",
+        takes: Takes::AtStart,
+        show: |config| config.http_port.to_string(),
+        read: |config, text| {
+            config.http_port = text.parse().map_err(|_| "a port, 0 to 65535 (0: none)")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "serverChannelMaxIdleTimeSeconds",
+        takes: Takes::AtStart,
+        show: |config| config.idle.as_secs().to_string(),
+        read: |config, text| {
+            config.idle = Duration::from_secs(at_least_one(text)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "scanNotActiveBrokerInterval",
+        takes: Takes::AtStart,
+        show: |config| config.scan_interval.as_millis().to_string(),
+        read: |config, text| {
+            config.scan_interval = Duration::from_millis(at_least_one(text)?);
+            Ok(())
+        },
+    },
+    path!("kvConfigPath", kv_config_path),
+    path!("configStorePath", config_store_path),
+    Key {
+        name: "configBlackList",
+        takes: Takes::AtStart,
+        show: |config| config.black_list.join(";"),
+        read: |config, text| {
+            config.black_list =
+                text.split(';').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect();
+            Ok(())
+        },
+    },
+    flag!("orderMessageEnable", order_message_enable),
+    flag!("returnOrderTopicConfigToBroker", return_order_topic_config_to_broker),
+    flag!("supportActingMaster", support_acting_master),
+    flag!("notifyMinBrokerIdChanged", notify_min_broker_id_changed),
+    flag!("deleteTopicWithBrokerRegistration", delete_topic_with_broker_registration),
+    flag!("enableAllTopicList", enable_all_topic_list),
+    flag!("enableTopicList", enable_topic_list),
+    flag!("needWaitForService", need_wait_for_service),
+    Key {
+        name: "waitSecondsForService",
+        takes: Takes::AtOnce,
+        show: |config| config.wait_for_service.as_secs().to_string(),
+        read: |config, text| {
+            config.wait_for_service = Duration::from_secs(text.parse().map_err(|_| "a number of seconds")?);
+            Ok(())
+        },
+    },
+];
+
+/// Keys of Java's namesrv that mean nothing here, and why.
+pub(super) const WITHOUT_MEANING: [(&str, &str); 36] = {
+    const POOLS: &str =
+        "there are no thread pools to size: one thread a core reads and answers, one carries out changes";
+    const NETTY: &str = "it tunes Netty, which is not used here";
+    const CLIENT: &str = "it tunes the client side of Netty, which is not used here";
+    const TEST: &str = "routes are not looked up in another environment";
+    const HOME: &str = "nothing is read from an installation folder";
+    const CONTROLLER: &str = "there is no controller here: who is master is decided by Kubernetes, or fixed";
+    const STOP: &str = "a stop always lets requests in hand finish, within 5 s";
+    [
+        ("rocketmqHome", HOME),
+        ("productEnvName", TEST),
+        ("clusterTest", TEST),
+        ("enableControllerInNamesrv", CONTROLLER),
+        ("clientRequestThreadPoolNums", POOLS),
+        ("defaultThreadPoolNums", POOLS),
+        ("clientRequestThreadPoolQueueCapacity", POOLS),
+        ("defaultThreadPoolQueueCapacity", POOLS),
+        ("unRegisterBrokerQueueCapacity", POOLS),
+        ("serverWorkerThreads", POOLS),
+        ("serverCallbackExecutorThreads", POOLS),
+        ("serverSelectorThreads", POOLS),
+        ("serverOnewaySemaphoreValue", POOLS),
+        ("serverAsyncSemaphoreValue", POOLS),
+        ("serverSocketSndBufSize", NETTY),
+        ("serverSocketRcvBufSize", NETTY),
+        ("writeBufferHighWaterMark", NETTY),
+        ("writeBufferLowWaterMark", NETTY),
+        ("serverSocketBacklog", NETTY),
+        ("serverNettyWorkerGroupEnable", NETTY),
+        ("serverPooledByteBufAllocatorEnable", NETTY),
+        ("useEpollNativeSelector", NETTY),
+        ("enableShutdownGracefully", STOP),
+        ("shutdownWaitTimeSeconds", STOP),
+        ("clientWorkerThreads", CLIENT),
+        ("clientCallbackExecutorThreads", CLIENT),
+        ("clientOnewaySemaphoreValue", CLIENT),
+        ("clientAsyncSemaphoreValue", CLIENT),
+        ("connectTimeoutMillis", CLIENT),
+        ("channelNotActiveInterval", CLIENT),
+        ("clientChannelMaxIdleTimeSeconds", CLIENT),
+        ("clientSocketSndBufSize", CLIENT),
+        ("clientSocketRcvBufSize", CLIENT),
+        ("clientPooledByteBufAllocatorEnable", CLIENT),
+        ("clientCloseSocketIfTimeout", CLIENT),
+        ("socksProxyConfig", CLIENT),
+    ]
+};
+
+/// May never be changed from outside, whatever `configBlackList` says: who could write elsewhere could write anywhere.
+pub(super) const ALWAYS_BLACK_LISTED: [&str; 4] =
+    ["configBlackList", "configStorePath", "kvConfigPath", "rocketmqHome"];
+
+fn flag(text: &str) -> Result<bool, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("true or false"),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("a number of at least 1")
+}

@@ -1,0 +1,80 @@
+//! What each request means, one file a family.
+//!
+//! A handler reads the header and body, asks a picture or changes what its thread owns, and builds the answer. It spawns nothing, takes no lock, and refuses with an
+//! [`crate::Error`]; the border turns that into an answer.
+
+pub(crate) mod broker;
+pub(crate) mod cluster_info;
+pub(crate) mod kv_config;
+pub(crate) mod namesrv_config;
+pub(crate) mod register_broker;
+pub(crate) mod route_info;
+pub(crate) mod topic;
+pub(crate) mod topic_list;
+
+use crate::{
+    Clock, Config,
+    kv_config::{KvConfig, Table},
+    metrics::Metrics,
+    notify::Notifier,
+    route_table::{LowestIdChanged, RouteTable},
+};
+use arc_swap::ArcSwap;
+use rmq_remoting::Connection;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// What the thread of the routes owns and uses.
+pub(crate) struct Routes {
+    pub(crate) table: RouteTable,
+    /// The connections that brokers registered over, by id.
+    pub(crate) connections: FxHashMap<u64, Connection>,
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) kv: Arc<ArcSwap<Table>>,
+    pub(crate) notifier: Notifier,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+}
+
+impl Routes {
+    /// A connection is closed; so brokers that registered over it are gone.
+    pub(crate) fn connection_closed(&mut self, id: u64) {
+        if self.connections.remove(&id).is_none() {
+            return;
+        }
+        let gone = self.table.connection_closed(id);
+        self.metrics.disconnected.inc_by(gone.brokers.len() as u64);
+        self.after(gone.lowest_id_changed);
+    }
+
+    /// Silent brokers are gone, and their connections are closed, so that a broker that hangs registers again when it wakes.
+    pub(crate) fn evict_silent(&mut self) {
+        let gone = self.table.evict((self.clock)());
+        for (broker, connection) in gone.brokers.iter().zip(&gone.connections) {
+            tracing::warn!(
+                cluster = broker.cluster,
+                address = broker.address,
+                "a broker was silent for too long; evicted"
+            );
+            if let Some(connection) = self.connections.remove(connection) {
+                connection.close();
+            }
+        }
+        self.metrics.evicted.inc_by(gone.brokers.len() as u64);
+        self.after(gone.lowest_id_changed);
+    }
+
+    /// After each change that brokers may come or go with.
+    pub(crate) fn after(&self, changed: impl IntoIterator<Item = LowestIdChanged>) {
+        self.metrics.brokers.set(self.table.live().len() as i64);
+        if self.config.load().notify_min_broker_id_changed {
+            changed.into_iter().for_each(|changed| self.notifier.lowest_id_changed(changed));
+        }
+    }
+}
+
+/// What the thread of the files owns.
+pub(crate) struct Files {
+    pub(crate) kv: KvConfig,
+    pub(crate) config: Arc<ArcSwap<Config>>,
+}

@@ -1,0 +1,94 @@
+//! 103: a broker registers itself and its topics.
+
+use super::Routes;
+use crate::{
+    Error,
+    route_table::{Missing, Registrant},
+};
+use rmq_protocol::{
+    Command, Reply,
+    body::{DataVersion, KvTable, RegisterBrokerBody},
+    fastjson,
+    header::{Header, RegisterBroker, RegisterBrokerResponse},
+    message::java,
+    names::ORDER_TOPIC_NAMESPACE,
+};
+use rmq_remoting::Connection;
+use serde::Deserialize;
+use std::time::{Duration, Instant};
+
+pub(crate) fn register(routes: &mut Routes, request: &Command, connection: &Connection) -> Result<Reply, Error> {
+    let started = Instant::now();
+    let header = RegisterBroker::decode(&request.fields)?;
+    let said = header.body_crc32.unwrap_or_default();
+    if said != 0 && java::crc32(&request.body) as i32 != said {
+        return Err(Error::Checksum);
+    }
+    let who = registrant(&header, connection);
+    let compressed = header.compressed.unwrap_or_default();
+    let missing = match routes.config.load().delete_topic_with_broker_registration {
+        true => Missing::Delete,
+        false => Missing::Keep,
+    };
+    let now = (routes.clock)();
+    let unchanged =
+        version_alone(&request.body, compressed).filter(|version| routes.table.needs_no_topics(&who, *version));
+    let outcome = match unchanged {
+        Some(version) => routes.table.register(now, &who, version, None, missing)?,
+        None => {
+            let body = RegisterBrokerBody::decode(&request.body, compressed, 0, request.version)?;
+            let table = body.topic_config_serialize_wrapper;
+            routes.table.register(now, &who, table.data_version, Some(&table.topic_config_table), missing)?
+        }
+    };
+    if !outcome.ignored {
+        routes.connections.entry(connection.id()).or_insert_with(|| connection.clone());
+    }
+    routes.after(outcome.lowest_id_changed);
+    routes.metrics.registered(unchanged.is_some(), started.elapsed());
+
+    let mut reply = Reply::with(&RegisterBrokerResponse {
+        ha_server_address: outcome.master.as_ref().map(|master| master.ha_address.as_str()),
+        master_address: outcome.master.as_ref().map(|master| master.address.as_str()),
+    });
+    if routes.config.load().return_order_topic_config_to_broker
+        && let Some(table) = routes.kv.load().namespace(ORDER_TOPIC_NAMESPACE)
+    {
+        reply.body = fastjson::to_vec(&KvTable { table: table.clone() }).into();
+    }
+    Ok(reply)
+}
+
+fn registrant(header: &RegisterBroker<'_>, connection: &Connection) -> Registrant {
+    let timeout = header.heartbeat_timeout.and_then(|millis| u64::try_from(millis).ok()).filter(|millis| *millis > 0);
+    Registrant {
+        cluster: header.cluster_name.to_owned(),
+        broker: header.broker_name.to_owned(),
+        id: header.broker_id,
+        address: header.broker_address.to_owned(),
+        ha_address: header.ha_server_address.to_owned(),
+        timeout: timeout.map(Duration::from_millis),
+        acting_master: header.enable_acting_master,
+        connection: connection.id(),
+    }
+}
+
+/// The version in a plain body, read without making anything of its topics: that is what nearly all registrations come to, for brokers repeat them
+/// every 30 s. `None` where only decoding can tell: a compressed body, an old broker's loose JSON, no JSON.
+fn version_alone(body: &[u8], compressed: bool) -> Option<DataVersion> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        topic_config_serialize_wrapper: Table,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Table {
+        data_version: DataVersion,
+    }
+    if compressed {
+        return None;
+    }
+    let body: Body = serde_json::from_slice(body).ok()?;
+    Some(body.topic_config_serialize_wrapper.data_version)
+}

@@ -1,0 +1,169 @@
+//! The KV table: namespaces of names and values that operators keep in a namesrv, above all the fixed-order topics.
+//!
+//! On disk it is `{"configTable":{"ORDER_TOPIC_CONFIG":{"topic":"broker-a:4"}}}`, Java's `kvConfig.json`. A change is on disk before anybody sees it. Changes have one owner;
+//! readers load the table of the moment.
+
+use crate::{Error, durable};
+use arc_swap::ArcSwap;
+use rmq_protocol::fastjson;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Bytes of the table as JSON. A namespace must fit into a frame.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Values by name by namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Table {
+    config_table: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Table {
+    pub(crate) fn namespace(&self, namespace: &str) -> Option<&BTreeMap<String, String>> {
+        self.config_table.get(namespace)
+    }
+
+    pub(crate) fn value(&self, namespace: &str, key: &str) -> Option<&str> {
+        self.namespace(namespace)?.get(key).map(String::as_str)
+    }
+}
+
+/// The owner of the file and the table.
+pub(crate) struct KvConfig {
+    path: PathBuf,
+    table: Arc<ArcSwap<Table>>,
+}
+
+impl KvConfig {
+    /// Reads the file, or its backup, or begins with nothing where there is neither.
+    ///
+    /// # Errors
+    /// [`Error::Load`]: there is a file and neither it nor its backup can be read. Beginning with nothing would then lose it with the next change.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
+        let table = match load(&path) {
+            Ok(Some(table)) => table,
+            main => match (main, load(&durable::backup(&path))) {
+                (Ok(_), Ok(None)) => Table::default(),
+                (main, Ok(Some(table))) => {
+                    let reason = main.err().unwrap_or_else(|| "it is not there".to_owned());
+                    tracing::warn!(path = %path.display(), reason, "the KV file cannot be read; going on with its backup");
+                    table
+                }
+                (Err(reason), _) | (_, Err(reason)) => return Err(Error::Load { path, reason }),
+            },
+        };
+        Ok(Self { path, table: Arc::new(ArcSwap::from_pointee(table)) })
+    }
+
+    /// For readers.
+    pub(crate) fn table(&self) -> Arc<ArcSwap<Table>> {
+        Arc::clone(&self.table)
+    }
+
+    /// Sets a value.
+    ///
+    /// # Errors
+    /// [`Error::Save`], [`Error::KvFull`]; nothing is changed then.
+    pub(crate) fn put(&mut self, namespace: &str, key: &str, value: &str) -> Result<(), Error> {
+        let mut table = Table::clone(&self.table.load());
+        table.config_table.entry(namespace.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self.save(table)
+    }
+
+    /// Removes a value, if it is there. Its namespace stays, as in Java.
+    ///
+    /// # Errors
+    /// [`Error::Save`]; nothing is changed then.
+    pub(crate) fn delete(&mut self, namespace: &str, key: &str) -> Result<(), Error> {
+        let mut table = Table::clone(&self.table.load());
+        let removed = table.config_table.get_mut(namespace).and_then(|values| values.remove(key));
+        if removed.is_some() { self.save(table) } else { Ok(()) }
+    }
+
+    fn save(&self, table: Table) -> Result<(), Error> {
+        let json = fastjson::to_vec(&table);
+        if json.len() > MAX_BYTES {
+            return Err(Error::KvFull(MAX_BYTES));
+        }
+        durable::replace(&self.path, &json).map_err(|source| Error::Save { path: self.path.clone(), source })?;
+        self.table.store(Arc::new(table));
+        Ok(())
+    }
+}
+
+/// `None`: there is no such file.
+fn load(path: &Path) -> Result<Option<Table>, String> {
+    match fs::read(path) {
+        Ok(json) => fastjson::from_slice(&json).map(Some).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(kv: &KvConfig, key: &str) -> Option<String> {
+        kv.table().load().value("NS", key).map(str::to_owned)
+    }
+
+    #[test]
+    fn values_survive_and_a_torn_file_falls_back_to_its_backup() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kvConfig.json");
+        let mut kv = KvConfig::open(path.clone()).unwrap();
+        kv.put("NS", "a", "1").unwrap();
+        kv.put("NS", "b", "\u{e4}\"").unwrap();
+        kv.delete("NS", "nothing").unwrap();
+        let kv = KvConfig::open(path.clone()).unwrap();
+        assert_eq!((value(&kv, "a").as_deref(), value(&kv, "b").as_deref()), (Some("1"), Some("\u{e4}\"")));
+
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let kv = KvConfig::open(path.clone()).unwrap();
+            assert_eq!((value(&kv, "a").as_deref(), value(&kv, "b")), (Some("1"), None), "cut at {cut}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(value(&KvConfig::open(path).unwrap(), "a").as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn two_torn_files_stop_the_start_and_java_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kvConfig.json");
+        fs::write(&path, "{").unwrap();
+        for backup in [None, Some("")] {
+            if let Some(backup) = backup {
+                fs::write(durable::backup(&path), backup).unwrap();
+            }
+            let error = KvConfig::open(path.clone()).err().unwrap();
+            assert!(matches!(&error, Error::Load { path: named, .. } if *named == path), "{error}");
+        }
+        fs::write(&path, "{\n\t\"configTable\":{\"NS\":{\"a\":\"1\"}}\n}").unwrap();
+        assert_eq!(value(&KvConfig::open(path).unwrap(), "a").as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_not_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kvConfig.json");
+        let mut kv = KvConfig::open(path.clone()).unwrap();
+        // A folder in the place of the file: the rename fails.
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(kv.put("NS", "a", "1"), Err(Error::Save { .. })));
+        assert_eq!(value(&kv, "a"), None);
+        fs::remove_dir(&path).unwrap();
+        assert!(matches!(kv.put("NS", "a", &"x".repeat(MAX_BYTES)), Err(Error::KvFull(_))));
+        kv.put("NS", "a", "1").unwrap();
+        kv.delete("NS", "a").unwrap();
+        assert!(kv.table().load().namespace("NS").is_some_and(BTreeMap::is_empty));
+    }
+}

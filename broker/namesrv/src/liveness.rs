@@ -1,0 +1,86 @@
+//! Which brokers are alive: who spoke when, over which connection, and with which version of its topics.
+//!
+//! A broker is gone when it says so, when its connection closes, or when it has been silent for longer than it promised. Time is given by the caller as time since some
+//! fixed moment, so that tests turn the clock.
+
+use rmq_protocol::body::DataVersion;
+use rustc_hash::FxHashMap;
+use std::{sync::Arc, time::Duration};
+
+/// How long a broker that promised nothing may be silent.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// One process: an address may be used in several clusters, as seen from different networks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Address {
+    pub(crate) cluster: String,
+    pub(crate) address: String,
+}
+
+impl Address {
+    pub(crate) fn new(cluster: &str, address: &str) -> Self {
+        Self { cluster: cluster.to_owned(), address: address.to_owned() }
+    }
+}
+
+/// What is known of a living broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Live {
+    /// Its group.
+    pub(crate) broker: Arc<str>,
+    pub(crate) last_seen: Duration,
+    pub(crate) timeout: Duration,
+    /// Of its topics, as registered last.
+    pub(crate) version: DataVersion,
+    /// The connection that it registered over, see [`rmq_remoting::Connection::id`].
+    pub(crate) connection: u64,
+    /// Where its slaves copy from.
+    pub(crate) ha_address: String,
+}
+
+/// All living brokers.
+#[derive(Debug, Default)]
+pub(crate) struct Liveness(FxHashMap<Address, Live>);
+
+impl Liveness {
+    pub(crate) fn get(&self, address: &Address) -> Option<&Live> {
+        self.0.get(address)
+    }
+
+    /// Adds or renews a broker; true if it was not there.
+    pub(crate) fn insert(&mut self, address: Address, live: Live) -> bool {
+        self.0.insert(address, live).is_none()
+    }
+
+    pub(crate) fn remove(&mut self, address: &Address) -> Option<Live> {
+        self.0.remove(address)
+    }
+
+    /// A sign of life; false from somebody who is not registered.
+    pub(crate) fn seen(&mut self, address: &Address, now: Duration) -> bool {
+        let live = self.0.get_mut(address);
+        live.map(|live| live.last_seen = now).is_some()
+    }
+
+    /// Brokers that were silent for longer than they promised, with their connections.
+    pub(crate) fn silent(&self, now: Duration) -> Vec<(Address, u64)> {
+        let silent = |live: &Live| live.last_seen.saturating_add(live.timeout) < now;
+        self.filtered(silent)
+    }
+
+    /// Brokers that registered over a connection.
+    pub(crate) fn of_connection(&self, connection: u64) -> Vec<(Address, u64)> {
+        self.filtered(|live| live.connection == connection)
+    }
+
+    fn filtered(&self, wanted: impl Fn(&Live) -> bool) -> Vec<(Address, u64)> {
+        let found = self.0.iter().filter(|(_, live)| wanted(live));
+        let mut found: Vec<_> = found.map(|(address, live)| (address.clone(), live.connection)).collect();
+        found.sort();
+        found
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}

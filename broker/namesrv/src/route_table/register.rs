@@ -1,0 +1,243 @@
+//! A broker comes, or comes again.
+//!
+//! Every broker of a group registers every 30 s and whenever its topics change. The rules, Java's:
+//!
+//! - The topics of a group are those of its master (id 0); without one, if the members can say so, those of the member with the lowest id ("prime slave"), read-only
+//!   where that member may act as master.
+//! - Topics are taken over when the member is new under its id or their version differs; otherwise only those that are missing are added, so that
+//!   what was done to permissions here stays.
+//! - An address stands once in its group: a slave that became master loses its old id.
+//! - An id that is taken goes to the newcomer, unless the holder's election epoch (`stateVersion`) is higher; then the newcomer is not registered, and no longer under
+//!   another id either.
+//! - A broker that is not registered under its id may not register a single topic: it is telling about a change to a table nobody has.
+//!
+//! Java keeps the empty group that a refused newcomer leaves behind, the living entry of a member whose id was taken, and for ever the route to a process that came back
+//! under another group's name before its old connection was closed. None of them is kept here.
+
+use super::{LowestIdChanged, RouteTable, group::MASTER, snapshot::Queues};
+use crate::{
+    Error,
+    liveness::{Address, DEFAULT_TIMEOUT, Live},
+};
+use rmq_protocol::body::{DataVersion, TopicConfig, perm};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Who registers.
+#[derive(Debug, Clone)]
+pub(crate) struct Registrant {
+    pub(crate) cluster: String,
+    pub(crate) broker: String,
+    pub(crate) id: i64,
+    pub(crate) address: String,
+    pub(crate) ha_address: String,
+    /// How long it may be silent.
+    pub(crate) timeout: Option<Duration>,
+    /// May slaves stand in for the master? Brokers before 5.0 do not say.
+    pub(crate) acting_master: Option<bool>,
+    pub(crate) connection: u64,
+}
+
+/// What becomes of topics that the group had and a registration does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// They stay until the group goes: brokers that register only what changed are served right.
+    Keep,
+    /// They go.
+    Delete,
+}
+
+/// Where a slave finds its master.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Master {
+    pub(crate) address: String,
+    pub(crate) ha_address: String,
+}
+
+/// What became of a registration.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// For slaves, if the master is alive.
+    pub(crate) master: Option<Master>,
+    pub(crate) lowest_id_changed: Option<LowestIdChanged>,
+    /// The id belongs to another with a higher epoch; the newcomer is not registered.
+    pub(crate) ignored: bool,
+}
+
+impl RouteTable {
+    /// True if a registration of this version has nothing to say about topics: it need not be decoded.
+    pub(crate) fn needs_no_topics(&self, who: &Registrant, version: DataVersion) -> bool {
+        let Some(group) = self.snapshot.group(&who.broker) else { return false };
+        let addresses = group.addresses();
+        if addresses.get(&who.id) != Some(&who.address) {
+            return false;
+        }
+        if !supplies_topics(who, addresses) {
+            return true;
+        }
+        let known = (Address::new(&who.cluster, &who.address), version);
+        self.complete.get(group.name()) == Some(&known)
+            && self.live.get(&known.0).is_some_and(|live| live.version == version)
+    }
+
+    /// Registers a broker with its topics by name; `topics` may be `None` only after [`RouteTable::needs_no_topics`] said so.
+    ///
+    /// # Errors
+    /// [`Error::NotRegisteredYet`]: a single topic from a broker that is not registered.
+    pub(crate) fn register(
+        &mut self,
+        now: Duration,
+        who: &Registrant,
+        version: DataVersion,
+        topics: Option<&BTreeMap<String, TopicConfig>>,
+        missing: Missing,
+    ) -> Result<Outcome, Error> {
+        let before = self.snapshot.group(&who.broker);
+        let name = before.map_or_else(|| who.broker.as_str().into(), |group| Arc::clone(group.name()));
+        let cluster = before.map_or(&who.cluster, |group| &group.data().cluster).clone();
+        let mut addresses = before.map(|group| group.addresses().clone()).unwrap_or_default();
+        let lowest_before = addresses.keys().next().copied();
+        let address = Address::new(&who.cluster, &who.address);
+
+        let new = !addresses.contains_key(&who.id);
+        if new && topics.is_some_and(|topics| topics.len() == 1) {
+            return Err(Error::NotRegisteredYet(who.broker.clone()));
+        }
+        addresses.retain(|id, held| *id == who.id || *held != who.address);
+        let holder =
+            addresses.get(&who.id).filter(|held| **held != who.address).map(|held| Address::new(&who.cluster, held));
+        if let Some(held) = holder.as_ref().and_then(|holder| self.live.get(holder))
+            && held.version.state_version > version.state_version
+        {
+            tracing::warn!(
+                broker = %name, id = who.id, address = who.address, epoch = version.state_version, held = held.version.state_version,
+                "ignoring a broker whose id belongs to another of a higher epoch"
+            );
+            let lowest_id_changed = self.unregister(&who.broker, &address);
+            return Ok(Outcome { lowest_id_changed, ignored: true, master: None });
+        }
+        if self.live.get(&address).is_some_and(|live| live.broker != name) {
+            // The process has a new name and was faster than the end of its old connection.
+            self.unregister(&who.broker, &address);
+        }
+        addresses.insert(who.id, who.address.clone());
+        if let Some(holder) = holder {
+            self.live.remove(&holder);
+        }
+        let supplies = supplies_topics(who, &addresses);
+        let acting = who.acting_master.unwrap_or_default();
+        let came_below = acting && lowest_before.is_some_and(|before| who.id < before);
+        let lowest = came_below.then(|| lowest_id_came(&name, who, &addresses));
+        let mut changed = self.put_members_if_changed(&name, &cluster, addresses, acting);
+
+        if let Some(topics) = topics.filter(|_| supplies) {
+            let again = !new && self.live.get(&address).is_some_and(|live| live.version == version);
+            let read_only = who.id != MASTER && acting;
+            changed |= missing == Missing::Delete && self.delete_missing(&name, topics);
+            changed |= self.take_topics(&name, topics, !again, read_only);
+            if again && self.snapshot.topics_of(&name).len() == topics.len() {
+                self.complete.insert(Arc::clone(&name), (address.clone(), version));
+            } else {
+                self.complete.remove(&name);
+            }
+        }
+        let live = Live {
+            broker: Arc::clone(&name),
+            last_seen: now,
+            timeout: who.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            version,
+            connection: who.connection,
+            ha_address: who.ha_address.clone(),
+        };
+        if self.live.insert(address, live) {
+            tracing::info!(cluster = who.cluster, broker = %name, id = who.id, address = who.address, "a broker came");
+        }
+        if changed {
+            self.publish();
+        }
+        Ok(Outcome { master: self.master_of(who), lowest_id_changed: lowest, ignored: false })
+    }
+
+    /// True if anything changed.
+    fn put_members_if_changed(
+        &mut self,
+        name: &Arc<str>,
+        cluster: &str,
+        addresses: BTreeMap<i64, String>,
+        acting: bool,
+    ) -> bool {
+        let group = self.snapshot.group(name);
+        if group.is_some_and(|group| *group.addresses() == addresses && group.acting_master() == acting) {
+            return false;
+        }
+        self.put_members(name, cluster, addresses, acting);
+        true
+    }
+
+    fn delete_missing(&mut self, name: &str, topics: &BTreeMap<String, TopicConfig>) -> bool {
+        let named: BTreeSet<&str> = topics.iter().map(|(key, config)| topic_name(key, config)).collect();
+        let mut changed = false;
+        for topic in self.snapshot.topics_of(name) {
+            changed |= !named.contains(&*topic) && self.snapshot.remove_queues(&topic, name);
+        }
+        changed
+    }
+
+    fn take_topics(
+        &mut self,
+        name: &Arc<str>,
+        topics: &BTreeMap<String, TopicConfig>,
+        take_over: bool,
+        read_only: bool,
+    ) -> bool {
+        let mut changed = false;
+        for (key, config) in topics {
+            let topic = topic_name(key, config);
+            if !take_over && self.snapshot.queues_on(topic, name).is_some() {
+                continue;
+            }
+            let queues = Queues {
+                broker: Arc::clone(name),
+                read: config.read_queue_nums,
+                write: config.write_queue_nums,
+                perm: if read_only { config.perm & !perm::WRITE } else { config.perm },
+                sys_flag: config.topic_sys_flag,
+            };
+            changed |= self.snapshot.put_queues(topic, queues);
+        }
+        changed
+    }
+
+    fn master_of(&self, who: &Registrant) -> Option<Master> {
+        if who.id == MASTER {
+            return None;
+        }
+        let address = self.snapshot.group(&who.broker)?.addresses().get(&MASTER)?;
+        let live = self.live.get(&Address::new(&who.cluster, address))?;
+        Some(Master { address: address.clone(), ha_address: live.ha_address.clone() })
+    }
+}
+
+fn lowest_id_came(name: &Arc<str>, who: &Registrant, addresses: &BTreeMap<i64, String>) -> LowestIdChanged {
+    let others = addresses.iter().filter(|(id, _)| **id != who.id || addresses.len() == 1);
+    LowestIdChanged {
+        broker: Arc::clone(name),
+        lowest: (who.id, who.address.clone()),
+        offline: None,
+        ha_address: Some(who.ha_address.clone()),
+        to: others.map(|(_, address)| address.clone()).collect(),
+    }
+}
+
+fn supplies_topics(who: &Registrant, addresses: &BTreeMap<i64, String>) -> bool {
+    let is_lowest = || addresses.keys().all(|id| *id >= who.id);
+    who.id == MASTER || (who.acting_master.is_some() && is_lowest())
+}
+
+/// Brokers write a topic's name twice; some tools leave it out of the value.
+fn topic_name<'a>(key: &'a str, config: &'a TopicConfig) -> &'a str {
+    if config.topic_name.is_empty() { key } else { &config.topic_name }
+}

@@ -1,0 +1,63 @@
+//! What operators do to topics. Brokers know nothing of it: what is deleted here comes back with the next registration of a broker that still has it.
+
+use super::{RouteTable, snapshot::Queues};
+use rmq_protocol::body::{QueueData, perm};
+use std::sync::Arc;
+
+impl RouteTable {
+    /// Adds queues to a topic, or the topic; false, and nothing is done, if there are none or a group is unknown.
+    pub(crate) fn register_topic(&mut self, topic: &str, queues: &[QueueData]) -> bool {
+        let rows: Option<Vec<Queues>> = queues
+            .iter()
+            .map(|queues| {
+                let group = self.snapshot.group(&queues.broker_name)?;
+                Some(Queues {
+                    broker: Arc::clone(group.name()),
+                    read: queues.read_queue_nums,
+                    write: queues.write_queue_nums,
+                    perm: queues.perm,
+                    sys_flag: queues.topic_sys_flag,
+                })
+            })
+            .collect();
+        let Some(rows) = rows.filter(|rows| !rows.is_empty()) else { return false };
+        for row in rows {
+            self.complete.remove(&row.broker);
+            self.snapshot.put_queues(topic, row);
+        }
+        self.publish();
+        true
+    }
+
+    /// Forgets a topic, everywhere or in one cluster.
+    pub(crate) fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
+        let Some(queues) = self.snapshot.queues(topic) else { return };
+        let brokers: Vec<Arc<str>> = queues.iter().map(|queues| Arc::clone(&queues.broker)).collect();
+        for broker in brokers {
+            let group = self.snapshot.group(&broker);
+            if cluster.is_none() || group.map(super::group::Group::cluster) == cluster {
+                self.complete.remove(&broker);
+                self.snapshot.remove_queues(topic, &broker);
+            }
+        }
+        self.publish();
+    }
+
+    /// Takes the write permission from all topics of a group, until it registers another version of them; how many topics it has.
+    pub(crate) fn wipe_write_perm(&mut self, broker: &str) -> usize {
+        self.set_perm(broker, |perm| perm & !perm::WRITE)
+    }
+
+    /// Gives all topics of a group read and write permission, whatever the broker says; how many topics it has.
+    pub(crate) fn add_write_perm(&mut self, broker: &str) -> usize {
+        self.set_perm(broker, |_| perm::READ | perm::WRITE)
+    }
+
+    fn set_perm(&mut self, broker: &str, perm: impl Fn(i32) -> i32) -> usize {
+        let topics = self.snapshot.set_perm(broker, perm);
+        if topics > 0 {
+            self.publish();
+        }
+        topics
+    }
+}

@@ -1,0 +1,68 @@
+//! A broker goes: by its own word, with its connection, or by silence.
+
+use super::{LowestIdChanged, RouteTable, group::MASTER};
+use crate::liveness::Address;
+use rmq_protocol::body::perm;
+use std::{sync::Arc, time::Duration};
+
+/// Brokers that went together.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) brokers: Vec<Address>,
+    /// The connections they had registered over.
+    pub(crate) connections: Vec<u64>,
+    pub(crate) lowest_id_changed: Vec<LowestIdChanged>,
+}
+
+impl RouteTable {
+    /// A broker leaves, of the group `broker` unless it has registered as one of another. What is not there need not leave.
+    pub(crate) fn unregister(&mut self, broker: &str, address: &Address) -> Option<LowestIdChanged> {
+        let live = self.live.remove(address);
+        if live.is_some() {
+            tracing::info!(cluster = address.cluster, broker, address = address.address, "a broker went");
+        }
+        let group = self.snapshot.group(live.as_ref().map_or(broker, |live| &live.broker))?;
+        let (name, cluster, acting) = (Arc::clone(group.name()), group.cluster().to_owned(), group.acting_master());
+        let lowest_before = group.lowest().map(|(id, _)| id);
+        let mut addresses = group.addresses().clone();
+        let members = addresses.len();
+        addresses.retain(|_, held| *held != address.address);
+        if addresses.len() == members {
+            return None;
+        }
+        let lowest = addresses.first_key_value().map(|(id, address)| (*id, address.clone()));
+        let to = addresses.values().cloned().collect();
+        self.put_members(&name, &cluster, addresses, acting);
+        if acting && lowest.as_ref().is_some_and(|(id, _)| *id != MASTER) {
+            self.snapshot.set_perm(&name, |perm| perm & !perm::WRITE);
+        }
+        self.publish();
+        let lowest = lowest.filter(|(id, _)| acting && Some(*id) != lowest_before)?;
+        Some(LowestIdChanged { broker: name, lowest, offline: Some(address.address.clone()), ha_address: None, to })
+    }
+
+    /// A connection is closed: whoever registered over it last is gone.
+    pub(crate) fn connection_closed(&mut self, connection: u64) -> Gone {
+        let gone = self.live.of_connection(connection);
+        self.remove_all(gone)
+    }
+
+    /// Brokers that were silent for too long are gone.
+    pub(crate) fn evict(&mut self, now: Duration) -> Gone {
+        let silent = self.live.silent(now);
+        self.remove_all(silent)
+    }
+
+    fn remove_all(&mut self, brokers: Vec<(Address, u64)>) -> Gone {
+        let mut gone = Gone::default();
+        for (address, connection) in brokers {
+            if let Some(live) = self.live.get(&address) {
+                let broker = Arc::clone(&live.broker);
+                gone.lowest_id_changed.extend(self.unregister(&broker, &address));
+            }
+            gone.brokers.push(address);
+            gone.connections.push(connection);
+        }
+        gone
+    }
+}
