@@ -1,1 +1,51 @@
-//! 
+//! The broker process.
+//!
+//! The way of a message, station by station:
+//!
+//! ```text
+//! rmq-remoting    a frame becomes a command
+//!   -> dispatch.rs            code -> handler
+//!   -> handler/send.rs        checks, properties, delay or dead letter
+//!   -> rmq-store              append; watermarks say how far disk and slaves are
+//!   -> handler/durability.rs  the answer, when it may be given
+//!   -> rmq-store (dispatch)   consume queue, index; tells of the arrival
+//!   -> long_polling.rs        parked pulls of that queue wake
+//!   -> handler/pull.rs        slices of the commit log, written from where they lie
+//! ```
+//!
+//! | room | what |
+//! |---|---|
+//! | [`config`] | settings by Java's names |
+//! | `dispatch`, `handler` | requests |
+//! | `topic`, `subscription_group`, `consumer_offset` | the tables that are kept in Java's files |
+//! | `connected` | clients, their groups, queue locks |
+//! | `long_polling`, `delay`, `ha`, `registration` | what happens by itself |
+//! | `metrics`, `runtime_info`, `stats` | what the broker says of itself |
+//! | `start` | building the parts in order, and taking them down |
+//!
+//! This crate decides per request only in handlers; `start` builds, wires and stops, and nothing else.
+
+mod address;
+mod clock;
+pub mod config;
+mod connected;
+mod consumer_offset;
+mod delay;
+mod dispatch;
+mod error;
+mod filter;
+mod ha;
+mod handler;
+mod long_polling;
+mod metrics;
+mod registration;
+mod runtime_info;
+mod start;
+mod stats;
+mod subscription_group;
+mod table;
+mod topic;
+
+pub use config::Config;
+pub use error::Error;
+pub use start::Broker;

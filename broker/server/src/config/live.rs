@@ -1,0 +1,149 @@
+//! The settings of a running broker: readers take the whole, changed ones replace it.
+
+use super::{Config, Error, SETTINGS, java_keys};
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use rmq_protocol::{body::DataVersion, java_properties};
+use rmq_store::durable_file;
+use std::{path::PathBuf, sync::Arc};
+
+/// Shared settings. Only hot ones change after the start.
+pub struct Live {
+    current: ArcSwap<Config>,
+    /// One change at a time; the version of the settings, as `getBrokerConfig` tells it.
+    version: Mutex<DataVersion>,
+    /// The file that the broker was started from, to which changes are written.
+    file: Option<PathBuf>,
+}
+
+/// A change that is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// On the list of refused keys.
+    #[error("the setting {0} may not be changed at run time")]
+    Listed(String),
+    /// Needs a restart.
+    #[error("the setting {0} takes effect only at a start: change it in the configuration file and restart the broker")]
+    Fixed(String),
+    /// Wrong in itself.
+    #[error(transparent)]
+    Wrong(#[from] Error),
+}
+
+impl Live {
+    /// Settings that were read from `file`.
+    pub fn new(config: Config, file: Option<PathBuf>) -> Self {
+        Self { current: ArcSwap::from_pointee(config), version: Mutex::default(), file }
+    }
+
+    /// The settings now, to be kept for a while.
+    pub fn load_full(&self) -> Arc<Config> {
+        self.current.load_full()
+    }
+
+    /// The settings now. Cheap; hold it for one request, not longer.
+    pub fn load(&self) -> Guard<Arc<Config>> {
+        self.current.load()
+    }
+
+    /// Their version.
+    pub fn version(&self) -> DataVersion {
+        *self.version.lock()
+    }
+
+    /// Changes settings, all or none. The result says how they would get lost: a broker started without a file, or from one that cannot be written, forgets changes at
+    /// its end.
+    ///
+    /// # Errors
+    /// The first change that cannot be made.
+    pub fn update(&self, pairs: &[(String, String)], now: i64) -> Result<Result<(), String>, Refused> {
+        let mut version = self.version.lock();
+        let mut config = Config::clone(&self.current.load());
+        let mut changed = Vec::new();
+        for (key, value) in pairs {
+            if config.clients.refused_keys.split(';').any(|refused| refused.trim() == key) {
+                return Err(Refused::Listed(key.clone()));
+            }
+            let before = config.text(key);
+            if !config.set(key, value.trim())? {
+                // Java's tools may send any of Java's keys; those without meaning are no reason to refuse the others.
+                if java_keys::WITHOUT_MEANING.contains(&key.as_str()) {
+                    continue;
+                }
+                let nearest = java_properties::nearest(key, SETTINGS.iter().map(|setting| setting.key));
+                return Err(Error::Unknown { key: key.clone(), nearest }.into());
+            }
+            let hot = SETTINGS.iter().any(|setting| setting.key == key && setting.hot);
+            if config.text(key) != before {
+                if !hot {
+                    return Err(Refused::Fixed(key.clone()));
+                }
+                changed.push((key.as_str(), value.trim()));
+            }
+        }
+        config.validate()?;
+        self.current.store(Arc::new(config));
+        version.next(now);
+        Ok(self.persist(&changed))
+    }
+
+    fn persist(&self, changed: &[(&str, &str)]) -> Result<(), String> {
+        let Some(path) = &self.file else {
+            return Err("the broker was started without a configuration file".to_owned());
+        };
+        let write = || -> Result<(), String> {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+            let mut pairs = java_properties::parse(&text);
+            for (key, value) in changed {
+                pairs.retain(|(name, _)| name != key);
+                pairs.push(((*key).to_owned(), (*value).to_owned()));
+            }
+            let text = java_properties::to_text(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            durable_file::replace(path, text.as_bytes()).map_err(|error| error.to_string())
+        };
+        write()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(live: &Live, key: &str, value: &str) -> Result<Result<(), String>, Refused> {
+        live.update(&[(key.to_owned(), value.to_owned())], 1)
+    }
+
+    #[test]
+    fn hot_settings_change_and_others_say_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("broker.conf");
+        std::fs::write(&file, "brokerName=a\n# a note\nbrokerPermission=6\n").unwrap();
+        let (config, _) = Config::from_properties([("brokerName", "a")]).unwrap();
+        let live = Live::new(config, Some(file.clone()));
+        change(&live, "brokerPermission", "4").unwrap().unwrap();
+        assert_eq!(live.load().topics.permission, 4);
+        assert_eq!(live.version().counter, 1);
+        let written = java_properties::parse(&std::fs::read_to_string(&file).unwrap());
+        assert!(
+            written.contains(&("brokerPermission".into(), "4".into()))
+                && written.contains(&("brokerName".into(), "a".into()))
+        );
+        assert!(matches!(change(&live, "listenPort", "1234"), Err(Refused::Fixed(_))));
+        assert!(matches!(change(&live, "brokerConfigPath", "/etc/passwd"), Err(Refused::Listed(_))));
+        assert!(matches!(
+            change(&live, "brokerPermision", "4"),
+            Err(Refused::Wrong(Error::Unknown { nearest: Some("brokerPermission"), .. }))
+        ));
+        assert!(matches!(change(&live, "brokerPermission", "9"), Err(Refused::Wrong(Error::Contradiction(_)))));
+        assert_eq!(live.load().topics.permission, 4, "a refused change changes nothing");
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_written_holds_until_the_end_and_says_so() {
+        let (config, _) = Config::from_properties([("brokerName", "a")]).unwrap();
+        let live = Live::new(config, None);
+        assert!(change(&live, "brokerPermission", "4").unwrap().unwrap_err().contains("without a configuration file"));
+        assert_eq!(live.load().topics.permission, 4);
+    }
+}

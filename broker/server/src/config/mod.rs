@@ -1,0 +1,232 @@
+//! A broker's settings: Java's key names, grouped, checked, and immutable but for the hot ones.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`settings`] | the table of settings |
+//! | [`value`] | their types |
+//! | [`java_keys`] | Java's keys that mean nothing here |
+//! | [`store`] | what the store is told of them |
+//! | [`live`] | the settings of a running broker |
+
+mod java_keys;
+mod live;
+mod settings;
+mod store;
+mod value;
+
+pub use live::{Live, Refused};
+pub use settings::{
+    Clients, Config, Identity, Messages, Namesrv, Network, Replication, SETTINGS, Setting, Store, Topics,
+};
+pub use value::{Flush, Millis, Role, Seconds};
+
+use rmq_protocol::java_properties;
+use std::time::Duration;
+
+/// Settings that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Neither our key nor Java's.
+    #[error("there is no setting {key:?}{}", nearest.as_ref().map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default())]
+    Unknown {
+        /// As written.
+        key: String,
+        /// The most similar one.
+        nearest: Option<&'static str>,
+    },
+    /// A value of another type.
+    #[error("{key} cannot be {value:?}: {wanted} is wanted")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// As written.
+        value: String,
+        /// What would do.
+        wanted: &'static str,
+    },
+    /// Two settings, or one and the world, that do not go together.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+impl Config {
+    /// Settings from pairs, later ones winning, with the defaults that depend on the machine filled in. Beside them: what the user should know.
+    ///
+    /// # Errors
+    /// The first key that is nobody's, value that is of another type, or contradiction.
+    pub fn from_properties<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(Self, Vec<String>), Error> {
+        let mut config = Self::default();
+        let mut warnings = Vec::new();
+        let mut ignored = Vec::new();
+        for (key, value) in pairs {
+            if config.set(key, value.trim())? {
+                continue;
+            }
+            if !java_keys::WITHOUT_MEANING.contains(&key) {
+                let known =
+                    SETTINGS.iter().map(|setting| setting.key).chain(java_keys::WITHOUT_MEANING.iter().copied());
+                return Err(Error::Unknown { key: key.to_owned(), nearest: java_properties::nearest(key, known) });
+            }
+            match java_keys::missing_feature(key, value.trim()) {
+                Some(feature) => {
+                    warnings.push(format!("{key}={value} is ignored: this broker does not have {feature}"))
+                }
+                None => ignored.push(key),
+            }
+        }
+        if !ignored.is_empty() {
+            warnings.push(format!(
+                "of a Java broker's settings these mean nothing here and are ignored: {}",
+                ignored.join(", ")
+            ));
+        }
+        config.fill_in(&mut warnings);
+        config.validate()?;
+        Ok((config, warnings))
+    }
+
+    /// The defaults that depend on other settings or on the machine.
+    fn fill_in(&mut self, warnings: &mut Vec<String>) {
+        let Self { identity, network, store, namesrv, .. } = self;
+        if identity.broker_id > 0 {
+            identity.role = Role::Slave;
+        }
+        if identity.broker_name.is_empty() {
+            identity.broker_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        }
+        if identity.broker_ip.is_empty() {
+            identity.broker_ip = crate::address::first_of_this_machine().to_string();
+        }
+        if identity.replication_ip.is_empty() {
+            identity.replication_ip.clone_from(&identity.broker_ip);
+        }
+        if network.replication_port == 0 && network.listen_port != 0 {
+            network.replication_port = network.listen_port.saturating_add(1);
+        }
+        if store.root.is_empty() {
+            let home = std::env::var("HOME").unwrap_or_else(|_| ".".to_owned());
+            store.root = format!("{home}/store");
+        }
+        let period = namesrv.period.0.clamp(Duration::from_secs(10), Duration::from_secs(60));
+        if period != namesrv.period.0 {
+            warnings.push(format!(
+                "registerNameServerPeriod is taken as {} ms: it must lie between 10,000 and 60,000",
+                period.as_millis()
+            ));
+            namesrv.period = Millis(period);
+        }
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let contradiction = |words: String| Err(Error::Contradiction(words));
+        let Self { identity, network, store, replication, topics, messages, .. } = self;
+        if identity.role == Role::Slave && identity.broker_id == 0 {
+            return contradiction("brokerRole is SLAVE but brokerId is 0: give the slave a brokerId above 0".into());
+        }
+        if let Err(error) = rmq_protocol::names::check_topic(&identity.broker_name) {
+            return contradiction(format!("brokerName {:?}: {error}", identity.broker_name));
+        }
+        if let Err(error) = rmq_protocol::names::check_topic(&identity.cluster_name) {
+            return contradiction(format!("brokerClusterName {:?}: {error}", identity.cluster_name));
+        }
+        if network.listen_port != 0 && network.listen_port < 3 {
+            return contradiction(format!(
+                "listenPort {} is too low: the port two below it is served too",
+                network.listen_port
+            ));
+        }
+        if network.bind_address.parse::<std::net::IpAddr>().is_err() {
+            return contradiction(format!("bindAddress {:?} is no IP address", network.bind_address));
+        }
+        if store.commit_log_file_size < 2 * (u64::from(messages.max_size) + 64 * 1024) {
+            return contradiction(format!(
+                "mappedFileSizeCommitLog {} is too small for messages of {} bytes: take at least twice as much",
+                store.commit_log_file_size, messages.max_size
+            ));
+        }
+        if store.consume_queue_file_size < 20 {
+            return contradiction("mappedFileSizeConsumeQueue must hold at least one entry of 20 bytes".into());
+        }
+        if replication.min_in_sync > replication.in_sync {
+            return contradiction(format!(
+                "minInSyncReplicas {} is above inSyncReplicas {}",
+                replication.min_in_sync, replication.in_sync
+            ));
+        }
+        if !(0..=7).contains(&topics.permission) {
+            return contradiction(format!("brokerPermission {} is none: 2 write, 4 read, 6 both", topics.permission));
+        }
+        crate::delay::parse_levels(&messages.delay_levels).map(|_| ()).or_else(|level| {
+            contradiction(format!("messageDelayLevel: {level:?} is no pause; write for example 30s, 5m, 2h, 1d"))
+        })
+    }
+
+    /// All settings and their values, as `key=value` lines.
+    pub fn to_properties(&self) -> String {
+        let lines: Vec<_> =
+            SETTINGS.iter().filter_map(|setting| Some((setting.key, self.text(setting.key)?))).collect();
+        java_properties::to_text(lines.iter().map(|(key, value)| (*key, value.as_str())))
+    }
+
+    /// True for a member that follows another.
+    pub fn is_slave(&self) -> bool {
+        self.identity.role == Role::Slave
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<(Config, Vec<String>), Error> {
+        let pairs = java_properties::parse(text);
+        Config::from_properties(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
+    #[test]
+    fn defaults_are_javas() {
+        let (config, warnings) = read("").unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(config.network.listen_port, 10911);
+        assert_eq!(config.network.replication_port, 10912);
+        assert_eq!(config.store.commit_log_file_size, 1_073_741_824);
+        assert_eq!(config.topics.default_queues, 8);
+        assert_eq!(config.messages.max_size, 4_194_304);
+        assert_eq!(config.store.reserved_hours, 72);
+    }
+
+    #[test]
+    fn a_broker_with_an_id_is_a_slave_whatever_its_role_says() {
+        let (config, _) = read("brokerId=1\nbrokerRole=SYNC_MASTER").unwrap();
+        assert!(config.is_slave());
+        assert!(matches!(read("brokerRole=SLAVE"), Err(Error::Contradiction(_))));
+    }
+
+    #[test]
+    fn a_typo_is_an_error_that_names_the_nearest_key() {
+        let error = read("brokerClusterNam=x").unwrap_err();
+        assert_eq!(error.to_string(), r#"there is no setting "brokerClusterNam"; did you mean "brokerClusterName"?"#);
+        assert_eq!(
+            read("flushDiskType=SYNC").unwrap_err().to_string(),
+            r#"flushDiskType cannot be "SYNC": ASYNC_FLUSH or SYNC_FLUSH is wanted"#
+        );
+    }
+
+    #[test]
+    fn keys_of_java_without_meaning_are_told_and_wishes_for_more_are_told_louder() {
+        let (_, warnings) = read("useEpollNativeSelector=true\naclEnable=true\nenableDLegerCommitLog=false").unwrap();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("access control"));
+        assert!(warnings[1].contains("useEpollNativeSelector") && warnings[1].contains("enableDLegerCommitLog"));
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_the_same() {
+        let (config, _) = read("brokerName=a\nflushDiskType=SYNC_FLUSH\ndeleteWhen=03;15").unwrap();
+        let (again, warnings) = read(&config.to_properties()).unwrap();
+        assert_eq!(again, config);
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+}

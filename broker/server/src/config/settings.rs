@@ -1,0 +1,185 @@
+//! The table of settings: group, field, type, Java's key, default, and one line of meaning. The structs, reading, printing and the list for `--check` are
+//! made from it.
+
+use super::{
+    Error,
+    value::{Flush, Millis, Role, Seconds, Value},
+};
+use std::time::Duration;
+
+/// One line of the table, for people.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The key in `broker.conf`.
+    pub key: &'static str,
+    /// The group it belongs to.
+    pub group: &'static str,
+    /// May be changed while the broker runs.
+    pub hot: bool,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $group:ident: $name:ident {
+        $($field:ident: $type:ty = $key:literal, $default:expr, $hot:ident, $meaning:literal;)*
+    })*) => {
+        /// Everything a broker can be told. Groups of settings; each field's line names its key in `broker.conf`.
+        #[derive(Debug, Clone, PartialEq, Default)]
+        pub struct Config { $($(#[$doc])* pub $group: $name,)* }
+
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $name { $(#[doc = concat!("`", $key, "`: ", $meaning)] pub $field: $type,)* }
+
+            impl Default for $name {
+                fn default() -> Self {
+                    Self { $($field: $default,)* }
+                }
+            }
+        )*
+
+        /// All settings, in the order of the table.
+        pub const SETTINGS: &[Setting] = &[$($(
+            Setting { key: $key, group: stringify!($group), hot: settings!(@hot $hot), meaning: $meaning },
+        )*)*];
+
+        impl Config {
+            /// Sets one value; false if there is no such key.
+            pub(super) fn set(&mut self, key: &str, text: &str) -> Result<bool, Error> {
+                match key {
+                    $($($key => {
+                        self.$group.$field = Value::parse(text)
+                            .map_err(|wanted| Error::Value { key: $key, value: text.to_owned(), wanted })?;
+                    })*)*
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            }
+
+            /// The text of one value.
+            pub fn text(&self, key: &str) -> Option<String> {
+                match key {
+                    $($($key => Some(Value::text(&self.$group.$field)),)*)*
+                    _ => None,
+                }
+            }
+        }
+    };
+    (@hot hot) => { true };
+    (@hot fixed) => { false };
+}
+
+const fn millis(millis: u64) -> Millis {
+    Millis(Duration::from_millis(millis))
+}
+
+settings! {
+    /// Who this broker is.
+    identity: Identity {
+        cluster_name: String = "brokerClusterName", "DefaultCluster".into(), fixed, "the cluster it belongs to";
+        broker_name: String = "brokerName", String::new(), fixed, "the broker group; master and slaves share it (default: the host's name)";
+        broker_id: u64 = "brokerId", 0, fixed, "0 is the master, others are slaves";
+        role: Role = "brokerRole", Role::AsyncMaster, fixed, "ASYNC_MASTER, SYNC_MASTER or SLAVE; a brokerId above 0 is always a SLAVE";
+        broker_ip: String = "brokerIP1", String::new(), fixed, "the address clients are told: a number or a DNS name (default: the first address that is not loopback)";
+        replication_ip: String = "brokerIP2", String::new(), fixed, "the address slaves are told (default: brokerIP1)";
+        region: String = "regionId", "DefaultRegion".into(), fixed, "told to clients for their traces";
+    }
+
+    /// Where it listens.
+    network: Network {
+        bind_address: String = "bindAddress", "0.0.0.0".into(), fixed, "the local address of all ports";
+        listen_port: u16 = "listenPort", 10911, fixed, "for clients; the port two below it serves them too";
+        replication_port: u16 = "haListenPort", 0, fixed, "for slaves (default: listenPort + 1)";
+        http_port: u16 = "httpPort", 0, fixed, "for /healthz, /readyz and /metrics; 0 is none";
+        idle: Seconds = "serverChannelMaxIdleTimeSeconds", Seconds(Duration::from_secs(120)), fixed, "a connection silent for so many seconds is closed";
+        max_connections: usize = "maxConnections", 20_000, fixed, "connections at a time";
+        stop_timeout: Seconds = "shutdownWaitTimeSeconds", Seconds(Duration::from_secs(30)), fixed, "how many seconds stopping may take";
+    }
+
+    /// The disk.
+    store: Store {
+        root: String = "storePathRootDir", String::new(), fixed, "the folder of everything (default: $HOME/store)";
+        commit_log: String = "storePathCommitLog", String::new(), fixed, "the folder of the commit log (default: commitlog below the root)";
+        commit_log_file_size: u64 = "mappedFileSizeCommitLog", 1 << 30, fixed, "bytes of a commit log file";
+        consume_queue_file_size: u64 = "mappedFileSizeConsumeQueue", 6_000_000, fixed, "bytes of a consume queue file";
+        index: bool = "messageIndexEnable", true, fixed, "index messages by key";
+        index_slots: u32 = "maxHashSlotNum", 5_000_000, fixed, "hash slots of an index file";
+        index_entries: u32 = "maxIndexNum", 20_000_000, fixed, "entries of an index file";
+        flush: Flush = "flushDiskType", Flush::Async, fixed, "ASYNC_FLUSH or SYNC_FLUSH";
+        flush_interval: Millis = "flushIntervalCommitLog", millis(500), fixed, "between two flushes, in milliseconds";
+        flush_least_pages: u32 = "flushCommitLogLeastPages", 4, fixed, "pages of 4 KiB worth a flush";
+        flush_thorough_interval: Millis = "flushCommitLogThoroughInterval", millis(10_000), fixed, "after which one page is enough, in milliseconds";
+        flush_queues_interval: Millis = "flushIntervalConsumeQueue", millis(1_000), fixed, "between two flushes of consume queues, in milliseconds";
+        sync_flush_timeout: Millis = "syncFlushTimeout", millis(5_000), hot, "how long a send waits for the disk, in milliseconds";
+        reserved_hours: u64 = "fileReservedTime", 72, fixed, "hours a message is kept";
+        delete_when: String = "deleteWhen", "04".into(), fixed, "hours of the day at which old files are deleted, joined by ';'";
+        disk_max_used: u32 = "diskMaxUsedSpaceRatio", 75, fixed, "percent of the disk above which old files are deleted at any hour";
+        disk_clean_forcibly: u32 = "diskSpaceCleanForciblyRatio", 85, fixed, "percent above which files are deleted whatever their age";
+        disk_warning: u32 = "diskSpaceWarningLevelRatio", 90, fixed, "percent above which writes are refused";
+        clean_forcibly: bool = "cleanFileForciblyEnable", true, fixed, "whether files may be deleted whatever their age";
+        delete_batch: u32 = "deleteFileBatchMax", 10, fixed, "files deleted in one round";
+        clean_interval: Millis = "cleanResourceInterval", millis(10_000), fixed, "between two rounds, in milliseconds";
+        check_crc: bool = "checkCRCOnRecover", true, fixed, "verify checksums when recovering";
+    }
+
+    /// Master and slaves.
+    replication: Replication {
+        timeout: Millis = "slaveTimeout", millis(3_000), hot, "how long a send waits for slaves, in milliseconds";
+        in_sync: u32 = "inSyncReplicas", 1, hot, "members, the master among them, that must have a message before a SYNC_MASTER acknowledges it";
+        min_in_sync: u32 = "minInSyncReplicas", 1, hot, "the least it may be lowered to";
+        auto_in_sync: bool = "enableAutoInSyncReplicas", false, hot, "lower inSyncReplicas to the members that keep up";
+        heartbeat: Millis = "haSendHeartbeatInterval", millis(5_000), fixed, "between two heartbeats, in milliseconds";
+        housekeeping: Millis = "haHousekeepingInterval", millis(20_000), fixed, "silence after which the other side is given up, in milliseconds";
+        batch: u32 = "haTransferBatchSize", 32 * 1024, fixed, "bytes sent to a slave at once";
+        max_gap: u64 = "haMaxGapNotInSync", 256 << 20, hot, "bytes a slave may lack and still count as keeping up";
+        master_address: String = "haMasterAddress", String::new(), fixed, "where a slave finds its master (default: told by the namesrv)";
+        slave_read: bool = "slaveReadEnable", false, hot, "send clients that are far behind to a slave";
+    }
+
+    /// Topics and groups.
+    topics: Topics {
+        permission: i32 = "brokerPermission", 6, hot, "of the whole broker: 4 read, 2 write, 6 both";
+        default_queues: i32 = "defaultTopicQueueNums", 8, fixed, "queues of a topic that the first send creates, at most";
+        auto_create: bool = "autoCreateTopicEnable", true, fixed, "create topics at the first send";
+        auto_create_group: bool = "autoCreateSubscriptionGroup", true, hot, "create groups at their first heartbeat";
+        cluster_topic: bool = "clusterTopicEnable", true, fixed, "have a topic with the cluster's name";
+        broker_topic: bool = "brokerTopicEnable", true, fixed, "have a topic with the broker's name";
+        reject_read_only: bool = "rejectSendOnReadOnlyTopic", false, hot, "refuse messages for topics without write permission at once, rather than only hide such topics from routes";
+        trace_topic: bool = "traceTopicEnable", false, fixed, "have a topic for the clients' traces";
+        trace_topic_name: String = "msgTraceTopicName", rmq_protocol::names::TRACE_TOPIC.into(), fixed, "its name";
+        trace_on: bool = "traceOn", true, hot, "tell clients to trace";
+    }
+
+    /// Messages and reading.
+    messages: Messages {
+        max_size: u32 = "maxMessageSize", 4 << 20, fixed, "bytes of a message body";
+        delay_levels: String = "messageDelayLevel", "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), fixed, "pauses of the delay levels";
+        memory_bytes: u32 = "maxTransferBytesOnMessageInMemory", 256 << 10, fixed, "bytes of one pull of recent messages";
+        memory_count: u32 = "maxTransferCountOnMessageInMemory", 32, fixed, "messages of one pull of recent messages";
+        disk_bytes: u32 = "maxTransferBytesOnMessageInDisk", 64 << 10, fixed, "bytes of one pull of old messages";
+        disk_count: u32 = "maxTransferCountOnMessageInDisk", 8, fixed, "messages of one pull of old messages";
+        memory_ratio: u32 = "accessMessageInMemoryMaxRatio", 40, fixed, "percent of the machine's memory that counts as recent";
+        query_max: u32 = "defaultQueryMaxNum", 32, hot, "messages found by one query";
+        long_polling: bool = "longPollingEnable", true, hot, "let pulls wait for messages";
+        short_polling: Millis = "shortPollingTimeMills", millis(1_000), hot, "how long they wait if not, in milliseconds";
+        max_parked: usize = "maxParkedPulls", 100_000, hot, "pulls that may wait at a time";
+    }
+
+    /// Clients.
+    clients: Clients {
+        expiry: Millis = "channelExpiredTimeout", millis(120_000), fixed, "a client silent for so many milliseconds is forgotten";
+        notify_members: bool = "notifyConsumerIdsChangedEnable", true, hot, "tell the members of a group when it changes";
+        flush_offsets: Millis = "flushConsumerOffsetInterval", millis(5_000), fixed, "between two writes of the consumer offsets, in milliseconds";
+        refused_keys: String = "configBlackList", "configBlackList;brokerConfigPath".into(), fixed, "keys that may not be changed at run time, joined by ';'";
+    }
+
+    /// Registration.
+    namesrv: Namesrv {
+        addresses: String = "namesrvAddr", String::new(), hot, "the namesrvs, joined by ';'";
+        period: Millis = "registerNameServerPeriod", millis(30_000), fixed, "between two registrations, in milliseconds (10,000 to 60,000)";
+        timeout: Millis = "registerBrokerTimeoutMills", millis(24_000), fixed, "how long a registration may take, in milliseconds";
+        compressed: bool = "compressedRegister", false, fixed, "compress registrations";
+    }
+}

@@ -1,0 +1,65 @@
+//! The store's part of the settings, in the store's own terms.
+
+use super::{Config, Error, Flush};
+use rmq_store as store;
+use std::{path::PathBuf, time::Duration};
+
+impl Config {
+    /// What the store is told.
+    ///
+    /// # Errors
+    /// Hours that are none; the rest was checked when the settings were read.
+    pub(crate) fn for_store(&self) -> Result<store::Config, Error> {
+        let own = &self.store;
+        let mut config = store::Config::new(&own.root);
+        config.commit_log = (!own.commit_log.is_empty()).then(|| PathBuf::from(&own.commit_log));
+        config.commit_log_file_size = own.commit_log_file_size;
+        config.consume_queue_file_size = own.consume_queue_file_size;
+        config.max_message_size = self.messages.max_size as usize;
+        config.delay_levels = crate::delay::parse_levels(&self.messages.delay_levels)
+            .map(|levels| levels.pauses().to_vec())
+            .map_err(|level| Error::Contradiction(format!("messageDelayLevel: {level:?}")))?;
+        config.flush.mode = match own.flush {
+            Flush::Async => store::FlushMode::Async,
+            Flush::Sync => store::FlushMode::Sync,
+        };
+        config.flush.interval = own.flush_interval.0;
+        config.flush.least_pages = u64::from(own.flush_least_pages);
+        config.flush.thorough_interval = own.flush_thorough_interval.0;
+        config.index.enabled = own.index;
+        config.index.slots = own.index_slots;
+        config.index.entries = own.index_entries;
+        config.retention.delete_when = hours(&own.delete_when)?;
+        config.retention.reserved = Duration::from_secs(own.reserved_hours * 3600);
+        config.retention.max_used = percent(own.disk_max_used);
+        config.retention.clean_forcibly = percent(own.disk_clean_forcibly);
+        config.retention.refuse_writes = percent(own.disk_warning);
+        config.retention.forcibly_enabled = own.clean_forcibly;
+        config.retention.batch_max = own.delete_batch as usize;
+        config.retention.interval = own.clean_interval.0;
+        config.transfer.bytes_in_memory = self.messages.memory_bytes as usize;
+        config.transfer.count_in_memory = self.messages.memory_count as usize;
+        config.transfer.bytes_on_disk = self.messages.disk_bytes as usize;
+        config.transfer.count_on_disk = self.messages.disk_count as usize;
+        config.transfer.memory_percent = percent(self.messages.memory_ratio);
+        Ok(config)
+    }
+}
+
+fn percent(number: u32) -> u8 {
+    number.min(100) as u8
+}
+
+fn hours(text: &str) -> Result<Vec<u8>, Error> {
+    text.split(';')
+        .map(str::trim)
+        .filter(|hour| !hour.is_empty())
+        .map(|hour| {
+            hour.parse().ok().filter(|hour| *hour < 24).ok_or(Error::Value {
+                key: "deleteWhen",
+                value: text.to_owned(),
+                wanted: "hours from 00 to 23, joined by ';'",
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,184 @@
+//! How far each group has come: `config/consumerOffset.json`.
+//!
+//! Offsets move with every pull and are written every few seconds; a crash costs the last seconds of progress, and messages come again. Java promises no more.
+
+use crate::{
+    Error,
+    clock::now_millis,
+    table::{self, TableFile},
+};
+use parking_lot::{Mutex, RwLock};
+use rmq_protocol::{
+    body::{ConsumerOffsetTable, DataVersion},
+    fastjson,
+};
+use rustc_hash::FxHashMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// Offsets of all groups. Lock order: the map, then a row.
+pub(crate) struct ConsumerOffsets {
+    rows: RwLock<FxHashMap<String, Arc<Row>>>,
+    version: Mutex<DataVersion>,
+    /// Counts changes, so that an idle broker writes nothing.
+    changes: AtomicU64,
+    file: TableFile,
+}
+
+/// One group's offsets in one topic.
+#[derive(Default)]
+struct Row {
+    committed: Mutex<BTreeMap<i32, i64>>,
+    /// Where the group's clients last pulled from; not kept over a restart.
+    pulled: Mutex<BTreeMap<i32, i64>>,
+}
+
+fn key(topic: &str, group: &str) -> String {
+    [topic, "@", group].concat()
+}
+
+/// Splits `topic@group`.
+pub(crate) fn split(key: &str) -> Option<(&str, &str)> {
+    key.split_once('@')
+}
+
+impl ConsumerOffsets {
+    /// Reads `config/consumerOffset.json` below the store's root.
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
+        let path = root.join("config/consumerOffset.json");
+        let table: ConsumerOffsetTable = table::load(&path)?;
+        let offsets = Self {
+            rows: RwLock::default(),
+            version: Mutex::new(table.data_version),
+            changes: AtomicU64::new(0),
+            file: TableFile::new(path),
+        };
+        offsets.fill(table.offset_table);
+        Ok(offsets)
+    }
+
+    fn fill(&self, table: BTreeMap<String, BTreeMap<i32, i64>>) {
+        let rows = table
+            .into_iter()
+            .map(|(key, committed)| (key, Arc::new(Row { committed: Mutex::new(committed), ..Row::default() })));
+        *self.rows.write() = rows.collect();
+    }
+
+    fn row(&self, topic: &str, group: &str) -> Option<Arc<Row>> {
+        self.rows.read().get(&key(topic, group)).map(Arc::clone)
+    }
+
+    fn row_or_new(&self, topic: &str, group: &str) -> Arc<Row> {
+        self.row(topic, group).unwrap_or_else(|| Arc::clone(self.rows.write().entry(key(topic, group)).or_default()))
+    }
+
+    /// What the group has finished, if it ever said.
+    pub(crate) fn committed(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
+        self.row(topic, group)?.committed.lock().get(&queue_id).copied()
+    }
+
+    /// Where the group pulled last, if it did since the start.
+    pub(crate) fn pulled(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
+        self.row(topic, group)?.pulled.lock().get(&queue_id).copied()
+    }
+
+    /// Stores progress.
+    pub(crate) fn commit(&self, topic: &str, group: &str, queue_id: i32, offset: i64) {
+        self.row_or_new(topic, group).committed.lock().insert(queue_id, offset);
+        self.changes.fetch_add(1, Relaxed);
+    }
+
+    /// Notes a pull.
+    pub(crate) fn note_pull(&self, topic: &str, group: &str, queue_id: i32, offset: i64) {
+        self.row_or_new(topic, group).pulled.lock().insert(queue_id, offset);
+    }
+
+    /// Topics in which the group has offsets.
+    pub(crate) fn topics_of(&self, group: &str) -> BTreeSet<String> {
+        self.select(|topic, g| (g == group).then(|| topic.to_owned()))
+    }
+
+    /// Groups that have offsets in the topic.
+    pub(crate) fn groups_of(&self, topic: &str) -> BTreeSet<String> {
+        self.select(|t, group| (t == topic).then(|| group.to_owned()))
+    }
+
+    fn select(&self, pick: impl Fn(&str, &str) -> Option<String>) -> BTreeSet<String> {
+        self.rows.read().keys().filter_map(|key| split(key).and_then(|(topic, group)| pick(topic, group))).collect()
+    }
+
+    /// All offsets of a group in a topic.
+    pub(crate) fn queues(&self, topic: &str, group: &str) -> BTreeMap<i32, i64> {
+        self.row(topic, group).map(|row| row.committed.lock().clone()).unwrap_or_default()
+    }
+
+    /// Copies a group's offsets in a topic to another group.
+    pub(crate) fn copy(&self, topic: &str, from: &str, to: &str) {
+        let offsets = self.queues(topic, from);
+        if !offsets.is_empty() {
+            *self.row_or_new(topic, to).committed.lock() = offsets;
+            self.changes.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Forgets rows that `keep` (topic, group) does not want.
+    pub(crate) fn retain(&self, keep: impl Fn(&str, &str) -> bool) {
+        self.rows.write().retain(|key, _| split(key).is_none_or(|(topic, group)| keep(topic, group)));
+        self.changes.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> ConsumerOffsetTable {
+        let rows: Vec<_> = self.rows.read().iter().map(|(key, row)| (key.clone(), Arc::clone(row))).collect();
+        ConsumerOffsetTable {
+            data_version: *self.version.lock(),
+            offset_table: rows.into_iter().map(|(key, row)| (key, row.committed.lock().clone())).collect(),
+        }
+    }
+
+    /// Takes over the master's table.
+    pub(crate) fn replace(&self, table: ConsumerOffsetTable) {
+        *self.version.lock() = table.data_version;
+        self.fill(table.offset_table);
+        self.changes.fetch_add(1, Relaxed);
+    }
+
+    /// Returns when every change made before is on disk. Blocks.
+    pub(crate) fn persist(&self) -> Result<(), rmq_store::Error> {
+        let changes = self.changes.load(Relaxed);
+        self.file.cover(changes, || {
+            let covered = self.changes.load(Relaxed);
+            self.version.lock().next(now_millis());
+            (covered, fastjson::to_vec_pretty(&self.snapshot()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_survive_a_restart_and_an_idle_broker_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config/consumerOffset.json");
+        let offsets = ConsumerOffsets::open(folder.path()).unwrap();
+        offsets.persist().unwrap();
+        assert!(!file.exists());
+        offsets.commit("t", "g", 1, 5);
+        offsets.commit("t", "g", 1, 4);
+        offsets.copy("t", "g", "h");
+        offsets.persist().unwrap();
+        let again = ConsumerOffsets::open(folder.path()).unwrap();
+        assert_eq!(again.committed("t", "g", 1), Some(4));
+        assert_eq!(again.committed("t", "g", 2), None);
+        assert_eq!(again.groups_of("t"), BTreeSet::from(["g".to_owned(), "h".to_owned()]));
+        again.retain(|_, group| group != "g");
+        assert_eq!(again.committed("t", "g", 1), None);
+    }
+}

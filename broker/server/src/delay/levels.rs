@@ -1,0 +1,64 @@
+//! What each delay level means.
+
+use std::time::Duration;
+
+/// The pauses of the levels; level 1 is the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Levels(Vec<Duration>);
+
+/// Reads Java's `messageDelayLevel`: pauses like `1s 5m 2h 1d`, in order. The error is the word that is none.
+pub(crate) fn parse_levels(text: &str) -> Result<Levels, String> {
+    let pauses: Vec<Duration> =
+        text.split_whitespace().map(|word| pause(word).ok_or_else(|| word.to_owned())).collect::<Result<_, _>>()?;
+    if pauses.is_empty() { Err(String::new()) } else { Ok(Levels(pauses)) }
+}
+
+fn pause(word: &str) -> Option<Duration> {
+    let unit = match word.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let number: u64 = word[..word.len() - 1].parse().ok()?;
+    Some(Duration::from_secs(number.checked_mul(unit)?))
+}
+
+impl Levels {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The highest level.
+    pub(crate) fn count(&self) -> i32 {
+        self.0.len() as i32
+    }
+
+    /// The pause of a level; a level above the highest is the highest.
+    pub(crate) fn pause(&self, level: i32) -> Option<Duration> {
+        let at = usize::try_from(level).ok()?.checked_sub(1)?;
+        self.0.get(at.min(self.0.len() - 1)).copied()
+    }
+
+    /// All of them.
+    pub(crate) fn pauses(&self) -> &[Duration] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_and_capped() {
+        let levels = parse_levels("1s 5m 2h 1d").unwrap();
+        assert_eq!(levels.pause(1), Some(Duration::from_secs(1)));
+        assert_eq!(levels.pause(2), Some(Duration::from_secs(300)));
+        assert_eq!(levels.pause(99), Some(Duration::from_secs(86_400)));
+        assert_eq!(levels.pause(0), None);
+        assert_eq!(parse_levels("1s 5x"), Err("5x".into()));
+        assert!(parse_levels("").is_err());
+    }
+}

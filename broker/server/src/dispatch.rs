@@ -1,0 +1,274 @@
+//! From a request's code to its handler: one line an arm.
+//!
+//! Three ways to handle a request. *Now*: on the connection's task, for what only touches memory. *Disk*: on a blocking thread, for what reads or writes files.
+//! *Later*: on a task of its own, for what waits. Sends are now, and later only if they must wait for disk or slaves.
+
+use crate::{
+    error::{Answer, Rejection},
+    handler::{
+        admin::{broker::BrokerAdmin, consumer::ConsumerAdmin, subscription_group::GroupAdmin, topic::TopicAdmin},
+        consumer_offset::Offsets,
+        heartbeat::Clients,
+        lock_queue::Locks,
+        pull::Pull,
+        query_message::Query,
+        relay::Relay,
+        replication::Tables,
+        reply::Replies,
+        send::{Send, Stored},
+        send_back::SendBack,
+    },
+    metrics::Metrics,
+};
+use rmq_protocol::{Command, Reply, RequestCode, ResponseCode};
+use rmq_remoting::{Connection, Handler, Responder};
+use std::{sync::Arc, time::Instant};
+use tokio_util::task::TaskTracker;
+
+/// All handlers of a broker.
+pub(crate) struct Dispatch {
+    pub(crate) send: Arc<Send>,
+    pub(crate) send_back: Arc<SendBack>,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) pull: Arc<Pull>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) offsets: Arc<Offsets>,
+    pub(crate) locks: Arc<Locks>,
+    pub(crate) query: Arc<Query>,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) topic_admin: Arc<TopicAdmin>,
+    pub(crate) group_admin: Arc<GroupAdmin>,
+    pub(crate) consumer_admin: Arc<ConsumerAdmin>,
+    pub(crate) broker_admin: Arc<BrokerAdmin>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Tasks of requests that wait; ended before the store is closed.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Handler for Dispatch {
+    fn handle(&self, request: Command, responder: Responder) {
+        let started = Instant::now();
+        let number = request.code;
+        match RequestCode::from_number(number) {
+            Some(code) => self.route(code, request, responder),
+            None => responder.reply(&unsupported(number)),
+        }
+        self.metrics.handled(number, started.elapsed());
+    }
+
+    fn closed(&self, connection: &Connection) {
+        self.clients.disconnected(connection);
+    }
+}
+
+fn unsupported(number: i32) -> Reply {
+    Reply::refuse(ResponseCode::RequestCodeNotSupported, format!("request type {number} not supported"))
+}
+
+/// The border: a handler's answer becomes the answer on the wire.
+fn reply(answer: Answer) -> Reply {
+    answer.unwrap_or_else(Rejection::into_reply)
+}
+
+impl Dispatch {
+    fn route(&self, code: RequestCode, request: Command, to: Responder) {
+        use RequestCode as C;
+        match code {
+            C::SendMessage | C::SendMessageV2 | C::SendBatchMessage => {
+                let stored = self.send.send(code, &request, to.connection().peer());
+                self.finish_send(stored, to);
+            }
+            C::ConsumerSendMessageBack => self.disk(to, {
+                let (dispatch, send_back) = (self.after_send(), Arc::clone(&self.send_back));
+                move |to| dispatch.finish(send_back.send_back(&request), to)
+            }),
+            C::SendReplyMessage | C::SendReplyMessageV2 => self.later(to, &self.replies, async move |replies, to| {
+                let from = to.connection().peer();
+                to.reply(&replies.reply(code, request, from).await);
+            }),
+            C::PullMessage | C::LitePullMessage => self.pull.pull(request, to),
+
+            C::HeartBeat => self.heartbeat(&request, to),
+            C::UnregisterClient => to.reply(&reply(self.clients.unregister(&request))),
+            C::ConsumerListByGroup => to.reply(&reply(self.clients.consumer_ids(&request))),
+            C::CheckClientConfig => to.reply(&reply(self.clients.check_expression(&request))),
+
+            C::QueryConsumerOffset => to.reply(&reply(self.offsets.query(&request))),
+            C::UpdateConsumerOffset => to.reply(&reply(self.offsets.update(&request))),
+            C::MaxOffset => to.reply(&reply(self.offsets.max(&request))),
+            C::MinOffset => to.reply(&reply(self.offsets.min(&request))),
+            C::SearchOffsetByTimestamp => self.on_disk(to, &self.offsets, move |offsets| offsets.search(&request)),
+            C::EarliestMessageStoreTime => self.on_disk(to, &self.offsets, move |offsets| offsets.earliest(&request)),
+
+            C::LockBatchQueues => to.reply(&reply(self.locks.lock(&request))),
+            C::UnlockBatchQueues => to.reply(&reply(self.locks.unlock(&request))),
+
+            C::QueryMessage => self.on_disk(to, &self.query, move |query| query.by_key(&request)),
+            C::ViewMessageById => self.on_disk(to, &self.query, move |query| query.by_place(&request)),
+
+            C::AllTopicConfig => to.reply(&reply(self.tables.topics(&request))),
+            C::AllSubscriptionGroupConfig => to.reply(&reply(self.tables.groups(&request))),
+            C::AllConsumerOffset => to.reply(&reply(self.tables.consumer_offsets())),
+            C::AllDelayOffset => to.reply(&reply(self.tables.delay_offsets())),
+            C::AllMessageRequestMode => to.reply(&reply(self.tables.request_modes())),
+            C::ExchangeBrokerHaInfo => to.reply(&reply(self.tables.exchange(&request))),
+            C::BrokerHaStatus => to.reply(&reply(self.tables.status())),
+
+            C::InvokeBrokerToResetOffset => self.on_disk(to, &self.relay, move |relay| relay.reset_offset(&request)),
+            C::InvokeBrokerToGetConsumerStatus => self.later(to, &self.relay, async move |relay, to| {
+                to.reply(&reply(relay.consumer_status(request).await));
+            }),
+            C::ConsumerRunningInfo => {
+                self.later(to, &self.relay, async move |relay, to| relay.running_info(request, to).await)
+            }
+            C::ConsumeMessageDirectly => {
+                self.later(to, &self.relay, async move |relay, to| relay.consume_directly(request, to).await)
+            }
+
+            C::UpdateAndCreateTopic => {
+                self.later(to, &self.topic_admin, async move |admin, to| to.reply(&reply(admin.create(request).await)))
+            }
+            C::UpdateAndCreateTopicList => {
+                self.later(to, &self.topic_admin, async move |admin, to| {
+                    to.reply(&reply(admin.create_several(request).await))
+                });
+            }
+            C::DeleteTopicInBroker => {
+                self.later(to, &self.topic_admin, async move |admin, to| to.reply(&reply(admin.delete(request).await)))
+            }
+            C::TopicStatsInfo => self.on_disk(to, &self.topic_admin, move |admin| admin.stats(&request)),
+            C::QueryTopicConsumeByWho => to.reply(&reply(self.topic_admin.groups(&request))),
+            C::SystemTopicListFromBroker => to.reply(&reply(self.topic_admin.system_topics())),
+            C::TopicConfig => to.reply(&reply(self.topic_admin.one(&request))),
+
+            C::UpdateAndCreateSubscriptionGroup => {
+                self.later(to, &self.group_admin, async move |admin, to| to.reply(&reply(admin.create(request).await)));
+            }
+            C::UpdateAndCreateSubscriptionGroupList => {
+                self.later(to, &self.group_admin, async move |admin, to| {
+                    to.reply(&reply(admin.create_several(request).await))
+                });
+            }
+            C::DeleteSubscriptionGroup => {
+                self.later(to, &self.group_admin, async move |admin, to| to.reply(&reply(admin.delete(request).await)))
+            }
+            C::SubscriptionGroupConfig => to.reply(&reply(self.group_admin.one(&request))),
+
+            C::ConsumerConnectionList => to.reply(&reply(self.consumer_admin.consumer_connections(&request))),
+            C::ProducerConnectionList => to.reply(&reply(self.consumer_admin.producer_connections(&request))),
+            C::AllProducerInfo => to.reply(&reply(self.consumer_admin.producers())),
+            C::ConsumeStats => self.on_disk(to, &self.consumer_admin, move |admin| admin.consume_stats(&request)),
+            C::BrokerConsumeStats => self.on_disk(to, &self.consumer_admin, move |admin| admin.all_consume_stats()),
+            C::QueryConsumeTimeSpan => self.on_disk(to, &self.consumer_admin, move |admin| admin.time_spans(&request)),
+            C::CloneGroupOffset => to.reply(&reply(self.consumer_admin.clone_offsets(&request))),
+            C::QueryCorrectionOffset => to.reply(&reply(self.consumer_admin.correction_offsets(&request))),
+
+            C::UpdateBrokerConfig => self.on_disk(to, &self.broker_admin, move |admin| admin.update_config(&request)),
+            C::BrokerConfig => to.reply(&reply(self.broker_admin.config())),
+            C::BrokerRuntimeInfo => self.on_disk(to, &self.broker_admin, move |admin| admin.runtime_info()),
+            C::ViewBrokerStatsData => to.reply(&reply(self.broker_admin.stats(&request))),
+            C::DeleteExpiredCommitLog | C::CleanExpiredConsumeQueue => {
+                self.on_disk(to, &self.broker_admin, move |admin| admin.delete_expired())
+            }
+            C::CleanUnusedTopic => self.on_disk(to, &self.broker_admin, move |admin| admin.clean_unused()),
+            C::QueryConsumeQueue => self.on_disk(to, &self.broker_admin, move |admin| admin.consume_queue(&request)),
+
+            // Codes of namesrvs, of clients, and of what this broker does not have.
+            other => to.reply(&unsupported(other.number())),
+        }
+    }
+}
+
+/// What follows a send: persist the topic it made, and answer when the message is where it has to be.
+#[derive(Clone)]
+struct AfterSend {
+    durability: Arc<crate::handler::durability::Durability>,
+    topics: Arc<crate::topic::Topics>,
+    tasks: TaskTracker,
+    runtime: tokio::runtime::Handle,
+}
+
+impl AfterSend {
+    fn finish(&self, stored: Result<Stored, Rejection>, to: Responder) {
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(rejection) => return to.reply(&rejection.into_reply()),
+        };
+        if stored.new_topic.is_some() {
+            let topics = Arc::clone(&self.topics);
+            self.tasks.spawn_blocking_on(
+                move || {
+                    if let Err(error) = topics.persist() {
+                        tracing::warn!(%error, "a new topic cannot be written to disk; it lasts until the broker ends");
+                    }
+                },
+                &self.runtime,
+            );
+        }
+        if stored.wanted.nothing() {
+            return to.reply(&stored.reply);
+        }
+        let durability = Arc::clone(&self.durability);
+        self.tasks.spawn_on(async move { to.reply(&stored.answer(&durability).await) }, &self.runtime);
+    }
+}
+
+impl Dispatch {
+    fn after_send(&self) -> AfterSend {
+        AfterSend {
+            durability: Arc::clone(&self.send.durability),
+            topics: Arc::clone(&self.send.topics),
+            tasks: self.tasks.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+
+    fn finish_send(&self, stored: Result<Stored, Rejection>, to: Responder) {
+        match stored {
+            // The common case needs none of what the others do.
+            Ok(stored) if stored.wanted.nothing() && stored.new_topic.is_none() => to.reply(&stored.reply),
+            stored => self.after_send().finish(stored, to),
+        }
+    }
+
+    fn heartbeat(&self, request: &Command, to: Responder) {
+        match self.clients.heartbeat(request, to.connection()) {
+            Err(rejection) => to.reply(&rejection.into_reply()),
+            Ok((answer, made)) => {
+                to.reply(&answer);
+                if made == crate::handler::heartbeat::Made::default() {
+                    return;
+                }
+                let (topics, groups) = (Arc::clone(&self.clients.topics), Arc::clone(&self.clients.groups));
+                self.tasks.spawn_blocking(move || {
+                    let written = if made.topics { topics.persist() } else { Ok(()) };
+                    if let Err(error) = written.and_then(|()| if made.groups { groups.persist() } else { Ok(()) }) {
+                        tracing::warn!(%error, "a new group cannot be written to disk; it lasts until the broker ends");
+                    }
+                });
+            }
+        }
+    }
+
+    /// On a blocking thread.
+    fn disk(&self, to: Responder, work: impl FnOnce(Responder) + std::marker::Send + 'static) {
+        self.tasks.spawn_blocking(move || work(to));
+    }
+
+    fn on_disk<H>(&self, to: Responder, handler: &Arc<H>, work: impl FnOnce(&H) -> Answer + std::marker::Send + 'static)
+    where
+        H: std::marker::Send + Sync + 'static,
+    {
+        let handler = Arc::clone(handler);
+        self.disk(to, move |to| to.reply(&reply(work(&handler))));
+    }
+
+    /// On a task of its own.
+    fn later<H, F>(&self, to: Responder, handler: &Arc<H>, work: impl FnOnce(Arc<H>, Responder) -> F)
+    where
+        F: Future<Output = ()> + std::marker::Send + 'static,
+    {
+        self.tasks.spawn(work(Arc::clone(handler), to));
+    }
+}

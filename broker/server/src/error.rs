@@ -1,0 +1,129 @@
+//! Two kinds of failure: the broker cannot start ([`Error`]), and a request is refused ([`Rejection`]).
+
+use rmq_protocol::{Reply, ResponseCode, header, names::NameError};
+use std::{io, path::PathBuf};
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Settings that contradict each other or themselves.
+    #[error("configuration: {0}")]
+    Config(#[from] crate::config::Error),
+    /// A port is taken, or an address is not ours.
+    #[error("cannot listen on {address}: {source}; is another broker running here?")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] rmq_store::Error),
+    /// A thread cannot be started, or broke.
+    #[error("the thread {name}: {source}")]
+    Thread {
+        /// What it does.
+        name: &'static str,
+        /// What happened.
+        source: io::Error,
+    },
+    /// A figure with a name that is taken, which is a bug of ours.
+    #[error("metrics: {0}")]
+    Metrics(prometheus::Error),
+    /// A table of the broker cannot be read.
+    #[error("{path}: {reason}")]
+    Table {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The only way a handler refuses: a code and words that say what to do. Dispatch makes the answer of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    /// The code.
+    pub(crate) code: ResponseCode,
+    /// The words.
+    pub(crate) remark: String,
+}
+
+/// What a handler answers.
+pub(crate) type Answer = Result<Reply, Rejection>;
+
+impl Rejection {
+    /// A refusal.
+    pub(crate) fn new(code: ResponseCode, remark: impl Into<String>) -> Self {
+        Self { code, remark: remark.into() }
+    }
+
+    /// A field that makes no sense.
+    pub(crate) fn invalid(remark: impl Into<String>) -> Self {
+        Self::new(ResponseCode::InvalidParameter, remark)
+    }
+
+    /// A topic that is not there.
+    pub(crate) fn no_topic(topic: &str) -> Self {
+        Self::new(
+            ResponseCode::TopicNotExist,
+            format!("the topic {topic} does not exist on this broker; create it first"),
+        )
+    }
+
+    /// A group that is not there.
+    pub(crate) fn no_group(group: &str) -> Self {
+        Self::new(
+            ResponseCode::SubscriptionGroupNotExist,
+            format!("the consumer group {group} does not exist on this broker; create it first"),
+        )
+    }
+
+    /// The answer.
+    pub(crate) fn into_reply(self) -> Reply {
+        Reply::refuse(self.code, self.remark)
+    }
+}
+
+impl From<header::Error> for Rejection {
+    fn from(error: header::Error) -> Self {
+        Self::new(ResponseCode::SystemError, format!("the request cannot be read: {error}"))
+    }
+}
+
+impl From<rmq_protocol::fastjson::Error> for Rejection {
+    fn from(error: rmq_protocol::fastjson::Error) -> Self {
+        Self::new(ResponseCode::SystemError, format!("the body cannot be read: {error}"))
+    }
+}
+
+impl From<NameError> for Rejection {
+    fn from(error: NameError) -> Self {
+        Self::new(ResponseCode::InvalidParameter, error.to_string())
+    }
+}
+
+impl From<rmq_store::Error> for Rejection {
+    fn from(error: rmq_store::Error) -> Self {
+        let code = match &error {
+            rmq_store::Error::Full { .. }
+            | rmq_store::Error::Closed
+            | rmq_store::Error::ReadOnly(_)
+            | rmq_store::Error::Stalled { .. } => ResponseCode::ServiceNotAvailable,
+            rmq_store::Error::Message(_) | rmq_store::Error::TooLarge { .. } => ResponseCode::MessageIllegal,
+            _ => ResponseCode::SystemError,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<rmq_remoting::Error> for Rejection {
+    fn from(error: rmq_remoting::Error) -> Self {
+        let code = match error {
+            rmq_remoting::Error::Timeout { .. } => ResponseCode::ConsumeMessageTimeout,
+            _ => ResponseCode::SystemError,
+        };
+        Self::new(code, error.to_string())
+    }
+}

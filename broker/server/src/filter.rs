@@ -1,0 +1,31 @@
+//! Which messages a subscription wants, as far as the broker decides it: by the hash of the tag. The client compares the tag itself, so a collision costs a message
+//! sent for nothing and never one withheld.
+
+use rmq_protocol::body::{EXPRESSION_TAG, Subscription};
+
+/// An expression this broker understands; SQL92 is not.
+pub(crate) fn is_supported(expression_type: &str) -> bool {
+    expression_type.is_empty() || expression_type == EXPRESSION_TAG
+}
+
+/// False if no client of this subscription wants a message whose tag has this hash.
+pub(crate) fn may_match(subscription: &Subscription, tags_code: i64) -> bool {
+    subscription.sub_string == "*"
+        || subscription.code_set.is_empty()
+        || subscription.code_set.iter().any(|code| i64::from(*code) == tags_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rmq_protocol::message::java;
+
+    #[test]
+    fn tags_match_by_hash() {
+        let subscription = Subscription::tags("t", "a || b", 1);
+        assert!(may_match(&subscription, java::tags_code(Some("a"))));
+        assert!(!may_match(&subscription, java::tags_code(Some("c"))));
+        assert!(!may_match(&subscription, 0), "a message without a tag");
+        assert!(may_match(&Subscription::tags("t", "*", 1), 0));
+    }
+}

@@ -1,0 +1,94 @@
+//! A slave's copy of its master's tables: topics, groups, consumer offsets and delay positions.
+//!
+//! The master is asked every few seconds; a table is replaced if its version is another. Offsets change all the time and are taken whole.
+
+use crate::{
+    consumer_offset::ConsumerOffsets, delay::Delay, registration::Master, subscription_group::SubscriptionGroups,
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, RequestCode, ResponseCode,
+    body::{ConsumerOffsetTable, DelayOffsetTable, SubscriptionGroupTable, TopicConfigTable},
+    fastjson, header,
+};
+use rmq_remoting::{Client, Limits};
+use serde::de::DeserializeOwned;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Between two rounds.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long one answer may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is copied.
+pub(crate) struct MetadataSync {
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) delay: Arc<Delay>,
+}
+
+impl MetadataSync {
+    /// Copies from whoever `masters` names, until `stop`.
+    pub(crate) async fn run(self, mut masters: watch::Receiver<Option<Master>>, stop: CancellationToken) {
+        let client = Client::new(Arc::new(()), Limits::default());
+        let mut failing = false;
+        loop {
+            let master = masters.borrow_and_update().as_ref().map(|master| master.address.clone());
+            if let Some(master) = master {
+                let copied = self.copy(&client, &master).await;
+                if let Err(error) = &copied
+                    && !failing
+                {
+                    tracing::warn!(%master, error, "cannot copy topics, groups and offsets from the master; trying again");
+                }
+                failing = copied.is_err();
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = masters.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+        client.close().await;
+    }
+
+    async fn copy(&self, client: &Client, master: &str) -> Result<(), String> {
+        let topics: TopicConfigTable = fetch(client, master, RequestCode::AllTopicConfig).await?;
+        if topics.data_version != self.topics.version() {
+            self.topics.replace(topics);
+            let topics = Arc::clone(&self.topics);
+            blocking(move || topics.persist()).await?;
+        }
+        let groups: SubscriptionGroupTable = fetch(client, master, RequestCode::AllSubscriptionGroupConfig).await?;
+        if groups.data_version != self.groups.version() {
+            self.groups.replace(groups);
+            let groups = Arc::clone(&self.groups);
+            blocking(move || groups.persist()).await?;
+        }
+        let offsets: ConsumerOffsetTable = fetch(client, master, RequestCode::AllConsumerOffset).await?;
+        self.offsets.replace(offsets);
+        let delay: DelayOffsetTable = fetch(client, master, RequestCode::AllDelayOffset).await?;
+        self.delay.replace(delay);
+        let delay = Arc::clone(&self.delay);
+        blocking(move || delay.persist()).await
+    }
+}
+
+async fn fetch<T: DeserializeOwned>(client: &Client, master: &str, code: RequestCode) -> Result<T, String> {
+    let request = Command::request(code, &header::Empty {});
+    let answer = client.request(master, request, TIMEOUT).await.map_err(|error| error.to_string())?;
+    if answer.code != ResponseCode::Success.number() {
+        return Err(format!("{} is answered with {} {}", code.name(), answer.code, answer.remark.unwrap_or_default()));
+    }
+    fastjson::from_slice(&answer.body).map_err(|error| format!("the answer to {}: {error}", code.name()))
+}
+
+async fn blocking(write: impl FnOnce() -> Result<(), rmq_store::Error> + Send + 'static) -> Result<(), String> {
+    match tokio::task::spawn_blocking(write).await {
+        Ok(written) => written.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}

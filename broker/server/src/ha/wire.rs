@@ -1,0 +1,43 @@
+//! The three messages of replication; see the head of the folder.
+
+/// Bytes before each piece of log.
+pub(super) const HEADER: usize = 12;
+/// Bytes of a report.
+pub(super) const REPORT: usize = 8;
+/// The longest piece a slave takes: Java's master sends 32 KiB; anything near this is not a master.
+pub(super) const MAX_PIECE: usize = 16 * 1024 * 1024;
+
+/// The header of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Where it belongs.
+    pub(super) offset: u64,
+    /// How long it is.
+    pub(super) size: usize,
+}
+
+impl Piece {
+    pub(super) fn encode(self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[..8].copy_from_slice(&self.offset.to_be_bytes());
+        bytes[8..].copy_from_slice(&(self.size as u32).to_be_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: [u8; HEADER]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
+        Self { offset: u64::from_be_bytes([a, b, c, d, e, f, g, h]), size: u32::from_be_bytes([i, j, k, l]) as usize }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_offset_and_size() {
+        let piece = Piece { offset: 0x0102_0304_0506_0708, size: 0x090a_0b0c };
+        assert_eq!(piece.encode(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        assert_eq!(Piece::decode(piece.encode()), piece);
+    }
+}

@@ -1,0 +1,170 @@
+//! Clients come and go: 34, 35, 38, 46, and the end of a connection.
+
+use crate::{
+    clock::now_millis,
+    config::Live,
+    connected::{Client, Consumers, Producers},
+    error::{Answer, Rejection},
+    filter,
+    registration::Registration,
+    subscription_group::SubscriptionGroups,
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, Reply, RequestCode, ResponseCode,
+    body::{CheckClientConfig, ConsumerData, ConsumerIds, Heartbeat, perm},
+    fastjson,
+    header::{ConsumerGroupRequest, Header, HeartbeatResponse, UnregisterClient},
+    names,
+};
+use rmq_remoting::Connection;
+use std::sync::Arc;
+
+/// Handles of the clients' tables.
+pub(crate) struct Clients {
+    pub(crate) producers: Arc<Producers>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) settings: Arc<Live>,
+}
+
+/// What a heartbeat made that has to be written to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Made {
+    pub(crate) topics: bool,
+    pub(crate) groups: bool,
+}
+
+impl Clients {
+    /// 34.
+    pub(crate) fn heartbeat(&self, request: &Command, connection: &Connection) -> Result<(Reply, Made), Rejection> {
+        let heartbeat: Heartbeat = fastjson::from_slice(&request.body)?;
+        let client = Client {
+            id: heartbeat.client_id,
+            language: request.language,
+            version: request.version,
+            connection: connection.clone(),
+            seen: now_millis(),
+        };
+        for producer in &heartbeat.producer_data_set {
+            self.producers.register(&producer.group_name, client.clone());
+        }
+        let mut made = Made::default();
+        let mut subscription_changed = false;
+        for data in &heartbeat.consumer_data_set {
+            if heartbeat.without_sub {
+                subscription_changed |= !self.consumers.touch(&data.group_name, client.clone());
+                continue;
+            }
+            subscription_changed |= self.consumer(data, client.clone(), &mut made);
+        }
+        Ok((Reply::with(&HeartbeatResponse { supports_v2: true, subscription_changed }), made))
+    }
+
+    fn consumer(&self, data: &ConsumerData, client: Client, made: &mut Made) -> bool {
+        let settings = self.settings.load();
+        let group =
+            self.groups.find_or_create(&data.group_name, settings.topics.auto_create_group && !settings.is_slave());
+        let mut notify = settings.clients.notify_members;
+        if let Some((group, new)) = group {
+            made.groups |= new;
+            notify &= group.notify_consumer_ids_changed_enable;
+            if !settings.is_slave() {
+                made.topics |= self.retry_topic(data, group.retry_queue_nums);
+            }
+        }
+        let change = self.consumers.register(data, client);
+        if change.matters() && notify {
+            self.notify(&data.group_name);
+        }
+        change.subscriptions
+    }
+
+    fn retry_topic(&self, data: &ConsumerData, queues: i32) -> bool {
+        let name = names::retry_topic(&data.group_name);
+        let (_, new) = self.topics.find_or_create(&name, queues.max(1), perm::READ | perm::WRITE);
+        if new {
+            self.registration.announce();
+        }
+        new
+    }
+
+    /// Tells every client of the group that its members have changed.
+    fn notify(&self, group: &str) {
+        for connection in self.consumers.connections(group) {
+            let command = Command::request(
+                RequestCode::NotifyConsumerIdsChanged,
+                &ConsumerGroupRequest { consumer_group: group },
+            );
+            if let Err(error) = connection.one_way(command) {
+                tracing::debug!(%error, group, "a consumer cannot be told that its group has changed; it will find out by itself");
+            }
+        }
+    }
+
+    fn notify_all<'a>(&self, groups: impl IntoIterator<Item = &'a String>) {
+        if !self.settings.load().clients.notify_members {
+            return;
+        }
+        for group in groups {
+            if self.groups.find(group).is_none_or(|group| group.notify_consumer_ids_changed_enable) {
+                self.notify(group);
+            }
+        }
+    }
+
+    /// 35.
+    pub(crate) fn unregister(&self, request: &Command) -> Answer {
+        let header = UnregisterClient::decode(&request.fields)?;
+        if let Some(group) = header.producer_group {
+            self.producers.unregister(group, header.client_id);
+        }
+        if let Some(group) = header.consumer_group
+            && self.consumers.unregister(group, header.client_id).matters()
+        {
+            self.notify_all([&group.to_owned()]);
+        }
+        Ok(Reply::ok())
+    }
+
+    /// 38.
+    pub(crate) fn consumer_ids(&self, request: &Command) -> Answer {
+        let header = ConsumerGroupRequest::decode(&request.fields)?;
+        let ids = self.consumers.client_ids(header.consumer_group).ok_or_else(|| {
+            Rejection::new(
+                ResponseCode::SystemError,
+                format!("no client of the group {} is connected", header.consumer_group),
+            )
+        })?;
+        Ok(Reply::body(fastjson::to_vec(&ConsumerIds { consumer_id_list: ids })))
+    }
+
+    /// 46.
+    pub(crate) fn check_expression(&self, request: &Command) -> Answer {
+        let config: CheckClientConfig = fastjson::from_slice(&request.body)?;
+        let expression_type = &config.subscription_data.expression_type;
+        if filter::is_supported(expression_type) {
+            return Ok(Reply::ok());
+        }
+        Err(Rejection::new(
+            ResponseCode::SystemError,
+            format!(
+                "this broker does not filter by {expression_type}; subscribe by tags, or filter in the application"
+            ),
+        ))
+    }
+
+    /// A connection has ended.
+    pub(crate) fn disconnected(&self, connection: &Connection) {
+        self.producers.disconnect(connection);
+        self.notify_all(&self.consumers.disconnect(connection));
+    }
+
+    /// Forgets clients that were seen last before `oldest` (milliseconds since 1970).
+    pub(crate) fn expire(&self, oldest: i64) {
+        self.producers.expire(oldest);
+        self.notify_all(&self.consumers.expire(oldest));
+    }
+}

@@ -1,0 +1,282 @@
+//! Reading messages of a queue: 11 and 361.
+
+use crate::{
+    config::{Config, Live},
+    connected::Consumers,
+    consumer_offset::ConsumerOffsets,
+    error::Rejection,
+    filter,
+    long_polling::{LongPolling, Parked},
+    stats::{Kind, Stats},
+    subscription_group::SubscriptionGroups,
+    topic::Topics,
+};
+use rmq_protocol::{
+    Body, Command, Reply, ResponseCode,
+    body::{MessageModel, Subscription, SubscriptionGroup, perm},
+    header::{Header, PullMessage, PullMessageResponse},
+    message::sys_flag,
+};
+use rmq_remoting::Responder;
+use rmq_store::{Filter, GetStatus, Got, Limits, MessageStore};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Handles of the pull path.
+pub(crate) struct Pull {
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) long_polling: Arc<LongPolling>,
+    pub(crate) settings: Arc<Live>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// What came of a pull.
+enum Outcome {
+    Answer(Reply),
+    /// Nothing yet, and the client is willing to wait.
+    Wait {
+        offset: u64,
+        subscription: Arc<Subscription>,
+        patience: Duration,
+    },
+}
+
+impl Pull {
+    /// Runs a pull that has just come.
+    pub(crate) fn pull(&self, request: Command, responder: Responder) {
+        let now = Instant::now();
+        match self.look(&request, true) {
+            Ok(Outcome::Answer(reply)) => responder.reply(&reply),
+            Ok(Outcome::Wait { offset, subscription, patience }) => {
+                let subscription = (subscription.sub_string != "*").then_some(subscription);
+                self.park(Parked {
+                    request,
+                    responder,
+                    offset,
+                    subscription,
+                    deadline: now + patience,
+                    last_try: false,
+                });
+            }
+            Err(rejection) => responder.reply(&rejection.into_reply()),
+        }
+    }
+
+    /// Runs a pull again that was parked.
+    pub(crate) fn resume(&self, pull: Parked) {
+        if !pull.responder.connection().is_open() {
+            return;
+        }
+        match self.look(&pull.request, !pull.last_try) {
+            Ok(Outcome::Answer(reply)) => pull.responder.reply(&reply),
+            // Woken for a message that another filter stage did not want: its deadline stays what it was.
+            Ok(Outcome::Wait { offset, .. }) => self.park(Parked { offset, ..pull }),
+            Err(rejection) => pull.responder.reply(&rejection.into_reply()),
+        }
+    }
+
+    fn park(&self, pull: Parked) {
+        let Ok(header) = PullMessage::decode(&pull.request.fields) else { return };
+        let (topic, queue_id, offset) = (header.topic.to_owned(), header.queue_id, pull.offset);
+        let limit = self.settings.load().messages.max_parked;
+        if let Err(mut pull) = self.long_polling.park(&topic, queue_id, pull, limit) {
+            pull.last_try = true;
+            self.resume(*pull);
+            return;
+        }
+        // A message may have arrived between our look and the parking.
+        let end = self.store.max_offset(&topic, queue_id);
+        if end > offset {
+            self.long_polling.moved(&topic, queue_id, end);
+        }
+    }
+
+    fn look(&self, request: &Command, may_wait: bool) -> Result<Outcome, Rejection> {
+        let header = PullMessage::decode(&request.fields)?;
+        let settings = self.settings.load();
+        let group = self.check_group(&header, &settings)?;
+        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
+        if !perm::is_readable(topic.perm) {
+            return Err(Rejection::new(
+                ResponseCode::NoPermission,
+                format!("the topic {} may not be read", header.topic),
+            ));
+        }
+        if !(0..topic.read_queue_nums).contains(&header.queue_id) {
+            return Err(Rejection::new(
+                ResponseCode::SystemError,
+                format!(
+                    "the topic {} has {} queues to read here, there is no queue {}",
+                    header.topic, topic.read_queue_nums, header.queue_id
+                ),
+            ));
+        }
+        let subscription = self.subscription(&header, &group)?;
+        let offset = u64::try_from(header.queue_offset).unwrap_or(0);
+        let wanted = |tags_code| filter::may_match(&subscription, tags_code);
+        let got = self.store.get(
+            header.topic,
+            header.queue_id,
+            offset,
+            limits(&header),
+            Filter { by_tags_code: &wanted, by_record: None },
+        )?;
+        if header.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0 && header.commit_offset >= 0 && !settings.is_slave() {
+            self.offsets.commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset);
+        }
+        if got.status == GetStatus::Found {
+            self.count(&header, &got, &settings);
+            return Ok(Outcome::Answer(self.found(got, &group, &settings, topic.topic_sys_flag)));
+        }
+        let code = code_of_nothing(got.status, header.queue_offset, settings.is_slave());
+        if code == ResponseCode::PullNotFound
+            && may_wait
+            && header.sys_flag & sys_flag::pull::SUSPEND != 0
+            && header.suspend_timeout > 0
+        {
+            let asked = Duration::from_millis(header.suspend_timeout.unsigned_abs());
+            let messages = &settings.messages;
+            let patience = if messages.long_polling { asked } else { messages.short_polling.0.min(asked) };
+            return Ok(Outcome::Wait { offset: got.next_offset, subscription, patience });
+        }
+        let header = self.response(&got, suggested(&got, &group, &settings), &group, topic.topic_sys_flag);
+        Ok(Outcome::Answer(Reply::of(code, &header).remark(format!("{:?}", got.status))))
+    }
+
+    fn check_group(&self, header: &PullMessage<'_>, settings: &Config) -> Result<Arc<SubscriptionGroup>, Rejection> {
+        if !perm::is_readable(settings.topics.permission) {
+            return Err(Rejection::new(ResponseCode::NoPermission, "this broker may not be read (brokerPermission)"));
+        }
+        let (group, _) = self
+            .groups
+            .find_or_create(header.consumer_group, settings.topics.auto_create_group && !settings.is_slave())
+            .ok_or_else(|| Rejection::no_group(header.consumer_group))?;
+        if !group.consume_enable {
+            return Err(Rejection::new(
+                ResponseCode::NoPermission,
+                format!("the group {} may not consume", header.consumer_group),
+            ));
+        }
+        Ok(group)
+    }
+
+    /// What the client wants: as it says in the request, or as its heartbeat said.
+    fn subscription(
+        &self,
+        header: &PullMessage<'_>,
+        group: &SubscriptionGroup,
+    ) -> Result<Arc<Subscription>, Rejection> {
+        if header.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
+            check_expression(header.expression_type.unwrap_or_default())?;
+            return Ok(Arc::new(Subscription::tags(
+                header.topic,
+                header.subscription.unwrap_or("*"),
+                header.subscription_version,
+            )));
+        }
+        let name = header.consumer_group;
+        let unknown = |what: &str| {
+            Rejection::new(
+                ResponseCode::SubscriptionNotExist,
+                format!("the group {name} {what}; its next heartbeat mends that"),
+            )
+        };
+        let subscribed =
+            self.consumers.subscription(name, header.topic).ok_or_else(|| unknown("has no client connected here"))?;
+        if !group.consume_broadcast_enable && self.consumers.message_model(name) == Some(MessageModel::Broadcasting) {
+            return Err(Rejection::new(ResponseCode::NoPermission, format!("the group {name} may not broadcast")));
+        }
+        let subscription = subscribed.ok_or_else(|| unknown(&format!("does not subscribe to {}", header.topic)))?;
+        if subscription.sub_version < header.subscription_version {
+            return Err(Rejection::new(
+                ResponseCode::SubscriptionNotLatest,
+                format!("the subscription of {name} here is older than the client's"),
+            ));
+        }
+        check_expression(&subscription.expression_type)?;
+        Ok(subscription)
+    }
+
+    fn count(&self, header: &PullMessage<'_>, got: &Got, settings: &Config) {
+        let (messages, bytes) = (got.count as u64, got.size as u64);
+        let key = [header.topic, "@", header.consumer_group].concat();
+        self.stats.add(Kind::GroupGet, &key, messages);
+        self.stats.add(Kind::GroupGetSize, &key, bytes);
+        self.stats.add(Kind::BrokerGet, &settings.identity.cluster_name, messages);
+        self.offsets.note_pull(header.topic, header.consumer_group, header.queue_id, got.next_offset as i64);
+    }
+
+    fn found(&self, got: Got, group: &SubscriptionGroup, settings: &Config, topic_sys_flag: i32) -> Reply {
+        let header = self.response(&got, suggested(&got, group, settings), group, topic_sys_flag);
+        let mut reply = Reply::with(&header).remark("FOUND");
+        reply.body = Body::Parts(got.records);
+        reply
+    }
+
+    fn response(
+        &self,
+        got: &Got,
+        suggested_broker_id: i64,
+        group: &SubscriptionGroup,
+        topic_sys_flag: i32,
+    ) -> PullMessageResponse {
+        PullMessageResponse {
+            suggested_broker_id,
+            next_offset: got.next_offset as i64,
+            min_offset: got.min_offset as i64,
+            max_offset: got.max_offset as i64,
+            offset_delta: Some(0),
+            topic_sys_flag: Some(topic_sys_flag),
+            group_sys_flag: Some(group.group_sys_flag),
+            forbidden_type: None,
+        }
+    }
+}
+
+fn check_expression(expression_type: &str) -> Result<(), Rejection> {
+    if filter::is_supported(expression_type) {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        ResponseCode::SystemError,
+        format!("this broker does not filter by {expression_type}; subscribe by tags, or filter in the application"),
+    ))
+}
+
+/// What the client asks for; the store has limits of its own.
+fn limits(header: &PullMessage<'_>) -> Limits {
+    let positive = |number: i32| usize::try_from(number).ok().filter(|number| *number > 0);
+    Limits {
+        messages: positive(header.max_messages).unwrap_or(1),
+        bytes: header.max_bytes.and_then(positive).unwrap_or(usize::MAX),
+    }
+}
+
+/// From whom the client should pull next: 0 is the master, 1 a slave. A slave sends clients back to the master when they have caught up.
+fn suggested(got: &Got, group: &SubscriptionGroup, settings: &Config) -> i64 {
+    let slow = got.far_behind;
+    match (settings.replication.slave_read || settings.is_slave(), slow) {
+        (true, true) => group.which_broker_when_consume_slowly,
+        (true, false) => group.broker_id,
+        (false, _) => 0,
+    }
+}
+
+/// The answer's code when there is no message. A slave never corrects an offset: it may not have yet what the master has.
+fn code_of_nothing(status: GetStatus, asked: i64, slave: bool) -> ResponseCode {
+    let code = match status {
+        GetStatus::Found => ResponseCode::Success,
+        GetStatus::MessageWasRemoving | GetStatus::NoMatchedMessage => ResponseCode::PullRetryImmediately,
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if asked != 0 => ResponseCode::PullOffsetMoved,
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue => ResponseCode::PullNotFound,
+        GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne => ResponseCode::PullNotFound,
+        GetStatus::OffsetOverflowBadly | GetStatus::OffsetTooSmall => ResponseCode::PullOffsetMoved,
+    };
+    if slave { ResponseCode::PullRetryImmediately } else { code }
+}

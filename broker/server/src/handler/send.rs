@@ -1,0 +1,386 @@
+//! Storing messages: 10, 310, 320.
+//!
+//! A message is checked, given what the broker adds to its properties, turned into a delayed or dead one if it asks for that, and appended.
+//! The answer is ready then; whether it may be given yet is for [`Durability`](super::durability::Durability).
+
+use super::{durability, rewrite};
+use crate::{
+    clock::now_millis,
+    config::{Config, Live},
+    connected::QueueLocks,
+    delay::Delay,
+    error::Rejection,
+    registration::Registration,
+    stats::{Kind, Stats},
+    subscription_group::SubscriptionGroups,
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, Reply, RequestCode, ResponseCode,
+    body::{TopicConfig, perm},
+    header::{Header, SendMessage, SendMessageResponse, SendMessageV2},
+    message::{OffsetId, batch, message_id::UniqueIds, properties, stored::Draft},
+    names,
+    version::V3_4_9,
+};
+use rmq_store::{Appended, MessageStore};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Instant};
+
+/// Handles of the send path.
+pub(crate) struct Send {
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) locks: Arc<QueueLocks>,
+    pub(crate) delay: Arc<Delay>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) settings: Arc<Live>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) durability: Arc<durability::Durability>,
+    /// For messages of clients that do not make ids of their own.
+    pub(crate) unique_ids: UniqueIds,
+    /// What stands in the records.
+    pub(crate) store_host: SocketAddr,
+}
+
+/// A stored message: the answer, and what must happen before it is given.
+pub(crate) struct Stored {
+    pub(crate) reply: Reply,
+    /// End of the record in the commit log.
+    pub(crate) end: u64,
+    pub(crate) wanted: durability::Wanted,
+    /// A topic that this message has made; it has to be written and registered.
+    pub(crate) new_topic: Option<String>,
+}
+
+thread_local! {
+    static PROPERTIES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where a message goes.
+struct Target {
+    topic: Arc<TopicConfig>,
+    queue_id: i32,
+    new: bool,
+}
+
+impl Send {
+    /// Stores the message or messages of a request.
+    pub(crate) fn send(
+        &self,
+        code: RequestCode,
+        request: &Command,
+        born_host: SocketAddr,
+    ) -> Result<Stored, Rejection> {
+        let header = match code {
+            RequestCode::SendMessage | RequestCode::SendReplyMessage => SendMessage::decode(&request.fields)?.into(),
+            _ => SendMessageV2::decode(&request.fields)?,
+        };
+        let settings = self.settings.load();
+        self.check_broker(&settings)?;
+        names::check_topic(header.topic)?;
+        if names::is_closed_to_clients(header.topic) {
+            return Err(Rejection::new(
+                ResponseCode::NoPermission,
+                format!("the topic {} belongs to the system", header.topic),
+            ));
+        }
+        let target = self.target(&header, &settings)?;
+        if code == RequestCode::SendBatchMessage || header.batch == Some(true) {
+            self.store_batch(&header, request, target, &settings, born_host)
+        } else {
+            self.store_one(&header, request, target, &settings, born_host)
+        }
+    }
+
+    fn check_broker(&self, settings: &Config) -> Result<(), Rejection> {
+        if settings.is_slave() {
+            return Err(Rejection::new(
+                ResponseCode::ServiceNotAvailable,
+                "this broker is a slave; send to its master",
+            ));
+        }
+        if !perm::is_writable(settings.topics.permission) {
+            return Err(Rejection::new(
+                ResponseCode::NoPermission,
+                format!("the broker {} takes no messages (brokerPermission)", settings.identity.broker_name),
+            ));
+        }
+        Ok(())
+    }
+
+    fn target(&self, header: &SendMessageV2<'_>, settings: &Config) -> Result<Target, Rejection> {
+        let found = match self.topics.find_or_inherit(header.topic, header.default_topic, header.default_topic_queues) {
+            Some(found) => Some(found),
+            None if names::is_retry_topic(header.topic) => {
+                Some(self.topics.find_or_create(header.topic, 1, perm::READ | perm::WRITE))
+            }
+            None => None,
+        };
+        let (topic, new) = found.ok_or_else(|| Rejection::no_topic(header.topic))?;
+        if settings.topics.reject_read_only && !perm::is_writable(topic.perm) {
+            return Err(Rejection::new(ResponseCode::NoPermission, format!("the topic {} is read only", header.topic)));
+        }
+        let queues = topic.write_queue_nums.max(topic.read_queue_nums);
+        let queue_id = match header.queue_id {
+            any if any < 0 => rand::random_range(0..topic.write_queue_nums.max(1)),
+            queue_id if queue_id >= queues => {
+                return Err(Rejection::new(
+                    ResponseCode::SystemError,
+                    format!("the topic {} has {queues} queues here, there is no queue {queue_id}", header.topic),
+                ));
+            }
+            queue_id => queue_id,
+        };
+        Ok(Target { topic, queue_id, new })
+    }
+
+    fn store_one(
+        &self,
+        header: &SendMessageV2<'_>,
+        request: &Command,
+        target: Target,
+        settings: &Config,
+        born_host: SocketAddr,
+    ) -> Result<Stored, Rejection> {
+        let raw = header.properties.unwrap_or_default().as_bytes();
+        let seen = rewrite::see(raw);
+        refuse_missing_kinds(&seen)?;
+        check_size(request.body.len(), settings)?;
+        let (mut target, mut delay_level) = (target, seen.delay_level);
+        if names::is_retry_topic(header.topic)
+            && let Some(dead) = self.dead_letter(header, request)?
+        {
+            target = dead;
+            delay_level = 0;
+        }
+        let wanted = self.durability.wanted(seen.wait)?;
+        let unique_key = self.unique_key(&seen);
+        let unique_key = seen.unique_key.unwrap_or(&unique_key);
+        let destination = self.destination(&target, delay_level);
+        let queue_text = target.queue_id.to_string();
+        let level_text = destination.level.to_string();
+        let mut set = vec![(properties::CLUSTER, settings.identity.cluster_name.as_str())];
+        let mut removed = Vec::new();
+        if seen.unique_key.is_none() {
+            set.push((properties::UNIQ_KEY, unique_key));
+        }
+        if destination.level > 0 {
+            set.push((properties::REAL_TOPIC, &target.topic.topic_name));
+            set.push((properties::REAL_QUEUE_ID, &queue_text));
+        }
+        if destination.level != seen.delay_level {
+            removed.push(properties::DELAY);
+            if destination.level > 0 {
+                set.push((properties::DELAY, &level_text));
+            }
+        }
+        let appended = PROPERTIES.with_borrow_mut(|buffer| {
+            rewrite::write(raw, &seen, &set, &removed, buffer);
+            self.store.put(&Draft {
+                topic: destination.topic,
+                queue_id: destination.queue_id,
+                flag: header.flag,
+                sys_flag: header.sys_flag,
+                born_timestamp: header.born_timestamp,
+                born_host,
+                store_host: self.store_host,
+                reconsume_times: header.reconsume_times.unwrap_or(0),
+                prepared_transaction_offset: 0,
+                properties: buffer,
+                body: &request.body,
+            })
+        })?;
+        self.count(&target.topic.topic_name, 1, request.body.len(), settings);
+        let message_id = self.offset_id(&appended);
+        Ok(Stored { wanted, ..self.stored(&message_id, &appended, &target, unique_key, settings) })
+    }
+
+    fn store_batch(
+        &self,
+        header: &SendMessageV2<'_>,
+        request: &Command,
+        target: Target,
+        settings: &Config,
+        born_host: SocketAddr,
+    ) -> Result<Stored, Rejection> {
+        let illegal = |words: &str| Err(Rejection::new(ResponseCode::MessageIllegal, words));
+        if names::is_retry_topic(header.topic) {
+            return illegal("a batch cannot go to a retry topic");
+        }
+        check_size(request.body.len(), settings)?;
+        let shared = header.properties.unwrap_or_default().as_bytes();
+        let batch_seen = rewrite::see(shared);
+        let mut entries = Vec::new();
+        for entry in batch::iter(&request.body) {
+            let entry = entry.map_err(|error| {
+                Rejection::new(ResponseCode::MessageIllegal, format!("the batch cannot be read: {error}"))
+            })?;
+            let seen = rewrite::see(entry.properties);
+            refuse_missing_kinds(&seen)?;
+            if seen.delay_level > 0 || batch_seen.delay_level > 0 {
+                return illegal("messages of a batch cannot be delayed");
+            }
+            let mut written = Vec::with_capacity(entry.properties.len() + shared.len() + 32);
+            let inherited: Vec<(String, String)> = properties::iter(shared)
+                .map(|(name, value)| {
+                    (String::from_utf8_lossy(name).into_owned(), String::from_utf8_lossy(value).into_owned())
+                })
+                .filter(|(name, _)| name != properties::UNIQ_KEY && properties::find(entry.properties, name).is_none())
+                .collect();
+            let unique_key = self.unique_key(&seen);
+            let mut set: Vec<(&str, &str)> =
+                inherited.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            set.push((properties::CLUSTER, &settings.identity.cluster_name));
+            if seen.unique_key.is_none() {
+                set.push((properties::UNIQ_KEY, &unique_key));
+            }
+            rewrite::write(entry.properties, &seen, &set, &[], &mut written);
+            entries.push((entry.flag, entry.body, written));
+        }
+        if entries.is_empty() {
+            return illegal("the batch is empty");
+        }
+        let wanted = self.durability.wanted(batch_seen.wait)?;
+        let drafts: Vec<_> = entries
+            .iter()
+            .map(|(flag, body, written)| Draft {
+                topic: &target.topic.topic_name,
+                queue_id: target.queue_id,
+                flag: *flag,
+                sys_flag: header.sys_flag,
+                born_timestamp: header.born_timestamp,
+                born_host,
+                store_host: self.store_host,
+                reconsume_times: header.reconsume_times.unwrap_or(0),
+                prepared_transaction_offset: 0,
+                properties: written,
+                body,
+            })
+            .collect();
+        let appended = self.store.put_batch(&drafts)?;
+        let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
+            return illegal("the batch is empty");
+        };
+        self.count(&target.topic.topic_name, appended.len(), request.body.len(), settings);
+        let ids: Vec<_> = appended.iter().map(|appended| self.offset_id(appended)).collect();
+        let place = Appended { end: last.end, ..*first };
+        let unique_key = batch_seen.unique_key.unwrap_or_default();
+        Ok(Stored { wanted, ..self.stored(&ids.join(","), &place, &target, unique_key, settings) })
+    }
+
+    /// A message that a client sends to a retry topic and that has been tried too often goes to the dead letters, and so does one of an
+    /// ordered group, which would wait for itself.
+    fn dead_letter(&self, header: &SendMessageV2<'_>, request: &Command) -> Result<Option<Target>, Rejection> {
+        let Some(group_name) = names::group_of_retry_topic(header.topic) else { return Ok(None) };
+        let group = self.groups.find(group_name).ok_or_else(|| Rejection::no_group(group_name))?;
+        let limit = header.max_reconsume_times.filter(|_| request.version >= V3_4_9).unwrap_or(group.retry_max_times);
+        let tries = header.reconsume_times.unwrap_or(0);
+        if tries <= limit && !(tries > 0 && self.locks.is_locked(group_name, Instant::now())) {
+            return Ok(None);
+        }
+        let (topic, new) =
+            self.topics.find_or_create(&names::dead_letter_topic(group_name), 1, perm::READ | perm::WRITE);
+        Ok(Some(Target { topic, queue_id: 0, new }))
+    }
+
+    fn unique_key(&self, seen: &rewrite::Seen<'_>) -> String {
+        match seen.unique_key {
+            Some(_) => String::new(),
+            None => self.unique_ids.next(now_millis()).to_string(),
+        }
+    }
+
+    fn destination<'a>(&self, target: &'a Target, delay_level: i32) -> Destination<'a> {
+        if delay_level <= 0 {
+            return Destination { topic: &target.topic.topic_name, queue_id: target.queue_id, level: 0 };
+        }
+        let level = delay_level.min(self.delay.levels().count());
+        Destination { topic: names::SCHEDULE_TOPIC, queue_id: level - 1, level }
+    }
+
+    fn offset_id(&self, appended: &Appended) -> String {
+        OffsetId { host: self.store_host, physical_offset: appended.physical_offset }.to_string()
+    }
+
+    fn count(&self, topic: &str, messages: usize, bytes: usize, settings: &Config) {
+        self.stats.add(Kind::TopicPut, topic, messages as u64);
+        self.stats.add(Kind::TopicPutSize, topic, bytes as u64);
+        self.stats.add(Kind::BrokerPut, &settings.identity.cluster_name, messages as u64);
+    }
+
+    fn stored(
+        &self,
+        message_id: &str,
+        appended: &Appended,
+        target: &Target,
+        unique_key: &str,
+        settings: &Config,
+    ) -> Stored {
+        if target.new {
+            self.registration.announce();
+        }
+        let header = SendMessageResponse {
+            message_id,
+            queue_id: target.queue_id,
+            queue_offset: appended.queue_offset as i64,
+            transaction_id: (!unique_key.is_empty()).then_some(unique_key),
+            batch_unique_id: None,
+            recall_handle: None,
+            region: Some(&settings.identity.region),
+            trace_on: Some(settings.topics.trace_on),
+        };
+        Stored {
+            reply: Reply::with(&header),
+            end: appended.end,
+            wanted: durability::Wanted::default(),
+            new_topic: target.new.then(|| target.topic.topic_name.clone()),
+        }
+    }
+}
+
+/// Where the record goes; for a delayed message that is not where the message goes.
+struct Destination<'a> {
+    topic: &'a str,
+    queue_id: i32,
+    /// 0 is none.
+    level: i32,
+}
+
+/// Kinds of message that this broker would not treat as what they are must not be taken for plain ones.
+fn refuse_missing_kinds(seen: &rewrite::Seen<'_>) -> Result<(), Rejection> {
+    if seen.transactional {
+        return Err(Rejection::new(ResponseCode::NoPermission, "this broker does not take transaction messages"));
+    }
+    if seen.timer {
+        return Err(Rejection::new(
+            ResponseCode::MessageIllegal,
+            "this broker does not take messages for an arbitrary time; use a delay level (1 to 18)",
+        ));
+    }
+    Ok(())
+}
+
+fn check_size(bytes: usize, settings: &Config) -> Result<(), Rejection> {
+    let limit = settings.messages.max_size as usize;
+    if bytes > limit {
+        return Err(Rejection::new(
+            ResponseCode::MessageIllegal,
+            format!("the body has {bytes} bytes, more than {limit} (maxMessageSize)"),
+        ));
+    }
+    Ok(())
+}
+
+impl Stored {
+    /// The answer once disk and slaves are where they have to be.
+    pub(crate) async fn answer(mut self, durability: &durability::Durability) -> Reply {
+        match durability.reached(self.end, self.wanted).await {
+            Ok(code) => {
+                self.reply.code = code;
+                self.reply
+            }
+            Err(rejection) => rejection.into_reply(),
+        }
+    }
+}

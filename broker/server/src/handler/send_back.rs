@@ -1,0 +1,141 @@
+//! A consumer wants a message again later: 36.
+
+use super::{durability, rewrite};
+use crate::{
+    config::Live,
+    delay::Delay,
+    error::Rejection,
+    registration::Registration,
+    stats::{Kind, Stats},
+    subscription_group::SubscriptionGroups,
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, Reply, ResponseCode,
+    body::perm,
+    header::{ConsumerSendMessageBack, Header},
+    message::{
+        properties,
+        stored::{Draft, Record},
+    },
+    names,
+    version::V3_4_9,
+};
+use rmq_store::MessageStore;
+use std::{net::SocketAddr, sync::Arc};
+
+/// Tries after which a message is dead, if nobody says otherwise.
+const DEFAULT_TRIES: i32 = 16;
+/// The level of the first retry: 10 s.
+const FIRST_LEVEL: i32 = 3;
+
+/// Handles of this request.
+pub(crate) struct SendBack {
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) delay: Arc<Delay>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) settings: Arc<Live>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) durability: Arc<durability::Durability>,
+    pub(crate) store_host: SocketAddr,
+}
+
+impl SendBack {
+    /// Stores the message again: for the group's retry topic after a pause that grows with its tries, or, after too many, among the group's dead letters.
+    pub(crate) fn send_back(&self, request: &Command) -> Result<super::send::Stored, Rejection> {
+        let header = ConsumerSendMessageBack::decode(&request.fields)?;
+        let settings = self.settings.load();
+        let group = self.groups.find(header.group).ok_or_else(|| Rejection::no_group(header.group))?;
+        if settings.is_slave() {
+            return Err(Rejection::new(
+                ResponseCode::ServiceNotAvailable,
+                "this broker is a slave; send back to its master",
+            ));
+        }
+        if !perm::is_writable(settings.topics.permission) {
+            return Err(Rejection::new(ResponseCode::NoPermission, "this broker takes no messages (brokerPermission)"));
+        }
+        if group.retry_queue_nums <= 0 {
+            return Ok(super::send::Stored {
+                reply: Reply::ok(),
+                end: 0,
+                wanted: durability::Wanted::default(),
+                new_topic: None,
+            });
+        }
+        let not_found =
+            || Rejection::new(ResponseCode::SystemError, format!("there is no message at offset {}", header.offset));
+        let offset = u64::try_from(header.offset).map_err(|_| not_found())?;
+        let bytes = self.store.record(offset).ok_or_else(not_found)?;
+        let record = Record::parse(&bytes).map_err(|_| not_found())?;
+        let limit = match header.max_reconsume_times {
+            Some(limit) if request.version >= V3_4_9 => limit,
+            _ => group.retry_max_times,
+        };
+        let limit = if limit < 0 { DEFAULT_TRIES } else { limit };
+        let tries = record.reconsume_times();
+        let dead = header.delay_level < 0 || tries >= limit;
+        let (name, queues) = if dead {
+            (names::dead_letter_topic(header.group), 1)
+        } else {
+            (names::retry_topic(header.group), group.retry_queue_nums)
+        };
+        let (topic, new) = self.topics.find_or_create(&name, queues, perm::READ | perm::WRITE);
+        if !perm::is_writable(topic.perm) {
+            return Err(Rejection::new(ResponseCode::NoPermission, format!("the topic {name} is not writable")));
+        }
+        if new {
+            self.registration.announce();
+        }
+        let wanted = self.durability.wanted(true)?;
+        let queue_id = rand::random_range(0..queues.max(1));
+        let level = match header.delay_level {
+            _ if dead => 0,
+            0 => FIRST_LEVEL + tries,
+            chosen => chosen,
+        };
+        let appended = self.append(&record, &name, queue_id, level.min(self.delay.levels().count()))?;
+        self.stats.add(Kind::SendBack, &format!("{}@{}", record.topic(), header.group), 1);
+        Ok(super::send::Stored { reply: Reply::ok(), end: appended.end, wanted, new_topic: new.then_some(name) })
+    }
+
+    fn append(
+        &self,
+        record: &Record<'_>,
+        topic: &str,
+        queue_id: i32,
+        level: i32,
+    ) -> Result<rmq_store::Appended, Rejection> {
+        let raw = record.properties();
+        let seen = rewrite::see(raw);
+        let origin = record.offset_id().to_string();
+        let (queue_text, level_text) = (queue_id.to_string(), level.to_string());
+        // The first topic and id stay with a message however often it comes back.
+        let mut set = vec![
+            (properties::RETRY_TOPIC, seen.retry_topic.unwrap_or(record.topic())),
+            (properties::ORIGIN_MESSAGE_ID, seen.origin_id.unwrap_or(&origin)),
+            (properties::WAIT, "false"),
+        ];
+        let removed = [properties::DELAY, properties::REAL_TOPIC, properties::REAL_QUEUE_ID];
+        if level > 0 {
+            set.extend([
+                (properties::DELAY, level_text.as_str()),
+                (properties::REAL_TOPIC, topic),
+                (properties::REAL_QUEUE_ID, &queue_text),
+            ]);
+        }
+        let mut written = Vec::with_capacity(raw.len() + 128);
+        rewrite::write(raw, &seen, &set, &removed, &mut written);
+        let (topic, queue_id) = if level > 0 { (names::SCHEDULE_TOPIC, level - 1) } else { (topic, queue_id) };
+        Ok(self.store.put(&Draft {
+            topic,
+            queue_id,
+            store_host: self.store_host,
+            reconsume_times: record.reconsume_times() + 1,
+            properties: &written,
+            ..Draft::of(record)
+        })?)
+    }
+}

@@ -1,0 +1,275 @@
+//! Telling every namesrv which topics this broker serves.
+//!
+//! One task. It registers everything at the start, once a period, and when a connection to a namesrv is lost; new and changed topics go out at once,
+//! all that have gathered in one message. A namesrv that does not answer is asked again after a pause that grows from one second, whatever the period.
+//! A slave learns from the answers where its master is.
+
+use crate::{address, config::Live, table::Changes, topic::Topics};
+use parking_lot::Mutex;
+use rmq_protocol::{
+    Command, RequestCode, ResponseCode,
+    body::{RegisterBrokerBody, TopicConfigAndMappingTable},
+    header::{BrokerIdentity, Header, RegisterBroker, RegisterBrokerResponse},
+    message::java,
+};
+use rmq_remoting::{Client, Connection, Handler, Limits, Responder};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// First pause after a failed registration.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest one.
+const RETRY_LAST: Duration = Duration::from_secs(10);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Where a slave finds its master.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Master {
+    /// For requests.
+    pub(crate) address: String,
+    /// For replication.
+    pub(crate) replication_address: String,
+}
+
+/// See the head of the file.
+pub(crate) struct Registration {
+    client: Client,
+    settings: Arc<Live>,
+    topics: Arc<Topics>,
+    /// The next registration must say everything.
+    everything: AtomicBool,
+    wake: Arc<Notify>,
+    /// Generation of the topic table that every namesrv has been told, or could not be told.
+    announced: watch::Sender<u64>,
+    namesrvs: Mutex<BTreeMap<String, Option<Instant>>>,
+    master: watch::Sender<Option<Master>>,
+}
+
+/// A lost connection to a namesrv means that it forgot this broker.
+struct OnLoss(Arc<Notify>);
+
+impl Handler for OnLoss {
+    fn handle(&self, _request: Command, _responder: Responder) {}
+
+    fn closed(&self, _connection: &Connection) {
+        self.0.notify_one();
+    }
+}
+
+impl Registration {
+    pub(crate) fn new(settings: Arc<Live>, topics: Arc<Topics>) -> Self {
+        let wake = Arc::<Notify>::default();
+        // Registrations keep the connection alive; only a period above the idle time would not.
+        let limits = Limits { idle: Duration::from_secs(300), ..Limits::default() };
+        Self {
+            client: Client::new(Arc::new(OnLoss(Arc::clone(&wake))), limits),
+            settings,
+            topics,
+            everything: AtomicBool::new(true),
+            wake,
+            announced: watch::Sender::new(0),
+            namesrvs: Mutex::default(),
+            master: watch::Sender::new(None),
+        }
+    }
+
+    /// Where the master is, as far as this slave knows.
+    pub(crate) fn master(&self) -> watch::Receiver<Option<Master>> {
+        self.master.subscribe()
+    }
+
+    /// Sends what has changed in the topic table to every namesrv soon.
+    pub(crate) fn announce(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Sends everything to every namesrv soon.
+    pub(crate) fn announce_everything(&self) {
+        self.everything.store(true, SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// Waits until the topic table as it is now has reached every namesrv that answers, or `timeout` has passed.
+    pub(crate) async fn announced(&self, timeout: Duration) {
+        let generation = self.topics.generation();
+        let mut announced = self.announced.subscribe();
+        let _ = tokio::time::timeout(timeout, announced.wait_for(|done| *done >= generation)).await;
+    }
+
+    /// Namesrvs that this broker is not registered with.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let namesrvs = self.namesrvs.lock();
+        namesrvs.iter().filter(|(_, registered)| registered.is_none()).map(|(address, _)| address.clone()).collect()
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        let addresses: Vec<String> = self
+            .settings
+            .load()
+            .namesrv
+            .addresses
+            .split(';')
+            .map(str::trim)
+            .filter(|a| !a.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let mut known = self.namesrvs.lock();
+        known.retain(|address, _| addresses.contains(address));
+        for address in &addresses {
+            known.entry(address.clone()).or_default();
+        }
+        addresses
+    }
+
+    /// Runs until `stop`; then says goodbye.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        let period = self.settings.load().namesrv.period.0;
+        let mut retry = RETRY_FIRST;
+        let mut sent = 0;
+        loop {
+            let (generation, body) = self.changes(sent);
+            let complete = self.send(&body).await;
+            self.announced.send_replace(generation);
+            sent = generation;
+            let pause = if complete { period } else { retry };
+            retry = if complete { RETRY_FIRST } else { (retry * 2).min(RETRY_LAST) };
+            if !self.pause(pause, complete, generation, &stop).await {
+                return self.goodbye().await;
+            }
+        }
+    }
+
+    /// Waits for the next reason to register; false when it is time to go.
+    async fn pause(&self, pause: Duration, complete: bool, sent: u64, stop: &CancellationToken) -> bool {
+        let due = tokio::time::Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep_until(due) => {
+                    self.everything.store(true, SeqCst);
+                    return true;
+                }
+                () = self.wake.notified() => {
+                    let changed = self.topics.generation() > sent;
+                    // No change: a connection is lost, or everything is wanted. If the last attempt failed, the time is set already: losing connections is
+                    // what failed attempts do.
+                    if !complete || !changed {
+                        self.everything.store(true, SeqCst);
+                    }
+                    if complete || changed {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is to be sent now: all topics, or those that changed after generation `sent`. A namesrv looks at topics only if the version is new to it, so
+    /// whatever belongs to a version must go with it.
+    fn changes(&self, sent: u64) -> (u64, RegisterBrokerBody) {
+        let since = if self.everything.swap(false, SeqCst) { 0 } else { sent };
+        let Changes { version, generation, entries } =
+            self.topics.changed_since(since, self.settings.load().topics.permission);
+        let table =
+            TopicConfigAndMappingTable { data_version: version, topic_config_table: entries, ..Default::default() };
+        (generation, RegisterBrokerBody { topic_config_serialize_wrapper: table, ..Default::default() })
+    }
+
+    /// Sends to every namesrv at once; true if each took it.
+    async fn send(&self, body: &RegisterBrokerBody) -> bool {
+        let compressed = self.settings.load().namesrv.compressed;
+        let bytes = bytes::Bytes::from(if compressed { body.to_compressed() } else { body.to_plain() });
+        let addresses = self.addresses();
+        let attempts = addresses.iter().map(|address| self.register(address, bytes.clone(), compressed));
+        let outcomes = futures::future::join_all(attempts).await;
+        let complete = outcomes.iter().all(Result::is_ok);
+        let mut master = None;
+        for (address, outcome) in addresses.iter().zip(outcomes) {
+            let registered = match outcome {
+                Ok(told) => {
+                    master = master.or(told);
+                    Some(Instant::now())
+                }
+                Err(error) => {
+                    tracing::warn!(namesrv = %address, error, "cannot register; trying again");
+                    None
+                }
+            };
+            self.namesrvs.lock().insert(address.clone(), registered);
+        }
+        if master.is_some() {
+            self.master.send_if_modified(|known| {
+                let changed = *known != master;
+                *known = master;
+                changed
+            });
+        }
+        complete
+    }
+
+    async fn register(&self, namesrv: &str, body: bytes::Bytes, compressed: bool) -> Result<Option<Master>, String> {
+        let settings = self.settings.load_full();
+        let (identity, network) = (&settings.identity, &settings.network);
+        let broker_address = address::join(&identity.broker_ip, network.listen_port);
+        let ha_server_address = address::join(&identity.replication_ip, network.replication_port);
+        let header = RegisterBroker {
+            broker_name: &identity.broker_name,
+            broker_address: &broker_address,
+            cluster_name: &identity.cluster_name,
+            ha_server_address: &ha_server_address,
+            broker_id: identity.broker_id as i64,
+            heartbeat_timeout: None,
+            enable_acting_master: None,
+            compressed: Some(compressed),
+            body_crc32: Some(java::crc32(&body) as i32),
+        };
+        let request = Command::request(RequestCode::RegisterBroker, &header).with_body(body);
+        let answer = self
+            .client
+            .request(namesrv, request, settings.namesrv.timeout.0)
+            .await
+            .map_err(|error| error.to_string())?;
+        if answer.code != ResponseCode::Success.number() {
+            return Err(answer.remark.unwrap_or_else(|| format!("response code {}", answer.code)));
+        }
+        let told = RegisterBrokerResponse::decode(&answer.fields).map_err(|error| error.to_string())?;
+        Ok(match (told.master_address, told.ha_server_address) {
+            (Some(address), Some(replication)) if !address.is_empty() && !replication.is_empty() => {
+                Some(Master { address: address.to_owned(), replication_address: replication.to_owned() })
+            }
+            _ => None,
+        })
+    }
+
+    async fn goodbye(&self) {
+        let settings = self.settings.load_full();
+        let identity = &settings.identity;
+        let broker_address = address::join(&identity.broker_ip, settings.network.listen_port);
+        let header = BrokerIdentity {
+            broker_name: &identity.broker_name,
+            broker_address: &broker_address,
+            cluster_name: &identity.cluster_name,
+            broker_id: identity.broker_id as i64,
+        };
+        let addresses = self.addresses();
+        let attempts = addresses.iter().map(|namesrv| {
+            let request = Command::request(RequestCode::UnregisterBroker, &header);
+            async move {
+                if let Err(error) = self.client.request(namesrv, request, GOODBYE).await {
+                    tracing::warn!(%namesrv, %error, "cannot say goodbye; the namesrv will notice the closed connection");
+                }
+            }
+        });
+        futures::future::join_all(attempts).await;
+        self.client.close().await;
+    }
+}

@@ -1,0 +1,142 @@
+//! What a broker says of itself in `brokerStatus` and `clusterList`: Java's names, our truths. Queues of threads that are not here have the size 0.
+
+use crate::{
+    clock::now_millis,
+    config::Live,
+    delay::Delay,
+    stats::{Kind, SAMPLE_EVERY, Stats},
+};
+use rmq_protocol::{names, version};
+use rmq_store::MessageStore;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Thread pools that Java's tools print.
+const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
+
+/// Handles of the facts.
+pub(crate) struct RuntimeInfo {
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) delay: Arc<Delay>,
+    pub(crate) settings: Arc<Live>,
+    pub(crate) stats: Arc<Stats>,
+    /// Milliseconds since 1970.
+    pub(crate) booted: i64,
+}
+
+impl RuntimeInfo {
+    /// The table. Looks at the disk.
+    pub(crate) fn table(&self, now: Instant) -> BTreeMap<String, String> {
+        let mut table = BTreeMap::new();
+        let mut put = |name: &str, value: String| {
+            table.insert(name.to_owned(), value);
+        };
+        let settings = self.settings.load();
+        let figures = self.store.figures();
+        put("brokerActive", "true".into());
+        put("brokerVersionDesc", version::CURRENT_NAME.into());
+        put("brokerVersion", version::CURRENT.to_string());
+        put("bootTimestamp", self.booted.to_string());
+        put("runtime", elapsed(now_millis() - self.booted));
+        put("startAcceptSendRequestTimeStamp", "0".into());
+
+        let cluster = &settings.identity.cluster_name;
+        let (put_now, get_now) = (self.total(Kind::BrokerPut, cluster), self.total(Kind::BrokerGet, cluster));
+        // Days are not counted apart: all that came since the start came today.
+        for (name, total) in [("msgPutTotal", put_now), ("msgGetTotal", get_now)] {
+            put(&format!("{name}YesterdayMorning"), "0".into());
+            put(&format!("{name}TodayMorning"), "0".into());
+            put(&format!("{name}TodayNow"), total.to_string());
+        }
+        let (put_tps, get_tps) = (self.rates(Kind::BrokerPut, cluster, now), self.rates(Kind::BrokerGet, cluster, now));
+        put("putTps", put_tps);
+        for name in ["getTransferredTps", "getFoundTps", "getTotalTps"] {
+            put(name, get_tps.clone());
+        }
+        put("getMissTps", "0.0 0.0 0.0".into());
+        put("putMessageTimesTotal", figures.put_messages.to_string());
+        put("putMessageFailedTimes", figures.put_failures.to_string());
+        put("putMessageSizeTotal", figures.put_bytes.to_string());
+        put("putMessageAverageSize", (figures.put_bytes as f64 / figures.put_messages.max(1) as f64).to_string());
+        put("putMessageEntireTimeMax", figures.put_times.max.as_millis().to_string());
+        put("putMessageDistributeTime", distribution(&figures.put_times.buckets));
+        put("pageCacheLockTimeMills", "0".into());
+        put("getMessageEntireTimeMax", "0".into());
+        put("dispatchMaxBuffer", "0".into());
+
+        put("dispatchBehindBytes", (figures.appended - figures.dispatched).to_string());
+        put("remainHowManyDataToFlush", format!("{} B", figures.appended.saturating_sub(figures.flushed)));
+        put("remainHowManyDataToCommit", "0 B".into());
+        put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
+        put("commitLogMinOffset", figures.min_offset.to_string());
+        put("commitLogMaxOffset", figures.appended.to_string());
+        put("earliestMessageTimeStamp", self.store.earliest_timestamp().unwrap_or(-1).to_string());
+        let folder = self.store.config().commit_log_path();
+        if let Ok(used) = self.store.disk_use() {
+            put("commitLogDiskRatio", used.commit_log.to_string());
+            put(&format!("commitLogDiskRatio_{}", folder.display()), used.commit_log.to_string());
+            put("consumeQueueDiskRatio", used.consume_queue.to_string());
+        }
+        if let Ok(volume) = rustix::fs::statvfs(&folder) {
+            let gib = |blocks: u64| (blocks * volume.f_frsize) as f64 / f64::from(1 << 30);
+            put(
+                "commitLogDirCapacity",
+                format!("Total : {:.1} GiB, Free : {:.1} GiB.", gib(volume.f_blocks), gib(volume.f_bavail)),
+            );
+        }
+        for pool in POOLS {
+            put(&format!("{pool}ThreadPoolQueueSize"), "0".into());
+            put(&format!("{pool}ThreadPoolQueueCapacity"), "0".into());
+            put(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), "0".into());
+        }
+        for (level, offset) in self.delay.snapshot().offset_table {
+            let max = self.store.max_offset(names::SCHEDULE_TOPIC, level - 1);
+            put(&format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
+        }
+        table
+    }
+
+    fn total(&self, kind: Kind, key: &str) -> u64 {
+        self.stats.find(kind, key).map_or(0, |counter| counter.value())
+    }
+
+    /// The last 10, 60 and 600 seconds.
+    fn rates(&self, kind: Kind, key: &str, now: Instant) -> String {
+        let counter = self.stats.find(kind, key);
+        let rate = |span: Duration| counter.as_ref().map_or(0.0, |counter| counter.over(span, now).tps);
+        format!("{} {} {}", rate(SAMPLE_EVERY), rate(Duration::from_secs(60)), rate(Duration::from_secs(600)))
+    }
+}
+
+fn elapsed(millis: i64) -> String {
+    let seconds = millis / 1000;
+    format!(
+        "[ {} days, {} hours, {} minutes, {} seconds ]",
+        seconds / 86_400,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// Puts by duration, in Java's classes.
+fn distribution(buckets: &[u64]) -> String {
+    const CLASSES: [(&str, u64); 6] = [
+        ("[<=0ms]", 1),
+        ("[0~10ms]", 10),
+        ("[10~50ms]", 50),
+        ("[50~100ms]", 100),
+        ("[100~500ms]", 500),
+        ("[500ms~]", u64::MAX),
+    ];
+    let mut counts = [0u64; CLASSES.len()];
+    for (power, count) in buckets.iter().enumerate() {
+        let millis = (1u64 << power.min(63)) / 1000;
+        let class = CLASSES.iter().position(|(_, below)| millis < *below).unwrap_or(CLASSES.len() - 1);
+        counts[class] += count;
+    }
+    CLASSES.iter().zip(counts).map(|((name, _), count)| format!("{name}:{count} ")).collect()
+}

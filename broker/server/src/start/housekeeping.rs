@@ -1,0 +1,76 @@
+//! What happens by itself, every now and then.
+
+use super::parts::Parts;
+use crate::{clock::now_millis, long_polling::Ready, stats::SAMPLE_EVERY};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Pulls may answer so much later than their deadline.
+const EXPIRE_PULLS: Duration = Duration::from_millis(500);
+/// Clients are looked for silence.
+const EXPIRE_CLIENTS: Duration = Duration::from_secs(10);
+
+/// Starts the tasks.
+pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: &CancellationToken) {
+    let pull = parts.pull();
+    let stopped = stop.clone();
+    tasks.spawn(async move {
+        // Cancelled after the last connection has ended: pulls that are released by the stop are answered before.
+        while let Some(Some(parked)) = stopped.run_until_cancelled(ready.recv()).await {
+            pull.resume(parked);
+        }
+    });
+
+    let long_polling = Arc::clone(&parts.tables.long_polling);
+    every(EXPIRE_PULLS, tasks, stop, move || {
+        long_polling.expire(Instant::now());
+        std::future::ready(())
+    });
+
+    let (clients, locks, settings) = (Arc::new(parts.clients()), Arc::clone(&parts.locks), Arc::clone(&parts.settings));
+    every(EXPIRE_CLIENTS, tasks, stop, move || {
+        let expiry = settings.load().clients.expiry.0.as_millis() as i64;
+        clients.expire(now_millis() - expiry);
+        locks.expire(Instant::now());
+        std::future::ready(())
+    });
+
+    let stats = Arc::clone(&parts.stats);
+    every(SAMPLE_EVERY, tasks, stop, move || {
+        stats.sample(Instant::now());
+        std::future::ready(())
+    });
+
+    let offsets = Arc::clone(&parts.tables.offsets);
+    let period = parts.settings.load().clients.flush_offsets.0.max(Duration::from_millis(100));
+    every(period, tasks, stop, move || {
+        let offsets = Arc::clone(&offsets);
+        async move {
+            let written = tokio::task::spawn_blocking(move || offsets.persist()).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!(%error, "consumer offsets cannot be written; after a crash messages would come again");
+            }
+        }
+    });
+}
+
+fn every<F>(
+    period: Duration,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    mut work: impl FnMut() -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let mut interval = tokio::time::interval(period);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(interval.tick()).await.is_some() {
+            work().await;
+        }
+    });
+}

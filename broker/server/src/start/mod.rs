@@ -1,0 +1,274 @@
+//! Building a broker's parts in order, and taking them down.
+//!
+//! ```text
+//! start                                      stop
+//!   http: alive, not ready                     http: not ready
+//!   tables, store (recovers)                   goodbye to the namesrvs
+//!   ports                                      parked pulls are answered
+//!   handlers                                   no more requests; the last answers leave
+//!   replication, delay, housekeeping           replication, delay, housekeeping
+//!   requests are taken                         tables are written, the store is closed
+//!   registration -> ready
+//! ```
+
+mod housekeeping;
+mod parts;
+
+use crate::{
+    Error,
+    config::{Config, Live},
+    delay,
+    long_polling::Ready,
+    metrics::Page,
+};
+use parts::Parts;
+use rmq_remoting::{Limits, http::Health};
+use rmq_store::MessageStore;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long handlers that wait may go on once no more requests are read.
+const LAST_TASKS: Duration = Duration::from_secs(5);
+
+/// A running broker.
+pub struct Broker {
+    address: SocketAddr,
+    http_address: Option<SocketAddr>,
+    parts: Parts,
+    page: Arc<Page>,
+    delivery: Option<JoinHandle<()>>,
+    /// Cancelled in this order.
+    stop_registration: CancellationToken,
+    stop_requests: CancellationToken,
+    stop_rest: CancellationToken,
+    registration: TaskTracker,
+    requests: TaskTracker,
+    rest: TaskTracker,
+}
+
+/// Answers probes from the first moment on, while the store recovers.
+#[derive(Default)]
+struct Early {
+    page: OnceLock<Arc<Page>>,
+}
+
+impl Health for Early {
+    fn ready(&self) -> Result<(), String> {
+        self.page.get().map_or_else(|| Err("the store is recovering".to_owned()), |page| page.ready())
+    }
+
+    fn metrics(&self) -> String {
+        self.page.get().map(|page| page.metrics()).unwrap_or_default()
+    }
+}
+
+/// The ports of a broker.
+struct Ports {
+    requests: TcpListener,
+    /// Two below the former, for clients that use the "VIP channel".
+    vip: Option<TcpListener>,
+    replication: Option<TcpListener>,
+}
+
+impl Broker {
+    /// Starts a broker; `file` is where its settings came from and where changes at run time are written. Returns when requests are taken.
+    ///
+    /// # Errors
+    /// A port is taken, the store is damaged or used by another process, a table cannot be read.
+    pub async fn start(mut config: Config, file: Option<PathBuf>) -> Result<Self, Error> {
+        let (early, stop_rest, rest) = (Arc::<Early>::default(), CancellationToken::new(), TaskTracker::new());
+        let bind = config.network.bind_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let http_address = match config.network.http_port {
+            0 => None,
+            port => Some(serve_http(listen(bind, port)?, &early, &stop_rest, &rest)?),
+        };
+        let (tables, ready) = parts::Tables::open(&config)?;
+        let store = open_store(&config, &tables).await?;
+        let ports = open_ports(&mut config, bind)?;
+        let address =
+            ports.requests.local_addr().map_err(|source| Error::Listen { address: bind.to_string(), source })?;
+        let settings = Arc::new(Live::new(config, file));
+        let parts = Parts::build(settings, store, tables)?;
+        let page = Arc::new(parts.page());
+        let mut broker = Self {
+            address,
+            http_address,
+            page: Arc::clone(&page),
+            delivery: None,
+            stop_registration: CancellationToken::new(),
+            stop_requests: CancellationToken::new(),
+            stop_rest,
+            registration: TaskTracker::new(),
+            requests: TaskTracker::new(),
+            rest,
+            parts,
+        };
+        broker.begin(ports, ready)?;
+        let _ = early.page.set(page);
+        Ok(broker)
+    }
+
+    /// Where requests are taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where probes and scrapers are answered.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
+    /// As `/readyz` tells it.
+    ///
+    /// # Errors
+    /// Why clients should not be sent here.
+    pub fn ready(&self) -> Result<(), String> {
+        self.page.ready()
+    }
+
+    fn begin(&mut self, ports: Ports, ready: Ready) -> Result<(), Error> {
+        let parts = &self.parts;
+        let slave = parts.settings.load().is_slave();
+        if slave {
+            let (following, master) = (Arc::clone(&parts.following), parts.registration.master());
+            let stop = self.stop_rest.clone();
+            self.rest.spawn(async move { following.run(master, stop).await });
+            self.rest.spawn(parts.metadata_sync().run(parts.registration.master(), self.stop_rest.clone()));
+        } else {
+            let thread = delay::start(Arc::clone(&parts.tables.delay), Arc::clone(&parts.store), parts.store_host);
+            self.delivery = Some(thread.map_err(|source| Error::Thread { name: "delay", source })?);
+        }
+        if let Some(listener) = ports.replication {
+            self.rest.spawn(Arc::clone(&parts.slaves).serve(listener, self.stop_rest.clone()));
+        }
+        housekeeping::start(parts, ready, &self.rest, &self.stop_rest);
+        let settings = parts.settings.load();
+        let limits = Limits {
+            connections: settings.network.max_connections,
+            idle: settings.network.idle.0,
+            ..Limits::default()
+        };
+        let dispatch = Arc::new(parts.dispatch());
+        for listener in [Some(ports.requests), ports.vip].into_iter().flatten() {
+            let (dispatch, figures) = (Arc::clone(&dispatch), Arc::clone(&parts.figures));
+            self.requests.spawn(rmq_remoting::serve(
+                listener,
+                dispatch,
+                limits.clone(),
+                figures,
+                self.stop_requests.clone(),
+            ));
+        }
+        let (registration, stop) = (Arc::clone(&parts.registration), self.stop_registration.clone());
+        self.registration.spawn(async move { registration.run(stop).await });
+        Ok(())
+    }
+
+    /// Stops: says goodbye to the namesrvs, answers what was asked, writes everything to disk.
+    ///
+    /// # Errors
+    /// Something could not be written; everything else was.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        tracing::info!("stopping: leaving the namesrvs");
+        let _ = self.page.stopping.set(());
+        self.stop_registration.cancel();
+        finish(&self.registration).await;
+        tracing::info!("stopping: answering the last requests");
+        self.parts.tables.long_polling.release();
+        self.stop_requests.cancel();
+        finish(&self.requests).await;
+        self.parts.request_tasks.close();
+        if tokio::time::timeout(LAST_TASKS, self.parts.request_tasks.wait()).await.is_err() {
+            tracing::warn!("some requests are not answered: they still wait for a client or a slave");
+        }
+        self.parts.tables.delay.stop();
+        self.stop_rest.cancel();
+        finish(&self.rest).await;
+        tracing::info!("stopping: writing everything to disk");
+        let (tables, store, delivery) = (self.parts.tables, self.parts.store, self.delivery.take());
+        let close = move || {
+            if let Some(delivery) = delivery {
+                // A panic there was logged when it happened.
+                let _ = delivery.join();
+            }
+            let written = tables.persist();
+            store.close()?;
+            written
+        };
+        match tokio::task::spawn_blocking(close).await {
+            Ok(closed) => closed.map_err(Error::Store),
+            Err(error) => Err(Error::Thread { name: "close", source: io::Error::other(error) }),
+        }
+    }
+}
+
+async fn finish(tasks: &TaskTracker) {
+    tasks.close();
+    tasks.wait().await;
+}
+
+fn listen(ip: IpAddr, port: u16) -> Result<TcpListener, Error> {
+    let address = SocketAddr::new(ip, port);
+    rmq_remoting::bind(address).map_err(|source| Error::Listen { address: address.to_string(), source })
+}
+
+fn serve_http(
+    listener: TcpListener,
+    early: &Arc<Early>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<SocketAddr, Error> {
+    let address = listener.local_addr().map_err(|source| Error::Listen { address: "http".to_owned(), source })?;
+    let (health, stop) = (Arc::clone(early) as Arc<dyn Health>, stop.clone());
+    tasks.spawn(async move {
+        if let Err(error) = rmq_remoting::http::serve(listener, health, stop).await {
+            tracing::error!(%error, "probes and scrapers are not answered any more");
+        }
+    });
+    Ok(address)
+}
+
+/// Opens the ports and writes those that were left to the system into the settings.
+fn open_ports(config: &mut Config, bind: IpAddr) -> Result<Ports, Error> {
+    let network = &mut config.network;
+    let requests = listen(bind, network.listen_port)?;
+    let chosen = network.listen_port != 0;
+    let vip = if chosen { Some(listen(bind, network.listen_port - 2)?) } else { None };
+    let replication = if config.identity.broker_id == 0 { Some(listen(bind, network.replication_port)?) } else { None };
+    let port = |listener: &TcpListener| listener.local_addr().map_or(0, |address| address.port());
+    network.listen_port = port(&requests);
+    if let Some(replication) = &replication {
+        network.replication_port = port(replication);
+    }
+    Ok(Ports { requests, vip, replication })
+}
+
+async fn open_store(config: &Config, tables: &parts::Tables) -> Result<Arc<MessageStore>, Error> {
+    let store_config = config.for_store()?;
+    let (long_polling, delay) = (Arc::clone(&tables.long_polling), Arc::clone(&tables.delay));
+    let arrivals = move |arrival: &rmq_store::Arrival<'_>| {
+        long_polling.arrived(arrival.topic, arrival.queue_id, arrival.queue_offset, arrival.tags_code);
+        if arrival.topic == rmq_protocol::names::SCHEDULE_TOPIC {
+            delay.arrived();
+        }
+    };
+    tracing::info!(root = config.store.root, "opening the store");
+    let opened = tokio::task::spawn_blocking(move || MessageStore::open(store_config, Box::new(arrivals))).await;
+    match opened {
+        Ok(store) => Ok(Arc::new(store?)),
+        Err(error) => Err(Error::Thread { name: "open", source: io::Error::other(error) }),
+    }
+}
+
+/// Where the tables lie.
+fn root(config: &Config) -> &Path {
+    Path::new(&config.store.root)
+}

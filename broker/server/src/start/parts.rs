@@ -1,0 +1,308 @@
+//! The parts of a broker and how they hang together: the one place where handlers get their handles.
+
+use super::root;
+use crate::{
+    Error, address,
+    clock::now_millis,
+    config::{Config, Live},
+    connected::{Consumers, Producers, QueueLocks},
+    consumer_offset::ConsumerOffsets,
+    delay::Delay,
+    dispatch::Dispatch,
+    ha::{Following, Slaves, metadata_sync::MetadataSync},
+    handler::{
+        admin::{broker::BrokerAdmin, consumer::ConsumerAdmin, subscription_group::GroupAdmin, topic::TopicAdmin},
+        consumer_offset::Offsets,
+        durability::Durability,
+        heartbeat::Clients,
+        lock_queue::Locks,
+        pull::Pull,
+        query_message::Query,
+        relay::Relay,
+        replication,
+        reply::Replies,
+        send::Send,
+        send_back::SendBack,
+    },
+    long_polling::{LongPolling, Ready},
+    metrics::{Metrics, Page},
+    registration::Registration,
+    runtime_info::RuntimeInfo,
+    stats::Stats,
+    subscription_group::SubscriptionGroups,
+    topic::Topics,
+};
+use rmq_protocol::message::message_id::UniqueIds;
+use rmq_remoting::{Figures, metrics::Connections};
+use rmq_store::MessageStore;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+use tokio_util::task::TaskTracker;
+
+/// What is there before the store is.
+pub(super) struct Tables {
+    pub(super) topics: Arc<Topics>,
+    pub(super) groups: Arc<SubscriptionGroups>,
+    pub(super) offsets: Arc<ConsumerOffsets>,
+    pub(super) delay: Arc<Delay>,
+    pub(super) long_polling: Arc<LongPolling>,
+}
+
+impl Tables {
+    pub(super) fn open(config: &Config) -> Result<(Self, Ready), Error> {
+        let root = root(config);
+        let levels = crate::delay::parse_levels(&config.messages.delay_levels)
+            .map_err(|level| crate::config::Error::Contradiction(format!("messageDelayLevel: {level:?}")))?;
+        let (long_polling, ready) = LongPolling::new();
+        let tables = Self {
+            topics: Arc::new(Topics::open(root, config)?),
+            groups: Arc::new(SubscriptionGroups::open(root)?),
+            offsets: Arc::new(ConsumerOffsets::open(root)?),
+            delay: Arc::new(Delay::open(root, levels)?),
+            long_polling: Arc::new(long_polling),
+        };
+        Ok((tables, ready))
+    }
+
+    /// Writes all of them.
+    pub(super) fn persist(&self) -> Result<(), rmq_store::Error> {
+        let written = [self.topics.persist(), self.groups.persist(), self.offsets.persist(), self.delay.persist()];
+        written.into_iter().collect()
+    }
+}
+
+/// Everything that lasts as long as the broker.
+pub(super) struct Parts {
+    pub(super) settings: Arc<Live>,
+    pub(super) store: Arc<MessageStore>,
+    pub(super) store_host: SocketAddr,
+    pub(super) tables: Tables,
+    pub(super) producers: Arc<Producers>,
+    pub(super) consumers: Arc<Consumers>,
+    pub(super) locks: Arc<QueueLocks>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) registration: Arc<Registration>,
+    pub(super) slaves: Arc<Slaves>,
+    pub(super) following: Arc<Following>,
+    pub(super) figures: Arc<Figures>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Tasks of requests that wait.
+    pub(super) request_tasks: TaskTracker,
+}
+
+impl Parts {
+    pub(super) fn build(settings: Arc<Live>, store: Arc<MessageStore>, tables: Tables) -> Result<Self, Error> {
+        let store_host = {
+            let config = settings.load();
+            address::stored_host(&config.identity.broker_ip, config.network.listen_port)
+        };
+        let figures = Arc::<Figures>::default();
+        let metrics = Arc::new(Metrics::new().map_err(Error::Metrics)?);
+        metrics
+            .registry()
+            .register(Box::new(Connections::new("server", Arc::clone(&figures))))
+            .map_err(Error::Metrics)?;
+        Ok(Self {
+            registration: Arc::new(Registration::new(Arc::clone(&settings), Arc::clone(&tables.topics))),
+            slaves: Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&settings))),
+            following: Arc::new(Following::new(Arc::clone(&store), Arc::clone(&settings))),
+            producers: Arc::default(),
+            consumers: Arc::default(),
+            locks: Arc::default(),
+            stats: Arc::default(),
+            request_tasks: TaskTracker::new(),
+            settings,
+            store,
+            store_host,
+            tables,
+            figures,
+            metrics,
+        })
+    }
+
+    /// What a slave copies.
+    pub(super) fn metadata_sync(&self) -> MetadataSync {
+        MetadataSync {
+            topics: Arc::clone(&self.tables.topics),
+            groups: Arc::clone(&self.tables.groups),
+            offsets: Arc::clone(&self.tables.offsets),
+            delay: Arc::clone(&self.tables.delay),
+        }
+    }
+
+    /// What probes and scrapers are told.
+    pub(super) fn page(&self) -> Page {
+        Page {
+            metrics: Arc::clone(&self.metrics),
+            store: Arc::clone(&self.store),
+            topics: Arc::clone(&self.tables.topics),
+            groups: Arc::clone(&self.tables.groups),
+            offsets: Arc::clone(&self.tables.offsets),
+            producers: Arc::clone(&self.producers),
+            consumers: Arc::clone(&self.consumers),
+            long_polling: Arc::clone(&self.tables.long_polling),
+            registration: Arc::clone(&self.registration),
+            slaves: Arc::clone(&self.slaves),
+            following: Arc::clone(&self.following),
+            settings: Arc::clone(&self.settings),
+            stats: Arc::clone(&self.stats),
+            stopping: OnceLock::new(),
+        }
+    }
+
+    /// All handlers.
+    pub(super) fn dispatch(&self) -> Dispatch {
+        let durability = Arc::new(Durability {
+            store: Arc::clone(&self.store),
+            slaves: Arc::clone(&self.slaves),
+            settings: Arc::clone(&self.settings),
+        });
+        let send = Arc::new(self.send(Arc::clone(&durability)));
+        Dispatch {
+            replies: Arc::new(Replies { send: Arc::clone(&send), producers: Arc::clone(&self.producers) }),
+            send,
+            send_back: Arc::new(self.send_back(durability)),
+            pull: Arc::new(self.pull()),
+            clients: Arc::new(self.clients()),
+            offsets: Arc::new(Offsets {
+                store: Arc::clone(&self.store),
+                topics: Arc::clone(&self.tables.topics),
+                offsets: Arc::clone(&self.tables.offsets),
+            }),
+            locks: Arc::new(Locks { locks: Arc::clone(&self.locks) }),
+            query: Arc::new(Query { store: Arc::clone(&self.store), settings: Arc::clone(&self.settings) }),
+            relay: Arc::new(Relay {
+                store: Arc::clone(&self.store),
+                topics: Arc::clone(&self.tables.topics),
+                consumers: Arc::clone(&self.consumers),
+                offsets: Arc::clone(&self.tables.offsets),
+                settings: Arc::clone(&self.settings),
+            }),
+            tables: Arc::new(self.table_requests()),
+            topic_admin: Arc::new(self.topic_admin()),
+            group_admin: Arc::new(GroupAdmin {
+                groups: Arc::clone(&self.tables.groups),
+                offsets: Arc::clone(&self.tables.offsets),
+                settings: Arc::clone(&self.settings),
+            }),
+            consumer_admin: Arc::new(self.consumer_admin()),
+            broker_admin: Arc::new(self.broker_admin()),
+            metrics: Arc::clone(&self.metrics),
+            tasks: self.request_tasks.clone(),
+        }
+    }
+
+    fn send(&self, durability: Arc<Durability>) -> Send {
+        Send {
+            store: Arc::clone(&self.store),
+            topics: Arc::clone(&self.tables.topics),
+            groups: Arc::clone(&self.tables.groups),
+            locks: Arc::clone(&self.locks),
+            delay: Arc::clone(&self.tables.delay),
+            registration: Arc::clone(&self.registration),
+            settings: Arc::clone(&self.settings),
+            stats: Arc::clone(&self.stats),
+            durability,
+            unique_ids: UniqueIds::new(self.store_host.ip(), std::process::id(), now_millis() as u32, 0),
+            store_host: self.store_host,
+        }
+    }
+
+    fn send_back(&self, durability: Arc<Durability>) -> SendBack {
+        SendBack {
+            store: Arc::clone(&self.store),
+            topics: Arc::clone(&self.tables.topics),
+            groups: Arc::clone(&self.tables.groups),
+            delay: Arc::clone(&self.tables.delay),
+            registration: Arc::clone(&self.registration),
+            settings: Arc::clone(&self.settings),
+            stats: Arc::clone(&self.stats),
+            durability,
+            store_host: self.store_host,
+        }
+    }
+
+    /// Also what housekeeping runs parked pulls with.
+    pub(super) fn pull(&self) -> Pull {
+        Pull {
+            store: Arc::clone(&self.store),
+            topics: Arc::clone(&self.tables.topics),
+            groups: Arc::clone(&self.tables.groups),
+            consumers: Arc::clone(&self.consumers),
+            offsets: Arc::clone(&self.tables.offsets),
+            long_polling: Arc::clone(&self.tables.long_polling),
+            settings: Arc::clone(&self.settings),
+            stats: Arc::clone(&self.stats),
+        }
+    }
+
+    /// Also what housekeeping forgets silent clients with.
+    pub(super) fn clients(&self) -> Clients {
+        Clients {
+            producers: Arc::clone(&self.producers),
+            consumers: Arc::clone(&self.consumers),
+            groups: Arc::clone(&self.tables.groups),
+            topics: Arc::clone(&self.tables.topics),
+            registration: Arc::clone(&self.registration),
+            settings: Arc::clone(&self.settings),
+        }
+    }
+
+    fn table_requests(&self) -> replication::Tables {
+        replication::Tables {
+            topics: Arc::clone(&self.tables.topics),
+            groups: Arc::clone(&self.tables.groups),
+            offsets: Arc::clone(&self.tables.offsets),
+            delay: Arc::clone(&self.tables.delay),
+            store: Arc::clone(&self.store),
+            settings: Arc::clone(&self.settings),
+            slaves: Arc::clone(&self.slaves),
+            following: Arc::clone(&self.following),
+        }
+    }
+
+    fn topic_admin(&self) -> TopicAdmin {
+        TopicAdmin {
+            store: Arc::clone(&self.store),
+            topics: Arc::clone(&self.tables.topics),
+            consumers: Arc::clone(&self.consumers),
+            offsets: Arc::clone(&self.tables.offsets),
+            registration: Arc::clone(&self.registration),
+            settings: Arc::clone(&self.settings),
+            stats: Arc::clone(&self.stats),
+        }
+    }
+
+    fn consumer_admin(&self) -> ConsumerAdmin {
+        ConsumerAdmin {
+            store: Arc::clone(&self.store),
+            topics: Arc::clone(&self.tables.topics),
+            groups: Arc::clone(&self.tables.groups),
+            producers: Arc::clone(&self.producers),
+            consumers: Arc::clone(&self.consumers),
+            offsets: Arc::clone(&self.tables.offsets),
+            settings: Arc::clone(&self.settings),
+            stats: Arc::clone(&self.stats),
+        }
+    }
+
+    fn broker_admin(&self) -> BrokerAdmin {
+        BrokerAdmin {
+            store: Arc::clone(&self.store),
+            topics: Arc::clone(&self.tables.topics),
+            consumers: Arc::clone(&self.consumers),
+            registration: Arc::clone(&self.registration),
+            settings: Arc::clone(&self.settings),
+            stats: Arc::clone(&self.stats),
+            runtime_info: Arc::new(RuntimeInfo {
+                store: Arc::clone(&self.store),
+                delay: Arc::clone(&self.tables.delay),
+                settings: Arc::clone(&self.settings),
+                stats: Arc::clone(&self.stats),
+                booted: now_millis(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A table of named things with a version, kept in a file of Java's form.
+//!
+//! Readers take an `Arc` out of a map under a read lock. A change counts the version up and is durable when [`Table::persist`] has returned; changes that come while
+//! a write is under way are covered by the next one together, so ten thousand new topics do not cost ten thousand file writes.
+
+use crate::{Error, clock::now_millis};
+use parking_lot::{Mutex, RwLock};
+use rmq_protocol::{body::DataVersion, fastjson};
+use rmq_store::durable_file;
+use rustc_hash::FxHashMap;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Named values of one kind.
+pub(crate) struct Table<T> {
+    state: RwLock<State<T>>,
+    file: TableFile,
+}
+
+struct State<T> {
+    version: DataVersion,
+    /// Counts changes of this process; unlike the version it cannot be set from outside.
+    generation: u64,
+    entries: FxHashMap<Arc<str>, Entry<T>>,
+}
+
+struct Entry<T> {
+    value: Arc<T>,
+    /// The generation that put it here.
+    since: u64,
+}
+
+impl<T> Table<T> {
+    /// A table of these entries, whose home is `path`.
+    pub(crate) fn new(path: PathBuf, version: DataVersion, entries: BTreeMap<String, T>) -> Self {
+        let entries = entries
+            .into_iter()
+            .map(|(name, value)| (name.into(), Entry { value: Arc::new(value), since: 1 }))
+            .collect();
+        Self { state: RwLock::new(State { version, generation: 1, entries }), file: TableFile::new(path) }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<T>> {
+        self.state.read().entries.get(name).map(|entry| Arc::clone(&entry.value))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.read().entries.len()
+    }
+
+    pub(crate) fn version(&self) -> DataVersion {
+        self.state.read().version
+    }
+
+    /// Puts the value in place of what is there.
+    pub(crate) fn put(&self, name: &str, value: T) -> Arc<T> {
+        self.state.write().put(name, value)
+    }
+
+    /// Puts what `make` makes if nothing is there. The flag says whether it did.
+    pub(crate) fn find_or_put(&self, name: &str, make: impl FnOnce() -> T) -> (Arc<T>, bool) {
+        let mut state = self.state.write();
+        if let Some(found) = state.entries.get(name) {
+            return (Arc::clone(&found.value), false);
+        }
+        (state.put(name, make()), true)
+    }
+
+    /// Takes the value away; false if there was none.
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        let mut state = self.state.write();
+        let removed = state.entries.remove(name).is_some();
+        if removed {
+            state.count();
+        }
+        removed
+    }
+
+    /// Counts a change that is none of an entry.
+    pub(crate) fn touch(&self) {
+        self.state.write().count();
+    }
+
+    /// Takes over another broker's table, version and all.
+    pub(crate) fn replace(&self, version: DataVersion, entries: BTreeMap<String, T>) {
+        let mut state = self.state.write();
+        state.generation += 1;
+        let since = state.generation;
+        state.entries =
+            entries.into_iter().map(|(name, value)| (name.into(), Entry { value: Arc::new(value), since })).collect();
+        state.version = version;
+    }
+}
+
+impl<T> Table<T> {
+    /// Changes of this process so far.
+    pub(crate) fn generation(&self) -> u64 {
+        self.state.read().generation
+    }
+}
+
+impl<T: Clone> Table<T> {
+    /// What was put after `generation`, with the version and generation it belongs to: taken in one moment, so that nothing of that version is missing.
+    pub(crate) fn changed_since(&self, generation: u64) -> Changes<T> {
+        let state = self.state.read();
+        let changed = state.entries.iter().filter(|(_, entry)| entry.since > generation);
+        Changes {
+            version: state.version,
+            generation: state.generation,
+            entries: changed.map(|(name, entry)| (name.to_string(), T::clone(&entry.value))).collect(),
+        }
+    }
+
+    /// Everything, ordered by name.
+    pub(crate) fn snapshot(&self) -> (DataVersion, BTreeMap<String, T>) {
+        let Changes { version, entries, .. } = self.changed_since(0);
+        (version, entries)
+    }
+
+    /// Returns when every change made before is on disk. Blocks: not for reactor threads.
+    ///
+    /// # Errors
+    /// The file cannot be written; the changes hold until the end of the process.
+    pub(crate) fn persist<S: Serialize>(
+        &self,
+        form: impl FnOnce(DataVersion, BTreeMap<String, T>) -> S,
+    ) -> Result<(), rmq_store::Error> {
+        self.file.cover(self.generation(), || {
+            let Changes { version, generation, entries } = self.changed_since(0);
+            (generation, fastjson::to_vec_pretty(&form(version, entries)))
+        })
+    }
+}
+
+/// See [`Table::changed_since`].
+pub(crate) struct Changes<T> {
+    pub(crate) version: DataVersion,
+    pub(crate) generation: u64,
+    pub(crate) entries: BTreeMap<String, T>,
+}
+
+impl<T> State<T> {
+    fn put(&mut self, name: &str, value: T) -> Arc<T> {
+        self.count();
+        let value = Arc::new(value);
+        self.entries.insert(name.into(), Entry { value: Arc::clone(&value), since: self.generation });
+        value
+    }
+
+    fn count(&mut self) {
+        self.version.next(now_millis());
+        self.generation += 1;
+    }
+}
+
+/// A file that is rewritten as a whole, one write at a time.
+pub(crate) struct TableFile {
+    path: PathBuf,
+    written: Mutex<u64>,
+}
+
+impl TableFile {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, written: Mutex::new(0) }
+    }
+
+    /// Returns when a snapshot of `generation` or later is in the file.
+    pub(crate) fn cover(
+        &self,
+        generation: u64,
+        snapshot: impl FnOnce() -> (u64, Vec<u8>),
+    ) -> Result<(), rmq_store::Error> {
+        let mut written = self.written.lock();
+        if *written >= generation {
+            return Ok(());
+        }
+        let (covered, bytes) = snapshot();
+        durable_file::replace(&self.path, &bytes)?;
+        *written = covered;
+        Ok(())
+    }
+}
+
+/// Reads a table's file, or its backup; a file that does not exist is an empty table.
+pub(crate) fn load<T: DeserializeOwned + Default>(path: &Path) -> Result<T, Error> {
+    let parse = |bytes: &[u8]| {
+        fastjson::from_slice(bytes).map_err(|error| Error::Table { path: path.to_owned(), reason: error.to_string() })
+    };
+    Ok(durable_file::load(path, parse)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_count_and_a_covered_write_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.json");
+        let table = Table::new(path.clone(), DataVersion::default(), BTreeMap::from([("a".to_owned(), 1)]));
+        table.put("b", 2);
+        assert!(!table.find_or_put("b", || 3).1);
+        assert!(table.remove("a") && !table.remove("a"));
+        assert_eq!(table.version().counter, 2);
+        assert_eq!(table.changed_since(2).entries, BTreeMap::new());
+        assert_eq!(table.changed_since(1).entries, BTreeMap::from([("b".to_owned(), 2)]));
+        table.persist(|_, entries| entries).unwrap();
+        let written: BTreeMap<String, i32> = load(&path).unwrap();
+        assert_eq!(written, BTreeMap::from([("b".to_owned(), 2)]));
+        std::fs::remove_file(&path).unwrap();
+        table.persist(|_, entries| entries).unwrap();
+        assert!(!path.exists(), "nothing changed, nothing written");
+    }
+}

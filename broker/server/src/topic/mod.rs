@@ -1,0 +1,170 @@
+//! The broker's topics: `config/topics.json`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the table: find, create, delete, persist |
+//! | [`system`] | topics that every broker has |
+//! | [`attributes`] | the attribute changes of `updateTopic` |
+
+pub(crate) mod attributes;
+mod system;
+
+use crate::{
+    Error,
+    config::Config,
+    table::{self, Changes, Table},
+};
+use rmq_protocol::{
+    body::{DataVersion, TopicConfig, TopicConfigTable, perm},
+    names,
+};
+use std::{path::Path, sync::Arc};
+
+/// The topics of this broker.
+pub(crate) struct Topics {
+    table: Table<TopicConfig>,
+}
+
+impl Topics {
+    /// Reads `config/topics.json` below the store's root and adds the system's topics.
+    pub(crate) fn open(root: &Path, config: &Config) -> Result<Self, Error> {
+        let path = root.join("config/topics.json");
+        let TopicConfigTable { data_version, topic_config_table: mut topics } = table::load(&path)?;
+        for topic in system::topics(config) {
+            topics.entry(topic.topic_name.clone()).or_insert(topic);
+        }
+        Ok(Self { table: Table::new(path, data_version, topics) })
+    }
+
+    pub(crate) fn find(&self, topic: &str) -> Option<Arc<TopicConfig>> {
+        self.table.find(topic)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn version(&self) -> DataVersion {
+        self.table.version()
+    }
+
+    /// Counts the version up without a change, so that namesrvs look at the table again.
+    pub(crate) fn touch(&self) {
+        self.table.touch();
+    }
+
+    /// Creates or changes a topic.
+    pub(crate) fn put(&self, topic: TopicConfig) {
+        let name = topic.topic_name.clone();
+        self.table.put(&name, topic);
+    }
+
+    /// Deletes a topic; false if it was not there.
+    pub(crate) fn remove(&self, topic: &str) -> bool {
+        self.table.remove(topic)
+    }
+
+    /// The topic of a first send: made after `template` with at most `queues` queues, if the template may be inherited from.
+    /// The flag says whether it is new.
+    pub(crate) fn find_or_inherit(&self, topic: &str, template: &str, queues: i32) -> Option<(Arc<TopicConfig>, bool)> {
+        if let Some(found) = self.table.find(topic) {
+            return Some((found, false));
+        }
+        let template = self.table.find(template).filter(|template| perm::is_inherited(template.perm))?;
+        let queues = queues.clamp(1, template.write_queue_nums.max(1));
+        let permission = template.perm & !perm::INHERIT;
+        Some(self.table.find_or_put(topic, || TopicConfig {
+            topic_sys_flag: template.topic_sys_flag,
+            ..TopicConfig::new(topic, queues, queues, permission)
+        }))
+    }
+
+    /// A retry or dead-letter topic, made if it is not there. The flag says whether it is new.
+    pub(crate) fn find_or_create(&self, topic: &str, queues: i32, permission: i32) -> (Arc<TopicConfig>, bool) {
+        match self.table.find(topic) {
+            Some(found) => (found, false),
+            None => self.table.find_or_put(topic, || TopicConfig::new(topic, queues, queues, permission)),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> TopicConfigTable {
+        let (data_version, topic_config_table) = self.table.snapshot();
+        TopicConfigTable { data_version, topic_config_table }
+    }
+
+    /// Takes over the master's table.
+    pub(crate) fn replace(&self, table: TopicConfigTable) {
+        self.table.replace(table.data_version, table.topic_config_table);
+    }
+
+    /// See [`Table::persist`].
+    pub(crate) fn persist(&self) -> Result<(), rmq_store::Error> {
+        self.table.persist(|data_version, topic_config_table| TopicConfigTable { data_version, topic_config_table })
+    }
+
+    /// Changes of this process so far.
+    pub(crate) fn generation(&self) -> u64 {
+        self.table.generation()
+    }
+
+    /// Topics that changed after `generation`, for others' eyes: with the broker's own permission laid over each.
+    pub(crate) fn changed_since(&self, generation: u64, broker_permission: i32) -> Changes<TopicConfig> {
+        let mut changes = self.table.changed_since(generation);
+        for topic in changes.entries.values_mut() {
+            topic.perm = masked(topic.perm, broker_permission);
+        }
+        changes
+    }
+}
+
+/// A topic's permission on a broker that does not permit everything.
+pub(crate) fn masked(topic: i32, broker: i32) -> i32 {
+    let both = perm::READ | perm::WRITE;
+    if broker & both == both { topic } else { topic & broker }
+}
+
+/// Topics whose names an application may not create, change or delete.
+pub(crate) fn is_reserved(topic: &str, config: &Config) -> bool {
+    names::is_system_topic(topic) || topic == system::reply_topic(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics() -> (tempfile::TempDir, Topics) {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, _) = Config::from_properties([("brokerName", "b"), ("brokerClusterName", "c")]).unwrap();
+        let topics = Topics::open(folder.path(), &config).unwrap();
+        (folder, topics)
+    }
+
+    #[test]
+    fn a_first_send_inherits_from_the_template() {
+        let (_folder, topics) = topics();
+        let (topic, new) = topics.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 4).unwrap();
+        assert!(new);
+        assert_eq!((topic.read_queue_nums, topic.write_queue_nums, topic.perm), (4, 4, 6));
+        assert!(!topics.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 16).unwrap().1);
+        assert!(topics.find_or_inherit("others", "orders", 4).is_none(), "orders cannot be inherited from");
+        assert_eq!(topics.find_or_inherit("more", names::AUTO_CREATE_TOPIC, 100).unwrap().0.write_queue_nums, 8);
+    }
+
+    #[test]
+    fn topics_survive_a_restart() {
+        let (folder, topics) = topics();
+        topics.put(TopicConfig::new("orders", 3, 3, 6));
+        topics.persist().unwrap();
+        let (config, _) = Config::from_properties([("brokerName", "b"), ("brokerClusterName", "c")]).unwrap();
+        let again = Topics::open(folder.path(), &config).unwrap();
+        assert_eq!(again.find("orders"), topics.find("orders"));
+        assert_eq!(again.version(), topics.version());
+    }
+
+    #[test]
+    fn the_brokers_permission_covers_the_topics() {
+        assert_eq!(masked(7, 6), 7);
+        assert_eq!(masked(6, 4), 4);
+        assert_eq!(masked(2, 4), 0);
+    }
+}
