@@ -1,0 +1,39 @@
+//! Consumes a topic until Ctrl-C. Start it several times to see the queues shared.
+//!
+//! `NAMESRV_ADDR=127.0.0.1:9876 cargo run --example consumer -- orders "paid || prepaid"`
+
+#![allow(clippy::print_stdout, reason = "an example shows what happens")]
+
+use anyhow::Context;
+use rmq_client::{
+    Consumer,
+    consumer::{Delivery, FromWhere, Options, Outcome},
+};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let namesrvs = std::env::var("NAMESRV_ADDR").context("set NAMESRV_ADDR to host:port of a namesrv")?;
+    let mut arguments = std::env::args().skip(1);
+    let topic = arguments.next().unwrap_or_else(|| "orders".to_owned());
+    let tags = arguments.next().unwrap_or_else(|| "*".to_owned());
+
+    let mut options = Options::new(namesrvs, "example-consumer").subscribe(topic, tags);
+    options.from = FromWhere::First;
+    let consumer = Consumer::start(options, |delivery: Delivery| async move {
+        for message in delivery.iter() {
+            let body = String::from_utf8_lossy(&message.message.body);
+            println!(
+                "queue {} offset {} try {}: {body}",
+                message.queue_id,
+                message.queue_offset,
+                message.reconsume_times + 1
+            );
+        }
+        Outcome::Done
+    })
+    .await?;
+
+    tokio::signal::ctrl_c().await?;
+    consumer.stop().await;
+    Ok(())
+}

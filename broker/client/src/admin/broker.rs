@@ -1,0 +1,79 @@
+//! A broker's settings, figures and chores.
+
+use super::Admin;
+use crate::Error;
+use rmq_protocol::{
+    RequestCode,
+    body::{BrokerStats, HaRuntimeInfo, KvTable},
+    header, java_properties,
+};
+use std::collections::BTreeMap;
+
+impl Admin {
+    /// The settings in force, by Java's key names.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn broker_config(&self, address: &str) -> Result<BTreeMap<String, String>, Error> {
+        let answer = self.link.ask(address, RequestCode::BrokerConfig, &header::Empty {}).await?;
+        Ok(java_properties::parse(answer.text()?).into_iter().collect())
+    }
+
+    /// Changes settings of a running broker.
+    ///
+    /// # Errors
+    /// The broker did not answer, or refused a key.
+    pub async fn update_broker_config(&self, address: &str, settings: &BTreeMap<String, String>) -> Result<(), Error> {
+        let text = java_properties::to_text(settings.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        self.link.ask_with(address, RequestCode::UpdateBrokerConfig, &header::Empty {}, text).await.map(|_| ())
+    }
+
+    /// What a broker says of itself: rates, disk, offsets, by Java's names.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn runtime_info(&self, address: &str) -> Result<BTreeMap<String, String>, Error> {
+        let table: KvTable = self.link.ask(address, RequestCode::BrokerRuntimeInfo, &header::Empty {}).await?.body()?;
+        Ok(table.table)
+    }
+
+    /// The state of replication, from a master or a slave.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn ha_status(&self, address: &str) -> Result<HaRuntimeInfo, Error> {
+        self.link.ask(address, RequestCode::BrokerHaStatus, &header::Empty {}).await?.body()
+    }
+
+    /// One of a broker's counters, such as `TOPIC_PUT_NUMS` of a topic.
+    ///
+    /// # Errors
+    /// The broker did not answer, or has no such counter.
+    pub async fn broker_stats(&self, address: &str, name: &str, key: &str) -> Result<BrokerStats, Error> {
+        self.link.ask(address, RequestCode::ViewBrokerStatsData, &header::ViewBrokerStats { name, key }).await?.body()
+    }
+
+    /// Deletes queue files that point at deleted messages only.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn clean_expired_consume_queues(&self, address: &str) -> Result<(), Error> {
+        self.link.ask(address, RequestCode::CleanExpiredConsumeQueue, &header::Empty {}).await.map(|_| ())
+    }
+
+    /// Deletes the queues of topics that are gone.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn clean_unused_topics(&self, address: &str) -> Result<(), Error> {
+        self.link.ask(address, RequestCode::CleanUnusedTopic, &header::Empty {}).await.map(|_| ())
+    }
+
+    /// Runs retention now.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn delete_expired_commit_log(&self, address: &str) -> Result<(), Error> {
+        self.link.ask(address, RequestCode::DeleteExpiredCommitLog, &header::Empty {}).await.map(|_| ())
+    }
+}

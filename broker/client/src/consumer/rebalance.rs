@@ -1,0 +1,261 @@
+//! Which queues are ours, and taking them over and giving them up.
+
+use super::{Core, FromWhere, allocate, queue::Queue, work};
+use crate::{Error, admin::Boundary, session};
+use futures::future::join_all;
+use rmq_protocol::{
+    RequestCode,
+    body::{ConsumerIds, LockBatch, LockBatchResponse},
+    fastjson, header,
+    message::MessageQueue,
+    names,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+/// How often the answer is computed again without anybody asking; also how often locks are renewed.
+const INTERVAL: Duration = Duration::from_secs(20);
+/// The first pause after a round in which something was missing; it doubles up to [`INTERVAL`].
+const SOON: Duration = Duration::from_secs(1);
+
+impl Core {
+    pub(super) async fn keep_balanced(self: Arc<Self>) {
+        let mut pause = SOON / 2;
+        loop {
+            // A topic without a route may get one any time: the retry topic comes into being with the group's first heartbeat.
+            pause = if self.balance().await { INTERVAL } else { (pause * 2).min(INTERVAL) };
+            tokio::select! {
+                () = self.rebalance.notified() => pause = SOON / 2,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One round; false if it should be repeated soon.
+    async fn balance(self: &Arc<Self>) -> bool {
+        if self.needs_locks() {
+            self.renew_locks().await;
+        }
+        let mut complete = true;
+        for topic in self.subscriptions.keys() {
+            match self.share(topic).await {
+                Ok(share) => complete &= self.take_over(topic, share).await,
+                Err(error) => {
+                    tracing::debug!(topic, %error, "the share in a topic cannot be told");
+                    complete = false;
+                }
+            }
+        }
+        complete
+    }
+
+    /// The queues of a topic that are ours now.
+    async fn share(&self, topic: &str) -> Result<BTreeSet<MessageQueue>, Error> {
+        let route = self.session.routes.existing(topic).await?;
+        let mut queues = route.read.clone();
+        if self.is_broadcasting() {
+            return Ok(queues.into_iter().collect());
+        }
+        let asked = route.brokers.values().filter_map(|group| group.values().next());
+        let request = header::ConsumerGroupRequest { consumer_group: &self.options.group };
+        let mut last = Error::NoRoute { topic: topic.to_owned() };
+        for address in asked {
+            match self.session.link.ask(address, RequestCode::ConsumerListByGroup, &request).await {
+                Ok(answer) => {
+                    let mut members = answer.body::<ConsumerIds>()?.consumer_id_list;
+                    if !members.iter().any(|member| **member == *self.session.client_id) {
+                        // It was restarted, or does not know us yet. What we have we keep until it knows better.
+                        self.session.beat.notify_one();
+                        return Err(Error::answer(
+                            address,
+                            RequestCode::ConsumerListByGroup,
+                            "this consumer is not in the list",
+                        ));
+                    }
+                    members.sort_unstable();
+                    queues.sort_unstable();
+                    return Ok(allocate::averagely(&self.session.client_id, &members, &queues)
+                        .iter()
+                        .cloned()
+                        .collect());
+                }
+                Err(error) => {
+                    self.session.beat.notify_one();
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Gives up what is no longer ours and begins with what is newly ours; false if some queue could not be had yet.
+    async fn take_over(self: &Arc<Self>, topic: &str, share: BTreeSet<MessageQueue>) -> bool {
+        let ours: BTreeMap<_, _> = self
+            .queues
+            .lock()
+            .iter()
+            .filter(|(name, _)| name.topic == topic)
+            .map(|(name, queue)| (name.clone(), Arc::clone(queue)))
+            .collect();
+        for (name, queue) in &ours {
+            if !share.contains(name) {
+                tracing::info!(group = self.options.group, queue = ?name, "giving a queue up");
+                queue.lost.store(true, Relaxed);
+                queue.stop.cancel();
+            }
+        }
+        let new: Vec<_> = share.into_iter().filter(|name| !ours.contains_key(name)).collect();
+        let mut locked =
+            if self.needs_locks() && !new.is_empty() { self.lock(&new).await } else { new.iter().cloned().collect() };
+        let mut complete = locked.len() == new.len();
+        for name in new {
+            if !locked.remove(&name) {
+                continue;
+            }
+            match self.first_offset(&name).await {
+                Ok((stored, first)) => self.begin(name, stored, first),
+                Err(error) => {
+                    tracing::warn!(group = self.options.group, queue = ?name, %error, "where to begin in a queue cannot be told; trying again");
+                    complete = false;
+                }
+            }
+        }
+        complete
+    }
+
+    fn begin(self: &Arc<Self>, name: MessageQueue, stored: Option<i64>, first: i64) {
+        tracing::info!(group = self.options.group, queue = ?name, offset = first, "taking a queue over");
+        let queue = Arc::new(Queue::new(name.clone(), first, self.pulling.child_token()));
+        queue.committed.store(stored.unwrap_or(-1), Relaxed);
+        if self.needs_locks() {
+            queue.set_locked(true, session::now());
+        }
+        self.queues.lock().insert(name, Arc::clone(&queue));
+        let (core, pulled, stop) = (Arc::clone(self), Arc::clone(&queue), queue.stop.clone());
+        self.session.spawn(async move {
+            let _ = stop.run_until_cancelled(core.pull(&pulled)).await;
+        });
+        work::spawn(self, queue);
+    }
+
+    /// The stored offset of a queue, and where to begin.
+    async fn first_offset(&self, name: &MessageQueue) -> Result<(Option<i64>, i64), Error> {
+        let stored = self.offsets.load(name).await?;
+        if let Some(offset) = stored {
+            return Ok((stored, offset));
+        }
+        // A message that was sent back before anybody looked must not be missed.
+        let from = if names::is_retry_topic(&name.topic) { FromWhere::First } else { self.options.from };
+        let first = match from {
+            FromWhere::First => self.edge(name, RequestCode::MinOffset).await?,
+            FromWhere::Last => self.edge(name, RequestCode::MaxOffset).await?,
+            FromWhere::Timestamp(time) => self.search(name, time).await?,
+        };
+        Ok((None, first))
+    }
+
+    async fn edge(&self, name: &MessageQueue, request: RequestCode) -> Result<i64, Error> {
+        let header = header::QueueRequest { topic: &name.topic, queue_id: name.queue_id };
+        let answer = self.session.link.ask(&self.master(name).await?, request, &header).await?;
+        Ok(answer.header::<header::OffsetResponse>()?.offset)
+    }
+
+    async fn search(&self, name: &MessageQueue, timestamp: i64) -> Result<i64, Error> {
+        let admin = crate::Admin::over(self.session.link.clone());
+        admin.search_offset(&self.master(name).await?, &name.topic, name.queue_id, timestamp, Boundary::Lower).await
+    }
+
+    pub(super) async fn master(&self, name: &MessageQueue) -> Result<String, Error> {
+        let route = self.session.routes.existing(&name.topic).await?;
+        route
+            .master(&name.broker_name)
+            .map(str::to_owned)
+            .ok_or_else(|| Error::NoBroker { group: name.broker_name.clone() })
+    }
+
+    /// The end of a queue's tasks: what was finished is stored, the lock given back, and another member, or we again, may have it.
+    pub(super) async fn release(&self, queue: &Arc<Queue>) {
+        if self.pulling.is_cancelled() {
+            // The whole consumer stops, which stores all offsets at the end.
+            return;
+        }
+        let one = std::slice::from_ref(queue);
+        self.offsets.persist(one).await;
+        self.unlock(one).await;
+        self.queues.lock().remove(&queue.name);
+        self.rebalance.notify_one();
+    }
+
+    async fn renew_locks(&self) {
+        // Not of a queue that is being given up: its lock would come back after it was returned, and keep the next member out for a minute.
+        let held: BTreeMap<_, _> = self
+            .queues
+            .lock()
+            .iter()
+            .filter(|(_, queue)| !queue.lost.load(Relaxed))
+            .map(|(name, queue)| (name.clone(), Arc::clone(queue)))
+            .collect();
+        let names: Vec<_> = held.keys().cloned().collect();
+        let locked = self.lock(&names).await;
+        for (name, queue) in held {
+            queue.set_locked(locked.contains(&name), session::now());
+        }
+    }
+
+    /// Asks the brokers for the locks of these queues; returns those we got.
+    async fn lock(&self, names: &[MessageQueue]) -> BTreeSet<MessageQueue> {
+        let asked = by_broker(names).into_iter().map(async |(_, mq_set)| {
+            let address = self.master(&mq_set[0]).await?;
+            let body = fastjson::to_vec(&self.lock_batch(mq_set));
+            let answer =
+                self.session.link.ask_with(&address, RequestCode::LockBatchQueues, &header::Empty {}, body).await?;
+            Ok::<_, Error>(answer.body::<LockBatchResponse>()?.locked)
+        });
+        let mut locked = BTreeSet::new();
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(queues) => locked.extend(queues),
+                Err(error) => tracing::warn!(group = self.options.group, %error, "queues cannot be locked"),
+            }
+        }
+        locked
+    }
+
+    /// Gives the locks of these queues back.
+    pub(super) async fn unlock(&self, queues: &[Arc<Queue>]) {
+        if !self.needs_locks() {
+            return;
+        }
+        let names: Vec<_> = queues.iter().map(|queue| queue.name.clone()).collect();
+        let asked = by_broker(&names).into_iter().map(async |(_, mq_set)| {
+            let address = self.master(&mq_set[0]).await?;
+            let body = fastjson::to_vec(&self.lock_batch(mq_set));
+            self.session.link.ask_with(&address, RequestCode::UnlockBatchQueues, &header::Empty {}, body).await
+        });
+        for answer in join_all(asked).await {
+            if let Err(error) = answer {
+                tracing::debug!(group = self.options.group, %error, "queues were not unlocked; the broker will do it by itself");
+            }
+        }
+    }
+
+    fn lock_batch(&self, mq_set: Vec<MessageQueue>) -> LockBatch {
+        LockBatch {
+            client_id: self.session.client_id.to_string(),
+            consumer_group: self.options.group.clone(),
+            mq_set,
+            only_this_broker: false,
+        }
+    }
+}
+
+fn by_broker(names: &[MessageQueue]) -> BTreeMap<String, Vec<MessageQueue>> {
+    let mut brokers: BTreeMap<String, Vec<MessageQueue>> = BTreeMap::new();
+    for name in names {
+        brokers.entry(name.broker_name.clone()).or_default().push(name.clone());
+    }
+    brokers
+}

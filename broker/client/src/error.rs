@@ -1,0 +1,202 @@
+//! What can go wrong, for whom, and what helps.
+
+use rmq_protocol::{RequestCode, ResponseCode, fastjson, header};
+
+/// A call that did not succeed. [`Error::remedy`] says what a person can do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The list of namesrv addresses is not one.
+    #[error("{given:?} is no list of namesrv addresses: {why}")]
+    Namesrvs {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// None of the namesrvs answered.
+    #[error("no namesrv answered, the last attempt: {last}")]
+    NoNamesrv {
+        /// Why the last one that was tried did not.
+        last: Box<Error>,
+    },
+    /// No answer: no connection, a lost one, or too late. Whether the request was carried out is unknown, except where there was no connection.
+    #[error(transparent)]
+    Connection(#[from] rmq_remoting::Error),
+    /// The server answered, and said no.
+    #[error("{address} refused {request}: {remark} (code {code}{})", ResponseCode::from_number(*code).map(|code| format!(" {}", code.name())).unwrap_or_default())]
+    Refused {
+        /// Who.
+        address: String,
+        /// Name of the request.
+        request: &'static str,
+        /// The response code, see [`ResponseCode`].
+        code: i32,
+        /// The server's own words.
+        remark: String,
+    },
+    /// The server answered with something that cannot be read.
+    #[error("the answer of {address} to {request} cannot be read: {why}")]
+    Answer {
+        /// Who.
+        address: String,
+        /// Name of the request.
+        request: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The namesrvs know no broker that has this topic.
+    #[error("the topic {topic} has no route")]
+    NoRoute {
+        /// The topic.
+        topic: String,
+    },
+    /// The topic exists, but there is no queue to write to.
+    #[error("no queue of the topic {topic} can be written")]
+    NotWritable {
+        /// The topic.
+        topic: String,
+    },
+    /// The broker group is not part of the cluster, or has no master.
+    #[error("no broker of the group {group} is registered")]
+    NoBroker {
+        /// The broker group.
+        group: String,
+    },
+    /// The message may not be sent as it is; nothing was sent.
+    #[error("the message cannot be sent: {0}")]
+    Message(String),
+    /// An argument that makes no sense; nothing was sent.
+    #[error("{0}")]
+    Argument(String),
+    /// A file of this client: the offsets of a broadcasting consumer.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// This producer, consumer or admin was stopped.
+    #[error("it was stopped")]
+    Stopped,
+}
+
+impl Error {
+    /// The response code, where a server refused.
+    pub fn code(&self) -> Option<ResponseCode> {
+        match self {
+            Self::Refused { code, .. } => ResponseCode::from_number(*code),
+            _ => None,
+        }
+    }
+
+    /// True if the server refused with `code`.
+    pub fn is(&self, code: ResponseCode) -> bool {
+        self.code() == Some(code)
+    }
+
+    /// True if no server could be reached or it did not answer: the same call may succeed later.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Connection(_) | Self::NoNamesrv { .. })
+    }
+
+    /// What a person can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Namesrvs { .. } => "give host:port, several of them separated by ';'",
+            Self::NoNamesrv { .. } => {
+                "check the namesrv addresses, that the namesrvs run, and that this machine may connect to them"
+            }
+            Self::Connection(rmq_remoting::Error::Overloaded(_)) => {
+                "send less at a time, or wait for answers before sending more"
+            }
+            Self::Connection(_) => {
+                "check that the server runs and that this machine can connect to the address it registered"
+            }
+            Self::NoRoute { .. } => "create the topic, or check its name and the namesrv addresses",
+            Self::NotWritable { .. } => {
+                "give the topic write permission and write queues, and check that a master is running"
+            }
+            Self::NoBroker { .. } => "check the name of the broker group, and that its master runs and is registered",
+            Self::Message(_) | Self::Argument(_) => "correct it and try again",
+            Self::File { .. } => "check that the folder exists and may be written",
+            Self::Stopped => "start a new one",
+            Self::Answer { .. } => "check that the address is that of a RocketMQ server of a supported release",
+            Self::Refused { .. } => match self.code() {
+                Some(ResponseCode::TopicNotExist) => "create the topic first",
+                Some(ResponseCode::SubscriptionGroupNotExist) => "create the consumer group first",
+                Some(ResponseCode::ConsumerNotOnline) => "start a consumer of the group first",
+                Some(ResponseCode::NoPermission) => {
+                    "check the permission of the broker and the topic, and the user's rights"
+                }
+                Some(ResponseCode::SystemBusy | ResponseCode::FlowControl) => {
+                    "the broker has too much to do: try again, or add brokers"
+                }
+                Some(ResponseCode::ServiceNotAvailable) => {
+                    "the broker takes no writes now (a slave, a full disk, or stopping): try another one"
+                }
+                Some(ResponseCode::RequestCodeNotSupported) => {
+                    "this server does not know the request: check the address and its release"
+                }
+                _ => "see the server's own words and its log",
+            },
+        }
+    }
+
+    pub(crate) fn answer(address: &str, request: RequestCode, why: impl ToString) -> Self {
+        Self::Answer { address: address.to_owned(), request: request.name(), why: why.to_string() }
+    }
+}
+
+/// Why an answer cannot be read.
+pub(crate) enum Unreadable {
+    Header(header::Error),
+    Body(fastjson::Error),
+    Record(rmq_protocol::message::Error),
+    Text,
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Header(error) => error.fmt(f),
+            Self::Body(error) => error.fmt(f),
+            Self::Record(error) => error.fmt(f),
+            Self::Text => f.write_str("the text is not UTF-8"),
+        }
+    }
+}
+
+impl From<header::Error> for Unreadable {
+    fn from(error: header::Error) -> Self {
+        Self::Header(error)
+    }
+}
+
+impl From<fastjson::Error> for Unreadable {
+    fn from(error: fastjson::Error) -> Self {
+        Self::Body(error)
+    }
+}
+
+impl From<rmq_protocol::message::Error> for Unreadable {
+    fn from(error: rmq_protocol::message::Error) -> Self {
+        Self::Record(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_code_and_words_and_has_a_remedy() {
+        let error =
+            Error::Refused { address: "a:1".into(), request: "SendMessageV2", code: 17, remark: "no topic".into() };
+        assert_eq!(error.to_string(), "a:1 refused SendMessageV2: no topic (code 17 TopicNotExist)");
+        assert!(error.is(ResponseCode::TopicNotExist) && error.remedy().contains("create"));
+        let unknown = Error::Refused { address: "a:1".into(), request: "MaxOffset", code: 9999, remark: String::new() };
+        assert_eq!((unknown.code(), unknown.to_string().as_str()), (None, "a:1 refused MaxOffset:  (code 9999)"));
+    }
+}
