@@ -1,0 +1,189 @@
+//! Writes a plan: server-side apply under one field manager, ConfigMaps and Services before StatefulSets, orphans last.
+//!
+//! Fields that we set are taken back by force, on our own children only: an object of a planned name that another made is never
+//! written, and what somebody added to our children beside our fields stays.
+//!
+//! Order matters: a pod that starts before its ConfigMap waits a minute for the kubelet's next look.
+
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use super::{
+    build::{Plan, TEMPLATE_HASH},
+    observe::{ChildKind, Observed},
+    rollout,
+    validate::Validated,
+};
+use crate::{context::FIELD_MANAGER, error::Error, metrics::Metrics, quantity::milli_bytes};
+
+/// What growing the volumes came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Growth {
+    /// Claims that are smaller than asked for and were told to grow.
+    pub(crate) growing: Vec<String>,
+    /// Claims that the API server will not let grow, and why.
+    pub(crate) refused: Vec<String>,
+}
+
+/// Where to write.
+pub(crate) struct Target<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) cluster: &'a Validated,
+    pub(crate) observed: &'a Observed,
+    pub(crate) metrics: &'a Metrics,
+}
+
+impl Target<'_> {
+    /// Everything but StatefulSets.
+    pub(crate) async fn small_children(&self, plan: &Plan) -> Result<(), Error> {
+        self.apply(&plan.service_account).await?;
+        for map in &plan.config_maps {
+            self.apply(map).await?;
+        }
+        for service in &plan.services {
+            self.apply(service).await?;
+        }
+        for budget in &plan.disruption_budgets {
+            self.apply(budget).await?;
+        }
+        Ok(())
+    }
+
+    /// Namesrvs, then the groups that may change now.
+    pub(crate) async fn sets(&self, plan: &Plan) -> Result<(), Error> {
+        self.set(&plan.namesrv).await?;
+        let states: Vec<rollout::Group> = plan.groups.iter().map(|set| self.rollout_state(set)).collect();
+        for (set, admitted) in plan.groups.iter().zip(rollout::admit(&states)) {
+            if admitted {
+                self.set(set).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rollout_state(&self, set: &StatefulSet) -> rollout::Group {
+        let state = self.observed.sets.get(&set.name_any());
+        rollout::Group {
+            exists: state.is_some(),
+            settled: state.is_some_and(|state| state.settled()),
+            current: state.is_some_and(|state| state.template_hash.as_ref() == set.annotations().get(TEMPLATE_HASH)),
+        }
+    }
+
+    /// A claim template cannot change, so a StatefulSet whose volumes grew is deleted without its pods and made anew around them.
+    async fn set(&self, set: &StatefulSet) -> Result<(), Error> {
+        let name = set.name_any();
+        if let Some(state) = self.observed.sets.get(&name) {
+            if state.deleting {
+                return Ok(());
+            }
+            let wanted =
+                set.spec.as_ref().and_then(|spec| spec.volume_claim_templates.as_ref()).and_then(|_| self.disk());
+            if state.claim_size < wanted {
+                let delete = DeleteParams {
+                    propagation_policy: Some(PropagationPolicy::Orphan),
+                    preconditions: Some(Preconditions { uid: state.uid.clone(), resource_version: None }),
+                    ..DeleteParams::default()
+                };
+                tracing::info!(%name, "StatefulSet is made anew around its pods: its volumes grew");
+                self.api::<StatefulSet>().delete(&name, &delete).await?;
+                return Ok(());
+            }
+        }
+        self.apply(set).await
+    }
+
+    fn disk(&self) -> Option<u128> {
+        milli_bytes(&self.cluster.storage.size)
+    }
+
+    /// Tells every smaller claim to grow. Comes before any gate: a full disk keeps brokers from ever becoming ready. Whether the
+    /// storage class can is the API server's to say, so no right to read classes is needed.
+    pub(crate) async fn grow_volumes(&self) -> Result<Growth, Error> {
+        let mut growth = Growth::default();
+        let Some(wanted) = self.disk() else { return Ok(growth) };
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &self.cluster.namespace);
+        for claim in &self.observed.claims {
+            if claim.requested < Some(wanted) && claim.capacity.is_some() {
+                let patch = json!({"spec": {"resources": {"requests": {"storage": self.cluster.storage.size}}}});
+                match claims.patch(&claim.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                    Ok(_) => growth.growing.push(claim.name.clone()),
+                    Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
+                        growth.refused.push(format!("{}: {}", claim.name, status.message));
+                    }
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(error) => return Err(error.into()),
+                }
+            } else if claim.capacity.is_some_and(|capacity| capacity < wanted) {
+                growth.growing.push(claim.name.clone());
+            }
+        }
+        Ok(growth)
+    }
+
+    /// Deletes our children that are no longer planned. StatefulSets of groups never are: removing one needs a drain first.
+    pub(crate) async fn prune(&self, plan: &Plan) -> Result<(), Error> {
+        self.prune_kind::<ConfigMap>(&plan.config_maps).await?;
+        self.prune_kind::<Service>(&plan.services).await?;
+        self.prune_kind::<PodDisruptionBudget>(&plan.disruption_budgets).await?;
+        self.prune_kind::<ServiceAccount>(std::slice::from_ref(&plan.service_account)).await
+    }
+
+    async fn prune_kind<K>(&self, planned: &[K]) -> Result<(), Error>
+    where
+        K: ChildKind + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        for ((kind, name), child) in &self.observed.children {
+            if *kind != K::KIND || !child.owned || planned.iter().any(|object| object.name_any() == *name) {
+                continue;
+            }
+            let delete = DeleteParams {
+                preconditions: Some(Preconditions { uid: child.uid.clone(), resource_version: None }),
+                ..DeleteParams::default()
+            };
+            match self.api::<K>().delete(name, &delete).await {
+                Ok(_) => tracing::info!(kind, name, "deleted: no longer planned"),
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply<K>(&self, object: &K) -> Result<(), Error>
+    where
+        K: ChildKind + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+    {
+        let name = object.name_any();
+        let api = self.api::<K>();
+        let known = self.observed.children.get(&(K::KIND, name.clone()));
+        let foreign = match known {
+            Some(child) => !child.owned,
+            None => api.get_metadata_opt(&name).await?.is_some_and(|found| {
+                let ours = Some(self.cluster.owner.uid.as_str());
+                !found.owner_references().iter().any(|owner| Some(owner.uid.as_str()) == ours)
+            }),
+        };
+        if foreign {
+            return Err(Error::Foreign { kind: K::KIND, name });
+        }
+        let applied = api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object)).await?;
+        if applied.resource_version() != known.and_then(|child| child.version.clone()) {
+            self.metrics.applied(K::KIND);
+        }
+        Ok(())
+    }
+
+    fn api<K: ChildKind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.cluster.namespace)
+    }
+}

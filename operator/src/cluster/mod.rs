@@ -1,0 +1,286 @@
+//! `RocketMQCluster`: from a manifest to running brokers.
+//!
+//! One reconcile is a list of short steps, each a file that says what it may touch:
+//!
+//! | step | file | touches |
+//! |---|---|---|
+//! | what is there | `observe.rs` | reads the API server and a namesrv |
+//! | may it be built | `validate.rs` | nothing |
+//! | which processes | `topology.rs` | nothing, not even Kubernetes types |
+//! | which objects | `build/` | nothing |
+//! | which may change now | `rollout.rs` | nothing |
+//! | write | `apply.rs` | writes the API server |
+//! | open new groups | `open.rs` | writes brokers |
+//! | tell | `status.rs` | nothing |
+//!
+//! A step that waits does not wait here: the reconcile ends, says in a condition what it waits for, and comes again. What it must
+//! remember stands in the status: which groups were opened. All else is found anew each time.
+//!
+//! Roles are static: ordinal 0 of a group is its master. The brokers live without the operator; only changes wait for it.
+
+mod apply;
+pub(crate) mod build;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod observe;
+mod open;
+mod rollout;
+mod status;
+#[cfg(test)]
+mod tests;
+pub mod topology;
+pub mod validate;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    core::DeserializeGuard,
+    runtime::{controller::Action, events::EventType},
+};
+use serde_json::json;
+
+use self::{
+    apply::Target,
+    observe::Observed,
+    open::{Objects, Stage},
+    status::Findings,
+    topology::Topology,
+    validate::{Surroundings, validate},
+};
+use crate::{
+    admin::{Admin, Broker},
+    api::{
+        RocketMQCluster,
+        cluster::ClusterStatus,
+        condition::{self, Judgement, Kind, Status},
+    },
+    context::{Context, FIELD_MANAGER, key, paused},
+    error::Error,
+    pool::jittered,
+    provision::Provisioned,
+    reference::{self, ClusterKey},
+};
+
+/// Between looks at a cluster that has all it asked for: brokers are looked at although no watch tells of them.
+const STEADY: Duration = Duration::from_secs(60);
+/// Between looks at one that has not: registration with a namesrv is told by no watch.
+const MOVING: Duration = Duration::from_secs(3);
+
+/// Entry of the controller.
+pub(crate) async fn reconcile<A: Admin>(
+    object: Arc<DeserializeGuard<RocketMQCluster>>,
+    context: Arc<Context<A>>,
+) -> Result<Action, Error> {
+    let cluster = match &object.0 {
+        Ok(cluster) => cluster,
+        Err(invalid) => {
+            tracing::warn!(name = invalid.metadata.name, error = %invalid.error, "RocketMQCluster cannot be read");
+            context.event(&*object, EventType::Warning, "Unreadable", &invalid.error).await;
+            return Ok(Action::await_change());
+        }
+    };
+    if cluster.meta().deletion_timestamp.is_some() {
+        // Children go by their owner references, volumes by the reclaim policy, topics free themselves.
+        context.gone("RocketMQCluster", key(cluster));
+        return Ok(Action::await_change());
+    }
+    context.filled().await;
+    let began = Instant::now();
+    let run = Run { cluster, context: &context };
+    match run.pass().await {
+        Ok(action) => {
+            context.succeeded(cluster, began);
+            Ok(action)
+        }
+        Err(error) => {
+            run.tell(&error).await?;
+            Err(error)
+        }
+    }
+}
+
+struct Run<'a, A> {
+    cluster: &'a RocketMQCluster,
+    context: &'a Context<A>,
+}
+
+impl<A: Admin> Run<'_, A> {
+    async fn pass(&self) -> Result<Action, Error> {
+        if paused(self.cluster) || self.cluster.spec.operation.paused {
+            return self.pause().await;
+        }
+        let uid = self.cluster.uid().ok_or(Error::Incomplete("uid"))?;
+        let home = key(self.cluster);
+        let mut observed = observe::kubernetes(&self.context.client, &home.namespace, &home.name, &uid).await?;
+        let surroundings = Surroundings {
+            default_image: &self.context.settings.default_image,
+            domain: &self.context.settings.domain,
+            existing_groups: existing_groups(&home.name, &observed),
+        };
+        let valid = match validate(self.cluster, &surroundings) {
+            Ok(valid) => valid,
+            Err(wrong) => {
+                let mut status = self.previous();
+                status.phase = Some("Failed".to_owned());
+                self.write_status(status, status::invalid(&wrong)).await?;
+                return Ok(Action::requeue(jittered(STEADY)));
+            }
+        };
+        let opened = self.opened();
+        let plan = build::build(&valid, &opened);
+        let target = Target {
+            client: &self.context.client,
+            cluster: &valid,
+            observed: &observed,
+            metrics: &self.context.metrics,
+        };
+        let growth = target.grow_volumes().await?;
+        target.small_children(&plan).await?;
+        target.sets(&plan).await?;
+        target.prune(&plan).await?;
+
+        let stages = self.brokers(&home, &valid.topology, &build::namesrv_addrs(&valid), &mut observed, &opened).await;
+        let previous = self.previous();
+        let (status, judgements) = status::judge(&Findings {
+            cluster: &valid,
+            plan: &plan,
+            observed: &observed,
+            growth: &growth,
+            stages: &stages,
+            previous: &previous,
+        });
+        let newly_open = status.groups.iter().any(|group| group.open && !opened.contains(&group.name));
+        let moving =
+            judgements.iter().any(|judgement| judgement.kind == Kind::Progressing && judgement.status == Status::True);
+        self.write_status(status, judgements).await?;
+        // A group that was just opened must lose the key that closes it from its file, before a pod of it restarts.
+        let pause = if newly_open { Duration::ZERO } else { jittered(if moving { MOVING } else { STEADY }) };
+        Ok(Action::requeue(pause))
+    }
+
+    /// Says in the status what only a person can put right; a passing fault is only logged and counted.
+    async fn tell(&self, error: &Error) -> Result<(), Error> {
+        let reason = match error {
+            Error::Foreign { .. } => "NameTaken",
+            Error::Kubernetes(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => "ApiServerRefused",
+            _ => return Ok(()),
+        };
+        let text = format!("not everything could be written: {error}");
+        let mut status = self.previous();
+        status.phase = Some("Degraded".to_owned());
+        self.write_status(status, vec![Judgement::new(Kind::Ready, false, reason, text)]).await
+    }
+
+    /// Asks the brokers, and opens those that are new.
+    async fn brokers(
+        &self,
+        home: &ClusterKey,
+        topology: &Topology,
+        namesrvs: &str,
+        observed: &mut Observed,
+        opened: &BTreeSet<String>,
+    ) -> BTreeMap<String, Stage> {
+        if observed.sets.get(&topology.namesrv.name).is_none_or(|state| state.ready == 0) {
+            return BTreeMap::new();
+        }
+        let admin = self.context.pool.admin(home, namesrvs);
+        let began = Instant::now();
+        let answer = admin.brokers().await;
+        self.context.metrics.admin_call("brokers", answer.is_ok(), began.elapsed());
+        let registered: Vec<Broker> = answer.as_ref().cloned().unwrap_or_default();
+        let reached = answer.is_ok();
+        observed.brokers = Some(answer);
+        if !reached {
+            return BTreeMap::new();
+        }
+        let existing = topology.groups.iter().take_while(|set| observed.sets.contains_key(&set.name)).count();
+        let count = u32::try_from(existing).unwrap_or(u32::MAX);
+        let names = (topology.name.as_str(), topology.cluster_name.as_str());
+        open::pass(&admin, names, count, opened, &registered, &self.objects(home)).await
+    }
+
+    /// The topics and consumer groups that name this cluster and may.
+    fn objects(&self, home: &ClusterKey) -> Objects {
+        let context = self.context;
+        Objects {
+            topics: context.topics.all(|topic| self.admitted(topic, home)),
+            consumer_groups: context.consumer_groups.all(|group| self.admitted(group, home)),
+        }
+    }
+
+    /// Of several objects with one name only the one that wins has been written anywhere; it alone counts.
+    fn admitted<K: Provisioned>(&self, object: &K, home: &ClusterKey) -> bool {
+        let namespace = object.namespace().unwrap_or_default();
+        let name = object.remote_name();
+        let refused = condition::status_of(&object.record().conditions, Kind::Ready) == Some(Status::False)
+            && object.record().conditions.iter().any(|condition| condition.reason == "ResourceConflict");
+        ClusterKey::of(object.cluster_ref(), &namespace) == *home
+            && object.meta().deletion_timestamp.is_none()
+            && reference::admits(self.cluster, &home.namespace, &namespace)
+            && !K::is_system(name, self.cluster.spec.cluster_name.as_deref().unwrap_or(&home.name))
+            && !refused
+    }
+
+    async fn pause(&self) -> Result<Action, Error> {
+        let mut status = self.previous();
+        let text =
+            "reconciling is switched off: remove the annotation rocketmq.rs/pause and spec.operation.paused to go on";
+        let mut judgements = vec![Judgement::new(Kind::Paused, true, "AskedFor", text)];
+        for kind in [Kind::Available, Kind::Ready] {
+            if let Some(last) = condition::status_of(&status.conditions, kind) {
+                judgements.push(Judgement::new(kind, last, "Paused", "as it was when reconciling was switched off"));
+            }
+        }
+        status.phase = Some("Paused".to_owned());
+        self.write_status(status, judgements).await?;
+        Ok(Action::await_change())
+    }
+
+    fn previous(&self) -> ClusterStatus {
+        self.cluster.status.clone().unwrap_or_default()
+    }
+
+    fn opened(&self) -> BTreeSet<String> {
+        let groups = self.cluster.status.iter().flat_map(|status| &status.groups);
+        groups.filter(|group| group.open).map(|group| group.name.clone()).collect()
+    }
+
+    /// Writes the status if it changed, and one event for what is new.
+    async fn write_status(&self, mut status: ClusterStatus, judgements: Vec<Judgement>) -> Result<(), Error> {
+        let previous = self.previous();
+        let generation = self.cluster.metadata.generation;
+        let news = condition::news(&previous.conditions, &judgements);
+        status.observed_generation = generation;
+        status.conditions = condition::set(&previous.conditions, &judgements, generation, Timestamp::now());
+        if status == previous {
+            return Ok(());
+        }
+        let name = self.cluster.name_any();
+        let patch = json!({
+            "apiVersion": RocketMQCluster::api_version(&()), "kind": "RocketMQCluster", "metadata": {"name": name}, "status": status,
+        });
+        let namespace = self.cluster.namespace().ok_or(Error::Incomplete("namespace"))?;
+        let api: Api<RocketMQCluster> = Api::namespaced(self.context.client.clone(), &namespace);
+        match api.patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&patch)).await {
+            Ok(_) => self.context.tell(self.cluster, &news).await,
+            // Deleted meanwhile: nobody is left to read it.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Highest index of a group whose StatefulSet exists, plus 1.
+fn existing_groups(cluster: &str, observed: &Observed) -> u32 {
+    let prefix = format!("{cluster}-broker-");
+    let index = |name: &String| name.strip_prefix(&prefix)?.parse::<u32>().ok();
+    observed.sets.keys().filter_map(index).max().map_or(0, |highest| highest.saturating_add(1))
+}

@@ -1,0 +1,260 @@
+//! What is there: children, pods and volumes from the API server, brokers from a namesrv. Reads only, and no judgement.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::ListParams,
+    core::{NamespaceResourceScope, PartialObjectMeta},
+};
+use serde::de::DeserializeOwned;
+
+use super::build::{TEMPLATE_HASH, labels};
+use crate::{
+    admin::{self, Broker},
+    quantity::milli_bytes,
+};
+
+/// A child that carries our labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Child {
+    pub(crate) uid: Option<String>,
+    pub(crate) version: Option<String>,
+    /// Whether this cluster owns it.
+    pub(crate) owned: bool,
+}
+
+/// A StatefulSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SetState {
+    pub(crate) uid: Option<String>,
+    /// Fingerprint of its pod template as last applied.
+    pub(crate) template_hash: Option<String>,
+    pub(crate) replicas: i32,
+    pub(crate) ready: i32,
+    pub(crate) updated: i32,
+    /// Whether the StatefulSet controller has seen the last change.
+    pub(crate) observed: bool,
+    /// Size in its claim template, in thousandths of a byte.
+    pub(crate) claim_size: Option<u128>,
+    /// Orphaned and about to be made anew.
+    pub(crate) deleting: bool,
+}
+
+impl SetState {
+    /// All pods are ready and run the present template.
+    pub(crate) fn settled(&self) -> bool {
+        self.observed && !self.deleting && self.ready >= self.replicas && self.updated >= self.replicas
+    }
+}
+
+/// A volume claim of a broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) name: String,
+    /// Asked for, in thousandths of a byte.
+    pub(crate) requested: Option<u128>,
+    /// Present size; `None` until it is bound.
+    pub(crate) capacity: Option<u128>,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    /// By kind and name.
+    pub(crate) children: BTreeMap<(&'static str, String), Child>,
+    /// By name.
+    pub(crate) sets: BTreeMap<String, SetState>,
+    pub(crate) claims: Vec<Claim>,
+    /// Why pods are not ready, one sentence a pod.
+    pub(crate) troubles: Vec<String>,
+    /// Registered brokers; `None` when there is no namesrv to ask.
+    pub(crate) brokers: Option<admin::Result<Vec<Broker>>>,
+}
+
+/// Kinds of children as text, for maps and metrics.
+pub(crate) trait ChildKind: Resource<DynamicType = (), Scope = NamespaceResourceScope> {
+    const KIND: &'static str;
+}
+
+macro_rules! child_kinds {
+    ($($kind:ident),*) => { $(impl ChildKind for $kind { const KIND: &'static str = stringify!($kind); })* };
+}
+child_kinds!(ServiceAccount, ConfigMap, Service, PodDisruptionBudget, StatefulSet);
+
+/// Reads everything of a cluster but its brokers.
+pub(crate) async fn kubernetes(client: &Client, namespace: &str, cluster: &str, uid: &str) -> kube::Result<Observed> {
+    let children = labels::children(cluster);
+    let list = ListParams::default().labels(&children);
+    // What Kubernetes makes for us carries the labels of our templates, not who made the templates.
+    let made = ListParams::default().labels(&labels::instance(cluster));
+    let (accounts, maps, services, budgets, sets, claims) = futures::try_join!(
+        metadata::<ServiceAccount>(client, namespace, &list, uid),
+        metadata::<ConfigMap>(client, namespace, &list, uid),
+        metadata::<Service>(client, namespace, &list, uid),
+        metadata::<PodDisruptionBudget>(client, namespace, &list, uid),
+        objects::<StatefulSet>(client, namespace, &list),
+        objects::<PersistentVolumeClaim>(client, namespace, &made),
+    )?;
+    let states: BTreeMap<String, SetState> = sets.iter().map(|set| (set.name_any(), state(set))).collect();
+    let troubles = if states.values().all(SetState::settled) {
+        Vec::new()
+    } else {
+        let pods = objects::<Pod>(client, namespace, &made).await?;
+        pods.iter().filter_map(trouble).collect()
+    };
+    let set_children = sets.iter().map(|set| child(set, uid));
+    Ok(Observed {
+        children: [accounts, maps, services, budgets].into_iter().flatten().chain(set_children).collect(),
+        sets: states,
+        claims: claims.iter().map(claim).collect(),
+        troubles,
+        brokers: None,
+    })
+}
+
+async fn objects<K>(client: &Client, namespace: &str, list: &ListParams) -> kube::Result<Vec<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    Ok(Api::<K>::namespaced(client.clone(), namespace).list(list).await?.items)
+}
+
+async fn metadata<K>(
+    client: &Client,
+    namespace: &str,
+    list: &ListParams,
+    uid: &str,
+) -> kube::Result<Vec<((&'static str, String), Child)>>
+where
+    K: ChildKind + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let found = Api::<K>::namespaced(client.clone(), namespace).list_metadata(list).await?;
+    Ok(found.items.iter().map(|object: &PartialObjectMeta<K>| child_of(K::KIND, object, uid)).collect())
+}
+
+fn child<K: ChildKind>(object: &K, uid: &str) -> ((&'static str, String), Child) {
+    child_of(K::KIND, object, uid)
+}
+
+fn child_of(kind: &'static str, object: &impl Resource, uid: &str) -> ((&'static str, String), Child) {
+    let owned = object.owner_references().iter().any(|owner| owner.uid == uid);
+    ((kind, object.name_any()), Child { uid: object.uid(), version: object.resource_version(), owned })
+}
+
+fn state(set: &StatefulSet) -> SetState {
+    let spec = set.spec.as_ref();
+    let status = set.status.as_ref();
+    let size = spec
+        .and_then(|spec| {
+            spec.volume_claim_templates.as_ref()?.first()?.spec.as_ref()?.resources.as_ref()?.requests.as_ref()
+        })
+        .and_then(|requests| milli_bytes(&requests.get("storage")?.0));
+    SetState {
+        uid: set.uid(),
+        template_hash: set.annotations().get(TEMPLATE_HASH).cloned(),
+        replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
+        ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
+        // Kubernetes leaves the count away when every pod runs the present revision and nothing is rolling.
+        updated: status.map_or(0, |status| {
+            let uniform = status.current_revision == status.update_revision;
+            status.updated_replicas.unwrap_or(0).max(if uniform { status.replicas } else { 0 })
+        }),
+        observed: status.and_then(|status| status.observed_generation) == set.metadata.generation,
+        claim_size: size,
+        deleting: set.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+fn claim(claim: &PersistentVolumeClaim) -> Claim {
+    let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+    let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref());
+    Claim {
+        name: claim.name_any(),
+        requested: requests.and_then(|requests| milli_bytes(&requests.get("storage")?.0)),
+        capacity: capacity.and_then(|capacity| milli_bytes(&capacity.get("storage")?.0)),
+    }
+}
+
+/// Why a pod is not ready: what the scheduler, the kubelet or the process's own last lines say.
+fn trouble(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let condition = |kind: &str| status.conditions.iter().flatten().find(|condition| condition.type_ == kind);
+    if condition("Ready").is_some_and(|ready| ready.status == "True") {
+        return None;
+    }
+    if let Some(unscheduled) = condition("PodScheduled").filter(|scheduled| scheduled.status == "False") {
+        return Some(format!("{}: {}", pod.name_any(), unscheduled.message.clone().unwrap_or_default()));
+    }
+    for container in status.container_statuses.iter().flatten() {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
+        if let Some(ended) = ended.filter(|_| reason == "CrashLoopBackOff" || reason.is_empty()) {
+            let last =
+                ended.message.as_deref().map(str::trim).and_then(|text| text.lines().last()).unwrap_or("no message");
+            return Some(format!("{}: exited with {} ({last})", pod.name_any(), ended.exit_code));
+        }
+        if !reason.is_empty() && reason != "ContainerCreating" && reason != "PodInitializing" {
+            let message = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default();
+            return Some(format!("{}: {reason} {message}", pod.name_any()));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p-0"}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn a_pod_that_is_not_ready_says_why() {
+        let crash = json!({"containerStatuses": [{
+            "name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 1, "message": "starting\nfileReservedTme is no key, did you mean fileReservedTime\n"}},
+        }]});
+        assert_eq!(
+            trouble(&pod(crash)).unwrap(),
+            "p-0: exited with 1 (fileReservedTme is no key, did you mean fileReservedTime)"
+        );
+        let pull = json!({"containerStatuses": [{
+            "name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}},
+        }]});
+        assert_eq!(trouble(&pod(pull)).unwrap(), "p-0: ImagePullBackOff not found");
+        let unscheduled =
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]});
+        assert_eq!(trouble(&pod(unscheduled)).unwrap(), "p-0: 0/1 nodes are available");
+        assert_eq!(trouble(&pod(json!({"conditions": [{"type": "Ready", "status": "True"}]}))), None);
+    }
+
+    #[test]
+    fn a_set_is_settled_when_the_controller_has_seen_it_and_every_pod_is_new_and_ready() {
+        let set = |generation: i64, status: Value| -> SetState {
+            let object = json!({
+                "metadata": {"name": "s", "generation": generation},
+                "spec": {"replicas": 2, "selector": {}, "template": {}}, "status": status,
+            });
+            state(&serde_json::from_value(object).unwrap())
+        };
+        let fine = json!({"observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 2});
+        assert!(set(1, fine.clone()).settled());
+        assert!(!set(2, fine).settled(), "a change that was not seen yet");
+        let rolling = json!({"observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"});
+        assert!(!set(1, rolling).settled());
+        let uniform = json!({"observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "currentRevision": "a", "updateRevision": "a"});
+        assert!(set(1, uniform).settled());
+    }
+}

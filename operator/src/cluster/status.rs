@@ -1,0 +1,450 @@
+//! What was found, as a status: conditions, counts, one line a group. Pure.
+//!
+//! | condition | true when |
+//! |---|---|
+//! | SpecValid | the spec passes the checks that need the whole object or the world |
+//! | NamesrvReady | every namesrv pod is ready |
+//! | BrokersReady | every broker pod is ready and runs the wanted template |
+//! | ReplicasInSync | every slave is registered with a namesrv |
+//! | StorageHealthy | every volume has the size asked for |
+//! | Available | a namesrv is ready and a group takes writes |
+//! | Progressing | the operator still has steps to take |
+//! | Ready | all of the above, and the groups are as many as asked for |
+//! | ScaleDownRefused, Paused | only present while they hold |
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+
+use super::{
+    apply::Growth,
+    build::{Plan, TEMPLATE_HASH, labels, namesrv_addrs},
+    observe::{Observed, SetState},
+    open::Stage,
+    topology::Set,
+    validate::{Validated, Wrong},
+};
+use crate::{
+    admin::Broker,
+    api::{
+        cluster::{ClusterStatus, GroupStatus},
+        condition::{Judgement, Kind, Status},
+    },
+};
+
+/// All that a status is made of.
+pub(crate) struct Findings<'a> {
+    pub(crate) cluster: &'a Validated,
+    pub(crate) plan: &'a Plan,
+    pub(crate) observed: &'a Observed,
+    pub(crate) growth: &'a Growth,
+    /// Groups that could be looked at.
+    pub(crate) stages: &'a BTreeMap<String, Stage>,
+    pub(crate) previous: &'a ClusterStatus,
+}
+
+/// A status without conditions, and the conditions to write into it.
+pub(crate) fn judge(findings: &Findings<'_>) -> (ClusterStatus, Vec<Judgement>) {
+    let Findings { cluster, observed, previous, .. } = findings;
+    let groups: Vec<GroupStatus> = cluster.topology.groups.iter().map(|set| group(findings, set)).collect();
+    let writable = groups.iter().filter(|group| group.writable).count();
+    let namesrv = &cluster.topology.namesrv;
+    let namesrv_ready = ready_pods(observed, namesrv);
+    let judgements = conditions(findings, &groups);
+    let existing = cluster.topology.groups.iter().filter(|set| observed.sets.contains_key(&set.name)).count();
+    let status = ClusterStatus {
+        observed_generation: previous.observed_generation,
+        phase: Some(phase(findings, &groups, &judgements).to_owned()),
+        image: Some(cluster.image.reference()),
+        namesrv_addrs: Some(namesrv_addrs(cluster)),
+        namesrv_ready: Some(format!("{namesrv_ready}/{}", namesrv.members)),
+        groups_ready: Some(format!(
+            "{writable}/{}",
+            cluster.scale_down_refused.unwrap_or(count(&cluster.topology.groups))
+        )),
+        // Topics count on every group that this names, so a group is named once its StatefulSet exists.
+        broker_groups: i32::try_from(existing).ok(),
+        selector: Some(labels::broker_pods(&cluster.name)),
+        groups,
+        conditions: Vec::new(),
+    };
+    (status, judgements)
+}
+
+/// The conditions of a cluster whose spec is not valid. Everything else stays as it was: so does the cluster.
+pub(crate) fn invalid(wrong: &[Wrong]) -> Vec<Judgement> {
+    let text = wrong.iter().map(|(field, message)| format!("{field} {message}")).collect::<Vec<_>>().join("; ");
+    vec![
+        Judgement::new(Kind::SpecValid, false, "Invalid", text.clone()),
+        Judgement::new(Kind::Ready, false, "SpecInvalid", format!("nothing is changed: {text}")),
+    ]
+}
+
+fn group(findings: &Findings<'_>, set: &Set) -> GroupStatus {
+    let registered = registered(findings.observed, set);
+    let open = findings.stages.get(&set.name) == Some(&Stage::Open);
+    let before = findings.previous.groups.iter().any(|group| group.name == set.name && group.open);
+    GroupStatus {
+        name: set.name.clone(),
+        master: Some(format!("{}-0", set.name)),
+        writable: open && registered.is_some_and(|broker| broker.master.is_some()),
+        in_sync: Some(format!("{}/{}", registered.map_or(0, |broker| broker.slaves), set.members - 1)),
+        open: open || before,
+    }
+}
+
+fn registered<'a>(observed: &'a Observed, set: &Set) -> Option<&'a Broker> {
+    observed.brokers.as_ref()?.as_ref().ok()?.iter().find(|broker| broker.name == set.name)
+}
+
+fn ready_pods(observed: &Observed, set: &Set) -> i32 {
+    observed.sets.get(&set.name).map_or(0, |state| state.ready)
+}
+
+fn conditions(findings: &Findings<'_>, groups: &[GroupStatus]) -> Vec<Judgement> {
+    let Findings { cluster, plan, observed, growth, stages, .. } = findings;
+    let namesrv = &cluster.topology.namesrv;
+    let namesrv_ready = settled(observed, namesrv, None);
+    let ready = ready_pods(observed, namesrv);
+    let text = format!("{ready} of {} namesrvs are ready", namesrv.members);
+    let mut judgements = vec![
+        Judgement::new(Kind::SpecValid, true, "Valid", "the spec is valid"),
+        match namesrv_ready {
+            true => Judgement::new(Kind::NamesrvReady, true, "AllReady", text),
+            false => Judgement::new(
+                Kind::NamesrvReady,
+                false,
+                "PodNotReady",
+                format!("{text}{}", troubles(observed, &[namesrv.name.as_str()])),
+            ),
+        },
+    ];
+
+    let unsettled: Vec<&str> = cluster
+        .topology
+        .groups
+        .iter()
+        .zip(&plan.groups)
+        .filter(|(set, planned)| !settled(observed, set, planned.annotations().get(TEMPLATE_HASH)))
+        .map(|(set, _)| set.name.as_str())
+        .collect();
+    judgements.push(match unsettled.as_slice() {
+        [] => Judgement::new(Kind::BrokersReady, true, "AllReady", "every broker pod is ready and up to date"),
+        names => {
+            let text = format!("not ready or not up to date: {}{}", names.join(", "), troubles(observed, names));
+            Judgement::new(Kind::BrokersReady, false, "PodNotReady", text)
+        }
+    });
+
+    judgements.push(in_sync(findings));
+    judgements.push(if !growth.refused.is_empty() {
+        let text =
+            format!("volumes cannot grow, choose a storage class that allows expansion: {}", growth.refused.join("; "));
+        Judgement::new(Kind::StorageHealthy, false, "ExpansionRefused", text)
+    } else if !growth.growing.is_empty() {
+        Judgement::new(
+            Kind::StorageHealthy,
+            false,
+            "Expanding",
+            format!("volumes are growing: {}", growth.growing.join(", ")),
+        )
+    } else {
+        Judgement::new(Kind::StorageHealthy, true, "AsSpecified", "every volume has the size asked for")
+    });
+
+    let writable = groups.iter().filter(|group| group.writable).count();
+    let available = ready > 0 && writable > 0;
+    let text = format!("{ready} namesrvs and {writable} of {} groups serve", groups.len());
+    judgements.push(Judgement::new(Kind::Available, available, if available { "Serving" } else { "NotServing" }, text));
+
+    if let Some(asked) = cluster.scale_down_refused {
+        let text = format!(
+            "{} groups exist and brokers.groups asks for {asked}: removing one would lose its messages and draining is not served yet; \
+             write groups: {}",
+            groups.len(),
+            groups.len()
+        );
+        judgements.push(Judgement::new(Kind::ScaleDownRefused, true, "DrainNotServed", text));
+    }
+    let overall = overall(&judgements, stages, observed);
+    let moving = overall.status != Status::True && overall.reason != "ScaleDownRefused";
+    let reason = if moving { "StepsToTake" } else { "Settled" };
+    judgements.push(Judgement::new(Kind::Progressing, moving, reason, overall.message.clone()));
+    judgements.push(overall);
+    judgements
+}
+
+/// Why pods of these sets are not ready; the first few, as one cause often has many pods.
+fn troubles(observed: &Observed, sets: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    let of_sets = |trouble: &&String| sets.iter().any(|set| trouble.starts_with(&format!("{set}-")));
+    let all: Vec<&str> = observed.troubles.iter().filter(of_sets).map(String::as_str).collect();
+    match all.as_slice() {
+        [] => String::new(),
+        few if few.len() <= SHOWN => format!(": {}", few.join("; ")),
+        many => format!(": {}; and {} more", many[..SHOWN].join("; "), many.len() - SHOWN),
+    }
+}
+
+fn in_sync(findings: &Findings<'_>) -> Judgement {
+    let Findings { cluster, observed, .. } = findings;
+    match &observed.brokers {
+        None => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "NamesrvNotReady", "no namesrv can be asked yet"),
+        Some(Err(error)) => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "Unreachable", error.to_string()),
+        Some(Ok(_)) => {
+            let lacking: Vec<String> = cluster
+                .topology
+                .groups
+                .iter()
+                .map(|set| (set, registered(observed, set).map_or(0, |broker| broker.slaves)))
+                .filter(|(set, slaves)| slaves + 1 < set.members)
+                .map(|(set, slaves)| format!("{} has {slaves} of {} slaves", set.name, set.members - 1))
+                .collect();
+            match lacking.is_empty() {
+                true => Judgement::new(Kind::ReplicasInSync, true, "AllRegistered", "every slave is registered"),
+                false => Judgement::new(Kind::ReplicasInSync, false, "SlaveMissing", lacking.join("; ")),
+            }
+        }
+    }
+}
+
+/// The first thing that keeps the cluster from being ready, in the order in which a person would ask.
+fn overall(judgements: &[Judgement], stages: &BTreeMap<String, Stage>, observed: &Observed) -> Judgement {
+    let failing =
+        |kind: Kind| judgements.iter().find(|judgement| judgement.kind == kind && judgement.status != Status::True);
+    let closed: Vec<&str> = stages
+        .values()
+        .filter_map(|stage| match stage {
+            Stage::Closed(why) => Some(why.as_str()),
+            Stage::Open => None,
+        })
+        .collect();
+    if let Some(first) = [Kind::NamesrvReady, Kind::BrokersReady].into_iter().find_map(failing) {
+        return Judgement::new(Kind::Ready, false, first.reason, first.message.clone());
+    }
+    if let Some(Err(error)) = &observed.brokers {
+        return Judgement::new(
+            Kind::Ready,
+            Status::Unknown,
+            "Unreachable",
+            format!("brokers cannot be asked: {error}"),
+        );
+    }
+    if !closed.is_empty() || stages.is_empty() {
+        let text = if closed.is_empty() { "no group was looked at yet".to_owned() } else { closed.join("; ") };
+        return Judgement::new(Kind::Ready, false, "GroupNotOpen", text);
+    }
+    if let Some(first) = [Kind::ReplicasInSync, Kind::StorageHealthy].into_iter().find_map(failing) {
+        return Judgement::new(Kind::Ready, false, first.reason, first.message.clone());
+    }
+    if let Some(refused) = judgements.iter().find(|judgement| judgement.kind == Kind::ScaleDownRefused) {
+        return Judgement::new(Kind::Ready, false, "ScaleDownRefused", refused.message.clone());
+    }
+    Judgement::new(Kind::Ready, true, "Running", "every namesrv and every group works")
+}
+
+fn settled(observed: &Observed, set: &Set, template: Option<&String>) -> bool {
+    let as_wanted = |state: &SetState| {
+        u32::try_from(state.replicas) == Ok(set.members)
+            && template.is_none_or(|hash| state.template_hash.as_ref() == Some(hash))
+    };
+    observed.sets.get(&set.name).is_some_and(|state| state.settled() && as_wanted(state))
+}
+
+fn phase(findings: &Findings<'_>, groups: &[GroupStatus], judgements: &[Judgement]) -> &'static str {
+    let Findings { plan, observed, .. } = findings;
+    let holds =
+        |kind: Kind| judgements.iter().any(|judgement| judgement.kind == kind && judgement.status == Status::True);
+    let rolling = plan.groups.iter().chain([&plan.namesrv]).any(|set| {
+        observed.sets.get(&set.name_any()).is_some_and(|state| {
+            let current = state.template_hash.as_ref() == set.annotations().get(TEMPLATE_HASH);
+            !current || !state.observed || state.updated < state.replicas
+        })
+    });
+    if observed.sets.is_empty() {
+        "Pending"
+    } else if groups.iter().all(|group| !group.open) {
+        "Creating"
+    } else if groups.iter().any(|group| !group.open) {
+        "Scaling"
+    } else if rolling {
+        "RollingOut"
+    } else if holds(Kind::Ready) || holds(Kind::ScaleDownRefused) && !holds(Kind::Progressing) {
+        "Running"
+    } else {
+        "Degraded"
+    }
+}
+
+fn count<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::{build::build, fixtures::validated};
+
+    struct World {
+        cluster: Validated,
+        plan: Plan,
+        observed: Observed,
+        growth: Growth,
+        stages: BTreeMap<String, Stage>,
+        previous: ClusterStatus,
+    }
+
+    impl World {
+        /// Two groups with a slave each, all well.
+        fn well() -> Self {
+            let cluster = validated(json!({"brokers": {"groups": 2}}));
+            let plan = build(&cluster, &BTreeSet::new());
+            let state = |set: &k8s_openapi::api::apps::v1::StatefulSet| SetState {
+                template_hash: set.annotations().get(TEMPLATE_HASH).cloned(),
+                replicas: 2,
+                ready: 2,
+                updated: 2,
+                observed: true,
+                ..SetState::default()
+            };
+            let sets = plan.groups.iter().chain([&plan.namesrv]).map(|set| (set.name_any(), state(set))).collect();
+            let broker = |set: &Set| Broker {
+                name: set.name.clone(),
+                cluster: "prod".into(),
+                master: Some("a".into()),
+                slaves: 1,
+            };
+            let brokers = cluster.topology.groups.iter().map(broker).collect();
+            let stages = cluster.topology.groups.iter().map(|set| (set.name.clone(), Stage::Open)).collect();
+            let observed = Observed {
+                children: BTreeMap::new(),
+                sets,
+                claims: Vec::new(),
+                troubles: Vec::new(),
+                brokers: Some(Ok(brokers)),
+            };
+            Self { cluster, plan, observed, growth: Growth::default(), stages, previous: ClusterStatus::default() }
+        }
+
+        fn judge(&self) -> (ClusterStatus, Vec<Judgement>) {
+            judge(&Findings {
+                cluster: &self.cluster,
+                plan: &self.plan,
+                observed: &self.observed,
+                growth: &self.growth,
+                stages: &self.stages,
+                previous: &self.previous,
+            })
+        }
+
+        #[track_caller]
+        fn ready(&self, reason: &str, phase: &str) -> String {
+            let (status, judgements) = self.judge();
+            let ready = judgements.iter().find(|judgement| judgement.kind == Kind::Ready).unwrap();
+            assert_eq!((ready.reason, status.phase.as_deref()), (reason, Some(phase)), "{judgements:#?}");
+            ready.message.clone()
+        }
+
+        fn set(&mut self, name: &str) -> &mut SetState {
+            self.observed.sets.get_mut(name).unwrap()
+        }
+    }
+
+    #[test]
+    fn all_well_is_ready_and_counts_everything() {
+        let world = World::well();
+        world.ready("Running", "Running");
+        let (status, judgements) = world.judge();
+        assert_eq!((status.groups_ready.as_deref(), status.namesrv_ready.as_deref()), (Some("2/2"), Some("2/2")));
+        assert_eq!(status.broker_groups, Some(2));
+        assert!(
+            status.groups.iter().all(|group| group.open && group.writable && group.in_sync.as_deref() == Some("1/1"))
+        );
+        assert!(
+            judgements.iter().all(|judgement| judgement.kind == Kind::Progressing || judgement.status == Status::True)
+        );
+        assert_eq!(
+            status.namesrv_addrs.as_deref(),
+            Some(
+                "prod-namesrv-0.prod-namesrv.mq.svc.cluster.local:9876;prod-namesrv-1.prod-namesrv.mq.svc.cluster.local:9876"
+            )
+        );
+    }
+
+    #[test]
+    fn each_thing_that_can_fail_is_the_reason_of_not_ready() {
+        let mut world = World::well();
+        world.set("prod-namesrv").ready = 1;
+        world.observed.troubles = (0..5).map(|i| format!("prod-namesrv-{i}: ImagePullBackOff")).collect();
+        world.observed.troubles.push("prod-broker-0-0: elsewhere".to_owned());
+        let message = world.ready("PodNotReady", "Degraded");
+        assert!(message.ends_with("prod-namesrv-2: ImagePullBackOff; and 2 more"), "{message}");
+
+        let mut world = World::well();
+        world.set("prod-broker-1").ready = 1;
+        world.observed.troubles = vec!["prod-broker-1-0: exited with 1 (no space left)".to_owned()];
+        assert!(world.ready("PodNotReady", "Degraded").contains("no space left"));
+
+        let mut world = World::well();
+        world.set("prod-broker-0").template_hash = Some("old".to_owned());
+        world.ready("PodNotReady", "RollingOut");
+
+        let mut world = World::well();
+        world.observed.brokers = Some(Ok(vec![Broker {
+            name: "prod-broker-0".into(),
+            master: Some("a".into()),
+            slaves: 1,
+            ..Broker::default()
+        }]));
+        world.stages.insert(
+            "prod-broker-1".to_owned(),
+            Stage::Closed("prod-broker-1: its master is not registered".to_owned()),
+        );
+        assert!(world.ready("GroupNotOpen", "Scaling").contains("not registered"));
+
+        let mut world = World::well();
+        if let Some(Ok(brokers)) = &mut world.observed.brokers {
+            brokers[1].slaves = 0;
+        }
+        assert!(world.ready("SlaveMissing", "Degraded").contains("prod-broker-1 has 0 of 1 slaves"));
+
+        let mut world = World::well();
+        world.growth.refused = vec!["data-prod-broker-0-0: only dynamically provisioned".to_owned()];
+        world.ready("ExpansionRefused", "Degraded");
+    }
+
+    #[test]
+    fn a_refused_scale_down_is_told_and_the_rest_goes_on() {
+        let mut world = World::well();
+        world.cluster.scale_down_refused = Some(1);
+        assert!(world.ready("ScaleDownRefused", "Running").contains("write groups: 2"));
+        let (status, judgements) = world.judge();
+        assert_eq!(status.broker_groups, Some(2), "the scale subresource shows what exists");
+        assert!(judgements.iter().any(|judgement| judgement.kind == Kind::ScaleDownRefused));
+    }
+
+    #[test]
+    fn a_group_that_was_open_stays_so_when_it_is_away() {
+        let mut world = World::well();
+        world.previous.groups =
+            vec![GroupStatus { name: "prod-broker-1".into(), open: true, ..GroupStatus::default() }];
+        world.stages.insert("prod-broker-1".to_owned(), Stage::Closed("away".to_owned()));
+        let (status, _) = world.judge();
+        assert_eq!((status.groups[1].open, status.groups[1].writable), (true, false));
+        world.ready("GroupNotOpen", "Degraded");
+    }
+
+    #[test]
+    fn what_was_not_asked_is_unknown() {
+        let mut world = World::well();
+        world.observed.brokers =
+            Some(Err(crate::error::AdminError::Unreachable { target: "namesrv".into(), why: "refused".into() }));
+        world.stages.clear();
+        let message = world.ready("Unreachable", "Creating");
+        assert!(message.contains("refused"));
+    }
+}

@@ -1,0 +1,76 @@
+//! Everything that can stop a reconcile, as conditions with a remedy.
+
+/// Why a reconcile could not finish. What a user's spec got wrong is no error: it is a condition of the object.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused or could not be reached; retried with growing pauses.
+    #[error("the API server: {0}")]
+    Kubernetes(#[from] kube::Error),
+    /// An object of a planned name exists and belongs to somebody else; it is never touched.
+    #[error("{kind} {name} exists and is not this cluster's: delete or rename one of the two")]
+    Foreign {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A broker or namesrv could not be asked or refused.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The object lacks what the API server gives every object.
+    #[error("the object has no {0}")]
+    Incomplete(&'static str),
+    /// Another replica holds the Lease, or it could not be renewed in time.
+    #[error("the Lease is lost: another replica goes on")]
+    LeaseLost,
+    /// A figure could not be registered.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The port for health and metrics cannot be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address asked for.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Label of metrics; one word for each variant.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Error::Kubernetes(_) => "kubernetes",
+            Error::Foreign { .. } => "foreign",
+            Error::Admin(AdminError::Unreachable { .. }) => "unreachable",
+            Error::Admin(AdminError::Refused { .. }) => "refused",
+            Error::Incomplete(_) => "incomplete",
+            Error::Listen { .. } => "listen",
+            Error::LeaseLost => "lease",
+            Error::Metrics(_) => "metrics",
+        }
+    }
+}
+
+/// How an admin call fails.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// No answer: nobody listens, the network is cut, or the deadline passed. What a write did is then unknown.
+    #[error("{target} cannot be reached: {why}")]
+    Unreachable {
+        /// Address that was dialled, or `namesrv`.
+        target: String,
+        /// What the connection said.
+        why: String,
+    },
+    /// An answer other than success.
+    #[error("{target} refused with code {code}: {remark}")]
+    Refused {
+        /// Address that answered.
+        target: String,
+        /// RocketMQ's response code.
+        code: i32,
+        /// Its sentence.
+        remark: String,
+    },
+}

@@ -1,0 +1,106 @@
+//! `/healthz`, `/readyz` and `/metrics` of the operator.
+//!
+//! Healthy: the process answers. Ready: it has reached the API server once; a replica that stands by for the Lease is ready too,
+//! or a rollout of the operator would never end.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{Router, http::StatusCode, routing::get};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{error::Error, metrics::Metrics};
+
+/// Told once the API server has answered.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// From now on `/readyz` says yes.
+    pub fn reached(&self) {
+        // A flag that guards nothing else.
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Opens the port, then serves until told to stop. The returned future ends with the last connection.
+///
+/// # Errors
+/// The port is taken or not ours to open.
+pub async fn serve(
+    address: SocketAddr,
+    readiness: Readiness,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<(SocketAddr, impl Future<Output = ()>), Error> {
+    let listening = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (bound, listener) = listening.map_err(|source| Error::Listen { address, source })?;
+    let ready = move || async move {
+        match readiness.0.load(Ordering::Relaxed) {
+            true => (StatusCode::OK, "ready"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet"),
+        }
+    };
+    let router = Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).route(
+        "/metrics",
+        get(move || async move { ([("content-type", "text/plain; version=0.0.4")], metrics.text()) }),
+    );
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    Ok((bound, async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the port for health and metrics failed");
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    async fn request(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn health_readiness_and_figures_are_served_until_the_stop() {
+        let (readiness, stop) = (Readiness::default(), CancellationToken::new());
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (address, serving) = serve(local, readiness.clone(), Metrics::new().unwrap(), stop.clone()).await.unwrap();
+        let serving = tokio::spawn(serving);
+        assert!(request(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(request(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+        readiness.reached();
+        assert!(request(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        assert!(request(address, "/metrics").await.contains("rocketmq_operator_leader 0"));
+        stop.cancel();
+        serving.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_an_error_with_its_address() {
+        let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = holder.local_addr().unwrap();
+        let result = serve(address, Readiness::default(), Metrics::new().unwrap(), CancellationToken::new()).await;
+        let text = result.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains(&address.to_string()), "{text}");
+    }
+}

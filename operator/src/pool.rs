@@ -1,0 +1,192 @@
+//! Connections to clusters, and what their brokers hold.
+//!
+//! All topics and consumer groups of a cluster are judged against one `Inventory`: one bulk fetch a broker and minute, however
+//! many objects there are. Whoever wrote something asks for an inventory younger than the write; writers that wait for it at
+//! the same time share one fetch, so reading back ten thousand topics costs a few fetches.
+//!
+//! A cluster that does not answer is left alone for a growing pause (1 s to 1 min), so that its thousand topics cannot keep the
+//! queue busy for the others.
+//!
+//! Locks: `clusters` is short and never held over an await. Each cluster's `inventory` is an async lock held during a fetch: that
+//! is what makes callers share it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rmq_protocol::body::{SubscriptionGroup, TopicConfig};
+
+use crate::{
+    admin::{Admin, Broker},
+    error::AdminError,
+    metrics::Metrics,
+    reference::ClusterKey,
+};
+
+/// How old an inventory may be for the periodic comparison; callers spread themselves by [`jittered`].
+pub const INVENTORY_AGE: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What one broker group held when it was asked.
+#[derive(Clone, Debug)]
+pub struct Holdings {
+    /// Name and addresses.
+    pub broker: Broker,
+    /// Tables of its master; the error when it could not be asked.
+    pub tables: Result<Tables, AdminError>,
+}
+
+/// Topics and consumer groups of one master, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Topics.
+    pub topics: BTreeMap<String, TopicConfig>,
+    /// Consumer groups.
+    pub consumer_groups: BTreeMap<String, SubscriptionGroup>,
+}
+
+/// What all registered brokers of a cluster held.
+#[derive(Clone, Debug)]
+pub struct Inventory {
+    begun: Instant,
+    /// In order of name.
+    pub brokers: Vec<Holdings>,
+}
+
+/// Why there is no inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// What the last try said.
+    pub error: AdminError,
+    /// When to ask again.
+    pub retry_in: Duration,
+}
+
+/// Connections by cluster.
+#[derive(Debug)]
+pub struct Pool<A> {
+    metrics: Metrics,
+    clusters: Mutex<HashMap<ClusterKey, Arc<Connection<A>>>>,
+}
+
+#[derive(Debug)]
+struct Connection<A> {
+    namesrvs: String,
+    admin: A,
+    inventory: tokio::sync::Mutex<Option<Arc<Inventory>>>,
+    pause: Mutex<Option<Pause>>,
+}
+
+#[derive(Clone, Debug)]
+struct Pause {
+    error: AdminError,
+    length: Duration,
+    until: Instant,
+}
+
+impl<A: Admin> Pool<A> {
+    /// No connections yet.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, clusters: Mutex::default() }
+    }
+
+    /// The handle of a cluster; a new one when its namesrvs changed.
+    pub fn admin(&self, key: &ClusterKey, namesrvs: &str) -> A {
+        self.connection(key, namesrvs).admin.clone()
+    }
+
+    /// Closes the connections of a cluster that is gone.
+    pub fn forget(&self, key: &ClusterKey) {
+        self.clusters.lock().remove(key);
+    }
+
+    /// What the brokers of a cluster hold, not older than `since`.
+    ///
+    /// # Errors
+    /// When no namesrv answers. A broker that does not answer is told in its own entry.
+    pub async fn inventory(
+        &self,
+        key: &ClusterKey,
+        namesrvs: &str,
+        since: Instant,
+    ) -> Result<Arc<Inventory>, Unavailable> {
+        let connection = self.connection(key, namesrvs);
+        let mut held = connection.inventory.lock().await;
+        if let Some(inventory) = held.as_ref().filter(|inventory| inventory.begun >= since) {
+            return Ok(inventory.clone());
+        }
+        if let Some(pause) = connection.pause.lock().clone()
+            && let Some(left) = pause.until.checked_duration_since(Instant::now())
+        {
+            return Err(Unavailable { error: pause.error, retry_in: left });
+        }
+        let began = Instant::now();
+        let fetched = fetch(&connection.admin, began).await;
+        self.metrics.admin_call("inventory", fetched.is_ok(), began.elapsed());
+        match fetched {
+            Ok(inventory) => {
+                *connection.pause.lock() = None;
+                let inventory = Arc::new(inventory);
+                *held = Some(inventory.clone());
+                Ok(inventory)
+            }
+            Err(error) => {
+                let mut pause = connection.pause.lock();
+                let length = pause.as_ref().map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(LONGEST_PAUSE));
+                *pause = Some(Pause { error: error.clone(), length, until: Instant::now() + length });
+                Err(Unavailable { error, retry_in: length })
+            }
+        }
+    }
+
+    fn connection(&self, key: &ClusterKey, namesrvs: &str) -> Arc<Connection<A>> {
+        let mut clusters = self.clusters.lock();
+        match clusters.get(key).filter(|connection| connection.namesrvs == namesrvs) {
+            Some(connection) => connection.clone(),
+            None => {
+                let addresses: Vec<String> = namesrvs.split(';').map(str::to_owned).collect();
+                let connection = Arc::new(Connection {
+                    namesrvs: namesrvs.to_owned(),
+                    admin: A::connect(&addresses),
+                    inventory: tokio::sync::Mutex::default(),
+                    pause: Mutex::default(),
+                });
+                clusters.insert(key.clone(), connection.clone());
+                connection
+            }
+        }
+    }
+}
+
+/// Asks all brokers at once.
+async fn fetch<A: Admin>(admin: &A, begun: Instant) -> Result<Inventory, AdminError> {
+    let mut brokers = admin.brokers().await?;
+    brokers.sort_by(|left, right| left.name.cmp(&right.name));
+    let holdings = futures::future::join_all(brokers.into_iter().map(|broker| holdings(admin, broker))).await;
+    Ok(Inventory { begun, brokers: holdings })
+}
+
+async fn holdings<A: Admin>(admin: &A, broker: Broker) -> Holdings {
+    let tables = match &broker.master {
+        Some(master) => tables(admin, master).await,
+        None => Err(AdminError::Unreachable { target: broker.name.clone(), why: "no master is registered".to_owned() }),
+    };
+    Holdings { broker, tables }
+}
+
+/// Both tables of a master.
+pub async fn tables<A: Admin>(admin: &A, master: &str) -> Result<Tables, AdminError> {
+    let (topics, groups) = futures::future::try_join(admin.topics(master), admin.consumer_groups(master)).await?;
+    Ok(Tables { topics: topics.topic_config_table, consumer_groups: groups.subscription_group_table })
+}
+
+/// A duration 10 % shorter to 10 % longer, so that a thousand objects do not come at one moment.
+pub fn jittered(duration: Duration) -> Duration {
+    let random = RandomState::new().hash_one(()) % 2001;
+    duration.mul_f64(0.9 + 0.2 * random as f64 / 2000.0)
+}

@@ -1,0 +1,432 @@
+//! The life of a topic or consumer group object.
+//!
+//! The cluster it names may be absent, going, not there yet, silent or well; each has its own answer, and in the first two a
+//! finalizer lets go by itself, so that namespaces and clusters delete in any order. Of several objects that name one thing the
+//! oldest wins and the others say so; when it goes, the next takes over and nothing is deleted in between.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    core::DeserializeGuard,
+    runtime::{controller::Action, events::EventType},
+};
+use serde_json::{Value, json};
+
+use super::{
+    OnBroker, Provisioned, Record,
+    decide::{Decision, decide, list},
+};
+use crate::{
+    admin::Admin,
+    api::{
+        ABANDON_ANNOTATION, DeletionPolicy, Management, RocketMQCluster,
+        condition::{self, Judgement, Kind, Status},
+    },
+    cluster::topology,
+    context::{Context, FIELD_MANAGER, Stores, key, paused},
+    error::Error,
+    pool::{INVENTORY_AGE, Inventory, Unavailable, jittered},
+    reference::{self, ClusterKey},
+};
+
+/// How soon to look again for something that no watch tells.
+const SOON: Duration = Duration::from_secs(5);
+
+/// The cluster of an object, as far as the object is concerned.
+struct Home {
+    key: ClusterKey,
+    uid: String,
+    namesrvs: String,
+    /// Broker names by group index.
+    groups: Vec<String>,
+    cluster_name: String,
+}
+
+/// What a look at the cluster gives.
+enum Lookup {
+    Found(Home),
+    /// It is absent or going: nothing on it needs cleaning any more.
+    Gone(Judgement),
+    /// It is there and cannot be used yet, or not by this object.
+    Unusable(Judgement),
+}
+
+/// Entry of the controllers.
+pub(crate) async fn reconcile<K: Provisioned, A: Admin>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context<A>>,
+) -> Result<Action, Error>
+where
+    Context<A>: Siblings<K>,
+{
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(invalid) => {
+            tracing::warn!(kind = %K::kind(&()), name = invalid.metadata.name, error = %invalid.error, "object cannot be read");
+            context.event(&*object, EventType::Warning, "Unreadable", &invalid.error).await;
+            return Ok(Action::await_change());
+        }
+    };
+    context.filled().await;
+    let began = Instant::now();
+    let run = Run { object, context: &*context };
+    let action = if object.meta().deletion_timestamp.is_some() { run.delete().await? } else { run.apply().await? };
+    context.succeeded(object, began);
+    Ok(action)
+}
+
+/// Access to all objects of a kind, for conflicts.
+pub(crate) trait Siblings<K: Resource<DynamicType = ()> + Clone + 'static> {
+    /// Their stores.
+    fn siblings(&self) -> &Stores<K>;
+}
+
+impl<A> Siblings<crate::api::RocketMQTopic> for Context<A> {
+    fn siblings(&self) -> &Stores<crate::api::RocketMQTopic> {
+        &self.topics
+    }
+}
+
+impl<A> Siblings<crate::api::RocketMQConsumerGroup> for Context<A> {
+    fn siblings(&self) -> &Stores<crate::api::RocketMQConsumerGroup> {
+        &self.consumer_groups
+    }
+}
+
+struct Run<'a, K, A> {
+    object: &'a K,
+    context: &'a Context<A>,
+}
+
+impl<K: Provisioned, A: Admin> Run<'_, K, A>
+where
+    Context<A>: Siblings<K>,
+{
+    async fn apply(&self) -> Result<Action, Error> {
+        if paused(self.object) {
+            let paused =
+                Judgement::new(Kind::Paused, true, "Annotation", "reconciling is switched off by rocketmq.rs/pause");
+            let mut judgements = vec![paused];
+            judgements.extend(self.kept(Kind::Ready));
+            self.write_status(self.object.record(), judgements, None, Value::Null).await?;
+            return Ok(Action::await_change());
+        }
+        self.set_finalizer(self.object.deletion_policy() != DeletionPolicy::Retain).await?;
+        let home = match self.home() {
+            Lookup::Found(home) => home,
+            Lookup::Gone(judgement) | Lookup::Unusable(judgement) => return self.wait(judgement, SOON).await,
+        };
+        let name = self.object.remote_name();
+        if K::is_system(name, &home.cluster_name) {
+            let text = format!("{} {name} belongs to RocketMQ itself: write another name", K::WHAT);
+            return self.wait(Judgement::new(Kind::Ready, false, "SystemName", text), INVENTORY_AGE).await;
+        }
+        if let Some(winner) = self.winner(&home.key) {
+            let text = format!("{} {name} is also named by the older {}: delete one of the two", K::WHAT, key(&winner));
+            return self.wait(Judgement::new(Kind::Ready, false, "ResourceConflict", text), SOON).await;
+        }
+        match self.inventory(&home, Instant::now().checked_sub(jittered(INVENTORY_AGE))).await {
+            Ok(inventory) => self.converge(&home, &inventory).await,
+            Err(unavailable) => self.unreachable(unavailable).await,
+        }
+    }
+
+    /// Writes what is due, reads it back and tells.
+    async fn converge(&self, home: &Home, inventory: &Inventory) -> Result<Action, Error> {
+        let mut record = self.object.record();
+        if record.cluster_uid.as_deref() != Some(&home.uid) {
+            // Another cluster of the same name holds nothing of ours.
+            record = Record { origin: None, cluster_uid: Some(home.uid.clone()), ..record };
+        }
+        let known = record.origin;
+        let mut decision = decide(self.object, known, &home.groups, inventory);
+        if decision.origin != known {
+            // Before the first write: were we to die in between, the next one would take our own work for somebody else's.
+            record.origin = decision.origin;
+            self.write_status(
+                record.clone(),
+                decision.verdict.judgements.clone(),
+                Some(&decision.brokers),
+                Value::Null,
+            )
+            .await?;
+        }
+        if !decision.writes.is_empty() {
+            let drifted = known.is_some() && self.seen_generation();
+            self.carry_out(home, &decision, drifted).await?;
+            decision = match self.inventory(home, Some(Instant::now())).await {
+                Ok(inventory) => decide(self.object, record.origin, &home.groups, &inventory),
+                Err(unavailable) => return self.unreachable(unavailable).await,
+            };
+            if let Some(write) = decision.writes.first() {
+                let text = format!("{} accepted a write and still differs ({})", write.broker, list(&write.changes));
+                decision.verdict.judgements = vec![Judgement::new(Kind::Ready, false, "ReadBackDiffers", text)];
+            }
+        }
+        let ready = decision.verdict.ready;
+        let masters: Vec<String> = inventory
+            .brokers
+            .iter()
+            .filter(|holdings| home.groups.contains(&holdings.broker.name))
+            .filter_map(|holdings| holdings.broker.master.clone())
+            .collect();
+        let figures = self.object.figures(&self.context.pool.admin(&home.key, &home.namesrvs), &masters).await;
+        self.write_status(record, decision.verdict.judgements, Some(&decision.brokers), figures).await?;
+        Ok(Action::requeue(jittered(if ready { INVENTORY_AGE } else { SOON })))
+    }
+
+    async fn carry_out(&self, home: &Home, decision: &Decision<K::Config>, drifted: bool) -> Result<(), Error> {
+        let admin = self.context.pool.admin(&home.key, &home.namesrvs);
+        for write in &decision.writes {
+            let began = Instant::now();
+            let result = K::put(&admin, &write.address, &write.config).await;
+            self.context.metrics.admin_call("put", result.is_ok(), began.elapsed());
+            result?;
+            if drifted {
+                self.context.metrics.drift_corrected(&K::kind(&()));
+                let what = if write.changes.is_empty() { "was missing".to_owned() } else { list(&write.changes) };
+                let note =
+                    format!("{} {} on {}: {what}; written back", K::WHAT, self.object.remote_name(), write.broker);
+                self.context.event(self.object, EventType::Warning, "DriftCorrected", &note).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The object is going and waits for its finalizer.
+    async fn delete(&self) -> Result<Action, Error> {
+        if !self.object.finalizers().iter().any(|finalizer| finalizer == K::FINALIZER) {
+            self.context.gone(&K::kind(&()), key(self.object));
+            return Ok(Action::await_change());
+        }
+        let record = self.object.record();
+        let abandoned = self.object.annotations().get(ABANDON_ANNOTATION).is_some_and(|value| value == "true");
+        let ours = record.origin.is_some() && self.object.management() != Management::Observe;
+        if abandoned || !ours || self.object.deletion_policy() == DeletionPolicy::Retain {
+            return self.release().await;
+        }
+        let home = match self.home() {
+            Lookup::Found(home) if record.cluster_uid.as_deref() == Some(&home.uid) => home,
+            Lookup::Found(_) => return self.release().await,
+            Lookup::Gone(judgement) => {
+                self.context.event(self.object, EventType::Normal, "ClusterGone", &judgement.message).await;
+                return self.release().await;
+            }
+            Lookup::Unusable(judgement) => return self.wait(judgement, SOON).await,
+        };
+        if self.successor(&home.key) {
+            return self.release().await;
+        }
+        let inventory = match self.inventory(&home, Some(Instant::now())).await {
+            Ok(inventory) => inventory,
+            Err(unavailable) => return self.unreachable(unavailable).await,
+        };
+        self.remove(&home, &inventory).await
+    }
+
+    /// Removes it from every broker of the cluster, then from namesrvs, then lets the object go.
+    async fn remove(&self, home: &Home, inventory: &Inventory) -> Result<Action, Error> {
+        let name = self.object.remote_name();
+        let admin = self.context.pool.admin(&home.key, &home.namesrvs);
+        let mut holders = Vec::new();
+        for group in &home.groups {
+            let holdings = inventory.brokers.iter().find(|holdings| holdings.broker.name == *group);
+            match holdings.map(|holdings| (holdings.broker.master.as_deref(), &holdings.tables)) {
+                Some((Some(master), Ok(tables))) if K::found(tables, name).is_some() => holders.push(master),
+                Some((_, Ok(_))) => {}
+                _ => {
+                    let text = format!(
+                        "{group} cannot be asked; annotate {ABANDON_ANNOTATION}=true to let the object go without it"
+                    );
+                    return self
+                        .wait(Judgement::new(Kind::Ready, Status::Unknown, "BrokerUnavailable", text), SOON)
+                        .await;
+                }
+            }
+        }
+        if self.object.deletion_policy() == DeletionPolicy::DeleteIfEmpty {
+            for master in &holders {
+                if let Some(why) = K::holds(&admin, master, name).await? {
+                    let text = format!("{} {name} is not empty, so it is not deleted: {why}", K::WHAT);
+                    return self.wait(Judgement::new(Kind::Ready, false, "NotEmpty", text), INVENTORY_AGE / 2).await;
+                }
+            }
+        }
+        for master in &holders {
+            K::delete(&admin, master, name).await?;
+        }
+        K::forget(&admin, name, &home.cluster_name).await?;
+        if holders.is_empty() {
+            return self.release().await;
+        }
+        // Not gone before it is seen gone.
+        Ok(Action::requeue(Duration::from_millis(200)))
+    }
+
+    fn home(&self) -> Lookup {
+        let namespace = self.object.namespace().unwrap_or_default();
+        let key = ClusterKey::of(self.object.cluster_ref(), &namespace);
+        let Some(cluster) = self.context.clusters.one(&key.namespace, &key.name) else {
+            let text = format!("RocketMQCluster {key} does not exist");
+            return Lookup::Gone(Judgement::new(Kind::Ready, false, "ClusterNotFound", text));
+        };
+        if cluster.metadata.deletion_timestamp.is_some() {
+            let text = format!("RocketMQCluster {key} is being deleted");
+            return Lookup::Gone(Judgement::new(Kind::Ready, false, "ClusterDeleting", text));
+        }
+        if !reference::admits(&cluster, &key.namespace, &namespace) {
+            let text = reference::not_admitted(&key.name, &key.namespace, &namespace);
+            return Lookup::Unusable(Judgement::new(Kind::Ready, false, "NamespaceNotAllowed", text));
+        }
+        match usable(&cluster, key.clone()) {
+            Some(home) => Lookup::Found(home),
+            None => {
+                let text = format!("RocketMQCluster {key} has no brokers yet");
+                Lookup::Unusable(Judgement::new(Kind::Ready, Status::Unknown, "ClusterNotReady", text))
+            }
+        }
+    }
+
+    /// The older object that names the same thing.
+    fn winner(&self, home: &ClusterKey) -> Option<K> {
+        self.context.siblings().find(|other| self.rival(other, home) && age(other) < age(self.object))
+    }
+
+    /// Whether another object will take over.
+    fn successor(&self, home: &ClusterKey) -> bool {
+        self.context.siblings().find(|other| self.rival(other, home)).is_some()
+    }
+
+    fn rival(&self, other: &K, home: &ClusterKey) -> bool {
+        other.remote_name() == self.object.remote_name()
+            && other.meta().uid != self.object.meta().uid
+            && other.meta().deletion_timestamp.is_none()
+            && ClusterKey::of(other.cluster_ref(), &other.namespace().unwrap_or_default()) == *home
+    }
+
+    async fn inventory(&self, home: &Home, since: Option<Instant>) -> Result<Arc<Inventory>, Unavailable> {
+        // A machine that runs for less than an inventory may be old: ask anew.
+        let since = since.unwrap_or_else(Instant::now);
+        self.context.pool.inventory(&home.key, &home.namesrvs, since).await
+    }
+
+    async fn unreachable(&self, unavailable: Unavailable) -> Result<Action, Error> {
+        let text = format!("cannot be checked: {}", unavailable.error);
+        let judgement = Judgement::new(Kind::Ready, Status::Unknown, "ClusterUnreachable", text);
+        self.wait(judgement, unavailable.retry_in.max(Duration::from_secs(1))).await
+    }
+
+    /// One judgement, and another look later.
+    async fn wait(&self, judgement: Judgement, pause: Duration) -> Result<Action, Error> {
+        self.write_status(self.object.record(), vec![judgement], None, Value::Null).await?;
+        Ok(Action::requeue(jittered(pause)))
+    }
+
+    /// Whether the spec is the one that the last status was about: only then is a difference somebody else's doing.
+    fn seen_generation(&self) -> bool {
+        let ready = Kind::Ready.to_string();
+        let conditions = self.object.record().conditions;
+        conditions.iter().any(|condition| {
+            condition.type_ == ready
+                && condition.status == "True"
+                && condition.observed_generation == self.object.meta().generation
+        })
+    }
+
+    /// A judgement as it stood, for a status that says something else.
+    fn kept(&self, kind: Kind) -> Option<Judgement> {
+        let conditions = self.object.record().conditions;
+        let status = condition::status_of(&conditions, kind)?;
+        let message = conditions.iter().find(|condition| condition.type_ == kind.to_string())?.message.clone();
+        Some(Judgement { kind, status, reason: "Paused", message })
+    }
+
+    /// Writes the status if it changed, and one event for what is new. Without `brokers` the list stays as it was.
+    async fn write_status(
+        &self,
+        mut record: Record,
+        judgements: Vec<Judgement>,
+        brokers: Option<&[OnBroker<K::Config>]>,
+        figures: Value,
+    ) -> Result<(), Error> {
+        let before = self.object.record().conditions;
+        let news = condition::news(&before, &judgements);
+        record.conditions = condition::set(&before, &judgements, self.object.meta().generation, Timestamp::now());
+        let last = serde_json::to_value(self.object).unwrap_or_default()["status"].take();
+        let mut status = self.object.status(&record, brokers.unwrap_or_default(), figures);
+        if brokers.is_none() {
+            for list in ["brokers", "syncedBrokers"] {
+                if let Some(kept) = last.get(list) {
+                    status[list] = kept.clone();
+                }
+            }
+        }
+        if status != last {
+            let patch = json!({
+                "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": self.object.name_any()}, "status": status,
+            });
+            let parameters = PatchParams::apply(FIELD_MANAGER).force();
+            match self.api()?.patch_status(&self.object.name_any(), &parameters, &Patch::Apply(&patch)).await {
+                Ok(_) => self.context.tell(self.object, &news).await,
+                // Deleted meanwhile: nobody is left to read it.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn set_finalizer(&self, wanted: bool) -> Result<(), Error> {
+        let present = self.object.finalizers().iter().any(|finalizer| finalizer == K::FINALIZER);
+        if present == wanted {
+            return Ok(());
+        }
+        let mut finalizers = self.object.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != K::FINALIZER);
+        if wanted {
+            finalizers.push(K::FINALIZER.to_owned());
+        }
+        // With the version: somebody else's finalizer that we have not seen must not be lost.
+        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": self.object.resource_version()}});
+        self.api()?.patch(&self.object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
+    async fn release(&self) -> Result<Action, Error> {
+        match self.set_finalizer(false).await {
+            Err(Error::Kubernetes(kube::Error::Api(status))) if status.code == 404 => {}
+            other => other?,
+        }
+        self.context.gone(&K::kind(&()), key(self.object));
+        Ok(Action::await_change())
+    }
+
+    fn api(&self) -> Result<Api<K>, Error> {
+        let namespace = self.object.namespace().ok_or(Error::Incomplete("namespace"))?;
+        Ok(Api::namespaced(self.context.client.clone(), &namespace))
+    }
+}
+
+/// Oldest first; the uid settles a tie the same way for everybody.
+fn age<K: Resource>(object: &K) -> (Option<Timestamp>, Option<String>) {
+    (object.meta().creation_timestamp.as_ref().map(|time| time.0), object.meta().uid.clone())
+}
+
+/// A cluster that has told where its namesrvs are and which groups exist.
+fn usable(cluster: &RocketMQCluster, key: ClusterKey) -> Option<Home> {
+    let status = cluster.status.as_ref()?;
+    let count = u32::try_from(status.broker_groups?).ok().filter(|count| *count > 0)?;
+    Some(Home {
+        uid: cluster.uid()?,
+        namesrvs: status.namesrv_addrs.clone()?,
+        groups: (0..count).map(|group| topology::group_name(&key.name, group)).collect(),
+        cluster_name: cluster.spec.cluster_name.clone().unwrap_or_else(|| key.name.clone()),
+        key,
+    })
+}
