@@ -1,0 +1,97 @@
+package judge.check;
+
+import java.util.Collection;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import judge.Await;
+import judge.Check;
+import judge.Expect;
+import judge.Inbox;
+import judge.Scene;
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
+
+/** The lite pull consumer, by subscription and by hand. */
+public final class LitePullChecks {
+    public static List<Check> all() {
+        return List.of(
+            new Check("lite_pull_subscribe", LitePullChecks::subscribe),
+            new Check("lite_pull_assign_and_seek", LitePullChecks::assign),
+            new Check("lite_pull_commit", LitePullChecks::commit));
+    }
+
+    private static void subscribe(Scene scene) throws Exception {
+        String topic = scene.topic(4);
+        Set<String> wanted = scene.send(topic, "TagA", "a", 20);
+        scene.send(topic, "TagB", "b", 20);
+        DefaultLitePullConsumer consumer = scene.litePull(scene.group());
+        consumer.subscribe(topic, "TagA");
+        consumer.start();
+        Expect.equal("bodies", wanted, poll(consumer, wanted.size()));
+    }
+
+    private static void assign(Scene scene) throws Exception {
+        String topic = scene.topic(2);
+        scene.send(topic, 20);
+        DefaultLitePullConsumer consumer = scene.litePull(scene.group());
+        consumer.setAutoCommit(false);
+        consumer.start();
+        Collection<MessageQueue> queues = consumer.fetchMessageQueues(topic);
+        Expect.equal("queues", 2 * scene.cluster().masters().size(), queues.size());
+        MessageQueue queue = queues.iterator().next();
+        consumer.assign(List.of(queue));
+        consumer.seek(queue, 4);
+        Inbox inbox = pollInbox(consumer, 6);
+        for (MessageExt message : inbox.all()) {
+            Expect.equal("queue", queue.getQueueId(), message.getQueueId());
+            Expect.atLeast("queue offset", 4, message.getQueueOffset());
+        }
+        consumer.seekToBegin(queue);
+        Await.value("the first message again",
+            () -> consumer.poll(1000).stream().anyMatch(message -> message.getQueueOffset() == 0), found -> found);
+        long middle = inbox.all().get(2).getStoreTimestamp();
+        Long byTime = consumer.offsetForTimestamp(queue, middle);
+        Expect.that(byTime <= inbox.all().get(2).getQueueOffset(), "offset " + byTime + " by time is too far");
+    }
+
+    private static void commit(Scene scene) throws Exception {
+        String topic = scene.topic(1);
+        scene.send(topic, 10);
+        DefaultLitePullConsumer consumer = scene.litePull(scene.group());
+        consumer.setAutoCommit(false);
+        consumer.setPullBatchSize(4);
+        consumer.subscribe(topic, "*");
+        consumer.start();
+        Inbox first = new Inbox();
+        first.addAll(Await.value("messages", () -> consumer.poll(1000), messages -> !messages.isEmpty()));
+        consumer.commitSync();
+        MessageQueue queue = consumer.assignment().iterator().next();
+        long expected = first.size();
+        Await.value("the committed offset", () -> consumer.committed(queue), offset -> offset == expected);
+        consumer.shutdown();
+        DefaultLitePullConsumer next = scene.litePull(scene.group());
+        next.subscribe(topic, "*");
+        next.start();
+        Inbox rest = pollInbox(next, (int) (10 - expected));
+        Expect.equal("first offset after the restart", expected, rest.all().get(0).getQueueOffset());
+    }
+
+    private static Set<String> poll(DefaultLitePullConsumer consumer, int count) throws Exception {
+        return new TreeSet<>(pollInbox(consumer, count).bodies());
+    }
+
+    private static Inbox pollInbox(DefaultLitePullConsumer consumer, int count) throws Exception {
+        Inbox inbox = new Inbox();
+        Await.value(count + " polled messages", () -> {
+            inbox.addAll(consumer.poll(1000));
+            return inbox.size();
+        }, size -> size >= count);
+        Expect.equal("polled messages", count, inbox.size());
+        return inbox;
+    }
+
+    private LitePullChecks() {
+    }
+}

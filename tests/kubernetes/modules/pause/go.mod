@@ -1,0 +1,3 @@
+module rmq-tests/pause
+
+go 1.26.0
