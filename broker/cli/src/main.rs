@@ -1,1 +1,83 @@
-fn main() {}
+//! `rocketmq`: one binary for every process of a cluster and for the people who run it.
+//!
+//! This file knows the subcommands, [`logging`] and exit codes. Each subcommand reads its arguments, calls a library and prints; what is worth a unit test lives
+//! in the libraries.
+
+mod admin;
+mod bench;
+mod broker;
+mod crds;
+mod logging;
+mod namesrv;
+mod settings;
+mod shutdown;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// RocketMQ: message brokers, their name service, their Kubernetes operator, and the tools around them.
+#[derive(Parser)]
+#[command(name = "rocketmq", version, propagate_version = true, max_term_width = 110)]
+struct Arguments {
+    #[command(flatten)]
+    logging: logging::Arguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a namesrv: it tells clients which broker has which topic
+    Namesrv(namesrv::Arguments),
+    /// Run a broker: it stores messages and hands them out
+    Broker(broker::Arguments),
+    /// Ask and tell a cluster what people and scripts want to know and change
+    Admin(admin::Arguments),
+    /// Put a load on a broker and measure it
+    Bench(bench::Arguments),
+    /// Print the CustomResourceDefinitions as YAML
+    Crds(crds::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(&arguments.logging);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("cannot start the runtime")),
+    };
+    let outcome = runtime.block_on(run(arguments.command));
+    // What still runs then is a blocking call that outlived its request; the process does not wait for it.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Namesrv(arguments) => namesrv::run(arguments).await,
+        Command::Broker(arguments) => broker::run(arguments).await,
+        Command::Admin(arguments) => admin::run(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Crds(arguments) => crds::run(&arguments),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the last words of a command line program")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("rocketmq: {error:#}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Arguments::command().debug_assert();
+    }
+}

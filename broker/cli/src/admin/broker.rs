@@ -1,0 +1,136 @@
+//! `rocketmq admin broker`.
+
+use super::{Context, output, target};
+use rmq_protocol::body::HaRuntimeInfo;
+use std::collections::BTreeMap;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// What a broker says of itself
+    Status {
+        /// The name of its group (its master then), or its address
+        broker: String,
+    },
+    /// Settings
+    #[command(subcommand)]
+    Config(Config),
+    /// The state of replication
+    Ha {
+        /// The name of its group (its master then), or its address
+        broker: String,
+    },
+}
+
+#[derive(clap::Subcommand)]
+pub(super) enum Config {
+    /// Print the settings in force: all, or these
+    Get {
+        /// The name of its group (its master then), or its address
+        broker: String,
+        keys: Vec<String>,
+    },
+    /// Change settings of a running broker
+    Set {
+        /// The name of its group (its master then), or its address
+        broker: String,
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = setting)]
+        settings: Vec<(String, String)>,
+    },
+}
+
+impl Command {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Self::Status { broker } => {
+                let address = target::one(context, &broker).await?.address;
+                map(context, &context.admin.runtime_info(&address).await?)
+            }
+            Self::Config(Config::Get { broker, keys }) => {
+                let address = target::one(context, &broker).await?.address;
+                map(context, &chosen(context.admin.broker_config(&address).await?, &keys)?)
+            }
+            Self::Config(Config::Set { broker, settings }) => {
+                let broker = target::one(context, &broker).await?;
+                context.admin.update_broker_config(&broker.address, &settings.into_iter().collect()).await?;
+                context.output.done(&format!("{} has the new settings", broker.name))
+            }
+            Self::Ha { broker } => {
+                let address = target::one(context, &broker).await?.address;
+                let status = context.admin.ha_status(&address).await?;
+                context.output.properties(&status, ha(&status))
+            }
+        }
+    }
+}
+
+fn ha(status: &HaRuntimeInfo) -> Vec<(String, String)> {
+    if !status.master {
+        let slave = &status.ha_client_runtime_info;
+        return output::pairs([
+            ("role", "slave".to_owned()),
+            ("master", slave.master_addr.clone()),
+            ("own end", slave.max_offset.to_string()),
+            ("master has flushed", slave.master_flush_offset.to_string()),
+            ("bytes a second", slave.transferred_byte_in_second.to_string()),
+        ]);
+    }
+    let mut pairs = output::pairs([
+        ("role", "master".to_owned()),
+        ("end of the log", status.master_commit_log_max_offset.to_string()),
+        ("slaves in sync", status.in_sync_slave_nums.to_string()),
+    ]);
+    for slave in &status.ha_connection_info {
+        let sync = if slave.in_sync { "in sync" } else { "behind" };
+        pairs.push((
+            format!("slave {}", slave.addr),
+            format!("{sync}, has {}, lacks {} bytes, {} bytes a second", slave.slave_ack_offset, slave.diff, slave.transferred_byte_in_second),
+        ));
+    }
+    pairs
+}
+
+/// Prints names and values.
+pub(super) fn map(context: &Context, values: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    context.output.properties(values, values.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+/// Only these settings, if some are named.
+pub(super) fn chosen(mut all: BTreeMap<String, String>, keys: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    if keys.is_empty() {
+        return Ok(all);
+    }
+    keys.iter()
+        .map(|key| match all.remove_entry(key) {
+            Some(found) => Ok(found),
+            None => {
+                let like = rmq_protocol::java_properties::nearest(key, all.keys().map(String::as_str));
+                let like = like.map_or_else(String::new, |like| format!("; did you mean {like}?"));
+                anyhow::bail!("there is no setting {key}{like}")
+            }
+        })
+        .collect()
+}
+
+/// `KEY=VALUE`.
+pub(super) fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_settings_are_printed_and_a_misspelt_one_is_told() {
+        let all: BTreeMap<_, _> = [("brokerName", "a"), ("flushDiskType", "ASYNC_FLUSH")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        assert_eq!(chosen(all.clone(), &["brokerName".to_owned()]).unwrap().len(), 1);
+        assert_eq!(chosen(all.clone(), &[]).unwrap().len(), 2);
+        let error = chosen(all, &["flushDiskTyp".to_owned()]).unwrap_err().to_string();
+        assert_eq!(error, "there is no setting flushDiskTyp; did you mean flushDiskType?");
+        assert_eq!(setting("a = b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(setting("=b").is_err());
+    }
+}

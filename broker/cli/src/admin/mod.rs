@@ -1,0 +1,103 @@
+//! `rocketmq admin`: what `mqadmin` is for a cluster, for people (tables) and for programs (`-o json`).
+//!
+//! One file a family of commands. A command asks through [`rmq_client::Admin`], makes rows of the answers, and leaves printing to [`output`]. Which brokers a change concerns is
+//! said with `--broker` or `--cluster` ([`target`]); without either, it is every master that is registered.
+
+mod broker;
+mod cluster;
+mod consumer;
+mod group;
+mod message;
+mod namesrv;
+mod offset;
+mod output;
+mod target;
+mod time;
+mod topic;
+
+use output::{Format, Output};
+use rmq_client::Admin;
+use std::time::Duration;
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  rocketmq admin -n 127.0.0.1:9876 cluster list
+  rocketmq admin topic create orders --queues 8
+  rocketmq admin consumer progress shipping
+  rocketmq admin -o json topic stats orders")]
+pub(crate) struct Arguments {
+    /// The namesrvs, joined by ';'
+    #[arg(short, long, alias = "namesrvAddr", env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876", value_name = "ADDRESSES", global = true)]
+    namesrv: String,
+    /// Tables for people, or JSON for programs
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    output: Format,
+    /// How long a server may take to answer, in seconds
+    #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600), global = true)]
+    timeout: u64,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Brokers and clusters
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Topics: their queues, routes and settings
+    #[command(subcommand)]
+    Topic(topic::Command),
+    /// Consumer groups: their settings
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Consumers that run, and how far their groups are
+    #[command(subcommand)]
+    Consumer(consumer::Command),
+    /// Move or copy the offsets of groups
+    #[command(subcommand)]
+    Offset(offset::Command),
+    /// Find, read and send messages
+    #[command(subcommand)]
+    Message(message::Command),
+    /// One broker: figures, settings, replication
+    #[command(subcommand)]
+    Broker(broker::Command),
+    /// Namesrvs: values, settings, write permission of broker groups
+    #[command(subcommand)]
+    Namesrv(namesrv::Command),
+}
+
+/// What every command has at hand.
+struct Context {
+    admin: Admin,
+    namesrvs: String,
+    output: Output,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let admin = Admin::new(&arguments.namesrv)?.with_timeout(Duration::from_secs(arguments.timeout));
+    let context = Context { admin, output: Output::new(arguments.output), namesrvs: arguments.namesrv };
+    let done = match arguments.command {
+        Command::Cluster(command) => command.run(&context).await,
+        Command::Topic(command) => command.run(&context).await,
+        Command::Group(command) => command.run(&context).await,
+        Command::Consumer(command) => command.run(&context).await,
+        Command::Offset(command) => command.run(&context).await,
+        Command::Message(command) => command.run(&context).await,
+        Command::Broker(command) => command.run(&context).await,
+        Command::Namesrv(command) => command.run(&context).await,
+    };
+    context.admin.close().await;
+    done.map_err(with_remedy)
+}
+
+/// An error says what to do about it.
+fn with_remedy(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<rmq_client::Error>() {
+        Some(cause) => {
+            let remedy = cause.remedy();
+            anyhow::anyhow!("{error:#}\n  {remedy}")
+        }
+        None => error,
+    }
+}

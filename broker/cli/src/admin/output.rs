@@ -1,0 +1,105 @@
+//! Rows to text: aligned columns, or JSON. No colours; a table is fitted to the terminal, and left as wide as it is where there is none.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+
+/// What a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// Aligned columns
+    Table,
+    /// One JSON document
+    Json,
+}
+
+/// Prints what a command found.
+pub(super) struct Output {
+    format: Format,
+    width: Option<u16>,
+}
+
+impl Output {
+    pub(super) fn new(format: Format) -> Self {
+        let width = io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
+        Self { format, width: width.map(|size| size.ws_col).filter(|columns| *columns > 0) }
+    }
+
+    /// A list: a row each, or an array.
+    pub(super) fn list<T: Serialize, const N: usize>(
+        &self,
+        header: [&str; N],
+        items: &[T],
+        row: impl Fn(&T) -> [String; N],
+    ) -> anyhow::Result<()> {
+        print(&match self.format {
+            Format::Table => table(header, items.iter().map(row), self.width),
+            Format::Json => serde_json::to_string_pretty(items)?,
+        })
+    }
+
+    /// One thing with named properties: a row a property, or an object.
+    pub(super) fn properties<T: Serialize>(&self, thing: &T, pairs: Vec<(String, String)>) -> anyhow::Result<()> {
+        print(&match self.format {
+            Format::Table => table(["NAME", "VALUE"], pairs.into_iter().map(|(name, value)| [name, value]), self.width),
+            Format::Json => serde_json::to_string_pretty(thing)?,
+        })
+    }
+
+    /// What was done: a line, or nothing where a program reads.
+    pub(super) fn done(&self, text: &str) -> anyhow::Result<()> {
+        if self.format == Format::Table { print(text) } else { Ok(()) }
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>, width: Option<u16>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
+    match width {
+        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// Properties from pairs, in order.
+pub(super) fn pairs<const N: usize>(pairs: [(&str, String); N]) -> Vec<(String, String)> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> impl Iterator<Item = [String; 2]> {
+        [["orders", "8"], ["a much longer topic name", "16"]].into_iter().map(|row| row.map(str::to_owned))
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
+        assert_eq!(
+            table(["TOPIC", "QUEUES"], rows(), None),
+            "TOPIC                     QUEUES\norders                    8\na much longer topic name  16"
+        );
+        assert_eq!(table(["TOPIC"], std::iter::empty(), None), "TOPIC");
+    }
+
+    #[test]
+    fn a_narrow_terminal_wraps_a_column_and_none_does_not() {
+        let narrow = table(["TOPIC", "QUEUES"], rows(), Some(24));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 24), "{narrow}");
+        assert!(narrow.lines().count() > 3);
+        assert_eq!(table(["TOPIC", "QUEUES"], rows(), Some(200)), table(["TOPIC", "QUEUES"], rows(), None));
+    }
+}

@@ -1,0 +1,58 @@
+//! `rocketmq broker`.
+
+use crate::{settings, shutdown};
+use anyhow::Context;
+use rmq_server::{
+    Broker,
+    config::{Config, SETTINGS},
+};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: rocketmq broker -c broker.conf -n 127.0.0.1:9876")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: settings::Arguments,
+    /// The namesrvs, joined by ';' (over what the file says)
+    #[arg(short, long = "namesrv", alias = "namesrvAddr", env = "NAMESRV_ADDR", value_name = "ADDRESSES")]
+    namesrv: Option<String>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings = &arguments.settings;
+    let mut pairs = settings.pairs()?;
+    pairs.extend(arguments.namesrv.map(|addresses| ("namesrvAddr".to_owned(), addresses)));
+    let (config, mut warnings) =
+        Config::from_properties(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+            .with_context(|| settings.context())?;
+    if config.namesrv.addresses.is_empty() {
+        warnings.push(
+            "no namesrv is named (namesrvAddr, -n or NAMESRV_ADDR): clients will not find this broker".to_owned(),
+        );
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if settings.check {
+        let defaults = Config::default();
+        settings::print(SETTINGS.iter().map(|setting| {
+            let text = |config: &Config| config.text(setting.key).unwrap_or_default();
+            let hot = if setting.hot { " (may change while it runs)" } else { "" };
+            (setting.key.to_owned(), text(&config), text(&defaults), format!("{}{hot}", setting.meaning))
+        }));
+        return Ok(());
+    }
+    let identity = config.identity.clone();
+    let broker = Broker::start(config, arguments.settings.config).await?;
+    tracing::info!(
+        name = identity.broker_name,
+        id = identity.broker_id,
+        role = %identity.role,
+        cluster = identity.cluster_name,
+        address = %broker.address(),
+        "the broker serves"
+    );
+    shutdown::wanted().await?;
+    broker.stop().await?;
+    tracing::info!("stopped");
+    Ok(())
+}

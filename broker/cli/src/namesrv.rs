@@ -1,0 +1,33 @@
+//! `rocketmq namesrv`.
+
+use crate::{settings, shutdown};
+use anyhow::Context;
+use rmq_namesrv::{Config, Namesrv, Overrides};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: rocketmq namesrv -c namesrv.conf --set listenPort=9876")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: settings::Arguments,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings = &arguments.settings;
+    let (config, warnings) = Config::from_properties(settings.pairs()?).with_context(|| settings.context())?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if settings.check {
+        settings::print(config.describe().into_iter().map(|row| {
+            let live = if row.live { "may change while it runs" } else { "" };
+            (row.key.to_owned(), row.value, row.default, live.to_owned())
+        }));
+        return Ok(());
+    }
+    let namesrv = Namesrv::start(config, Overrides::default()).await?;
+    tracing::info!(address = %namesrv.local_addr(), "the namesrv serves");
+    shutdown::wanted().await?;
+    namesrv.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}

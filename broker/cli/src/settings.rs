@@ -1,0 +1,63 @@
+//! Settings from a file and from the command line, as Java's `mqnamesrv` and `mqbroker` take them.
+
+use anyhow::Context;
+use rmq_protocol::java_properties;
+use std::path::PathBuf;
+
+/// Options of namesrv and broker.
+#[derive(clap::Args)]
+#[group(skip)]
+pub(crate) struct Arguments {
+    /// The configuration file: a Java properties file with RocketMQ's own keys
+    #[arg(short, long = "config", alias = "configFile", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A setting, over what the file says; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    sets: Vec<(String, String)>,
+    /// Print the settings in force, say what is wrong with them, and end
+    #[arg(long, visible_short_alias = 'p', alias = "printConfigItem")]
+    pub(crate) check: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
+
+impl Arguments {
+    /// Settings in order; later ones win.
+    pub(crate) fn pairs(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let mut pairs = match &self.config {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+                java_properties::parse(&text)
+            }
+            None => Vec::new(),
+        };
+        pairs.extend(self.sets.iter().cloned());
+        Ok(pairs)
+    }
+
+    /// Names the file in an error about its contents.
+    pub(crate) fn context(&self) -> String {
+        self.config.as_ref().map_or_else(|| "the settings".to_owned(), |path| path.display().to_string())
+    }
+}
+
+/// Prints settings by name: value, and the default where it is another.
+#[allow(clippy::print_stdout, reason = "this is what --check is for")]
+pub(crate) fn print(rows: impl IntoIterator<Item = (String, String, String, String)>) {
+    let mut table = comfy_table::Table::new();
+    table
+        .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table.set_header(["KEY", "VALUE", "DEFAULT", "MEANING"]);
+    for (key, value, default, meaning) in rows {
+        let default = if default == value { String::new() } else { default };
+        table.add_row([key, value, default, meaning]);
+    }
+    println!("{table}");
+}
