@@ -9,6 +9,7 @@ mod broker;
 mod crds;
 mod logging;
 mod namesrv;
+mod operator;
 mod settings;
 mod shutdown;
 
@@ -35,6 +36,8 @@ enum Command {
     Admin(admin::Arguments),
     /// Put a load on a broker and measure it
     Bench(bench::Arguments),
+    /// Run the Kubernetes operator: it turns manifests into clusters
+    Operator(operator::Arguments),
     /// Print the CustomResourceDefinitions as YAML
     Crds(crds::Arguments),
 }
@@ -61,6 +64,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Broker(arguments) => broker::run(arguments).await,
         Command::Admin(arguments) => admin::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Operator(arguments) => operator::run(arguments).await,
         Command::Crds(arguments) => crds::run(&arguments),
     }
 }
