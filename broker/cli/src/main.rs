@@ -71,14 +71,33 @@ async fn run(command: Command) -> anyhow::Result<()> {
 
 #[allow(clippy::print_stderr, reason = "the last words of a command line program")]
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("rocketmq: {error:#}");
+    eprintln!("rocketmq: {}", words(error));
     ExitCode::FAILURE
+}
+
+/// The error and its causes; a cause that the words before it quote already is not said again.
+fn words(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |words, cause| {
+        let cause = cause.to_string();
+        match words.as_str() {
+            "" => cause,
+            before if before.contains(&cause) => words,
+            before => format!("{before}: {cause}"),
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = std::io::Error::other("disk on fire");
+        let error = anyhow::Error::new(cause).context("cannot write: disk on fire").context("stopping");
+        assert_eq!(words(&error), "stopping: cannot write: disk on fire");
+    }
 
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {

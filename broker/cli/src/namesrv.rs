@@ -13,7 +13,12 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = &arguments.settings;
-    let (config, warnings) = Config::from_properties(settings.pairs()?).with_context(|| settings.context())?;
+    let mut pairs = settings.pairs()?;
+    // As in Java: settings that are changed at run time go to the file they came from.
+    if let Some(file) = &settings.config {
+        pairs.insert(0, ("configStorePath".to_owned(), file.display().to_string()));
+    }
+    let (config, warnings) = Config::from_properties(pairs).with_context(|| settings.context())?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -1,7 +1,8 @@
 //! What a namesrv with 10,000 topics on 4 brokers costs: `cargo bench -p rmq-namesrv`.
 //!
-//! The namesrv is a process of its own (this program, started again), so that its memory and CPU are its own; brokers and clients are this process. Both share
-//! the machine, so rates are lower bounds, and CPU per million lookups is the figure to compare.
+//! The namesrv is a process of its own (this program, started again), so that its memory and CPU are its own; brokers
+//! and clients are this process. Both share the machine, so rates are lower bounds, and CPU per million lookups is
+//! the figure to compare.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 

@@ -1,7 +1,10 @@
 //! Small files that must survive: replaced as a whole, the one before kept as `.bak`.
 //!
 //! ```text
-//! write NAME.tmp, fsync -> NAME.bak becomes what NAME is (a second link, renamed into place) -> rename NAME.tmp to NAME -> fsync the folder
+//! write NAME.tmp, fsync
+//!   -> NAME.bak becomes what NAME is (a second link, renamed into place)
+//!   -> rename NAME.tmp to NAME
+//!   -> fsync the folder
 //! ```
 //!
 //! Whenever the process or the machine stops, NAME is a whole file, old or new.

@@ -1,7 +1,7 @@
 //! The KV table: namespaces of names and values that operators keep in a namesrv, above all the fixed-order topics.
 //!
-//! On disk it is `{"configTable":{"ORDER_TOPIC_CONFIG":{"topic":"broker-a:4"}}}`, Java's `kvConfig.json`. A change is on disk before anybody sees it. Changes have one owner;
-//! readers load the table of the moment.
+//! On disk it is `{"configTable":{"ORDER_TOPIC_CONFIG":{"topic":"broker-a:4"}}}`, Java's `kvConfig.json`. A change is
+//! on disk before anybody sees it. Changes have one owner; readers load the table of the moment.
 
 use crate::{Error, durable};
 use arc_swap::ArcSwap;
@@ -44,7 +44,8 @@ impl KvConfig {
     /// Reads the file, or its backup, or begins with nothing where there is neither.
     ///
     /// # Errors
-    /// [`Error::Load`]: there is a file and neither it nor its backup can be read. Beginning with nothing would then lose it with the next change.
+    /// [`Error::Load`]: there is a file and neither it nor its backup can be read. Beginning with nothing would then
+    /// lose it with the next change.
     pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
         let table = match load(&path) {
             Ok(Some(table)) => table,

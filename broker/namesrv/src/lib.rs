@@ -1,4 +1,5 @@
-//! The namesrv: who serves which topic. Brokers register here every 30 s, clients ask here every 30 s; namesrvs know nothing of each other.
+//! The namesrv: who serves which topic. Brokers register here every 30 s, clients ask here every 30 s; namesrvs know
+//! nothing of each other.
 //!
 //! | room | what |
 //! |---|---|
@@ -16,9 +17,11 @@
 //!                 KV, settings ------------------> thread "files": kvConfig.json, namesrv.properties
 //! ```
 //!
-//! A lookup takes no lock and meets no writer. May be touched from here: sockets through remoting, memory, and those two files; never a broker's store.
+//! A lookup takes no lock and meets no writer. May be touched from here: sockets through remoting, memory, and those
+//! two files; never a broker's store.
 //!
-//! **Stop.** [`Namesrv::stop`] closes the listeners, lets connections write the answers they owe (at most 5 s), then lets the two threads finish what waits, then ends.
+//! **Stop.** [`Namesrv::stop`] closes the listeners, lets connections write the answers they owe (at most 5 s), then
+//! lets the two threads finish what waits, then ends.
 
 pub mod config;
 mod dispatch;

@@ -8,8 +8,8 @@
 //! greeting gr\u00fc\u00df dich   \uXXXX, \t, \n, \r, \f; before any other character the backslash only makes it plain
 //! ```
 //!
-//! One deviation: Java keeps blanks at the end of a value, and then cannot read `9876 ` as a number. No setting means them, so they are dropped, unless
-//! written as escapes.
+//! One deviation: Java keeps blanks at the end of a value, and then cannot read `9876 ` as a number. No setting means
+//! them, so they are dropped, unless written as escapes.
 
 use std::{iter::Peekable, str::Chars};
 
@@ -18,8 +18,8 @@ pub fn parse(text: &str) -> Vec<(String, String)> {
     logical_lines(text).iter().map(|line| pair(line)).collect()
 }
 
-/// `key=value` lines in the order given. Characters that [`parse`] would read as something else are escaped, so that no value can smuggle in another key; all
-/// else is written as it is, as Java's tools do.
+/// `key=value` lines in the order given. Characters that [`parse`] would read as something else are escaped, so that
+/// no value can smuggle in another key; all else is written as it is, as Java's tools do.
 pub fn to_text<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
     for (key, value) in pairs {
@@ -35,8 +35,9 @@ pub fn to_text<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Strin
     text
 }
 
-/// The known word that `unknown` is probably a misspelling of: upper and lower case aside, at most a third of its letters are wrong, missing, too
-/// many or swapped with their neighbour. Of several the nearest, of equally near ones the first.
+/// The known word that `unknown` is probably a misspelling of: upper and lower case aside, at most a third of its
+/// letters are wrong, missing, too many or swapped with their neighbour. Of several the nearest, of equally near ones
+/// the first.
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let letters: Vec<char> = unknown.chars().flat_map(char::to_lowercase).collect();
     let limit = (letters.len() / 3).max(1);
@@ -47,7 +48,8 @@ pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Optio
         .map(|(_, word)| word)
 }
 
-/// Lines with their continuations, without blank ones and comments, and without the blanks they begin with. Escapes are still in them.
+/// Lines with their continuations, without blank ones and comments, and without the blanks they begin with. Escapes
+/// are still in them.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut continues = false;
@@ -118,7 +120,8 @@ fn push_unescaped(letter: char, rest: &mut Peekable<Chars<'_>>, out: &mut String
     }
 }
 
-/// The character of `\uXXXX`, or of two of them that are a surrogate pair. Java refuses the whole text for bad digits; here they cost one U+FFFD.
+/// The character of `\uXXXX`, or of two of them that are a surrogate pair. Java refuses the whole text for bad
+/// digits; here they cost one U+FFFD.
 fn unicode(rest: &mut Peekable<Chars<'_>>) -> char {
     let first = digits(rest);
     if let Some(high @ 0xD800..0xDC00) = first {

@@ -1,7 +1,8 @@
 //! The HTTP side of a process, for kubelets and Prometheus: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! It stands on a port of its own, so that it answers while the command ports are full. Whoever can reach that port could still waste memory with it, hence the
-//! caps below; connections over the cap wait in the kernel's queue, since a probe that comes a second late is better than one that is refused.
+//! It stands on a port of its own, so that it answers while the command ports are full. Whoever can reach that port
+//! could still waste memory with it, hence the caps below; connections over the cap wait in the kernel's queue, since
+//! a probe that comes a second late is better than one that is refused.
 
 use axum::{
     Router,
@@ -49,8 +50,8 @@ pub trait Health: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// Answers until `stop` is cancelled: `/healthz` is 200 as long as this process runs, `/readyz` 200 or 503 with the reason, `/metrics` the figures, all else
-/// 404 with the paths there are.
+/// Answers until `stop` is cancelled: `/healthz` is 200 as long as this process runs, `/readyz` 200 or 503 with the
+/// reason, `/metrics` the figures, all else 404 with the paths there are.
 ///
 /// # Errors
 /// None but a listener that is broken for good.

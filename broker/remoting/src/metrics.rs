@@ -8,8 +8,8 @@ use prometheus::{
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-/// [`Figures`] to be registered with a process' [`Registry`]: `rocketmq_remoting_*`, with a label `side` that parts what others opened (`server`) from what
-/// this process opened (`client`).
+/// [`Figures`] to be registered with a process' [`Registry`]: `rocketmq_remoting_*`, with a label `side` that parts
+/// what others opened (`server`) from what this process opened (`client`).
 pub struct Connections {
     side: &'static str,
     figures: Arc<Figures>,
@@ -100,7 +100,8 @@ impl Collector for Connections {
     }
 }
 
-/// All figures of a registry in Prometheus' text form. What cannot be written is told in a comment, which scrapers pass over.
+/// All figures of a registry in Prometheus' text form. What cannot be written is told in a comment, which scrapers
+/// pass over.
 pub fn text(registry: &Registry) -> String {
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut text) {

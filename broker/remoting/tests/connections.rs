@@ -1,5 +1,7 @@
 //! Both sides of a connection over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use parking_lot::Mutex;
 use rmq_protocol::{Command, Fields, Reply, RequestCode, ResponseCode, header};
 use rmq_remoting::{Client, Connection, Error, Figures, Handler, Limits, Responder, bind, serve};

@@ -230,7 +230,7 @@ impl Page {
                 to,
                 "rocketmq_store_disk_used_ratio",
                 "Used share of the commit log's disk, 0 to 1.",
-                used.commit_log,
+                used.commit_log / 100.0,
             )?;
         }
         gauge(

@@ -87,6 +87,12 @@ impl Registration {
         self.master.subscribe()
     }
 
+    /// For a slave that cannot reach the master it knows: registers again, whose answer says where the master is now.
+    pub(crate) fn ask_for_master(&self) -> impl Fn() + Send + Sync + use<> {
+        let wake = Arc::clone(&self.wake);
+        move || wake.notify_one()
+    }
+
     /// Sends what has changed in the topic table to every namesrv soon.
     pub(crate) fn announce(&self) {
         self.wake.notify_one();

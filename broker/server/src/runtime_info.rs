@@ -76,9 +76,10 @@ impl RuntimeInfo {
         put("earliestMessageTimeStamp", self.store.earliest_timestamp().unwrap_or(-1).to_string());
         let folder = self.store.config().commit_log_path();
         if let Ok(used) = self.store.disk_use() {
-            put("commitLogDiskRatio", used.commit_log.to_string());
-            put(&format!("commitLogDiskRatio_{}", folder.display()), used.commit_log.to_string());
-            put("consumeQueueDiskRatio", used.consume_queue.to_string());
+            let ratio = |percent: f64| (percent / 100.0).to_string();
+            put("commitLogDiskRatio", ratio(used.commit_log));
+            put(&format!("commitLogDiskRatio_{}", folder.display()), ratio(used.commit_log));
+            put("consumeQueueDiskRatio", ratio(used.consume_queue));
         }
         if let Ok(volume) = rustix::fs::statvfs(&folder) {
             let gib = |blocks: u64| (blocks * volume.f_frsize) as f64 / f64::from(1 << 30);

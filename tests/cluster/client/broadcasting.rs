@@ -1,7 +1,10 @@
 //! Members that each get everything.
 
 use super::*;
-use rmq_client::{Consumer, consumer::{Model, Outcome}};
+use rmq_client::{
+    Consumer,
+    consumer::{Model, Outcome},
+};
 
 async fn start(instance: &str, dir: &std::path::Path, seen: &Seen) -> Consumer {
     let mut options = options("everyone-g", "everyone").await;

@@ -2,6 +2,7 @@
 
 mod broadcasting;
 mod ordered;
+mod outage;
 mod retry;
 mod sending;
 mod sharing;

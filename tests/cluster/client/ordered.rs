@@ -1,7 +1,10 @@
 //! Consumption in order: under locks, with failures, while members come and go.
 
 use super::*;
-use rmq_client::{Consumer, consumer::{Order, Outcome}};
+use rmq_client::{
+    Consumer,
+    consumer::{Order, Outcome},
+};
 use std::collections::BTreeSet;
 
 const KEYS: u32 = 10;

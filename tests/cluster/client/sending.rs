@@ -36,7 +36,8 @@ async fn messages_sent_side_by_side_lie_where_their_receipts_say() {
     assert_eq!(ids.len(), 500);
     until("all can be read", async || stored("send-many").await.len() == 500).await;
 
-    let by_id: BTreeMap<_, _> = stored("send-many").await.into_iter().map(|message| (message.msg_id.clone(), message)).collect();
+    let by_id: BTreeMap<_, _> =
+        stored("send-many").await.into_iter().map(|message| (message.msg_id.clone(), message)).collect();
     for (number, receipt) in receipts.iter().enumerate() {
         let message = &by_id[&receipt.message_id];
         assert_eq!(body(message), number.to_string());

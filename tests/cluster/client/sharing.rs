@@ -93,8 +93,8 @@ async fn only_subscribed_tags_are_handed_out_and_the_rest_is_passed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_sql_filter_is_refused_at_the_start() {
     create_topic("sql", 1).await;
-    let options = ConsumerOptions::new(&servers().await.namesrvs, "sql-g")
-        .subscribe("sql", Filter::Sql("a = = 1".into()));
+    let options =
+        ConsumerOptions::new(&servers().await.namesrvs, "sql-g").subscribe("sql", Filter::Sql("a = = 1".into()));
     let started = Consumer::start(options, |_| async { Outcome::Done }).await;
     assert!(matches!(started.map(|_| ()), Err(Error::Refused { .. })));
 }
@@ -108,7 +108,8 @@ async fn a_group_begins_where_it_was_put() {
     until("the first ten are stored", async || admin.max_offset(&address, "begin", 0).await.unwrap() == 10).await;
     let stats = admin.topic_stats(&address, "begin").await.unwrap();
     let last = stats.offset_table.0.values().map(|queue| queue.last_update_timestamp).max().unwrap();
-    until("the clock has moved on", async || SystemTime::now() > UNIX_EPOCH + Duration::from_millis(last as u64 + 2)).await;
+    until("the clock has moved on", async || SystemTime::now() > UNIX_EPOCH + Duration::from_millis(last as u64 + 2))
+        .await;
     send_numbers(&producer, "begin", 10..20).await;
     until("all are stored", async || admin.max_offset(&address, "begin", 0).await.unwrap() == 20).await;
     let first = admin.search_offset(&address, "begin", 0, last + 1, Boundary::Lower).await.unwrap();
@@ -160,7 +161,12 @@ async fn a_full_queue_is_not_pulled_further() {
     .unwrap();
     let cached = || {
         let info = consumer.running_info();
-        info.mq_table.0.iter().filter(|(queue, _)| queue.topic == "full").map(|(_, queue)| queue.cached_msg_count).sum::<i32>()
+        info.mq_table
+            .0
+            .iter()
+            .filter(|(queue, _)| queue.topic == "full")
+            .map(|(_, queue)| queue.cached_msg_count)
+            .sum::<i32>()
     };
     until("the queue is full", async || cached() >= 1000).await;
     assert!(cached() < 1000 + 32, "{} messages are held", cached());

@@ -47,8 +47,8 @@ async fn a_setting_is_changed_and_a_dangerous_one_is_refused() {
     let admin = admin().await;
     let address = master(&admin).await;
     let setting = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into_iter().collect();
-    admin.update_broker_config(&address, &setting("maxTransferCountOnMessageInMemory", "33")).await.unwrap();
-    assert_eq!(admin.broker_config(&address).await.unwrap()["maxTransferCountOnMessageInMemory"], "33");
+    admin.update_broker_config(&address, &setting("defaultQueryMaxNum", "33")).await.unwrap();
+    assert_eq!(admin.broker_config(&address).await.unwrap()["defaultQueryMaxNum"], "33");
     let refused = admin.update_broker_config(&address, &setting("brokerConfigPath", "/etc/passwd")).await.unwrap_err();
     assert!(matches!(refused, Error::Refused { .. }), "{refused}");
     let info = admin.runtime_info(&address).await.unwrap();

@@ -83,7 +83,10 @@ fn ha(status: &HaRuntimeInfo) -> Vec<(String, String)> {
         let sync = if slave.in_sync { "in sync" } else { "behind" };
         pairs.push((
             format!("slave {}", slave.addr),
-            format!("{sync}, has {}, lacks {} bytes, {} bytes a second", slave.slave_ack_offset, slave.diff, slave.transferred_byte_in_second),
+            format!(
+                "{sync}, has {}, lacks {} bytes, {} bytes a second",
+                slave.slave_ack_offset, slave.diff, slave.transferred_byte_in_second
+            ),
         ));
     }
     pairs
@@ -125,7 +128,8 @@ mod tests {
 
     #[test]
     fn chosen_settings_are_printed_and_a_misspelt_one_is_told() {
-        let all: BTreeMap<_, _> = [("brokerName", "a"), ("flushDiskType", "ASYNC_FLUSH")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let all: BTreeMap<_, _> =
+            [("brokerName", "a"), ("flushDiskType", "ASYNC_FLUSH")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         assert_eq!(chosen(all.clone(), &["brokerName".to_owned()]).unwrap().len(), 1);
         assert_eq!(chosen(all.clone(), &[]).unwrap().len(), 2);
         let error = chosen(all, &["flushDiskTyp".to_owned()]).unwrap_err().to_string();

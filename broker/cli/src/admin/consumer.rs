@@ -58,7 +58,11 @@ async fn progress(context: &Context, group: &str, topic: Option<&str>) -> anyhow
     for master in context.admin.masters(None).await? {
         let stats = match context.admin.consume_stats(&master.address, group, topic).await {
             Ok(stats) => stats,
-            Err(error) if error.is(ResponseCode::SubscriptionGroupNotExist) || error.is(ResponseCode::TopicNotExist) => continue,
+            Err(error)
+                if error.is(ResponseCode::SubscriptionGroupNotExist) || error.is(ResponseCode::TopicNotExist) =>
+            {
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         known = true;
@@ -127,10 +131,12 @@ async fn all_progress(context: &Context, topic: Option<&str>) -> anyhow::Result<
             let Ok(stats) = context.admin.consume_stats(&master.address, &group, topic).await else { continue };
             let connected = context.admin.consumer_connections(&master.address, &group).await?;
             let clients = connected.map_or(0, |connected| connected.connection_set.len());
-            let row = groups.entry(group.clone()).or_insert_with(|| GroupProgress { group, ..GroupProgress::default() });
+            let row =
+                groups.entry(group.clone()).or_insert_with(|| GroupProgress { group, ..GroupProgress::default() });
             row.clients = row.clients.max(clients);
             row.consume_tps += stats.consume_tps;
-            row.lag += stats.offset_table.0.values().map(|offset| offset.broker_offset - offset.consumer_offset).sum::<i64>();
+            row.lag +=
+                stats.offset_table.0.values().map(|offset| offset.broker_offset - offset.consumer_offset).sum::<i64>();
         }
     }
     let rows: Vec<_> = groups.into_values().collect();
@@ -155,8 +161,11 @@ async fn connections(context: &Context, group: &str) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for master in context.admin.masters(None).await? {
         let Some(connected) = context.admin.consumer_connections(&master.address, group).await? else { continue };
-        let subscriptions: BTreeMap<_, _> =
-            connected.subscription_table.iter().map(|(topic, subscription)| (topic.clone(), subscription.sub_string.clone())).collect();
+        let subscriptions: BTreeMap<_, _> = connected
+            .subscription_table
+            .iter()
+            .map(|(topic, subscription)| (topic.clone(), subscription.sub_string.clone()))
+            .collect();
         rows.extend(connected.connection_set.into_iter().map(|connection| Client {
             broker: master.name.clone(),
             client_id: connection.client_id,
@@ -169,7 +178,8 @@ async fn connections(context: &Context, group: &str) -> anyhow::Result<()> {
     }
     anyhow::ensure!(!rows.is_empty(), "no consumer of the group {group} is connected");
     context.output.list(["CLIENT", "BROKER", "ADDRESS", "LANGUAGE", "MODEL", "SUBSCRIPTIONS"], &rows, |row| {
-        let subscriptions: Vec<_> = row.subscriptions.iter().map(|(topic, filter)| format!("{topic} ({filter})")).collect();
+        let subscriptions: Vec<_> =
+            row.subscriptions.iter().map(|(topic, filter)| format!("{topic} ({filter})")).collect();
         [
             row.client_id.clone(),
             row.broker.clone(),
@@ -186,13 +196,18 @@ async fn info(context: &Context, group: &str, client_id: &str) -> anyhow::Result
     for master in context.admin.masters(None).await? {
         match context.admin.consumer_running_info(&master.address, group, client_id).await {
             Ok(info) => {
-                let mut pairs: Vec<_> = info.properties.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+                let mut pairs: Vec<_> =
+                    info.properties.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
                 for (topic, status) in &info.status_table {
                     pairs.push((
                         topic.clone(),
                         format!(
                             "{:.1}/s consumed in {:.1} ms, {:.1}/s failed, {:.1}/s pulled in {:.1} ms",
-                            status.consume_ok_tps, status.consume_rt, status.consume_failed_tps, status.pull_tps, status.pull_rt
+                            status.consume_ok_tps,
+                            status.consume_rt,
+                            status.consume_failed_tps,
+                            status.pull_tps,
+                            status.pull_rt
                         ),
                     ));
                 }

@@ -120,7 +120,10 @@ async fn describe(context: &Context, group: &str) -> anyhow::Result<()> {
         let (mut table, _) = context.admin.consumer_groups(&master.address).await?;
         brokers.extend(table.remove(group).map(|config| (master.name, config)));
     }
-    anyhow::ensure!(!brokers.is_empty(), "no broker has a group {group}; create it with: rocketmq admin group create {group}");
+    anyhow::ensure!(
+        !brokers.is_empty(),
+        "no broker has a group {group}; create it with: rocketmq admin group create {group}"
+    );
     let mut pairs = output::pairs([("group", group.to_owned())]);
     for (broker, config) in &brokers {
         pairs.push((
@@ -153,7 +156,11 @@ impl Create {
         };
         let masters = self.target.masters(context).await?;
         for master in &masters {
-            context.admin.put_consumer_group(&master.address, &config).await.with_context(|| format!("broker {}", master.name))?;
+            context
+                .admin
+                .put_consumer_group(&master.address, &config)
+                .await
+                .with_context(|| format!("broker {}", master.name))?;
         }
         let on: Vec<_> = masters.iter().map(|master| master.name.as_str()).collect();
         context.output.done(&format!("group {} is on {}", self.group, on.join(", ")))
@@ -163,11 +170,19 @@ impl Create {
 async fn delete(context: &Context, group: &str, target: &Target, keep_offsets: bool) -> anyhow::Result<()> {
     let masters = target.masters(context).await?;
     for master in &masters {
-        context.admin.delete_consumer_group(&master.address, group, !keep_offsets).await.with_context(|| format!("broker {}", master.name))?;
+        context
+            .admin
+            .delete_consumer_group(&master.address, group, !keep_offsets)
+            .await
+            .with_context(|| format!("broker {}", master.name))?;
     }
     for topic in [names::retry_topic(group), names::dead_letter_topic(group)] {
         for master in &masters {
-            context.admin.delete_topic_in_broker(&master.address, &topic).await.with_context(|| format!("broker {}", master.name))?;
+            context
+                .admin
+                .delete_topic_in_broker(&master.address, &topic)
+                .await
+                .with_context(|| format!("broker {}", master.name))?;
         }
         if target.is_cluster_wide() {
             context.admin.delete_topic_in_namesrvs(&topic, target.cluster.as_deref()).await?;

@@ -76,7 +76,9 @@ impl Command {
             Self::UniqueKey { topic, id } => {
                 let found = context.admin.query_message_by_unique_key(&topic, &id).await?;
                 match &found[..] {
-                    [] => anyhow::bail!("no message {id} is in {topic}, or its index is gone with its time of retention"),
+                    [] => {
+                        anyhow::bail!("no message {id} is in {topic}, or its index is gone with its time of retention")
+                    }
                     [message] => one(context, message),
                     several => list(context, several),
                 }
@@ -94,7 +96,12 @@ impl Command {
     }
 }
 
-async fn read(reader: &PullConsumer, queue: &MessageQueue, mut offset: i64, count: u32) -> anyhow::Result<Vec<MessageExt>> {
+async fn read(
+    reader: &PullConsumer,
+    queue: &MessageQueue,
+    mut offset: i64,
+    count: u32,
+) -> anyhow::Result<Vec<MessageExt>> {
     let mut messages = Vec::new();
     while messages.len() < count as usize {
         let pulled = reader.pull(queue, offset, count - messages.len() as u32, false).await?;
@@ -124,7 +131,8 @@ async fn send(
     let mut message = Message::new(topic, body);
     message.properties.set(TAGS, tags.unwrap_or_default());
     message.properties.set(KEYS, keys.unwrap_or_default());
-    let producer = Producer::start(Options::new(&context.namesrvs, GROUP)).await.context("no producer can be started")?;
+    let producer =
+        Producer::start(Options::new(&context.namesrvs, GROUP)).await.context("no producer can be started")?;
     let sent = producer.send(message).await;
     producer.stop().await;
     let receipt = sent?;
@@ -176,7 +184,12 @@ impl Shown {
             born_host: message.born_host.to_string(),
             store_size: message.store_size,
             reconsume_times: message.reconsume_times,
-            properties: message.message.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            properties: message
+                .message
+                .properties
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             body: text.unwrap_or_default().to_owned(),
             body_hex: text.is_none().then(|| hex(&message.message.body)),
         }

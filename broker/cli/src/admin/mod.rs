@@ -27,7 +27,15 @@ use std::time::Duration;
   rocketmq admin -o json topic stats orders")]
 pub(crate) struct Arguments {
     /// The namesrvs, joined by ';'
-    #[arg(short, long, alias = "namesrvAddr", env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876", value_name = "ADDRESSES", global = true)]
+    #[arg(
+        short,
+        long,
+        alias = "namesrvAddr",
+        env = "NAMESRV_ADDR",
+        default_value = "127.0.0.1:9876",
+        value_name = "ADDRESSES",
+        global = true
+    )]
     namesrv: String,
     /// Tables for people, or JSON for programs
     #[arg(short, long, value_enum, default_value = "table", global = true)]

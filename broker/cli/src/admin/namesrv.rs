@@ -48,7 +48,9 @@ impl Command {
         let admin = &context.admin;
         match self {
             Self::List => list(context).await,
-            Self::ConfigGet { keys } => map(context, &chosen(admin.namesrv_config(&admin.namesrvs()[0]).await?, &keys)?),
+            Self::ConfigGet { keys } => {
+                map(context, &chosen(admin.namesrv_config(&admin.namesrvs()[0]).await?, &keys)?)
+            }
             Self::ConfigSet { settings } => {
                 let settings = settings.into_iter().collect();
                 for address in admin.namesrvs() {

@@ -35,8 +35,10 @@ impl Target {
 /// A broker by the name of its group, or by its address, which need not be registered.
 pub(super) async fn one(context: &Context, broker: &str) -> anyhow::Result<BrokerAddress> {
     if broker.contains(':') {
-        let known = context.admin.brokers(None).await.unwrap_or_default().into_iter().find(|known| known.address == broker);
-        let unknown = || BrokerAddress { cluster: String::new(), name: broker.to_owned(), id: 0, address: broker.to_owned() };
+        let known =
+            context.admin.brokers(None).await.unwrap_or_default().into_iter().find(|known| known.address == broker);
+        let unknown =
+            || BrokerAddress { cluster: String::new(), name: broker.to_owned(), id: 0, address: broker.to_owned() };
         return Ok(known.unwrap_or_else(unknown));
     }
     let masters = context.admin.masters(None).await?;

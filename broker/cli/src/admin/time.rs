@@ -7,9 +7,9 @@ pub(super) fn parse(text: &str) -> Result<i64, String> {
     if let Ok(millis) = text.parse() {
         return Ok(millis);
     }
-    text.parse::<Timestamp>()
-        .map(Timestamp::as_millisecond)
-        .map_err(|_| format!("{text:?} is no time: write milliseconds since 1970, or a date such as 2026-11-23T04:00:00Z"))
+    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| {
+        format!("{text:?} is no time: write milliseconds since 1970, or a date such as 2026-11-23T04:00:00Z")
+    })
 }
 
 /// A date in UTC; `-` for times that never were.
@@ -29,6 +29,9 @@ mod tests {
         assert_eq!(parse("1795407636533"), Ok(1_795_407_636_533));
         assert_eq!(parse("2026-11-23T04:00:00Z"), Ok(1_795_406_400_000));
         assert!(parse("yesterday").unwrap_err().contains("write milliseconds"));
-        assert_eq!((text(1_795_406_400_000).as_str(), text(0).as_str(), text(-1).as_str()), ("2026-11-23T04:00:00Z", "-", "-"));
+        assert_eq!(
+            (text(1_795_406_400_000).as_str(), text(0).as_str(), text(-1).as_str()),
+            ("2026-11-23T04:00:00Z", "-", "-")
+        );
     }
 }

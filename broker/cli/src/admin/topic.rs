@@ -96,7 +96,8 @@ async fn list(context: &Context, cluster: Option<&str>, all: bool) -> anyhow::Re
     };
     // Namesrvs list each cluster and broker group as a topic too.
     let info = context.admin.cluster_info().await?;
-    let is_server = |name: &str| info.cluster_addr_table.contains_key(name) || info.broker_addr_table.contains_key(name);
+    let is_server =
+        |name: &str| info.cluster_addr_table.contains_key(name) || info.broker_addr_table.contains_key(name);
     let rows: Vec<_> = topics
         .into_iter()
         .map(|topic| Listed { kind: if is_server(&topic) { "system" } else { kind(&topic) }, topic })
@@ -109,7 +110,9 @@ fn kind(topic: &str) -> &'static str {
     match topic {
         _ if names::is_retry_topic(topic) => "retry",
         _ if names::is_dead_letter_topic(topic) => "dead-letter",
-        _ if names::is_system_topic(topic) || topic.ends_with("_REPLY_TOPIC") || topic.starts_with("RMQ_SYS_") => "system",
+        _ if names::is_system_topic(topic) || topic.ends_with("_REPLY_TOPIC") || topic.starts_with("RMQ_SYS_") => {
+            "system"
+        }
         _ => "normal",
     }
 }
@@ -156,12 +159,18 @@ async fn describe(context: &Context, topic: &str) -> anyhow::Result<()> {
         ("clusters", joined(&described.clusters)),
         ("consumed by", joined(&described.groups)),
     ]);
-    pairs.extend(described.brokers.iter().map(|(name, config)| (name.clone(), config.as_ref().map_or_else(|| "missing".to_owned(), settings))));
+    pairs.extend(
+        described
+            .brokers
+            .iter()
+            .map(|(name, config)| (name.clone(), config.as_ref().map_or_else(|| "missing".to_owned(), settings))),
+    );
     context.output.properties(&described, pairs)
 }
 
 fn settings(config: &TopicConfig) -> String {
-    let mut text = format!("read {} write {} perm {}", config.read_queue_nums, config.write_queue_nums, perm_text(config.perm));
+    let mut text =
+        format!("read {} write {} perm {}", config.read_queue_nums, config.write_queue_nums, perm_text(config.perm));
     if config.order {
         text.push_str(" ordered");
     }
@@ -188,10 +197,15 @@ impl Create {
         config.attributes = self.attributes.into_iter().collect();
         let masters = self.target.masters(context).await?;
         for master in &masters {
-            context.admin.put_topic(&master.address, &config).await.with_context(|| format!("broker {}", master.name))?;
+            context
+                .admin
+                .put_topic(&master.address, &config)
+                .await
+                .with_context(|| format!("broker {}", master.name))?;
         }
         if self.order {
-            let groups: Vec<_> = masters.iter().map(|master| format!("{}:{}", master.name, config.write_queue_nums)).collect();
+            let groups: Vec<_> =
+                masters.iter().map(|master| format!("{}:{}", master.name, config.write_queue_nums)).collect();
             context.admin.put_kv(names::ORDER_TOPIC_NAMESPACE, &self.topic, &groups.join(";")).await?;
         }
         let on: Vec<_> = masters.iter().map(|master| master.name.as_str()).collect();

@@ -40,7 +40,15 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .run_until(async {
             let pulls: Vec<_> = queues
                 .into_iter()
-                .map(|queue| tokio::task::spawn_local(pull_on(Rc::clone(&reader), queue, Rc::clone(&run), arguments.pull_batch, arguments.again)))
+                .map(|queue| {
+                    tokio::task::spawn_local(pull_on(
+                        Rc::clone(&reader),
+                        queue,
+                        Rc::clone(&run),
+                        arguments.pull_batch,
+                        arguments.again,
+                    ))
+                })
                 .collect();
             let all = Rc::clone(&run);
             let ends = tokio::task::spawn_local(async move {

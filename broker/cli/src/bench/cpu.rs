@@ -25,7 +25,8 @@ impl Process {
 
 fn seconds(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}: is {pid} the broker's process, on this machine?"))?;
+    let stat = fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {path}: is {pid} the broker's process, on this machine?"))?;
     parse(&stat).with_context(|| format!("{path} is not as expected"))
 }
 

@@ -48,11 +48,20 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .run_until(async {
             let readers: Vec<_> = ends
                 .into_iter()
-                .map(|(queue, end)| tokio::task::spawn_local(receive_on(Rc::clone(&reader), queue, end, Rc::clone(&run), epoch)))
+                .map(|(queue, end)| {
+                    tokio::task::spawn_local(receive_on(Rc::clone(&reader), queue, end, Rc::clone(&run), epoch))
+                })
                 .collect();
             let senders: Vec<_> = (0..arguments.senders)
                 .map(|_| {
-                    let send = send_on(producer.clone(), common.topic.clone(), arguments.size as usize, Rc::clone(&run), Rc::clone(&pace), epoch);
+                    let send = send_on(
+                        producer.clone(),
+                        common.topic.clone(),
+                        arguments.size as usize,
+                        Rc::clone(&run),
+                        Rc::clone(&pace),
+                        epoch,
+                    );
                     tokio::task::spawn_local(send)
                 })
                 .collect();

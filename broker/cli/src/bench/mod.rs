@@ -45,7 +45,14 @@ enum Command {
 #[group(skip)]
 struct Common {
     /// The namesrvs, joined by ';'
-    #[arg(short, long, alias = "namesrvAddr", env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876", value_name = "ADDRESSES")]
+    #[arg(
+        short,
+        long,
+        alias = "namesrvAddr",
+        env = "NAMESRV_ADDR",
+        default_value = "127.0.0.1:9876",
+        value_name = "ADDRESSES"
+    )]
     namesrv: String,
     /// The topic; it is created if it does not exist
     #[arg(short, long, default_value = "bench")]
@@ -78,7 +85,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let load = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
         runtime.block_on(async {
             match arguments.command {
                 Command::Produce(arguments) => produce::run(arguments).await,
@@ -104,7 +112,11 @@ impl Common {
             // The brokers tell the namesrvs at once, but not while we wait for the answer.
             let end = tokio::time::Instant::now() + Duration::from_secs(10);
             while admin.topic_route(&self.topic).await?.is_none() {
-                anyhow::ensure!(tokio::time::Instant::now() < end, "the topic {} was created and has no route", self.topic);
+                anyhow::ensure!(
+                    tokio::time::Instant::now() < end,
+                    "the topic {} was created and has no route",
+                    self.topic
+                );
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

@@ -13,17 +13,30 @@ pub(super) enum Format {
     Json,
 }
 
-/// Times are in milliseconds.
+/// What was done in the measured time.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Counted {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) seconds: f64,
+    pub(super) failed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) first_failure: Option<String>,
+}
+
+/// CPU seconds: of the broker, if its process is known, and our own.
+pub(super) struct Cost {
+    pub(super) broker: Option<f64>,
+    pub(super) own: f64,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
-    messages: u64,
-    bytes: u64,
-    seconds: f64,
+    #[serde(flatten)]
+    counted: Counted,
     rate: f64,
-    failed: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_failure: Option<String>,
     /// What a time is the time of.
     unit: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +48,7 @@ pub(super) struct Report {
     own_cpu_seconds_per_million: f64,
 }
 
+/// In milliseconds.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Times {
@@ -47,25 +61,13 @@ struct Times {
 }
 
 impl Report {
-    /// `failed`: how many steps, and why the first did. `cpu`: seconds of the broker, if known, and our own.
-    pub(super) fn new(
-        unit: &'static str,
-        messages: u64,
-        bytes: u64,
-        seconds: f64,
-        times: &Histogram<u64>,
-        (failed, first_failure): (u64, Option<String>),
-        (broker, own): (Option<f64>, f64),
-    ) -> Self {
+    /// `times` in nanoseconds, each the time of a `unit`.
+    pub(super) fn new(unit: &'static str, counted: Counted, times: &Histogram<u64>, cost: Cost) -> Self {
         let millis = |nanos: u64| nanos as f64 / 1e6;
-        let per_million = |cpu: f64| if messages > 0 { cpu * 1e6 / messages as f64 } else { 0.0 };
+        let messages = counted.messages.max(1) as f64;
+        let per_million = |cpu: f64| cpu * 1e6 / messages;
         Self {
-            messages,
-            bytes,
-            seconds,
-            rate: messages as f64 / seconds,
-            failed,
-            first_failure,
+            rate: counted.messages as f64 / counted.seconds,
             unit,
             times: (!times.is_empty()).then(|| Times {
                 mean: times.mean() / 1e6,
@@ -74,9 +76,10 @@ impl Report {
                 p999: millis(times.value_at_quantile(0.999)),
                 max: millis(times.max()),
             }),
-            broker_cpu_seconds: broker,
-            broker_cpu_seconds_per_million: broker.map(per_million),
-            own_cpu_seconds_per_million: per_million(own),
+            broker_cpu_seconds: cost.broker,
+            broker_cpu_seconds_per_million: cost.broker.map(per_million),
+            own_cpu_seconds_per_million: per_million(cost.own),
+            counted,
         }
     }
 
@@ -91,10 +94,10 @@ impl Report {
     fn text(&self) -> String {
         let mut lines = vec![format!(
             "{} messages in {:.2} s: {:.0} a second, {:.1} MB a second",
-            self.messages,
-            self.seconds,
+            self.counted.messages,
+            self.counted.seconds,
             self.rate,
-            self.bytes as f64 / self.seconds / 1e6
+            self.counted.bytes as f64 / self.counted.seconds / 1e6
         )];
         if let Some(times) = &self.times {
             lines.push(format!(
@@ -106,8 +109,8 @@ impl Report {
             lines.push(format!("CPU of the broker: {seconds:.2} s, {per_million:.2} s a million messages"));
         }
         lines.push(format!("CPU of this load: {:.2} s a million messages", self.own_cpu_seconds_per_million));
-        if let Some(why) = &self.first_failure {
-            lines.push(format!("{} failed, the first: {why}", self.failed));
+        if let Some(why) = &self.counted.first_failure {
+            lines.push(format!("{} failed, the first: {why}", self.counted.failed));
         }
         lines.join("\n")
     }
@@ -123,7 +126,9 @@ mod tests {
         for millis in 1..=1000 {
             times.record(millis * 1_000_000).unwrap();
         }
-        let report = Report::new("send", 1000, 1_024_000, 2.0, &times, (1, Some("busy".into())), (Some(0.05), 0.02));
+        let counted =
+            Counted { messages: 1000, bytes: 1_024_000, seconds: 2.0, failed: 1, first_failure: Some("busy".into()) };
+        let report = Report::new("send", counted, &times, Cost { broker: Some(0.05), own: 0.02 });
         assert_eq!(
             report.text(),
             "1000 messages in 2.00 s: 500 a second, 0.5 MB a second\n\
@@ -133,7 +138,8 @@ mod tests {
              1 failed, the first: busy"
         );
         let empty = Histogram::new_with_max(10, 3).unwrap();
-        let nothing = Report::new("pull", 0, 0, 1.0, &empty, (0, None), (None, 0.1));
+        let counted = Counted { messages: 0, bytes: 0, seconds: 1.0, failed: 0, first_failure: None };
+        let nothing = Report::new("pull", counted, &empty, Cost { broker: None, own: 0.1 });
         assert_eq!(nothing.text().lines().count(), 2);
     }
 }

@@ -1,6 +1,9 @@
 //! One measured load: warm-up, begin, end, pace, and what was counted meanwhile.
 
-use super::{Common, cpu, report::Report};
+use super::{
+    Common, cpu,
+    report::{Cost, Counted, Report},
+};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use std::{
@@ -75,7 +78,7 @@ impl Run {
     /// Lets the load run for its time, and reports. `unit` is what one measured time is the time of.
     pub(super) async fn measure(&self, unit: &'static str) -> anyhow::Result<Report> {
         tokio::time::sleep(self.common.warm_up).await;
-        let broker = self.common.broker_pid.map(|pid| cpu::Process::find(pid)).transpose()?;
+        let broker = self.common.broker_pid.map(cpu::Process::find).transpose()?;
         let own = cpu::own_seconds();
         let begun = Instant::now();
         self.recording.store(true, Relaxed);
@@ -85,16 +88,19 @@ impl Run {
         let own = cpu::own_seconds() - own;
         let broker = broker.map(|process| process.seconds_since()).transpose()?;
         self.end();
-        let failed = self.failed.load(Relaxed);
-        let first_failure = self.first_failure.lock().take();
-        let messages = self.messages.load(Relaxed);
-        if messages == 0
-            && let Some(why) = first_failure
+        let counted = Counted {
+            messages: self.messages.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            seconds,
+            failed: self.failed.load(Relaxed),
+            first_failure: self.first_failure.lock().take(),
+        };
+        if counted.messages == 0
+            && let Some(why) = counted.first_failure
         {
             anyhow::bail!("nothing succeeded: {why}");
         }
-        let times = self.times.lock();
-        Ok(Report::new(unit, messages, self.bytes.load(Relaxed), seconds, &times, (failed, first_failure), (broker, own)))
+        Ok(Report::new(unit, counted, &self.times.lock(), Cost { broker, own }))
     }
 }
 
@@ -108,7 +114,11 @@ pub(super) struct Pace {
 impl Pace {
     /// So many turns a second; without a rate there is no waiting.
     pub(super) fn new(rate: Option<f64>) -> Self {
-        Self { begun: Instant::now(), interval: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)), taken: AtomicU64::new(0) }
+        Self {
+            begun: Instant::now(),
+            interval: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            taken: AtomicU64::new(0),
+        }
     }
 
     /// Waits for the next turn; returns when its time is measured from. Who comes late to a turn, as all were busy, has it measured from when it was due: waiting for a slow broker is part of what users see.
@@ -134,7 +144,11 @@ mod tests {
         let before = Instant::now();
         assert!(free.turn().await >= before);
 
-        let pace = Pace { begun: Instant::now() - Duration::from_secs(1), interval: Some(Duration::from_millis(100)), taken: AtomicU64::new(0) };
+        let pace = Pace {
+            begun: Instant::now() - Duration::from_secs(1),
+            interval: Some(Duration::from_millis(100)),
+            taken: AtomicU64::new(0),
+        };
         for turn in 0..10 {
             assert_eq!(pace.turn().await, pace.begun + Duration::from_millis(100) * turn);
         }

@@ -1,5 +1,5 @@
-//! Every key of `namesrv.conf`: how it is read and shown, and whether a running namesrv takes a change. The one list from which parsing, `--check`,
-//! requests 318 and 319 are made.
+//! Every key of `namesrv.conf`: how it is read and shown, and whether a running namesrv takes a change. The one list
+//! from which parsing, `--check`, requests 318 and 319 are made.
 
 use super::Config;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The settings of a namesrv, by the key names of Java's `namesrv.conf`.
 //!
-//! A key nobody knows is an error that names the nearest known one: a misspelt setting that is passed over in silence costs a night. A key that Java knows and that
-//! has no meaning here is a warning that says why.
+//! A key nobody knows is an error that names the nearest known one: a misspelt setting that is passed over in silence
+//! costs a night. A key that Java knows and that has no meaning here is a warning that says why.
 
 mod keys;
 
@@ -109,8 +109,8 @@ fn find(name: &str) -> Result<Found, Error> {
 }
 
 impl Config {
-    /// The defaults changed by pairs, as [`java_properties::parse`] reads them from a file; of a key that is given twice the last value holds. Also answered are warnings: keys
-    /// that were given and mean nothing here.
+    /// The defaults changed by pairs, as [`java_properties::parse`] reads them from a file; of a key that is given
+    /// twice the last value holds. Also answered are warnings: keys that were given and mean nothing here.
     ///
     /// # Errors
     /// [`Error::UnknownKey`], [`Error::Value`].

@@ -1,7 +1,7 @@
 //! What each request means, one file a family.
 //!
-//! A handler reads the header and body, asks a picture or changes what its thread owns, and builds the answer. It spawns nothing, takes no lock, and refuses with an
-//! [`crate::Error`]; the border turns that into an answer.
+//! A handler reads the header and body, asks a picture or changes what its thread owns, and builds the answer. It
+//! spawns nothing, takes no lock, and refuses with an [`crate::Error`]; the border turns that into an answer.
 
 pub(crate) mod broker;
 pub(crate) mod cluster_info;
@@ -47,7 +47,8 @@ impl Routes {
         self.after(gone.lowest_id_changed);
     }
 
-    /// Silent brokers are gone, and their connections are closed, so that a broker that hangs registers again when it wakes.
+    /// Silent brokers are gone, and their connections are closed, so that a broker that hangs registers again when it
+    /// wakes.
     pub(crate) fn evict_silent(&mut self) {
         let gone = self.table.evict((self.clock)());
         for (broker, connection) in gone.brokers.iter().zip(&gone.connections) {

@@ -15,7 +15,7 @@ pub(crate) fn register(routes: &mut Routes, request: &Command, connection: &Conn
     let route: TopicRoute = fastjson::from_slice(&request.body)?;
     if !routes.table.register_topic(header.topic, &route.queue_datas) {
         // Java says success as well: the broker that sent it registers all its topics soon.
-        tracing::warn!(topic = header.topic, peer = %connection.peer(), "a topic without queues, or on brokers that are not registered; passed over");
+        tracing::warn!(topic = header.topic, peer = %connection.peer(), "a topic without registered brokers; passed over");
     }
     Ok(Reply::ok())
 }

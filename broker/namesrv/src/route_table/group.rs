@@ -16,7 +16,8 @@ pub(crate) enum Flavour {
     Standard,
 }
 
-/// The pieces of JSON that routes through a group consist of. They change with the group's addresses, seldom, and are copied for each lookup.
+/// The pieces of JSON that routes through a group consist of. They change with the group's addresses, seldom, and are
+/// copied for each lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pieces {
     /// The row of `brokerDatas`.

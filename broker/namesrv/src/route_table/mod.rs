@@ -9,8 +9,8 @@
 //! | [`unregister`] | a broker goes: by its own word, with its connection, or by silence |
 //! | [`topics`] | what operators do to topics: add, delete, take the write permission away |
 //!
-//! [`RouteTable`] has one owner, the thread that carries out all changes one after another, and needs no lock. After each change it publishes a new [`Snapshot`];
-//! readers load that and never meet the owner.
+//! [`RouteTable`] has one owner, the thread that carries out all changes one after another, and needs no lock. After
+//! each change it publishes a new [`Snapshot`]; readers load that and never meet the owner.
 
 pub(crate) mod group;
 mod json;
@@ -51,10 +51,11 @@ pub(crate) struct RouteTable {
     snapshot: Snapshot,
     published: Arc<ArcSwap<Snapshot>>,
     live: Liveness,
-    /// By group, the member and version whose topics are known to be all in the table: registrations of that member and version need not be looked at. A broker may
-    /// register only what it changed, and such a registration may get lost; nothing tells it from a whole one but that it brings a new version. So a member is
-    /// entered when it registers the same version again and names every topic its group has here. A new version or a deletion strikes it out; after a deletion the next
-    /// registration brings the topic back, as in Java.
+    /// By group, the member and version whose topics are known to be all in the table: registrations of that member
+    /// and version need not be looked at. A broker may register only what it changed, and such a registration may get
+    /// lost; nothing tells it from a whole one but that it brings a new version. So a member is entered when it
+    /// registers the same version again and names every topic its group has here. A new version or a deletion strikes
+    /// it out; after a deletion the next registration brings the topic back, as in Java.
     complete: FxHashMap<Arc<str>, (Address, DataVersion)>,
 }
 

@@ -2,17 +2,19 @@
 //!
 //! Every broker of a group registers every 30 s and whenever its topics change. The rules, Java's:
 //!
-//! - The topics of a group are those of its master (id 0); without one, if the members can say so, those of the member with the lowest id ("prime slave"), read-only
-//!   where that member may act as master.
-//! - Topics are taken over when the member is new under its id or their version differs; otherwise only those that are missing are added, so that
-//!   what was done to permissions here stays.
+//! - The topics of a group are those of its master (id 0); without one, if the members can say so, those of the
+//!   member with the lowest id ("prime slave"), read-only where that member may act as master.
+//! - Topics are taken over when the member is new under its id or their version differs; otherwise only those that
+//!   are missing are added, so that what was done to permissions here stays.
 //! - An address stands once in its group: a slave that became master loses its old id.
-//! - An id that is taken goes to the newcomer, unless the holder's election epoch (`stateVersion`) is higher; then the newcomer is not registered, and no longer under
-//!   another id either.
-//! - A broker that is not registered under its id may not register a single topic: it is telling about a change to a table nobody has.
+//! - An id that is taken goes to the newcomer, unless the holder's election epoch (`stateVersion`) is higher; then
+//!   the newcomer is not registered, and no longer under another id either.
+//! - A broker that is not registered under its id may not register a single topic: it is telling about a change to a
+//!   table nobody has.
 //!
-//! Java keeps the empty group that a refused newcomer leaves behind, the living entry of a member whose id was taken, and for ever the route to a process that came back
-//! under another group's name before its old connection was closed. None of them is kept here.
+//! Java keeps the empty group that a refused newcomer leaves behind, the living entry of a member whose id was taken,
+//! and for ever the route to a process that came back under another group's name before its old connection was
+//! closed. None of them is kept here.
 
 use super::{LowestIdChanged, RouteTable, group::MASTER, snapshot::Queues};
 use crate::{
@@ -83,7 +85,8 @@ impl RouteTable {
             && self.live.get(&known.0).is_some_and(|live| live.version == version)
     }
 
-    /// Registers a broker with its topics by name; `topics` may be `None` only after [`RouteTable::needs_no_topics`] said so.
+    /// Registers a broker with its topics by name; `topics` may be `None` only after [`RouteTable::needs_no_topics`]
+    /// said so.
     ///
     /// # Errors
     /// [`Error::NotRegisteredYet`]: a single topic from a broker that is not registered.
@@ -109,13 +112,9 @@ impl RouteTable {
         addresses.retain(|id, held| *id == who.id || *held != who.address);
         let holder =
             addresses.get(&who.id).filter(|held| **held != who.address).map(|held| Address::new(&who.cluster, held));
-        if let Some(held) = holder.as_ref().and_then(|holder| self.live.get(holder))
-            && held.version.state_version > version.state_version
-        {
-            tracing::warn!(
-                broker = %name, id = who.id, address = who.address, epoch = version.state_version, held = held.version.state_version,
-                "ignoring a broker whose id belongs to another of a higher epoch"
-            );
+        let epoch = holder.as_ref().and_then(|holder| self.live.get(holder)).map(|live| live.version.state_version);
+        if epoch.is_some_and(|epoch| epoch > version.state_version) {
+            tracing::warn!(?who, ?epoch, "not registering a broker whose id belongs to another of a higher epoch");
             let lowest_id_changed = self.unregister(&who.broker, &address);
             return Ok(Outcome { lowest_id_changed, ignored: true, master: None });
         }
@@ -138,21 +137,9 @@ impl RouteTable {
             let read_only = who.id != MASTER && acting;
             changed |= missing == Missing::Delete && self.delete_missing(&name, topics);
             changed |= self.take_topics(&name, topics, !again, read_only);
-            if again && self.snapshot.topics_of(&name).len() == topics.len() {
-                self.complete.insert(Arc::clone(&name), (address.clone(), version));
-            } else {
-                self.complete.remove(&name);
-            }
+            self.note_if_complete(&name, (address.clone(), version), again, topics.len());
         }
-        let live = Live {
-            broker: Arc::clone(&name),
-            last_seen: now,
-            timeout: who.timeout.unwrap_or(DEFAULT_TIMEOUT),
-            version,
-            connection: who.connection,
-            ha_address: who.ha_address.clone(),
-        };
-        if self.live.insert(address, live) {
+        if self.live.insert(address, live_entry(now, who, &name, version)) {
             tracing::info!(cluster = who.cluster, broker = %name, id = who.id, address = who.address, "a broker came");
         }
         if changed {
@@ -175,6 +162,14 @@ impl RouteTable {
         }
         self.put_members(name, cluster, addresses, acting);
         true
+    }
+
+    fn note_if_complete(&mut self, name: &Arc<str>, known: (Address, DataVersion), again: bool, topics: usize) {
+        if again && self.snapshot.topics_of(name).len() == topics {
+            self.complete.insert(Arc::clone(name), known);
+        } else {
+            self.complete.remove(name);
+        }
     }
 
     fn delete_missing(&mut self, name: &str, topics: &BTreeMap<String, TopicConfig>) -> bool {
@@ -218,6 +213,17 @@ impl RouteTable {
         let address = self.snapshot.group(&who.broker)?.addresses().get(&MASTER)?;
         let live = self.live.get(&Address::new(&who.cluster, address))?;
         Some(Master { address: address.clone(), ha_address: live.ha_address.clone() })
+    }
+}
+
+fn live_entry(now: Duration, who: &Registrant, name: &Arc<str>, version: DataVersion) -> Live {
+    Live {
+        broker: Arc::clone(name),
+        last_seen: now,
+        timeout: who.timeout.unwrap_or(DEFAULT_TIMEOUT),
+        version,
+        connection: who.connection,
+        ha_address: who.ha_address.clone(),
     }
 }
 

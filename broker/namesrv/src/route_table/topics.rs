@@ -1,4 +1,5 @@
-//! What operators do to topics. Brokers know nothing of it: what is deleted here comes back with the next registration of a broker that still has it.
+//! What operators do to topics. Brokers know nothing of it: what is deleted here comes back with the next
+//! registration of a broker that still has it.
 
 use super::{RouteTable, snapshot::Queues};
 use rmq_protocol::body::{QueueData, perm};
@@ -43,7 +44,8 @@ impl RouteTable {
         self.publish();
     }
 
-    /// Takes the write permission from all topics of a group, until it registers another version of them; how many topics it has.
+    /// Takes the write permission from all topics of a group, until it registers another version of them; how many
+    /// topics it has.
     pub(crate) fn wipe_write_perm(&mut self, broker: &str) -> usize {
         self.set_perm(broker, |perm| perm & !perm::WRITE)
     }

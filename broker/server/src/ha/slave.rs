@@ -72,8 +72,8 @@ impl Following {
         }
     }
 
-    /// Follows whoever `masters` names, until `stop`.
-    pub(crate) async fn run(&self, mut masters: watch::Receiver<Option<Master>>, stop: CancellationToken) {
+    /// Follows whoever `masters` names, until `stop`. `ask_again` is called when that one cannot be followed: it may have moved.
+    pub(crate) async fn run(&self, mut masters: watch::Receiver<Option<Master>>, ask_again: impl Fn() + Send, stop: CancellationToken) {
         loop {
             let Some(address) = self.master_address(&mut masters, &stop).await else { return };
             tokio::select! {
@@ -81,6 +81,7 @@ impl Following {
                 ended = self.follow(&address) => {
                     let reason = ended.err().map_or_else(|| "it closed the connection".to_owned(), |error| error.to_string());
                     tracing::warn!(master = %address, reason, "not following the master; trying again");
+                    ask_again();
                 }
                 // Another master: drop this one.
                 _ = masters.wait_for(|master| self.configured().is_none() && master.as_ref().is_some_and(|m| m.replication_address != address)) => {}

@@ -139,8 +139,8 @@ impl Broker {
         let slave = parts.settings.load().is_slave();
         if slave {
             let (following, master) = (Arc::clone(&parts.following), parts.registration.master());
-            let stop = self.stop_rest.clone();
-            self.rest.spawn(async move { following.run(master, stop).await });
+            let (ask_again, stop) = (parts.registration.ask_for_master(), self.stop_rest.clone());
+            self.rest.spawn(async move { following.run(master, ask_again, stop).await });
             self.rest.spawn(parts.metadata_sync().run(parts.registration.master(), self.stop_rest.clone()));
         } else {
             let thread = delay::start(Arc::clone(&parts.tables.delay), Arc::clone(&parts.store), parts.store_host);

@@ -1,0 +1,168 @@
+//! A master and its slave: the log, the tables, and what an acknowledgement is worth.
+
+use crate::servers::{broker_with, folder, namesrv};
+use bytes::Bytes;
+use rmq_client::{Admin, Message, MessageQueue, Producer, producer::Options, topic};
+use rmq_namesrv::Namesrv;
+use rmq_protocol::body::SubscriptionGroup;
+use rmq_server::Broker;
+use std::{path::PathBuf, time::Duration};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A namesrv and the folder of a broker group `group`.
+struct Group {
+    root: PathBuf,
+    namesrvs: String,
+    admin: Admin,
+    _namesrv: Namesrv,
+}
+
+impl Group {
+    async fn new(name: &str) -> Self {
+        let root = folder(name);
+        let namesrv = namesrv(&root).await;
+        let namesrvs = namesrv.local_addr().to_string();
+        Self { admin: Admin::new(&namesrvs).unwrap(), root, namesrvs, _namesrv: namesrv }
+    }
+
+    async fn master(&self, port: u16, settings: &[(&str, &str)]) -> Broker {
+        broker_with(&self.root, "group", &self.namesrvs, port, settings).await
+    }
+
+    async fn slave(&self) -> Broker {
+        let store = self.root.join("slave").display().to_string();
+        let settings = [("brokerId", "1"), ("storePathRootDir", store.as_str())];
+        broker_with(&self.root, "group", &self.namesrvs, 0, &settings).await
+    }
+
+    async fn producer(&self) -> Producer {
+        let mut options = Options::new(&self.namesrvs, "p");
+        options.retries = 0;
+        Producer::start(options).await.unwrap()
+    }
+
+    async fn create(&self, topic: &str, master: &Broker) {
+        let config = topic::Config::new(topic, 1, 1, topic::READ_WRITE);
+        self.admin.put_topic(&master.address().to_string(), &config).await.unwrap();
+    }
+
+    /// Messages that this member can hand out.
+    async fn readable(&self, member: &Broker, topic: &str) -> i64 {
+        self.admin.max_offset(&member.address().to_string(), topic, 0).await.unwrap_or(0)
+    }
+}
+
+async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !reached().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, waiting).await.is_ok(), "waited {DEADLINE:?} until {what}");
+}
+
+async fn ready(broker: &Broker) {
+    until("the broker is ready", async || broker.ready().is_ok()).await;
+}
+
+fn queue(topic: &str) -> MessageQueue {
+    MessageQueue { broker_name: "group".into(), queue_id: 0, topic: topic.into() }
+}
+
+async fn send(producer: &Producer, topic: &str, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        producer.send_to(&queue(topic), Message::new(topic, Bytes::from(number.to_string()))).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_gets_messages_topics_groups_and_offsets() {
+    let group = Group::new("slave-gets").await;
+    let master = group.master(0, &[]).await;
+    ready(&master).await;
+    group.create("t", &master).await;
+    let address = master.address().to_string();
+    group.admin.put_consumer_group(&address, &SubscriptionGroup::new("g")).await.unwrap();
+    group.admin.set_consumer_offset(&address, "g", &queue("t"), 7).await.unwrap();
+    let producer = group.producer().await;
+    send(&producer, "t", 0..100).await;
+
+    let slave = group.slave().await;
+    ready(&slave).await;
+    until("the slave has the messages", async || group.readable(&slave, "t").await == 100).await;
+    send(&producer, "t", 100..200).await;
+    until("the slave has the new ones too", async || group.readable(&slave, "t").await == 200).await;
+
+    let address = slave.address().to_string();
+    until("the slave has the tables", async || {
+        let topic = group.admin.topic_config(&address, "t").await.unwrap();
+        let known = group.admin.consumer_group(&address, "g").await.unwrap();
+        let offsets = group.admin.all_consumer_offsets(&address).await.unwrap();
+        topic.is_some() && known.is_some() && offsets.offset_table.get("t@g").is_some_and(|queues| queues.get(&0) == Some(&7))
+    })
+    .await;
+    let status = group.admin.ha_status(&master.address().to_string()).await.unwrap();
+    assert_eq!((status.in_sync_slave_nums, status.ha_connection_info.len()), (1, 1));
+    slave.stop().await.unwrap();
+    master.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_master_acknowledges_what_a_slave_has_and_refuses_without_one() {
+    let group = Group::new("sync-master").await;
+    let master = group.master(0, &[("brokerRole", "SYNC_MASTER"), ("inSyncReplicas", "2")]).await;
+    ready(&master).await;
+    group.create("t", &master).await;
+    let producer = group.producer().await;
+    let refused = producer.send_to(&queue("t"), Message::new("t", "alone")).await.unwrap_err().to_string();
+    assert!(refused.contains("members of this broker group keep up"), "{refused}");
+
+    let slave = group.slave().await;
+    ready(&slave).await;
+    until("the master counts its slave", async || {
+        group.admin.ha_status(&master.address().to_string()).await.unwrap().in_sync_slave_nums == 1
+    })
+    .await;
+    for number in 0..50 {
+        producer.send_to(&queue("t"), Message::new("t", Bytes::from(number.to_string()))).await.unwrap();
+        let status = group.admin.ha_status(&master.address().to_string()).await.unwrap();
+        assert_eq!(status.ha_connection_info[0].diff, 0, "acknowledged before the slave had it");
+    }
+    slave.stop().await.unwrap();
+    master.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_were_away_go_on_where_they_were() {
+    let group = Group::new("away").await;
+    let master = group.master(0, &[]).await;
+    let port = master.address().port();
+    ready(&master).await;
+    group.create("t", &master).await;
+    let slave = group.slave().await;
+    ready(&slave).await;
+    let producer = group.producer().await;
+    send(&producer, "t", 0..50).await;
+    until("the slave has them", async || group.readable(&slave, "t").await == 50).await;
+
+    slave.stop().await.unwrap();
+    send(&producer, "t", 50..100).await;
+    let slave = group.slave().await;
+    until("the slave has caught up", async || group.readable(&slave, "t").await == 100).await;
+
+    master.stop().await.unwrap();
+    assert_eq!(group.readable(&slave, "t").await, 100, "a slave serves without its master");
+    let refused = producer.send_to(&queue("t"), Message::new("t", "nobody")).await;
+    assert!(refused.is_err());
+    let master = group.master(port, &[]).await;
+    ready(&master).await;
+    until("sends work again", async || producer.send_to(&queue("t"), Message::new("t", "back")).await.is_ok()).await;
+    until("the slave follows the new process", async || {
+        let (there, here) = (group.readable(&master, "t").await, group.readable(&slave, "t").await);
+        there > 100 && there == here
+    })
+    .await;
+    slave.stop().await.unwrap();
+    master.stop().await.unwrap();
+}

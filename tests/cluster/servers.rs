@@ -1,0 +1,108 @@
+//! Namesrvs and brokers on loopback, on ports that were free.
+
+use rmq_client::Admin;
+use rmq_namesrv::{Namesrv, Overrides};
+use rmq_server::Broker;
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
+use tokio::{runtime::Runtime, sync::OnceCell};
+
+/// One namesrv and one broker that serve all tests of this process.
+pub(crate) struct Servers {
+    /// The address of the namesrv.
+    pub(crate) namesrvs: String,
+    /// They serve as long as the process lives.
+    _running: Option<(Namesrv, Broker)>,
+}
+
+/// The servers for all, started when they are first asked for.
+pub(crate) async fn servers() -> &'static Servers {
+    static SERVERS: OnceCell<Servers> = OnceCell::const_new();
+    // A test's own runtime ends with the test.
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    SERVERS
+        .get_or_init(|| async {
+            let runtime = RUNTIME.get_or_init(|| Runtime::new().expect("a runtime for the servers"));
+            let servers = runtime.spawn(start()).await.expect("servers that start");
+            wait_for_masters(&servers.namesrvs, 1).await;
+            servers
+        })
+        .await
+}
+
+async fn start() -> Servers {
+    if let Ok(elsewhere) = std::env::var("CLUSTER_NAMESRV") {
+        return Servers { namesrvs: elsewhere, _running: None };
+    }
+    // Not a temporary folder: nobody would remove it, as these servers are never dropped.
+    let root = folder("all");
+    let namesrv = namesrv(&root).await;
+    let namesrvs = namesrv.local_addr().to_string();
+    let broker = broker(&root, "broker-a", &namesrvs, 0).await;
+    Servers { namesrvs, _running: Some((namesrv, broker)) }
+}
+
+/// An empty folder of this name for servers of a test's own.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster").join(name);
+    let _ = std::fs::remove_dir_all(&root);
+    std::fs::create_dir_all(&root).expect("a folder for servers");
+    root
+}
+
+/// A namesrv on a free port.
+pub(crate) async fn namesrv(root: &Path) -> Namesrv {
+    let path = |name: &str| root.join(name).display().to_string();
+    let settings = [
+        ("bindAddress", "127.0.0.1".to_owned()),
+        ("kvConfigPath", path("kvConfig.json")),
+        ("configStorePath", path("namesrv.properties")),
+    ];
+    let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let (config, _) = rmq_namesrv::Config::from_properties(settings).expect("settings of a namesrv");
+    let any_port = Overrides { listen_port: Some(0), ..Overrides::default() };
+    Namesrv::start(config, any_port).await.expect("a namesrv")
+}
+
+/// A master with the store it had before, if there is one; port 0 is any free one.
+pub(crate) async fn broker(root: &Path, name: &str, namesrvs: &str, port: u16) -> Broker {
+    broker_with(root, name, namesrvs, port, &[]).await
+}
+
+/// The same with settings of its own.
+pub(crate) async fn broker_with(root: &Path, name: &str, namesrvs: &str, port: u16, more: &[(&str, &str)]) -> Broker {
+    let (port, store) = (port.to_string(), root.join(name).display().to_string());
+    let settings = [
+        ("brokerClusterName", "TestCluster"),
+        ("brokerName", name),
+        ("brokerIP1", "127.0.0.1"),
+        ("bindAddress", "127.0.0.1"),
+        ("listenPort", &port),
+        ("haListenPort", "0"),
+        ("storePathRootDir", &store),
+        ("mappedFileSizeCommitLog", "67108864"),
+        ("namesrvAddr", namesrvs),
+    ];
+    let settings = settings.into_iter().chain(more.iter().copied());
+    let (config, _) = rmq_server::Config::from_properties(settings).expect("settings of a broker");
+    Broker::start(config, Some(root.join(format!("{name}.conf")))).await.expect("a broker")
+}
+
+/// Waits until so many masters are registered.
+pub(crate) async fn wait_for_masters(namesrvs: &str, count: usize) {
+    let admin = Admin::new(namesrvs).expect("an address");
+    let registered = async {
+        while !admin.masters(None).await.is_ok_and(|masters| masters.len() == count) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), registered).await.expect("masters that register");
+    admin.close().await;
+}
