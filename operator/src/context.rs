@@ -178,7 +178,7 @@ impl<A: Admin> Context<A> {
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
-            tracing::debug!(%error, reason, "event not published");
+            tracing::debug!(error = crate::error::plain(&error), reason, "event not published");
         }
     }
 
@@ -201,6 +201,7 @@ fn event_type(judgement: &Judgement) -> Option<EventType> {
             if matches!(
                 judgement.reason,
                 "AdoptionRefused"
+                    | "BrokerRefused"
                     | "ChangeRefused"
                     | "ResourceConflict"
                     | "NamespaceNotAllowed"

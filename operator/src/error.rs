@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or could not be reached; retried with growing pauses.
-    #[error("the API server: {0}")]
+    #[error("the API server: {}", plain(.0))]
     Kubernetes(#[from] kube::Error),
     /// An object of a planned name exists and belongs to somebody else; it is never touched.
     #[error("{kind} {name} exists and is not this cluster's: delete or rename one of the two")]
@@ -49,6 +49,14 @@ impl Error {
             Error::LeaseLost => "lease",
             Error::Metrics(_) => "metrics",
         }
+    }
+}
+
+/// The sentence of the API server without the structure around it, which is meant for programs.
+pub(crate) fn plain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} (code {})", status.message, status.code),
+        other => other.to_string(),
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Master {
     pub(crate) down: bool,
     /// Answers writes with success and does nothing.
     pub(crate) deaf: bool,
+    /// Refuses writes.
+    pub(crate) refuses: bool,
 }
 
 impl Default for Master {
@@ -39,6 +41,7 @@ impl Default for Master {
             members: BTreeSet::new(),
             down: false,
             deaf: false,
+            refuses: false,
         }
     }
 }
@@ -89,7 +92,9 @@ impl Fake {
     }
 
     fn write(&self, verb: &str, broker: &str, what: &str, write: impl FnOnce(&mut Master)) -> Result<()> {
-        self.read(broker, |_| ())?;
+        if self.read(broker, |master| master.refuses)? {
+            return Err(AdminError::Refused { target: broker.to_owned(), code: 1, remark: "not now".to_owned() });
+        }
         let mut state = self.0.lock();
         state.writes.push(format!("{verb} {broker} {what}"));
         if let Some(master) = state.masters.get_mut(broker).filter(|master| !master.deaf) {

@@ -1,6 +1,7 @@
 //! An API server in memory, for tests of what a real one will not do on demand: refuse, fail, lose a race.
 //!
-//! It knows objects, lists by label, server-side apply (as a deep merge), merge patches with a version, finalizers and deletion;
+//! It knows objects, lists by label, server-side apply (as a deep merge), merge patches and replacement with a version,
+//! finalizers and deletion;
 //! no watches, no schema and no controllers. Whoever needs those needs a real one.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -183,6 +184,13 @@ async fn handle(Extract(server): Extract<ApiServer>, method: Method, uri: Uri, b
                 state.objects.remove(&target);
             }
             stored
+        }
+        (&Method::PUT, Some(known)) => {
+            if known["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] {
+                return status(409, "the object has been modified");
+            }
+            state.writes.push(format!("PUT {target}"));
+            state.store(&target, body)
         }
         (&Method::DELETE, Some(object)) => {
             state.writes.push(format!("DELETE {target}"));

@@ -15,6 +15,8 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 
+use crate::error::plain;
+
 /// How long a record must stay unchanged before another may take it.
 const DURATION: Duration = Duration::from_secs(15);
 /// How long a holder goes on without a renewal.
@@ -78,7 +80,7 @@ impl Elector {
             match self.round().await {
                 Ok(true) => return,
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "the Lease cannot be read or written"),
+                Err(error) => tracing::warn!(error = plain(&error), "the Lease cannot be read or written"),
             }
             tokio::time::sleep(PERIOD).await;
         }
@@ -93,7 +95,7 @@ impl Elector {
             match tokio::time::timeout(DEADLINE.saturating_sub(renewed.elapsed()), self.round()).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) => return,
-                Ok(Err(error)) => tracing::warn!(%error, "the Lease cannot be renewed"),
+                Ok(Err(error)) => tracing::warn!(error = plain(&error), "the Lease cannot be renewed"),
                 Err(_) => {}
             }
         }
@@ -110,7 +112,10 @@ impl Elector {
             }
         };
         if let Err(error) = given.await {
-            tracing::warn!(%error, "the Lease could not be given back; the next holder waits for it to expire");
+            tracing::warn!(
+                error = plain(&error),
+                "the Lease could not be given back; the next holder waits for it to expire"
+            );
         }
     }
 
@@ -165,6 +170,7 @@ impl Elector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_api::ApiServer;
 
     fn record(holder: &str, seconds: Option<i32>) -> LeaseSpec {
         LeaseSpec { holder_identity: Some(holder.to_owned()), lease_duration_seconds: seconds, ..LeaseSpec::default() }
@@ -186,6 +192,40 @@ mod tests {
         for (spec, unchanged, wanted) in table {
             assert_eq!(claim(spec.as_ref(), "me", unchanged), wanted, "{spec:?} unchanged for {unchanged:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_two_replicas_one_leads_and_hands_over_at_once() {
+        let (api, client) = ApiServer::start().await;
+        let elector = |holder: &str| {
+            let identity = Identity { namespace: "mq".into(), name: "operator".into(), holder: holder.into() };
+            Elector::new(client.clone(), identity)
+        };
+        let (mut first, mut second) = (elector("a"), elector("b"));
+        assert!(first.round().await.unwrap(), "nobody had it");
+        assert!(!second.round().await.unwrap());
+        assert!(first.round().await.unwrap(), "renewed");
+        second.release().await;
+        assert!(!second.round().await.unwrap(), "what another holds cannot be given back");
+        first.release().await;
+        assert!(second.round().await.unwrap());
+        assert!(!first.round().await.unwrap());
+        let path = "/apis/coordination.k8s.io/v1/namespaces/mq/leases/operator";
+        assert_eq!(api.object(path).unwrap()["spec"]["holderIdentity"], "b");
+    }
+
+    #[tokio::test]
+    async fn who_loses_the_race_for_a_write_does_not_lead() {
+        let (api, client) = ApiServer::start().await;
+        let path = "/apis/coordination.k8s.io/v1/namespaces/mq/leases/operator";
+        api.insert(path, serde_json::json!({"metadata": {"name": "operator"}, "spec": {}}));
+        let identity = Identity { namespace: "mq".into(), name: "operator".into(), holder: "a".into() };
+        let mut elector = Elector::new(client, identity);
+        api.fail(axum::http::Method::PUT, "/leases/", 409, "the object has been modified");
+        assert!(!elector.round().await.unwrap());
+        api.heal();
+        api.fail(axum::http::Method::PUT, "/leases/", 403, "forbidden");
+        assert!(elector.round().await.is_err(), "an error is not leadership either");
     }
 
     #[test]

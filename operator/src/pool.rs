@@ -27,8 +27,11 @@ use crate::{
     reference::ClusterKey,
 };
 
-/// How old an inventory may be for the periodic comparison; callers spread themselves by [`jittered`].
-pub const INVENTORY_AGE: Duration = Duration::from_secs(60);
+/// How often brokers are compared with objects that are well.
+pub const PERIOD: Duration = Duration::from_secs(60);
+/// How old an inventory may be for that. Less than the shortest [`Inventory::next_look`], so that the first object to come after
+/// a period fetches, and those that come soon after it share what it fetched: no difference stands for longer than one period.
+pub const INVENTORY_AGE: Duration = Duration::from_secs(53);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -56,6 +59,13 @@ pub struct Inventory {
     begun: Instant,
     /// In order of name.
     pub brokers: Vec<Holdings>,
+}
+
+impl Inventory {
+    /// How long until the next comparison with a newer one: a period after this one was begun, 10 % more or less.
+    pub fn next_look(&self) -> Duration {
+        jittered(PERIOD).saturating_sub(self.begun.elapsed()).max(Duration::from_secs(1))
+    }
 }
 
 /// Why there is no inventory.

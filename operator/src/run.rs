@@ -36,7 +36,7 @@ use crate::{
     api::{RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic, cluster::Image},
     cluster,
     context::{Context, FIELD_MANAGER, Settings, Stores, key},
-    error::Error,
+    error::{Error, plain},
     http::{self, Readiness},
     lease::{Elector, Identity},
     metrics::Metrics,
@@ -113,7 +113,7 @@ async fn lead<A: Admin>(
         loop {
             match client.apiserver_version().await {
                 Ok(version) => return tracing::info!(kubernetes = version.git_version, "the API server answers"),
-                Err(error) => tracing::warn!(%error, "the API server does not answer"),
+                Err(error) => tracing::warn!(error = plain(&error), "the API server does not answer"),
             }
             tokio::time::sleep(RETRY).await;
         }

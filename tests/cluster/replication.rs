@@ -99,7 +99,9 @@ async fn a_slave_gets_messages_topics_groups_and_offsets() {
         let topic = group.admin.topic_config(&address, "t").await.unwrap();
         let known = group.admin.consumer_group(&address, "g").await.unwrap();
         let offsets = group.admin.all_consumer_offsets(&address).await.unwrap();
-        topic.is_some() && known.is_some() && offsets.offset_table.get("t@g").is_some_and(|queues| queues.get(&0) == Some(&7))
+        topic.is_some()
+            && known.is_some()
+            && offsets.offset_table.get("t@g").is_some_and(|queues| queues.get(&0) == Some(&7))
     })
     .await;
     let status = group.admin.ha_status(&master.address().to_string()).await.unwrap();

@@ -1,1 +1,1 @@
-//!
+//! What tests of several targets share.

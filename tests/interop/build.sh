@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Builds the judges into a cache, each under the hash of its sources. To be sourced; functions print a folder.
 
 interop_cache=${ROCKETMQ_TEST_CACHE:-$HOME/.cache/rocketmq-tests}/interop

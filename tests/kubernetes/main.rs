@@ -4,10 +4,29 @@
 //! services by name. Alone, `cargo test` leaves these tests out (`ignored`), as they need that cluster. One scenario:
 //! `tests/kubernetes/run NAME`; against a cluster that is kept: `tests/kubernetes/up`, then `tests/kubernetes/run --here NAME`.
 //!
+//! | file | what it shows |
+//! |---|---|
+//! | `machines.rs` | that the cluster itself works, without RocketMQ |
+//! | `clusters.rs` | both charts, official clients by name and by address, manifests that are refused |
+//! | `provisioning.rs` | topics and consumer groups equal their manifests |
+//! | `scaling.rs` | a cluster grows while operators come and go |
+//! | `faults.rs` | brokers die under load, and the ledger of an official client says what was lost |
+//! | `deletion.rs` | namespaces end, in whatever order their objects go |
+//! | `permissions.rs` | the operator has the rights that its chart grants, enough and no more |
+//!
 //! Every scenario has a namespace of its own and so may run beside the others. It waits for conditions, each with a deadline; what the
 //! namespace looked like is printed when it fails. Objects are written as YAML in the scenario, where one reads them.
 
 #![allow(clippy::print_stdout, reason = "what a failed scenario left behind is printed beside its failure")]
 
+mod brokers;
+mod clusters;
+mod deletion;
+mod faults;
+mod judges;
 mod machines;
 mod namespace;
+mod operator;
+mod permissions;
+mod provisioning;
+mod scaling;

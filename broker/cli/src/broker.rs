@@ -42,6 +42,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let identity = config.identity.clone();
+    let with_stdin = arguments.settings.stop_with_stdin;
     let broker = Broker::start(config, arguments.settings.config).await?;
     tracing::info!(
         name = identity.broker_name,
@@ -51,7 +52,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         address = %broker.address(),
         "the broker serves"
     );
-    shutdown::wanted().await?;
+    shutdown::wanted(with_stdin).await?;
     broker.stop().await?;
     tracing::info!("stopped");
     Ok(())

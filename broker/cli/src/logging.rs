@@ -1,6 +1,6 @@
 //! Where log lines go: standard error, for a person or for a machine.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
 
 /// Options of every subcommand.
@@ -29,7 +29,12 @@ pub(crate) fn start(arguments: &Arguments) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // Colours are for eyes; a container's log is read by programs.
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
     match arguments.log_format {
         Format::Text => lines.init(),
         Format::Json => lines.json().init(),

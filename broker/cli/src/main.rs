@@ -12,6 +12,7 @@ mod namesrv;
 mod operator;
 mod settings;
 mod shutdown;
+mod up;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Run the Kubernetes operator: it turns manifests into clusters
     Operator(operator::Arguments),
+    /// Run a manifest on this machine, without Kubernetes
+    Up(up::Arguments),
     /// Print the CustomResourceDefinitions as YAML
     Crds(crds::Arguments),
 }
@@ -65,6 +68,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Admin(arguments) => admin::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Operator(arguments) => operator::run(arguments).await,
+        Command::Up(arguments) => up::run(arguments).await,
         Command::Crds(arguments) => crds::run(&arguments),
     }
 }

@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let namesrv = Namesrv::start(config, Overrides::default()).await?;
     tracing::info!(address = %namesrv.local_addr(), "the namesrv serves");
-    shutdown::wanted().await?;
+    shutdown::wanted(arguments.settings.stop_with_stdin).await?;
     namesrv.stop().await;
     tracing::info!("stopped");
     Ok(())

@@ -11,7 +11,9 @@ use rmq_operator::{
 use std::net::SocketAddr;
 
 #[derive(clap::Args)]
-#[command(after_help = "It runs in a pod of its own: see charts/rocketmq-operator. Outside of one it takes the cluster of your kubeconfig.")]
+#[command(
+    after_help = "It runs in a pod of its own: see charts/rocketmq-operator. Outside of one it takes the cluster of your kubeconfig."
+)]
 pub(crate) struct Arguments {
     /// A namespace to watch; may be given several times (default: all)
     #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
@@ -35,13 +37,16 @@ pub(crate) struct Arguments {
 
 fn lease(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok((namespace.to_owned(), name.to_owned())),
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
         _ => Err("write it as NAMESPACE/NAME".to_owned()),
     }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let lease = arguments.lease.zip(arguments.identity).map(|((namespace, name), holder)| Identity { namespace, name, holder });
+    let lease =
+        arguments.lease.zip(arguments.identity).map(|((namespace, name), holder)| Identity { namespace, name, holder });
     let options = Options {
         namespaces: arguments.namespaces,
         default_image: arguments.default_image,
@@ -50,7 +55,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         http: arguments.http,
     };
     let stop = async {
-        if let Err(error) = shutdown::wanted().await {
+        if let Err(error) = shutdown::wanted(false).await {
             tracing::error!(%error, "signals cannot be received; stopping");
         }
     };

@@ -17,6 +17,9 @@ pub(crate) struct Arguments {
     /// Print the settings in force, say what is wrong with them, and end
     #[arg(long, visible_short_alias = 'p', alias = "printConfigItem")]
     pub(crate) check: bool,
+    /// Stop when standard input ends, as at a signal: for whoever starts this process and must not leave it behind
+    #[arg(long)]
+    pub(crate) stop_with_stdin: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -1,13 +1,18 @@
 //! When to stop.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::{io, thread};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
-/// Waits for SIGTERM or Ctrl-C. After that a second one ends the process at once.
-pub(crate) async fn wanted() -> anyhow::Result<()> {
+/// Waits for SIGTERM or Ctrl-C, and if `with_stdin` for the end of standard input. After that a second signal ends the process at once.
+pub(crate) async fn wanted(with_stdin: bool) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = end_of_stdin(), if with_stdin => {}
     }
     tracing::info!("stopping; a second signal ends the process at once");
     tokio::spawn(async move {
@@ -19,4 +24,14 @@ pub(crate) async fn wanted() -> anyhow::Result<()> {
         std::process::exit(1);
     });
     Ok(())
+}
+
+/// A thread of its own reads: nothing else can wait for a file that may be anything.
+async fn end_of_stdin() {
+    let (ended, end) = oneshot::channel();
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
 }

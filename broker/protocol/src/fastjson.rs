@@ -56,7 +56,9 @@ pub(crate) fn integers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     let integers = Vec::<Integer<'de>>::deserialize(deserializer)?;
     let number = |integer| match integer {
         Integer::Number(number) => Ok(number),
-        Integer::Text(text) => text.parse().map_err(|_| serde::de::Error::custom(format_args!("{text:?} is no integer"))),
+        Integer::Text(text) => {
+            text.parse().map_err(|_| serde::de::Error::custom(format_args!("{text:?} is no integer")))
+        }
     };
     integers.into_iter().map(number).collect()
 }

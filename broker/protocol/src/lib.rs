@@ -13,7 +13,7 @@
 //! | [`message`] | a message, its stored record, batches, properties, ids |
 //!
 //! Compatibility means: what Java writes decodes here, what is encoded here decodes in Java, and for stored records the bytes are equal.
-//! `tests/golden/` holds bytes taken from the Java libraries; `golden.rs` compares.
+//! The repository's `tests/golden/` holds bytes taken from the Java libraries; this package's tests of that name compare.
 
 pub mod binary_header;
 pub mod body;

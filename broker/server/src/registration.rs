@@ -146,12 +146,19 @@ impl Registration {
             let complete = self.send(&body).await;
             self.announced.send_replace(generation);
             sent = generation;
-            let pause = if complete { period } else { retry };
-            retry = if complete { RETRY_FIRST } else { (retry * 2).min(RETRY_LAST) };
+            // A slave that came before its master has nobody to follow until an answer names one.
+            let settled = complete && !self.lacks_master();
+            let pause = if settled { period } else { retry };
+            retry = if settled { RETRY_FIRST } else { (retry * 2).min(RETRY_LAST) };
             if !self.pause(pause, complete, generation, &stop).await {
                 return self.goodbye().await;
             }
         }
+    }
+
+    fn lacks_master(&self) -> bool {
+        let settings = self.settings.load();
+        settings.is_slave() && settings.replication.master_address.is_empty() && self.master.borrow().is_none()
     }
 
     /// Waits for the next reason to register; false when it is time to go.

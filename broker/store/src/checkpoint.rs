@@ -106,10 +106,8 @@ impl Checkpoint {
         if marks == self.marks {
             return Ok(());
         }
-        self.file
-            .write_all_at(&marks.encode(), 0)
-            .and_then(|()| self.file.sync_data())
-            .map_err(Error::io("write", &self.path))?;
+        self.file.write_all_at(&marks.encode(), 0).map_err(Error::io("write", &self.path))?;
+        self.file.sync_data().map_err(Error::sync(&self.path))?;
         self.marks = marks;
         Ok(())
     }

@@ -34,7 +34,8 @@ pub struct Config {
     pub allocation: Allocation,
     /// How far behind the log consumers may see.
     pub dispatch_limit: DispatchLimit,
-    /// Consume queue files kept open at once. Queues beyond that cost an `open` a read, not a failure.
+    /// Consume queue files kept open at once; well below the 1,024 files a process may have open by default. Queues
+    /// beyond that cost an `open` for each read, not a failure.
     pub open_files: usize,
     /// Entries of consume queues that may wait in memory to be written, in bytes. Above it dispatch waits for the disk.
     pub consume_queue_buffer: usize,
@@ -177,7 +178,7 @@ impl Config {
             },
             allocation: Allocation { step: 64 << 20, touch_ahead: 8 << 20 },
             dispatch_limit: DispatchLimit::Appended,
-            open_files: 1024,
+            open_files: 512,
             consume_queue_buffer: 64 << 20,
             consume_queue_write_interval: Duration::from_millis(500),
             checkpoint_interval: Duration::from_secs(10),

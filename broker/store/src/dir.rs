@@ -17,7 +17,8 @@ pub(crate) fn create(path: &Path) -> Result<()> {
 
 /// Makes the names in `path` durable: files created, renamed or deleted there.
 pub(crate) fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::io("sync the directory", path))
+    let dir = File::open(path).map_err(Error::io("open the directory", path))?;
+    dir.sync_all().map_err(Error::sync(path))
 }
 
 /// The entries of a directory whose names are decimal numbers, in their order. No directory means none.

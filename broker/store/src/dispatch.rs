@@ -2,11 +2,11 @@
 //! consume queue and the index, tells who waits, and moves `dispatched`.
 //!
 //! Everything it writes can be written again from the log, so it never waits for a disk, with two exceptions that bound
-//! memory: too many entries waiting to be written, and the first entry of a queue that begins in the middle. Where the
-//! disk is too full for the index, dispatch goes on without it and the index catches up later.
+//! memory: too many entries waiting to be written, and the first entry of a queue that begins in the middle. While the
+//! index cannot be written, on a full disk above all, dispatch goes on without it and the index catches up later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -53,7 +53,8 @@ pub struct Arrival<'a> {
     pub properties: &'a [u8],
 }
 
-/// Called for each message that becomes readable, on the dispatch thread: it must not block.
+/// Called for each message that becomes readable, on the dispatch thread: it must not block, and must not truncate or
+/// close the store.
 pub type Arrivals = Box<dyn Fn(&Arrival<'_>) + Send + Sync>;
 
 /// Where records are written to: by the dispatch thread, and by recovery before there is one.
@@ -69,6 +70,8 @@ pub(crate) struct Dispatch {
     targets: Targets,
     arrivals: Arrivals,
     confirmed_only: AtomicBool,
+    /// For figures: where the index is behind; `u64::MAX` where it is not.
+    index_behind: AtomicU64,
     /// Held while records are handled, so that a truncation or a checkpoint finds a record done or not begun.
     turn: Mutex<Turn>,
 }
@@ -78,7 +81,7 @@ pub(crate) struct Dispatch {
 pub(crate) struct Turn {
     /// The last record handled: its physical offset and store timestamp.
     pub(crate) last: Option<(u64, i64)>,
-    /// The first record that is not in the index, where the disk was too full for it, and when to try again.
+    /// The first record that is not in the index, where it could not be written, and when to try again.
     pub(crate) index_behind: Option<(u64, Instant)>,
 }
 
@@ -98,7 +101,8 @@ impl Dispatch {
         arrivals: Arrivals,
     ) -> Self {
         let confirmed_only = AtomicBool::new(limit == DispatchLimit::Confirmed);
-        Dispatch { log, targets, arrivals, confirmed_only, turn: Mutex::new(turn) }
+        let index_behind = AtomicU64::new(u64::MAX);
+        Dispatch { log, targets, arrivals, confirmed_only, index_behind, turn: Mutex::new(turn) }
     }
 
     /// How far consumers may see from now on.
@@ -114,6 +118,11 @@ impl Dispatch {
     /// How far dispatch has come, between two records.
     pub(crate) fn turn(&self) -> Turn {
         *self.turn.lock()
+    }
+
+    /// Bytes of log that are dispatched and not indexed.
+    pub(crate) fn index_lag(&self) -> u64 {
+        self.log.dispatched.value().saturating_sub(self.index_behind.load(Ordering::Relaxed))
     }
 
     /// Keeps dispatch away while `change` runs, and tells it where it is afterwards.
@@ -143,13 +152,13 @@ impl Dispatch {
                     let _ = mark.wait(limit + 1, Instant::now() + GLANCE, stop);
                 }
                 Ok(_) => {}
-                Err(error @ Error::Full { .. }) => {
-                    tracing::warn!(%error, "dispatch waits");
-                    std::thread::park_timeout(RETRY);
-                }
-                Err(error) => {
+                Err(error @ (Error::Corruption { .. } | Error::OutOfRange { .. })) => {
                     self.log.fail(format!("dispatch cannot go on: {error}"));
                     return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "dispatch waits");
+                    std::thread::park_timeout(RETRY);
                 }
             }
         }
@@ -180,6 +189,7 @@ impl Dispatch {
             self.log.dispatched.advance(position);
         }
         self.catch_up(&mut turn)?;
+        self.index_behind.store(turn.index_behind.map_or(u64::MAX, |(offset, _)| offset), Ordering::Relaxed);
         Ok((records, limit))
     }
 
@@ -203,7 +213,7 @@ impl Dispatch {
         }
     }
 
-    /// Adds records to the index that the full disk kept out of it, some at a time.
+    /// Adds records to the index that could not be added before, some at a time.
     fn catch_up(&self, turn: &mut Turn) -> Result<()> {
         let Some((from, when)) = turn.index_behind else { return Ok(()) };
         if Instant::now() < when {
@@ -222,11 +232,11 @@ impl Dispatch {
                 Step::Record(found, size) => {
                     match self.targets.index.add(&record(&found, position, size)?) {
                         Ok(()) => {}
-                        Err(Error::Full { .. }) => {
+                        Err(error) => {
+                            tracing::debug!(%error, "the index is still behind");
                             turn.index_behind = Some((position, Instant::now() + RETRY));
                             return Ok(());
                         }
-                        Err(error) => return Err(error),
                     }
                     position += size as u64;
                     file = Some(found);
@@ -263,11 +273,10 @@ impl Targets {
         if turn.index_behind.is_none() {
             match self.index.add(record) {
                 Ok(()) => {}
-                Err(error @ Error::Full { .. }) => {
-                    tracing::warn!(%error, "the index falls behind until there is space");
+                Err(error) => {
+                    tracing::warn!(%error, "the index falls behind until it can be written again");
                     turn.index_behind = Some((record.physical_offset(), Instant::now() + RETRY));
                 }
-                Err(error) => return Err(error),
             }
         }
         turn.last = Some((record.physical_offset(), record.store_timestamp()));

@@ -17,6 +17,15 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The disk did not take what was written. Whether it is there will never be known: the system may have dropped the
+    /// pages it could not write and forgotten about it.
+    #[error("what was written to {} may not be on the disk: {source}", path.display())]
+    Sync {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// No room for more. Reads go on; writes resume by themselves once there is room again.
     #[error("no space for {}: writes resume when space is back", path.display())]
     Full {
@@ -92,6 +101,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// For a failed attempt to bring `path` to the disk.
+    pub(crate) fn sync(path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Sync { path: path.to_owned(), source }
+    }
+
     /// Names what was done to which path; a full disk becomes [`Error::Full`].
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| match source.kind() {

@@ -35,8 +35,8 @@
 //! Threads: `store-allocate` takes disk blocks ahead of the append position, `store-flush` brings appended bytes to the
 //! disk, `store-dispatch` follows the log, `store-queues` writes consume queue entries, `store-upkeep` does the rest.
 //!
-//! Lock order, where more than one is held: dispatch turn, `flushing`, append, `files`; table `io`, `queues`, `dirty`, a
-//! queue's state. No lock that a put, a get or dispatch needs is held while a disk is waited for.
+//! Lock order, where more than one is held: `deleting`, `checkpoint`, dispatch turn, `flushing`, append, `files`; table
+//! `io`, `queues`, `dirty`, a queue's state. No lock that a put, a get or dispatch needs is held while a disk is waited for.
 
 mod checkpoint;
 mod commit_log;
@@ -159,8 +159,6 @@ impl MessageStore {
     pub fn figures(&self) -> Figures {
         let counters = &self.log.counters;
         let (topics, queues) = self.table.counts();
-        let dispatched = self.log.dispatched.value();
-        let behind = self.dispatch.turn().index_behind.map_or(dispatched, |(offset, _)| offset);
         Figures {
             put_messages: counters.put_messages.load(Ordering::Relaxed),
             put_bytes: counters.put_bytes.load(Ordering::Relaxed),
@@ -172,7 +170,7 @@ impl MessageStore {
             appended: self.log.appended.value(),
             flushed: self.log.flushed.value(),
             confirmed: self.log.confirmed.value(),
-            dispatched,
+            dispatched: self.log.dispatched.value(),
             last_store_timestamp: self.log.last_store_timestamp.load(Ordering::Relaxed),
             mapped_bytes: self.log.mapped_bytes(),
             topics,
@@ -180,7 +178,7 @@ impl MessageStore {
             consume_queue_pending: self.table.pending(),
             open_files: self.table.files().open_count(),
             index_files: self.index.file_count(),
-            index_behind: dispatched.saturating_sub(behind),
+            index_behind: self.dispatch.index_lag(),
             refusing: self.log.refusal().err().map(|error| error.to_string()),
         }
     }

@@ -7,6 +7,7 @@
 //! Closing: no more writes; dispatch to the end; everything to the disk; a last checkpoint; and only then is `abort`
 //! removed. A store that is dropped without that counts as crashed.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -40,12 +41,21 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    fn start(&self, name: &str, run: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<()> {
-        let stop = Arc::clone(&self.stop);
-        let handle = std::thread::Builder::new()
-            .name(name.into())
-            .spawn(move || run(&stop))
-            .map_err(|source| Error::Io { doing: "start the thread", path: name.into(), source })?;
+    fn start(
+        &self,
+        name: &'static str,
+        log: &Arc<CommitLog>,
+        run: impl FnOnce(&AtomicBool) + Send + 'static,
+    ) -> Result<()> {
+        let (stop, log) = (Arc::clone(&self.stop), Arc::clone(log));
+        let run = move || {
+            // Without one of its threads the store would take messages and never flush them, or never show them.
+            if std::panic::catch_unwind(AssertUnwindSafe(|| run(&stop))).is_err() {
+                log.fail(format!("its thread {name} panicked"));
+            }
+        };
+        let handle = std::thread::Builder::new().name(name.into()).spawn(run);
+        let handle = handle.map_err(|source| Error::Io { doing: "start the thread", path: name.into(), source })?;
         self.handles.lock().push(handle);
         Ok(())
     }
@@ -83,7 +93,7 @@ impl MessageStore {
         let queue_file_size = config.consume_queue_file_size.div_ceil(entry_size) * entry_size;
         let queue_files = QueueFiles::new(queue_dir, queue_file_size, config.open_files);
         let table = Arc::new(Table::new(queue_files, config.consume_queue_buffer));
-        table.load(Known { end: start, log_min: files.first(), crashed })?;
+        table.load(Known { end: start, log_min: files.first() })?;
         let index = Arc::new(Index::open(config.index.clone(), config.root.join("index"), start, crashed)?);
         let targets =
             Targets { table: Arc::clone(&table), index: Arc::clone(&index), delay_levels: config.delay_levels.clone() };
@@ -106,7 +116,7 @@ impl MessageStore {
             config.commit_log_file_size,
             config.allocation.clone(),
             std::mem::take(&mut files.list),
-            stop.offset,
+            start..stop.offset,
         )?;
         let log = Arc::new(log);
         log.last_store_timestamp.store(stop.last_store_timestamp.unwrap_or(0), Ordering::Relaxed);
@@ -143,18 +153,13 @@ impl MessageStore {
 
     fn start_threads(&self) -> Result<()> {
         let (log, flush) = (Arc::clone(&self.log), self.config.flush.clone());
-        self.threads.start("store-flush", move |stop| log.run_flush(&flush, stop))?;
+        self.threads.start("store-flush", &self.log, move |stop| log.run_flush(&flush, stop))?;
         let dispatch = Arc::clone(&self.dispatch);
-        self.threads.start("store-dispatch", move |stop| dispatch.run(stop))?;
-        let (table, log) = (Arc::clone(&self.table), Arc::clone(&self.log));
-        let interval = self.config.consume_queue_write_interval;
-        self.threads.start("store-queues", move |stop| {
-            if let Err(error) = table.run_writer(interval, stop) {
-                log.fail(format!("consume queues cannot be written: {error}"));
-            }
-        })?;
+        self.threads.start("store-dispatch", &self.log, move |stop| dispatch.run(stop))?;
+        let (table, interval) = (Arc::clone(&self.table), self.config.consume_queue_write_interval);
+        self.threads.start("store-queues", &self.log, move |stop| table.run_writer(interval, stop))?;
         let upkeep = Arc::clone(&self.upkeep);
-        self.threads.start("store-upkeep", move |stop| upkeep.run(stop))
+        self.threads.start("store-upkeep", &self.log, move |stop| upkeep.run(stop))
     }
 
     /// Stops taking messages, brings everything to the disk, and marks the store as cleanly stopped. A second call does
@@ -185,9 +190,8 @@ impl MessageStore {
         handles.iter().for_each(|handle| handle.thread().unpark());
         self.table.wake();
         for handle in handles {
-            if handle.join().is_err() {
-                tracing::error!("a thread of the store had panicked");
-            }
+            // Panics were caught and told where they happened.
+            let _ = handle.join();
         }
     }
 }

@@ -164,13 +164,11 @@ impl MessageStore {
     /// # Errors
     /// [`Error::OutOfRange`] where the log cannot end there.
     pub fn truncate(&self, to: u64) -> Result<()> {
-        self.dispatch.interrupt(|turn| {
+        self.upkeep.around_truncation(to, |turn| {
             let dispatched = self.log.dispatched.value();
-            let boundary = to >= dispatched || self.log.is_boundary(to);
-            if !boundary {
+            if to < dispatched && !self.log.is_boundary(to) {
                 return Err(Error::OutOfRange { asked: to, min: self.log.min(), max: dispatched });
             }
-            self.upkeep.lower_checkpoint(to)?;
             self.log.truncate(to)?;
             if to < dispatched {
                 let last = self.table.truncate(to)?;
@@ -180,8 +178,7 @@ impl MessageStore {
                 turn.index_behind = turn.index_behind.filter(|(offset, _)| *offset < to);
             }
             Ok(())
-        })?;
-        self.upkeep.checkpoint()
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::commit_log::CommitLog;
 use crate::config::Retention;
 use crate::consume_queue::table::Table;
 use crate::dir;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Turn};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::retention::{Candidate, Round};
@@ -40,10 +40,10 @@ pub(crate) struct Upkeep {
     pub(crate) root: PathBuf,
     pub(crate) retention: Retention,
     pub(crate) checkpoint_interval: Duration,
-    /// Held for a whole checkpoint.
-    pub(crate) checkpoint: Mutex<Checkpoint>,
-    /// Held for a whole round of deletion.
+    /// Held for a whole round of deletion. Taken before `checkpoint`.
     pub(crate) deleting: Mutex<()>,
+    /// Held for a whole checkpoint. Taken before dispatch's turn.
+    pub(crate) checkpoint: Mutex<Checkpoint>,
 }
 
 impl Upkeep {
@@ -72,7 +72,15 @@ impl Upkeep {
 
     /// Makes everything dispatched so far durable and notes that it is.
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        let mut checkpoint = self.checkpoint.lock();
+        let outcome = self.write_checkpoint(&mut self.checkpoint.lock());
+        // The checkpoint could never vouch for anything again: see `commit_log::flush`.
+        if let Err(error @ Error::Sync { .. }) = &outcome {
+            self.log.fail(error.to_string());
+        }
+        outcome
+    }
+
+    fn write_checkpoint(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         let turn = self.dispatch.turn();
         let Some((last, store_timestamp)) = turn.last else { return Ok(()) };
         let behind = turn.index_behind.map(|(offset, _)| offset);
@@ -83,12 +91,8 @@ impl Upkeep {
         }
         self.log.flush()?;
         self.table.write_out()?;
-        // Whether what could not be synced is on the disk will never be known again: see `commit_log::flush`.
-        let synced = self.table.sync().and_then(|()| self.index.flush());
-        if let Err(error) = synced {
-            self.log.fail(format!("consume queues or index could not be flushed: {error}"));
-            return Err(error);
-        }
+        self.table.sync()?;
+        self.index.flush()?;
         marks.commit_log_timestamp = store_timestamp;
         marks.consume_queue_timestamp = store_timestamp;
         if behind.is_none() {
@@ -98,15 +102,20 @@ impl Upkeep {
         checkpoint.write(marks)
     }
 
-    /// Takes back what the checkpoint says about records at or behind `to`, before they are cut off.
-    pub(crate) fn lower_checkpoint(&self, to: u64) -> Result<()> {
+    /// Runs `cut`, which removes everything at or behind `to` from the log and all that was made of it, while nothing
+    /// else changes files. The checkpoint never vouches for what is removed.
+    pub(crate) fn around_truncation(&self, to: u64, cut: impl FnOnce(&mut Turn) -> Result<()>) -> Result<()> {
+        let _deleting = self.deleting.lock();
         let mut checkpoint = self.checkpoint.lock();
-        let mut marks = checkpoint.marks();
-        if u64::try_from(marks.dispatched_record).is_ok_and(|record| record >= to) {
-            marks.dispatched_record = 0;
-            checkpoint.write(marks)?;
-        }
-        Ok(())
+        self.dispatch.interrupt(|turn| {
+            let mut marks = checkpoint.marks();
+            if u64::try_from(marks.dispatched_record).is_ok_and(|record| record >= to) {
+                marks.dispatched_record = 0;
+                checkpoint.write(marks)?;
+            }
+            cut(turn)
+        })?;
+        self.write_checkpoint(&mut checkpoint)
     }
 
     /// How full the volumes are.
@@ -134,7 +143,7 @@ impl Upkeep {
         let candidates: Vec<Candidate> = files
             .iter()
             .map_while(|file| {
-                let modified = file.file().metadata().and_then(|data| data.modified()).ok()?;
+                let modified = std::fs::metadata(file.path()).and_then(|data| data.modified()).ok()?;
                 Some(Candidate { end: file.limit(), modified })
             })
             .collect();

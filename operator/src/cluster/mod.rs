@@ -23,7 +23,7 @@ pub(crate) mod build;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod observe;
-mod open;
+pub mod open;
 mod rollout;
 mod status;
 #[cfg(test)]
@@ -215,17 +215,18 @@ impl<A: Admin> Run<'_, A> {
         }
     }
 
-    /// Of several objects with one name only the one that wins has been written anywhere; it alone counts.
+    /// Objects that hold what they name in this cluster. One that does not yet is nowhere, so no group lacks it; making it here
+    /// would take the decision about adoption out of its own reconcile.
     fn admitted<K: Provisioned>(&self, object: &K, home: &ClusterKey) -> bool {
         let namespace = object.namespace().unwrap_or_default();
-        let name = object.remote_name();
-        let refused = condition::status_of(&object.record().conditions, Kind::Ready) == Some(Status::False)
-            && object.record().conditions.iter().any(|condition| condition.reason == "ResourceConflict");
+        let record = object.record();
+        let outdone = record.conditions.iter().any(|condition| condition.reason == "ResourceConflict");
         ClusterKey::of(object.cluster_ref(), &namespace) == *home
             && object.meta().deletion_timestamp.is_none()
             && reference::admits(self.cluster, &home.namespace, &namespace)
-            && !K::is_system(name, self.cluster.spec.cluster_name.as_deref().unwrap_or(&home.name))
-            && !refused
+            && record.origin.is_some()
+            && record.cluster_uid == self.cluster.metadata.uid
+            && !outdone
     }
 
     async fn pause(&self) -> Result<Action, Error> {

@@ -160,7 +160,7 @@ fn state(set: &StatefulSet) -> SetState {
         template_hash: set.annotations().get(TEMPLATE_HASH).cloned(),
         replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
         ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
-        // Kubernetes leaves the count away when every pod runs the present revision and nothing is rolling.
+        // A set that never rolled may lack the count: then every pod runs the one revision there is.
         updated: status.map_or(0, |status| {
             let uniform = status.current_revision == status.update_revision;
             status.updated_replicas.unwrap_or(0).max(if uniform { status.replicas } else { 0 })

@@ -31,7 +31,7 @@ const READ_WRITE: i32 = perm::READ | perm::WRITE;
 
 /// How far a group has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub enum Stage {
     /// Takes writes.
     Open,
     /// Does not, and why.
@@ -40,13 +40,16 @@ pub(crate) enum Stage {
 
 /// The objects that a new group must have before it opens.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Objects {
-    pub(crate) topics: Vec<RocketMQTopic>,
-    pub(crate) consumer_groups: Vec<RocketMQConsumerGroup>,
+pub struct Objects {
+    /// Topics, of which `placement` may leave a group out.
+    pub topics: Vec<RocketMQTopic>,
+    /// Consumer groups.
+    pub consumer_groups: Vec<RocketMQConsumerGroup>,
 }
 
-/// One pass over all groups: opens what can be opened. `opened` are the groups that were open before.
-pub(crate) async fn pass<A: Admin>(
+/// One pass over all groups: opens what can be opened. `cluster` is its name in Kubernetes and in RocketMQ, `opened` are the groups
+/// that were open before. The answer has an entry for each of the `count` groups.
+pub async fn pass<A: Admin>(
     admin: &A,
     cluster: (&str, &str),
     count: u32,

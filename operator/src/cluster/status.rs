@@ -22,7 +22,7 @@ use super::{
     observe::{Observed, SetState},
     open::Stage,
     topology::Set,
-    validate::{Validated, Wrong},
+    validate::{Validated, Wrong, scale_down_refused},
 };
 use crate::{
     admin::Broker,
@@ -158,12 +158,7 @@ fn conditions(findings: &Findings<'_>, groups: &[GroupStatus]) -> Vec<Judgement>
     judgements.push(Judgement::new(Kind::Available, available, if available { "Serving" } else { "NotServing" }, text));
 
     if let Some(asked) = cluster.scale_down_refused {
-        let text = format!(
-            "{} groups exist and brokers.groups asks for {asked}: removing one would lose its messages and draining is not served yet; \
-             write groups: {}",
-            groups.len(),
-            groups.len()
-        );
+        let text = scale_down_refused(groups.len(), asked);
         judgements.push(Judgement::new(Kind::ScaleDownRefused, true, "DrainNotServed", text));
     }
     let overall = overall(&judgements, stages, observed);
@@ -272,7 +267,12 @@ fn phase(findings: &Findings<'_>, groups: &[GroupStatus], judgements: &[Judgemen
     } else if holds(Kind::Ready) || holds(Kind::ScaleDownRefused) && !holds(Kind::Progressing) {
         "Running"
     } else {
-        "Degraded"
+        // Until it was ready once, what is not there yet is on its way and not lost.
+        match findings.previous.phase.as_deref() {
+            Some("Pending" | "Creating") => "Creating",
+            Some("Scaling") => "Scaling",
+            _ => "Degraded",
+        }
     }
 }
 
@@ -411,6 +411,8 @@ mod tests {
             brokers[1].slaves = 0;
         }
         assert!(world.ready("SlaveMissing", "Degraded").contains("prod-broker-1 has 0 of 1 slaves"));
+        world.previous.phase = Some("Creating".to_owned());
+        world.ready("SlaveMissing", "Creating");
 
         let mut world = World::well();
         world.growth.refused = vec!["data-prod-broker-0-0: only dynamically provisioned".to_owned()];

@@ -103,6 +103,14 @@ pub fn check(cluster: &RocketMQCluster) -> Vec<Wrong> {
     wrong
 }
 
+/// The sentence for a spec that asks for fewer groups than there are.
+pub fn scale_down_refused(existing: usize, asked: u32) -> String {
+    format!(
+        "{existing} groups exist and brokers.groups asks for {asked}: removing one would lose its messages and draining is not \
+         served yet; write groups: {existing}"
+    )
+}
+
 /// A key with a blank, '=' or ':' would be read as another key, or as none.
 fn config_keys<'a>(field: &str, keys: impl Iterator<Item = &'a String>, wrong: &mut Vec<Wrong>) {
     for key in keys {

@@ -37,6 +37,24 @@ pub struct Manifest {
     pub consumer_groups: Vec<RocketMQConsumerGroup>,
     /// Documents of other kinds (a Namespace, say), as `kind/name`: left alone.
     pub ignored: Vec<String>,
+    places: Places,
+}
+
+/// File and document of each object, by kind, namespace and name.
+type Places = BTreeMap<(String, String, String), (PathBuf, usize)>;
+
+impl Manifest {
+    /// A problem with an object of this manifest that only its reader could find.
+    pub fn problem<K>(&self, object: &K, field: impl Into<String>, message: impl Into<String>) -> Problem
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
+        let object_name = format!("{kind}/{name}");
+        let place = self.places.get(&(kind, object.namespace().unwrap_or_default(), name));
+        let (file, document) = place.cloned().unwrap_or_default();
+        Place { file: &file, document, object: object_name }.problem(field, message)
+    }
 }
 
 /// One thing that is wrong in a manifest.
@@ -121,8 +139,6 @@ struct Reading<'a> {
     previous: Option<&'a Manifest>,
     found: Manifest,
     problems: Vec<Problem>,
-    /// Where each object stands, by kind, namespace and name.
-    places: BTreeMap<(String, String, String), (PathBuf, usize)>,
 }
 
 impl Reading<'_> {
@@ -204,7 +220,7 @@ impl Reading<'_> {
         let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
 
         let key = (K::kind(&()).into_owned(), namespace.clone(), name.clone());
-        if let Some((file, document)) = self.places.insert(key, (place.file.to_owned(), place.document)) {
+        if let Some((file, document)) = self.found.places.insert(key, (place.file.to_owned(), place.document)) {
             let message = format!("stands already in {}, document {document}: remove one", file.display());
             self.problems.push(place.problem("metadata.name", message));
             return None;
@@ -260,7 +276,8 @@ impl Reading<'_> {
         });
         for (kind, what, name, namespace, reference, claims) in topics.chain(groups) {
             let namespace = namespace.unwrap_or_default();
-            let Some((file, document)) = self.places.get(&(kind.to_owned(), namespace.clone(), name.clone())) else {
+            let Some((file, document)) = self.found.places.get(&(kind.to_owned(), namespace.clone(), name.clone()))
+            else {
                 continue;
             };
             let place = Place { file, document: *document, object: format!("{kind}/{name}") };

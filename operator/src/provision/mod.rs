@@ -131,6 +131,55 @@ pub trait Provisioned:
     fn status(&self, record: &Record, brokers: &[OnBroker<Self::Config>], figures: Value) -> Value;
 }
 
+/// What became of an object that is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// No broker of the inventory had it.
+    Gone,
+    /// Brokers were told; a later inventory says whether they obeyed.
+    Told,
+    /// This broker may have it and could not be asked; nothing was done.
+    Unknown(String),
+    /// It is to be removed when it is empty, and is not, for this reason; nothing was done.
+    Holds(String),
+}
+
+/// Carries out the deletion policy of an object on every broker of the cluster, then on the namesrvs. `groups` are the broker
+/// names of the cluster by index.
+///
+/// # Errors
+/// A broker that refused or did not answer; earlier deletions stand.
+pub async fn remove<K: Provisioned, A: Admin>(
+    object: &K,
+    admin: &A,
+    groups: &[String],
+    cluster_name: &str,
+    inventory: &Inventory,
+) -> Result<Removal, AdminError> {
+    let name = object.remote_name();
+    let mut holders = Vec::new();
+    for group in groups {
+        let holdings = inventory.brokers.iter().find(|holdings| holdings.broker.name == *group);
+        match holdings.map(|holdings| (holdings.broker.master.as_deref(), &holdings.tables)) {
+            Some((Some(master), Ok(tables))) if K::found(tables, name).is_some() => holders.push(master),
+            Some((_, Ok(_))) => {}
+            _ => return Ok(Removal::Unknown(group.clone())),
+        }
+    }
+    if object.deletion_policy() == DeletionPolicy::DeleteIfEmpty {
+        for master in &holders {
+            if let Some(why) = K::holds(admin, master, name).await? {
+                return Ok(Removal::Holds(why));
+            }
+        }
+    }
+    for master in &holders {
+        K::delete(admin, master, name).await?;
+    }
+    K::forget(admin, name, cluster_name).await?;
+    Ok(if holders.is_empty() { Removal::Gone } else { Removal::Told })
+}
+
 /// Makes an object true on the brokers of an inventory, without Kubernetes: what `rocketmq up` does with the topics and groups of
 /// its manifest. What exists already is taken over. `groups` are the broker names of the cluster by index. The verdict is about
 /// `inventory`; after writes, ask again with a new one.

@@ -19,8 +19,9 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    OnBroker, Provisioned, Record,
+    OnBroker, Provisioned, Record, Removal,
     decide::{Decision, decide, list},
+    remove,
 };
 use crate::{
     admin::Admin,
@@ -30,13 +31,15 @@ use crate::{
     },
     cluster::topology,
     context::{Context, FIELD_MANAGER, Stores, key, paused},
-    error::Error,
-    pool::{INVENTORY_AGE, Inventory, Unavailable, jittered},
+    error::{AdminError, Error},
+    pool::{INVENTORY_AGE, Inventory, PERIOD, Unavailable, jittered},
     reference::{self, ClusterKey},
 };
 
 /// How soon to look again for something that no watch tells.
 const SOON: Duration = Duration::from_secs(5);
+/// How old an inventory may be for an object that is not well: objects that come together still share one.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The cluster of an object, as far as the object is concerned.
 struct Home {
@@ -125,27 +128,30 @@ where
         let name = self.object.remote_name();
         if K::is_system(name, &home.cluster_name) {
             let text = format!("{} {name} belongs to RocketMQ itself: write another name", K::WHAT);
-            return self.wait(Judgement::new(Kind::Ready, false, "SystemName", text), INVENTORY_AGE).await;
+            return self.wait(Judgement::new(Kind::Ready, false, "SystemName", text), PERIOD).await;
         }
         if let Some(winner) = self.winner(&home.key) {
             let text = format!("{} {name} is also named by the older {}: delete one of the two", K::WHAT, key(&winner));
             return self.wait(Judgement::new(Kind::Ready, false, "ResourceConflict", text), SOON).await;
         }
-        match self.inventory(&home, Instant::now().checked_sub(jittered(INVENTORY_AGE))).await {
-            Ok(inventory) => self.converge(&home, &inventory).await,
-            Err(unavailable) => self.unreachable(unavailable).await,
+        // What was not well at the last look is not looked up in what was known then.
+        let ready = condition::status_of(&self.object.record().conditions, Kind::Ready) == Some(Status::True);
+        let age = if ready { INVENTORY_AGE } else { FRESH };
+        match self.inventory(&home, Instant::now().checked_sub(age)).await {
+            Ok(inventory) => self.converge(&home, inventory).await,
+            Err(unavailable) => self.unreachable(self.object.record(), unavailable).await,
         }
     }
 
     /// Writes what is due, reads it back and tells.
-    async fn converge(&self, home: &Home, inventory: &Inventory) -> Result<Action, Error> {
+    async fn converge(&self, home: &Home, mut inventory: Arc<Inventory>) -> Result<Action, Error> {
         let mut record = self.object.record();
         if record.cluster_uid.as_deref() != Some(&home.uid) {
             // Another cluster of the same name holds nothing of ours.
             record = Record { origin: None, cluster_uid: Some(home.uid.clone()), ..record };
         }
         let known = record.origin;
-        let mut decision = decide(self.object, known, &home.groups, inventory);
+        let mut decision = decide(self.object, known, &home.groups, &inventory);
         if decision.origin != known {
             // Before the first write: were we to die in between, the next one would take our own work for somebody else's.
             record.origin = decision.origin;
@@ -159,11 +165,18 @@ where
         }
         if !decision.writes.is_empty() {
             let drifted = known.is_some() && self.seen_generation();
-            self.carry_out(home, &decision, drifted).await?;
-            decision = match self.inventory(home, Some(Instant::now())).await {
-                Ok(inventory) => decide(self.object, record.origin, &home.groups, &inventory),
-                Err(unavailable) => return self.unreachable(unavailable).await,
+            if let Err(error) = self.carry_out(home, &decision, drifted).await {
+                let status = if matches!(error, AdminError::Refused { .. }) { Status::False } else { Status::Unknown };
+                let reason = if status == Status::False { "BrokerRefused" } else { "BrokerUnavailable" };
+                let judgement = Judgement::new(Kind::Ready, status, reason, error.to_string());
+                self.write_status(record, vec![judgement], None, Value::Null).await?;
+                return Err(error.into());
+            }
+            inventory = match self.inventory(home, Some(Instant::now())).await {
+                Ok(inventory) => inventory,
+                Err(unavailable) => return self.unreachable(record, unavailable).await,
             };
+            decision = decide(self.object, record.origin, &home.groups, &inventory);
             if let Some(write) = decision.writes.first() {
                 let text = format!("{} accepted a write and still differs ({})", write.broker, list(&write.changes));
                 decision.verdict.judgements = vec![Judgement::new(Kind::Ready, false, "ReadBackDiffers", text)];
@@ -178,10 +191,10 @@ where
             .collect();
         let figures = self.object.figures(&self.context.pool.admin(&home.key, &home.namesrvs), &masters).await;
         self.write_status(record, decision.verdict.judgements, Some(&decision.brokers), figures).await?;
-        Ok(Action::requeue(jittered(if ready { INVENTORY_AGE } else { SOON })))
+        Ok(Action::requeue(if ready { inventory.next_look() } else { jittered(SOON) }))
     }
 
-    async fn carry_out(&self, home: &Home, decision: &Decision<K::Config>, drifted: bool) -> Result<(), Error> {
+    async fn carry_out(&self, home: &Home, decision: &Decision<K::Config>, drifted: bool) -> Result<(), AdminError> {
         let admin = self.context.pool.admin(&home.key, &home.namesrvs);
         for write in &decision.writes {
             let began = Instant::now();
@@ -225,48 +238,30 @@ where
         }
         let inventory = match self.inventory(&home, Some(Instant::now())).await {
             Ok(inventory) => inventory,
-            Err(unavailable) => return self.unreachable(unavailable).await,
+            Err(unavailable) => return self.unreachable(self.object.record(), unavailable).await,
         };
         self.remove(&home, &inventory).await
     }
 
-    /// Removes it from every broker of the cluster, then from namesrvs, then lets the object go.
+    /// Removes it from every broker of the cluster and from namesrvs, then lets the object go.
     async fn remove(&self, home: &Home, inventory: &Inventory) -> Result<Action, Error> {
-        let name = self.object.remote_name();
         let admin = self.context.pool.admin(&home.key, &home.namesrvs);
-        let mut holders = Vec::new();
-        for group in &home.groups {
-            let holdings = inventory.brokers.iter().find(|holdings| holdings.broker.name == *group);
-            match holdings.map(|holdings| (holdings.broker.master.as_deref(), &holdings.tables)) {
-                Some((Some(master), Ok(tables))) if K::found(tables, name).is_some() => holders.push(master),
-                Some((_, Ok(_))) => {}
-                _ => {
-                    let text = format!(
-                        "{group} cannot be asked; annotate {ABANDON_ANNOTATION}=true to let the object go without it"
-                    );
-                    return self
-                        .wait(Judgement::new(Kind::Ready, Status::Unknown, "BrokerUnavailable", text), SOON)
-                        .await;
-                }
+        match remove(self.object, &admin, &home.groups, &home.cluster_name, inventory).await? {
+            Removal::Gone => self.release().await,
+            // Not gone before it is seen gone.
+            Removal::Told => Ok(Action::requeue(Duration::from_millis(200))),
+            Removal::Unknown(group) => {
+                let text = format!(
+                    "{group} cannot be asked; annotate {ABANDON_ANNOTATION}=true to let the object go without it"
+                );
+                self.wait(Judgement::new(Kind::Ready, Status::Unknown, "BrokerUnavailable", text), SOON).await
+            }
+            Removal::Holds(why) => {
+                let (what, name) = (K::WHAT, self.object.remote_name());
+                let text = format!("{what} {name} is not empty, so it is not deleted: {why}");
+                self.wait(Judgement::new(Kind::Ready, false, "NotEmpty", text), PERIOD / 2).await
             }
         }
-        if self.object.deletion_policy() == DeletionPolicy::DeleteIfEmpty {
-            for master in &holders {
-                if let Some(why) = K::holds(&admin, master, name).await? {
-                    let text = format!("{} {name} is not empty, so it is not deleted: {why}", K::WHAT);
-                    return self.wait(Judgement::new(Kind::Ready, false, "NotEmpty", text), INVENTORY_AGE / 2).await;
-                }
-            }
-        }
-        for master in &holders {
-            K::delete(&admin, master, name).await?;
-        }
-        K::forget(&admin, name, &home.cluster_name).await?;
-        if holders.is_empty() {
-            return self.release().await;
-        }
-        // Not gone before it is seen gone.
-        Ok(Action::requeue(Duration::from_millis(200)))
     }
 
     fn home(&self) -> Lookup {
@@ -316,10 +311,11 @@ where
         self.context.pool.inventory(&home.key, &home.namesrvs, since).await
     }
 
-    async fn unreachable(&self, unavailable: Unavailable) -> Result<Action, Error> {
+    async fn unreachable(&self, record: Record, unavailable: Unavailable) -> Result<Action, Error> {
         let text = format!("cannot be checked: {}", unavailable.error);
         let judgement = Judgement::new(Kind::Ready, Status::Unknown, "ClusterUnreachable", text);
-        self.wait(judgement, unavailable.retry_in.max(Duration::from_secs(1))).await
+        self.write_status(record, vec![judgement], None, Value::Null).await?;
+        Ok(Action::requeue(jittered(unavailable.retry_in.max(Duration::from_secs(1)))))
     }
 
     /// One judgement, and another look later.

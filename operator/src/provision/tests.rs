@@ -332,6 +332,30 @@ async fn the_intention_is_written_before_the_topic() {
 }
 
 #[tokio::test]
+async fn a_refused_write_is_told_and_the_claim_survives_it() {
+    for (namesrv, down) in [("refused:1", false), ("cut:1", true)] {
+        let mut world = World::new(namesrv).await;
+        world.apply("orders", json!({"adoption": "Never"}));
+        // The first broker takes the write; the second refuses, or is gone since the inventory.
+        let key = ClusterKey { namespace: "mq".into(), name: "prod".into() };
+        world.context.pool.inventory(&key, namesrv, Instant::now()).await.unwrap();
+        world.brokers.change("prod-broker-1", |master| (master.refuses, master.down) = (true, down));
+        assert!(matches!(world.pass("orders").await, Err(Error::Admin(_))));
+        match down {
+            true => assert!(world.ready("orders", "Unknown", "BrokerUnavailable").contains("connection refused")),
+            false => assert!(world.ready("orders", "False", "BrokerRefused").contains("not now")),
+        }
+        assert_eq!(world.brokers.writes(), ["put prod-broker-0 orders"]);
+        world.brokers.change("prod-broker-1", |master| (master.refuses, master.down) = (false, false));
+        world.context.pool.forget(&key);
+        world.pass("orders").await.unwrap();
+        world.ready("orders", "True", "InSync");
+        let status = world.api.object(&format!("{TOPICS}/orders")).unwrap()["status"].clone();
+        assert_eq!(status["origin"], "Created");
+    }
+}
+
+#[tokio::test]
 async fn drift_is_corrected_counted_and_told_and_an_edit_is_no_drift() {
     let mut world = World::new("drift:1").await;
     world.apply("orders", json!({}));

@@ -15,9 +15,7 @@ func adminTopic(s *scene) {
 	broker := s.broker()
 	tool := s.admin()
 	topic := s.part("created")
-	must(tool.CreateTopic(context.Background(), admin.WithTopicCreate(topic), admin.WithBrokerAddrCreate(broker),
-		admin.WithReadQueueNums(3), admin.WithWriteQueueNums(3)), "create topic")
-	s.awaitRoute(topic)
+	s.create(topic, 3)
 	queues, err := tool.FetchPublishMessageQueues(context.Background(), topic)
 	must(err, "queues")
 	equal("queues", 3, len(queues))

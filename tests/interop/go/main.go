@@ -28,6 +28,10 @@ func main() {
 		os.Exit(2)
 	}
 	selected := selectChecks(regexp.MustCompile(*only))
+	if len(selected) == 0 {
+		fmt.Fprintln(os.Stderr, "no check matches", *only)
+		os.Exit(2)
+	}
 	awaitCluster(*namesrv)
 
 	var wait sync.WaitGroup
@@ -49,14 +53,15 @@ func main() {
 	}
 	wait.Wait()
 	fmt.Printf("%d passed, %d failed\n", len(selected)-failed, failed)
-	if failed > 0 || len(selected) == 0 {
+	if failed > 0 {
 		os.Exit(1)
 	}
 }
 
 func selectChecks(only *regexp.Regexp) []check {
 	var selected []check
-	for _, group := range [][]check{retryChecks, orderChecks, pushChecks, delayChecks, pullChecks, adminChecks, sendChecks} {
+	groups := [][]check{retryChecks, orderChecks, pushChecks, delayChecks, pullChecks, adminChecks, sendChecks}
+	for _, group := range groups {
 		for _, c := range group {
 			if only.MatchString(c.name) {
 				selected = append(selected, c)

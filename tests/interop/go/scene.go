@@ -29,6 +29,7 @@ type scene struct {
 	lock     sync.Mutex
 	cleanups []func()
 	sender   rocketmq.Producer
+	address  string
 }
 
 func newScene(name, namesrv string) *scene {
@@ -115,12 +116,19 @@ func (s *scene) startedPush(group, topic string, box *inbox, options ...consumer
 	return made
 }
 
-// topic makes a new topic by sending its first message; gives its name and the body of that message.
+// topic makes a new topic with four queues on one broker and sends its first message; gives its name and the body of
+// that message.
 func (s *scene) topic() (string, map[string]bool) {
 	name := s.part("topic" + strconv.FormatInt(clients.Add(1), 10))
+	s.create(name, 4)
 	s.send(message(name, "first"))
-	s.awaitRoute(name)
 	return name, map[string]bool{"first": true}
+}
+
+func (s *scene) create(topic string, queues int) {
+	must(s.admin().CreateTopic(context.Background(), admin.WithTopicCreate(topic), admin.WithBrokerAddrCreate(s.broker()),
+		admin.WithReadQueueNums(queues), admin.WithWriteQueueNums(queues)), "creation of topic "+topic)
+	s.awaitRoute(topic)
 }
 
 func (s *scene) admin() admin.Admin {
@@ -163,16 +171,16 @@ func (s *scene) sendMany(topic, tag, prefix string, count int) map[string]bool {
 // createRetryTopic makes the group's retry topic, as it is for any group that has run before: a client looks for the
 // route of a topic that was unknown at its start only every 30 s.
 func (s *scene) createRetryTopic(group string) {
-	retries := "%RETRY%" + group
-	must(s.admin().CreateTopic(context.Background(), admin.WithTopicCreate(retries),
-		admin.WithBrokerAddrCreate(s.broker()), admin.WithReadQueueNums(1), admin.WithWriteQueueNums(1)),
-		"creation of a retry topic")
-	s.awaitRoute(retries)
+	s.create("%RETRY%"+group, 1)
 }
 
-// broker gives the address of a broker, found in the id of a message that it stored.
+// broker gives the address of a broker, found in the id of a message that it stored: the first to an unknown topic,
+// which the broker creates by itself. One check always gets the same.
 func (s *scene) broker() string {
-	return brokerOf(s.send(message(s.part("broker"), "where are you?")))
+	if s.address == "" {
+		s.address = brokerOf(s.send(message(s.part("broker"), "where are you?")))
+	}
+	return s.address
 }
 
 func message(topic, body string) *primitive.Message {

@@ -240,11 +240,13 @@ struct Core {
     listener: Listener,
     offsets: offsets::Offsets,
     queues: Mutex<BTreeMap<MessageQueue, Arc<Queue>>>,
+    /// Held while locks of queues are asked for or given back at the brokers: renewing one after it was given back would keep the next member out for a minute.
+    locking: tokio::sync::Mutex<()>,
     /// Functions that may run.
     workers: Arc<Semaphore>,
     /// Cancelled first when the consumer stops.
     pulling: CancellationToken,
-    /// Tasks that hand out, and functions that run.
+    /// The balance, tasks that hand out, and functions that run: what must end before the offsets are stored for good.
     work: TaskTracker,
     rebalance: Notify,
     rates: rates::Rates,
@@ -280,8 +282,9 @@ impl Consumer {
             subscriptions: subscriptions(&options, crate::session::now()),
             listener: Box::new(move |delivery| Box::pin(listener(delivery))),
             queues: Mutex::default(),
+            locking: tokio::sync::Mutex::default(),
             workers: Arc::new(Semaphore::new(options.threads as usize)),
-            pulling: CancellationToken::new(),
+            pulling: session.stop.child_token(),
             work: TaskTracker::new(),
             rebalance: Notify::new(),
             rates: rates::Rates::default(),
@@ -304,7 +307,7 @@ impl Consumer {
         core.session.keep(move || beating.heartbeat());
         core.session.spawn(Arc::clone(core).answer(requests));
         core.session.spawn(Arc::clone(core).persist());
-        core.session.spawn(Arc::clone(core).keep_balanced());
+        core.work.spawn(Arc::clone(core).keep_balanced());
         Ok(consumer)
     }
 
@@ -326,7 +329,6 @@ impl Consumer {
     /// Ends consumption in good order, see the head of this module.
     pub async fn stop(self) {
         let core = &self.core;
-        let queues: Vec<_> = core.queues.lock().values().cloned().collect();
         core.pulling.cancel();
         core.work.close();
         if tokio::time::timeout(core.options.stop_timeout, core.work.wait()).await.is_err() {
@@ -335,8 +337,10 @@ impl Consumer {
                 "a consuming function did not end in time; its messages will be consumed again"
             );
         }
+        let queues: Vec<_> = core.queues.lock().values().cloned().collect();
         core.offsets.persist_surely(&queues).await;
-        core.unlock(&queues).await;
+        let names: Vec<_> = queues.iter().map(|queue| queue.name.clone()).collect();
+        core.unlock(&names).await;
         core.session.stop.cancel();
         core.session.tasks.close();
         core.session.tasks.wait().await;

@@ -39,8 +39,10 @@ impl Core {
                 Ok(fetched) => self.take_in(queue, &subscription, &fetched, begun.elapsed()),
                 Err(error) => Err(error),
             };
-            if let Err(error) = pulled {
-                tokio::time::sleep(self.after_failure(queue, &error).await).await;
+            match pulled {
+                Ok(true) => {}
+                Ok(false) => tokio::time::sleep(FAILED).await,
+                Err(error) => tokio::time::sleep(self.after_failure(queue, &error).await).await,
             }
         }
     }
@@ -61,13 +63,14 @@ impl Core {
         fetch(&self.session, &question).await
     }
 
+    /// False if the next pull would only ask the same again.
     fn take_in(
         &self,
         queue: &Queue,
         subscription: &Subscription,
         fetched: &Fetched,
         took: Duration,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         queue.suggested_broker.store(fetched.suggested_broker, Relaxed);
         match fetched.status {
             Status::Found => {
@@ -85,10 +88,12 @@ impl Core {
                     group = self.options.group, queue = ?queue.name, from = queue.next(), to = fetched.next, min = fetched.min, max = fetched.max,
                     "the broker says that the offset is not in the queue; going on elsewhere"
                 );
+                let elsewhere = fetched.next != queue.next();
                 queue.move_to(fetched.next);
+                return Ok(elsewhere);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn messages(

@@ -63,6 +63,7 @@ impl PullConsumer {
     /// # Errors
     /// No namesrv answered, or [`Error::NoRoute`].
     pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, Error> {
+        self.session.routes.renew(topic).await;
         Ok(self.session.routes.existing(topic).await?.read.clone())
     }
 
@@ -82,7 +83,14 @@ impl PullConsumer {
             subscription_version: 0,
             broker_id: self.suggested.lock().get(queue).copied().unwrap_or(0),
         };
-        let fetched = fetch(&self.session, &question).await?;
+        let fetched = match fetch(&self.session, &question).await {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                // Nothing renews routes by itself here; the next pull must not meet the same wrong one.
+                self.session.routes.renew(&queue.topic).await;
+                return Err(error);
+            }
+        };
         if fetched.suggested_broker == 0 {
             self.suggested.lock().remove(queue);
         } else {

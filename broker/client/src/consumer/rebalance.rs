@@ -28,6 +28,7 @@ impl Core {
             // A topic without a route may get one any time: the retry topic comes into being with the group's first heartbeat.
             pause = if self.balance().await { INTERVAL } else { (pause * 2).min(INTERVAL) };
             tokio::select! {
+                () = self.pulling.cancelled() => return,
                 () = self.rebalance.notified() => pause = SOON / 2,
                 () = tokio::time::sleep(pause) => {}
             }
@@ -108,8 +109,17 @@ impl Core {
             }
         }
         let new: Vec<_> = share.into_iter().filter(|name| !ours.contains_key(name)).collect();
-        let mut locked =
-            if self.needs_locks() && !new.is_empty() { self.lock(&new).await } else { new.iter().cloned().collect() };
+        let mut locked: BTreeSet<_> = if self.needs_locks() && !new.is_empty() {
+            let answers = self.lock(&new).await;
+            answers.into_iter().filter_map(|(name, ours)| ours.then_some(name)).collect()
+        } else {
+            new.iter().cloned().collect()
+        };
+        if self.pulling.is_cancelled() {
+            // Too late to begin.
+            self.unlock(&new).await;
+            return true;
+        }
         let mut complete = locked.len() == new.len();
         for name in new {
             if !locked.remove(&name) {
@@ -178,59 +188,60 @@ impl Core {
 
     /// The end of a queue's tasks: what was finished is stored, the lock given back, and another member, or we again, may have it.
     pub(super) async fn release(&self, queue: &Arc<Queue>) {
-        if self.pulling.is_cancelled() {
-            // The whole consumer stops, which stores all offsets at the end.
+        if self.pulling.is_cancelled() && !queue.lost.load(Relaxed) {
+            // The whole consumer stops, which stores all offsets and gives all locks back at the end.
             return;
         }
-        let one = std::slice::from_ref(queue);
-        self.offsets.persist(one).await;
-        self.unlock(one).await;
+        self.offsets.persist(std::slice::from_ref(queue)).await;
+        let locking = self.locking.lock().await;
+        self.unlock(std::slice::from_ref(&queue.name)).await;
         self.queues.lock().remove(&queue.name);
+        drop(locking);
         self.rebalance.notify_one();
     }
 
+    /// Also of queues that are being given up: as long as their function runs, nobody else may have them.
     async fn renew_locks(&self) {
-        // Not of a queue that is being given up: its lock would come back after it was returned, and keep the next member out for a minute.
-        let held: BTreeMap<_, _> = self
-            .queues
-            .lock()
-            .iter()
-            .filter(|(_, queue)| !queue.lost.load(Relaxed))
-            .map(|(name, queue)| (name.clone(), Arc::clone(queue)))
-            .collect();
+        let _locking = self.locking.lock().await;
+        let held: BTreeMap<_, _> =
+            self.queues.lock().iter().map(|(name, queue)| (name.clone(), Arc::clone(queue))).collect();
         let names: Vec<_> = held.keys().cloned().collect();
-        let locked = self.lock(&names).await;
-        for (name, queue) in held {
-            queue.set_locked(locked.contains(&name), session::now());
+        // Of a broker that does not answer the locks are still ours, until their time is over.
+        for (name, locked) in self.lock(&names).await {
+            if let Some(queue) = held.get(&name) {
+                queue.set_locked(locked, session::now());
+            }
         }
     }
 
-    /// Asks the brokers for the locks of these queues; returns those we got.
-    async fn lock(&self, names: &[MessageQueue]) -> BTreeSet<MessageQueue> {
-        let asked = by_broker(names).into_iter().map(async |(_, mq_set)| {
+    /// Asks the brokers for the locks of these queues. Of those that answer, the answers say which are ours.
+    async fn lock(&self, names: &[MessageQueue]) -> BTreeMap<MessageQueue, bool> {
+        let asked = by_broker(names).into_values().map(async |mq_set| {
             let address = self.master(&mq_set[0]).await?;
-            let body = fastjson::to_vec(&self.lock_batch(mq_set));
+            let body = fastjson::to_vec(&self.lock_batch(mq_set.clone()));
             let answer =
                 self.session.link.ask_with(&address, RequestCode::LockBatchQueues, &header::Empty {}, body).await?;
-            Ok::<_, Error>(answer.body::<LockBatchResponse>()?.locked)
+            Ok::<_, Error>((mq_set, answer.body::<LockBatchResponse>()?.locked))
         });
-        let mut locked = BTreeSet::new();
+        let mut answers = BTreeMap::new();
         for answer in join_all(asked).await {
             match answer {
-                Ok(queues) => locked.extend(queues),
+                Ok((asked, locked)) => answers.extend(asked.into_iter().map(|name| {
+                    let ours = locked.contains(&name);
+                    (name, ours)
+                })),
                 Err(error) => tracing::warn!(group = self.options.group, %error, "queues cannot be locked"),
             }
         }
-        locked
+        answers
     }
 
     /// Gives the locks of these queues back.
-    pub(super) async fn unlock(&self, queues: &[Arc<Queue>]) {
+    pub(super) async fn unlock(&self, names: &[MessageQueue]) {
         if !self.needs_locks() {
             return;
         }
-        let names: Vec<_> = queues.iter().map(|queue| queue.name.clone()).collect();
-        let asked = by_broker(&names).into_iter().map(async |(_, mq_set)| {
+        let asked = by_broker(names).into_values().map(async |mq_set| {
             let address = self.master(&mq_set[0]).await?;
             let body = fastjson::to_vec(&self.lock_batch(mq_set));
             self.session.link.ask_with(&address, RequestCode::UnlockBatchQueues, &header::Empty {}, body).await

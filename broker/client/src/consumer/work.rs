@@ -88,7 +88,10 @@ impl Core {
             if failed.is_empty() {
                 return;
             }
-            tokio::time::sleep(AGAIN).await;
+            // At the end of the consumer they are left for the next one.
+            if self.pulling.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
+                return;
+            }
             messages = failed
                 .into_iter()
                 .map(|mut message| {

@@ -164,7 +164,10 @@ impl Inner {
         let command = match answered {
             Ok(command) => command,
             Err(error) => {
-                self.faults.unreachable(&target.queue.broker_name, now);
+                // A full connection is our own doing, and no fault of the broker.
+                if !matches!(error, rmq_remoting::Error::Overloaded(_)) {
+                    self.faults.unreachable(&target.queue.broker_name, now);
+                }
                 return Err(error.into());
             }
         };

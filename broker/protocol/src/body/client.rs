@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn hash_codes_of_a_go_client_are_texts() {
-        let subscription: Subscription = crate::fastjson::from_slice(br#"{"topic":"t","codeSet":["2598919",-5],"tagsSet":["TagA"]}"#).unwrap();
+        let subscription: Subscription =
+            crate::fastjson::from_slice(br#"{"topic":"t","codeSet":["2598919",-5],"tagsSet":["TagA"]}"#).unwrap();
         assert_eq!(subscription.code_set, [2_598_919, -5]);
         assert!(crate::fastjson::from_slice::<Subscription>(br#"{"codeSet":["x"]}"#).is_err());
     }

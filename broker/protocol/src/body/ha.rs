@@ -30,23 +30,22 @@ pub struct HaConnectionInfo {
     pub in_sync: bool,
     /// What it has.
     pub slave_ack_offset: i64,
-    /// Bytes a second.
-    pub transferred_byte_in_second: i64,
     /// What was sent to it.
     pub transfer_from_where: i64,
+    /// Bytes a second.
+    pub transferred_byte_in_second: i64,
 }
 
 /// A slave as it sees itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HaClientRuntimeInfo {
-    /// Times the connection was opened.
-    pub activate_count: i64,
     /// When the master spoke last, in milliseconds since 1970.
     pub last_read_timestamp: i64,
     /// When it spoke to the master last.
     pub last_write_timestamp: i64,
-    /// The master's address.
+    /// The master's address; empty, and not written, where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub master_addr: String,
     /// How far the master has flushed.
     pub master_flush_offset: i64,

@@ -50,6 +50,6 @@ header! {
     /// 323.
     ResumeCheckHalfMessage<'a> {
         topic: Option<&'a str> = "topic",
-        message_id: &'a str = "msgId",
+        message_id: Option<&'a str> = "msgId",
     }
 }

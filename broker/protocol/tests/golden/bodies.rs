@@ -96,6 +96,9 @@ const HASH_ORDER: &[&str] = &[
     "topics.json",
 ];
 
+/// Cases with parts that we carry without a type, in which keys that are numbers become texts.
+const UNTYPED_KEYS: &[&str] = &["register-broker-static-topic"];
+
 /// Java's field by another name than the JSON key, or without one.
 const FIELDS: &[(&str, Option<&str>)] = &[("isWithoutSub", Some("withoutSub")), ("isActivated", None)];
 
@@ -168,11 +171,11 @@ fn file(case: &Case) -> As {
     found.unwrap_or_else(|| panic!("nobody handles this file")).1
 }
 
-/// Java's text has the bytes we write, unless the case is one of [`HASH_ORDER`]; then it says the same.
+/// Java's text has the bytes we write, unless the tables above except the case; then it says the same.
 fn assert_written(case: &Case, written: &[u8]) {
     let text = case.text("text").as_bytes();
     let derived = DERIVED.iter().any(|key| case.text("text").contains(key));
-    if HASH_ORDER.contains(&case.name()) || derived {
+    if derived || HASH_ORDER.contains(&case.name()) || UNTYPED_KEYS.contains(&case.name()) {
         assert_ne!(written, text, "the bytes are the same: the case needs no exception");
         assert_eq!(standard(written), standard(text));
     } else {
@@ -308,7 +311,7 @@ fn the_tables_of_bodies_speak_of_cases_there_are() {
     for (class, _) in TYPES {
         assert!(bodies.iter().any(|case| case.text("class") == *class), "{class} is in no case");
     }
-    for name in HASH_ORDER {
+    for name in HASH_ORDER.iter().chain(UNTYPED_KEYS) {
         assert!(bodies.iter().chain(&files).any(|case| case.name() == *name), "there is no {name}");
     }
 }

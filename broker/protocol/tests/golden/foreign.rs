@@ -108,10 +108,8 @@ proptest! {
 #[test]
 fn depth_is_an_error_and_not_the_end_of_the_stack() {
     for open in ["[", "{\"a\":", "{", "[{a:", "{{", "{\"offsetTable\":"] {
-        let deep = open.repeat(100_000);
-        for (name, _) in TYPES.iter().take(1) {
-            assert!(fastjson::from_slice::<serde_json::Value>(deep.as_bytes()).is_err(), "{name}: {open}");
-        }
+        let deep = open.repeat(20_000);
+        assert!(fastjson::from_slice::<serde_json::Value>(deep.as_bytes()).is_err(), "{open}");
         decode_as_everything(deep.as_bytes());
     }
 }

@@ -22,12 +22,17 @@ fn inflate(bytes: &[u8]) -> Vec<u8> {
     inflated
 }
 
-/// The values of a case without what the compressed form does not carry, or we pass over: everything of static topics.
+/// The values of a case without what we pass over, which is everything of static topics, and what Java's compressed form loses: a topic is a line in it,
+/// without its order and its flags.
 fn expected(case: &Case) -> Value {
     let mut value = case.value("value").clone();
     let table = &mut value["topicConfigSerializeWrapper"];
     table["mappingDataVersion"] = json!({"counter": 0, "stateVersion": 0, "timestamp": 0});
     table["topicQueueMappingInfoMap"] = json!({});
+    for topic in table["topicConfigTable"].as_object_mut().unwrap().values_mut() {
+        topic["order"] = json!(false);
+        topic["topicSysFlag"] = json!(0);
+    }
     value
 }
 
@@ -67,10 +72,11 @@ fn a_registration_of_a_broker_before_static_topics_is_read() {
 }
 
 #[test]
-fn a_compressed_registration_cut_or_changed_anywhere_is_an_error() {
+fn a_compressed_registration_cut_or_changed_anywhere_is_noticed() {
     for case in compressed() {
         let bytes = case.bytes("hex");
         let crc32 = case.number("crc32") as i32;
+        let whole = RegisterBrokerBody::decode(&bytes, true, crc32, CURRENT).unwrap();
         for at in 0..bytes.len() {
             let cut = RegisterBrokerBody::decode(&bytes[..at], true, 0, CURRENT);
             assert!(cut.is_err(), "{} cut at {at}: {cut:?}", case.name());
@@ -78,8 +84,10 @@ fn a_compressed_registration_cut_or_changed_anywhere_is_an_error() {
             changed[at] ^= 0x10;
             let error = RegisterBrokerBody::decode(&changed, true, crc32, CURRENT).unwrap_err();
             assert!(matches!(error, RegistrationError::Checksum { .. }), "{} changed at {at}", case.name());
-            // Without a checksum zlib's own tells; what counts is that nothing panics.
-            assert!(RegisterBrokerBody::decode(&changed, true, 0, CURRENT).is_err(), "{} changed at {at}", case.name());
+            // Without our checksum zlib's own tells, unless the bit only fills the last byte of the compressed part.
+            if let Ok(body) = RegisterBrokerBody::decode(&changed, true, 0, CURRENT) {
+                assert_eq!(body, whole, "{} changed at {at}", case.name());
+            }
         }
     }
 }

@@ -33,7 +33,6 @@ pub(crate) struct Following {
 struct State {
     master: String,
     connected: bool,
-    activations: i64,
     last_read: i64,
     last_write: i64,
     /// Where the master stood when it spoke last.
@@ -58,7 +57,6 @@ impl Following {
         let state = self.state.lock();
         HaRuntimeInfo {
             ha_client_runtime_info: HaClientRuntimeInfo {
-                activate_count: state.activations,
                 last_read_timestamp: state.last_read,
                 last_write_timestamp: state.last_write,
                 master_addr: state.master.clone(),
@@ -73,7 +71,12 @@ impl Following {
     }
 
     /// Follows whoever `masters` names, until `stop`. `ask_again` is called when that one cannot be followed: it may have moved.
-    pub(crate) async fn run(&self, mut masters: watch::Receiver<Option<Master>>, ask_again: impl Fn() + Send, stop: CancellationToken) {
+    pub(crate) async fn run(
+        &self,
+        mut masters: watch::Receiver<Option<Master>>,
+        ask_again: impl Fn() + Send,
+        stop: CancellationToken,
+    ) {
         loop {
             let Some(address) = self.master_address(&mut masters, &stop).await else { return };
             tokio::select! {
@@ -157,7 +160,6 @@ impl Following {
         let mut state = self.state.lock();
         state.master = address.to_owned();
         state.connected = true;
-        state.activations += 1;
         state.rate_since = (self.store.max_physical_offset(), now_millis());
     }
 

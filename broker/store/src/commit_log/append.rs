@@ -55,6 +55,12 @@ impl Append {
     pub(super) fn at(position: u64, current: Option<Appendable>) -> Self {
         Append { current, position, tell_at: position, replica_tail: false }
     }
+
+    fn complete_file(&mut self) {
+        if let Some(current) = self.current.take() {
+            current.file.complete();
+        }
+    }
 }
 
 impl CommitLog {
@@ -135,7 +141,7 @@ impl CommitLog {
         });
         debug_assert!(filled, "the file was ready to its end");
         append.position += left as u64;
-        append.current = None;
+        append.complete_file();
         self.appended.advance(append.position);
     }
 
@@ -247,7 +253,7 @@ impl CommitLog {
         append.replica_tail = true;
         self.advance(append, taken as u64);
         if end == limit {
-            append.current = None;
+            append.complete_file();
         }
         Ok(taken)
     }

@@ -23,6 +23,7 @@ pub(crate) mod read;
 pub(crate) mod recover;
 pub(crate) mod truncate;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -69,14 +70,16 @@ struct Refusal {
 }
 
 impl CommitLog {
-    /// The log as recovery found it: `files` in order, all but the last one full, the last one good up to `end`.
+    /// The log as recovery found it: `files` in order, all but the last one full, the last one good up to the end of
+    /// `read`. What lies before its start is on the disk; what lies in it may be in the page cache only.
     pub(crate) fn open(
         dir: PathBuf,
         file_size: u64,
         ahead: Allocation,
         files: Vec<(u64, PathBuf)>,
-        end: u64,
+        read: Range<u64>,
     ) -> Result<CommitLog> {
+        let end = read.end;
         let mut mapped = Vec::with_capacity(files.len());
         let mut current = None;
         for (base, path) in files {
@@ -94,7 +97,7 @@ impl CommitLog {
             dir,
             file_size,
             appended: Arc::new(Watermark::new(end)),
-            flushed: Arc::new(Watermark::new(end)),
+            flushed: Arc::new(Watermark::new(read.start.min(end))),
             confirmed: Arc::new(Watermark::new(0)),
             dispatched: Arc::new(Watermark::new(end)),
             append: Mutex::new(append::Append::at(end, current)),

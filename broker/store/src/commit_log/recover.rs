@@ -213,18 +213,21 @@ impl Files {
     pub(crate) fn cut(&mut self, end: u64) -> Result<()> {
         while let Some((base, path)) = self.list.last() {
             let keep = *base < end || (*base == end && self.list.len() == 1);
-            if keep {
-                let doing = "cut the end of";
-                let file = File::options().read(true).write(true).open(path).map_err(Error::io("open", path))?;
-                dir::zero_tail(&file, end.saturating_sub(*base))
-                    .and_then(|()| file.sync_data())
-                    .map_err(Error::io(doing, path))?;
+            if !keep {
+                std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+                self.list.pop();
+                continue;
+            }
+            let mut reader = Reader::open(path, *base, self.file_size)?;
+            // After a killed process there is mostly nothing, and a sync would wait for all the file's dirty pages.
+            if reader.is_zero_from(end)? {
                 break;
             }
-            std::fs::remove_file(path).map_err(Error::io("remove", path))?;
-            self.list.pop();
+            let file = File::options().read(true).write(true).open(path).map_err(Error::io("open", path))?;
+            dir::zero_tail(&file, end - base).map_err(Error::io("cut", path))?;
+            file.sync_data().map_err(Error::sync(path))?;
+            break;
         }
-        debug_assert!(end <= self.limit() || self.list.is_empty());
         Ok(())
     }
 }
@@ -291,12 +294,16 @@ impl Reader {
         if (size + stored::BLANK_SIZE) as u64 > left {
             return Ok(Err(NoRecord::Bad(format!("a record of {size} bytes where {left} are left in the file"))));
         }
+        // A damaged length must not make us load a gigabyte.
+        if let Err(error) = stored::check_prefix(self.bytes(offset, size.min(stored::PREFIX_MAX))?, offset) {
+            return Ok(Err(NoRecord::Bad(error.to_string())));
+        }
         let record = Record::parse(self.bytes(offset, size)?).and_then(|record| {
             record.check_body()?;
             Ok(record)
         });
         Ok(match record {
-            Ok(record) if record.physical_offset() == offset && has_lost_properties(record.properties()) => {
+            Ok(record) if has_lost_properties(record.properties()) => {
                 Err(NoRecord::Bad("a record whose properties were not written to the end".into()))
             }
             Ok(record) if record.physical_offset() == offset => Ok(record),
@@ -305,20 +312,38 @@ impl Reader {
         })
     }
 
+    /// The first place at or behind `at` where the file has data, if it has any there.
+    fn data_from(&self, at: u64) -> Result<Option<u64>> {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(at - self.base)) {
+            Ok(data) => Ok(Some(at.max(self.base + data))),
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::INVAL) => Ok(Some(at)),
+            Err(error) => Err(Error::io("read", &self.path)(io::Error::from(error))),
+        }
+    }
+
+    /// Whether nothing but zeros lies at and behind `at`.
+    fn is_zero_from(&mut self, mut at: u64) -> Result<bool> {
+        while at < self.limit() {
+            // Preallocated space is not worth reading.
+            let Some(data) = self.data_from(at)? else { return Ok(true) };
+            let chunk = self.bytes(data, CHUNK)?;
+            if chunk.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at = data + chunk.len() as u64;
+        }
+        Ok(true)
+    }
+
     /// The first good record behind `from` in this file.
     fn search(&mut self, from: u64) -> Result<Option<(u64, i64)>> {
         // Both magics begin with these three bytes, four bytes into the record.
         const MARK: [u8; 3] = [0xDA, 0xA3, 0x20];
         let mut at = from + 1;
         while at < self.limit() {
-            // Preallocated space is not worth reading.
-            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at - self.base)) {
-                Ok(data) => self.base + data,
-                Err(Errno::NXIO) => return Ok(None),
-                Err(Errno::INVAL) => at,
-                Err(error) => return Err(Error::io("read", &self.path)(io::Error::from(error))),
-            };
-            at = at.max(data);
+            let Some(data) = self.data_from(at)? else { return Ok(None) };
+            at = data;
             let chunk = self.bytes(at, CHUNK)?;
             let len = chunk.len();
             let candidates: Vec<u64> = memchr::memmem::find_iter(chunk, &MARK).map(|found| at + found as u64).collect();

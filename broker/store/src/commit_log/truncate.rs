@@ -4,8 +4,7 @@
 //! to a new one that takes its name; the old file lives on without a name until its last reader has let go.
 
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,7 +58,7 @@ impl CommitLog {
         }
         let mut current = None;
         if let Some(last) = kept.pop_if(|file| file.limit() > to) {
-            copy_head(last.file(), last.path(), to - last.base(), self.file_size)?;
+            copy_head(last.path(), to - last.base(), self.file_size)?;
             let (file, cursor) = MappedFile::open(last.path(), last.base(), self.file_size, to - last.base())?;
             let file = Arc::new(file);
             kept.push(Arc::clone(&file));
@@ -71,29 +70,16 @@ impl CommitLog {
     }
 }
 
-/// Replaces the file at `path`, which is `from`, by one with the same first `kept` bytes and zeros behind them.
-fn copy_head(from: &File, path: &Path, kept: u64, size: u64) -> Result<()> {
+/// Replaces the file at `path` by one with the same first `kept` bytes and zeros behind them.
+fn copy_head(path: &Path, kept: u64, size: u64) -> Result<()> {
     let temporary = path.with_extension("cut");
     let copy = || -> io::Result<()> {
-        let to = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
-        let (mut source, mut left) = (0, kept);
-        while left > 0 {
-            let part = left.min(1 << 26) as usize;
-            let copied = match rustix::fs::copy_file_range(from.as_fd(), Some(&mut source), to.as_fd(), None, part) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(copied) => copied,
-                Err(rustix::io::Errno::XDEV | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                    let mut reader = from;
-                    let mut writer = &to;
-                    io::Seek::seek(&mut reader, io::SeekFrom::Start(source))?;
-                    let mut rest = io::Read::take(reader, left);
-                    let copied = io::copy(&mut rest, &mut writer)?;
-                    source += copied;
-                    copied as usize
-                }
-                Err(error) => return Err(error.into()),
-            };
-            left -= copied as u64;
+        let mut head = File::open(path)?.take(kept);
+        let mut to = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
+        // The kernel copies, and shares blocks where it can.
+        let copied = io::copy(&mut head, &mut to)?;
+        if copied != kept {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         to.set_len(size)?;
         to.sync_all()?;

@@ -33,6 +33,8 @@ pub(crate) struct Files {
 struct Open {
     files: FxHashMap<Key, (Arc<File>, u64)>,
     clock: u64,
+    /// Counts removals: a file opened before one and kept after it might have no name any more.
+    removals: u64,
 }
 
 impl Files {
@@ -65,12 +67,13 @@ impl Files {
     /// The file that begins at byte `base`, if there is one.
     pub(crate) fn get(&self, queue: &Queue, base: u64) -> Result<Option<Arc<File>>> {
         let key = (queue.number(), base);
-        if let Some(file) = self.cached(key) {
-            return Ok(Some(file));
-        }
+        let removals = match self.cached(key) {
+            Ok(file) => return Ok(Some(file)),
+            Err(removals) => removals,
+        };
         let path = self.path(queue, base);
         match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => Ok(Some(self.keep(key, file))),
+            Ok(file) => Ok(Some(self.keep(key, file, removals))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("open", &path)(error)),
         }
@@ -88,22 +91,28 @@ impl Files {
             file.set_len(self.file_size)?;
             Ok(file)
         };
+        let removals = self.open.lock().removals;
         let file = create().map_err(Error::io("create", &path))?;
-        Ok(self.keep((queue.number(), base), file))
+        Ok(self.keep((queue.number(), base), file, removals))
     }
 
-    fn cached(&self, key: Key) -> Option<Arc<File>> {
+    /// The file if it is open, or else how many removals there were.
+    fn cached(&self, key: Key) -> Result<Arc<File>, u64> {
         let mut open = self.open.lock();
         open.clock += 1;
-        let now = open.clock;
-        let (file, used) = open.files.get_mut(&key)?;
+        let (now, removals) = (open.clock, open.removals);
+        let (file, used) = open.files.get_mut(&key).ok_or(removals)?;
         *used = now;
-        Some(Arc::clone(file))
+        Ok(Arc::clone(file))
     }
 
-    fn keep(&self, key: Key, file: File) -> Arc<File> {
+    /// Keeps a file open, unless something was removed since it was opened.
+    fn keep(&self, key: Key, file: File, removals: u64) -> Arc<File> {
         let file = Arc::new(file);
         let mut open = self.open.lock();
+        if open.removals != removals {
+            return file;
+        }
         if open.files.len() >= self.capacity {
             // An eighth at once, so that the search for the oldest is paid rarely.
             let mut ages: Vec<u64> = open.files.values().map(|(_, used)| *used).collect();
@@ -117,9 +126,11 @@ impl Files {
         file
     }
 
-    /// Forgets the files of a queue that begin at or after byte `from` and before `to`.
-    pub(crate) fn forget(&self, queue: &Queue, from: u64, to: u64) {
-        self.open.lock().files.retain(|(number, base), _| *number != queue.number() || *base < from || *base >= to);
+    /// Forgets the files of a queue that begin at or after byte `from` and before `to`: they were removed.
+    fn forget(&self, queue: &Queue, from: u64, to: u64) {
+        let mut open = self.open.lock();
+        open.removals += 1;
+        open.files.retain(|(number, base), _| *number != queue.number() || *base < from || *base >= to);
     }
 
     /// Reads bytes of a queue; `false` where a file is missing, which retention may have deleted.
@@ -154,7 +165,7 @@ impl Files {
     /// Brings a file, and the names that lead to it, to the disk.
     pub(crate) fn sync(&self, queue: &Queue, base: u64) -> Result<()> {
         if let Some(file) = self.get(queue, base)? {
-            file.sync_all().map_err(|error| Error::io("sync", &self.path(queue, base))(error))?;
+            file.sync_all().map_err(|error| Error::sync(&self.path(queue, base))(error))?;
         }
         let dir = self.dir(queue);
         // A deleted topic leaves nothing to make durable but its absence.
@@ -169,7 +180,6 @@ impl Files {
     pub(crate) fn cut(&self, queue: &Queue, at: u64) -> Result<()> {
         let dir = self.dir(queue);
         let base = at - at % self.file_size;
-        self.forget(queue, base, u64::MAX);
         for (found, path) in dir::numbered(&dir)?.into_iter().rev() {
             if found > base || (found == base && at == base) {
                 std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
@@ -182,28 +192,29 @@ impl Files {
                     .map_err(Error::io("cut", &path))?;
             }
         }
+        self.forget(queue, base, u64::MAX);
         Ok(())
     }
 
     /// Deletes the files of a queue that end at or before byte `end`.
     pub(crate) fn delete_before(&self, queue: &Queue, end: u64) -> Result<()> {
-        self.forget(queue, 0, end.saturating_sub(self.file_size - 1));
         for (base, path) in dir::numbered(&self.dir(queue))? {
             if base + self.file_size <= end {
                 std::fs::remove_file(&path).map_err(Error::io("delete", &path))?;
             }
         }
+        self.forget(queue, 0, end.saturating_sub(self.file_size - 1));
         Ok(())
     }
 
     /// Deletes a queue with all its files, and the topic's directory with its last queue.
     pub(crate) fn delete(&self, queue: &Queue) -> Result<()> {
-        self.forget(queue, 0, u64::MAX);
         let dir = self.dir(queue);
         match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("delete", &dir)(error)),
             _ => {}
         }
+        self.forget(queue, 0, u64::MAX);
         if let Some(topic) = dir.parent() {
             // Not empty while other queues of the topic are there.
             let _ = std::fs::remove_dir(topic);

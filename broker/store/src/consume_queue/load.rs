@@ -25,8 +25,6 @@ pub(crate) struct Known {
     pub(crate) end: u64,
     /// Start of the commit log.
     pub(crate) log_min: u64,
-    /// Whether there may be anything at all behind the entries taken over.
-    pub(crate) crashed: bool,
 }
 
 impl Table {
@@ -77,34 +75,31 @@ impl Table {
                 )));
             }
         }
-        // Only the files without gaps up to the last one belong to the queue as it is now.
-        let gap = list.array_windows().rposition(|[(base, _), (next, _)]| next - base != file_size);
-        list.drain(..gap.map_or(0, |at| at + 1));
-        let Some(first) = list.first().map(|(base, _)| base / SIZE as u64) else { return Ok(()) };
-
-        let mut end = first;
-        for (base, path) in list.iter().rev() {
-            let count = good_entries(path, file_size, known.end)?;
-            if count > 0 {
-                end = base / SIZE as u64 + count;
+        let Some((first_file, _)) = list.first() else { return Ok(()) };
+        let mut end = first_file / SIZE as u64;
+        // Whether anything lies behind the entries taken over: other entries, or files.
+        let mut more = false;
+        while let Some((base, path)) = list.last() {
+            let contents = Contents::read(path, file_size, known.end)?;
+            if contents.count > 0 {
+                end = base / SIZE as u64 + contents.count;
+                more |= contents.more;
                 break;
             }
+            more = true;
+            list.pop();
         }
+        // Only the files without gaps before that belong to the queue as it is now.
+        let gap = list.array_windows().rposition(|[(base, _), (next, _)]| next - base != file_size);
+        list.drain(..gap.map_or(0, |at| at + 1));
         let queue = self.find_or_create(topic, id);
-        let last_file = list.last().map_or(0, |(base, _)| *base);
-        let behind = known.crashed || last_file >= end * SIZE as u64 || {
-            let mut next = [0; SIZE];
-            let inside = !(end * SIZE as u64).is_multiple_of(file_size);
-            inside && self.files.read(&queue, end * SIZE as u64, &mut next)? && next != [0; SIZE]
-        };
-        if behind {
+        if more {
             self.cut(&queue, end)?;
         }
-        if end == first {
-            // Nothing is left; the log will say where the queue begins.
-            return Ok(());
-        }
-        queue.place(first, end);
+        // Where nothing is left the log will say where the queue begins.
+        let Some((base, path)) = list.first() else { return Ok(()) };
+        let physical = first_entry(path)?.filter(|entry| !entry.is_filler()).map(|entry| entry.physical_offset);
+        queue.place(base / SIZE as u64, end, physical);
         queue.next.store(end, std::sync::atomic::Ordering::Relaxed);
         if let Some(needed) = queue.correct_min(&self.files, known.log_min)? {
             self.files.delete_before(&queue, needed * SIZE as u64)?;
@@ -113,29 +108,53 @@ impl Table {
     }
 }
 
-/// How many entries a file begins with that are fillers or belong to records before `end`.
-fn good_entries(path: &Path, file_size: u64, end: u64) -> Result<u64> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let good =
-        |bytes: &[u8; SIZE]| Entry::decode(bytes).is_some_and(|entry| entry.is_filler() || entry.physical_offset < end);
-    // Files are sparse: nothing lies behind the first hole, if the file system can tell where that is.
-    let data = rustix::fs::seek(&file, SeekFrom::Hole(0)).unwrap_or(file_size).min(file_size);
-    let (mut low, mut high) = (0, data.div_ceil(SIZE as u64).min(file_size / SIZE as u64));
-    let read = |at: u64, into: &mut [u8]| file.read_exact_at(into, at * SIZE as u64).map_err(Error::io("read", path));
-    while high - low > BLOCK {
-        let middle = low + (high - low) / 2;
-        let mut bytes = [0; SIZE];
-        read(middle, &mut bytes)?;
-        if good(&bytes) {
-            low = middle + 1;
-        } else {
-            high = middle;
+/// What a file holds.
+struct Contents {
+    /// Entries it begins with that are fillers or belong to records before the known end.
+    count: u64,
+    /// Whether it holds anything else.
+    more: bool,
+}
+
+impl Contents {
+    fn read(path: &Path, file_size: u64, end: u64) -> Result<Contents> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let good = |bytes: &[u8; SIZE]| {
+            Entry::decode(bytes).is_some_and(|entry| entry.is_filler() || entry.physical_offset < end)
+        };
+        // Files are sparse: with most queues a page is read and the rest is known to be nothing, if the file system can
+        // tell where data lies.
+        let hole = rustix::fs::seek(&file, SeekFrom::Hole(0)).unwrap_or(file_size).min(file_size);
+        let limit = hole.div_ceil(SIZE as u64).min(file_size / SIZE as u64);
+        let mut low = 0;
+        let mut high = limit;
+        let read =
+            |at: u64, into: &mut [u8]| file.read_exact_at(into, at * SIZE as u64).map_err(Error::io("read", path));
+        while high - low > BLOCK {
+            let middle = low + (high - low) / 2;
+            let mut bytes = [0; SIZE];
+            read(middle, &mut bytes)?;
+            if good(&bytes) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
         }
+        let mut block = vec![0; (limit - low) as usize * SIZE];
+        read(low, &mut block)?;
+        let (entries, _) = block.as_chunks::<SIZE>();
+        let last = entries.iter().take_while(|bytes| good(bytes)).count();
+        let more = entries[last..].iter().any(|bytes| *bytes != [0; SIZE])
+            || rustix::fs::seek(&file, SeekFrom::Data(hole)).is_ok_and(|data| data < file_size);
+        Ok(Contents { count: low + last as u64, more })
     }
-    let mut block = vec![0; (high - low) as usize * SIZE];
-    read(low, &mut block)?;
-    let more = block.as_chunks::<SIZE>().0.iter().take_while(|bytes| good(bytes)).count();
-    Ok(low + more as u64)
+}
+
+fn first_entry(path: &Path) -> Result<Option<Entry>> {
+    let mut bytes = [0; SIZE];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut bytes, 0));
+    read.map_err(Error::io("read", path))?;
+    Ok(Entry::decode(&bytes))
 }
 
 /// The directories in `path` with their names. No directory means none.

@@ -195,10 +195,11 @@ impl Queue {
     }
 
     /// Puts the queue where its files are: entries `min..max` are in them, nothing is in memory.
-    fn place(&self, min: u64, max: u64) {
+    /// `min_physical` is what entry `min` points to, where that is known.
+    fn place(&self, min: u64, max: u64, min_physical: Option<u64>) {
         let mut state = self.state.lock();
         let listed = state.listed;
-        *state = State { min, max, written: max, tail_from: max, listed, ..State::default() };
+        *state = State { min, max, written: max, tail_from: max, min_physical, listed, ..State::default() };
     }
 }
 

@@ -21,6 +21,11 @@ const SYNC_ONE_BY_ONE: usize = 128;
 /// How long entries of a quiet queue stay in memory.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// Pause after entries could not be written.
+const RETRY: Duration = Duration::from_secs(1);
+/// Beyond this an entry's place could not be told in bytes; no queue comes there, but a record may claim to.
+const OFFSET_MAX: u64 = i64::MAX as u64 / SIZE as u64 - 1_000_000_000;
+
 type Topics = FxHashMap<Arc<str>, FxHashMap<i32, Arc<Queue>>>;
 
 /// The queues and what is to be done with them.
@@ -111,6 +116,15 @@ impl Table {
 
     /// Adds an entry to a queue.
     pub(crate) fn add(&self, queue: &Arc<Queue>, offset: u64, entry: Entry) -> Result<()> {
+        if offset > OFFSET_MAX {
+            tracing::error!(
+                topic = queue.topic(),
+                queue = queue.id(),
+                offset,
+                "no queue has that many messages; skipped"
+            );
+            return Ok(());
+        }
         loop {
             match queue.add(offset, entry) {
                 Added::Repeated => return Ok(()),
@@ -156,7 +170,7 @@ impl Table {
         let fillers = Entry::FILLER.encode().repeat((offset - from) as usize);
         let wrote = &mut |base| self.note_unsynced(queue, base);
         self.files.write(queue, from * SIZE as u64, &fillers, wrote)?;
-        queue.place(if restart { offset } else { min }, offset);
+        queue.place(if restart { offset } else { min }, offset, None);
         Ok(())
     }
 
@@ -227,8 +241,8 @@ impl Table {
     }
 
     /// The writing thread: lets entries gather for `interval`, writes them, until `stop`. What is left then is for
-    /// whoever closes the store. Returns only an error that makes going on pointless.
-    pub(crate) fn run_writer(&self, interval: Duration, stop: &AtomicBool) -> Result<()> {
+    /// whoever closes the store.
+    pub(crate) fn run_writer(&self, interval: Duration, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
             {
                 let mut dirty = self.dirty.lock();
@@ -237,7 +251,7 @@ impl Table {
                     self.work.wait_for(&mut dirty, QUIET);
                 }
                 if stop.load(Ordering::SeqCst) {
-                    return Ok(());
+                    return;
                 }
                 if !dirty.is_empty() && self.pending() < self.buffer / 2 {
                     self.work.wait_for(&mut dirty, interval);
@@ -245,15 +259,13 @@ impl Table {
             }
             match self.write_out() {
                 Ok(()) => {}
-                Err(error @ Error::Full { .. }) => {
+                // Whatever it is, it may pass: entries wait, and with too many of them dispatch does too.
+                Err(error) => {
                     tracing::warn!(%error, "consume queue entries wait in memory");
-                    let mut dirty = self.dirty.lock();
-                    self.work.wait_for(&mut dirty, interval);
+                    std::thread::park_timeout(interval.max(RETRY));
                 }
-                Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 
     /// Wakes the writing thread so that it sees `stop`.
@@ -263,15 +275,24 @@ impl Table {
         self.drained.notify_all();
     }
 
-    /// Brings everything written to the disk. After an error nothing may be said to be there.
+    /// Brings everything written to the disk. After [`Error::Sync`] nothing may be said to be there any more; after
+    /// another error it can be tried again.
     pub(crate) fn sync(&self) -> Result<()> {
         let files = std::mem::take(&mut *self.unsynced.lock());
-        if files.len() > SYNC_ONE_BY_ONE {
-            let root = self.files.root();
-            let dir = std::fs::File::open(root).map_err(Error::io("open", root))?;
-            return rustix::fs::syncfs(dir).map_err(|error| Error::io("sync", root)(error.into()));
+        let outcome = match files.len() > SYNC_ONE_BY_ONE {
+            true => self.sync_file_system(),
+            false => files.iter().try_for_each(|((_, base), queue)| self.files.sync(queue, *base)),
+        };
+        if outcome.is_err() {
+            self.unsynced.lock().extend(files);
         }
-        files.into_iter().try_for_each(|((_, base), queue)| self.files.sync(&queue, base))
+        outcome
+    }
+
+    fn sync_file_system(&self) -> Result<()> {
+        let root = self.files.root();
+        let dir = std::fs::File::open(root).map_err(Error::io("open", root))?;
+        rustix::fs::syncfs(dir).map_err(|error| Error::sync(root)(error.into()))
     }
 
     /// Moves the smallest offsets of all queues behind what the log has lost, and deletes files nobody can read from.
@@ -296,7 +317,7 @@ impl Table {
             let (min, max) = queue.bounds();
             if end < max {
                 self.cut(&queue, end)?;
-                queue.place(min.min(end), end);
+                queue.place(min.min(end), end, None);
             }
             queue.next.store(end, Ordering::Relaxed);
             if let Some(before) = end.checked_sub(1).filter(|before| *before >= min) {

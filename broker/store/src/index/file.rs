@@ -335,6 +335,6 @@ impl IndexFile {
 
     /// Brings everything to the disk.
     pub(super) fn flush(&self) -> Result<()> {
-        self.words.flush().and_then(|()| self.file.sync_data()).map_err(Error::io("flush", &self.path))
+        self.words.flush().and_then(|()| self.file.sync_data()).map_err(Error::sync(&self.path))
     }
 }

@@ -164,14 +164,18 @@ impl Index {
         self.files.read().len()
     }
 
-    /// Brings everything added to the disk. After an error nothing may be said to be there.
+    /// Brings everything added to the disk. After [`Error::Sync`] nothing may be said to be there any more; after another
+    /// error it can be tried again.
     pub(crate) fn flush(&self) -> Result<()> {
         let files = std::mem::take(&mut *self.unsynced.lock());
         if files.is_empty() {
             return Ok(());
         }
-        files.iter().try_for_each(|file| file.flush())?;
-        dir::sync(&self.dir)
+        let outcome = files.iter().try_for_each(|file| file.flush()).and_then(|()| dir::sync(&self.dir));
+        if outcome.is_err() {
+            self.unsynced.lock().extend(files);
+        }
+        outcome
     }
 
     /// Deletes files of records the log has lost, except the newest.

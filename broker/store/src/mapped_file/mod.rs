@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::dir;
 use crate::error::{Error, Result};
@@ -26,7 +27,8 @@ use region::{Cursor, Region};
 pub(crate) struct MappedFile {
     base: u64,
     path: PathBuf,
-    file: File,
+    /// Needed to take blocks; given back when the file is full, so that a large log does not use up the open files.
+    handle: Mutex<Option<File>>,
     region: Arc<Region>,
 }
 
@@ -37,10 +39,10 @@ impl MappedFile {
         let create = || {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
             file.set_len(size)?;
-            file.sync_all()?;
             Ok(file)
         };
         let file = create().map_err(Error::io("create", &path))?;
+        file.sync_all().map_err(Error::sync(&path))?;
         dir::sync(dir)?;
         Self::map(path, file, base, size, 0)
     }
@@ -54,7 +56,8 @@ impl MappedFile {
     fn map(path: PathBuf, file: File, base: u64, size: u64, published: u64) -> Result<(MappedFile, Cursor)> {
         let (region, cursor) =
             Region::map(&file, size as usize, published as usize).map_err(Error::io("map", &path))?;
-        Ok((MappedFile { base, path, file, region }, cursor))
+        let handle = Mutex::new((published < size).then_some(file));
+        Ok((MappedFile { base, path, handle, region }, cursor))
     }
 
     /// Offset of its first byte.
@@ -71,8 +74,9 @@ impl MappedFile {
         &self.path
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    /// Says that the file is full and takes no more blocks.
+    pub(crate) fn complete(&self) {
+        self.handle.lock().take();
     }
 
     /// Offset up to which it can be written at once.
@@ -96,7 +100,9 @@ impl MappedFile {
         if to <= from {
             return Ok(());
         }
-        dir::allocate(&self.file, from - self.base, to - self.base).map_err(Error::io("allocate", &self.path))
+        let handle = self.handle.lock();
+        let Some(file) = &*handle else { return Ok(()) };
+        dir::allocate(file, from - self.base, to - self.base).map_err(Error::io("allocate", &self.path))
     }
 
     /// Faults pages in up to an offset, whose blocks were taken before. Called by one thread at a time.
@@ -106,9 +112,7 @@ impl MappedFile {
 
     /// Brings a range of offsets to the disk.
     pub(crate) fn flush(&self, from: u64, to: u64) -> Result<()> {
-        self.region
-            .flush((from - self.base) as usize, (to - self.base) as usize)
-            .map_err(Error::io("flush", &self.path))
+        self.region.flush((from - self.base) as usize, (to - self.base) as usize).map_err(Error::sync(&self.path))
     }
 }
 

@@ -171,6 +171,27 @@ impl Words {
 mod tests {
     use super::*;
 
+    #[test]
+    fn no_other_file_of_the_workspace_allows_unsafe_code() {
+        fn allowing(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
+                    allowing(&path, found);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    let lint = ["allow(unsafe", "_code)"].concat();
+                    if text.contains(&lint) || text.contains(&lint.replace("allow", "expect")) {
+                        found.push(path);
+                    }
+                }
+            }
+        }
+        let mut found = Vec::new();
+        allowing(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), &mut found);
+        assert!(found.len() == 1 && found[0].ends_with("store/src/mapped_file/region.rs"), "{found:?}");
+    }
+
     fn file(len: u64) -> File {
         let file = tempfile::tempfile().unwrap();
         file.set_len(len).unwrap();

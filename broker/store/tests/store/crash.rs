@@ -245,6 +245,66 @@ fn a_missing_file_in_the_middle_is_named() {
 }
 
 #[test]
+fn a_copy_of_a_running_store_is_a_store_that_ends_somewhere() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0_u64;
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                // No faster than it can be copied.
+                settle(&store);
+                let properties = format!("KEYS\u{1}k{n} all\u{2}");
+                let mut body = n.to_be_bytes().to_vec();
+                body.resize(8 + (n % 900) as usize, 0);
+                store.put(&message("T", (n % 2) as i32, &properties, &body)).unwrap();
+                n += 1;
+            }
+        });
+        let mut ends = Vec::new();
+        for _ in 0..8 {
+            let copied = tempfile::tempdir().unwrap();
+            // The checkpoint first: it must not vouch for what the copy of the log does not have yet.
+            std::fs::copy(root.path().join("checkpoint"), copied.path().join("checkpoint")).unwrap();
+            std::fs::write(copied.path().join("abort"), "").unwrap();
+            let log = root.path().join("commitlog");
+            let newest = names(&log).pop();
+            copy(&log, &copied.path().join("commitlog"));
+            // A file may be listed that is newer than one that is not.
+            for name in names(&copied.path().join("commitlog")).into_iter().filter(|name| Some(name) > newest.as_ref())
+            {
+                std::fs::remove_file(copied.path().join("commitlog").join(name)).unwrap();
+            }
+            for part in ["consumequeue", "index"] {
+                copy(&root.path().join(part), &copied.path().join(part));
+            }
+            let copied = open(copied.path());
+            let kept = read_all(&copied, "T", 0).len() + read_all(&copied, "T", 1).len();
+            check(&copied, kept);
+            ends.push(copied.max_physical_offset());
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(ends.is_sorted() && ends[7] > ends[0], "{ends:?}");
+    });
+}
+
+#[test]
+fn a_panic_on_a_thread_of_the_store_ends_writes_and_not_reads() {
+    let root = tempfile::tempdir().unwrap();
+    let store = MessageStore::open(config(root.path()), Box::new(|_| panic!("the listener fails"))).unwrap();
+    let end = put(&store, "T", 0, b"x").end;
+    let halted = store.flushed().wait_until(end, std::time::Instant::now() + std::time::Duration::from_secs(30));
+    assert_eq!(halted, Err(rmq_store::Halt::Failed));
+    let refused = store.put(&message("T", 0, "", b"x")).unwrap_err();
+    assert!(refused.to_string().contains("store-dispatch panicked"), "{refused}");
+    assert_eq!(read_all(&store, "T", 0).len(), 1);
+    assert!(store.close().is_err());
+    drop(store);
+    assert_eq!(read_all(&open(root.path()), "T", 0).len(), 1);
+}
+
+#[test]
 fn random_bytes_anywhere_never_panic_and_never_deliver_a_wrong_message() {
     let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     println!("seed {seed}");

@@ -41,7 +41,7 @@ mod draft;
 mod record;
 
 pub use draft::{Draft, Prepared};
-pub use record::{Record, Records};
+pub use record::{Record, Records, check_prefix};
 
 use super::Error;
 
@@ -58,8 +58,8 @@ pub const MIN_SIZE: usize = PREFIX_V4 + 1 + 2;
 
 /// Bytes before the body with two IPv4 hosts.
 const PREFIX_V4: usize = 88;
-/// Bytes before the body with two IPv6 hosts.
-const PREFIX_MAX: usize = PREFIX_V4 + 2 * 12;
+/// Bytes before the body with two IPv6 hosts: what [`check_prefix`] wants to see at most.
+pub const PREFIX_MAX: usize = PREFIX_V4 + 2 * 12;
 const CRC_AT: usize = 8;
 const QUEUE_ID_AT: usize = 12;
 const FLAG_AT: usize = 16;

@@ -171,6 +171,32 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Looks at the first bytes of a record, up to [`super::PREFIX_MAX`] of them, without needing the rest: whether it
+/// belongs at `physical_offset`, and whether its size and the length of its body can both be right.
+pub fn check_prefix(bytes: &[u8], physical_offset: u64) -> Result<(), Error> {
+    let Head::Record(size, version) = head(bytes)? else {
+        return Err(Error::Magic(super::MAGIC_BLANK));
+    };
+    let mut cursor = Cursor { bytes, at: PHYSICAL_OFFSET_AT };
+    let place = long(cursor.take(8, "physical offset")?, 0);
+    if u64::try_from(place) != Ok(physical_offset) {
+        return Err(Error::Value { what: "physical offset", value: place });
+    }
+    let flag = cursor.int("system flag")?;
+    cursor.skip(8, "born timestamp")?;
+    cursor.host(flag & sys_flag::BORN_HOST_V6 != 0, "born host")?;
+    cursor.skip(8, "store timestamp")?;
+    cursor.host(flag & sys_flag::STORE_HOST_V6 != 0, "store host")?;
+    cursor.skip(12, "transaction offset")?;
+    let body_len = cursor.int("body length")?;
+    let least = i64::from(body_len) + cursor.at as i64 + version.topic_len_bytes() as i64 + 2;
+    let most = least + super::V2_TOPIC_MAX as i64 + properties::MAX_LEN as i64;
+    match body_len >= 0 && (least..=most).contains(&(size as i64)) {
+        true => Ok(()),
+        false => Err(Error::Length { what: "record", said: size as i64, found: least }),
+    }
+}
+
 /// The records of a pull answer's body, one after another. After an error there is nothing more.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {

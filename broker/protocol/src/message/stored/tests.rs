@@ -110,6 +110,25 @@ fn a_record_cut_anywhere_is_an_error() {
 }
 
 #[test]
+fn a_prefix_tells_whether_the_rest_is_worth_reading() {
+    let v6: SocketAddr = "[2001:db8::1]:65535".parse().unwrap();
+    for draft in [draft("T", b"", b"hello"), Draft { born_host: v6, store_host: v6, ..draft("T", b"", b"") }] {
+        let bytes = draft.prepare().unwrap().to_vec(7, 0x1000, 1);
+        let prefix = &bytes[..bytes.len().min(PREFIX_MAX)];
+        assert_eq!(check_prefix(prefix, 0x1000), Ok(()));
+        assert!(matches!(check_prefix(prefix, 0x1001), Err(Error::Value { .. })));
+        for end in 0..88 {
+            assert!(check_prefix(&prefix[..end], 0x1000).is_err(), "cut at {end}");
+        }
+        for size in [1 << 20, bytes.len() as u32 - 2] {
+            let mut lying = prefix.to_vec();
+            lying[..4].copy_from_slice(&size.to_be_bytes());
+            assert!(check_prefix(&lying, 0x1000).is_err(), "{size}");
+        }
+    }
+}
+
+#[test]
 fn lengths_that_lie_are_errors() {
     let bytes = draft("Topic", b"TAGS\x01A\x02", b"hello").prepare().unwrap().to_vec(7, 0x1000, 1);
     let wrong = |at: usize, value: &[u8]| {

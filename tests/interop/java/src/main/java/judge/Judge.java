@@ -10,8 +10,10 @@ public final class Judge {
     private static final String USAGE = """
         usage: judge checks    --namesrv HOST:PORT [--only REGEX] [--parallel N] [--list]
                judge roundtrip --namesrv HOST:PORT [--count N] [--size BYTES] [--threads N] [--topic T]
+               judge restart   --namesrv HOST:PORT --phase before|after --file F [--killed]
                judge ledger produce --namesrv HOST:PORT --topic T --file F [--keys N] [--rate N] [--size BYTES]
-               judge ledger consume --namesrv HOST:PORT --topic T --file F --group G [--mode orderly|concurrent|broadcast]
+               judge ledger consume --namesrv HOST:PORT --topic T --file F --group G
+                                    [--mode orderly|concurrent|broadcast]
                judge ledger compare --acked F[,F...] --delivered F[,F...] [--fifo] [--wait SECONDS]
         """;
 
@@ -41,6 +43,7 @@ public final class Judge {
         return switch (ledger ? "ledger " + args[1] : args[0]) {
             case "checks" -> Runner.run(arguments);
             case "roundtrip" -> RoundTrip.run(arguments);
+            case "restart" -> Restart.run(arguments);
             case "ledger produce" -> LedgerProducer.run(arguments);
             case "ledger consume" -> LedgerConsumer.run(arguments);
             case "ledger compare" -> LedgerCompare.run(arguments);

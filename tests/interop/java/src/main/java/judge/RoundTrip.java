@@ -43,7 +43,7 @@ final class RoundTrip {
         try (Cluster cluster = new Cluster(arguments.required("namesrv"));
              Scene scene = new Scene("roundtrip", cluster)) {
             String topic = arguments.optional("topic", "");
-            return trip.run(scene, topic.isEmpty() ? scene.topic(8) : topic, arguments.number("threads", 8));
+            return trip.run(scene, topic.isEmpty() ? scene.wideTopic(8) : topic, arguments.number("threads", 8));
         }
     }
 

@@ -53,10 +53,17 @@ public final class Scene implements AutoCloseable {
         return name + "-" + RUN + "-" + part;
     }
 
-    /** A new topic with so many queues on each master. */
+    /** A new topic with so many queues, all on one master. */
     public String topic(int queues) throws Exception {
         String topic = name("topic" + CLIENTS.incrementAndGet());
         cluster.createTopic(topic, queues);
+        return topic;
+    }
+
+    /** A new topic with so many queues on each master. */
+    public String wideTopic(int queues) throws Exception {
+        String topic = name("topic" + CLIENTS.incrementAndGet());
+        cluster.createTopicEverywhere(topic, queues);
         return topic;
     }
 

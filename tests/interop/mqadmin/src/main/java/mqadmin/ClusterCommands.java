@@ -37,10 +37,10 @@ final class ClusterCommands {
                 output.row("brokerName", "=", f.broker);
                 output.row("brokerClusterName", "=", f.cluster);
             }),
-            Command.of("updateBrokerConfig", line("updateBrokerConfig %s -k fileReservedTime -v 71", target),
+            Command.of("updateBrokerConfig", line("updateBrokerConfig %s -k syncFlushTimeout -v 4999", target),
                 output -> output.has("update broker config success, " + f.address)),
             Command.of("getBrokerConfig_after_update", line("getBrokerConfig %s", target),
-                output -> output.row("fileReservedTime", "=", "71")),
+                output -> output.row("syncFlushTimeout", "=", "4999")),
             Command.of("producerConnection", line("producerConnection -n %s -g %s -t %s", f.namesrv, f.producerGroup,
                 f.topic), output -> output.has("mqadmin-producer", "JAVA")),
             Command.of("producer", line("producer %s", target), output -> output.has(f.producerGroup)),

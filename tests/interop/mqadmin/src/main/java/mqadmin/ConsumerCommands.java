@@ -32,7 +32,12 @@ final class ConsumerCommands {
                 output -> output.has("create subscription group to " + f.address + " success.",
                     "groupName=" + made, "retryMaxTimes=3")),
             Command.of("getConsumerConfig", line("getConsumerConfig -n %s -g %s", f.namesrv, made),
-                output -> output.has(f.broker).row("retryMaxTimes", "=", "3")),
+                output -> {
+                    output.has(f.broker);
+                    if (output.rows("retryMaxTimes", "=", "3").isEmpty()) {
+                        throw new Failure("the group's retryMaxTimes is not 3");
+                    }
+                }),
             Command.of("cloneGroupOffset", line("cloneGroupOffset -n %s -s %s -d %s -t %s", f.namesrv, f.group, made,
                 f.topic), output -> output.has("clone group offset success.")),
             Command.of("resetOffsetByTime", line("resetOffsetByTime -n %s -g %s -t %s -s 0 -f true", f.namesrv, f.group,

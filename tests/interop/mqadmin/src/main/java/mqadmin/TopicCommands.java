@@ -10,14 +10,14 @@ final class TopicCommands {
     static List<Command> first(Fixture f) {
         String other = f.topic + "-other";
         return List.of(
-            Command.of("updateTopic", line("updateTopic -n %s -c %s -t %s -r %d -w %d", f.namesrv, f.cluster, f.topic,
+            Command.of("updateTopic", line("updateTopic -n %s -b %s -t %s -r %d -w %d", f.namesrv, f.address, f.topic,
                 Fixture.QUEUES, Fixture.QUEUES), output -> {
                     output.has("create topic to " + f.address + " success.", "topicName=" + f.topic,
                         "readQueueNums=4", "writeQueueNums=4", "perm=RW-");
                     f.start();
                 }),
-            Command.of("updateTopic_on_one_broker", line("updateTopic -n %s -b %s -t %s -r 2 -w 2", f.namesrv,
-                f.address, other), output -> output.has("create topic to " + f.address + " success.")),
+            Command.of("updateTopic_in_cluster", line("updateTopic -n %s -c %s -t %s -r 2 -w 2", f.namesrv,
+                f.cluster, other), output -> output.has("create topic to " + f.address + " success.")),
             Command.of("topicList", line("topicList -n %s", f.namesrv), output -> {
                 output.row(f.topic);
                 output.row(other);

@@ -95,7 +95,7 @@ public final class RetryChecks {
         SendResult result = sent(scene.producer().send(message(topic, "always fails")));
 
         String deadLetters = "%DLQ%" + group;
-        scene.cluster().awaitRoute(deadLetters);
+        scene.cluster().awaitRoute(deadLetters, 1);
         Inbox dead = new Inbox();
         scene.startedPush(scene.name("undertaker"), deadLetters, dead);
         MessageExt letter = dead.awaitCount(1).get(0);

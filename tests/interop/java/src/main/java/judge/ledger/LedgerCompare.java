@@ -15,8 +15,8 @@ import java.util.concurrent.TimeUnit;
 import judge.Arguments;
 
 /**
- * Compares what was acknowledged with what was delivered. Lost: acknowledged and never delivered. Duplicates: deliveries
- * beyond the first. Unacknowledged: delivered though no acknowledgement reached the producer, which is allowed.
+ * Compares what was acknowledged with what was delivered. Lost: acknowledged and never delivered. Duplicates:
+ * deliveries beyond the first. Unacknowledged: delivered though no acknowledgement reached the producer, which is allowed.
  * Regressions: a first delivery behind a higher sequence of its key, which FIFO topics must not have.
  */
 public final class LedgerCompare {

@@ -1,0 +1,213 @@
+//! `rocketmq admin` and `rocketmq bench` as people call them, on processes of the same binary.
+
+use serde_json::Value;
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+const ROCKETMQ: &str = env!("CARGO_BIN_EXE_rocketmq");
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A namesrv and a broker, killed when dropped.
+struct Cluster {
+    namesrv: String,
+    processes: Vec<Child>,
+    _folder: TempDir,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let namesrv = format!("127.0.0.1:{}", free_port());
+        let port = namesrv.rsplit_once(':').unwrap().1;
+        let servers = [
+            vec![
+                "namesrv".to_owned(),
+                "--set=bindAddress=127.0.0.1".to_owned(),
+                format!("--set=listenPort={port}"),
+                format!("--set=kvConfigPath={}", path("kvConfig.json")),
+                format!("--set=configStorePath={}", path("namesrv.properties")),
+            ],
+            vec![
+                "broker".to_owned(),
+                format!("--namesrv={namesrv}"),
+                "--set=bindAddress=127.0.0.1".to_owned(),
+                "--set=brokerIP1=127.0.0.1".to_owned(),
+                "--set=brokerName=broker-a".to_owned(),
+                "--set=listenPort=0".to_owned(),
+                "--set=haListenPort=0".to_owned(),
+                "--set=mappedFileSizeCommitLog=67108864".to_owned(),
+                format!("--set=storePathRootDir={}", path("store")),
+            ],
+        ];
+        let processes = servers.map(|arguments| {
+            Command::new(ROCKETMQ).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        });
+        let cluster = Self { namesrv, processes: processes.into(), _folder: folder };
+        let begun = Instant::now();
+        while !cluster.admin(&["cluster", "list"]).is_ok_and(|text| text.contains("broker-a")) {
+            assert!(begun.elapsed() < DEADLINE, "the broker did not register in time");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        cluster
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(ROCKETMQ)
+            .args(arguments)
+            .env("NAMESRV_ADDR", &self.namesrv)
+            .env_remove("RUST_BACKTRACE")
+            .output()
+            .unwrap()
+    }
+
+    /// What it printed, or what it complained of.
+    fn admin(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = self.run(&[&["admin"], arguments].concat());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.admin(&[&["-o", "json"], arguments].concat()).unwrap()).unwrap()
+    }
+
+    fn bench(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[&["bench"], arguments, &["-o", "json", "--warm-up", "0.1"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+/// Waits until `found` is some.
+fn until<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(begun.elapsed() < DEADLINE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn topics_groups_messages_and_offsets_are_made_seen_and_deleted() {
+    let cluster = Cluster::start();
+    let admin = |arguments: &[&str]| cluster.admin(arguments).unwrap();
+
+    assert_eq!(admin(&["topic", "create", "orders", "-q", "4", "--perm", "rw"]), "topic orders is on broker-a\n");
+    until("the topic has a route", || cluster.admin(&["topic", "route", "orders"]).ok());
+    assert_eq!(admin(&["topic", "list"]), "TOPIC   KIND\norders  normal\n");
+    assert!(admin(&["topic", "list", "--all"]).contains("system"));
+    assert!(admin(&["topic", "describe", "orders"]).contains("broker-a     read 4 write 4 perm rw-"));
+    assert_eq!(cluster.json(&["topic", "route", "orders"])[0]["writeQueues"], 4);
+
+    let sent = cluster.json(&["message", "send", "orders", "hello", "--tags", "paid", "--keys", "k1 k2"]);
+    let id = sent["messageId"].as_str().unwrap();
+    let by_key = until("it is in the index", || {
+        let found = cluster.json(&["message", "key", "orders", "k2"]);
+        found.get(0).cloned()
+    });
+    assert_eq!((by_key["messageId"].as_str(), by_key["body"].as_str()), (Some(id), Some("hello")));
+    assert!(admin(&["message", "unique-key", "orders", id]).contains("property TAGS"));
+    assert!(admin(&["message", "id", sent["offsetMessageId"].as_str().unwrap()]).contains("hello"));
+    let queue = sent["queue"].as_str().unwrap();
+    assert!(admin(&["message", "read", "orders", "--broker", "broker-a", "--queue", queue]).contains("hello"));
+    let stats = cluster.json(&["topic", "stats", "orders"]);
+    assert_eq!(stats.as_array().unwrap().iter().map(|row| row["messages"].as_i64().unwrap()).sum::<i64>(), 1);
+
+    assert_eq!(admin(&["group", "create", "shipping", "--retry-max-times", "3"]), "group shipping is on broker-a\n");
+    assert_eq!(
+        admin(&["group", "list"]),
+        "GROUP     ENABLED  RETRIES  BROKERS\nshipping  yes      3        broker-a\n"
+    );
+    assert!(admin(&["group", "describe", "shipping"]).contains("retries 3"));
+    assert_eq!(
+        cluster.json(&["offset", "reset", "shipping", "orders", "--to", "earliest"]).as_array().unwrap().len(),
+        4
+    );
+    assert!(admin(&["consumer", "progress", "shipping", "--topic", "orders"]).ends_with("lag in all: 1\n"));
+    assert!(admin(&["consumer", "progress"]).contains("shipping"));
+
+    assert!(admin(&["group", "delete", "shipping", "--yes"]).contains("deleted"));
+    assert!(admin(&["topic", "delete", "orders", "--yes"]).contains("deleted"));
+    assert_eq!(admin(&["topic", "list"]), "TOPIC  KIND\n");
+}
+
+#[test]
+fn settings_are_read_and_changed_and_errors_say_what_to_do() {
+    let cluster = Cluster::start();
+    let admin = |arguments: &[&str]| cluster.admin(arguments).unwrap();
+    let complaint = |arguments: &[&str]| cluster.admin(arguments).unwrap_err();
+
+    assert!(admin(&["broker", "status", "broker-a"]).contains("brokerVersionDesc"));
+    assert_eq!(
+        admin(&["broker", "config", "get", "broker-a", "brokerName"]),
+        "NAME        VALUE\nbrokerName  broker-a\n"
+    );
+    admin(&["broker", "config", "set", "broker-a", "slaveTimeout=2500"]);
+    assert_eq!(cluster.json(&["broker", "config", "get", "broker-a", "slaveTimeout"])["slaveTimeout"], "2500");
+    assert!(admin(&["broker", "ha", "broker-a"]).contains("master"));
+    assert!(admin(&["namesrv", "list"]).contains("serves"));
+    admin(&["namesrv", "kv-put", "space", "key", "value"]);
+    assert_eq!(cluster.json(&["namesrv", "kv-get", "space"])["key"], "value");
+    admin(&["namesrv", "kv-delete", "space", "key"]);
+
+    assert!(complaint(&["broker", "config", "get", "broker-a", "brokerNam"]).contains("did you mean brokerName?"));
+    assert!(complaint(&["broker", "status", "broker-z"]).contains("known: broker-a"));
+    assert!(complaint(&["topic", "route", "nothing"]).contains("create the topic"));
+    assert!(complaint(&["topic", "create", "no blanks"]).contains("letters, digits"));
+    assert!(complaint(&["topic", "delete", "orders"]).contains("--yes"));
+    assert!(complaint(&["-n", "127.0.0.1:1", "topic", "list"]).contains("check the namesrv addresses"));
+    assert!(complaint(&["consumer", "progress", "nobody"]).contains("no broker knows the group"));
+}
+
+#[test]
+fn loads_are_put_on_a_broker_and_measured() {
+    let cluster = Cluster::start();
+    let broker = cluster.processes[1].id().to_string();
+    let produced = cluster.bench(&[
+        "produce",
+        "--size",
+        "100",
+        "--senders",
+        "8",
+        "--count",
+        "2000",
+        "-d",
+        "30",
+        "--broker-pid",
+        &broker,
+    ]);
+    assert!(produced["messages"].as_u64().unwrap() >= 2000, "{produced}");
+    assert_eq!(produced["failed"], 0);
+    assert!(produced["times"]["p99.9"].as_f64().unwrap() >= produced["times"]["p50"].as_f64().unwrap());
+    assert!(produced["brokerCpuSecondsPerMillion"].is_number());
+    let batches = cluster.bench(&["produce", "--batch", "32", "-d", "0.3", "--rate", "5000"]);
+    assert!(batches["messages"].as_u64().unwrap() >= 32 && batches["unit"] == "batch", "{batches}");
+
+    let consumed = cluster.bench(&["consume", "-d", "30"]);
+    assert!(consumed["messages"].as_u64() >= produced["messages"].as_u64(), "{consumed}");
+    let latency = cluster.bench(&["latency", "-t", "bench-latency", "--rate", "200", "-d", "1"]);
+    assert!(latency["messages"].as_u64().unwrap() > 100, "{latency}");
+    assert_eq!(latency["failed"], 0);
+}

@@ -1,0 +1,152 @@
+//! Pods that die while official clients work: nothing that was acknowledged is lost.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::brokers::{Brokers, consumer_group, manifest, topic};
+use crate::judges::{Client, Running, pass};
+use crate::namespace::{Namespace, run, scenario};
+use crate::operator;
+
+/// The ledger runs while `fault` happens to a cluster of two groups; then every acknowledged message must have been delivered.
+fn under_load(
+    name: &str,
+    brokers: &str,
+    fault: impl FnOnce(&Namespace, &dyn Fn(&str) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    let _operator = operator::shared()?;
+    let judge = || Client::Java5.judge();
+    let (Some(mut produce), Some(mut consume), Some(mut compare)) = (judge()?, judge()?, judge()?) else {
+        return Ok(());
+    };
+    scenario(name, |namespace| {
+        // Topic and group come from manifests, as brokers create none here.
+        namespace
+            .apply(&(manifest(brokers, "") + &topic("ledger", "queues: 4") + &consumer_group("ledger-readers", "")))?;
+        for (object, reason) in [("rmq/mq", "Running"), ("rmqt/ledger", "InSync"), ("rmqg/ledger-readers", "InSync")] {
+            namespace.until_says(object, "Ready", "True", reason)?;
+        }
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| folder.path().join(name);
+        let text = |name: &str| file(name).display().to_string();
+        let namesrvs = Brokers::of(namespace)?.namesrvs().to_owned();
+        let of = ["--namesrv", namesrvs.as_str(), "--topic", "ledger"];
+        consume
+            .args([
+                "ledger",
+                "consume",
+                "--group",
+                "ledger-readers",
+                "--mode",
+                "concurrent",
+                "--file",
+                &text("delivered"),
+            ])
+            .args(of);
+        produce.args(["ledger", "produce", "--keys", "16", "--rate", "400", "--file", &text("acked")]).args(of);
+        let consumer = Running::start("the consumer", &mut consume, &file("consumer.log"))?;
+        let producer = Running::start("the producer", &mut produce, &file("producer.log"))?;
+        let acknowledged = |on: &str| {
+            let lines = std::fs::read_to_string(file("acked")).unwrap_or_default();
+            lines.lines().filter(|line| line.contains(on)).count()
+        };
+        // Both groups take messages, at the beginning and after the fault.
+        let flows = |what: &str| {
+            for group in ["mq-broker-0", "mq-broker-1"] {
+                let before = acknowledged(group);
+                namespace.until(&format!("messages to {group} {what}"), Duration::from_secs(90), |_| {
+                    Ok((acknowledged(group) >= before + 100).then_some(()))
+                })?;
+            }
+            Ok(())
+        };
+        flows("at first")?;
+        fault(namespace, &flows)?;
+        producer.stop()?;
+        println!("{name}: {}", std::fs::read_to_string(file("producer.log"))?.lines().last().unwrap_or_default());
+        compare.args([
+            "ledger",
+            "compare",
+            "--acked",
+            &text("acked"),
+            "--delivered",
+            &text("delivered"),
+            "--wait",
+            "60",
+        ]);
+        pass(name, &mut compare)?;
+        consumer.stop()
+    })
+}
+
+/// Deletes a pod, as a drain of its node would, and waits for the next one.
+fn delete(namespace: &Namespace, pod: &str) -> Result<()> {
+    let uid = namespace.read(&format!("pod/{pod}"))?["metadata"]["uid"].clone();
+    namespace.kubectl(&["delete", "pod", pod])?;
+    namespace.until(&format!("another {pod}"), Duration::from_secs(60), |namespace| {
+        Ok((namespace.read(&format!("pod/{pod}"))?["metadata"]["uid"] != uid).then_some(()))
+    })
+}
+
+/// Kills the process in a pod, which learns nothing of it.
+fn kill(namespace: &Namespace, pod: &str) -> Result<()> {
+    let restarts = |namespace: &Namespace| {
+        anyhow::Ok(namespace.read(&format!("pod/{pod}"))?["status"]["containerStatuses"][0]["restartCount"].clone())
+    };
+    let before = restarts(namespace)?;
+    let uid =
+        namespace.read(&format!("pod/{pod}"))?["metadata"]["uid"].as_str().context("a pod without uid")?.to_owned();
+    run(Command::new("kill").args(["-KILL", &process_of(&uid)?.to_string()]), "")?;
+    namespace.until(&format!("{pod} to restart"), Duration::from_secs(60), |namespace| {
+        Ok((restarts(namespace)? != before).then_some(()))
+    })
+}
+
+/// The broker's process: the one of this image in a cgroup of the pod.
+fn process_of(uid: &str) -> Result<u32> {
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let Some(pid) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process may end while it is looked at.
+        let Ok(groups) = std::fs::read_to_string(path.join("cgroup")) else { continue };
+        let command = std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+        if groups.contains(uid) && command.starts_with("/rocketmq") {
+            return Ok(pid);
+        }
+    }
+    anyhow::bail!("no process belongs to pod {uid}")
+}
+
+#[test]
+#[ignore = "needs the cluster of tests/kubernetes/run"]
+fn nothing_acknowledged_is_lost_when_pods_die_and_a_slave_has_each_message() -> Result<()> {
+    under_load("replicated", "groups: 2, slavesPerGroup: 1, replication: Sync,", |namespace, flows| {
+        delete(namespace, "mq-broker-0-0")?;
+        flows("after a master's pod was deleted")?;
+        kill(namespace, "mq-broker-1-0")?;
+        flows("after a master was killed")?;
+        delete(namespace, "mq-broker-1-1")?;
+        flows("after a slave's pod was deleted")?;
+        namespace.until_says("rmq/mq", "Ready", "True", "Running").map(drop)
+    })
+}
+
+#[test]
+#[ignore = "needs the cluster of tests/kubernetes/run"]
+fn nothing_acknowledged_is_lost_when_a_master_without_slave_dies_and_flushes_each_message() -> Result<()> {
+    under_load("flushed", "groups: 2, slavesPerGroup: 0, flush: Sync,", |namespace, flows| {
+        kill(namespace, "mq-broker-0-0")?;
+        flows("after a master was killed")?;
+        delete(namespace, "mq-broker-1-0")?;
+        flows("after a master's pod was deleted")?;
+        ensure!(
+            Brokers::of(namespace)?.settings(0)?.get("flushDiskType").is_some_and(|value| value == "SYNC_FLUSH"),
+            "not as the spec says"
+        );
+        Ok(())
+    })
+}
