@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Builds the judges into a cache, each under the hash of its sources. To be sourced; functions print a folder.
 
-interop_cache=${ROCKETMQ_TEST_CACHE:-$HOME/.cache/rocketmq-tests}/interop
+interop_cache=$(realpath -m "${ROCKETMQ_TEST_CACHE:-$HOME/.cache/rocketmq-tests}/interop")
 interop_home=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 source_hash() { # folder word: of all files under the folder, and the word

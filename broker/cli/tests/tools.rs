@@ -1,5 +1,7 @@
 //! `rocketmq admin` and `rocketmq bench` as people call them, on processes of the same binary.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
+
 use serde_json::Value;
 use std::{
     net::TcpListener,

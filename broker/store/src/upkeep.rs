@@ -72,8 +72,11 @@ impl Upkeep {
 
     /// Makes everything dispatched so far durable and notes that it is.
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        let outcome = self.write_checkpoint(&mut self.checkpoint.lock());
-        // The checkpoint could never vouch for anything again: see `commit_log::flush`.
+        self.heed(self.write_checkpoint(&mut self.checkpoint.lock()))
+    }
+
+    /// Where something could not be synced no checkpoint could ever vouch for it again: see `commit_log::flush`.
+    fn heed(&self, outcome: Result<()>) -> Result<()> {
         if let Err(error @ Error::Sync { .. }) = &outcome {
             self.log.fail(error.to_string());
         }
@@ -115,7 +118,7 @@ impl Upkeep {
             }
             cut(turn)
         })?;
-        self.write_checkpoint(&mut checkpoint)
+        self.heed(self.write_checkpoint(&mut checkpoint))
     }
 
     /// How full the volumes are.

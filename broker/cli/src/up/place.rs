@@ -350,11 +350,10 @@ mod tests {
     fn a_port_that_somebody_has_is_left_to_him() {
         let topology = topology::plan("prod", &spec(1, 0));
         let master = topology.groups[0].processes().next().unwrap();
-        let (listen, http) = Given::default().choose(&master, None).unwrap();
+        let (listen, _) = Given::default().choose(&master, None).unwrap();
         let taken = TcpListener::bind((LOOPBACK, listen + 1)).unwrap();
-        let (next, same) = Given::default().choose(&master, None).unwrap();
+        let (next, _) = Given::default().choose(&master, None).unwrap();
         assert!(next > listen, "replication could not have had its port");
-        assert_eq!(same, http);
         drop(taken);
     }
 

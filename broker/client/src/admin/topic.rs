@@ -101,7 +101,7 @@ impl Admin {
         self.link.ask(address, RequestCode::UpdateAndCreateTopic, &request).await.map(|_| ())
     }
 
-    /// Deletes a topic everywhere: on every broker that is registered (of one cluster if it is given), masters before slaves, then on every namesrv.
+    /// Deletes a topic everywhere: on every master (of one cluster if it is given), whose slaves follow, then on every namesrv.
     ///
     /// # Errors
     /// Some server did not do it; those before it did. Deleting again is harmless.

@@ -118,7 +118,7 @@ impl Files {
                 return Ok(record);
             }
         }
-        let safe = marks.commit_log_timestamp.min(marks.consume_queue_timestamp) - TIMESTAMP_SLACK;
+        let safe = marks.commit_log_timestamp.min(marks.consume_queue_timestamp).saturating_sub(TIMESTAMP_SLACK);
         for (base, _) in self.list.iter().rev() {
             // A file prepared ahead of time has no first record.
             if let Some(store_timestamp) = self.good_record(*base)?
@@ -184,7 +184,7 @@ impl Files {
 
     /// The first good record behind `from`, and its store timestamp.
     fn next_record(&self, from: u64) -> Result<Option<(u64, i64)>> {
-        let mut offset = from;
+        let mut offset = from + 1;
         while let Some(mut reader) = self.open(offset)? {
             if let Some(found) = reader.search(offset)? {
                 return Ok(Some(found));
@@ -198,12 +198,14 @@ impl Files {
     fn lost_page(&self, from: u64, to: u64) -> Result<bool> {
         let mut at = from;
         while at < to {
-            let end = (at / PAGE + 1) * PAGE;
             let Some(mut reader) = self.open(at)? else { return Ok(false) };
-            if end <= to && reader.bytes(at, (end - at) as usize)?.iter().all(|byte| *byte == 0) {
-                return Ok(true);
+            while at < to.min(reader.limit()) {
+                let end = (at / PAGE + 1) * PAGE;
+                if end <= to && reader.bytes(at, (end - at) as usize)?.iter().all(|byte| *byte == 0) {
+                    return Ok(true);
+                }
+                at = end;
             }
-            at = end;
         }
         Ok(false)
     }
@@ -336,11 +338,11 @@ impl Reader {
         Ok(true)
     }
 
-    /// The first good record behind `from` in this file.
+    /// The first good record at or behind `from` in this file.
     fn search(&mut self, from: u64) -> Result<Option<(u64, i64)>> {
         // Both magics begin with these three bytes, four bytes into the record.
         const MARK: [u8; 3] = [0xDA, 0xA3, 0x20];
-        let mut at = from + 1;
+        let mut at = from;
         while at < self.limit() {
             let Some(data) = self.data_from(at)? else { return Ok(None) };
             at = data;
@@ -348,7 +350,7 @@ impl Reader {
             let len = chunk.len();
             let candidates: Vec<u64> = memchr::memmem::find_iter(chunk, &MARK).map(|found| at + found as u64).collect();
             for mark in candidates {
-                let Some(start) = mark.checked_sub(4).filter(|start| *start > from) else { continue };
+                let Some(start) = mark.checked_sub(4).filter(|start| *start >= from) else { continue };
                 if let Ok(record) = self.record(start)? {
                     return Ok(Some((start, record.store_timestamp())));
                 }

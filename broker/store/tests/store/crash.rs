@@ -146,6 +146,18 @@ fn damage_before_good_records_stops_the_start_and_says_where() {
 }
 
 #[test]
+fn one_good_record_at_the_start_of_the_next_file_is_enough_to_tell_damage() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let placed: Vec<_> = (0..3).map(|n| put(&store, "T", 0, &[n; 30_000])).collect();
+    assert_eq!(placed[2].physical_offset, LOG_FILE);
+    drop(store);
+    write(root.path(), placed[1].physical_offset + 200, b"x");
+    let error = try_open(root.path()).unwrap_err();
+    assert!(error.to_string().contains(&format!("a good record follows at {LOG_FILE}")), "{error}");
+}
+
+#[test]
 fn a_page_that_a_power_cut_took_ends_the_log_unless_it_was_flushed() {
     let root = tempfile::tempdir().unwrap();
     let placed = crashed(root.path(), 60);
