@@ -199,9 +199,11 @@ impl Files {
         let mut at = from;
         while at < to {
             let Some(mut reader) = self.open(at)? else { return Ok(false) };
-            while at < to.min(reader.limit()) {
+            // What lies in a filler behind its first bytes was never written.
+            let written = reader.filler(at)?.unwrap_or(reader.limit()).min(to);
+            while at < reader.limit() && at < to {
                 let end = (at / PAGE + 1) * PAGE;
-                if end <= to && reader.bytes(at, (end - at) as usize)?.iter().all(|byte| *byte == 0) {
+                if end <= written && reader.bytes(at, (end - at) as usize)?.iter().all(|byte| *byte == 0) {
                     return Ok(true);
                 }
                 at = end;
@@ -336,6 +338,26 @@ impl Reader {
             at = data + chunk.len() as u64;
         }
         Ok(true)
+    }
+
+    /// Where the filler of this file begins, if it has one at or behind `from`.
+    fn filler(&mut self, from: u64) -> Result<Option<u64>> {
+        let mut at = from;
+        while at + (stored::BLANK_SIZE as u64) <= self.limit() {
+            let limit = self.limit();
+            let chunk = self.bytes(at, CHUNK)?;
+            let head = |start: u64| stored::blank((limit - start) as u32);
+            for found in memchr::memmem::find_iter(chunk, &stored::MAGIC_BLANK.to_be_bytes()) {
+                let start = found.checked_sub(4).map(|start| (start, at + start as u64));
+                if let Some((start, offset)) = start
+                    && chunk[start..].starts_with(&head(offset))
+                {
+                    return Ok(Some(offset));
+                }
+            }
+            at += (chunk.len() - (stored::BLANK_SIZE - 1)) as u64;
+        }
+        Ok(None)
     }
 
     /// The first good record at or behind `from` in this file.
