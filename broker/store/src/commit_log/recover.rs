@@ -194,13 +194,14 @@ impl Files {
         Ok(None)
     }
 
-    /// Whether a whole page, or the rest of the page at `from`, is zero before `to`: a page that was never written back.
+    /// Whether a whole page that begins before `to`, or the rest of the page at `from`, is zero: it was never written back.
+    /// The record at `to` may have its first bytes in such a page, because sizes begin with zeros.
     fn lost_page(&self, from: u64, to: u64) -> Result<bool> {
         let mut at = from;
         while at < to {
             let Some(mut reader) = self.open(at)? else { return Ok(false) };
             // What lies in a filler behind its first bytes was never written.
-            let written = reader.filler(at)?.unwrap_or(reader.limit()).min(to);
+            let written = reader.filler(at)?.unwrap_or(reader.limit());
             while at < reader.limit() && at < to {
                 let end = (at / PAGE + 1) * PAGE;
                 if end <= written && reader.bytes(at, (end - at) as usize)?.iter().all(|byte| *byte == 0) {

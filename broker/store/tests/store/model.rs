@@ -251,7 +251,7 @@ fn random_histories_end_as_the_model_says() {
 /// Histories that failed once, by their seeds.
 #[test]
 fn histories_that_failed_do_not_fail_again() {
-    for seed in [1_795_409_833_361_412_788, 1_795_410_492_164_865_945] {
+    for seed in [1_795_409_833_361_412_788, 1_795_410_492_164_865_945, 1_795_414_446_836_121_818] {
         history(seed, 150);
     }
 }
