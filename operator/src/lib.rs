@@ -10,7 +10,8 @@
 //! | [`run`], [`lease`], [`http`], [`metrics`], [`context`] | the process: leader, ports, figures | API server |
 //!
 //! `rocketmq operator` is [`run::run`]; `rocketmq crds` prints [`crds::yaml`]; `rocketmq up` reads a manifest with
-//! [`manifest::load`], plans it with [`cluster::topology::plan`] and makes its topics true with [`provision::once`].
+//! [`manifest::load`], plans it with [`cluster::topology::plan`], opens its groups with [`cluster::open::pass`] and makes its topics
+//! true with [`provision::once`] and [`provision::remove`].
 //!
 //! Three rules hold everywhere. Judgement is pure: what decides takes values and gives values, and holds no client. State that
 //! must survive stands in the status of an object or in the brokers, never in this process. Nobody else's objects, topics or

@@ -5,7 +5,10 @@ use rmq_namesrv::{Namesrv, Overrides};
 use rmq_server::Broker;
 use std::{
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{runtime::Runtime, sync::OnceCell};
@@ -78,6 +81,7 @@ pub(crate) async fn broker(root: &Path, name: &str, namesrvs: &str, port: u16) -
 
 /// The same with settings of its own.
 pub(crate) async fn broker_with(root: &Path, name: &str, namesrvs: &str, port: u16, more: &[(&str, &str)]) -> Broker {
+    let port = if port == 0 { free_port() } else { port };
     let (port, store) = (port.to_string(), root.join(name).display().to_string());
     let settings = [
         ("brokerClusterName", "TestCluster"),
@@ -85,7 +89,6 @@ pub(crate) async fn broker_with(root: &Path, name: &str, namesrvs: &str, port: u
         ("brokerIP1", "127.0.0.1"),
         ("bindAddress", "127.0.0.1"),
         ("listenPort", &port),
-        ("haListenPort", "0"),
         ("storePathRootDir", &store),
         ("mappedFileSizeCommitLog", "67108864"),
         ("namesrvAddr", namesrvs),
@@ -93,6 +96,20 @@ pub(crate) async fn broker_with(root: &Path, name: &str, namesrvs: &str, port: u
     let settings = settings.into_iter().chain(more.iter().copied());
     let (config, _) = rmq_server::Config::from_properties(settings).expect("settings of a broker");
     Broker::start(config, Some(root.join(format!("{name}.conf")))).await.expect("a broker")
+}
+
+/// A port that is free together with the two a broker has beside it, and stays so: below those that the system gives to outgoing connections, one of which could
+/// otherwise have it when a broker comes back to it.
+fn free_port() -> u16 {
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 500) as u16 * 20;
+    loop {
+        let port = first + TRIED.fetch_add(4, Relaxed) % 2000;
+        let free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free(port - 2) && free(port) && free(port + 1) {
+            return port;
+        }
+    }
 }
 
 /// Waits until so many masters are registered.

@@ -1,6 +1,10 @@
 //! `rocketmq up` as its user has it: the binary, manifests in files, signals, and clients on the addresses that it prints.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test; helpers are tests too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failed unwrap is a failed test; helpers are tests too"
+)]
 
 use parking_lot::{Condvar, Mutex};
 use rmq_client::{
@@ -73,7 +77,7 @@ impl Drop for Up {
 
 fn command(folder: &Path, file: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq"));
-    command.args(["up", "--timeout", "60", "--data"]).arg(folder.join("data")).arg(file);
+    command.args(["up", "--data"]).arg(folder.join("data")).arg(file);
     command
 }
 
@@ -334,6 +338,30 @@ fn a_second_signal_ends_everything_at_once() {
     up.signal(Signal::INT);
     assert!(!up.end());
     assert!(!runs(broker));
+}
+
+#[test]
+fn a_process_that_cannot_start_is_told_with_its_reason_and_nothing_is_left_behind() {
+    let (folder, file) = folder();
+    fs::write(&file, manifest(1, 0, "")).unwrap();
+    let data = folder.path().join("data/small");
+    fs::create_dir_all(data.join("small-broker-0-0")).unwrap();
+    fs::write(data.join("small-broker-0-0/store"), "no folder").unwrap();
+    let failed = command(folder.path(), &file).args(["--timeout", "2"]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let words = words(&failed);
+    for part in [
+        "ended with code 1",
+        "starting it again in 1 s",
+        "not ready within 2 s: small-broker-0-0: ended",
+        "everything is stopped",
+    ] {
+        assert!(words.contains(part), "{part} in {words}");
+    }
+    // The broker's own reason, from its log.
+    assert!(words.contains("Not a directory") || words.contains("File exists"), "{words}");
+    let namesrv = words.lines().find(|line| line.contains("small-namesrv-0") && line.contains("ready")).unwrap();
+    assert!(!runs(namesrv.rsplit(' ').next().unwrap().parse().unwrap()));
 }
 
 #[test]

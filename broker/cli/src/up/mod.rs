@@ -57,7 +57,7 @@ const TURN: Duration = Duration::from_millis(100);
 #[command(after_help = "Example: rocketmq up examples/quickstart.yaml
 
 Edits of the files are followed while it runs. Of a manifest these mean nothing here: image, podTemplate, storage,
-antiAffinity, access. Roles are fixed: no slave becomes a master.")]
+antiAffinity, access. Roles are fixed: no slave becomes a master. RUST_LOG reaches the processes.")]
 pub(crate) struct Arguments {
     /// Manifests of RocketMQCluster, RocketMQTopic and RocketMQConsumerGroup, or folders of them
     #[arg(required = true, value_name = "FILE|FOLDER")]

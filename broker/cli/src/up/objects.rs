@@ -56,8 +56,8 @@ pub(super) struct Objects {
     leaving: Leaving,
     /// What was told last, by cluster, kind and name.
     told: BTreeMap<(ClusterKey, &'static str, String), Row>,
-    /// What is wrong with clusters and groups of brokers, as told last.
-    troubles: BTreeMap<String, String>,
+    /// What is wrong with a cluster or a group of brokers of it, as told last.
+    troubles: BTreeMap<(ClusterKey, String), String>,
     screen: Screen,
 }
 
@@ -119,6 +119,7 @@ impl Objects {
     pub(super) fn drop_cluster(&mut self, key: &ClusterKey) {
         self.pool.forget(key);
         self.told.retain(|(cluster, ..), _| cluster != key);
+        self.troubles.retain(|(cluster, _), _| cluster != key);
         self.leaving.topics.retain(|topic| home(topic) != *key);
         self.leaving.consumer_groups.retain(|group| home(group) != *key);
     }
@@ -136,11 +137,11 @@ impl Objects {
         let open = self.open(&home, cluster, manifest).await;
         let rows = match self.pool.inventory(home.key, home.namesrvs, Instant::now()).await {
             Ok(inventory) => {
-                self.trouble(&home.key.name, None);
+                self.trouble(&home, &home.key.name, None);
                 self.objects(&home, manifest, &inventory).await
             }
             Err(unavailable) => {
-                self.trouble(&home.key.name, Some(format!("cannot be asked: {}", unavailable.error)));
+                self.trouble(&home, &home.key.name, Some(format!("cannot be asked: {}", unavailable.error)));
                 return false;
             }
         };
@@ -164,25 +165,26 @@ impl Objects {
             let Some(open) = cluster.open.get(group) else { continue };
             match stage {
                 Stage::Open => {
-                    self.trouble(group, None);
+                    self.trouble(home, group, None);
                     if !open.swap(true, Relaxed) {
                         self.screen.tell(Tone::Good, group, "takes messages");
                     }
                 }
-                Stage::Closed(why) => self.trouble(group, Some(format!("takes no messages: {why}"))),
+                Stage::Closed(why) => self.trouble(home, group, Some(format!("takes no messages: {why}"))),
             }
         }
         stages.values().all(|stage| *stage == Stage::Open)
     }
 
     /// Says what is wrong with somebody when it is new.
-    fn trouble(&mut self, who: &str, text: Option<String>) {
+    fn trouble(&mut self, home: &Home<'_>, who: &str, text: Option<String>) {
+        let id = (home.key.clone(), who.to_owned());
         match text {
-            None => drop(self.troubles.remove(who)),
-            Some(text) if self.troubles.get(who) == Some(&text) => {}
+            None => drop(self.troubles.remove(&id)),
+            Some(text) if self.troubles.get(&id) == Some(&text) => {}
             Some(text) => {
                 self.screen.tell(Tone::Bad, who, &text);
-                self.troubles.insert(who.to_owned(), text);
+                self.troubles.insert(id, text);
             }
         }
     }
