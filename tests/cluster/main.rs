@@ -7,5 +7,6 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
 mod client;
+mod heartbeats;
 mod replication;
 mod servers;

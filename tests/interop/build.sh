@@ -37,7 +37,7 @@ build_go() { # the folder with the binary judge
         mkdir -p "$interop_cache"
         draft=$(mktemp -d "$interop_cache/draft.XXXXXX")
         echo "building the Go judge" >&2
-        if ! (cd "$interop_home/go" && CGO_ENABLED=0 go build -o "$draft/judge" .) >&2; then
+        if ! (cd "$interop_home/go" && CGO_ENABLED=0 go build -buildvcs=false -o "$draft/judge" .) >&2; then
             rm -rf "$draft"
             return 1
         fi

@@ -104,6 +104,12 @@ impl From<NameError> for Rejection {
     }
 }
 
+impl From<crate::config::Error> for Rejection {
+    fn from(error: crate::config::Error) -> Self {
+        Self::new(ResponseCode::InvalidParameter, error.to_string())
+    }
+}
+
 impl From<rmq_store::Error> for Rejection {
     fn from(error: rmq_store::Error) -> Self {
         let code = match &error {

@@ -17,6 +17,7 @@ use std::{
         atomic::{
             AtomicBool, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
+            fence,
         },
     },
     time::Instant,
@@ -91,11 +92,14 @@ impl LongPolling {
             None => queues.entry(topic.into()).or_default(),
         };
         queues.entry(queue_id).or_default().push(pull);
+        fence(SeqCst);
         Ok(())
     }
 
     /// A message can be read: wakes the pulls it may interest.
     pub(crate) fn arrived(&self, topic: &str, queue_id: i32, offset: u64, tags_code: i64) {
+        // Whoever parks counts himself and then looks at the queue's end, which moved before this: one sees the other.
+        fence(SeqCst);
         if self.parked.load(Relaxed) == 0 {
             return;
         }

@@ -39,7 +39,7 @@ pub struct Config {
     pub open_files: usize,
     /// Entries of consume queues that may wait in memory to be written, in bytes. Above it dispatch waits for the disk.
     pub consume_queue_buffer: usize,
-    /// How long consume queue entries gather before they are written.
+    /// How long consume queue entries gather before they are written (`flushIntervalConsumeQueue`).
     pub consume_queue_write_interval: Duration,
     /// How often consume queues and index are made durable, which bounds what a start after a crash has to read again.
     pub checkpoint_interval: Duration,
@@ -180,7 +180,7 @@ impl Config {
             dispatch_limit: DispatchLimit::Appended,
             open_files: 512,
             consume_queue_buffer: 64 << 20,
-            consume_queue_write_interval: Duration::from_millis(500),
+            consume_queue_write_interval: Duration::from_secs(1),
             checkpoint_interval: Duration::from_secs(10),
             memory: None,
         }
@@ -206,22 +206,7 @@ impl Config {
         if index_bytes > i32::MAX as u64 {
             return refuse(format!("an index file of {index_bytes} bytes is above 2 GiB"));
         }
-        if let Some(hour) = self.retention.delete_when.iter().find(|hour| **hour > 23) {
-            return refuse(format!("deleting at hour {hour}: there are 0 to 23"));
-        }
-        let Retention { max_used, clean_forcibly, refuse_writes, .. } = self.retention;
-        for (name, percent) in
-            [("max used", max_used), ("clean forcibly", clean_forcibly), ("refuse writes", refuse_writes)]
-        {
-            if !(1..=100).contains(&percent) {
-                return refuse(format!("{name} at {percent} %"));
-            }
-        }
-        if clean_forcibly > refuse_writes {
-            return refuse(format!(
-                "writes would be refused at {refuse_writes} %, before files are cleaned forcibly at {clean_forcibly} %"
-            ));
-        }
+        self.retention.validate()?;
         if self.delay_levels.is_empty() {
             return refuse("there must be one delay level at least".into());
         }
@@ -234,6 +219,29 @@ impl Config {
     /// Where the commit log lies.
     pub fn commit_log_path(&self) -> PathBuf {
         self.commit_log.clone().unwrap_or_else(|| self.root.join("commitlog"))
+    }
+}
+
+impl Retention {
+    /// Says in words what contradicts itself.
+    pub fn validate(&self) -> Result<()> {
+        if let Some(hour) = self.delete_when.iter().find(|hour| **hour > 23) {
+            return Err(Error::Config(format!("deleting at hour {hour}: there are 0 to 23")));
+        }
+        let Retention { max_used, clean_forcibly, refuse_writes, .. } = *self;
+        for (name, percent) in
+            [("max used", max_used), ("clean forcibly", clean_forcibly), ("refuse writes", refuse_writes)]
+        {
+            if !(1..=100).contains(&percent) {
+                return Err(Error::Config(format!("{name} at {percent} %")));
+            }
+        }
+        if clean_forcibly > refuse_writes {
+            return Err(Error::Config(format!(
+                "writes would be refused at {refuse_writes} %, before files are cleaned forcibly at {clean_forcibly} %"
+            )));
+        }
+        Ok(())
     }
 }
 

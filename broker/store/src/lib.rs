@@ -123,6 +123,16 @@ impl MessageStore {
         &self.config
     }
 
+    /// When files are deleted, from the next round on.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the rules contradict each other; those in force stay.
+    pub fn set_retention(&self, retention: Retention) -> Result<()> {
+        retention.validate()?;
+        *self.upkeep.retention.lock() = retention;
+        Ok(())
+    }
+
     /// Why messages are not taken just now; `Ok` where they are.
     ///
     /// # Errors

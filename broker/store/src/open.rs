@@ -129,7 +129,7 @@ impl MessageStore {
             index: Arc::clone(&index),
             dispatch: Arc::clone(&dispatch),
             root: config.root.clone(),
-            retention: config.retention.clone(),
+            retention: Mutex::new(config.retention.clone()),
             checkpoint_interval: config.checkpoint_interval,
             checkpoint: Mutex::new(checkpoint),
             deleting: Mutex::new(()),

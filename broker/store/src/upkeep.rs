@@ -38,7 +38,7 @@ pub(crate) struct Upkeep {
     pub(crate) index: Arc<Index>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) root: PathBuf,
-    pub(crate) retention: Retention,
+    pub(crate) retention: Mutex<Retention>,
     pub(crate) checkpoint_interval: Duration,
     /// Held for a whole round of deletion. Taken before `checkpoint`.
     pub(crate) deleting: Mutex<()>,
@@ -61,12 +61,13 @@ impl Upkeep {
                 }
             }
             if now >= round_at {
-                round_at = now + self.retention.interval;
+                round_at = now + self.retention.lock().interval;
                 if let Err(error) = self.delete_expired(false, stop) {
                     tracing::warn!(%error, "old files could not be deleted");
                 }
             }
-            std::thread::park_timeout(TICK.min(self.checkpoint_interval).min(self.retention.interval));
+            let round_interval = self.retention.lock().interval;
+            std::thread::park_timeout(TICK.min(self.checkpoint_interval).min(round_interval));
         }
     }
 
@@ -133,6 +134,7 @@ impl Upkeep {
     /// One round of deletion. Returns how many commit log files went.
     pub(crate) fn delete_expired(&self, asked: bool, stop: &AtomicBool) -> Result<usize> {
         let _deleting = self.deleting.lock();
+        let retention = self.retention.lock().clone();
         let disk = self.disk_use()?;
         let round = Round {
             now: SystemTime::now(),
@@ -141,7 +143,7 @@ impl Upkeep {
             asked,
             dispatched: self.log.dispatched.value(),
         };
-        self.log.set_disk_full(round.refuses_writes(&self.retention));
+        self.log.set_disk_full(round.refuses_writes(&retention));
         let files = self.log.files();
         let candidates: Vec<Candidate> = files
             .iter()
@@ -151,9 +153,9 @@ impl Upkeep {
             })
             .collect();
         let mut deleted = 0;
-        for file in files.iter().take(round.doomed(&self.retention, &candidates)) {
+        for file in files.iter().take(round.doomed(&retention, &candidates)) {
             if deleted > 0 {
-                std::thread::park_timeout(self.retention.pause);
+                std::thread::park_timeout(retention.pause);
             }
             if stop.load(Ordering::SeqCst) || !self.log.delete_oldest(file.base())? {
                 break;

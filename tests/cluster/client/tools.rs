@@ -43,6 +43,19 @@ async fn a_group_is_created_changed_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_offset_is_not_kept_for_a_group_nobody_created() {
+    let admin = admin().await;
+    let address = master(&admin).await;
+    create_topic("admin-offset", 1).await;
+    let queue = rmq_client::MessageQueue { broker_name: "broker-a".into(), queue_id: 0, topic: "admin-offset".into() };
+    let refused = admin.set_consumer_offset(&address, "admin-offset-nobody", &queue, 7).await.unwrap_err();
+    assert!(refused.is(ResponseCode::SubscriptionGroupNotExist), "{refused}");
+    admin.put_consumer_group(&address, &SubscriptionGroup::new("admin-offset-g")).await.unwrap();
+    admin.set_consumer_offset(&address, "admin-offset-g", &queue, 7).await.unwrap();
+    assert_eq!(admin.consumer_offset(&address, "admin-offset-g", &queue).await.unwrap(), Some(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_setting_is_changed_and_a_dangerous_one_is_refused() {
     let admin = admin().await;
     let address = master(&admin).await;
@@ -51,6 +64,10 @@ async fn a_setting_is_changed_and_a_dangerous_one_is_refused() {
     assert_eq!(admin.broker_config(&address).await.unwrap()["defaultQueryMaxNum"], "33");
     let refused = admin.update_broker_config(&address, &setting("brokerConfigPath", "/etc/passwd")).await.unwrap_err();
     assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+    admin.update_broker_config(&address, &setting("fileReservedTime", "48")).await.unwrap();
+    assert_eq!(admin.broker_config(&address).await.unwrap()["fileReservedTime"], "48");
+    let refused = admin.update_broker_config(&address, &setting("deleteWhen", "04;99")).await.unwrap_err();
+    assert!(refused.to_string().contains("hours from 00 to 23"), "{refused}");
     let info = admin.runtime_info(&address).await.unwrap();
     assert!(info.contains_key("brokerVersionDesc") && info.contains_key("commitLogMaxOffset"), "{info:?}");
 }

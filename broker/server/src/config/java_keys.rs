@@ -66,6 +66,7 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "brokerNotActiveTimeoutMillis",
     "cgColdReadThreshold",
     "channelNotActiveInterval",
+    "checkCRCOnRecover",
     "checkCommitLogOffsetOnRecover",
     "checkSyncStateSetPeriod",
     "cleanOfflineBrokerInterval",

@@ -158,8 +158,13 @@ impl Config {
         if !(0..=7).contains(&topics.permission) {
             return contradiction(format!("brokerPermission {} is none: 2 write, 4 read, 6 both", topics.permission));
         }
-        crate::delay::parse_levels(&messages.delay_levels).map(|_| ()).or_else(|level| {
-            contradiction(format!("messageDelayLevel: {level:?} is no pause; write for example 30s, 5m, 2h, 1d"))
+        self.for_store()?.validate().or_else(|error| contradiction(error.to_string()))
+    }
+
+    /// What the delay levels mean.
+    pub(crate) fn delay_levels(&self) -> Result<crate::delay::Levels, Error> {
+        crate::delay::parse_levels(&self.messages.delay_levels).map_err(|level| {
+            Error::Contradiction(format!("messageDelayLevel: {level:?} is no pause; write for example 30s, 5m, 2h, 1d"))
         })
     }
 

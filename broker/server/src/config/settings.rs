@@ -111,17 +111,16 @@ settings! {
         flush_interval: Millis = "flushIntervalCommitLog", millis(500), fixed, "between two flushes, in milliseconds";
         flush_least_pages: u32 = "flushCommitLogLeastPages", 4, fixed, "pages of 4 KiB worth a flush";
         flush_thorough_interval: Millis = "flushCommitLogThoroughInterval", millis(10_000), fixed, "after which one page is enough, in milliseconds";
-        flush_queues_interval: Millis = "flushIntervalConsumeQueue", millis(1_000), fixed, "between two flushes of consume queues, in milliseconds";
+        queue_write_interval: Millis = "flushIntervalConsumeQueue", millis(1_000), fixed, "how long entries of consume queues gather in memory before they are written, in milliseconds";
         sync_flush_timeout: Millis = "syncFlushTimeout", millis(5_000), hot, "how long a send waits for the disk, in milliseconds";
-        reserved_hours: u64 = "fileReservedTime", 72, fixed, "hours a message is kept";
-        delete_when: String = "deleteWhen", "04".into(), fixed, "hours of the day at which old files are deleted, joined by ';'";
-        disk_max_used: u32 = "diskMaxUsedSpaceRatio", 75, fixed, "percent of the disk above which old files are deleted at any hour";
-        disk_clean_forcibly: u32 = "diskSpaceCleanForciblyRatio", 85, fixed, "percent above which files are deleted whatever their age";
-        disk_warning: u32 = "diskSpaceWarningLevelRatio", 90, fixed, "percent above which writes are refused";
-        clean_forcibly: bool = "cleanFileForciblyEnable", true, fixed, "whether files may be deleted whatever their age";
-        delete_batch: u32 = "deleteFileBatchMax", 10, fixed, "files deleted in one round";
-        clean_interval: Millis = "cleanResourceInterval", millis(10_000), fixed, "between two rounds, in milliseconds";
-        check_crc: bool = "checkCRCOnRecover", true, fixed, "verify checksums when recovering";
+        reserved_hours: u64 = "fileReservedTime", 72, hot, "hours a message is kept";
+        delete_when: String = "deleteWhen", "04".into(), hot, "hours of the day at which old files are deleted, joined by ';'";
+        disk_max_used: u32 = "diskMaxUsedSpaceRatio", 75, hot, "percent of the disk above which old files are deleted at any hour";
+        disk_clean_forcibly: u32 = "diskSpaceCleanForciblyRatio", 85, hot, "percent above which files are deleted whatever their age";
+        disk_warning: u32 = "diskSpaceWarningLevelRatio", 90, hot, "percent above which writes are refused";
+        clean_forcibly: bool = "cleanFileForciblyEnable", true, hot, "whether files may be deleted whatever their age";
+        delete_batch: u32 = "deleteFileBatchMax", 10, hot, "files deleted in one round";
+        clean_interval: Millis = "cleanResourceInterval", millis(10_000), hot, "between two rounds, in milliseconds";
     }
 
     /// Master and slaves.

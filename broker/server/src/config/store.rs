@@ -16,9 +16,7 @@ impl Config {
         config.commit_log_file_size = own.commit_log_file_size;
         config.consume_queue_file_size = own.consume_queue_file_size;
         config.max_message_size = self.messages.max_size as usize;
-        config.delay_levels = crate::delay::parse_levels(&self.messages.delay_levels)
-            .map(|levels| levels.pauses().to_vec())
-            .map_err(|level| Error::Contradiction(format!("messageDelayLevel: {level:?}")))?;
+        config.delay_levels = self.delay_levels()?.pauses().to_vec();
         config.flush.mode = match own.flush {
             Flush::Async => store::FlushMode::Async,
             Flush::Sync => store::FlushMode::Sync,
@@ -26,6 +24,7 @@ impl Config {
         config.flush.interval = own.flush_interval.0;
         config.flush.least_pages = u64::from(own.flush_least_pages);
         config.flush.thorough_interval = own.flush_thorough_interval.0;
+        config.consume_queue_write_interval = own.queue_write_interval.0;
         config.index.enabled = own.index;
         config.index.slots = own.index_slots;
         config.index.entries = own.index_entries;

@@ -24,6 +24,8 @@ pub(crate) struct Group {
     pub(crate) clients: BTreeMap<String, Client>,
     /// By topic.
     pub(crate) subscriptions: BTreeMap<String, Arc<Subscription>>,
+    /// A client has pulled with a newer subscription than it has told: what is known here is not enough.
+    pub(crate) outdated: bool,
 }
 
 /// What a heartbeat or a goodbye changed.
@@ -53,6 +55,7 @@ impl Consumers {
         group.consume_type = data.consume_type;
         group.message_model = data.message_model;
         group.from_where = data.consume_from_where;
+        group.outdated = false;
         let members = group.join(client);
         let subscriptions = group.subscribe(&data.subscription_data_set);
         Change { members, subscriptions }
@@ -61,8 +64,16 @@ impl Consumers {
     /// A heartbeat that leaves the subscriptions out; false if this broker does not know them and needs the whole.
     pub(crate) fn touch(&self, group: &str, client: Client) -> bool {
         match self.groups.lock().get_mut(group) {
-            Some(group) => !group.join(client),
+            Some(group) => !group.join(client) && !group.outdated,
             None => false,
+        }
+    }
+
+    /// A client of the group has a newer subscription than is known here. Java's client may drop the heartbeat that would tell it, while another is on its
+    /// way, and then goes on with short ones: the next of those is answered with the wish for the whole.
+    pub(crate) fn outdated(&self, group: &str) {
+        if let Some(group) = self.groups.lock().get_mut(group) {
+            group.outdated = true;
         }
     }
 

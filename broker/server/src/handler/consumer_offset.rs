@@ -3,6 +3,7 @@
 use crate::{
     consumer_offset::ConsumerOffsets,
     error::{Answer, Rejection},
+    subscription_group::SubscriptionGroups,
     topic::Topics,
 };
 use rmq_protocol::{
@@ -19,6 +20,7 @@ use std::sync::Arc;
 pub(crate) struct Offsets {
     pub(crate) store: Arc<MessageStore>,
     pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
 }
 
@@ -61,6 +63,9 @@ impl Offsets {
         let header = UpdateConsumerOffset::decode(&request.fields)?;
         if self.topics.find(header.topic).is_none() {
             return Err(Rejection::no_topic(header.topic));
+        }
+        if self.groups.find(header.consumer_group).is_none() {
+            return Err(Rejection::no_group(header.consumer_group));
         }
         if header.queue_id < 0 || header.commit_offset < 0 {
             return Err(Rejection::invalid("queue id and offset cannot be negative"));

@@ -194,6 +194,7 @@ impl Pull {
         }
         let subscription = subscribed.ok_or_else(|| unknown(&format!("does not subscribe to {}", header.topic)))?;
         if subscription.sub_version < header.subscription_version {
+            self.consumers.outdated(name);
             return Err(Rejection::new(
                 ResponseCode::SubscriptionNotLatest,
                 format!("the subscription of {name} here is older than the client's"),

@@ -53,14 +53,12 @@ pub(super) struct Tables {
 impl Tables {
     pub(super) fn open(config: &Config) -> Result<(Self, Ready), Error> {
         let root = root(config);
-        let levels = crate::delay::parse_levels(&config.messages.delay_levels)
-            .map_err(|level| crate::config::Error::Contradiction(format!("messageDelayLevel: {level:?}")))?;
         let (long_polling, ready) = LongPolling::new();
         let tables = Self {
             topics: Arc::new(Topics::open(root, config)?),
             groups: Arc::new(SubscriptionGroups::open(root)?),
             offsets: Arc::new(ConsumerOffsets::open(root)?),
-            delay: Arc::new(Delay::open(root, levels)?),
+            delay: Arc::new(Delay::open(root, config.delay_levels()?)?),
             long_polling: Arc::new(long_polling),
         };
         Ok((tables, ready))
@@ -169,6 +167,7 @@ impl Parts {
             offsets: Arc::new(Offsets {
                 store: Arc::clone(&self.store),
                 topics: Arc::clone(&self.tables.topics),
+                groups: Arc::clone(&self.tables.groups),
                 offsets: Arc::clone(&self.tables.offsets),
             }),
             locks: Arc::new(Locks { locks: Arc::clone(&self.locks) }),

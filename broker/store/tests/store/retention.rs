@@ -61,6 +61,24 @@ fn expired_files_go_and_queues_and_index_follow() {
 }
 
 #[test]
+fn another_age_holds_at_once_and_nonsense_changes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for n in 0..200 {
+        put(&store, "T", 0, &[n as u8; 1000]);
+    }
+    settle(&store);
+    store.flush().unwrap();
+    names(&root.path().join("commitlog")).iter().take(2).for_each(|name| age(root.path(), name, 10));
+    let retention = store.config().retention.clone();
+    let wrong = rmq_store::Retention { delete_when: vec![25], ..retention.clone() };
+    assert!(store.set_retention(wrong).unwrap_err().to_string().contains("hour 25"));
+    assert_eq!(store.delete_expired().unwrap(), 0);
+    store.set_retention(rmq_store::Retention { reserved: Duration::from_secs(9 * 3600), ..retention }).unwrap();
+    assert_eq!(store.delete_expired().unwrap(), 2);
+}
+
+#[test]
 fn the_last_file_stays_however_old() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());

@@ -48,6 +48,9 @@ impl BrokerAdmin {
             .map_err(|refused| Rejection::new(ResponseCode::NoPermission, refused.to_string()))?;
         let after = self.settings.load_full();
         tracing::info!(changes = text.trim(), "settings changed");
+        if before.store != after.store {
+            self.store.set_retention(after.for_store()?.retention)?;
+        }
         if before.topics.permission != after.topics.permission {
             // Namesrvs take permissions over only with a new version of the topic table.
             self.topics.touch();

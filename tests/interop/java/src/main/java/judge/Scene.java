@@ -23,7 +23,7 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /**
  * What one check works with: names nobody else uses, and clients that are shut down when it ends. Clients ask for
- * routes and persist offsets every second instead of every 30 and 5, or a run would mostly wait.
+ * routes, send heartbeats and persist offsets every second instead of every 30, 30 and 5, or a run would mostly wait.
  */
 public final class Scene implements AutoCloseable {
     private static final String RUN = Long.toString(System.currentTimeMillis() % 1_000_000_000L, 36);
@@ -129,6 +129,7 @@ public final class Scene implements AutoCloseable {
         client.setNamesrvAddr(cluster.namesrv());
         client.setInstanceName(name("client" + CLIENTS.incrementAndGet()));
         client.setPollNameServerInterval(CLIENT_MILLIS);
+        client.setHeartbeatBrokerInterval(CLIENT_MILLIS);
         client.setPersistConsumerOffsetInterval(CLIENT_MILLIS);
     }
 
