@@ -70,11 +70,15 @@ fn another_age_holds_at_once_and_nonsense_changes_nothing() {
     settle(&store);
     store.flush().unwrap();
     names(&root.path().join("commitlog")).iter().take(2).for_each(|name| age(root.path(), name, 10));
-    let retention = store.config().retention.clone();
-    let wrong = rmq_store::Retention { delete_when: vec![25], ..retention.clone() };
-    assert!(store.set_retention(wrong).unwrap_err().to_string().contains("hour 25"));
+    let with = |change: fn(&mut rmq_store::Retention)| {
+        let mut retention = store.config().retention.clone();
+        change(&mut retention);
+        store.set_retention(retention)
+    };
+    let refused = with(|retention| retention.delete_when = vec![25]).unwrap_err();
+    assert!(refused.to_string().contains("hour 25"));
     assert_eq!(store.delete_expired().unwrap(), 0);
-    store.set_retention(rmq_store::Retention { reserved: Duration::from_secs(9 * 3600), ..retention }).unwrap();
+    with(|retention| retention.reserved = Duration::from_secs(9 * 3600)).unwrap();
     assert_eq!(store.delete_expired().unwrap(), 2);
 }
 
