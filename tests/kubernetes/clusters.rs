@@ -1,6 +1,6 @@
 //! Clusters as a whole: installed by Helm, reached by official clients, refused when they make no sense.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -20,6 +20,7 @@ cluster:
     config: {mappedFileSizeCommitLog: '67108864'}
     storage: {size: 1Gi, reclaim: {onDelete: Delete}}
     podTemplate: {spec: {containers: [{name: broker, resources: {requests: {cpu: 10m, memory: 32Mi}}}]}}
+  topics: {autoCreateGroups: true}
 topics:
   orders: {queues: 4}
   payments: {topicName: Payments_v1, queues: 2}
@@ -44,6 +45,12 @@ fn both_charts_make_a_cluster_and_uninstalling_the_operator_stops_nothing() -> R
         ensure!(status["groupsReady"] == "2/2" && status["namesrvReady"] == "2/2", "{status}");
         let before = pods(namespace)?;
         ensure!(before.len() == 6, "{} pods", before.len());
+        if let Some(mut judge) = Client::Java5.judge()? {
+            let discovery = namespace.read("configmap/shop-discovery")?;
+            let namesrvs = discovery["data"]["NAMESRV_ADDR"].as_str().context("no NAMESRV_ADDR")?;
+            let trip = ["roundtrip", "--count", "100000", "--topic", "orders", "--namesrv", namesrvs];
+            pass("100,000 messages through two groups of a master and a slave", judge.args(trip))?;
+        }
 
         helm(&["uninstall", RELEASE, "--namespace", RELEASE, "--wait"])?;
         for kind in ["rocketmqclusters", "rocketmqtopics", "rocketmqconsumergroups"] {
@@ -53,6 +60,25 @@ fn both_charts_make_a_cluster_and_uninstalling_the_operator_stops_nothing() -> R
         namespace.apply(&topic("later", "").replace("name: mq}", "name: shop}"))?;
         namespace.until_says("rmqt/later", "Ready", "True", "InSync")?;
         ensure!(pods(namespace)? == before, "pods were replaced when the operator went or came");
+        Ok(())
+    })
+}
+
+/// The example as a reader applies it, and how long that takes; the images are there.
+#[test]
+#[ignore = "needs the cluster of tests/kubernetes/run"]
+fn the_quick_start_is_ready_in_seconds() -> Result<()> {
+    let _operator = operator::alone()?;
+    scenario("quickstart", |namespace| {
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart.yaml");
+        let begun = Instant::now();
+        namespace.apply(&std::fs::read_to_string(example)?)?;
+        namespace.until_says("rmq/quickstart", "Ready", "True", "Running")?;
+        println!("the quick start's cluster was Ready after {:.1} s", begun.elapsed().as_secs_f64());
+        for object in ["rmqt/orders", "rmqt/payments", "rmqg/billing"] {
+            namespace.until_says(object, "Ready", "True", "InSync")?;
+        }
+        println!("{}", namespace.kubectl(&["get", "rmq,rmqt,rmqg,pods,pdb"])?);
         Ok(())
     })
 }
@@ -84,12 +110,15 @@ fn official_clients(advertise: &str) -> Result<()> {
             .as_str()
             .context("no clusterIP")?
             .to_owned();
+        let by_ip = format!("{by_ip}:9876");
+        // With PodIP nobody needs the cluster's names.
+        let java = if advertise == "PodIP" { &by_ip } else { &by_name };
         for (client, namesrv, arguments) in [
-            (Client::Java5, &by_name, ["roundtrip", "--count", "100000"].as_slice()),
-            (Client::Java4, &by_name, &["roundtrip", "--count", "10000"]),
+            (Client::Java5, java, ["roundtrip", "--count", "100000"].as_slice()),
+            (Client::Java4, java, &["roundtrip", "--count", "10000"]),
             (
                 Client::Go,
-                &format!("{by_ip}:9876"),
+                &by_ip,
                 &["--only", "^(send_sync_with_properties|push_clustering_shares_messages|pull_from_every_queue)$"],
             ),
         ] {

@@ -1,14 +1,14 @@
-//! Pods that die while official clients work: nothing that was acknowledged is lost.
+//! Pods that die, or are replaced, while official clients work: nothing that was acknowledged is lost.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::brokers::{Brokers, consumer_group, manifest, topic};
 use crate::judges::{Client, Running, pass};
-use crate::namespace::{Namespace, run, scenario};
+use crate::namespace::{Namespace, scenario};
 use crate::operator;
+use crate::processes::kill_in_pod;
 
 /// The ledger runs while `fault` happens to a cluster of two groups; then every acknowledged message must have been delivered.
 fn under_load(
@@ -98,27 +98,10 @@ fn kill(namespace: &Namespace, pod: &str) -> Result<()> {
     let before = restarts(namespace)?;
     let uid =
         namespace.read(&format!("pod/{pod}"))?["metadata"]["uid"].as_str().context("a pod without uid")?.to_owned();
-    run(Command::new("kill").args(["-KILL", &process_of(&uid)?.to_string()]), "")?;
+    kill_in_pod(&uid)?;
     namespace.until(&format!("{pod} to restart"), Duration::from_secs(60), |namespace| {
         Ok((restarts(namespace)? != before).then_some(()))
     })
-}
-
-/// The broker's process: the one of this image in a cgroup of the pod.
-fn process_of(uid: &str) -> Result<u32> {
-    for entry in std::fs::read_dir("/proc")? {
-        let path = entry?.path();
-        let Some(pid) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // A process may end while it is looked at.
-        let Ok(groups) = std::fs::read_to_string(path.join("cgroup")) else { continue };
-        let command = std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
-        if groups.contains(uid) && command.starts_with("/rocketmq") {
-            return Ok(pid);
-        }
-    }
-    anyhow::bail!("no process belongs to pod {uid}")
 }
 
 #[test]
@@ -148,5 +131,27 @@ fn nothing_acknowledged_is_lost_when_a_master_without_slave_dies_and_flushes_eac
             "not as the spec says"
         );
         Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs the cluster of tests/kubernetes/run"]
+fn nothing_acknowledged_is_lost_while_an_edit_rolls_through_the_cluster() -> Result<()> {
+    under_load("edited", "groups: 2, slavesPerGroup: 1, replication: Sync,", |namespace, flows| {
+        let edit = r#"{"spec":{"brokers":{"flush":"Sync","config":{"fileReservedTime":"48"}}}}"#;
+        namespace.patch("rmq/mq", edit)?;
+        let brokers = Brokers::of(namespace)?;
+        namespace.until("both groups to run as edited", Duration::from_secs(240), |_| {
+            // A broker that restarts just now says nothing.
+            let arrived = (0..2).all(|group| {
+                brokers.settings(group).is_ok_and(|settings| {
+                    settings.get("flushDiskType").is_some_and(|value| value == "SYNC_FLUSH")
+                        && settings.get("fileReservedTime").is_some_and(|value| value == "48")
+                })
+            });
+            Ok(arrived.then_some(()))
+        })?;
+        flows("after the edit")?;
+        namespace.until_says("rmq/mq", "Ready", "True", "Running").map(drop)
     })
 }

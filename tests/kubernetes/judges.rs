@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::namespace::until;
 
@@ -79,8 +80,8 @@ impl Running {
 
     /// Asks it to end in order and waits for that.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let pid = self.child.id().to_string();
-        ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "{} has ended before", self.what);
+        ensure!(self.child.try_wait()?.is_none(), "{} has ended before", self.what);
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let status: ExitStatus =
             until(&format!("{} to end", self.what), Duration::from_secs(40), || Ok(self.child.try_wait()?))?;
         if !status.success() {

@@ -10,7 +10,7 @@
 //! | `clusters.rs` | both charts, official clients by name and by address, manifests that are refused |
 //! | `provisioning.rs` | topics and consumer groups equal their manifests |
 //! | `scaling.rs` | a cluster grows while operators come and go |
-//! | `faults.rs` | brokers die under load, and the ledger of an official client says what was lost |
+//! | `faults.rs` | brokers die, or are edited, under load, and the ledger of an official client says what was lost |
 //! | `deletion.rs` | namespaces end, in whatever order their objects go |
 //! | `permissions.rs` | the operator has the rights that its chart grants, enough and no more |
 //!
@@ -28,5 +28,6 @@ mod machines;
 mod namespace;
 mod operator;
 mod permissions;
+mod processes;
 mod provisioning;
 mod scaling;

@@ -61,7 +61,7 @@ pub(crate) fn install() -> Result<()> {
         "--timeout",
         "2m",
     ])?;
-    leader(None).map(drop)
+    leader().map(drop)
 }
 
 /// Values of the operator's chart that name the image of this build.
@@ -84,13 +84,13 @@ pub(crate) fn kubectl_operator(arguments: &[&str]) -> Result<String> {
     kubectl(&[&["--namespace", RELEASE], arguments].concat())
 }
 
-/// Waits until a pod that exists, and is not `former`, holds the Lease; returns its name.
-pub(crate) fn leader(former: Option<&str>) -> Result<String> {
+/// Waits until a pod that exists holds the Lease; returns its name.
+pub(crate) fn leader() -> Result<String> {
     until("an operator that holds the Lease", Duration::from_secs(60), || {
         let holder = kubectl_operator(&["get", "lease", RELEASE, "--output", "jsonpath={.spec.holderIdentity}"])?;
         let pods = kubectl_operator(&["get", "pods", "--selector", PODS, "--output", "name"])?;
         let is_pod = pods.lines().any(|pod| pod == format!("pod/{holder}"));
-        Ok((is_pod && former != Some(holder.as_str())).then_some(holder))
+        Ok(is_pod.then_some(holder))
     })
 }
 

@@ -2,79 +2,96 @@
 
 use anyhow::{Result, ensure};
 
-use crate::brokers::{consumer_group, manifest, topic};
-use crate::namespace::{kubectl, scenario};
+use crate::brokers::{Brokers, consumer_group, manifest, topic};
+use crate::namespace::{Namespace, kubectl, scenario};
 use crate::operator::{self, RELEASE, chart, helm, image_values, may};
 
 #[test]
 #[ignore = "needs the cluster of tests/kubernetes/run"]
-fn an_operator_of_one_namespace_serves_it_and_neither_sees_nor_may_see_another() -> Result<()> {
+fn an_operator_of_two_namespaces_serves_both_and_neither_sees_nor_may_see_another() -> Result<()> {
     // The operator of all namespaces would serve this one too.
     let _operator = operator::alone()?;
     helm(&["uninstall", RELEASE, "--namespace", RELEASE, "--wait"])?;
     let result = scenario("scoped", |namespace| {
-        scenario("unwatched", |other| {
-            let [repository, tag] = image_values();
-            let watched = format!("watchNamespaces={{{}}}", namespace.name());
-            helm(&[
-                "install",
-                "rocketmq-operator",
-                &chart("rocketmq-operator"),
-                "--namespace",
-                namespace.name(),
-                "--set",
-                &repository,
-                "--set-string",
-                &tag,
-                "--set",
-                &watched,
-                "--set",
-                "replicas=1",
-                "--set",
-                "crds.install=false",
-                "--wait",
-                "--timeout",
-                "2m",
-            ])?;
-            other.apply(&manifest("slavesPerGroup: 0,", ""))?;
-            namespace.apply(
-                &(manifest("slavesPerGroup: 0,", "")
-                    + &topic("orders", "deletionPolicy: Delete")
-                    + &consumer_group("billing", "")),
-            )?;
-            namespace.until_says("rmq/mq", "Ready", "True", "Running")?;
-            namespace.until_says("rmqt/orders", "Ready", "True", "InSync")?;
-            namespace.until_says("rmqg/billing", "Ready", "True", "InSync")?;
-            namespace.kubectl(&["delete", "rmqt/orders", "--timeout=60s"])?;
-            ensure!(other.read("rmq/mq")?["status"].is_null(), "the operator looked after another namespace");
-            let logs = namespace.kubectl(&["logs", "--selector", operator::PODS, "--tail=-1"])?;
-            ensure!(!logs.to_lowercase().contains("forbidden"), "it lacks a right:\n{logs}");
+        scenario("second", |second| {
+            scenario("unwatched", |other| {
+                let [repository, tag] = image_values();
+                let watched = format!("watchNamespaces={{{},{}}}", namespace.name(), second.name());
+                helm(&[
+                    "install",
+                    "rocketmq-operator",
+                    &chart("rocketmq-operator"),
+                    "--namespace",
+                    namespace.name(),
+                    "--set",
+                    &repository,
+                    "--set-string",
+                    &tag,
+                    "--set",
+                    &watched,
+                    "--set",
+                    "replicas=1",
+                    "--set",
+                    "crds.install=false",
+                    "--wait",
+                    "--timeout",
+                    "2m",
+                ])?;
+                other.apply(&manifest("slavesPerGroup: 0,", ""))?;
+                let admits = format!("  topics: {{allowedNamespaces: [{}]}}", second.name());
+                namespace.apply(
+                    &(manifest("slavesPerGroup: 0,", &admits)
+                        + &topic("orders", "deletionPolicy: Delete")
+                        + &consumer_group("billing", "")),
+                )?;
+                namespace.until_says("rmq/mq", "Ready", "True", "Running")?;
+                namespace.until_says("rmqt/orders", "Ready", "True", "InSync")?;
+                namespace.until_says("rmqg/billing", "Ready", "True", "InSync")?;
+                // A topic of the other namespace on the same cluster, and a cluster of its own that admits nobody.
+                let elsewhere = |namespace: &Namespace| format!("name: mq, namespace: {}", namespace.name());
+                second.apply(
+                    &(manifest("slavesPerGroup: 0,", "")
+                        + &topic("guest", "").replace("name: mq", &elsewhere(namespace))),
+                )?;
+                second.until_says("rmqt/guest", "Ready", "True", "InSync")?;
+                second.until_says("rmq/mq", "Ready", "True", "Running")?;
+                namespace.apply(&topic("stranger", "").replace("name: mq", &elsewhere(second)))?;
+                namespace.until_says("rmqt/stranger", "Ready", "False", "NamespaceNotAllowed")?;
+                ensure!(Brokers::of(second)?.topic(0, "stranger")?.is_none(), "a stranger's topic was made");
+                namespace.kubectl(&["delete", "rmqt/orders", "--timeout=60s"])?;
+                ensure!(other.read("rmq/mq")?["status"].is_null(), "the operator looked after another namespace");
+                let logs = namespace.kubectl(&["logs", "--selector", operator::PODS, "--tail=-1"])?;
+                ensure!(!logs.to_lowercase().contains("forbidden"), "it lacks a right:\n{logs}");
 
-            let account = format!("system:serviceaccount:{}:rocketmq-operator", namespace.name());
-            let (here, there) = (["--namespace", namespace.name()], ["--namespace", other.name()]);
-            ensure!(
-                may(&account, &[&["list", "rocketmqclusters"], here.as_slice()].concat())?,
-                "cannot see its own namespace"
-            );
-            for act in
-                [["list", "rocketmqclusters"], ["list", "pods"], ["create", "statefulsets"], ["patch", "configmaps"]]
-            {
+                let account = format!("system:serviceaccount:{}:rocketmq-operator", namespace.name());
+                let (here, there) = (["--namespace", namespace.name()], ["--namespace", other.name()]);
                 ensure!(
-                    !may(&account, &[act.as_slice(), &there].concat())?,
-                    "may {} in another namespace",
-                    act.join(" ")
+                    may(&account, &[&["list", "rocketmqclusters"], here.as_slice()].concat())?,
+                    "cannot see its own namespace"
                 );
-            }
-            for act in [
-                ["get", "secrets"],
-                ["create", "pods/exec"],
-                ["delete", "pods"],
-                ["create", "rolebindings"],
-                ["delete", "persistentvolumeclaims"],
-            ] {
-                ensure!(!may(&account, &[act.as_slice(), &here].concat())?, "may {}", act.join(" "));
-            }
-            helm(&["uninstall", "rocketmq-operator", "--namespace", namespace.name(), "--wait"]).map(drop)
+                for act in [
+                    ["list", "rocketmqclusters"],
+                    ["list", "pods"],
+                    ["create", "statefulsets"],
+                    ["patch", "configmaps"],
+                ] {
+                    ensure!(
+                        !may(&account, &[act.as_slice(), &there].concat())?,
+                        "may {} in another namespace",
+                        act.join(" ")
+                    );
+                }
+                for act in [
+                    ["get", "secrets"],
+                    ["create", "pods/exec"],
+                    ["delete", "pods"],
+                    ["create", "rolebindings"],
+                    ["delete", "persistentvolumeclaims"],
+                ] {
+                    ensure!(!may(&account, &[act.as_slice(), &here].concat())?, "may {}", act.join(" "));
+                }
+                helm(&["uninstall", "rocketmq-operator", "--namespace", namespace.name(), "--wait"]).map(drop)
+            })
         })
     });
     operator::install()?;
