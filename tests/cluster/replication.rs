@@ -136,6 +136,22 @@ async fn a_sync_master_acknowledges_what_a_slave_has_and_refuses_without_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slave_that_came_before_its_master_finds_it_when_it_comes() {
+    let group = Group::new("slave-first").await;
+    let slave = group.slave().await;
+    let waits = slave.ready().unwrap_err();
+    assert!(waits.contains("master") || waits.contains("namesrv"), "{waits}");
+    let master = group.master(0, &[]).await;
+    ready(&master).await;
+    group.create("t", &master).await;
+    send(&group.producer().await, "t", 0..20).await;
+    until("the slave has the messages", async || group.readable(&slave, "t").await == 20).await;
+    ready(&slave).await;
+    slave.stop().await.unwrap();
+    master.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn members_that_were_away_go_on_where_they_were() {
     let group = Group::new("away").await;
     let master = group.master(0, &[]).await;

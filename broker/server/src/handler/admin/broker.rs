@@ -62,7 +62,7 @@ impl BrokerAdmin {
         Ok(match persisted {
             Ok(()) => Reply::ok(),
             Err(why) => {
-                tracing::warn!(why, "the change of settings holds until the broker ends");
+                tracing::info!(why, "the change of settings holds until the broker ends");
                 Reply::ok().remark(format!("changed until the broker restarts: {why}"))
             }
         })
