@@ -8,5 +8,6 @@
 
 mod client;
 mod heartbeats;
+mod pulls;
 mod replication;
 mod servers;

@@ -1,12 +1,22 @@
 //! A master and its slave: the log, the tables, and what an acknowledgement is worth.
 
-use crate::servers::{broker_with, folder, namesrv};
+use crate::{
+    pulls::{Pulled, Puller},
+    servers::{broker_with, folder, namesrv},
+};
 use bytes::Bytes;
 use rmq_client::{Admin, Message, MessageQueue, Producer, producer::Options, topic};
 use rmq_namesrv::Namesrv;
-use rmq_protocol::body::SubscriptionGroup;
+use rmq_protocol::{ResponseCode, body::SubscriptionGroup};
 use rmq_server::Broker;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -139,8 +149,10 @@ async fn a_sync_master_acknowledges_what_a_slave_has_and_refuses_without_one() {
 async fn a_slave_that_came_before_its_master_finds_it_when_it_comes() {
     let group = Group::new("slave-first").await;
     let slave = group.slave().await;
-    let waits = slave.ready().unwrap_err();
-    assert!(waits.contains("master") || waits.contains("namesrv"), "{waits}");
+    until("it is registered and says what it waits for", async || {
+        slave.ready().unwrap_err() == "not connected to the master"
+    })
+    .await;
     let master = group.master(0, &[]).await;
     ready(&master).await;
     group.create("t", &master).await;
@@ -148,6 +160,64 @@ async fn a_slave_that_came_before_its_master_finds_it_when_it_comes() {
     until("the slave has the messages", async || group.readable(&slave, "t").await == 20).await;
     ready(&slave).await;
     slave.stop().await.unwrap();
+    master.stop().await.unwrap();
+}
+
+/// It moved the group's offsets to where it was itself, and messages were skipped or came again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_sends_nobody_to_another_offset_and_lets_them_wait_when_its_master_is_gone() {
+    let group = Group::new("slave-reads").await;
+    let master = group.master(0, &[]).await;
+    ready(&master).await;
+    group.create("t", &master).await;
+    group.admin.put_consumer_group(&master.address().to_string(), &SubscriptionGroup::new("g")).await.unwrap();
+    send(&group.producer().await, "t", 0..20).await;
+    let slave = group.slave().await;
+    ready(&slave).await;
+    until("the slave has the messages", async || group.readable(&slave, "t").await == 20).await;
+    let address = slave.address().to_string();
+    until("the slave has the group", async || group.admin.consumer_group(&address, "g").await.unwrap().is_some()).await;
+
+    let puller = Puller::new(&address, "t", "g");
+    let read = puller.pull(10, Duration::from_secs(1), None).await;
+    assert_eq!((read.code, read.next_offset), (ResponseCode::Success, 20));
+    assert!(read.bytes > 0);
+    for beyond in [20, 1000] {
+        let sent_back = puller.pull(beyond, Duration::from_secs(1), None).await;
+        let to_the_master =
+            Pulled { code: ResponseCode::PullRetryImmediately, next_offset: beyond, suggested_broker_id: 0, bytes: 0 };
+        assert_eq!(sent_back, to_the_master);
+    }
+
+    master.stop().await.unwrap();
+    until("the slave misses its master", async || slave.ready().is_err()).await;
+    assert_eq!(puller.pull(0, Duration::from_secs(1), None).await.next_offset, 20);
+    for beyond in [20, 1000] {
+        let begun = Instant::now();
+        let waited = puller.pull(beyond, Duration::from_secs(1), None).await;
+        assert_eq!((waited.code, waited.next_offset), (ResponseCode::PullNotFound, beyond));
+        assert!(begun.elapsed() >= Duration::from_secs(1), "it answered after {:?}", begun.elapsed());
+    }
+    slave.stop().await.unwrap();
+}
+
+/// A report beyond the end of the log counted before it was refused, and confirmed everything up to the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_claims_more_than_there_is_confirms_nothing() {
+    let group = Group::new("false-report").await;
+    let master = group.master(0, &[("brokerRole", "SYNC_MASTER"), ("inSyncReplicas", "2")]).await;
+    ready(&master).await;
+    group.create("t", &master).await;
+    let producer = group.producer().await;
+    let mut replication = master.address();
+    replication.set_port(replication.port() + 1);
+    for beyond in [1_u64, 1 << 40, u64::MAX] {
+        let mut stream = TcpStream::connect(replication).await.unwrap();
+        stream.write_all(&beyond.to_be_bytes()).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 64]).await.unwrap_or(0), 0, "the connection is closed");
+        let refused = producer.send_to(&queue("t"), Message::new("t", "alone")).await.unwrap_err().to_string();
+        assert!(refused.contains("members of this broker group keep up"), "{refused}");
+    }
     master.stop().await.unwrap();
 }
 

@@ -248,12 +248,14 @@ pub fn to_standard(json: &[u8]) -> Result<String, Error> {
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    /// Inside an object that is a key. Each level of keys in keys would double the quotes of the level below, so there is one level, as with Java's maps.
+    in_key: bool,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(json: &'a [u8]) -> Result<Self, Error> {
         match std::str::from_utf8(json) {
-            Ok(text) => Ok(Self { text, at: 0 }),
+            Ok(text) => Ok(Self { text, at: 0, in_key: false }),
             Err(invalid) => Err(Error::Malformed { at: invalid.valid_up_to(), what: "not UTF-8" }),
         }
     }
@@ -405,7 +407,12 @@ impl<'a> Scanner<'a> {
             }
             let mut key = String::new();
             match self.peek() {
-                Some(b'{') => self.rewrite(&mut key, depth + 1)?,
+                Some(b'{') if self.in_key => return self.fail("an object as key inside an object that is a key"),
+                Some(b'{') => {
+                    self.in_key = true;
+                    self.rewrite(&mut key, depth + 1)?;
+                    self.in_key = false;
+                }
                 Some(b'"' | b'\'') => self.quoted(&mut key)?,
                 _ => key.push_str(self.bare()?),
             }
@@ -502,6 +509,16 @@ mod tests {
         );
         let text: String = from_slice(br"'\u0041\ud83d\ude00\x41\''").unwrap();
         assert_eq!(text, "A\u{1F600}A'");
+    }
+
+    #[test]
+    fn a_key_in_a_key_in_a_key_does_not_eat_all_memory() {
+        for depth in 2..64 {
+            let text = format!("{}\"a\":1{}", "{".repeat(depth), "}:1".repeat(depth - 1) + "}");
+            assert_eq!(to_standard(text.as_bytes()).is_ok(), depth == 2, "{text}");
+            let header = format!("{{\"code\":1,\"unknown\":{text}}}");
+            assert_eq!(crate::json_header::decode(header.as_bytes()).is_ok(), depth == 2, "{header}");
+        }
     }
 
     #[test]

@@ -209,7 +209,15 @@ impl Connection {
             if inner.closing.load(Relaxed) {
                 return;
             }
-            let read = stopping_until.is_none() && inner.outbox.waiting() <= inner.limits.outbox;
+            // A socket that always has bytes would hold this thread and hide the stop: reading does not end the task's turn by itself.
+            tokio::task::coop::consume_budget().await;
+            if stopping_until.is_none() && stop.is_cancelled() {
+                inner.stopping.store(true, SeqCst);
+                stopping_until = Some(Instant::now() + inner.limits.grace);
+            }
+            let read = stopping_until.is_none()
+                && inner.outbox.waiting() <= inner.limits.outbox
+                && inner.unanswered.load(SeqCst) < inner.limits.unanswered;
             blocked |= !read && inner.outbox.waiting() > 0;
             if let Some(deadline) = stopping_until
                 && (Instant::now() >= deadline || (inner.unanswered.load(SeqCst) == 0 && inner.outbox.waiting() == 0))
@@ -250,10 +258,7 @@ impl Connection {
                     }
                 }
                 () = inner.wake.notified() => blocked |= inner.outbox.waiting() > 0,
-                () = stop.cancelled(), if stopping_until.is_none() => {
-                    inner.stopping.store(true, SeqCst);
-                    stopping_until = Some(Instant::now() + inner.limits.grace);
-                }
+                () = stop.cancelled(), if stopping_until.is_none() => {}
                 () = tokio::time::sleep_until(deadline) => {
                     if stopping_until.is_none() {
                         Figures::add(&inner.figures.idle_closed, 1);
@@ -376,8 +381,10 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         // Sequentially consistent, as is the reading side: either we see `stopping`, or the connection's task sees our zero.
-        if self.connection.0.unanswered.fetch_sub(1, SeqCst) == 1 && self.connection.0.stopping.load(SeqCst) {
-            self.connection.0.wake.notify_one();
+        let inner = &*self.connection.0;
+        let before = inner.unanswered.fetch_sub(1, SeqCst);
+        if before == inner.limits.unanswered || (before == 1 && inner.stopping.load(SeqCst)) {
+            inner.wake.notify_one();
         }
     }
 }

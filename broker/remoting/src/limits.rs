@@ -18,6 +18,8 @@ pub struct Limits {
     pub outbox: usize,
     /// Requests of ours that may wait for an answer on one connection.
     pub pending: usize,
+    /// Requests of the peer that may be without an answer on one connection, parked pulls among them: above it the peer is not read from.
+    pub unanswered: usize,
     /// How long a stopping connection may take to write its last answers.
     pub grace: Duration,
     /// How long opening a connection may take.
@@ -32,6 +34,7 @@ impl Default for Limits {
             idle: Duration::from_secs(120),
             outbox: 8 * 1024 * 1024,
             pending: 65_536,
+            unanswered: 65_536,
             grace: Duration::from_secs(5),
             connect: Duration::from_secs(3),
         }

@@ -25,6 +25,9 @@ use rmq_remoting::{Connection, Handler, Responder};
 use std::{sync::Arc, time::Instant};
 use tokio_util::task::TaskTracker;
 
+/// Requests that may wait for a thread, the disk or somebody else's answer at a time; what comes beyond is refused as Java does when it is overloaded.
+const MAX_WAITING: usize = 10_000;
+
 /// All handlers of a broker.
 pub(crate) struct Dispatch {
     pub(crate) send: Arc<Send>,
@@ -251,9 +254,24 @@ impl Dispatch {
         }
     }
 
+    /// Gives the responder back if there is room for a request that waits.
+    fn admit(&self, to: Responder) -> Option<Responder> {
+        let waiting = self.tasks.len();
+        if waiting < MAX_WAITING {
+            return Some(to);
+        }
+        to.reply(&Reply::refuse(
+            ResponseCode::SystemBusy,
+            format!("[OVERLOAD]system busy, {waiting} requests wait already; try again later"),
+        ));
+        None
+    }
+
     /// On a blocking thread.
     fn disk(&self, to: Responder, work: impl FnOnce(Responder) + std::marker::Send + 'static) {
-        self.tasks.spawn_blocking(move || work(to));
+        if let Some(to) = self.admit(to) {
+            self.tasks.spawn_blocking(move || work(to));
+        }
     }
 
     fn on_disk<H>(&self, to: Responder, handler: &Arc<H>, work: impl FnOnce(&H) -> Answer + std::marker::Send + 'static)
@@ -269,6 +287,8 @@ impl Dispatch {
     where
         F: Future<Output = ()> + std::marker::Send + 'static,
     {
-        self.tasks.spawn(work(Arc::clone(handler), to));
+        if let Some(to) = self.admit(to) {
+            self.tasks.spawn(work(Arc::clone(handler), to));
+        }
     }
 }

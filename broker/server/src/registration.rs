@@ -113,6 +113,8 @@ impl Registration {
 
     /// Namesrvs that this broker is not registered with.
     pub(crate) fn missing(&self) -> Vec<String> {
+        // Those that were never tried are missing too.
+        self.addresses();
         let namesrvs = self.namesrvs.lock();
         namesrvs.iter().filter(|(_, registered)| registered.is_none()).map(|(address, _)| address.clone()).collect()
     }
@@ -143,7 +145,8 @@ impl Registration {
         let mut sent = 0;
         loop {
             let (generation, body) = self.changes(sent);
-            let complete = self.send(&body).await;
+            // A namesrv that is silent must not hold up the end.
+            let Some(complete) = stop.run_until_cancelled(self.send(&body)).await else { return self.goodbye().await };
             self.announced.send_replace(generation);
             sent = generation;
             // A slave that came before its master has nobody to follow until an answer names one.

@@ -149,7 +149,7 @@ impl Delay {
         }
     }
 
-    /// Delivers what is due; returns the time until the next message is.
+    /// Delivers what is due, one batch of each level, so that none starves the others and a stop is seen in between; returns the time until more is.
     fn deliver_due(&self, store: &MessageStore, store_host: SocketAddr) -> Option<Duration> {
         (1..=self.levels.count()).filter_map(|level| self.deliver_level(store, store_host, level)).min()
     }
@@ -157,47 +157,43 @@ impl Delay {
     fn deliver_level(&self, store: &MessageStore, store_host: SocketAddr, level: i32) -> Option<Duration> {
         let pause = self.levels.pause(level)?;
         let queue_id = level - 1;
-        loop {
-            let (min, max) =
-                (store.min_offset(names::SCHEDULE_TOPIC, queue_id), store.max_offset(names::SCHEDULE_TOPIC, queue_id));
-            // Positions beyond the queue come from a store that lost its end; before it, from retention.
-            let offset = (self.state.lock().offsets.get(&level).copied().unwrap_or(0).max(0) as u64).clamp(min, max);
-            if offset >= max {
-                return None;
+        let (min, max) =
+            (store.min_offset(names::SCHEDULE_TOPIC, queue_id), store.max_offset(names::SCHEDULE_TOPIC, queue_id));
+        // Positions beyond the queue come from a store that lost its end; before it, from retention.
+        let offset = (self.state.lock().offsets.get(&level).copied().unwrap_or(0).max(0) as u64).clamp(min, max);
+        if offset >= max {
+            return None;
+        }
+        let got = match store.get(names::SCHEDULE_TOPIC, queue_id, offset, BATCH, Filter::ALL) {
+            Ok(got) => got,
+            Err(error) => {
+                tracing::error!(level, %error, "delayed messages cannot be read");
+                return Some(RETRY);
             }
-            let got = match store.get(names::SCHEDULE_TOPIC, queue_id, offset, BATCH, Filter::ALL) {
-                Ok(got) => got,
+        };
+        if got.count == 0 && got.next_offset <= offset {
+            return Some(RETRY);
+        }
+        for record in got.records.iter().flat_map(|piece| Records::new(piece)) {
+            let record = match record {
+                Ok(record) => record,
                 Err(error) => {
-                    tracing::error!(level, %error, "delayed messages cannot be read");
+                    tracing::error!(level, %error, "a delayed message cannot be read");
                     return Some(RETRY);
                 }
             };
-            if got.count == 0 {
-                if got.next_offset <= offset {
-                    return Some(RETRY);
-                }
-                self.advance(level, got.next_offset);
-                continue;
+            let left = time_left(record.store_timestamp(), pause, now_millis());
+            if !left.is_zero() {
+                return Some(left);
             }
-            for record in got.records.iter().flat_map(|piece| Records::new(piece)) {
-                let record = match record {
-                    Ok(record) => record,
-                    Err(error) => {
-                        tracing::error!(level, %error, "a delayed message cannot be read");
-                        return Some(RETRY);
-                    }
-                };
-                let left = time_left(record.store_timestamp(), pause, now_millis());
-                if !left.is_zero() {
-                    return Some(left);
-                }
-                if let Err(error) = deliver(store, store_host, &record) {
-                    tracing::warn!(level, %error, "cannot deliver a delayed message; trying again");
-                    return Some(RETRY);
-                }
-                self.advance(level, record.queue_offset() + 1);
+            if let Err(error) = deliver(store, store_host, &record) {
+                tracing::warn!(level, %error, "cannot deliver a delayed message; trying again");
+                return Some(RETRY);
             }
+            self.advance(level, record.queue_offset() + 1);
         }
+        self.advance(level, got.next_offset);
+        Some(Duration::ZERO)
     }
 
     fn advance(&self, level: i32, offset: u64) {

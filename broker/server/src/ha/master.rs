@@ -138,10 +138,10 @@ impl Slaves {
         let outcome = async {
             stream.set_nodelay(true)?;
             let (reader, writer) = stream.into_split();
-            let (reports, reported) = watch::channel(None);
+            let (found, begin) = watch::channel(None);
             tokio::select! {
-                read = self.take_reports(reader, peer, reports) => read,
-                written = self.send_log(writer, peer, reported) => written,
+                read = self.take_reports(reader, peer, found) => read,
+                written = self.send_log(writer, peer, begin) => written,
                 () = stop.cancelled() => Ok(()),
             }
         }
@@ -153,14 +153,16 @@ impl Slaves {
         }
     }
 
+    /// Keeps what the slave says it has; the first time also tells `begin` where it goes on.
     async fn take_reports(
         &self,
         mut reader: OwnedReadHalf,
         peer: SocketAddr,
-        reports: watch::Sender<Option<u64>>,
+        begin: watch::Sender<Option<u64>>,
     ) -> io::Result<()> {
         let silence = self.settings.load().replication.housekeeping.0;
         let mut report = [0; REPORT];
+        let mut began = false;
         loop {
             match tokio::time::timeout(silence, reader.read_exact(&mut report)).await {
                 Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no report for {silence:?}"))),
@@ -168,14 +170,17 @@ impl Slaves {
                 Ok(read) => read?,
             };
             let end = u64::from_be_bytes(report);
+            // Judged before it counts: who claims more than there is has another log, and confirms nothing of ours.
+            if !began {
+                began = true;
+                begin.send_replace(Some(self.first_offset(end)?));
+            } else if end > self.store.max_physical_offset() {
+                return Err(io::Error::other(format!("a report of {end}, which is beyond the end of our log")));
+            }
             if let Some(slave) = self.connected.lock().get_mut(&peer) {
-                slave.acked =
-                    i64::try_from(end).map_err(|_| io::Error::other(format!("a report of {end} is no offset")))?;
+                slave.acked = end as i64;
             }
             self.confirm();
-            if reports.borrow().is_none() {
-                reports.send_replace(Some(end));
-            }
         }
     }
 
@@ -183,10 +188,10 @@ impl Slaves {
         &self,
         mut writer: OwnedWriteHalf,
         peer: SocketAddr,
-        mut reported: watch::Receiver<Option<u64>>,
+        mut begin: watch::Receiver<Option<u64>>,
     ) -> io::Result<()> {
-        let Ok(first) = reported.wait_for(Option::is_some).await.map(|first| first.unwrap_or(0)) else { return Ok(()) };
-        let mut next = self.first_offset(first)?;
+        let Ok(first) = begin.wait_for(Option::is_some).await.map(|first| first.unwrap_or(0)) else { return Ok(()) };
+        let mut next = first;
         tracing::info!(slave = %peer, offset = next, "sending the log");
         let heartbeat = self.settings.load().replication.heartbeat.0;
         loop {

@@ -6,6 +6,7 @@ use crate::{
     consumer_offset::ConsumerOffsets,
     error::Rejection,
     filter,
+    ha::Following,
     long_polling::{LongPolling, Parked},
     stats::{Kind, Stats},
     subscription_group::SubscriptionGroups,
@@ -32,8 +33,17 @@ pub(crate) struct Pull {
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
     pub(crate) long_polling: Arc<LongPolling>,
+    pub(crate) following: Arc<Following>,
     pub(crate) settings: Arc<Live>,
     pub(crate) stats: Arc<Stats>,
+}
+
+/// Which run of a pull this is: a parked one runs again, and for the last time at its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    First,
+    Again,
+    Last,
 }
 
 /// What came of a pull.
@@ -51,7 +61,7 @@ impl Pull {
     /// Runs a pull that has just come.
     pub(crate) fn pull(&self, request: Command, responder: Responder) {
         let now = Instant::now();
-        match self.look(&request, true) {
+        match self.look(&request, Run::First) {
             Ok(Outcome::Answer(reply)) => responder.reply(&reply),
             Ok(Outcome::Wait { offset, subscription, patience }) => {
                 let subscription = (subscription.sub_string != "*").then_some(subscription);
@@ -73,7 +83,7 @@ impl Pull {
         if !pull.responder.connection().is_open() {
             return;
         }
-        match self.look(&pull.request, !pull.last_try) {
+        match self.look(&pull.request, if pull.last_try { Run::Last } else { Run::Again }) {
             Ok(Outcome::Answer(reply)) => pull.responder.reply(&reply),
             // Woken for a message that another filter stage did not want: its deadline stays what it was.
             Ok(Outcome::Wait { offset, .. }) => self.park(Parked { offset, ..pull }),
@@ -97,7 +107,7 @@ impl Pull {
         }
     }
 
-    fn look(&self, request: &Command, may_wait: bool) -> Result<Outcome, Rejection> {
+    fn look(&self, request: &Command, run: Run) -> Result<Outcome, Rejection> {
         let header = PullMessage::decode(&request.fields)?;
         let settings = self.settings.load();
         let group = self.check_group(&header, &settings)?;
@@ -120,32 +130,46 @@ impl Pull {
         let subscription = self.subscription(&header, &group)?;
         let offset = u64::try_from(header.queue_offset).unwrap_or(0);
         let wanted = |tags_code| filter::may_match(&subscription, tags_code);
-        let got = self.store.get(
+        let mut got = self.store.get(
             header.topic,
             header.queue_id,
             offset,
             limits(&header),
             Filter { by_tags_code: &wanted, by_record: None },
         )?;
-        if header.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0 && header.commit_offset >= 0 && !settings.is_slave() {
+        // What the client had done when it asked; by the time a parked pull runs again somebody may have done more, or reset the offset.
+        if run == Run::First
+            && header.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0
+            && header.commit_offset >= 0
+            && !settings.is_slave()
+        {
             self.offsets.commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset);
         }
         if got.status == GetStatus::Found {
             self.count(&header, &got, &settings);
             return Ok(Outcome::Answer(self.found(got, &group, &settings, topic.topic_sys_flag)));
         }
-        let code = code_of_nothing(got.status, header.queue_offset, settings.is_slave());
+        let follows = settings.is_slave() && self.following.lag().is_some();
+        let code = code_of_nothing(got.status, header.queue_offset, settings.is_slave(), follows);
+        let corrects = matches!(got.status, GetStatus::NoMatchedMessage | GetStatus::MessageWasRemoving);
+        if settings.is_slave() && !corrects {
+            // A slave may not have what its master has: it never sends a client elsewhere.
+            got.next_offset = offset;
+        }
         if code == ResponseCode::PullNotFound
-            && may_wait
+            && run != Run::Last
             && header.sys_flag & sys_flag::pull::SUSPEND != 0
             && header.suspend_timeout > 0
         {
             let asked = Duration::from_millis(header.suspend_timeout.unsigned_abs());
             let messages = &settings.messages;
             let patience = if messages.long_polling { asked } else { messages.short_polling.0.min(asked) };
-            return Ok(Outcome::Wait { offset: got.next_offset, subscription, patience });
+            // Where there are messages already, but none it can be given, only the deadline wakes it.
+            let offset = if got.max_offset > got.next_offset { u64::MAX } else { got.next_offset };
+            return Ok(Outcome::Wait { offset, subscription, patience });
         }
-        let header = self.response(&got, suggested(&got, &group, &settings), &group, topic.topic_sys_flag);
+        let suggested = if follows && !corrects { 0 } else { suggested(&got, &group, &settings) };
+        let header = self.response(&got, suggested, &group, topic.topic_sys_flag);
         Ok(Outcome::Answer(Reply::of(code, &header).remark(format!("{:?}", got.status))))
     }
 
@@ -269,15 +293,17 @@ fn suggested(got: &Got, group: &SubscriptionGroup, settings: &Config) -> i64 {
     }
 }
 
-/// The answer's code when there is no message. A slave never corrects an offset: it may not have yet what the master has.
-fn code_of_nothing(status: GetStatus, asked: i64, slave: bool) -> ResponseCode {
-    let code = match status {
+/// The answer's code when there is no message. A slave that follows its master sends the client back there at once; one whose master is gone answers as a
+/// master does, except that it never corrects an offset: it may not have what the master had.
+fn code_of_nothing(status: GetStatus, asked: i64, slave: bool, follows: bool) -> ResponseCode {
+    match status {
         GetStatus::Found => ResponseCode::Success,
         GetStatus::MessageWasRemoving | GetStatus::NoMatchedMessage => ResponseCode::PullRetryImmediately,
+        _ if follows => ResponseCode::PullRetryImmediately,
+        _ if slave => ResponseCode::PullNotFound,
         GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if asked != 0 => ResponseCode::PullOffsetMoved,
         GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue => ResponseCode::PullNotFound,
         GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne => ResponseCode::PullNotFound,
         GetStatus::OffsetOverflowBadly | GetStatus::OffsetTooSmall => ResponseCode::PullOffsetMoved,
-    };
-    if slave { ResponseCode::PullRetryImmediately } else { code }
+    }
 }

@@ -232,6 +232,7 @@ impl Parts {
             consumers: Arc::clone(&self.consumers),
             offsets: Arc::clone(&self.tables.offsets),
             long_polling: Arc::clone(&self.tables.long_polling),
+            following: Arc::clone(&self.following),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
         }

@@ -33,6 +33,12 @@ impl Topics {
         for topic in system::topics(config) {
             topics.entry(topic.topic_name.clone()).or_insert(topic);
         }
+        // Written when topics could be made by a first send; the setting of now counts.
+        if !config.topics.auto_create
+            && let Some(template) = topics.get_mut(names::AUTO_CREATE_TOPIC)
+        {
+            template.perm &= !perm::INHERIT;
+        }
         Ok(Self { table: Table::new(path, data_version, topics) })
     }
 
@@ -148,6 +154,16 @@ mod tests {
         assert!(!topics.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 16).unwrap().1);
         assert!(topics.find_or_inherit("others", "orders", 4).is_none(), "orders cannot be inherited from");
         assert_eq!(topics.find_or_inherit("more", names::AUTO_CREATE_TOPIC, 100).unwrap().0.write_queue_nums, 8);
+    }
+
+    #[test]
+    fn a_template_of_former_days_makes_no_topics_once_that_is_switched_off() {
+        let (folder, topics) = topics();
+        topics.persist().unwrap();
+        let settings = [("brokerName", "b"), ("brokerClusterName", "c"), ("autoCreateTopicEnable", "false")];
+        let (config, _) = Config::from_properties(settings).unwrap();
+        let again = Topics::open(folder.path(), &config).unwrap();
+        assert!(again.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 4).is_none());
     }
 
     #[test]
