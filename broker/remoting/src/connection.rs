@@ -181,10 +181,23 @@ impl Connection {
         }
     }
 
-    /// Runs the connection to its end: until either side closes it, `stop` is cancelled, or it breaks a limit.
-    pub(crate) async fn run<H: Handler + ?Sized>(self, handler: Arc<H>, stop: CancellationToken) {
-        self.0.figures.connections.fetch_add(1, Relaxed);
-        self.read_until_end(&*handler, &stop).await;
+    /// Runs the connection to its end: until either side closes it, `stop` is cancelled, or it breaks a limit. It counts as open from this call on, not
+    /// from the first time the task is run: a burst of connections must not slip past the cap.
+    pub(crate) fn run<H: Handler + ?Sized>(
+        self,
+        handler: Arc<H>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send {
+        let open = Open::new(&self.0.figures);
+        async move {
+            self.read_until_end(&*handler, &stop).await;
+            self.end();
+            drop(open);
+            handler.closed(&self);
+        }
+    }
+
+    fn end(&self) {
         self.0.closing.store(true, Relaxed);
         self.0.outbox.close();
         let waiting = {
@@ -195,8 +208,6 @@ impl Connection {
         drop(waiting);
         // Handles may live on, in a client's table or a parked answer, and with them the socket: the peer must learn of the end all the same.
         let _ = socket2::SockRef::from(&self.0.stream).shutdown(std::net::Shutdown::Both);
-        self.0.figures.connections.fetch_sub(1, Relaxed);
-        handler.closed(&self);
     }
 
     async fn read_until_end<H: Handler + ?Sized>(&self, handler: &H, stop: &CancellationToken) {
@@ -250,10 +261,15 @@ impl Connection {
                         }
                     }
                     if ready.is_readable() && read {
-                        match self.read_some(&mut buffer, handler) {
+                        let (bytes, pushed) = self.read_some(&mut buffer, handler);
+                        match pushed {
                             Pushed::Done => {}
                             Pushed::Blocked => blocked = true,
                             Pushed::Closed => return,
+                        }
+                        // Who sends much takes turns with the others of this thread; who sends one request at a time need not.
+                        if bytes >= READ / 2 {
+                            tokio::task::yield_now().await;
                         }
                     }
                 }
@@ -270,20 +286,21 @@ impl Connection {
         }
     }
 
-    /// Reads once and handles every whole frame; the answers that came at once leave together.
-    fn read_some<H: Handler + ?Sized>(&self, buffer: &mut BytesMut, handler: &H) -> Pushed {
+    /// Reads once and handles every whole frame; the answers that came at once leave together. Also says how many bytes were read.
+    fn read_some<H: Handler + ?Sized>(&self, buffer: &mut BytesMut, handler: &H) -> (usize, Pushed) {
         let inner = &*self.0;
         if buffer.capacity() - buffer.len() < READ / 4 {
             buffer.reserve(READ);
         }
-        match inner.stream.try_read_buf(buffer) {
-            Ok(0) => return Pushed::Closed,
-            Ok(bytes) => Figures::add(&inner.figures.bytes_in, bytes as u64),
+        let bytes = match inner.stream.try_read_buf(buffer) {
+            Ok(0) => return (0, Pushed::Closed),
+            Ok(bytes) => bytes,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return Pushed::Done;
+                return (0, Pushed::Done);
             }
-            Err(_) => return Pushed::Closed,
-        }
+            Err(_) => return (0, Pushed::Closed),
+        };
+        Figures::add(&inner.figures.bytes_in, bytes as u64);
         inner.outbox.cork();
         let mut malformed = false;
         loop {
@@ -302,7 +319,7 @@ impl Connection {
             }
         }
         let pushed = inner.outbox.uncork(&inner.stream, &inner.figures);
-        if malformed { Pushed::Closed } else { pushed }
+        (bytes, if malformed { Pushed::Closed } else { pushed })
     }
 
     fn take<H: Handler + ?Sized>(&self, command: Command, handler: &H) {
@@ -322,6 +339,22 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connection({} {})", self.0.id, self.0.peer)
+    }
+}
+
+/// Counts as an open connection, also if a handler panics.
+struct Open(Arc<Figures>);
+
+impl Open {
+    fn new(figures: &Arc<Figures>) -> Self {
+        figures.connections.fetch_add(1, Relaxed);
+        Self(Arc::clone(figures))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
     }
 }
 

@@ -262,3 +262,63 @@ async fn an_unreachable_address_is_an_error_that_names_it() {
     let error = client().request(&address, request("a"), DEADLINE).await.unwrap_err();
     assert!(matches!(&error, Error::Connect { address: named, .. } if *named == address), "{error}");
 }
+
+/// A peer that writes for as long as it can, whatever comes back.
+fn flood(address: SocketAddr, frame: Vec<u8>) -> std::thread::JoinHandle<()> {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    let many = frame.repeat(200);
+    std::thread::spawn(move || while std::io::Write::write_all(&mut stream, &many).is_ok() {})
+}
+
+/// The task that reads it never came to see the stop, nor did others of its thread.
+#[tokio::test(flavor = "current_thread")]
+async fn a_socket_that_always_has_bytes_holds_up_neither_others_nor_the_stop() {
+    let server = server(Limits { grace: Duration::from_millis(200), ..Limits::default() });
+    let mut frame = Vec::new();
+    request("noise").one_way().encode(&mut frame);
+    let flooding = flood(server.address, frame);
+    let client = client();
+    let address = server.address.to_string();
+    for _ in 0..20 {
+        let answer = client.request(&address, request("beside it"), DEADLINE).await.unwrap();
+        assert_eq!(answer.body, "beside it");
+    }
+    server.stop.cancel();
+    tokio::time::timeout(DEADLINE, server.task).await.expect("an end in time").unwrap();
+    assert_eq!(server.figures.connections.load(Relaxed), 0);
+    flooding.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_with_too_many_open_requests_is_not_read_from_until_some_are_answered() {
+    let mut server = server(Limits { unanswered: 10, ..Limits::default() });
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let mut frame = Vec::new();
+    request([b"late".as_slice(), &[b'x'; 20_000]].concat()).encode(&mut frame);
+    let (mut reader, mut writer) = stream.split();
+    let write = async {
+        for _ in 0..30 {
+            writer.write_all(&frame).await.unwrap();
+        }
+    };
+    let answer = async {
+        for answered in 0..30 {
+            assert_eq!(server.event().await, "late");
+            if answered < 9 {
+                continue;
+            }
+            let (request, responder) = server.echo.late.lock().remove(0);
+            assert!(server.echo.late.lock().len() < 12, "it was read on");
+            responder.reply(&Reply::body(request.body));
+        }
+    };
+    let read = async {
+        let mut some = vec![0; 64 * 1024];
+        while reader.read(&mut some).await.unwrap() > 0 {}
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(write, answer) } => {}
+        () = read => panic!("the connection ended"),
+    }
+}
