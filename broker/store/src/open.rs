@@ -30,8 +30,8 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::upkeep::Upkeep;
 
-/// How long closing waits for dispatch to reach the end of the log. What is missing then is dispatched at the next start.
-const LAST_DISPATCH: Duration = Duration::from_secs(10);
+/// How long closing a store, or deleting a topic, waits for dispatch to reach the end of the log.
+pub(crate) const LAST_DISPATCH: Duration = Duration::from_secs(10);
 
 /// The store's threads and what stops them.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Looking things up: messages by key or place, offsets by time, what there is.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use rmq_protocol::message::properties;
 use rmq_protocol::message::stored::Record;
@@ -7,6 +9,7 @@ use rmq_protocol::message::stored::Record;
 use crate::MessageStore;
 use crate::consume_queue::search::Boundary;
 use crate::error::{Error, Result};
+use crate::open::LAST_DISPATCH;
 
 /// The answer to a query by key.
 #[derive(Debug, Clone)]
@@ -145,6 +148,11 @@ impl MessageStore {
     /// # Errors
     /// Where a file cannot be deleted.
     pub fn delete_topic(&self, topic: &str) -> Result<usize> {
+        // What is still to be dispatched would make the queues anew, and be delivered to whoever reads a new topic of this name.
+        let end = self.log.appended.value();
+        if !self.dispatch.is_limited() {
+            let _ = self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH);
+        }
         self.table.delete_topic(topic)
     }
 

@@ -127,6 +127,7 @@ impl Table {
         }
         loop {
             match queue.add(offset, entry) {
+                Added::Repeated if self.begins_anew(queue, offset, entry)? => self.begin_anew(queue)?,
                 Added::Repeated => return Ok(()),
                 Added::Listed => break,
                 Added::List => {
@@ -148,6 +149,38 @@ impl Table {
         Ok(())
     }
 
+    /// Whether a first entry belongs to a later record than those that are there: the topic was deleted and made again, and older records, which stay in the
+    /// log, were dispatched since, as after a crash. Only the first one counts: another offset twice would be a fault, and no reason to drop anything.
+    fn begins_anew(&self, queue: &Queue, offset: u64, entry: Entry) -> Result<bool> {
+        let (min, max) = queue.bounds();
+        let Some(last) = max.checked_sub(1).filter(|last| *last >= min && offset == 0) else { return Ok(false) };
+        Ok(queue.entry(&self.files, last)?.is_some_and(|last| last.physical_offset < entry.physical_offset))
+    }
+
+    /// Drops what a queue holds.
+    fn begin_anew(&self, queue: &Arc<Queue>) -> Result<()> {
+        let _io = self.io.lock();
+        self.write_queue(queue)?;
+        tracing::warn!(topic = queue.topic(), queue = queue.id(), "a consume queue begins anew; its older entries go");
+        self.restart(queue, 0)
+    }
+
+    /// Deletes a queue's files and makes one that begins with `offset`; `io` is held and nothing waits to be written.
+    fn restart(&self, queue: &Arc<Queue>, offset: u64) -> Result<()> {
+        self.files.delete(queue)?;
+        let per_file = self.files.file_size() / SIZE as u64;
+        let from = offset - offset % per_file;
+        self.fill(queue, from, offset)?;
+        queue.place(offset, offset, None);
+        Ok(())
+    }
+
+    fn fill(&self, queue: &Arc<Queue>, from: u64, to: u64) -> Result<()> {
+        let fillers = Entry::FILLER.encode().repeat((to - from) as usize);
+        let wrote = &mut |base| self.note_unsynced(queue, base);
+        self.files.write(queue, from * SIZE as u64, &fillers, wrote)
+    }
+
     /// Fills the places before `offset` that no message has. This happens where a replica begins in the middle of its
     /// master's log, and to the first file of a queue whose older messages are gone.
     fn bridge(&self, queue: &Arc<Queue>, offset: u64, places: u64) -> Result<()> {
@@ -155,22 +188,20 @@ impl Table {
         self.write_queue(queue)?;
         let per_file = self.files.file_size() / SIZE as u64;
         let (min, max) = queue.bounds();
-        let restart = max == 0 || places > per_file;
-        let from = if restart { offset - offset % per_file } else { max };
-        if restart && max > 0 {
-            tracing::warn!(
-                topic = queue.topic(),
-                queue = queue.id(),
-                max,
-                offset,
-                "a consume queue jumps; its older entries go"
-            );
-            self.files.delete(queue)?;
+        if max == 0 || places > per_file {
+            if max > 0 {
+                tracing::warn!(
+                    topic = queue.topic(),
+                    queue = queue.id(),
+                    max,
+                    offset,
+                    "a consume queue jumps; its older entries go"
+                );
+            }
+            return self.restart(queue, offset);
         }
-        let fillers = Entry::FILLER.encode().repeat((offset - from) as usize);
-        let wrote = &mut |base| self.note_unsynced(queue, base);
-        self.files.write(queue, from * SIZE as u64, &fillers, wrote)?;
-        queue.place(if restart { offset } else { min }, offset, None);
+        self.fill(queue, max, offset)?;
+        queue.place(min, offset, None);
         Ok(())
     }
 

@@ -57,6 +57,7 @@ fn a_repeated_entry_changes_nothing_and_a_jump_is_filled() {
     let table = table(root.path());
     let queue = fill(&table, "T", 23..25);
     assert_eq!(queue.bounds(), (23, 25));
+    table.add(&queue, 23, entry(23)).unwrap();
     table.add(&queue, 23, entry(99)).unwrap();
     assert_eq!(offsets(&table, &queue, 23, 9), [3300, 3400]);
     table.write_out().unwrap();
@@ -68,6 +69,19 @@ fn a_repeated_entry_changes_nothing_and_a_jump_is_filled() {
     assert_eq!((queue.bounds(), offsets(&table, &queue, 29, 2)), ((23, 31), vec![0, 4000]));
     table.add(&queue, 1000, entry(1000)).unwrap();
     assert_eq!(queue.bounds(), (1000, 1001));
+}
+
+#[test]
+fn a_queue_of_a_topic_that_was_made_again_begins_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let table = table(root.path());
+    let queue = fill(&table, "T", 0..25);
+    table.add(&queue, 0, entry(0)).unwrap();
+    assert_eq!(queue.bounds(), (0, 25), "the same entry again");
+    table.add(&queue, 0, entry(99)).unwrap();
+    assert_eq!((queue.bounds(), offsets(&table, &queue, 0, 9)), ((0, 1), vec![10_900]));
+    table.write_out().unwrap();
+    assert_eq!((table.pending(), dir_names(&root.path().join("T/0"))), (0, vec!["00000000000000000000".to_owned()]));
 }
 
 #[test]

@@ -351,3 +351,23 @@ fn random_bytes_anywhere_never_panic_and_never_deliver_a_wrong_message() {
         store.query("T", "all", 1000, 0, i64::MAX).unwrap();
     }
 }
+
+#[test]
+fn a_topic_deleted_and_made_again_keeps_its_new_messages_over_a_crash() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for n in 0..200 {
+        put(&store, "T", 0, &[n as u8; 100]);
+    }
+    assert_eq!(store.delete_topic("T").unwrap(), 1);
+    for n in 0..50 {
+        assert_eq!(put(&store, "T", 0, &[n as u8; 200]).queue_offset, n);
+    }
+    settle(&store);
+    store.flush().unwrap();
+    assert_eq!(read_all(&store, "T", 0).len(), 50);
+    drop(store);
+    let store = open(root.path());
+    assert_eq!((store.min_offset("T", 0), store.max_offset("T", 0)), (0, 50));
+    assert_eq!(read_all(&store, "T", 0).len(), 50);
+}
