@@ -240,6 +240,7 @@ async fn members_that_were_away_go_on_where_they_were() {
     until("the slave has caught up", async || group.readable(&slave, "t").await == 100).await;
 
     master.stop().await.unwrap();
+    assert!(group.admin.masters(None).await.unwrap().is_empty(), "it has said goodbye to the namesrv");
     assert_eq!(group.readable(&slave, "t").await, 100, "a slave serves without its master");
     let refused = producer.send_to(&queue("t"), Message::new("t", "nobody")).await;
     assert!(refused.is_err());

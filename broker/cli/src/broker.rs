@@ -41,7 +41,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }));
         return Ok(());
     }
-    let identity = config.identity.clone();
+    let (identity, patience) = (config.identity.clone(), config.network.stop_timeout.0);
     let with_stdin = arguments.settings.stop_with_stdin;
     let broker = Broker::start(config, arguments.settings.config).await?;
     tracing::info!(
@@ -53,7 +53,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         "the broker serves"
     );
     shutdown::wanted(with_stdin).await?;
-    broker.stop().await?;
+    shutdown::within(patience, "shutdownWaitTimeSeconds", broker.stop()).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! When to stop.
 
-use std::{io, thread};
+use std::{io, thread, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -24,6 +24,22 @@ pub(crate) async fn wanted(with_stdin: bool) -> anyhow::Result<()> {
         std::process::exit(1);
     });
     Ok(())
+}
+
+/// Runs what ends a process. After `patience`, which the setting `key` says, the process ends as it is: whoever sent the signal would kill it otherwise,
+/// and no log line would tell why.
+pub(crate) async fn within<T, E>(
+    patience: Duration,
+    key: &str,
+    stop: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match tokio::time::timeout(patience, stop).await {
+        Ok(stopped) => stopped,
+        Err(_) => {
+            tracing::error!("not stopped within {patience:?} ({key}); the next start recovers as after a crash");
+            std::process::exit(1);
+        }
+    }
 }
 
 /// A thread of its own reads: nothing else can wait for a file that may be anything.

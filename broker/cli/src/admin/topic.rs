@@ -22,7 +22,7 @@ pub(super) enum Command {
     },
     /// The settings of a topic on each broker, and the groups that consume it
     Describe { topic: String },
-    /// Create a topic, or change its settings
+    /// Create a topic, or change those of its settings that are given
     #[command(visible_alias = "update")]
     Create(Create),
     /// Delete a topic and its messages, on brokers and namesrvs
@@ -47,18 +47,18 @@ pub(super) struct Create {
     topic: String,
     #[command(flatten)]
     target: Target,
-    /// Queues a broker, for reading and writing
-    #[arg(short, long, default_value = "8", value_parser = clap::value_parser!(i32).range(1..=65_536))]
-    queues: i32,
+    /// Queues a broker, for reading and writing; a new topic has 8 unless told
+    #[arg(short, long, value_parser = clap::value_parser!(i32).range(1..=65_536))]
+    queues: Option<i32>,
     /// Queues that are read, if not the same
     #[arg(short, long, value_name = "QUEUES", value_parser = clap::value_parser!(i32).range(0..=65_536))]
     read_queues: Option<i32>,
     /// Queues that are written, if not the same
     #[arg(short, long, value_name = "QUEUES", value_parser = clap::value_parser!(i32).range(0..=65_536))]
     write_queues: Option<i32>,
-    /// What clients may do: r, w or rw
-    #[arg(short, long, default_value = "rw", value_parser = permission)]
-    perm: i32,
+    /// What clients may do: r, w or rw; with a new topic both unless told
+    #[arg(short, long, value_parser = permission)]
+    perm: Option<i32>,
     /// Producers and consumers are to use the same brokers and queues even when some are down
     #[arg(long)]
     order: bool,
@@ -187,29 +187,33 @@ fn joined(names: &BTreeSet<String>) -> String {
 impl Create {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         names::check_topic(&self.topic).with_context(|| format!("{:?} cannot be the name of a topic", self.topic))?;
-        let mut config = TopicConfig::new(
-            self.topic.clone(),
-            self.read_queues.unwrap_or(self.queues),
-            self.write_queues.unwrap_or(self.queues),
-            self.perm,
-        );
-        config.order = self.order;
-        config.attributes = self.attributes.into_iter().collect();
         let masters = self.target.masters(context).await?;
+        let mut queues = Vec::new();
         for master in &masters {
-            context
-                .admin
-                .put_topic(&master.address, &config)
-                .await
-                .with_context(|| format!("broker {}", master.name))?;
+            let on_broker = || format!("broker {}", master.name);
+            let known = context.admin.topic_config(&master.address, &self.topic).await.with_context(on_broker)?;
+            let config = self.settings(known);
+            context.admin.put_topic(&master.address, &config).await.with_context(on_broker)?;
+            queues.push(format!("{}:{}", master.name, config.write_queue_nums));
         }
         if self.order {
-            let groups: Vec<_> =
-                masters.iter().map(|master| format!("{}:{}", master.name, config.write_queue_nums)).collect();
-            context.admin.put_kv(names::ORDER_TOPIC_NAMESPACE, &self.topic, &groups.join(";")).await?;
+            context.admin.put_kv(names::ORDER_TOPIC_NAMESPACE, &self.topic, &queues.join(";")).await?;
         }
         let on: Vec<_> = masters.iter().map(|master| master.name.as_str()).collect();
         context.output.done(&format!("topic {} is on {}", self.topic, on.join(", ")))
+    }
+
+    /// What a broker is to have that has `known`: what is not given stays as it is.
+    fn settings(&self, known: Option<TopicConfig>) -> TopicConfig {
+        let known = known.unwrap_or_else(|| TopicConfig::new(self.topic.clone(), 8, 8, perm::READ | perm::WRITE));
+        TopicConfig {
+            read_queue_nums: self.read_queues.or(self.queues).unwrap_or(known.read_queue_nums),
+            write_queue_nums: self.write_queues.or(self.queues).unwrap_or(known.write_queue_nums),
+            perm: self.perm.unwrap_or(known.perm),
+            order: self.order || known.order,
+            attributes: self.attributes.iter().cloned().collect(),
+            ..known
+        }
     }
 }
 

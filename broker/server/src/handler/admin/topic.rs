@@ -1,7 +1,7 @@
 //! Topics: 17, 18, 202, 215, 300, 305, 351.
 
 use crate::{
-    config::{Config, Live},
+    config::Live,
     connected::Consumers,
     consumer_offset::ConsumerOffsets,
     error::{Answer, Rejection},
@@ -78,11 +78,7 @@ impl TopicAdmin {
             ));
         }
         names::check_topic(topic)?;
-        self.check_reserved(topic, &settings)
-    }
-
-    fn check_reserved(&self, topic: &str, settings: &Config) -> Result<(), Rejection> {
-        if topic::is_reserved(topic, settings) {
+        if topic::is_reserved(topic, &settings) {
             return Err(Rejection::invalid(format!("the topic {topic} belongs to the system")));
         }
         Ok(())
@@ -131,8 +127,7 @@ impl TopicAdmin {
     /// 215: the topic with its retry traces, offsets and queues.
     pub(crate) async fn delete(&self, request: Command) -> Answer {
         let header = TopicRequest::decode(&request.fields)?;
-        names::check_topic(header.topic)?;
-        self.check_reserved(header.topic, &self.settings.load())?;
+        self.check(header.topic)?;
         self.topics.remove(header.topic);
         self.offsets.retain(|topic, _| topic != header.topic);
         self.persist().await?;
