@@ -65,6 +65,21 @@ impl Server {
     }
 }
 
+/// What is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn client() -> Client {
     Client::new(Arc::new(()), Limits::default())
 }
@@ -127,20 +142,29 @@ async fn a_peer_that_speaks_nonsense_is_closed_and_others_go_on() {
     let client = client();
     let address = server.address.to_string();
     client.request(&address, request("a"), DEADLINE).await.unwrap();
-    let lies: [&[u8]; 4] = [
-        &[0x16, 3, 1, 0, 0, 0, 0, 0, 0],
-        &[0, 0, 0, 8, 7, 0, 0, 4, 0, 0, 0, 0],
-        &[0, 0, 0, 8, 0, 0, 0, 5, 0, 0, 0, 0],
-        &[0, 0, 0, 8, 0, 0, 0, 4, b'{', b'{', b'{', b'{'],
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    // This test's thread is the server's too.
+    let _captured = tracing::subscriber::set_default(subscriber);
+    let lies: [(&str, &[u8]); 5] = [
+        ("a frame over the limit", &[0, 0, 4, 0, 0, 0, 0, 4, 0, 0, 0, 0]),
+        ("TLS", &[0x16, 3, 1, 0, 0, 0, 0, 0, 0]),
+        ("an unknown serialize type", &[0, 0, 0, 8, 7, 0, 0, 4, 0, 0, 0, 0]),
+        ("a header longer than its frame", &[0, 0, 0, 8, 0, 0, 0, 5, 0, 0, 0, 0]),
+        ("a header that is no JSON", &[0, 0, 0, 8, 0, 0, 0, 4, b'{', b'{', b'{', b'{']),
     ];
-    for lie in lies {
+    for (what, lie) in lies {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(lie).await.unwrap();
         let mut rest = Vec::new();
         let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("closed in time");
         assert_eq!(server.event().await, "closed");
+        let said = String::from_utf8(std::mem::take(&mut *lines.0.lock())).unwrap();
+        assert_eq!(said.lines().count(), 1, "{what}: {said}");
+        assert!(said.contains("WARN") && said.contains("127.0.0.1"), "{what}: {said}");
     }
-    assert_eq!(server.figures.malformed.load(Relaxed), 4);
+    assert_eq!(server.figures.malformed.load(Relaxed), 5);
     assert_eq!(client.request(&address, request("b"), DEADLINE).await.unwrap().body, "b");
 }
 
