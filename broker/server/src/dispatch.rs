@@ -1,7 +1,8 @@
 //! From a request's code to its handler: one line an arm.
 //!
 //! Three ways to handle a request. *Now*: on the connection's task, for what only touches memory. *Disk*: on a blocking thread, for what reads or writes files.
-//! *Later*: on a task of its own, for what waits. Sends are now, and later only if they must wait for disk or slaves.
+//! *Later*: on a task of its own, for what waits. Sends are now, and later only if they must wait for disk or slaves; pulls are now while their messages are
+//! in memory, as those of consumers that keep up are, so that one who reads old messages holds up nobody else.
 
 use crate::{
     error::{Answer, Rejection},
@@ -90,7 +91,12 @@ impl Dispatch {
                 let from = to.connection().peer();
                 to.reply(&replies.reply(code, request, from).await);
             }),
-            C::PullMessage | C::LitePullMessage => self.pull.pull(request, to),
+            C::PullMessage | C::LitePullMessage => {
+                if let Some((request, to)) = self.pull.pull(request, to) {
+                    let pull = Arc::clone(&self.pull);
+                    self.disk(to, move |to| pull.pull_from_disk(request, to));
+                }
+            }
 
             C::HeartBeat => self.heartbeat(&request, to),
             C::UnregisterClient => to.reply(&reply(self.clients.unregister(&request))),

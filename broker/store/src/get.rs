@@ -15,6 +15,8 @@ use crate::mapped_file::{self, MappedFile};
 const SCAN_MIN: usize = 800;
 /// Entries taken from the queue at once.
 const CHUNK: usize = 204;
+/// What lies within so many bytes of the end of the log was written a moment ago and is in memory.
+const HOT: u64 = 256 << 20;
 
 /// What the reader wants.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +93,29 @@ struct Run {
 }
 
 impl MessageStore {
+    /// Like [`MessageStore::get`], but `None` where the disk might have to be waited for: the entry is not in memory any more, or its record was written
+    /// long ago.
+    ///
+    /// # Errors
+    /// As [`MessageStore::get`].
+    pub fn get_at_hand(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: u64,
+        limits: Limits,
+        filter: Filter<'_>,
+    ) -> Result<Option<Got>> {
+        if let Some(queue) = self.table.find(topic, queue_id) {
+            let (min, max) = queue.bounds();
+            let recent = |entry: Entry| self.log.appended.value().saturating_sub(entry.physical_offset) <= HOT;
+            if (min..max).contains(&offset) && !queue.entry_in_memory(offset).is_some_and(recent) {
+                return Ok(None);
+            }
+        }
+        self.get(topic, queue_id, offset, limits, filter).map(Some)
+    }
+
     /// Reads messages of a queue from an offset on.
     ///
     /// # Errors

@@ -46,8 +46,18 @@ enum Run {
     Last,
 }
 
+/// Where messages may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Memory only.
+    AtHand,
+    Anywhere,
+}
+
 /// What came of a pull.
 enum Outcome {
+    /// The messages may have to come from the disk: to be run again where that may be waited for.
+    Cold,
     Answer(Reply),
     /// Nothing yet, and the client is willing to wait.
     Wait {
@@ -58,10 +68,20 @@ enum Outcome {
 }
 
 impl Pull {
-    /// Runs a pull that has just come.
-    pub(crate) fn pull(&self, request: Command, responder: Responder) {
+    /// Runs a pull that has just come, unless it must wait for the disk: then it is given back, for [`Pull::pull_from_disk`].
+    pub(crate) fn pull(&self, request: Command, responder: Responder) -> Option<(Command, Responder)> {
+        self.begin(request, responder, Reading::AtHand)
+    }
+
+    /// Runs a pull that has just come, wherever its messages are. Blocks.
+    pub(crate) fn pull_from_disk(&self, request: Command, responder: Responder) {
+        self.begin(request, responder, Reading::Anywhere);
+    }
+
+    fn begin(&self, request: Command, responder: Responder, reading: Reading) -> Option<(Command, Responder)> {
         let now = Instant::now();
-        match self.look(&request, Run::First) {
+        match self.look(&request, Run::First, reading) {
+            Ok(Outcome::Cold) => return Some((request, responder)),
             Ok(Outcome::Answer(reply)) => responder.reply(&reply),
             Ok(Outcome::Wait { offset, subscription, patience }) => {
                 let subscription = (subscription.sub_string != "*").then_some(subscription);
@@ -76,19 +96,31 @@ impl Pull {
             }
             Err(rejection) => responder.reply(&rejection.into_reply()),
         }
+        None
     }
 
-    /// Runs a pull again that was parked.
-    pub(crate) fn resume(&self, pull: Parked) {
+    /// Runs a pull again that was parked, unless it must wait for the disk: then it is given back, for [`Pull::resume_from_disk`].
+    pub(crate) fn resume(&self, pull: Parked) -> Option<Parked> {
+        self.run_again(pull, Reading::AtHand)
+    }
+
+    /// Runs a pull again that was parked, wherever its messages are. Blocks.
+    pub(crate) fn resume_from_disk(&self, pull: Parked) {
+        self.run_again(pull, Reading::Anywhere);
+    }
+
+    fn run_again(&self, pull: Parked, reading: Reading) -> Option<Parked> {
         if !pull.responder.connection().is_open() {
-            return;
+            return None;
         }
-        match self.look(&pull.request, if pull.last_try { Run::Last } else { Run::Again }) {
+        match self.look(&pull.request, if pull.last_try { Run::Last } else { Run::Again }, reading) {
+            Ok(Outcome::Cold) => return Some(pull),
             Ok(Outcome::Answer(reply)) => pull.responder.reply(&reply),
             // Woken for a message that another filter stage did not want: its deadline stays what it was.
             Ok(Outcome::Wait { offset, .. }) => self.park(Parked { offset, ..pull }),
             Err(rejection) => pull.responder.reply(&rejection.into_reply()),
         }
+        None
     }
 
     fn park(&self, pull: Parked) {
@@ -96,8 +128,9 @@ impl Pull {
         let (topic, queue_id, offset) = (header.topic.to_owned(), header.queue_id, pull.offset);
         let limit = self.settings.load().messages.max_parked;
         if let Err(mut pull) = self.long_polling.park(&topic, queue_id, pull, limit) {
+            // There was nothing to read a moment ago, so there is nothing to wait for.
             pull.last_try = true;
-            self.resume(*pull);
+            self.resume_from_disk(*pull);
             return;
         }
         // A message may have arrived between our look and the parking.
@@ -107,7 +140,7 @@ impl Pull {
         }
     }
 
-    fn look(&self, request: &Command, run: Run) -> Result<Outcome, Rejection> {
+    fn look(&self, request: &Command, run: Run, reading: Reading) -> Result<Outcome, Rejection> {
         let header = PullMessage::decode(&request.fields)?;
         let settings = self.settings.load();
         let group = self.check_group(&header, &settings)?;
@@ -130,13 +163,15 @@ impl Pull {
         let subscription = self.subscription(&header, &group)?;
         let offset = u64::try_from(header.queue_offset).unwrap_or(0);
         let wanted = |tags_code| filter::may_match(&subscription, tags_code);
-        let mut got = self.store.get(
-            header.topic,
-            header.queue_id,
-            offset,
-            limits(&header),
-            Filter { by_tags_code: &wanted, by_record: None },
-        )?;
+        let (topic_name, queue_id, filter) =
+            (header.topic, header.queue_id, Filter { by_tags_code: &wanted, by_record: None });
+        let mut got = match reading {
+            Reading::Anywhere => self.store.get(topic_name, queue_id, offset, limits(&header), filter)?,
+            Reading::AtHand => match self.store.get_at_hand(topic_name, queue_id, offset, limits(&header), filter)? {
+                Some(got) => got,
+                None => return Ok(Outcome::Cold),
+            },
+        };
         // What the client had done when it asked; by the time a parked pull runs again somebody may have done more, or reset the offset.
         if run == Run::First
             && header.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0

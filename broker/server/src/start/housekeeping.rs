@@ -15,12 +15,16 @@ const EXPIRE_CLIENTS: Duration = Duration::from_secs(10);
 
 /// Starts the tasks.
 pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: &CancellationToken) {
-    let pull = parts.pull();
+    let pull = Arc::new(parts.pull());
+    let readers = tasks.clone();
     let stopped = stop.clone();
     tasks.spawn(async move {
         // Cancelled after the last connection has ended: pulls that are released by the stop are answered before.
         while let Some(Some(parked)) = stopped.run_until_cancelled(ready.recv()).await {
-            pull.resume(parked);
+            if let Some(parked) = pull.resume(parked) {
+                let pull = Arc::clone(&pull);
+                readers.spawn_blocking(move || pull.resume_from_disk(parked));
+            }
         }
     });
 

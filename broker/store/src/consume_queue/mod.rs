@@ -143,6 +143,13 @@ impl Queue {
         Ok(())
     }
 
+    /// One entry, if it has not left the memory.
+    pub(crate) fn entry_in_memory(&self, offset: u64) -> Option<Entry> {
+        let state = self.state.lock();
+        let at = usize::try_from(offset.checked_sub(state.tail_from)?).ok()?.checked_mul(SIZE)?;
+        state.tail.get(at..at + SIZE).and_then(|bytes| entry::iter(bytes).next())
+    }
+
     /// One entry.
     pub(crate) fn entry(&self, files: &Files, offset: u64) -> Result<Option<Entry>> {
         let mut bytes = Vec::with_capacity(SIZE);

@@ -240,3 +240,30 @@ fn topics_can_be_deleted_and_begin_again() {
     assert_eq!(read_all(&store, "B", 0), [(0, b"again".to_vec())]);
     assert!(names(&root.path().join("consumequeue/C")).is_empty());
 }
+
+#[test]
+fn what_has_left_the_memory_is_not_at_hand() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for n in 0..1000_u32 {
+        put(&store, "T", 0, &n.to_be_bytes());
+    }
+    settle(&store);
+    let limits = Limits { messages: 4, bytes: usize::MAX };
+    let at_hand = |offset| store.get_at_hand("T", 0, offset, limits, Filter::ALL).unwrap().map(|got| got.status);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while store.figures().consume_queue_pending > 0 {
+        assert!(Instant::now() < deadline, "entries are not written");
+        std::thread::yield_now();
+    }
+    assert_eq!(at_hand(0), None);
+    assert_eq!(at_hand(998), Some(GetStatus::Found));
+    // These need no look at a message.
+    assert_eq!(at_hand(1000), Some(GetStatus::OffsetOverflowOne));
+    assert_eq!(at_hand(5000), Some(GetStatus::OffsetOverflowBadly));
+    assert_eq!(
+        store.get_at_hand("nobody", 0, 0, limits, Filter::ALL).unwrap().unwrap().status,
+        GetStatus::NoMatchedLogicQueue
+    );
+    assert_eq!(bodies(&get(&store, "T", 0, 0))[0], (0, vec![0; 4]));
+}
