@@ -27,6 +27,7 @@ use crate::{
         cluster::Image,
         condition::{Judgement, Kind, Status},
     },
+    cluster::validate::Readers,
     error::Error,
     metrics::Metrics,
     pool::Pool,
@@ -85,6 +86,8 @@ pub struct Settings {
     pub default_image: Image,
     /// DNS domain of the Kubernetes cluster.
     pub domain: String,
+    /// Who reads the settings of namesrvs and brokers.
+    pub readers: Readers,
 }
 
 /// Shared by all controllers.
@@ -209,10 +212,16 @@ fn event_type(judgement: &Judgement) -> Option<EventType> {
                     | "NotEmpty"
                     | "NameTaken"
                     | "ApiServerRefused"
+                    | "StillThere"
+                    | "SystemName"
+                    | "NoSuchGroup"
+                    | "ClusterNotFound"
             ) =>
         {
             Some(EventType::Warning)
         }
+        // It is as it was; that it is paused has its own event.
+        (Kind::Ready, Status::True) if judgement.reason == "Paused" => None,
         (Kind::Ready, Status::True) | (Kind::Paused, Status::True) => Some(EventType::Normal),
         _ => None,
     }

@@ -147,6 +147,40 @@ mod tests {
         }
     }
 
+    /// A column whose path leads nowhere is shown empty and is no error.
+    #[test]
+    fn printer_columns_show_fields_that_exist() {
+        for crd in crds() {
+            let tree = serde_json::to_value(&crd).unwrap();
+            let version = &tree["spec"]["versions"][0];
+            let columns = version["additionalPrinterColumns"].as_array().unwrap();
+            assert!(columns.len() >= 5, "{}", crd.spec.names.kind);
+            for column in columns {
+                let path = column["jsonPath"].as_str().unwrap();
+                let field = field_at(&version["schema"]["openAPIV3Schema"], path);
+                let wanted = match column["type"].as_str().unwrap() {
+                    "date" => "string",
+                    shown => shown,
+                };
+                let found = field.unwrap_or_else(|| panic!("{}: {path} leads nowhere", crd.spec.names.kind));
+                assert_eq!(found, wanted, "{}: {path}", crd.spec.names.kind);
+            }
+        }
+    }
+
+    /// The type of the field that a path leads to. Of filters only the one that picks a condition is known.
+    fn field_at(schema: &Value, path: &str) -> Option<String> {
+        if path == ".metadata.creationTimestamp" {
+            return Some("string".to_owned());
+        }
+        let path = path.replace(".status.conditions[?(@.type=='Ready')].", ".status.conditions[].");
+        let field = path.strip_prefix('.')?.split('.').try_fold(schema, |at, step| match step.strip_suffix("[]") {
+            Some(list) => at["properties"].get(list)?.get("items"),
+            None => at["properties"].get(step),
+        })?;
+        Some(field["type"].as_str()?.to_owned())
+    }
+
     fn undescribed(schema: &Value, path: &str, silent: &mut Vec<String>) {
         if schema["description"].as_str().is_none_or(str::is_empty) {
             silent.push(path.to_owned());

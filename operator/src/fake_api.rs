@@ -64,6 +64,11 @@ impl ApiServer {
         state.store(path, object)
     }
 
+    /// Removes an object as if somebody else had, its pods left alone.
+    pub(crate) fn remove(&self, path: &str) {
+        self.0.lock().objects.remove(path);
+    }
+
     pub(crate) fn paths(&self, part: &str) -> Vec<String> {
         self.0.lock().objects.keys().filter(|path| path.contains(part)).cloned().collect()
     }
@@ -84,11 +89,13 @@ impl ApiServer {
         writes
     }
 
-    /// Reasons of all events so far.
+    /// Reasons of all events so far, in order of name, each as often as it was told: repetitions are a count in one object.
     pub(crate) fn events(&self) -> Vec<String> {
         let state = self.0.lock();
         let events = state.objects.iter().filter(|(path, _)| path.contains("/events/"));
-        events.map(|(_, event)| event["reason"].as_str().unwrap_or_default().to_owned()).collect()
+        let told = |event: &Value| usize::try_from(event["series"]["count"].as_u64().unwrap_or(1)).unwrap();
+        let reason = |event: &Value| event["reason"].as_str().unwrap_or_default().to_owned();
+        events.flat_map(|(_, event)| std::iter::repeat_n(reason(event), told(event))).collect()
     }
 }
 

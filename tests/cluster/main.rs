@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
 mod client;
+mod health;
 mod heartbeats;
 mod pulls;
+mod registration;
 mod replication;
 mod servers;

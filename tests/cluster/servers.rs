@@ -62,6 +62,11 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 
 /// A namesrv on a free port.
 pub(crate) async fn namesrv(root: &Path) -> Namesrv {
+    namesrv_at(root, 0).await
+}
+
+/// A namesrv on this port.
+pub(crate) async fn namesrv_at(root: &Path, port: u16) -> Namesrv {
     let path = |name: &str| root.join(name).display().to_string();
     let settings = [
         ("bindAddress", "127.0.0.1".to_owned()),
@@ -70,8 +75,8 @@ pub(crate) async fn namesrv(root: &Path) -> Namesrv {
     ];
     let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let (config, _) = rmq_namesrv::Config::from_properties(settings).expect("settings of a namesrv");
-    let any_port = Overrides { listen_port: Some(0), ..Overrides::default() };
-    Namesrv::start(config, any_port).await.expect("a namesrv")
+    let at = Overrides { listen_port: Some(port), ..Overrides::default() };
+    Namesrv::start(config, at).await.expect("a namesrv")
 }
 
 /// A master with the store it had before, if there is one; port 0 is any free one.
@@ -100,7 +105,7 @@ pub(crate) async fn broker_with(root: &Path, name: &str, namesrvs: &str, port: u
 
 /// A port that is free together with the two a broker has beside it, and stays so: below those that the system gives to outgoing connections, one of which could
 /// otherwise have it when a broker comes back to it.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static TRIED: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + (std::process::id() % 500) as u16 * 20;
     loop {

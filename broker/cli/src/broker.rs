@@ -32,9 +32,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    if settings.check {
+    if settings.check || settings.check_important {
         let defaults = Config::default();
-        settings::print(SETTINGS.iter().map(|setting| {
+        let shown = SETTINGS.iter().filter(|setting| settings.check || setting.is_important());
+        settings::print(shown.map(|setting| {
             let text = |config: &Config| config.text(setting.key).unwrap_or_default();
             let hot = if setting.hot { " (may change while it runs)" } else { "" };
             (setting.key.to_owned(), text(&config), text(&defaults), format!("{}{hot}", setting.meaning))

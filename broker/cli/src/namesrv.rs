@@ -22,7 +22,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    if settings.check {
+    // Of so few settings all matter.
+    if settings.check || settings.check_important {
         settings::print(config.describe().into_iter().map(|row| {
             let live = if row.live { "may change while it runs" } else { "" };
             (row.key.to_owned(), row.value, row.default, live.to_owned())

@@ -1,6 +1,6 @@
 //! `rocketmq operator`.
 
-use crate::shutdown;
+use crate::{settings, shutdown};
 use anyhow::Context;
 use rmq_operator::{
     api::cluster::Image,
@@ -51,6 +51,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         namespaces: arguments.namespaces,
         default_image: arguments.default_image,
         domain: arguments.cluster_domain,
+        readers: settings::READERS,
         lease,
         http: arguments.http,
     };

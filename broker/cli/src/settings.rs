@@ -1,8 +1,21 @@
 //! Settings from a file and from the command line, as Java's `mqnamesrv` and `mqbroker` take them.
 
 use anyhow::Context;
+use rmq_operator::cluster::validate::Readers;
 use rmq_protocol::java_properties;
 use std::path::PathBuf;
+
+/// Who reads the settings of a manifest before the processes do: `up` and the operator.
+pub(crate) const READERS: Readers = Readers {
+    namesrv: |pairs| {
+        let read = rmq_namesrv::Config::from_properties(pairs.to_vec());
+        read.map(|(_, warnings)| warnings).map_err(|error| error.to_string())
+    },
+    broker: |pairs| {
+        let read = rmq_server::Config::from_properties(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        read.map(|(_, warnings)| warnings).map_err(|error| error.to_string())
+    },
+};
 
 /// Options of namesrv and broker.
 #[derive(clap::Args)]
@@ -17,6 +30,9 @@ pub(crate) struct Arguments {
     /// Print the settings in force, say what is wrong with them, and end
     #[arg(long, visible_short_alias = 'p', alias = "printConfigItem")]
     pub(crate) check: bool,
+    /// The same for the settings that matter most
+    #[arg(short = 'm', long = "check-important", alias = "printImportantConfig")]
+    pub(crate) check_important: bool,
     /// Stop when standard input ends, as at a signal: for whoever starts this process and must not leave it behind
     #[arg(long)]
     pub(crate) stop_with_stdin: bool,
@@ -63,4 +79,30 @@ pub(crate) fn print(rows: impl IntoIterator<Item = (String, String, String, Stri
         table.add_row([key, value, default, meaning]);
     }
     println!("{table}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::READERS;
+    use rmq_operator::{
+        api::cluster::ClusterSpec,
+        cluster::{
+            topology::{self, Properties},
+            validate,
+        },
+    };
+
+    /// What the operator itself writes into the files of pods must pass, or no cluster could ever change.
+    #[test]
+    fn the_settings_of_pods_are_read_before_pods_read_them() {
+        let in_a_pod = |config: &Properties| config.iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let mut spec = ClusterSpec::default();
+        assert_eq!(validate::settings(&topology::plan("a", &spec), READERS, in_a_pod), Ok(Vec::new()));
+        spec.brokers.config.insert("fileReservdTime".into(), "48".into());
+        spec.namesrv.config.insert("enableTopicLst".into(), "true".into());
+        let wrong = validate::settings(&topology::plan("a", &spec), READERS, in_a_pod).unwrap_err();
+        let fields: Vec<&str> = wrong.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(fields, ["spec.namesrv.config", "spec.brokers.config"]);
+        assert!(wrong[0].1.contains("enableTopicList") && wrong[1].1.contains("fileReservedTime"), "{wrong:?}");
+    }
 }

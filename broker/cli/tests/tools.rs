@@ -1,4 +1,4 @@
-//! `rocketmq admin` and `rocketmq bench` as people call them, on processes of the same binary.
+//! `rocketmq admin`, `rocketmq bench` and `--check` as people call them, on processes of the same binary.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
@@ -212,4 +212,48 @@ fn loads_are_put_on_a_broker_and_measured() {
     let latency = cluster.bench(&["latency", "-t", "bench-latency", "--rate", "200", "-d", "1"]);
     assert!(latency["messages"].as_u64().unwrap() > 100, "{latency}");
     assert_eq!(latency["failed"], 0);
+}
+
+/// What `rocketmq broker` or `namesrv` prints of a file with these settings, or what it complains of.
+fn check(server: &str, settings: &str, option: &str) -> Result<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.conf");
+    std::fs::write(&file, settings).unwrap();
+    let mut command = Command::new(ROCKETMQ);
+    command.arg(server).arg("-c").arg(&file).arg(option).env_remove("NAMESRV_ADDR").env("COLUMNS", "300");
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+#[test]
+fn settings_are_checked_without_a_start() {
+    let good = check("broker", "brokerName=broker-q\nfileReservedTime=48\n", "--check").unwrap();
+    for word in ["brokerName", "broker-q", "fileReservedTime", "48", "72", "serverChannelMaxIdleTimeSeconds"] {
+        assert!(good.contains(word), "{word}: {good}");
+    }
+    let as_in_java = check("broker", "brokerName=broker-q\n", "-p").unwrap();
+    assert!(as_in_java.contains("broker-q") && as_in_java.contains("serverChannelMaxIdleTimeSeconds"), "{as_in_java}");
+    let important = check("broker", "brokerName=broker-q\n", "-m").unwrap();
+    assert!(important.contains("broker-q") && !important.contains("serverChannelMaxIdleTimeSeconds"), "{important}");
+
+    let typo = check("broker", "fileReservedTim=48\n", "--check").unwrap_err();
+    assert!(typo.contains("server.conf") && typo.contains("did you mean \"fileReservedTime\"?"), "{typo}");
+    let contradiction = check("broker", "brokerRole=SLAVE\n", "--check").unwrap_err();
+    assert!(contradiction.contains("give the slave a brokerId above 0"), "{contradiction}");
+    let all = check("broker", "fileReservedTim=48\nflushDiskType=SYNC\nbrokerNme=a\n", "--check").unwrap_err();
+    assert!(["fileReservedTime", "SYNC_FLUSH", "brokerName"].iter().all(|word| all.contains(word)), "{all}");
+    let all = check("broker", "brokerRole=SLAVE\nminInSyncReplicas=2\nlistenPort=2\n", "--check").unwrap_err();
+    assert_eq!(all.lines().filter(|line| line.starts_with("  ")).count(), 3, "{all}");
+}
+
+#[test]
+fn settings_of_a_namesrv_are_checked_without_a_start() {
+    let good = check("namesrv", "listenPort=19876\nserverWorkerThreads=8\n", "--check").unwrap();
+    assert!(good.contains("19876") && good.contains("9876") && good.contains("kvConfigPath"), "{good}");
+    for option in ["-p", "-m"] {
+        assert!(check("namesrv", "listenPort=19876\n", option).unwrap().contains("19876"));
+    }
+    let all = check("namesrv", "listnPort=1\norderMessageEnable=maybe\n", "--check").unwrap_err();
+    assert!(all.contains("did you mean listenPort?") && all.contains("true or false"), "{all}");
 }

@@ -1,6 +1,6 @@
 //! Consumes a topic until Ctrl-C. Start it several times to see the queues shared.
 //!
-//! `NAMESRV_ADDR=127.0.0.1:9876 cargo run --example consumer -- orders "paid || prepaid"`
+//! `NAMESRV_ADDR=127.0.0.1:9876 cargo run -p rmq-client --example consumer -- orders "paid || prepaid"`
 
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
@@ -16,7 +16,12 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let topic = arguments.next().unwrap_or_else(|| "orders".to_owned());
     let tags = arguments.next().unwrap_or_else(|| "*".to_owned());
+    let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    run(&namesrvs, &topic, &tags, stop).await
+}
 
+/// The example itself, until `stop` is done.
+pub(crate) async fn run(namesrvs: &str, topic: &str, tags: &str, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let mut options = Options::new(namesrvs, "example-consumer").subscribe(topic, tags);
     options.from = FromWhere::First;
     let consumer = Consumer::start(options, |delivery: Delivery| async move {
@@ -33,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
     })
     .await?;
 
-    tokio::signal::ctrl_c().await?;
+    stop.await;
     consumer.stop().await;
     Ok(())
 }

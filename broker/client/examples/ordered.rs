@@ -1,6 +1,6 @@
 //! Consumes each queue in order, and fails every tenth message once: those behind it wait.
 //!
-//! `NAMESRV_ADDR=127.0.0.1:9876 cargo run --example ordered -- orders`
+//! `NAMESRV_ADDR=127.0.0.1:9876 cargo run -p rmq-client --example ordered -- orders`
 
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
@@ -14,7 +14,12 @@ use rmq_client::{
 async fn main() -> anyhow::Result<()> {
     let namesrvs = std::env::var("NAMESRV_ADDR").context("set NAMESRV_ADDR to host:port of a namesrv")?;
     let topic = std::env::args().nth(1).unwrap_or_else(|| "orders".to_owned());
+    let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    run(&namesrvs, &topic, stop).await
+}
 
+/// The example itself, until `stop` is done.
+pub(crate) async fn run(namesrvs: &str, topic: &str, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let mut options = Options::new(namesrvs, "example-ordered").subscribe(topic, "*");
     options.order = Order::Queue;
     options.from = FromWhere::First;
@@ -29,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
     })
     .await?;
 
-    tokio::signal::ctrl_c().await?;
+    stop.await;
     consumer.stop().await;
     Ok(())
 }

@@ -24,6 +24,9 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
+    /// Several of these two, a line each.
+    #[error("{}", _0.iter().map(|error| format!("\n  {error}")).collect::<String>())]
+    Several(Vec<Error>),
     /// A port cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -116,7 +119,9 @@ impl Error {
             Self::NoRoute(_) => ResponseCode::TopicNotExist,
             Self::NoValue { .. } | Self::NoNamespace(_) => ResponseCode::QueryNotFound,
             Self::BlackListed => ResponseCode::NoPermission,
-            Self::OnlyAtStart(_) | Self::UnknownKey { .. } | Self::Value { .. } => ResponseCode::InvalidParameter,
+            Self::OnlyAtStart(_) | Self::UnknownKey { .. } | Self::Value { .. } | Self::Several(_) => {
+                ResponseCode::InvalidParameter
+            }
             Self::Overloaded => ResponseCode::SystemBusy,
             Self::Unsupported(_) => ResponseCode::RequestCodeNotSupported,
             _ => ResponseCode::SystemError,

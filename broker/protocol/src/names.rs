@@ -94,6 +94,11 @@ pub fn group_of_retry_topic(topic: &str) -> Option<&str> {
     topic.strip_prefix(RETRY_PREFIX)
 }
 
+/// The group of a dead-letter topic.
+pub fn group_of_dead_letter_topic(topic: &str) -> Option<&str> {
+    topic.strip_prefix(DLQ_PREFIX)
+}
+
 /// A retry topic.
 pub fn is_retry_topic(topic: &str) -> bool {
     topic.starts_with(RETRY_PREFIX)
@@ -166,5 +171,6 @@ mod tests {
         assert!(!is_system_topic("orders") && !is_system_topic("%RETRY%g"));
         assert!(is_system_group("CID_RMQ_SYS_TRANS") && is_system_group("TOOLS_CONSUMER"));
         assert_eq!(group_of_retry_topic("%RETRY%g"), Some("g"));
+        assert_eq!(group_of_dead_letter_topic(&dead_letter_topic("g")), Some("g"));
     }
 }

@@ -15,3 +15,39 @@ pub const V5_0_0: Version = 413;
 pub const CURRENT: Version = 513;
 /// [`CURRENT`] in words, as `clusterList` prints it.
 pub const CURRENT_NAME: &str = "V5_5_0";
+
+/// The number of 4.0.0, from which on every release has one snapshot before it and ten follow each other in each place.
+const V4_0_0: Version = 213;
+
+/// A number in words, as Java's tools and metrics show it: `V5_5_0`, `V5_5_0_SNAPSHOT`. Of older releases than 4.0.0 the number: their list has no rule.
+pub fn name(version: Version) -> String {
+    if version < V4_0_0 - 1 {
+        return version.to_string();
+    }
+    let release = (version - V4_0_0 + 1) / 2;
+    let snapshot = if (version - V4_0_0) % 2 == 0 { "" } else { "_SNAPSHOT" };
+    format!("V{}_{}_{}{snapshot}", 4 + release / 100, release / 10 % 10, release % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_names_of_javas_list() {
+        for (version, words) in [
+            (CURRENT, CURRENT_NAME),
+            (V5_0_0, "V5_0_0"),
+            (V4_9_3, "V4_9_3"),
+            (412, "V5_0_0_SNAPSHOT"),
+            (407, "V4_9_7"),
+            (V4_0_0, "V4_0_0"),
+            (212, "V4_0_0_SNAPSHOT"),
+            (V3_4_9, "121"),
+            (-1, "-1"),
+        ] {
+            assert_eq!(name(version), words);
+        }
+        assert!(name(Version::MAX).starts_with('V'));
+    }
+}

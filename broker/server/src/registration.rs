@@ -5,6 +5,7 @@
 //! A slave learns from the answers where its master is.
 
 use crate::{address, config::Live, table::Changes, topic::Topics};
+use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use rmq_protocol::{
     Command, RequestCode, ResponseCode,
@@ -28,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest one.
 const RETRY_LAST: Duration = Duration::from_secs(10);
+/// How long the others have once one namesrv has answered.
+const STRAGGLERS: Duration = Duration::from_secs(3);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -39,6 +42,9 @@ pub(crate) struct Master {
     /// For replication.
     pub(crate) replication_address: String,
 }
+
+/// What came of a registration: the master, where a slave is told of one; or why it failed.
+type Outcome = Result<Option<Master>, String>;
 
 /// See the head of the file.
 pub(crate) struct Registration {
@@ -205,11 +211,17 @@ impl Registration {
         let compressed = self.settings.load().namesrv.compressed;
         let bytes = bytes::Bytes::from(if compressed { body.to_compressed() } else { body.to_plain() });
         let addresses = self.addresses();
-        let attempts = addresses.iter().map(|address| self.register(address, bytes.clone(), compressed));
-        let outcomes = futures::future::join_all(attempts).await;
-        let complete = outcomes.iter().all(Result::is_ok);
+        let attempts: FuturesUnordered<_> = addresses
+            .iter()
+            .map(|address| {
+                let body = bytes.clone();
+                async move { (address, self.register(address, body, compressed).await) }
+            })
+            .collect();
+        let outcomes = Self::outcomes(attempts, &addresses).await;
+        let complete = outcomes.iter().all(|(_, outcome)| outcome.is_ok());
         let mut master = None;
-        for (address, outcome) in addresses.iter().zip(outcomes) {
+        for (address, outcome) in outcomes {
             let registered = match outcome {
                 Ok(told) => {
                     master = master.or(told);
@@ -232,7 +244,34 @@ impl Registration {
         complete
     }
 
-    async fn register(&self, namesrv: &str, body: bytes::Bytes, compressed: bool) -> Result<Option<Master>, String> {
+    /// What came of each attempt. Once a namesrv has answered, the others have a little while: one that is silent must not keep topics from those that are not.
+    async fn outcomes<'a, F>(mut attempts: FuturesUnordered<F>, addresses: &'a [String]) -> Vec<(&'a String, Outcome)>
+    where
+        F: Future<Output = (&'a String, Outcome)>,
+    {
+        let mut outcomes = Vec::new();
+        while let Some(outcome) = attempts.next().await {
+            outcomes.push(outcome);
+            if outcomes.iter().any(|(_, outcome)| outcome.is_ok()) {
+                break;
+            }
+        }
+        let rest = async {
+            while let Some(outcome) = attempts.next().await {
+                outcomes.push(outcome);
+            }
+        };
+        if tokio::time::timeout(STRAGGLERS, rest).await.is_err() {
+            for address in addresses {
+                if !outcomes.iter().any(|(done, _)| *done == address) {
+                    outcomes.push((address, Err(format!("no answer within {STRAGGLERS:?} of the first one"))));
+                }
+            }
+        }
+        outcomes
+    }
+
+    async fn register(&self, namesrv: &str, body: bytes::Bytes, compressed: bool) -> Outcome {
         let settings = self.settings.load_full();
         let (identity, network) = (&settings.identity, &settings.network);
         let broker_address = address::join(&identity.broker_ip, network.listen_port);

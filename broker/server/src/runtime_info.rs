@@ -44,12 +44,12 @@ impl RuntimeInfo {
         put("startAcceptSendRequestTimeStamp", "0".into());
 
         let cluster = &settings.identity.cluster_name;
-        let (put_now, get_now) = (self.total(Kind::BrokerPut, cluster), self.total(Kind::BrokerGet, cluster));
-        // Days are not counted apart: all that came since the start came today.
-        for (name, total) in [("msgPutTotal", put_now), ("msgGetTotal", get_now)] {
-            put(&format!("{name}YesterdayMorning"), "0".into());
-            put(&format!("{name}TodayMorning"), "0".into());
-            put(&format!("{name}TodayNow"), total.to_string());
+        for (name, kind) in [("msgPutTotal", Kind::BrokerPut), ("msgGetTotal", Kind::BrokerGet)] {
+            let counter = self.stats.find(kind, cluster);
+            let [yesterday, today] = counter.as_ref().map_or([0, 0], |counter| counter.mornings());
+            put(&format!("{name}YesterdayMorning"), yesterday.to_string());
+            put(&format!("{name}TodayMorning"), today.to_string());
+            put(&format!("{name}TodayNow"), counter.map_or(0, |counter| counter.value()).to_string());
         }
         let (put_tps, get_tps) = (self.rates(Kind::BrokerPut, cluster, now), self.rates(Kind::BrokerGet, cluster, now));
         put("putTps", put_tps);
@@ -67,7 +67,7 @@ impl RuntimeInfo {
         put("getMessageEntireTimeMax", "0".into());
         put("dispatchMaxBuffer", "0".into());
 
-        put("dispatchBehindBytes", (figures.appended - figures.dispatched).to_string());
+        put("dispatchBehindBytes", behind(figures.appended, figures.dispatched).to_string());
         put("remainHowManyDataToFlush", format!("{} B", figures.appended.saturating_sub(figures.flushed)));
         put("remainHowManyDataToCommit", "0 B".into());
         put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
@@ -100,16 +100,17 @@ impl RuntimeInfo {
         table
     }
 
-    fn total(&self, kind: Kind, key: &str) -> u64 {
-        self.stats.find(kind, key).map_or(0, |counter| counter.value())
-    }
-
     /// The last 10, 60 and 600 seconds.
     fn rates(&self, kind: Kind, key: &str, now: Instant) -> String {
         let counter = self.stats.find(kind, key);
         let rate = |span: Duration| counter.as_ref().map_or(0.0, |counter| counter.over(span, now).tps);
         format!("{} {} {}", rate(SAMPLE_EVERY), rate(Duration::from_secs(60)), rate(Duration::from_secs(600)))
     }
+}
+
+/// Bytes that consumers cannot see yet. The two ends are read one after the other, so the later may be ahead of the earlier.
+fn behind(appended: u64, dispatched: u64) -> u64 {
+    appended.saturating_sub(dispatched)
 }
 
 fn elapsed(millis: i64) -> String {
@@ -140,4 +141,49 @@ fn distribution(buckets: &[u64]) -> String {
         counts[class] += count;
     }
     CLASSES.iter().zip(counts).map(|((name, _), count)| format!("{name}:{count} ")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use jiff::civil::date;
+
+    /// What `clusterList` subtracts: the totals at the last two midnights, and now.
+    #[test]
+    fn the_totals_of_midnights_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().display().to_string();
+        let (config, _) = Config::from_properties([
+            ("storePathRootDir", root.as_str()),
+            ("mappedFileSizeCommitLog", "16777216"),
+            ("brokerClusterName", "c"),
+        ])
+        .unwrap();
+        let store = Arc::new(MessageStore::open(config.for_store().unwrap(), Box::new(|_: &_| ())).unwrap());
+        let info = RuntimeInfo {
+            delay: Arc::new(Delay::open(folder.path(), config.delay_levels().unwrap()).unwrap()),
+            stats: Arc::default(),
+            settings: Arc::new(Live::new(config, None)),
+            booted: now_millis(),
+            store,
+        };
+        let now = Instant::now();
+        for (day, messages) in [(1, 3), (2, 4), (3, 5)] {
+            info.stats.sample_on(now, date(2024, 1, day));
+            info.stats.add(Kind::BrokerPut, "c", messages);
+        }
+        let table = info.table(now);
+        let totals =
+            ["YesterdayMorning", "TodayMorning", "TodayNow"].map(|when| table[&format!("msgPutTotal{when}")].as_str());
+        assert_eq!(totals, ["3", "7", "12"]);
+        assert_eq!(table["msgGetTotalTodayMorning"], "0");
+        assert_eq!(table["dispatchBehindBytes"], "0");
+        info.store.close().unwrap();
+    }
+
+    #[test]
+    fn figures_that_were_read_at_different_moments_do_not_underflow() {
+        assert_eq!((behind(7, 5), behind(5, 7)), (2, 0));
+    }
 }

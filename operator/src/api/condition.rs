@@ -90,6 +90,9 @@ impl Judgement {
     }
 }
 
+/// How judgements are written into a list: [`set`] or [`update`].
+pub type Write = fn(&[Condition], &[Judgement], Option<i64>, Timestamp) -> Vec<Condition>;
+
 /// The previous list with these judgements written into it, in order of type. Types that were not judged are dropped: a
 /// condition that no longer applies must not stand there for ever.
 pub fn set(
@@ -108,7 +111,11 @@ pub fn set(
             let same = previous.iter().find(|condition| condition.type_ == type_ && condition.status == status);
             let since = same.map_or(Time(now), |condition| condition.last_transition_time.clone());
             // Who did not answer differs from try to try; a status that followed would be written, and looked at, at each.
-            let kept = same.filter(|old| judgement.status == Status::Unknown && old.reason == judgement.reason);
+            let kept = same.filter(|old| {
+                judgement.status == Status::Unknown
+                    && old.reason == judgement.reason
+                    && old.observed_generation == generation
+            });
             let message = kept.map_or_else(|| judgement.message.clone(), |old| old.message.clone());
             Condition {
                 type_,
@@ -120,6 +127,21 @@ pub fn set(
             }
         })
         .collect()
+}
+
+/// As [`set`], and types that were not judged stay as they are: for a look that came to an end before it saw them. That reconciling
+/// is paused is seen by every look, so it does not stay.
+pub fn update(
+    previous: &[Condition],
+    judgements: &[Judgement],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut conditions = set(previous, judgements, generation, now);
+    let paused = Kind::Paused.to_string();
+    let judged = |type_: &String| judgements.iter().any(|judgement| judgement.kind.to_string() == *type_);
+    conditions.extend(previous.iter().filter(|old| old.type_ != paused && !judged(&old.type_)).cloned());
+    conditions
 }
 
 /// The status of one type in a list; `None` when it was never judged.
@@ -179,6 +201,19 @@ mod tests {
     fn what_is_no_longer_judged_is_dropped() {
         let before = set(&[], &[Judgement::new(Kind::Paused, true, "Annotation", "")], None, at(1));
         assert!(set(&before, &[], None, at(2)).is_empty());
+    }
+
+    #[test]
+    fn what_a_short_look_did_not_judge_stays() {
+        let judge = |kind, holds| Judgement::new(kind, holds, "Reason", "");
+        let all = [judge(Kind::Ready, true), judge(Kind::Available, true), judge(Kind::Paused, true)];
+        let before = set(&[], &all, Some(1), at(1));
+        let short = [judge(Kind::Ready, false)];
+        let after = update(&before, &short, Some(2), at(2));
+        let types: Vec<&str> = after.iter().map(|condition| condition.type_.as_str()).collect();
+        assert_eq!(types, ["Ready", "Available"]);
+        assert_eq!(after[1], before[1], "the sentence is about the spec it was made for");
+        assert_eq!(update(&after, &short, Some(2), at(3)), after, "the same look again writes nothing");
     }
 
     #[test]

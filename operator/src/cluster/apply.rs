@@ -19,8 +19,8 @@ use serde_json::json;
 
 use super::{
     build::{Plan, TEMPLATE_HASH},
-    observe::{ChildKind, Observed},
-    rollout,
+    observe::{ChildKind, Observed, SetState},
+    rollout::{self, Gate, Presence},
     validate::Validated,
 };
 use crate::{context::FIELD_MANAGER, error::Error, metrics::Metrics, quantity::milli_bytes};
@@ -43,10 +43,18 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Everything but StatefulSets.
-    pub(crate) async fn small_children(&self, plan: &Plan) -> Result<(), Error> {
+    /// Everything but StatefulSets. The file of a group that waits for its turn stays as it is: a pod of it that restarts
+    /// meanwhile must come up as it was, and a bad setting must not reach more than one group.
+    pub(crate) async fn small_children(&self, plan: &Plan, admitted: &[bool]) -> Result<(), Error> {
         self.apply(&plan.service_account).await?;
-        for map in &plan.config_maps {
+        let waiting: Vec<String> = plan
+            .groups
+            .iter()
+            .zip(admitted)
+            .filter(|(_, admitted)| !**admitted)
+            .map(|(set, _)| set.name_any())
+            .collect();
+        for map in plan.config_maps.iter().filter(|map| !waiting.contains(&map.name_any())) {
             self.apply(map).await?;
         }
         for service in &plan.services {
@@ -59,24 +67,54 @@ impl Target<'_> {
     }
 
     /// Namesrvs, then the groups that may change now.
-    pub(crate) async fn sets(&self, plan: &Plan) -> Result<(), Error> {
+    pub(crate) async fn sets(&self, plan: &Plan, admitted: &[bool]) -> Result<(), Error> {
         self.set(&plan.namesrv).await?;
-        let states: Vec<rollout::Group> = plan.groups.iter().map(|set| self.rollout_state(set)).collect();
-        for (set, admitted) in plan.groups.iter().zip(rollout::admit(&states)) {
-            if admitted {
-                self.set(set).await?;
-            }
+        for (set, _) in plan.groups.iter().zip(admitted).filter(|(_, admitted)| **admitted) {
+            self.set(set).await?;
         }
         Ok(())
     }
 
-    fn rollout_state(&self, set: &StatefulSet) -> rollout::Group {
+    /// For each planned group whether it may be written now. `existing` are the groups that were ever made, `served` says whether
+    /// one of them was ever opened.
+    pub(crate) fn admitted(&self, plan: &Plan, existing: u32, served: bool) -> Vec<bool> {
+        let states: Vec<rollout::Group> =
+            (0..).zip(&plan.groups).map(|(index, set)| self.rollout_state(set, index < existing)).collect();
+        // Pods may be ready although the status that told of open groups was lost.
+        let ready = |set: &StatefulSet| self.observed.sets.get(&set.name_any()).is_some_and(|state| state.ready > 0);
+        let gate = if !served && !plan.groups.iter().any(ready) {
+            Gate::Idle
+        } else {
+            let namesrv = self.observed.sets.get(&plan.namesrv.name_any());
+            match namesrv.is_some_and(|state| state.settled() && state.runs(&plan.namesrv)) {
+                true => Gate::Open,
+                false => Gate::Shut,
+            }
+        };
+        rollout::admit(gate, &states)
+    }
+
+    fn rollout_state(&self, set: &StatefulSet, existed: bool) -> rollout::Group {
         let state = self.observed.sets.get(&set.name_any());
+        let here = state.filter(|state| !state.deleting);
         rollout::Group {
-            exists: state.is_some(),
-            settled: state.is_some_and(|state| state.settled()),
-            current: state.is_some_and(|state| state.template_hash.as_ref() == set.annotations().get(TEMPLATE_HASH)),
+            presence: match here {
+                Some(_) => Presence::Here,
+                None if existed || state.is_some() => Presence::Away,
+                None => Presence::New,
+            },
+            settled: here.is_some_and(SetState::settled),
+            observed: here.is_some_and(|state| state.observed),
+            current: here.is_some_and(|state| {
+                state.template_hash.as_ref() == set.annotations().get(TEMPLATE_HASH) && !self.outgrown(set, state)
+            }),
         }
+    }
+
+    /// Whether the claims that a set makes are smaller than wanted.
+    fn outgrown(&self, set: &StatefulSet, state: &SetState) -> bool {
+        let claims = set.spec.as_ref().and_then(|spec| spec.volume_claim_templates.as_ref());
+        claims.is_some() && state.claim_size < self.disk()
     }
 
     /// A claim template cannot change, so a StatefulSet whose volumes grew is deleted without its pods and made anew around them.
@@ -86,9 +124,7 @@ impl Target<'_> {
             if state.deleting {
                 return Ok(());
             }
-            let wanted =
-                set.spec.as_ref().and_then(|spec| spec.volume_claim_templates.as_ref()).and_then(|_| self.disk());
-            if state.claim_size < wanted {
+            if self.outgrown(set, state) {
                 let delete = DeleteParams {
                     propagation_policy: Some(PropagationPolicy::Orphan),
                     preconditions: Some(Preconditions { uid: state.uid.clone(), resource_version: None }),

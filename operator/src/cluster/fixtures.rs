@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::validate::{Surroundings, Validated, validate};
+use super::validate::{Readers, Surroundings, Validated, validate};
 use crate::api::{
     RocketMQCluster,
     cluster::{Image, PullPolicy},
@@ -20,6 +20,9 @@ pub(crate) fn cluster(spec: Value) -> RocketMQCluster {
     serde_json::from_value(kube::core::cel::apply_defaults(&schema, &object)).unwrap()
 }
 
+/// Readers that are content with everything.
+pub(crate) const READERS: Readers = Readers { namesrv: |_| Ok(Vec::new()), broker: |_| Ok(Vec::new()) };
+
 /// A world without any group.
 pub(crate) fn surroundings() -> Surroundings<'static> {
     static IMAGE: std::sync::LazyLock<Image> = std::sync::LazyLock::new(|| Image {
@@ -28,7 +31,7 @@ pub(crate) fn surroundings() -> Surroundings<'static> {
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
     });
-    Surroundings { default_image: &IMAGE, domain: "cluster.local", existing_groups: 0 }
+    Surroundings { default_image: &IMAGE, domain: "cluster.local", existing_groups: 0, readers: READERS }
 }
 
 /// A valid cluster of this spec.

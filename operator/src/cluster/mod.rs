@@ -119,21 +119,23 @@ impl<A: Admin> Run<'_, A> {
         let uid = self.cluster.uid().ok_or(Error::Incomplete("uid"))?;
         let home = key(self.cluster);
         let mut observed = observe::kubernetes(&self.context.client, &home.namespace, &home.name, &uid).await?;
+        let opened = self.opened();
+        let existing_groups = existing_groups(&home.name, &observed, &self.previous());
         let surroundings = Surroundings {
             default_image: &self.context.settings.default_image,
             domain: &self.context.settings.domain,
-            existing_groups: existing_groups(&home.name, &observed),
+            existing_groups,
+            readers: self.context.settings.readers,
         };
         let valid = match validate(self.cluster, &surroundings) {
             Ok(valid) => valid,
             Err(wrong) => {
                 let mut status = self.previous();
                 status.phase = Some("Failed".to_owned());
-                self.write_status(status, status::invalid(&wrong)).await?;
+                self.write_status(status, status::invalid(&wrong), condition::update).await?;
                 return Ok(Action::requeue(jittered(STEADY)));
             }
         };
-        let opened = self.opened();
         let plan = build::build(&valid, &opened);
         let target = Target {
             client: &self.context.client,
@@ -142,8 +144,9 @@ impl<A: Admin> Run<'_, A> {
             metrics: &self.context.metrics,
         };
         let growth = target.grow_volumes().await?;
-        target.small_children(&plan).await?;
-        target.sets(&plan).await?;
+        let admitted = target.admitted(&plan, existing_groups, !opened.is_empty());
+        target.small_children(&plan, &admitted).await?;
+        target.sets(&plan, &admitted).await?;
         target.prune(&plan).await?;
 
         let stages = self.brokers(&home, &valid.topology, &build::namesrv_addrs(&valid), &mut observed, &opened).await;
@@ -159,7 +162,7 @@ impl<A: Admin> Run<'_, A> {
         let newly_open = status.groups.iter().any(|group| group.open && !opened.contains(&group.name));
         let moving =
             judgements.iter().any(|judgement| judgement.kind == Kind::Progressing && judgement.status == Status::True);
-        self.write_status(status, judgements).await?;
+        self.write_status(status, judgements, condition::set).await?;
         // A group that was just opened must lose the key that closes it from its file, before a pod of it restarts.
         let pause = if newly_open { Duration::ZERO } else { jittered(if moving { MOVING } else { STEADY }) };
         Ok(Action::requeue(pause))
@@ -175,7 +178,7 @@ impl<A: Admin> Run<'_, A> {
         let text = format!("not everything could be written: {error}");
         let mut status = self.previous();
         status.phase = Some("Degraded".to_owned());
-        self.write_status(status, vec![Judgement::new(Kind::Ready, false, reason, text)]).await
+        self.write_status(status, vec![Judgement::new(Kind::Ready, false, reason, text)], condition::update).await
     }
 
     /// Asks the brokers, and opens those that are new.
@@ -200,7 +203,9 @@ impl<A: Admin> Run<'_, A> {
         if !reached {
             return BTreeMap::new();
         }
-        let existing = topology.groups.iter().take_while(|set| observed.sets.contains_key(&set.name)).count();
+        // One whose set is being made anew around its pods serves on.
+        let there = |name: &String| observed.sets.contains_key(name) || opened.contains(name);
+        let existing = topology.groups.iter().take_while(|set| there(&set.name)).count();
         let count = u32::try_from(existing).unwrap_or(u32::MAX);
         let names = (topology.name.as_str(), topology.cluster_name.as_str());
         open::pass(&admin, names, count, opened, &registered, &self.objects(home)).await
@@ -233,14 +238,17 @@ impl<A: Admin> Run<'_, A> {
         let mut status = self.previous();
         let text =
             "reconciling is switched off: remove the annotation rocketmq.rs/pause and spec.operation.paused to go on";
-        let mut judgements = vec![Judgement::new(Kind::Paused, true, "AskedFor", text)];
+        let mut judgements = vec![
+            Judgement::new(Kind::Paused, true, "AskedFor", text),
+            Judgement::new(Kind::Progressing, false, "Paused", "no step is taken"),
+        ];
         for kind in [Kind::Available, Kind::Ready] {
             if let Some(last) = condition::status_of(&status.conditions, kind) {
                 judgements.push(Judgement::new(kind, last, "Paused", "as it was when reconciling was switched off"));
             }
         }
         status.phase = Some("Paused".to_owned());
-        self.write_status(status, judgements).await?;
+        self.write_status(status, judgements, condition::update).await?;
         Ok(Action::await_change())
     }
 
@@ -253,13 +261,18 @@ impl<A: Admin> Run<'_, A> {
         groups.filter(|group| group.open).map(|group| group.name.clone()).collect()
     }
 
-    /// Writes the status if it changed, and one event for what is new.
-    async fn write_status(&self, mut status: ClusterStatus, judgements: Vec<Judgement>) -> Result<(), Error> {
+    /// Writes the status if it changed, and one event for what is new. `conditions` says what becomes of those not judged.
+    async fn write_status(
+        &self,
+        mut status: ClusterStatus,
+        judgements: Vec<Judgement>,
+        conditions: condition::Write,
+    ) -> Result<(), Error> {
         let previous = self.previous();
         let generation = self.cluster.metadata.generation;
         let news = condition::news(&previous.conditions, &judgements);
         status.observed_generation = generation;
-        status.conditions = condition::set(&previous.conditions, &judgements, generation, Timestamp::now());
+        status.conditions = conditions(&previous.conditions, &judgements, generation, Timestamp::now());
         if status == previous {
             return Ok(());
         }
@@ -279,9 +292,15 @@ impl<A: Admin> Run<'_, A> {
     }
 }
 
-/// Highest index of a group whose StatefulSet exists, plus 1.
-fn existing_groups(cluster: &str, observed: &Observed) -> u32 {
+/// Groups that were ever made: highest index plus 1. A StatefulSet may be away for a moment, deleted around its pods or by mistake;
+/// what the status told and the claims that hold messages are still there. Were such a group not planned, its pods would lose
+/// their names and its messages would be out of reach.
+fn existing_groups(cluster: &str, observed: &Observed, status: &ClusterStatus) -> u32 {
     let prefix = format!("{cluster}-broker-");
     let index = |name: &String| name.strip_prefix(&prefix)?.parse::<u32>().ok();
-    observed.sets.keys().filter_map(index).max().map_or(0, |highest| highest.saturating_add(1))
+    let opened = status.groups.iter().filter(|group| group.open).map(|group| &group.name);
+    let named = observed.sets.keys().chain(opened).filter_map(index);
+    let claimed = observed.claims.iter().filter(|claim| claim.kept).filter_map(|claim| claim.group);
+    let told = status.broker_groups.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+    named.chain(claimed).map(|index| index.saturating_add(1)).fold(told, u32::max)
 }

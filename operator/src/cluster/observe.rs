@@ -51,12 +51,22 @@ impl SetState {
     pub(crate) fn settled(&self) -> bool {
         self.observed && !self.deleting && self.ready >= self.replicas && self.updated >= self.replicas
     }
+
+    /// Its template and its count of pods are the wanted ones.
+    pub(crate) fn runs(&self, wanted: &StatefulSet) -> bool {
+        let replicas = wanted.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        self.template_hash.as_ref() == wanted.annotations().get(TEMPLATE_HASH) && self.replicas == replicas
+    }
 }
 
 /// A volume claim of a broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) name: String,
+    /// Index of the broker group whose messages it holds.
+    pub(crate) group: Option<u32>,
+    /// Whether it stays whatever becomes of StatefulSets and pods: nobody owns it and nobody deletes it.
+    pub(crate) kept: bool,
     /// Asked for, in thousandths of a byte.
     pub(crate) requested: Option<u128>,
     /// Present size; `None` until it is bound.
@@ -160,10 +170,12 @@ fn state(set: &StatefulSet) -> SetState {
         template_hash: set.annotations().get(TEMPLATE_HASH).cloned(),
         replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
         ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
-        // A set that never rolled may lack the count: then every pod runs the one revision there is.
+        // A set that never rolled may lack the count: then the pods of its one revision are counted as current. Not all of its
+        // pods: those that a set was made anew around may run an older revision than the only one it knows.
         updated: status.map_or(0, |status| {
             let uniform = status.current_revision == status.update_revision;
-            status.updated_replicas.unwrap_or(0).max(if uniform { status.replicas } else { 0 })
+            let current = status.current_replicas.filter(|_| uniform).unwrap_or(0);
+            status.updated_replicas.unwrap_or(0).max(current)
         }),
         observed: status.and_then(|status| status.observed_generation) == set.metadata.generation,
         claim_size: size,
@@ -176,6 +188,8 @@ fn claim(claim: &PersistentVolumeClaim) -> Claim {
     let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref());
     Claim {
         name: claim.name_any(),
+        group: claim.labels().get(labels::GROUP).and_then(|index| index.parse().ok()),
+        kept: claim.owner_references().is_empty() && claim.metadata.deletion_timestamp.is_none(),
         requested: requests.and_then(|requests| milli_bytes(&requests.get("storage")?.0)),
         capacity: capacity.and_then(|capacity| milli_bytes(&capacity.get("storage")?.0)),
     }
@@ -254,7 +268,18 @@ mod tests {
         assert!(!set(2, fine).settled(), "a change that was not seen yet");
         let rolling = json!({"observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"});
         assert!(!set(1, rolling).settled());
-        let uniform = json!({"observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "currentRevision": "a", "updateRevision": "a"});
+        let uniform = json!({"observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "currentReplicas": 2, "currentRevision": "a", "updateRevision": "a"});
         assert!(set(1, uniform).settled());
+    }
+
+    /// A set that was made anew with another template knows one revision only, and none of its pods runs it yet.
+    #[test]
+    fn a_set_made_anew_around_old_pods_is_not_settled() {
+        let object = json!({
+            "metadata": {"name": "s", "generation": 1}, "spec": {"replicas": 2, "selector": {}, "template": {}},
+            "status": {"observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "currentRevision": "b", "updateRevision": "b"},
+        });
+        let state = state(&serde_json::from_value(object).unwrap());
+        assert_eq!((state.updated, state.settled()), (0, false));
     }
 }

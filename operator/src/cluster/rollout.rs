@@ -1,29 +1,80 @@
-//! Which groups may be given a new pod template now. Pure.
+//! Which groups may be given a new StatefulSet now. Pure.
 //!
 //! Within a group Kubernetes restarts one pod at a time. Between groups nobody would wait: two masters down at once leave a small
-//! cluster without a writable queue. So one group at a time gets its new template, and the next one only when every pod of every
-//! group is ready and up to date. A group that is not settled goes first: if a bad template is what unsettled it, the corrected
-//! one must not wait for it.
+//! cluster without a writable queue. So one group at a time is changed, and the next one only when every pod of every group is
+//! ready and up to date, under namesrvs that are.
+//!
+//! A group that is not settled goes first: if a bad template is what unsettled it, the corrected one must not wait for it. But
+//! never beside a group that is on its way to the wanted template already. Readiness alone does not tell a bad template from
+//! something that all groups suffer alike: a broker is not ready while any namesrv is away.
 
-/// A group as it is, beside the template that it should have.
+/// Whether a group's StatefulSet is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It never was.
+    New,
+    /// It was, and its pods may be: it was deleted around them to get larger claims, or by somebody.
+    Away,
+    /// It is.
+    Here,
+}
+
+/// A group as it is, beside the StatefulSet that it should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
-    /// Whether its StatefulSet exists.
-    pub(crate) exists: bool,
+    pub(crate) presence: Presence,
     /// Whether all its pods are ready and run its present template.
     pub(crate) settled: bool,
-    /// Whether its present template is the wanted one.
+    /// Whether its StatefulSet controller has seen the present template and so can have failed at it.
+    pub(crate) observed: bool,
+    /// Whether its present template and the size of its claims are the wanted ones.
     pub(crate) current: bool,
 }
 
+impl Group {
+    fn changes(&self) -> bool {
+        self.presence == Presence::Here && !self.current
+    }
+
+    /// Between what it was and what it should be.
+    fn moves(&self) -> bool {
+        match self.presence {
+            Presence::New => false,
+            Presence::Away => true,
+            Presence::Here => self.current && !self.settled,
+        }
+    }
+
+    /// Its present template can be what keeps it from settling.
+    fn stuck(&self) -> bool {
+        self.changes() && !self.settled && self.observed
+    }
+}
+
+/// What changes of groups wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// No group has ever served, so there is nothing to protect: a bad first manifest is corrected everywhere at once.
+    Idle,
+    /// Namesrvs are as wanted and ready.
+    Open,
+    /// They are not: while one is away no broker is ready, and one that restarts cannot come back.
+    Shut,
+}
+
 /// For each group whether its StatefulSet may be applied. Those whose template does not change always may (a replica count, a
-/// label), and so may those that do not exist yet.
-pub(crate) fn admit(groups: &[Group]) -> Vec<bool> {
-    let changes = |group: &&Group| group.exists && !group.current;
-    let unsettled = groups.iter().position(|group| changes(&group) && !group.settled);
-    let all_settled = groups.iter().filter(|group| group.exists).all(|group| group.settled);
-    let next = unsettled.or_else(|| groups.iter().position(|group| changes(&group)).filter(|_| all_settled));
-    groups.iter().enumerate().map(|(index, group)| !changes(&group) || Some(index) == next).collect()
+/// label), and so may those that do not exist: they have nothing that could be disturbed, or pods that nobody restarts meanwhile.
+pub(crate) fn admit(gate: Gate, groups: &[Group]) -> Vec<bool> {
+    let next = match gate {
+        Gate::Open if !groups.iter().any(Group::moves) => {
+            let settled = groups.iter().filter(|group| group.presence == Presence::Here).all(|group| group.settled);
+            let first = groups.iter().position(Group::changes).filter(|_| settled);
+            groups.iter().position(Group::stuck).or(first)
+        }
+        _ => None,
+    };
+    let admitted = |(index, group): (usize, &Group)| !group.changes() || gate == Gate::Idle || Some(index) == next;
+    groups.iter().enumerate().map(admitted).collect()
 }
 
 #[cfg(test)]
@@ -32,15 +83,17 @@ mod tests {
 
     use super::*;
 
-    const NEW: Group = Group { exists: false, settled: false, current: false };
-    const DONE: Group = Group { exists: true, settled: true, current: true };
-    const OLD: Group = Group { exists: true, settled: true, current: false };
-    const ROLLING: Group = Group { exists: true, settled: false, current: true };
-    const STUCK: Group = Group { exists: true, settled: false, current: false };
+    const NEW: Group = Group { presence: Presence::New, settled: false, observed: false, current: false };
+    const AWAY: Group = Group { presence: Presence::Away, ..NEW };
+    const DONE: Group = Group { presence: Presence::Here, settled: true, observed: true, current: true };
+    const OLD: Group = Group { current: false, ..DONE };
+    const ROLLING: Group = Group { settled: false, ..DONE };
+    const STUCK: Group = Group { settled: false, ..OLD };
+    const UNSEEN: Group = Group { observed: false, ..STUCK };
 
     #[test]
     fn one_group_at_a_time_and_a_stuck_one_first() {
-        let table: [(&str, Vec<Group>, Vec<bool>); 7] = [
+        let table: [(&str, Vec<Group>, Vec<bool>); 10] = [
             ("all are made at once", vec![NEW, NEW], vec![true, true]),
             ("the first of several old ones", vec![OLD, OLD, OLD], vec![true, false, false]),
             ("the second waits while the first rolls", vec![ROLLING, OLD], vec![true, false]),
@@ -48,19 +101,40 @@ mod tests {
             ("the correction of a stuck one does not wait", vec![OLD, STUCK], vec![false, true]),
             ("another edit waits for the stuck one", vec![OLD, ROLLING], vec![false, true]),
             ("a new group waits for nobody", vec![ROLLING, NEW], vec![true, true]),
+            ("one whose set is away comes back and the others wait", vec![AWAY, OLD], vec![true, false]),
+            ("an edit that Kubernetes has not seen did not fail", vec![UNSEEN, OLD], vec![false, false]),
+            ("of several stuck ones the first", vec![DONE, STUCK, STUCK], vec![true, true, false]),
         ];
         for (what, groups, admitted) in table {
-            assert_eq!(admit(&groups), admitted, "{what}");
+            assert_eq!(admit(Gate::Open, &groups), admitted, "{what}");
         }
+    }
+
+    /// Every broker is not ready while a namesrv is away, whatever its template. That once made all groups look stuck, and two
+    /// masters restarted together.
+    #[test]
+    fn groups_that_are_not_ready_because_of_a_namesrv_do_not_overtake_each_other() {
+        assert_eq!(admit(Gate::Shut, &[OLD, OLD]), [false, false], "namesrvs roll first");
+        assert_eq!(admit(Gate::Shut, &[STUCK, STUCK]), [false, false]);
+        assert_eq!(admit(Gate::Open, &[STUCK, STUCK]), [true, false], "brokers have not come back yet");
+        assert_eq!(admit(Gate::Open, &[ROLLING, STUCK]), [true, false], "the first is on its way");
+        assert_eq!(admit(Gate::Idle, &[STUCK, STUCK]), [true, true], "none ever served");
+    }
+
+    fn group() -> impl Strategy<Value = Group> {
+        let presence = prop_oneof![Just(Presence::New), Just(Presence::Away), Just(Presence::Here)];
+        (presence, any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(presence, settled, observed, current)| Group { presence, settled, observed, current })
     }
 
     proptest! {
         #[test]
-        fn never_two_templates_at_once(groups in prop::collection::vec((any::<bool>(), any::<bool>(), any::<bool>()), 0..8)) {
-            let groups: Vec<Group> = groups.into_iter().map(|(exists, settled, current)| Group { exists, settled, current }).collect();
-            let admitted = admit(&groups);
-            let changed = groups.iter().zip(&admitted).filter(|(group, admitted)| group.exists && !group.current && **admitted);
-            prop_assert!(changed.count() <= 1);
+        fn never_two_groups_on_their_way_at_once(groups in prop::collection::vec(group(), 0..8)) {
+            let admitted = admit(Gate::Open, &groups);
+            let changed = groups.iter().zip(&admitted).filter(|(group, admitted)| group.changes() && **admitted).count();
+            prop_assert!(changed <= 1);
+            prop_assert!(changed == 0 || !groups.iter().any(Group::moves));
+            prop_assert!(groups.iter().zip(&admitted).all(|(group, admitted)| group.changes() || *admitted));
         }
     }
 }

@@ -62,8 +62,9 @@ pub(crate) fn judge(findings: &Findings<'_>) -> (ClusterStatus, Vec<Judgement>) 
             "{writable}/{}",
             cluster.scale_down_refused.unwrap_or(count(&cluster.topology.groups))
         )),
-        // Topics count on every group that this names, so a group is named once its StatefulSet exists.
-        broker_groups: i32::try_from(existing).ok(),
+        // Topics count on every group that this names, so a group is named once its StatefulSet exists, and stays named while
+        // that is made anew.
+        broker_groups: i32::try_from(existing).ok().max(previous.broker_groups),
         selector: Some(labels::broker_pods(&cluster.name)),
         groups,
         conditions: Vec::new(),
@@ -71,12 +72,13 @@ pub(crate) fn judge(findings: &Findings<'_>) -> (ClusterStatus, Vec<Judgement>) 
     (status, judgements)
 }
 
-/// The conditions of a cluster whose spec is not valid. Everything else stays as it was: so does the cluster.
+/// What is judged of a cluster whose spec is not valid. Everything else stays as it was: so does the cluster.
 pub(crate) fn invalid(wrong: &[Wrong]) -> Vec<Judgement> {
     let text = wrong.iter().map(|(field, message)| format!("{field} {message}")).collect::<Vec<_>>().join("; ");
     vec![
         Judgement::new(Kind::SpecValid, false, "Invalid", text.clone()),
         Judgement::new(Kind::Ready, false, "SpecInvalid", format!("nothing is changed: {text}")),
+        Judgement::new(Kind::Progressing, false, "SpecInvalid", "no step is taken before the spec is valid"),
     ]
 }
 
@@ -108,7 +110,7 @@ fn conditions(findings: &Findings<'_>, groups: &[GroupStatus]) -> Vec<Judgement>
     let ready = ready_pods(observed, namesrv);
     let text = format!("{ready} of {} namesrvs are ready", namesrv.members);
     let mut judgements = vec![
-        Judgement::new(Kind::SpecValid, true, "Valid", "the spec is valid"),
+        valid(&cluster.notes),
         match namesrv_ready {
             true => Judgement::new(Kind::NamesrvReady, true, "AllReady", text),
             false => Judgement::new(
@@ -167,6 +169,14 @@ fn conditions(findings: &Findings<'_>, groups: &[GroupStatus]) -> Vec<Judgement>
     judgements.push(Judgement::new(Kind::Progressing, moving, reason, overall.message.clone()));
     judgements.push(overall);
     judgements
+}
+
+fn valid(notes: &[String]) -> Judgement {
+    let text = match notes {
+        [] => "the spec is valid".to_owned(),
+        notes => format!("the spec is valid; of its settings: {}", notes.join("; ")),
+    };
+    Judgement::new(Kind::SpecValid, true, "Valid", text)
 }
 
 /// Why pods of these sets are not ready; the first few, as one cause often has many pods.

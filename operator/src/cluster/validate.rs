@@ -6,7 +6,7 @@ use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta:
 use kube::{Resource, ResourceExt};
 use serde_json::{Map, Value, json};
 
-use super::topology::{self, Kind, Topology};
+use super::topology::{self, Kind, Properties, Topology};
 use crate::api::{
     RocketMQCluster,
     cluster::{AntiAffinity, Image, PodTemplate, Storage},
@@ -37,6 +37,21 @@ pub struct Validated {
     pub broker_overlay: PodTemplateSpec,
     /// Groups that were asked for, when more exist.
     pub scale_down_refused: Option<u32>,
+    /// What the readers of its settings want its author to know.
+    pub notes: Vec<String>,
+}
+
+/// Reads settings as a process will: gives what their author should know, or what is wrong. The processes are another room's, so
+/// whoever starts the operator brings their readers along.
+pub type Reader = fn(&[(String, String)]) -> Result<Vec<String>, String>;
+
+/// The readers of both kinds of processes.
+#[derive(Clone, Copy, Debug)]
+pub struct Readers {
+    /// A namesrv's.
+    pub namesrv: Reader,
+    /// A broker's.
+    pub broker: Reader,
 }
 
 /// What validation must know besides the object.
@@ -46,8 +61,10 @@ pub struct Surroundings<'a> {
     pub default_image: &'a Image,
     /// DNS domain of the Kubernetes cluster.
     pub domain: &'a str,
-    /// Groups whose StatefulSet exists, as highest index + 1.
+    /// Groups that were made and may hold messages, as highest index + 1.
     pub existing_groups: u32,
+    /// Who reads the settings.
+    pub readers: Readers,
 }
 
 /// A field, and what is wrong with it.
@@ -75,22 +92,50 @@ pub fn validate(cluster: &RocketMQCluster, surroundings: &Surroundings<'_>) -> R
         // Only an object that never was in a cluster lacks a uid.
         return Err(vec![("metadata".to_owned(), "has no uid or namespace".to_owned())]);
     };
-    match (namesrv_overlay, broker_overlay) {
-        (Some(namesrv_overlay), Some(broker_overlay)) if wrong.is_empty() => Ok(Validated {
-            topology: topology::plan(&name, &spec),
-            image: spec.image.clone().unwrap_or_else(|| surroundings.default_image.clone()),
-            domain: surroundings.domain.to_owned(),
-            storage: spec.brokers.storage.clone(),
-            anti_affinity: spec.brokers.anti_affinity,
-            scale_down_refused: refused.then_some(asked),
-            name,
-            namespace,
-            owner,
-            namesrv_overlay,
-            broker_overlay,
-        }),
-        _ => Err(wrong),
+    let (Some(namesrv_overlay), Some(broker_overlay), true) = (namesrv_overlay, broker_overlay, wrong.is_empty())
+    else {
+        return Err(wrong);
+    };
+    let topology = topology::plan(&name, &spec);
+    let as_it_is = |config: &Properties| config.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let notes = settings(&topology, surroundings.readers, as_it_is)?;
+    Ok(Validated {
+        topology,
+        image: spec.image.clone().unwrap_or_else(|| surroundings.default_image.clone()),
+        domain: surroundings.domain.to_owned(),
+        storage: spec.brokers.storage.clone(),
+        anti_affinity: spec.brokers.anti_affinity,
+        scale_down_refused: refused.then_some(asked),
+        notes,
+        name,
+        namespace,
+        owner,
+        namesrv_overlay,
+        broker_overlay,
+    })
+}
+
+/// Reads the settings of a namesrv and of a master as the processes will, so that a value that makes no sense is found before
+/// anything is started or changed. `placed` gives a configuration the addresses and folders of where it will run.
+///
+/// # Errors
+/// What is wrong, in the readers' words; at least one entry.
+pub fn settings(
+    topology: &Topology,
+    readers: Readers,
+    placed: impl Fn(&Properties) -> Vec<(String, String)>,
+) -> Result<Vec<String>, Vec<Wrong>> {
+    let namesrv = ("spec.namesrv.config", (readers.namesrv)(&placed(&topology.namesrv.config)));
+    // All groups are alike, and a slave differs from its master in nothing that a manifest can say.
+    let broker = topology.groups.first().map(|group| ("spec.brokers.config", (readers.broker)(&placed(&group.config))));
+    let (mut notes, mut wrong) = (Vec::new(), Vec::new());
+    for (field, read) in std::iter::once(namesrv).chain(broker) {
+        match read {
+            Ok(more) => notes.extend(more),
+            Err(error) => wrong.push((field.to_owned(), error)),
+        }
     }
+    if wrong.is_empty() { Ok(notes) } else { Err(wrong) }
 }
 
 /// Checks of a spec that need no Kubernetes; `rocketmq up` makes them after `manifest::load`.
@@ -278,6 +323,28 @@ mod tests {
         refused(container(json!({"resources": {}})), &format!("{path}.name"), "write broker");
         let tuned = container(json!({"name": "broker", "resources": {"limits": {"memory": "1Gi"}}}));
         assert!(validate(&cluster(tuned), &surroundings()).is_ok());
+    }
+
+    /// A misspelt key once passed, was rolled out, and the first pod that read it never came back.
+    #[test]
+    fn settings_that_a_process_would_refuse_are_refused_in_its_words() {
+        let readers = Readers {
+            namesrv: |pairs| {
+                assert!(pairs.contains(&("listenPort".to_owned(), "9876".to_owned())), "the whole file: {pairs:?}");
+                Ok(vec!["orderMessageEnable is for brokers that are older".to_owned()])
+            },
+            broker: |pairs| match pairs.iter().find(|(key, _)| key == "fileReservdTime") {
+                Some((key, _)) => Err(format!("{key} is no key, did you mean fileReservedTime")),
+                None => Ok(Vec::new()),
+            },
+        };
+        let surroundings = Surroundings { readers, ..surroundings() };
+        let misspelt = cluster(json!({"brokers": {"config": {"fileReservdTime": "48"}}}));
+        let said = "fileReservdTime is no key, did you mean fileReservedTime";
+        let wrong = validate(&misspelt, &surroundings).expect_err("must be refused");
+        assert_eq!(wrong, [("spec.brokers.config".to_owned(), said.to_owned())]);
+        let valid = validate(&cluster(json!({})), &surroundings).unwrap();
+        assert_eq!(valid.notes, ["orderMessageEnable is for brokers that are older"]);
     }
 
     #[test]

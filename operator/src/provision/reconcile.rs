@@ -1,15 +1,17 @@
 //! The life of a topic or consumer group object.
 //!
-//! The cluster it names may be absent, going, not there yet, silent or well; each has its own answer, and in the first two a
-//! finalizer lets go by itself, so that namespaces and clusters delete in any order. Of several objects that name one thing the
-//! oldest wins and the others say so; when it goes, the next takes over and nothing is deleted in between.
+//! The cluster it names may be absent, going, not seen, not there yet, silent or well; each has its own answer, and in the first
+//! two a finalizer lets go by itself, so that namespaces and clusters delete in any order. Absent is what the API server says is
+//! not there: one that is only not seen (its namespace is not watched, it cannot be read) may hold what is to be deleted. Of
+//! several objects that name one thing the oldest wins and the others say so; when it goes, the next takes over and nothing is
+//! deleted in between. An object whose namespace the cluster does not admit is none of them.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -36,6 +38,8 @@ use crate::{
     reference::{self, ClusterKey},
 };
 
+/// How soon to look whether brokers did what they were told to: they mostly have.
+const AT_ONCE: Duration = Duration::from_millis(200);
 /// How soon to look again for something that no watch tells.
 const SOON: Duration = Duration::from_secs(5);
 /// How old an inventory may be for an object that is not well: objects that come together still share one.
@@ -49,13 +53,17 @@ struct Home {
     /// Broker names by group index.
     groups: Vec<String>,
     cluster_name: String,
+    /// The cluster itself, for whom it admits.
+    cluster: RocketMQCluster,
 }
 
 /// What a look at the cluster gives.
 enum Lookup {
-    Found(Home),
-    /// It is absent or going: nothing on it needs cleaning any more.
-    Gone(Judgement),
+    Found(Box<Home>),
+    /// No watch knows it.
+    Unseen(ClusterKey),
+    /// It is going: nothing on it needs cleaning any more.
+    Going(Judgement),
     /// It is there and cannot be used yet, or not by this object.
     Unusable(Judgement),
 }
@@ -113,24 +121,24 @@ where
 {
     async fn apply(&self) -> Result<Action, Error> {
         if paused(self.object) {
-            let paused =
-                Judgement::new(Kind::Paused, true, "Annotation", "reconciling is switched off by rocketmq.rs/pause");
-            let mut judgements = vec![paused];
-            judgements.extend(self.kept(Kind::Ready));
-            self.write_status(self.object.record(), judgements, None, Value::Null).await?;
+            self.pause("reconciling is switched off by rocketmq.rs/pause").await?;
             return Ok(Action::await_change());
         }
         self.set_finalizer(self.object.deletion_policy() != DeletionPolicy::Retain).await?;
         let home = match self.home() {
             Lookup::Found(home) => home,
-            Lookup::Gone(judgement) | Lookup::Unusable(judgement) => return self.wait(judgement, SOON).await,
+            Lookup::Unseen(key) => {
+                let text = format!("RocketMQCluster {key} does not exist, or its namespace is not watched");
+                return self.wait(Judgement::new(Kind::Ready, false, "ClusterNotFound", text), SOON).await;
+            }
+            Lookup::Going(judgement) | Lookup::Unusable(judgement) => return self.wait(judgement, SOON).await,
         };
         let name = self.object.remote_name();
         if K::is_system(name, &home.cluster_name) {
             let text = format!("{} {name} belongs to RocketMQ itself: write another name", K::WHAT);
             return self.wait(Judgement::new(Kind::Ready, false, "SystemName", text), PERIOD).await;
         }
-        if let Some(winner) = self.winner(&home.key) {
+        if let Some(winner) = self.winner(&home) {
             let text = format!("{} {name} is also named by the older {}: delete one of the two", K::WHAT, key(&winner));
             return self.wait(Judgement::new(Kind::Ready, false, "ResourceConflict", text), SOON).await;
         }
@@ -155,21 +163,14 @@ where
         if decision.origin != known {
             // Before the first write: were we to die in between, the next one would take our own work for somebody else's.
             record.origin = decision.origin;
-            self.write_status(
-                record.clone(),
-                decision.verdict.judgements.clone(),
-                Some(&decision.brokers),
-                Value::Null,
-            )
-            .await?;
+            // What it says about the object is told by the last write only, or the same news would be told twice.
+            self.store_status(record.clone(), &decision.verdict.judgements, Some(&decision.brokers), Value::Null)
+                .await?;
         }
         if !decision.writes.is_empty() {
             let drifted = known.is_some() && self.seen_generation();
             if let Err(error) = self.carry_out(home, &decision, drifted).await {
-                let status = if matches!(error, AdminError::Refused { .. }) { Status::False } else { Status::Unknown };
-                let reason = if status == Status::False { "BrokerRefused" } else { "BrokerUnavailable" };
-                let judgement = Judgement::new(Kind::Ready, status, reason, error.to_string());
-                self.write_status(record, vec![judgement], None, Value::Null).await?;
+                self.write_status(record, vec![failure(&error, error.to_string())], None, Value::Null).await?;
                 return Err(error.into());
             }
             inventory = match self.inventory(home, Some(Instant::now())).await {
@@ -227,14 +228,32 @@ where
         let home = match self.home() {
             Lookup::Found(home) if record.cluster_uid.as_deref() == Some(&home.uid) => home,
             Lookup::Found(_) => return self.release().await,
-            Lookup::Gone(judgement) => {
+            Lookup::Unseen(key) if self.absent(&key).await? => {
+                let text = format!("RocketMQCluster {key} does not exist");
+                self.context.event(self.object, EventType::Normal, "ClusterGone", &text).await;
+                return self.release().await;
+            }
+            Lookup::Unseen(key) => {
+                let text =
+                    format!("RocketMQCluster {key} cannot be seen: its namespace is not watched, or it cannot be read");
+                let judgement = Judgement::new(Kind::Ready, Status::Unknown, "ClusterNotSeen", or_abandon(&text));
+                return self.wait(judgement, SOON).await;
+            }
+            Lookup::Going(judgement) => {
                 self.context.event(self.object, EventType::Normal, "ClusterGone", &judgement.message).await;
                 return self.release().await;
             }
-            Lookup::Unusable(judgement) => return self.wait(judgement, SOON).await,
+            Lookup::Unusable(mut judgement) => {
+                judgement.message = or_abandon(&judgement.message);
+                return self.wait(judgement, SOON).await;
+            }
         };
-        if self.successor(&home.key) {
+        if self.successor(&home) {
             return self.release().await;
+        }
+        if paused(self.object) {
+            self.pause(&or_abandon("rocketmq.rs/pause keeps brokers as they are, so it is not deleted there")).await?;
+            return Ok(Action::requeue(jittered(PERIOD)));
         }
         let inventory = match self.inventory(&home, Some(Instant::now())).await {
             Ok(inventory) => inventory,
@@ -246,18 +265,35 @@ where
     /// Removes it from every broker of the cluster and from namesrvs, then lets the object go.
     async fn remove(&self, home: &Home, inventory: &Inventory) -> Result<Action, Error> {
         let admin = self.context.pool.admin(&home.key, &home.namesrvs);
-        match remove(self.object, &admin, &home.groups, &home.cluster_name, inventory).await? {
+        let removal = match remove(self.object, &admin, &home.groups, &home.cluster_name, inventory).await {
+            Ok(removal) => removal,
+            Err(error) => {
+                let judgement = failure(&error, or_abandon(&format!("cannot be deleted: {error}")));
+                self.write_status(self.object.record(), vec![judgement], None, Value::Null).await?;
+                return Err(error.into());
+            }
+        };
+        let (what, name) = (K::WHAT, self.object.remote_name());
+        match removal {
             Removal::Gone => self.release().await,
             // Not gone before it is seen gone.
-            Removal::Told => Ok(Action::requeue(Duration::from_millis(200))),
+            Removal::Told => {
+                let told = |condition: &Condition| matches!(condition.reason.as_str(), "Deleting" | "StillThere");
+                let (reason, text, pause) = match self.object.record().conditions.iter().any(told) {
+                    false => ("Deleting", format!("brokers were told to delete {what} {name}"), AT_ONCE),
+                    true => {
+                        let text =
+                            format!("brokers were told to delete {what} {name} and still have it; they are told again");
+                        ("StillThere", or_abandon(&text), SOON)
+                    }
+                };
+                self.wait(Judgement::new(Kind::Ready, false, reason, text), pause).await
+            }
             Removal::Unknown(group) => {
-                let text = format!(
-                    "{group} cannot be asked; annotate {ABANDON_ANNOTATION}=true to let the object go without it"
-                );
+                let text = or_abandon(&format!("{group} cannot be asked"));
                 self.wait(Judgement::new(Kind::Ready, Status::Unknown, "BrokerUnavailable", text), SOON).await
             }
             Removal::Holds(why) => {
-                let (what, name) = (K::WHAT, self.object.remote_name());
                 let text = format!("{what} {name} is not empty, so it is not deleted: {why}");
                 self.wait(Judgement::new(Kind::Ready, false, "NotEmpty", text), PERIOD / 2).await
             }
@@ -268,19 +304,18 @@ where
         let namespace = self.object.namespace().unwrap_or_default();
         let key = ClusterKey::of(self.object.cluster_ref(), &namespace);
         let Some(cluster) = self.context.clusters.one(&key.namespace, &key.name) else {
-            let text = format!("RocketMQCluster {key} does not exist");
-            return Lookup::Gone(Judgement::new(Kind::Ready, false, "ClusterNotFound", text));
+            return Lookup::Unseen(key);
         };
         if cluster.metadata.deletion_timestamp.is_some() {
             let text = format!("RocketMQCluster {key} is being deleted");
-            return Lookup::Gone(Judgement::new(Kind::Ready, false, "ClusterDeleting", text));
+            return Lookup::Going(Judgement::new(Kind::Ready, false, "ClusterDeleting", text));
         }
         if !reference::admits(&cluster, &key.namespace, &namespace) {
             let text = reference::not_admitted(&key.name, &key.namespace, &namespace);
             return Lookup::Unusable(Judgement::new(Kind::Ready, false, "NamespaceNotAllowed", text));
         }
-        match usable(&cluster, key.clone()) {
-            Some(home) => Lookup::Found(home),
+        match usable(cluster, key.clone()) {
+            Some(home) => Lookup::Found(Box::new(home)),
             None => {
                 let text = format!("RocketMQCluster {key} has no brokers yet");
                 Lookup::Unusable(Judgement::new(Kind::Ready, Status::Unknown, "ClusterNotReady", text))
@@ -288,21 +323,33 @@ where
         }
     }
 
+    /// Whether the API server says that a cluster is not there. What it may not tell is not taken for gone.
+    async fn absent(&self, key: &ClusterKey) -> Result<bool, Error> {
+        let clusters: Api<RocketMQCluster> = Api::namespaced(self.context.client.clone(), &key.namespace);
+        match clusters.get_metadata_opt(&key.name).await {
+            Ok(found) => Ok(found.is_none()),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The older object that names the same thing.
-    fn winner(&self, home: &ClusterKey) -> Option<K> {
+    fn winner(&self, home: &Home) -> Option<K> {
         self.context.siblings().find(|other| self.rival(other, home) && age(other) < age(self.object))
     }
 
     /// Whether another object will take over.
-    fn successor(&self, home: &ClusterKey) -> bool {
+    fn successor(&self, home: &Home) -> bool {
         self.context.siblings().find(|other| self.rival(other, home)).is_some()
     }
 
-    fn rival(&self, other: &K, home: &ClusterKey) -> bool {
+    fn rival(&self, other: &K, home: &Home) -> bool {
+        let namespace = other.namespace().unwrap_or_default();
         other.remote_name() == self.object.remote_name()
             && other.meta().uid != self.object.meta().uid
             && other.meta().deletion_timestamp.is_none()
-            && ClusterKey::of(other.cluster_ref(), &other.namespace().unwrap_or_default()) == *home
+            && ClusterKey::of(other.cluster_ref(), &namespace) == home.key
+            && reference::admits(&home.cluster, &home.key.namespace, &namespace)
     }
 
     async fn inventory(&self, home: &Home, since: Option<Instant>) -> Result<Arc<Inventory>, Unavailable> {
@@ -312,10 +359,20 @@ where
     }
 
     async fn unreachable(&self, record: Record, unavailable: Unavailable) -> Result<Action, Error> {
-        let text = format!("cannot be checked: {}", unavailable.error);
+        let text = match self.object.meta().deletion_timestamp {
+            None => format!("cannot be checked: {}", unavailable.error),
+            Some(_) => or_abandon(&format!("cannot be deleted: {}", unavailable.error)),
+        };
         let judgement = Judgement::new(Kind::Ready, Status::Unknown, "ClusterUnreachable", text);
         self.write_status(record, vec![judgement], None, Value::Null).await?;
         Ok(Action::requeue(jittered(unavailable.retry_in.max(Duration::from_secs(1)))))
+    }
+
+    /// Says that nothing is done, and what was known before.
+    async fn pause(&self, text: &str) -> Result<(), Error> {
+        let mut judgements = vec![Judgement::new(Kind::Paused, true, "Annotation", text)];
+        judgements.extend(self.kept(Kind::Ready));
+        self.write_status(self.object.record(), judgements, None, Value::Null).await
     }
 
     /// One judgement, and another look later.
@@ -346,14 +403,28 @@ where
     /// Writes the status if it changed, and one event for what is new. Without `brokers` the list stays as it was.
     async fn write_status(
         &self,
-        mut record: Record,
+        record: Record,
         judgements: Vec<Judgement>,
         brokers: Option<&[OnBroker<K::Config>]>,
         figures: Value,
     ) -> Result<(), Error> {
+        if self.store_status(record, &judgements, brokers, figures).await? {
+            let news = condition::news(&self.object.record().conditions, &judgements);
+            self.context.tell(self.object, &news).await;
+        }
+        Ok(())
+    }
+
+    /// Writes the status if it changed, and says whether it did.
+    async fn store_status(
+        &self,
+        mut record: Record,
+        judgements: &[Judgement],
+        brokers: Option<&[OnBroker<K::Config>]>,
+        figures: Value,
+    ) -> Result<bool, Error> {
         let before = self.object.record().conditions;
-        let news = condition::news(&before, &judgements);
-        record.conditions = condition::set(&before, &judgements, self.object.meta().generation, Timestamp::now());
+        record.conditions = condition::set(&before, judgements, self.object.meta().generation, Timestamp::now());
         let last = serde_json::to_value(self.object).unwrap_or_default()["status"].take();
         let mut status = self.object.status(&record, brokers.unwrap_or_default(), figures);
         if brokers.is_none() {
@@ -363,19 +434,19 @@ where
                 }
             }
         }
-        if status != last {
-            let patch = json!({
-                "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": self.object.name_any()}, "status": status,
-            });
-            let parameters = PatchParams::apply(FIELD_MANAGER).force();
-            match self.api()?.patch_status(&self.object.name_any(), &parameters, &Patch::Apply(&patch)).await {
-                Ok(_) => self.context.tell(self.object, &news).await,
-                // Deleted meanwhile: nobody is left to read it.
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error.into()),
-            }
+        if status == last {
+            return Ok(false);
         }
-        Ok(())
+        let patch = json!({
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": self.object.name_any()}, "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        match self.api()?.patch_status(&self.object.name_any(), &parameters, &Patch::Apply(&patch)).await {
+            Ok(_) => Ok(true),
+            // Deleted meanwhile: nobody is left to read it.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn set_finalizer(&self, wanted: bool) -> Result<(), Error> {
@@ -414,8 +485,21 @@ fn age<K: Resource>(object: &K) -> (Option<Timestamp>, Option<String>) {
     (object.meta().creation_timestamp.as_ref().map(|time| time.0), object.meta().uid.clone())
 }
 
+/// What a broker that did not do something has to say.
+fn failure(error: &AdminError, text: String) -> Judgement {
+    match error {
+        AdminError::Refused { .. } => Judgement::new(Kind::Ready, false, "BrokerRefused", text),
+        AdminError::Unreachable { .. } => Judgement::new(Kind::Ready, Status::Unknown, "BrokerUnavailable", text),
+    }
+}
+
+/// Why an object that is to go stays, with the way out.
+fn or_abandon(text: &str) -> String {
+    format!("{text}; annotate {ABANDON_ANNOTATION}=true to let the object go without it")
+}
+
 /// A cluster that has told where its namesrvs are and which groups exist.
-fn usable(cluster: &RocketMQCluster, key: ClusterKey) -> Option<Home> {
+fn usable(cluster: RocketMQCluster, key: ClusterKey) -> Option<Home> {
     let status = cluster.status.as_ref()?;
     let count = u32::try_from(status.broker_groups?).ok().filter(|count| *count > 0)?;
     Some(Home {
@@ -424,5 +508,6 @@ fn usable(cluster: &RocketMQCluster, key: ClusterKey) -> Option<Home> {
         groups: (0..count).map(|group| topology::group_name(&key.name, group)).collect(),
         cluster_name: cluster.spec.cluster_name.clone().unwrap_or_else(|| key.name.clone()),
         key,
+        cluster,
     })
 }

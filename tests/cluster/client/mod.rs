@@ -1,6 +1,7 @@
 //! The client package against running servers: what an application does with it, and what a tool does.
 
 mod broadcasting;
+mod examples;
 mod ordered;
 mod outage;
 mod retry;

@@ -4,6 +4,7 @@
 //! files. An edit is taken once two looks in a row found the same, so that a file which is being written is left in peace.
 
 use super::place;
+use crate::settings::READERS;
 use anyhow::Context;
 use rmq_operator::{
     api::RocketMQCluster,
@@ -122,26 +123,17 @@ fn judge(manifest: Manifest) -> Result<Reading, Vec<Problem>> {
     if problems.is_empty() { Ok(Reading { manifest, notes }) } else { Err(problems) }
 }
 
-/// Reads the settings of a namesrv and of a master as the processes will: a value that makes no sense is found before anything is started.
+/// What the processes would find wrong with their settings.
 fn settings(cluster: &RocketMQCluster, notes: &mut Vec<String>) -> Vec<validate::Wrong> {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     let topology = topology::plan(name, &cluster.spec);
-    let mut wrong = Vec::new();
-    let mut tell = |field: &str, read: Result<Vec<String>, String>| match read {
-        Ok(warnings) => notes.extend(warnings.into_iter().map(|warning| format!("{name}: {warning}"))),
-        Err(error) => wrong.push((field.to_owned(), error)),
-    };
-    let pairs = place::pairs(&topology.namesrv.config, &place::Local::example());
-    let namesrv = rmq_namesrv::Config::from_properties(pairs);
-    tell("spec.namesrv.config", namesrv.map(|(_, warnings)| warnings).map_err(|error| error.to_string()));
-    // All groups are alike, and a slave differs from its master in nothing that the manifest can say.
-    if let Some(group) = topology.groups.first() {
-        let pairs = place::pairs(&group.config, &place::Local::example());
-        let broker =
-            rmq_server::Config::from_properties(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-        tell("spec.brokers.config", broker.map(|(_, warnings)| warnings).map_err(|error| error.to_string()));
+    match validate::settings(&topology, READERS, |config| place::pairs(config, &place::Local::example())) {
+        Ok(warnings) => {
+            notes.extend(warnings.into_iter().map(|warning| format!("{name}: {warning}")));
+            Vec::new()
+        }
+        Err(wrong) => wrong,
     }
-    wrong
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ pub(super) const KEYS: [Key; 17] = [
 ];
 
 /// Keys of Java's namesrv that mean nothing here, and why.
-pub(super) const WITHOUT_MEANING: [(&str, &str); 36] = {
+pub(super) const WITHOUT_MEANING: [(&str, &str); 68] = {
     const POOLS: &str =
         "there are no thread pools to size: one thread a core reads and answers, one carries out changes";
     const NETTY: &str = "it tunes Netty, which is not used here";
@@ -136,6 +136,7 @@ pub(super) const WITHOUT_MEANING: [(&str, &str); 36] = {
     const TEST: &str = "routes are not looked up in another environment";
     const HOME: &str = "nothing is read from an installation folder";
     const CONTROLLER: &str = "there is no controller here: who is master is decided by Kubernetes, or fixed";
+    const METRICS: &str = "figures are not sent anywhere: they are read at /metrics of httpPort";
     const STOP: &str = "a stop always lets requests in hand finish, within 5 s";
     [
         ("rocketmqHome", HOME),
@@ -174,6 +175,38 @@ pub(super) const WITHOUT_MEANING: [(&str, &str); 36] = {
         ("clientPooledByteBufAllocatorEnable", CLIENT),
         ("clientCloseSocketIfTimeout", CLIENT),
         ("socksProxyConfig", CLIENT),
+        ("controllerDLegerGroup", CONTROLLER),
+        ("controllerDLegerPeers", CONTROLLER),
+        ("controllerDLegerSelfId", CONTROLLER),
+        ("controllerRequestThreadPoolQueueCapacity", CONTROLLER),
+        ("controllerStorePath", CONTROLLER),
+        ("controllerThreadPoolNums", CONTROLLER),
+        ("controllerType", CONTROLLER),
+        ("electMasterMaxRetryCount", CONTROLLER),
+        ("enableElectUncleanMaster", CONTROLLER),
+        ("isProcessReadEvent", CONTROLLER),
+        ("jraftConfig", CONTROLLER),
+        ("mappedFileSize", CONTROLLER),
+        ("notifyBrokerRoleChanged", CONTROLLER),
+        ("processReadEvent", CONTROLLER),
+        ("scanInactiveMasterInterval", CONTROLLER),
+        ("metricGrpcExporterIntervalInMills", METRICS),
+        ("metricGrpcExporterTimeOutInMills", METRICS),
+        ("metricLoggingExporterIntervalInMills", METRICS),
+        ("metricsExporterType", METRICS),
+        ("metricsGrpcExporterHeader", METRICS),
+        ("metricsGrpcExporterTarget", METRICS),
+        ("metricsInDelta", METRICS),
+        ("metricsLabel", METRICS),
+        ("metricsPromExporterHost", METRICS),
+        ("metricsPromExporterPort", METRICS),
+        ("disableCallbackExecutor", CLIENT),
+        ("disableNettyWorkerGroup", CLIENT),
+        ("enableReconnectForGoAway", CLIENT),
+        ("isScanAvailableNameSrv", CLIENT),
+        ("scanAvailableNameSrv", CLIENT),
+        ("maxReconnectIntervalTimeSeconds", CLIENT),
+        ("useTLS", CLIENT),
     ]
 };
 

@@ -113,16 +113,21 @@ impl Config {
     /// twice the last value holds. Also answered are warnings: keys that were given and mean nothing here.
     ///
     /// # Errors
-    /// [`Error::UnknownKey`], [`Error::Value`].
+    /// [`Error::UnknownKey`], [`Error::Value`], or [`Error::Several`] of them: everything that is wrong.
     pub fn from_properties(pairs: Vec<(String, String)>) -> Result<(Self, Vec<String>), Error> {
-        let (mut config, mut warnings) = (Self::default(), Vec::new());
+        let (mut config, mut warnings, mut wrong) = (Self::default(), Vec::new(), Vec::new());
         for (name, value) in &pairs {
-            match find(name)? {
-                Found::Key(key) => config.set(key, value)?,
-                Found::WithoutMeaning(why) => warnings.push(format!("{name} has no effect: {why}")),
+            match find(name) {
+                Ok(Found::Key(key)) => wrong.extend(config.set(key, value).err()),
+                Ok(Found::WithoutMeaning(why)) => warnings.push(format!("{name} has no effect: {why}")),
+                Err(error) => wrong.push(error),
             }
         }
-        Ok((config, warnings))
+        match wrong.len() {
+            0 => Ok((config, warnings)),
+            1 => Err(wrong.swap_remove(0)),
+            _ => Err(Error::Several(wrong)),
+        }
     }
 
     /// This configuration with changes that came from outside; nothing is changed if one of them may not be.
@@ -242,6 +247,27 @@ mod tests {
             warnings[1].starts_with("enableControllerInNamesrv has no effect: there is no controller here"),
             "{warnings:?}"
         );
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told() {
+        let Err(Error::Several(errors)) = read("listenport=1\nhttpPort=2\norderMessageEnable=yes") else {
+            panic!("two things are wrong")
+        };
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        let words = Error::Several(errors).to_string();
+        assert!(words.contains("listenPort?") && words.lines().count() == 3, "{words}");
+    }
+
+    /// The lists are made by `tests/golden/keys`.
+    #[test]
+    fn no_key_of_a_java_namesrv_is_refused() {
+        for list in [include_str!("keys-4.9.7.txt"), include_str!("keys-5.5.0.txt")] {
+            assert!(list.lines().count() >= 20);
+            for key in list.lines() {
+                assert!(find(key).is_ok(), "{key}");
+            }
+        }
     }
 
     #[test]

@@ -21,6 +21,47 @@ pub(super) fn missing_feature(key: &str, value: &str) -> Option<&'static str> {
     }
 }
 
+/// The name that a setting has now, of the name it had in Java 4.
+pub(super) fn current(key: &str) -> &str {
+    match key {
+        "haSlaveFallbehindMax" => "haMaxGapNotInSync",
+        key => key,
+    }
+}
+
+/// What Java's `mqbroker -m` prints, as far as it is here.
+pub(super) const IMPORTANT: &[&str] = &[
+    "autoCreateSubscriptionGroup",
+    "autoCreateTopicEnable",
+    "accessMessageInMemoryMaxRatio",
+    "brokerClusterName",
+    "brokerIP1",
+    "brokerId",
+    "brokerName",
+    "brokerRole",
+    "cleanFileForciblyEnable",
+    "deleteFileBatchMax",
+    "deleteWhen",
+    "enableAutoInSyncReplicas",
+    "fileReservedTime",
+    "flushDiskType",
+    "flushIntervalCommitLog",
+    "haMasterAddress",
+    "inSyncReplicas",
+    "listenPort",
+    "maxTransferBytesOnMessageInDisk",
+    "maxTransferBytesOnMessageInMemory",
+    "maxTransferCountOnMessageInDisk",
+    "maxTransferCountOnMessageInMemory",
+    "messageIndexEnable",
+    "minInSyncReplicas",
+    "msgTraceTopicName",
+    "namesrvAddr",
+    "storePathCommitLog",
+    "storePathRootDir",
+    "traceTopicEnable",
+];
+
 /// The rest of Java's table.
 pub(super) const WITHOUT_MEANING: &[&str] = &[
     "accessMessageInMemoryHotRatio",
@@ -95,7 +136,11 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "combineCQPreferCQType",
     "combineCQUseRocksdbForLmq",
     "commercialBaseCount",
+    "commercialBigCount",
+    "commercialEnable",
     "commercialSizePerMsg",
+    "commercialTimerCount",
+    "commercialTransCount",
     "commitCommitLogLeastPages",
     "commitCommitLogThoroughInterval",
     "commitIntervalCommitLog",
@@ -127,7 +172,6 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "defaultMessageRequestMode",
     "defaultPopShareQueueNum",
     "delayOffsetUpdateVersionStep",
-    "deleteCommitLogFilesInterval",
     "deleteConsumeQueueFilesInterval",
     "destroyMapedFileIntervalForcibly",
     "disableCallbackExecutor",
@@ -202,6 +246,7 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "fetchNamesrvAddrByAddressServer",
     "fetchNamesrvAddrInterval",
     "filterDataCleanTimeSpan",
+    "filterServerNums",
     "filterSupportRetry",
     "flushCommitLogTimed",
     "flushConsumeQueueLeastPages",
@@ -218,6 +263,7 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "heartbeatThreadPoolNums",
     "heartbeatThreadPoolQueueCapacity",
     "highSpeedMode",
+    "inBrokerContainer",
     "indexFileReadEnable",
     "indexFileWriteEnable",
     "indexRocksDBEnable",
@@ -225,6 +271,7 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "initPopOffsetByCheckMsgInMem",
     "innerClientAuthenticationCredentials",
     "isBrokerContainer",
+    "isEnableBatchPush",
     "isInBrokerContainer",
     "isScanAvailableNameSrv",
     "isolateLogEnable",
@@ -259,6 +306,7 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "maxChecksumRange",
     "maxClientEventCount",
     "maxConsumeQueueScan",
+    "maxDelayTime",
     "maxErrorRateOfBloomFilter",
     "maxFilterMessageSize",
     "maxHaTransferByteInSecond",
@@ -355,6 +403,7 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "rocksdbWalFileRollingThreshold",
     "sampleCountThreshold",
     "sampleSteps",
+    "scanAvailableNameSrv",
     "scheduleAsyncDeliverMaxPendingLimit",
     "scheduleAsyncDeliverMaxResendNum2Blocked",
     "searchBcqByCacheEnable",
@@ -477,3 +526,35 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "writeBufferLowWaterMark",
     "writeWithoutMmap",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Error, SETTINGS};
+
+    /// A Java broker that was changed at run time has written every key it has into its file. The lists are made by `tests/golden/keys`.
+    #[test]
+    fn no_key_of_a_java_broker_is_refused() {
+        for list in [include_str!("keys-4.9.7.txt"), include_str!("keys-5.5.0.txt")] {
+            assert!(list.lines().count() > 150);
+            for key in list.lines() {
+                let refused = matches!(Config::from_properties([(key, "")]), Err(Error::Unknown { .. }));
+                assert!(!refused, "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lists_are_in_order_and_contradict_nobody() {
+        assert!(WITHOUT_MEANING.is_sorted_by(|one, next| one < next));
+        let is_setting = |key: &&str| SETTINGS.iter().any(|setting| setting.key == *key);
+        assert_eq!(WITHOUT_MEANING.iter().find(|key| is_setting(key)), None);
+        assert_eq!(IMPORTANT.iter().find(|key| !is_setting(key)), None);
+    }
+
+    #[test]
+    fn a_setting_with_a_new_name_is_known_by_its_old_one() {
+        let (config, warnings) = Config::from_properties([("haSlaveFallbehindMax", "4096")]).unwrap();
+        assert_eq!((config.replication.max_gap, warnings), (4096, vec![]));
+    }
+}

@@ -61,24 +61,25 @@ impl Live {
         let mut config = Config::clone(&self.current.load());
         let mut changed = Vec::new();
         for (key, value) in pairs {
-            if config.clients.refused_keys.split(';').any(|refused| refused.trim() == key) {
-                return Err(Refused::Listed(key.clone()));
+            let key = java_keys::current(key);
+            if config.clients.refused_keys.split(';').any(|refused| java_keys::current(refused.trim()) == key) {
+                return Err(Refused::Listed(key.to_owned()));
             }
             let before = config.text(key);
             if !config.set(key, value.trim())? {
                 // Java's tools may send any of Java's keys; those without meaning are no reason to refuse the others.
-                if java_keys::WITHOUT_MEANING.contains(&key.as_str()) {
+                if java_keys::WITHOUT_MEANING.contains(&key) {
                     continue;
                 }
                 let nearest = java_properties::nearest(key, SETTINGS.iter().map(|setting| setting.key));
-                return Err(Error::Unknown { key: key.clone(), nearest }.into());
+                return Err(Error::Unknown { key: key.to_owned(), nearest }.into());
             }
             let hot = SETTINGS.iter().any(|setting| setting.key == key && setting.hot);
             if config.text(key) != before {
                 if !hot {
-                    return Err(Refused::Fixed(key.clone()));
+                    return Err(Refused::Fixed(key.to_owned()));
                 }
-                changed.push((key.as_str(), value.trim()));
+                changed.push((key, value.trim()));
             }
         }
         config.validate()?;
@@ -96,7 +97,7 @@ impl Live {
                 std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
             let mut pairs = java_properties::parse(&text);
             for (key, value) in changed {
-                pairs.retain(|(name, _)| name != key);
+                pairs.retain(|(name, _)| java_keys::current(name) != *key);
                 pairs.push(((*key).to_owned(), (*value).to_owned()));
             }
             let text = java_properties::to_text(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())));
@@ -137,6 +138,21 @@ mod tests {
         ));
         assert!(matches!(change(&live, "brokerPermission", "9"), Err(Refused::Wrong(Error::Contradiction(_)))));
         assert_eq!(live.load().topics.permission, 4, "a refused change changes nothing");
+    }
+
+    #[test]
+    fn a_setting_is_changed_and_written_under_its_new_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("broker.conf");
+        std::fs::write(&file, "brokerName=a\nhaSlaveFallbehindMax=1\n").unwrap();
+        let (config, _) = Config::from_properties([("brokerName", "a"), ("configBlackList", "listenPort")]).unwrap();
+        let live = Live::new(config, Some(file.clone()));
+        change(&live, "haSlaveFallbehindMax", "2").unwrap().unwrap();
+        change(&live, "deleteCommitLogFilesInterval", "7").unwrap().unwrap();
+        assert_eq!(live.load().replication.max_gap, 2);
+        let written = java_properties::parse(&std::fs::read_to_string(&file).unwrap());
+        let wanted = [("brokerName", "a"), ("haMaxGapNotInSync", "2"), ("deleteCommitLogFilesInterval", "7")];
+        assert_eq!(written, wanted.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]

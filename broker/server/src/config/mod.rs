@@ -47,27 +47,51 @@ pub enum Error {
     /// Two settings, or one and the world, that do not go together.
     #[error("{0}")]
     Contradiction(String),
+    /// Several of these, a line each.
+    #[error("{}", lines(_0))]
+    Several(Vec<Error>),
+}
+
+fn lines(errors: &[Error]) -> String {
+    errors.iter().map(|error| format!("\n  {error}")).collect()
+}
+
+impl Error {
+    /// All of them as one, if there are any.
+    fn all(mut errors: Vec<Self>) -> Result<(), Self> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.swap_remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
 }
 
 impl Config {
     /// Settings from pairs, later ones winning, with the defaults that depend on the machine filled in. Beside them: what the user should know.
     ///
     /// # Errors
-    /// The first key that is nobody's, value that is of another type, or contradiction.
+    /// Every key that is nobody's and value that is of another type; where there are none, every contradiction.
     pub fn from_properties<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<(Self, Vec<String>), Error> {
         let mut config = Self::default();
         let mut warnings = Vec::new();
-        let mut ignored = Vec::new();
+        let (mut ignored, mut wrong) = (Vec::new(), Vec::new());
         for (key, value) in pairs {
-            if config.set(key, value.trim())? {
-                continue;
+            match config.set(key, value.trim()) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => {
+                    wrong.push(error);
+                    continue;
+                }
             }
             if !java_keys::WITHOUT_MEANING.contains(&key) {
                 let known =
                     SETTINGS.iter().map(|setting| setting.key).chain(java_keys::WITHOUT_MEANING.iter().copied());
-                return Err(Error::Unknown { key: key.to_owned(), nearest: java_properties::nearest(key, known) });
+                wrong.push(Error::Unknown { key: key.to_owned(), nearest: java_properties::nearest(key, known) });
+                continue;
             }
             match java_keys::missing_feature(key, value.trim()) {
                 Some(feature) => {
@@ -82,6 +106,7 @@ impl Config {
                 ignored.join(", ")
             ));
         }
+        Error::all(wrong)?;
         config.fill_in(&mut warnings);
         config.validate()?;
         Ok((config, warnings))
@@ -120,45 +145,54 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        let contradiction = |words: String| Err(Error::Contradiction(words));
+        let mut wrong = Vec::new();
+        let mut contradiction = |words: String| wrong.push(Error::Contradiction(words));
         let Self { identity, network, store, replication, topics, messages, .. } = self;
         if identity.role == Role::Slave && identity.broker_id == 0 {
-            return contradiction("brokerRole is SLAVE but brokerId is 0: give the slave a brokerId above 0".into());
+            contradiction("brokerRole is SLAVE but brokerId is 0: give the slave a brokerId above 0".into());
         }
         if let Err(error) = rmq_protocol::names::check_topic(&identity.broker_name) {
-            return contradiction(format!("brokerName {:?}: {error}", identity.broker_name));
+            contradiction(format!("brokerName {:?}: {error}", identity.broker_name));
         }
         if let Err(error) = rmq_protocol::names::check_topic(&identity.cluster_name) {
-            return contradiction(format!("brokerClusterName {:?}: {error}", identity.cluster_name));
+            contradiction(format!("brokerClusterName {:?}: {error}", identity.cluster_name));
         }
         if network.listen_port != 0 && network.listen_port < 3 {
-            return contradiction(format!(
+            contradiction(format!(
                 "listenPort {} is too low: the port two below it is served too",
                 network.listen_port
             ));
         }
         if network.bind_address.parse::<std::net::IpAddr>().is_err() {
-            return contradiction(format!("bindAddress {:?} is no IP address", network.bind_address));
+            contradiction(format!("bindAddress {:?} is no IP address", network.bind_address));
         }
         if store.commit_log_file_size < 2 * (u64::from(messages.max_size) + 64 * 1024) {
-            return contradiction(format!(
+            contradiction(format!(
                 "mappedFileSizeCommitLog {} is too small for messages of {} bytes: take at least twice as much",
                 store.commit_log_file_size, messages.max_size
             ));
         }
         if store.consume_queue_file_size < 20 {
-            return contradiction("mappedFileSizeConsumeQueue must hold at least one entry of 20 bytes".into());
+            contradiction("mappedFileSizeConsumeQueue must hold at least one entry of 20 bytes".into());
         }
         if replication.min_in_sync > replication.in_sync {
-            return contradiction(format!(
+            contradiction(format!(
                 "minInSyncReplicas {} is above inSyncReplicas {}",
                 replication.min_in_sync, replication.in_sync
             ));
         }
         if !(0..=7).contains(&topics.permission) {
-            return contradiction(format!("brokerPermission {} is none: 2 write, 4 read, 6 both", topics.permission));
+            contradiction(format!("brokerPermission {} is none: 2 write, 4 read, 6 both", topics.permission));
         }
-        self.for_store()?.validate().or_else(|error| contradiction(error.to_string()))
+        match self.for_store() {
+            Ok(store) => {
+                if let Err(error) = store.validate() {
+                    contradiction(error.to_string());
+                }
+            }
+            Err(error) => wrong.push(error),
+        }
+        Error::all(wrong)
     }
 
     /// What the delay levels mean.
@@ -217,6 +251,21 @@ mod tests {
             read("flushDiskType=SYNC").unwrap_err().to_string(),
             r#"flushDiskType cannot be "SYNC": ASYNC_FLUSH or SYNC_FLUSH is wanted"#
         );
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told() {
+        let all = |text: &str| match read(text) {
+            Err(Error::Several(errors)) => errors.iter().map(Error::to_string).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        let errors = all("brokerClusterNam=x\nflushDiskType=SYNC\nlistenPort=2\nlistenPort=no");
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        assert!(errors[2].starts_with("listenPort cannot be \"no\""), "{errors:?}");
+        let errors = all("listenPort=2\nminInSyncReplicas=3\ndeleteWhen=25");
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        let text = read("listenPort=2\nminInSyncReplicas=3").unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 3, "{text}");
     }
 
     #[test]

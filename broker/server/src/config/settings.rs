@@ -2,7 +2,7 @@
 //! made from it.
 
 use super::{
-    Error,
+    Error, java_keys,
     value::{Flush, Millis, Role, Seconds, Value},
 };
 use std::time::Duration;
@@ -18,6 +18,13 @@ pub struct Setting {
     pub hot: bool,
     /// What it means.
     pub meaning: &'static str,
+}
+
+impl Setting {
+    /// Among those that Java's `mqbroker -m` prints.
+    pub fn is_important(&self) -> bool {
+        java_keys::IMPORTANT.contains(&self.key)
+    }
 }
 
 macro_rules! settings {
@@ -48,7 +55,7 @@ macro_rules! settings {
         impl Config {
             /// Sets one value; false if there is no such key.
             pub(super) fn set(&mut self, key: &str, text: &str) -> Result<bool, Error> {
-                match key {
+                match java_keys::current(key) {
                     $($($key => {
                         self.$group.$field = Value::parse(text)
                             .map_err(|wanted| Error::Value { key: $key, value: text.to_owned(), wanted })?;
@@ -120,6 +127,7 @@ settings! {
         disk_warning: u32 = "diskSpaceWarningLevelRatio", 90, hot, "percent above which writes are refused";
         clean_forcibly: bool = "cleanFileForciblyEnable", true, hot, "whether files may be deleted whatever their age";
         delete_batch: u32 = "deleteFileBatchMax", 10, hot, "files deleted in one round";
+        delete_pause: Millis = "deleteCommitLogFilesInterval", millis(100), hot, "between two files that are deleted, in milliseconds";
         clean_interval: Millis = "cleanResourceInterval", millis(10_000), hot, "between two rounds, in milliseconds";
     }
 

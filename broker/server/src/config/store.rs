@@ -35,6 +35,7 @@ impl Config {
         config.retention.refuse_writes = percent(own.disk_warning);
         config.retention.forcibly_enabled = own.clean_forcibly;
         config.retention.batch_max = own.delete_batch as usize;
+        config.retention.pause = own.delete_pause.0;
         config.retention.interval = own.clean_interval.0;
         config.transfer.bytes_in_memory = self.messages.memory_bytes as usize;
         config.transfer.count_in_memory = self.messages.memory_count as usize;
@@ -61,4 +62,20 @@ fn hours(text: &str) -> Result<Vec<u8>, Error> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_between_deletions_reaches_the_store() {
+        let pause = |pairs: &[(&str, &str)]| {
+            let (config, warnings) = Config::from_properties(pairs.iter().copied()).unwrap();
+            assert!(warnings.is_empty(), "{warnings:?}");
+            config.for_store().unwrap().retention.pause
+        };
+        assert_eq!(pause(&[]), Duration::from_millis(100));
+        assert_eq!(pause(&[("deleteCommitLogFilesInterval", "250")]), Duration::from_millis(250));
+    }
 }

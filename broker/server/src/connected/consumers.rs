@@ -151,9 +151,9 @@ impl Consumers {
             .collect()
     }
 
-    /// How many clients there are.
-    pub(crate) fn len(&self) -> usize {
-        self.groups.lock().values().map(|group| group.clients.len()).sum()
+    /// A copy of the first `limit` groups by name.
+    pub(crate) fn all(&self, limit: usize) -> Vec<(String, Group)> {
+        self.groups.lock().iter().take(limit).map(|(name, group)| (name.clone(), group.clone())).collect()
     }
 }
 

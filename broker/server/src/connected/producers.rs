@@ -57,9 +57,4 @@ impl Producers {
     pub(crate) fn all(&self) -> BTreeMap<String, Vec<Client>> {
         self.groups.lock().iter().map(|(group, clients)| (group.clone(), clients.values().cloned().collect())).collect()
     }
-
-    /// How many clients there are.
-    pub(crate) fn len(&self) -> usize {
-        self.groups.lock().values().map(BTreeMap::len).sum()
-    }
 }

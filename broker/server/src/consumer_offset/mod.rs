@@ -39,6 +39,9 @@ struct Row {
     pulled: Mutex<BTreeMap<i32, i64>>,
 }
 
+/// A row's key `topic@group`, what its queues have finished and what they were handed out.
+pub(crate) type Progress = (String, BTreeMap<i32, i64>, BTreeMap<i32, i64>);
+
 fn key(topic: &str, group: &str) -> String {
     [topic, "@", group].concat()
 }
@@ -131,6 +134,18 @@ impl ConsumerOffsets {
     pub(crate) fn retain(&self, keep: impl Fn(&str, &str) -> bool) {
         self.rows.write().retain(|key, _| split(key).is_none_or(|(topic, group)| keep(topic, group)));
         self.changes.fetch_add(1, Relaxed);
+    }
+
+    /// The first `limit` rows by key.
+    pub(crate) fn progress(&self, limit: usize) -> Vec<Progress> {
+        let mut rows: Vec<_> = self.rows.read().iter().map(|(key, row)| (key.clone(), Arc::clone(row))).collect();
+        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        rows.truncate(limit);
+        let copy = |(key, row): (String, Arc<Row>)| {
+            let committed = row.committed.lock().clone();
+            (key, committed, row.pulled.lock().clone())
+        };
+        rows.into_iter().map(copy).collect()
     }
 
     pub(crate) fn snapshot(&self) -> ConsumerOffsetTable {

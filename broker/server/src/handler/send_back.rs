@@ -98,6 +98,10 @@ impl SendBack {
         };
         let appended = self.append(&record, &name, queue_id, level.min(self.delay.levels().count()))?;
         self.stats.add(Kind::SendBack, &format!("{}@{}", record.topic(), header.group), 1);
+        if dead {
+            let topic = header.origin_topic.filter(|topic| !topic.is_empty()).unwrap_or(record.topic());
+            self.stats.add(Kind::DeadLetter, &format!("{topic}@{}", header.group), 1);
+        }
         Ok(super::send::Stored { reply: Reply::ok(), end: appended.end, wanted, new_topic: new.then_some(name) })
     }
 

@@ -24,3 +24,41 @@ pub(super) fn of_set(cluster: &Validated, set: &Set) -> PodDisruptionBudget {
         status: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::fixtures::validated;
+
+    /// One pod at a time, of this set and of no other: the selector is that of the StatefulSet.
+    #[test]
+    fn a_drain_takes_one_member_of_a_set_at_a_time() {
+        let cluster = validated(json!({"brokers": {"groups": 2}}));
+        let sets: Vec<&Set> = std::iter::once(&cluster.topology.namesrv).chain(&cluster.topology.groups).collect();
+        let mut selectors = Vec::new();
+        for set in &sets {
+            let budget = of_set(&cluster, set);
+            assert_eq!(budget.metadata.name.as_deref(), Some(set.name.as_str()));
+            assert_eq!(budget.metadata.owner_references, Some(vec![cluster.owner.clone()]));
+            let spec = serde_json::to_value(budget.spec.unwrap()).unwrap();
+            let selects = json!(labels::selector(&cluster.name, set));
+            assert_eq!(spec, json!({"maxUnavailable": 1, "selector": {"matchLabels": selects}}));
+            let pods =
+                super::super::stateful_set::of_set(&cluster, set).spec.unwrap().template.metadata.unwrap().labels;
+            let pods = pods.unwrap();
+            assert!(
+                selects
+                    .as_object()
+                    .unwrap()
+                    .iter()
+                    .all(|(key, value)| pods.get(key).map(String::as_str) == value.as_str())
+            );
+            selectors.push(selects.to_string());
+        }
+        selectors.sort();
+        selectors.dedup();
+        assert_eq!(selectors.len(), sets.len(), "no two sets share a budget");
+    }
+}

@@ -9,6 +9,9 @@ use crate::cluster::topology::{Kind, Set};
 /// Who made an object.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by=rocketmq-operator";
 
+/// Index of the broker group that a pod, a claim or a child belongs to.
+pub(crate) const GROUP: &str = "rocketmq.rs/group";
+
 /// Labels of a child that belongs to the cluster as a whole.
 pub(super) fn of_cluster(cluster: &str) -> BTreeMap<String, String> {
     pairs(&[
@@ -33,7 +36,7 @@ pub(super) fn selector(cluster: &str, set: &Set) -> BTreeMap<String, String> {
         ("app.kubernetes.io/component", set.kind.as_str()),
     ]);
     if let Some(group) = set.group {
-        labels.insert("rocketmq.rs/group".to_owned(), group.to_string());
+        labels.insert(GROUP.to_owned(), group.to_string());
     }
     labels
 }

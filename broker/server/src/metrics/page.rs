@@ -1,7 +1,9 @@
-//! The broker's figures for Prometheus. Names are those of Java 5.x where one exists.
-//!
-//! Almost everything is read when a scraper asks, from those who know it; only requests are counted here.
+//! What probes and scrapers are told, read when they ask from those who know it.
 
+use super::{
+    Metrics,
+    progress::{self, MAX_ROWS, is_system, yes_or_no},
+};
 use crate::{
     clock::now_millis,
     config::Live,
@@ -14,68 +16,18 @@ use crate::{
     subscription_group::SubscriptionGroups,
     topic::Topics,
 };
-use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
-use rmq_protocol::{RequestCode, names};
+use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use rmq_protocol::{
+    body::{ConsumeType, MessageModel},
+    names, version,
+};
 use rmq_remoting::http::Health;
 use rmq_store::MessageStore;
-use rustc_hash::FxHashMap;
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
 
-/// Bounds of the time a request takes on its connection's task, in seconds.
-const HANDLING_SECONDS: [f64; 8] = [0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.01, 0.1, 1.0];
-/// Groups and topics whose lag is shown; a broker with more has other tools.
-const MAX_LAG_ROWS: usize = 10_000;
-
-/// Requests by code.
-pub(crate) struct Metrics {
-    registry: Registry,
-    handling: FxHashMap<i32, prometheus::Histogram>,
-    unknown: prometheus::IntCounter,
-}
-
-impl Metrics {
-    pub(crate) fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        let handling = HistogramVec::new(
-            HistogramOpts::new(
-                "rocketmq_broker_handling_seconds",
-                "Time a request took on its connection's task; waiting for disk, slaves or messages is not in it.",
-            )
-            .buckets(HANDLING_SECONDS.into()),
-            &["request_code"],
-        )?;
-        registry.register(Box::new(handling.clone()))?;
-        let unknown = IntCounterVec::new(
-            Opts::new("rocketmq_broker_unknown_requests_total", "Requests with a code nobody knows."),
-            &[],
-        )?;
-        registry.register(Box::new(unknown.clone()))?;
-        Ok(Self {
-            handling: RequestCode::ALL
-                .iter()
-                .map(|code| (code.number(), handling.with_label_values(&[code.name()])))
-                .collect(),
-            unknown: unknown.with_label_values::<&str>(&[]),
-            registry,
-        })
-    }
-
-    /// Where others register what they count themselves.
-    pub(crate) fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    /// A request was handled on its connection's task.
-    pub(crate) fn handled(&self, code: i32, time: Duration) {
-        match self.handling.get(&code) {
-            Some(histogram) => histogram.observe(time.as_secs_f64()),
-            None => self.unknown.inc(),
-        }
-    }
-}
+/// Requests of these are handled as they are read and wait in no queue, so Java's figure of its thread pools' queues is
+/// 0. The others wait for threads that all share.
+const NEVER_QUEUED: [&str; 6] = ["send", "pull", "lite_pull", "heartbeat", "client_manager", "consumer_manager"];
 
 /// What `/readyz` and `/metrics` tell.
 pub(crate) struct Page {
@@ -128,9 +80,13 @@ impl Health for Page {
         if let Err(error) = self.read_all(&read) {
             tracing::error!(%error, "some figures cannot be shown");
         }
-        let mut text = rmq_remoting::metrics::text(self.metrics.registry());
-        text.push_str(&rmq_remoting::metrics::text(&read));
-        text
+        let identity = &self.settings.load().identity;
+        let labels = [
+            ("cluster", identity.cluster_name.as_str()),
+            ("node_type", "broker"),
+            ("node_id", identity.broker_name.as_str()),
+        ];
+        self.metrics.text(&read, &labels)
     }
 }
 
@@ -157,10 +113,18 @@ fn counter(registry: &Registry, name: &str, help: &str, value: u64) -> Filled {
 impl Page {
     fn read_all(&self, registry: &Registry) -> Filled {
         self.read_broker(registry)?;
+        self.read_clients(registry)?;
         self.read_store(registry)?;
         self.read_replication(registry)?;
         self.read_traffic(registry)?;
-        self.read_lag(registry)
+        self.read_dead_letters(registry)?;
+        // Clients of a broadcasting group keep their progress themselves; who is not connected and never said what it has finished only looks.
+        let queues = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
+            Some(MessageModel::Broadcasting) => None,
+            None if !finished => None,
+            _ => self.topics.find(topic).map(|topic| topic.read_queue_nums),
+        };
+        progress::read(self.offsets.progress(MAX_ROWS), queues, &self.store, registry)
     }
 
     fn read_broker(&self, to: &Registry) -> Filled {
@@ -173,34 +137,69 @@ impl Page {
         )?;
         count(to, "rocketmq_topic_number", "Topics of this broker.", self.topics.len())?;
         count(to, "rocketmq_consumer_group_number", "Consumer groups of this broker.", self.groups.len())?;
-        count(to, "rocketmq_producer_connections", "Producers connected.", self.producers.len())?;
-        count(to, "rocketmq_consumer_connections", "Consumers connected.", self.consumers.len())?;
         count(to, "rocketmq_broker_parked_pulls", "Pulls that wait for messages.", self.long_polling.len())?;
         count(
             to,
             "rocketmq_broker_unregistered_namesrvs",
             "Namesrvs this broker is not registered with.",
             self.registration.missing().len(),
-        )
+        )?;
+        let watermark = GaugeVec::new(
+            Opts::new("rocketmq_processor_watermark", "Requests that wait to be handled."),
+            &["processor"],
+        )?;
+        for processor in NEVER_QUEUED {
+            watermark.with_label_values(&[processor]).set(0.0);
+        }
+        to.register(Box::new(watermark))
+    }
+
+    fn read_clients(&self, to: &Registry) -> Filled {
+        let producers = IntGaugeVec::new(
+            Opts::new("rocketmq_producer_connections", "Producers connected."),
+            &["language", "version", "protocol_type"],
+        )?;
+        for client in self.producers.all().values().flatten() {
+            let (language, version) = software(client);
+            producers.with_label_values(&[language.as_str(), &version, "remoting"]).inc();
+        }
+        to.register(Box::new(producers))?;
+        let consumers = IntGaugeVec::new(
+            Opts::new("rocketmq_consumer_connections", "Consumers connected."),
+            &["consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"],
+        )?;
+        for (name, group) in self.consumers.all(MAX_ROWS) {
+            let mode = match group.consume_type {
+                ConsumeType::Actively => "pull",
+                ConsumeType::Passively => "push",
+                ConsumeType::Pop => "pop",
+            };
+            let system = yes_or_no(names::is_system_group(&name));
+            for client in group.clients.values() {
+                let (language, version) = software(client);
+                consumers.with_label_values(&[name.as_str(), &language, &version, mode, "remoting", system]).inc();
+            }
+        }
+        to.register(Box::new(consumers))
     }
 
     fn read_store(&self, to: &Registry) -> Filled {
         let f = self.store.figures();
-        gauge(to, "rocketmq_storage_size", "Bytes of messages stored.", (f.appended - f.min_offset) as f64)?;
-        gauge(
-            to,
-            "rocketmq_storage_flush_behind_bytes",
-            "Bytes not yet on disk.",
-            f.appended.saturating_sub(f.flushed) as f64,
-        )?;
-        gauge(
-            to,
-            "rocketmq_storage_dispatch_behind_bytes",
-            "Bytes that consumers cannot see yet.",
-            f.appended.saturating_sub(f.dispatched) as f64,
-        )?;
-        let age = self.store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest).max(0));
-        gauge(to, "rocketmq_storage_message_reserve_time", "Age of the oldest message, in milliseconds.", age as f64)?;
+        let age = self.store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest).max(0)) as u64;
+        for (name, help, value) in [
+            ("rocketmq_storage_size_bytes", "Bytes of messages stored.", f.appended.saturating_sub(f.min_offset)),
+            ("rocketmq_storage_flush_behind_bytes", "Bytes not yet on disk.", f.appended.saturating_sub(f.flushed)),
+            (
+                "rocketmq_storage_dispatch_behind_bytes",
+                "Bytes that consumers cannot see yet.",
+                f.appended.saturating_sub(f.dispatched),
+            ),
+            ("rocketmq_storage_message_reserve_time_milliseconds", "Age of the oldest message.", age),
+        ] {
+            let gauge = GaugeVec::new(Opts::new(name, help), &["storage_type", "storage_medium"])?;
+            gauge.with_label_values(&["local", "disk"]).set(value as f64);
+            to.register(Box::new(gauge))?;
+        }
         gauge(to, "rocketmq_store_appended_offset", "End of the commit log.", f.appended as f64)?;
         gauge(to, "rocketmq_store_flushed_offset", "Up to here the commit log is on disk.", f.flushed as f64)?;
         gauge(to, "rocketmq_store_dispatched_offset", "Up to here consumers see it.", f.dispatched as f64)?;
@@ -267,14 +266,14 @@ impl Page {
     }
 
     fn read_traffic(&self, to: &Registry) -> Filled {
-        let labels = ["topic", "consumer_group"];
+        let labels = ["topic", "is_system", "consumer_group"];
         for (kind, name, help) in [
             (Kind::TopicPut, "rocketmq_messages_in_total", "Messages stored."),
             (Kind::TopicPutSize, "rocketmq_throughput_in_total", "Bytes of message bodies stored."),
         ] {
-            let counters = IntCounterVec::new(Opts::new(name, help), &labels[..1])?;
+            let counters = IntCounterVec::new(Opts::new(name, help), &labels[..2])?;
             for (topic, value) in self.stats.values(kind) {
-                counters.with_label_values(&[&topic]).inc_by(value);
+                counters.with_label_values(&[topic.as_str(), yes_or_no(is_system(&topic, ""))]).inc_by(value);
             }
             to.register(Box::new(counters))?;
         }
@@ -286,29 +285,37 @@ impl Page {
             let counters = IntCounterVec::new(Opts::new(name, help), &labels)?;
             for (key, value) in self.stats.values(kind) {
                 let (topic, group) = key.split_once('@').unwrap_or((&key, ""));
-                counters.with_label_values(&[topic, group]).inc_by(value);
+                counters.with_label_values(&[topic, yes_or_no(is_system(topic, group)), group]).inc_by(value);
             }
             to.register(Box::new(counters))?;
         }
         Ok(())
     }
 
-    fn read_lag(&self, to: &Registry) -> Filled {
-        let lag = GaugeVec::new(
-            Opts::new("rocketmq_consumer_lag_messages", "Messages a group has not finished."),
-            &["topic", "consumer_group"],
+    /// Two ways lead there: a message that is sent back to the broker once too often, and one that a client itself sends to the retry topic once too often. The
+    /// latter is counted as stored in the dead-letter topic.
+    fn read_dead_letters(&self, to: &Registry) -> Filled {
+        let counters = IntCounterVec::new(
+            Opts::new("rocketmq_send_to_dlq_messages_total", "Messages that were tried too often."),
+            &["topic", "consumer_group", "is_system"],
         )?;
-        for (key, queues) in self.offsets.snapshot().offset_table.into_iter().take(MAX_LAG_ROWS) {
-            let Some((topic, group)) = crate::consumer_offset::split(&key) else { continue };
-            if names::is_system_group(group) {
-                continue;
-            }
-            let behind = queues.iter().map(|(queue_id, offset)| {
-                let max = self.store.max_offset(topic, *queue_id) as i64;
-                (max - offset).max(0)
-            });
-            lag.with_label_values(&[topic, group]).set(behind.sum::<i64>() as f64);
+        let add = |topic: &str, group: &str, value| {
+            counters.with_label_values(&[topic, group, yes_or_no(is_system(topic, group))]).inc_by(value);
+        };
+        for (key, value) in self.stats.values(Kind::DeadLetter) {
+            let (topic, group) = key.split_once('@').unwrap_or((&key, ""));
+            add(topic, group, value);
         }
-        to.register(Box::new(lag))
+        for (topic, value) in self.stats.values(Kind::TopicPut) {
+            if let Some(group) = names::group_of_dead_letter_topic(&topic) {
+                add(&names::retry_topic(group), group, value);
+            }
+        }
+        to.register(Box::new(counters))
     }
+}
+
+/// A client's language and version as Java's labels have them.
+fn software(client: &crate::connected::Client) -> (String, String) {
+    (client.language.name().to_lowercase(), version::name(client.version).to_lowercase())
 }

@@ -1,5 +1,8 @@
 //! Tables of what is due, and whole lives of objects against brokers and an API server in memory.
 
+mod admission;
+mod deletion;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -20,6 +23,7 @@ use serde_json::{Value, json};
 use super::{decide::decide, *};
 use crate::{
     api::{RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic, cluster::Image},
+    cluster::fixtures::READERS,
     context::{Context, Settings, Stores},
     error::Error,
     fake::{Fake, Master},
@@ -218,7 +222,7 @@ impl World {
         let brokers = Fake::new(&[("prod-broker-0", Master::default()), ("prod-broker-1", Master::default())]);
         brokers.publish(namesrv);
         let image = Image { repository: "r".into(), tag: "1".into(), ..Image::default() };
-        let settings = Settings { default_image: image, domain: "cluster.local".into() };
+        let settings = Settings { default_image: image, domain: "cluster.local".into(), readers: READERS };
         let recorder = Recorder::new(client.clone(), Reporter::from("test".to_owned()));
         let (cluster_store, clusters) = reflector::store();
         let (topic_store, topics) = reflector::store();
@@ -399,90 +403,6 @@ async fn the_oldest_object_wins_and_the_next_takes_over() {
     world.context.pool.forget(&ClusterKey { namespace: "mq".into(), name: "prod".into() });
     world.pass("second").await.unwrap();
     world.ready("second", "False", "AdoptionRefused");
-}
-
-#[tokio::test]
-async fn deletion_policies_do_what_they_say() {
-    let mut world = World::new("deletion:1").await;
-    for (name, policy) in [("kept", "Retain"), ("dropped", "Delete"), ("waiting", "DeleteIfEmpty")] {
-        world.apply(name, json!({"deletionPolicy": policy}));
-        world.pass(name).await.unwrap();
-        let object = world.api.object(&format!("{TOPICS}/{name}")).unwrap();
-        assert_eq!(object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()), policy != "Retain");
-    }
-    world.brokers.change("prod-broker-1", |master| master.stored = 3);
-    world.brokers.writes();
-
-    world.delete("kept");
-    world.pass("kept").await.unwrap();
-    assert!(world.brokers.writes().is_empty());
-
-    world.delete("dropped");
-    world.pass("dropped").await.unwrap();
-    assert!(!world.gone("dropped"), "not before it is seen gone");
-    world.pass("dropped").await.unwrap();
-    assert!(world.gone("dropped"));
-    let writes = world.brokers.writes();
-    assert_eq!(
-        writes,
-        ["delete prod-broker-0 dropped", "delete prod-broker-1 dropped", "forget dropped", "forget dropped"]
-    );
-
-    world.delete("waiting");
-    world.pass("waiting").await.unwrap();
-    assert!(world.ready("waiting", "False", "NotEmpty").contains("stores 3 messages"));
-    assert!(world.brokers.writes().is_empty());
-    world.brokers.change("prod-broker-1", |master| master.stored = 0);
-    world.pass("waiting").await.unwrap();
-    world.pass("waiting").await.unwrap();
-    assert!(world.gone("waiting"));
-}
-
-#[tokio::test]
-async fn a_finalizer_lets_go_when_the_cluster_is_gone_or_going() {
-    for (namesrv, going) in [("gone:1", false), ("going:1", true)] {
-        let mut world = World::new(namesrv).await;
-        world.apply("orders", json!({"deletionPolicy": "Delete"}));
-        world.pass("orders").await.unwrap();
-        world.delete("orders");
-        match going {
-            true => world.cluster(|cluster| cluster["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z")),
-            false => world.no_cluster(),
-        }
-        world.pass("orders").await.unwrap();
-        assert!(world.gone("orders"));
-        assert!(world.api.events().contains(&"ClusterGone".to_owned()));
-    }
-}
-
-#[tokio::test]
-async fn a_silent_broker_keeps_the_finalizer_until_it_answers_or_is_abandoned() {
-    let mut world = World::new("abandon:1").await;
-    world.apply("orders", json!({"deletionPolicy": "Delete"}));
-    world.pass("orders").await.unwrap();
-    world.brokers.change("prod-broker-1", |master| master.down = true);
-    world.delete("orders");
-    world.pass("orders").await.unwrap();
-    assert!(world.ready("orders", "Unknown", "BrokerUnavailable").contains("rocketmq.rs/abandon=true"));
-    world.api.change(&format!("{TOPICS}/orders"), |object| {
-        object["metadata"]["annotations"] = json!({"rocketmq.rs/abandon": "true"})
-    });
-    world.pass("orders").await.unwrap();
-    assert!(world.gone("orders"));
-}
-
-#[tokio::test]
-async fn a_topic_that_was_never_ours_is_never_deleted() {
-    let mut world = World::new("theirs:1").await;
-    world.brokers.change("prod-broker-0", |master| {
-        master.topics.insert("orders".into(), TopicConfig::new("orders", 1, 1, 6));
-    });
-    world.apply("orders", json!({"deletionPolicy": "Delete"}));
-    world.pass("orders").await.unwrap();
-    assert!(world.ready("orders", "False", "AdoptionRefused").contains("adoption: Always"));
-    world.delete("orders");
-    world.pass("orders").await.unwrap();
-    assert!(world.gone("orders") && world.brokers.writes().is_empty());
 }
 
 #[tokio::test]

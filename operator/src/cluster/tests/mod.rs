@@ -1,5 +1,7 @@
 //! Whole passes against brokers and an API server in memory.
 
+mod changes;
+
 use axum::http::Method;
 use kube::runtime::{
     events::{Recorder, Reporter},
@@ -10,6 +12,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     api::{RocketMQConsumerGroup, RocketMQTopic, cluster::Image},
+    cluster::validate::Readers,
     context::{Settings, Stores},
     fake::{Fake, Master},
     fake_api::ApiServer,
@@ -40,7 +43,14 @@ impl World {
             brokers.publish(&(0..count).map(host).collect::<Vec<_>>().join(";"));
         }
         let image = Image { repository: "example/rocketmq".into(), tag: "1".into(), ..Image::default() };
-        let settings = Settings { default_image: image, domain: "cluster.local".to_owned() };
+        let readers = Readers {
+            broker: |pairs| match pairs.iter().find(|(key, _)| key == "fileReservdTime") {
+                Some((key, _)) => Err(format!("{key} is no key, did you mean fileReservedTime")),
+                None => Ok(Vec::new()),
+            },
+            ..fixtures::READERS
+        };
+        let settings = Settings { default_image: image, domain: "cluster.local".to_owned(), readers };
         let recorder = Recorder::new(client.clone(), Reporter::from("test".to_owned()));
         let stores = (
             Stores::<RocketMQCluster>::new(vec![reflector::store().0]),

@@ -1,0 +1,110 @@
+//! What a counter was at which moment, over a bounded time.
+//!
+//! Of moments in a row at which it was the same only the first and the last are kept: a counter that nobody touches costs two notes.
+
+use rmq_protocol::body::StatsItem;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// A sampler comes so much late or early.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// Notes of one counter, which only grows; oldest first.
+pub(super) struct Notes {
+    /// Between two notes.
+    step: Duration,
+    /// Notes kept at most: a whole time and one to subtract from.
+    most: usize,
+    ring: VecDeque<(Instant, u64)>,
+}
+
+impl Notes {
+    /// Notes of the last `steps` steps.
+    pub(super) const fn new(step: Duration, steps: usize) -> Self {
+        Self { step, most: steps + 1, ring: VecDeque::new() }
+    }
+
+    /// The time of which notes are kept.
+    fn whole(&self) -> Duration {
+        self.step * (self.most as u32 - 1)
+    }
+
+    /// Notes the value if the last note is a step old.
+    pub(super) fn note(&mut self, now: Instant, value: u64) {
+        let due = |last: &(Instant, u64)| now.saturating_duration_since(last.0) + SLACK >= self.step;
+        if !self.ring.back().is_none_or(due) {
+            return;
+        }
+        let flat = self.ring.iter().rev().take(2).filter(|(_, noted)| *noted == value).count() == 2;
+        match self.ring.back_mut() {
+            Some(last) if flat => last.0 = now,
+            _ => self.ring.push_back((now, value)),
+        }
+        while self.ring.len() > self.most
+            || self
+                .ring
+                .get(1)
+                .is_some_and(|(when, _)| now.saturating_duration_since(*when) > self.whole() + self.step / 2)
+        {
+            self.ring.pop_front();
+        }
+    }
+
+    /// Amount and rate over the last `span`, or over what is known of it, of a counter that is at `value` now.
+    pub(super) fn over(&self, span: Duration, now: Instant, value: u64) -> StatsItem {
+        // The note nearest to the span's beginning.
+        let limit = span + self.step / 2;
+        let first = self.ring.partition_point(|(when, _)| now.saturating_duration_since(*when) > limit);
+        let Some((when, before)) = self.ring.get(first).copied() else { return StatsItem::default() };
+        // Between two notes of one value it was the same all the time.
+        let flat = first.checked_sub(1).and_then(|earlier| self.ring.get(earlier)).is_some_and(|note| note.1 == before);
+        let time = if flat { span } else { now.saturating_duration_since(when) };
+        let (sum, seconds) = (value.saturating_sub(before), time.as_secs_f64());
+        StatsItem { sum: sum as i64, tps: if seconds > 0.0 { sum as f64 / seconds } else { 0.0 }, avgpt: 0.0 }
+    }
+
+    /// The counter was at `value` for as long as notes are kept.
+    pub(super) fn untouched(&self, now: Instant, value: u64) -> bool {
+        self.ring
+            .front()
+            .is_some_and(|(when, noted)| *noted == value && now.saturating_duration_since(*when) >= self.whole())
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.ring.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_rate_is_right_after_a_time_of_rest() {
+        let (mut notes, start) = (Notes::new(STEP, 6), Instant::now());
+        for step in 0..100 {
+            notes.note(start + STEP * step, 5);
+        }
+        assert_eq!(notes.len(), 2);
+        let now = start + STEP * 99 + Duration::from_secs(1);
+        let minute = notes.over(Duration::from_secs(60), now, 65);
+        assert_eq!((minute.sum, minute.tps), (60, 1.0));
+    }
+
+    #[test]
+    fn a_counter_that_is_never_at_rest_keeps_a_bounded_number_of_notes() {
+        let (mut notes, start) = (Notes::new(STEP, 6), Instant::now());
+        for step in 0..100 {
+            notes.note(start + STEP * step, u64::from(step) * 10);
+            notes.note(start + STEP * step + STEP / 4, 7);
+        }
+        assert!(notes.len() <= 7, "{}", notes.len());
+        let minute = notes.over(Duration::from_secs(60), start + STEP * 99, 990);
+        assert_eq!((minute.sum, minute.tps), (60, 1.0));
+    }
+}
