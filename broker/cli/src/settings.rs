@@ -9,13 +9,18 @@ use std::path::PathBuf;
 pub(crate) const READERS: Readers = Readers {
     namesrv: |pairs| {
         let read = rmq_namesrv::Config::from_properties(pairs.to_vec());
-        read.map(|(_, warnings)| warnings).map_err(|error| error.to_string())
+        read.map(|(_, warnings)| warnings).map_err(in_one_line)
     },
     broker: |pairs| {
         let read = rmq_server::Config::from_properties(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-        read.map(|(_, warnings)| warnings).map_err(|error| error.to_string())
+        read.map(|(_, warnings)| warnings).map_err(in_one_line)
     },
 };
+
+/// What is wrong, for a condition, which is shown in a line.
+fn in_one_line(error: impl std::fmt::Display) -> String {
+    error.to_string().replace('\n', "; ")
+}
 
 /// Options of namesrv and broker.
 #[derive(clap::Args)]

@@ -122,6 +122,10 @@ fn topics_groups_messages_and_offsets_are_made_seen_and_deleted() {
     assert!(admin(&["topic", "list", "--all"]).contains("system"));
     assert!(admin(&["topic", "describe", "orders"]).contains("broker-a     read 4 write 4 perm rw-"));
     assert_eq!(cluster.json(&["topic", "route", "orders"])[0]["writeQueues"], 4);
+    // What is not given stays as it is.
+    admin(&["topic", "update", "orders", "--perm", "r"]);
+    assert!(admin(&["topic", "describe", "orders"]).contains("broker-a     read 4 write 4 perm r--"));
+    admin(&["topic", "update", "orders", "--perm", "rw"]);
 
     let sent = cluster.json(&["message", "send", "orders", "hello", "--tags", "paid", "--keys", "k1 k2"]);
     let id = sent["messageId"].as_str().unwrap();

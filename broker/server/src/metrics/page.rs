@@ -24,10 +24,7 @@ use rmq_protocol::{
 use rmq_remoting::http::Health;
 use rmq_store::MessageStore;
 use std::sync::{Arc, OnceLock};
-
-/// Requests of these are handled as they are read and wait in no queue, so Java's figure of its thread pools' queues is
-/// 0. The others wait for threads that all share.
-const NEVER_QUEUED: [&str; 6] = ["send", "pull", "lite_pull", "heartbeat", "client_manager", "consumer_manager"];
+use tokio_util::task::TaskTracker;
 
 /// What `/readyz` and `/metrics` tell.
 pub(crate) struct Page {
@@ -44,6 +41,8 @@ pub(crate) struct Page {
     pub(crate) following: Arc<Following>,
     pub(crate) settings: Arc<Live>,
     pub(crate) stats: Arc<Stats>,
+    /// Requests that wait.
+    pub(crate) waiting: TaskTracker,
     /// Set when the broker stops: the first thing a probe should see.
     pub(crate) stopping: OnceLock<()>,
 }
@@ -119,12 +118,12 @@ impl Page {
         self.read_traffic(registry)?;
         self.read_dead_letters(registry)?;
         // Clients of a broadcasting group keep their progress themselves; who is not connected and never said what it has finished only looks.
-        let queues = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
-            Some(MessageModel::Broadcasting) => None,
-            None if !finished => None,
-            _ => self.topics.find(topic).map(|topic| topic.read_queue_nums),
+        let kept = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
+            Some(MessageModel::Broadcasting) => false,
+            None if !finished => false,
+            _ => self.topics.find(topic).is_some(),
         };
-        progress::read(self.offsets.progress(MAX_ROWS), queues, &self.store, registry)
+        progress::read(self.offsets.progress(MAX_ROWS), kept, &self.store, registry)
     }
 
     fn read_broker(&self, to: &Registry) -> Filled {
@@ -144,13 +143,16 @@ impl Page {
             "Namesrvs this broker is not registered with.",
             self.registration.missing().len(),
         )?;
+        // Java has a row for each of its thread pools. Here sends, pulls and heartbeats are handled as they are read, and all that waits, for the disk, for
+        // slaves or for another's answer, waits in one place.
         let watermark = GaugeVec::new(
-            Opts::new("rocketmq_processor_watermark", "Requests that wait to be handled."),
+            Opts::new(
+                "rocketmq_processor_watermark",
+                "Requests that wait for the disk, for slaves or for another's answer; beyond 10,000 they are refused.",
+            ),
             &["processor"],
         )?;
-        for processor in NEVER_QUEUED {
-            watermark.with_label_values(&[processor]).set(0.0);
-        }
+        watermark.with_label_values(&["shared"]).set(self.waiting.len() as f64);
         to.register(Box::new(watermark))
     }
 

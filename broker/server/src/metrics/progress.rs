@@ -72,11 +72,11 @@ const FIGURES: [Figure; 5] = [
     ),
 ];
 
-/// `queues` tells how many queues a topic has for a group that has finished something in it or not; none if its progress is not kept here. Filters are not applied, as nothing is known of messages nobody has looked at: of a topic with tags
-/// a group may have fewer to read.
+/// `kept` tells whether the progress of a group that has finished something in a topic, or nothing, is kept here. Filters are not applied, as nothing is known of
+/// messages nobody has looked at: of a topic with tags a group may have fewer to read.
 pub(super) fn read(
     rows: Vec<consumer_offset::Progress>,
-    queues: impl Fn(&str, &str, bool) -> Option<i32>,
+    kept: impl Fn(&str, &str, bool) -> bool,
     store: &MessageStore,
     to: &Registry,
 ) -> prometheus::Result<()> {
@@ -86,12 +86,11 @@ pub(super) fn read(
     let (now, begun) = (now_millis(), Instant::now());
     for (key, committed, pulled) in rows {
         let Some((topic, group)) = consumer_offset::split(&key) else { continue };
-        if names::is_system_group(group) {
+        if names::is_system_group(group) || !kept(topic, group, !committed.is_empty()) {
             continue;
         }
-        let Some(queues) = queues(topic, group, !committed.is_empty()) else { continue };
         let mut progress = Progress::default();
-        for queue_id in 0..queues {
+        for queue_id in store.queues(topic) {
             let bounds = (store.min_offset(topic, queue_id) as i64, store.max_offset(topic, queue_id) as i64);
             let age = |offset: i64| {
                 if begun.elapsed() > AGES {

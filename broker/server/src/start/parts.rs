@@ -146,6 +146,7 @@ impl Parts {
             following: Arc::clone(&self.following),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
+            waiting: self.request_tasks.clone(),
             stopping: OnceLock::new(),
         }
     }
