@@ -117,7 +117,7 @@ impl Admin {
         consumer_group: &str,
         topic: Option<&str>,
     ) -> Result<ConsumeStatsBody, Error> {
-        let request = header::ConsumeStats { consumer_group, topic };
+        let request = header::ConsumeStats { consumer_group, topic, topics: None };
         self.link.ask(address, RequestCode::ConsumeStats, &request).await?.body()
     }
 

@@ -57,6 +57,8 @@ header! {
         consumer_group: &'a str = "consumerGroup",
         /// Empty or absent: all topics of the group.
         topic: Option<&'a str> = "topic",
+        /// With an absent topic: these alone, each followed by `;`.
+        topics: Option<&'a str> = "topicList",
     }
 
     /// 223, and 221 to the client.

@@ -32,7 +32,7 @@ macro_rules! known {
     };
 }
 
-/// `bname` is added to any request by newer clients; `liteTopic`, `indexType`, `lastKey`, `committed` and `topicList` belong to stores and topics of kinds
+/// `bname` is added to any request by newer clients; `liteTopic`, `indexType`, `lastKey` and `committed` belong to stores and topics of kinds
 /// that do not exist here; `suspend` and a filter of notifications come with POP.
 const KNOWN: &[Known] = known! {
     "SendMessageRequestHeader" => SendMessage without &["bname"],
@@ -98,7 +98,7 @@ const KNOWN: &[Known] = known! {
     "QueryTopicConsumeByWhoRequestHeader" => TopicRequest,
     "DeleteTopicFromNamesrvRequestHeader" => DeleteTopicInNamesrv,
     "GetTopicsByClusterRequestHeader" => TopicsByCluster,
-    "GetConsumeStatsRequestHeader" => ConsumeStats without &["topicList"],
+    "GetConsumeStatsRequestHeader" => ConsumeStats,
     "GetConsumeStatsInBrokerHeader" => BrokerConsumeStats,
     "GetConsumerStatusRequestHeader" => ConsumerStatus,
     "QueryConsumeTimeSpanRequestHeader" => QueryConsumeTimeSpan,

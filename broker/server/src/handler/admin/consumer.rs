@@ -97,10 +97,11 @@ impl ConsumerAdmin {
     /// 208.
     pub(crate) fn consume_stats(&self, request: &Command) -> Answer {
         let header = ConsumeStats::decode(&request.fields)?;
-        let topics = match header.topic.filter(|topic| !topic.is_empty()) {
-            Some(topic) => vec![topic.to_owned()],
-            None => self.topics_of(header.consumer_group),
+        let given = |list: Option<&str>| -> Vec<String> {
+            list.unwrap_or_default().split(';').filter(|topic| !topic.trim().is_empty()).map(str::to_owned).collect()
         };
+        let named = [header.topic, header.topics].into_iter().map(given).find(|topics| !topics.is_empty());
+        let topics = named.unwrap_or_else(|| self.topics_of(header.consumer_group));
         let mut body = ConsumeStatsBody::default();
         for topic in topics {
             let one = self.progress(&topic, header.consumer_group);
