@@ -57,3 +57,21 @@ fn every_room_has_a_head() {
 fn no_file_has_outgrown_its_reader() {
     assert_eq!(offenders(|_, text| text.lines().count() > 800), Vec::<PathBuf>::new());
 }
+
+/// No container engine makes the image that is tested, so what it is to hold is written twice.
+#[test]
+fn the_image_that_is_tested_holds_what_the_dockerfile_says() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (dockerfile, archive) = (read("Dockerfile"), read("tests/kubernetes/archive"));
+    let users = dockerfile.split("printf '").nth(1).and_then(|rest| rest.split('\'').next()).unwrap();
+    assert!(archive.contains(&format!("passwd = b\"{users}\"")), "the users differ: {users}");
+    let user = dockerfile.lines().find_map(|line| line.strip_prefix("USER ")).unwrap();
+    assert!(archive.contains(&format!("\"User\": \"{user}\"")), "another user than {user}");
+    assert!(
+        dockerfile.contains("ENTRYPOINT [\"/rocketmq\"]") && archive.contains("\"Entrypoint\": [f\"/{entrypoint}\"]")
+    );
+    assert!(
+        dockerfile.contains("mkdir -m 1777 /root-fs/tmp") && archive.contains("add(archive, \"tmp\", mode=0o1777)")
+    );
+    assert!(dockerfile.contains("FROM scratch\n") && dockerfile.contains("+crt-static"));
+}
