@@ -48,14 +48,15 @@ pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: 
         std::future::ready(())
     });
 
-    let offsets = Arc::clone(&parts.tables.offsets);
+    let (offsets, groups) = (Arc::clone(&parts.tables.offsets), Arc::clone(&parts.tables.groups));
     let period = parts.settings.load().clients.flush_offsets.0.max(Duration::from_millis(100));
     every(period, tasks, stop, move || {
-        let offsets = Arc::clone(&offsets);
+        let (offsets, groups) = (Arc::clone(&offsets), Arc::clone(&groups));
         async move {
-            let written = tokio::task::spawn_blocking(move || offsets.persist()).await;
+            // A group that a pull has made waits for this: its offsets are refused when it is not there any more.
+            let written = tokio::task::spawn_blocking(move || groups.persist().and(offsets.persist())).await;
             if let Ok(Err(error)) = written {
-                tracing::warn!(%error, "consumer offsets cannot be written; after a crash messages would come again");
+                tracing::warn!(%error, "consumer groups and offsets cannot be written; after a crash messages would come again");
             }
         }
     });
