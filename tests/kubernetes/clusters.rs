@@ -8,6 +8,7 @@ use crate::brokers::{Brokers, consumer_group, manifest, topic};
 use crate::judges::{Client, pass};
 use crate::namespace::{Namespace, condition, kubectl, scenario};
 use crate::operator::{self, RELEASE, chart, helm};
+use crate::processes::anonymous_memory_in_pod;
 
 /// Values of `charts/rocketmq-cluster`: two namesrvs, two groups of a master and a slave, two topics, a consumer group.
 const VALUES: &str = "
@@ -79,6 +80,14 @@ fn the_quick_start_is_ready_in_seconds() -> Result<()> {
             namespace.until_says(object, "Ready", "True", "InSync")?;
         }
         println!("{}", namespace.kubectl(&["get", "rmq,rmqt,rmqg,pods,pdb"])?);
+        let uid = |pods: &str, name: &str| {
+            kubectl(&["--namespace", pods, "get", "pod", name, "--output", "jsonpath={.metadata.uid}"])
+        };
+        let operator = uid(RELEASE, &operator::leader()?)?;
+        println!("anonymous memory of the leading operator: {} KiB", anonymous_memory_in_pod(&operator)?);
+        for pod in ["quickstart-namesrv-0", "quickstart-broker-0-0", "quickstart-broker-0-1"] {
+            println!("anonymous memory of {pod}: {} KiB", anonymous_memory_in_pod(&uid(namespace.name(), pod)?)?);
+        }
         Ok(())
     })
 }
