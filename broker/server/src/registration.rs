@@ -250,9 +250,10 @@ impl Registration {
         F: Future<Output = (&'a String, Outcome)>,
     {
         let mut outcomes = Vec::new();
-        while let Some(outcome) = attempts.next().await {
-            outcomes.push(outcome);
-            if outcomes.iter().any(|(_, outcome)| outcome.is_ok()) {
+        while let Some((address, outcome)) = attempts.next().await {
+            let answered = outcome.is_ok();
+            outcomes.push((address, outcome));
+            if answered {
                 break;
             }
         }

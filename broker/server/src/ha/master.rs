@@ -162,7 +162,6 @@ impl Slaves {
     ) -> io::Result<()> {
         let silence = self.settings.load().replication.housekeeping.0;
         let mut report = [0; REPORT];
-        let mut began = false;
         loop {
             match tokio::time::timeout(silence, reader.read_exact(&mut report)).await {
                 Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no report for {silence:?}"))),
@@ -171,8 +170,7 @@ impl Slaves {
             };
             let end = u64::from_be_bytes(report);
             // Judged before it counts: who claims more than there is has another log, and confirms nothing of ours.
-            if !began {
-                began = true;
+            if begin.borrow().is_none() {
                 begin.send_replace(Some(self.first_offset(end)?));
             } else if end > self.store.max_physical_offset() {
                 return Err(io::Error::other(format!("a report of {end}, which is beyond the end of our log")));
@@ -190,8 +188,7 @@ impl Slaves {
         peer: SocketAddr,
         mut begin: watch::Receiver<Option<u64>>,
     ) -> io::Result<()> {
-        let Ok(first) = begin.wait_for(Option::is_some).await.map(|first| first.unwrap_or(0)) else { return Ok(()) };
-        let mut next = first;
+        let Ok(mut next) = begin.wait_for(Option::is_some).await.map(|first| first.unwrap_or(0)) else { return Ok(()) };
         tracing::info!(slave = %peer, offset = next, "sending the log");
         let heartbeat = self.settings.load().replication.heartbeat.0;
         loop {
