@@ -45,7 +45,7 @@ use kv_config::KvConfig;
 use metrics::Metrics;
 use notify::Notifier;
 use rmq_remoting::{
-    Figures, Limits,
+    Figures, Limits, Reactors,
     http::{self, Health},
     metrics::{Connections, text},
 };
@@ -128,6 +128,7 @@ impl Namesrv {
         let (routes, routes_thread) = Worker::start("routes", routes, Some(every))?;
         let (files, files_thread) = Worker::start("files", Files { kv, config: Arc::clone(&view.config) }, None)?;
 
+        let reactors = Reactors::start().map_err(|error| Error::Start(error.to_string()))?;
         let figures = Arc::<Figures>::default();
         for (side, figures) in [("server", &figures), ("client", notifier.client().figures())] {
             let connections = Connections::new(side, Arc::clone(figures));
@@ -142,7 +143,8 @@ impl Namesrv {
         });
         let stop = CancellationToken::new();
         let dispatch = Arc::new(Dispatch { view, routes, files });
-        let serving = tokio::spawn(rmq_remoting::serve(listener, dispatch, limits, figures, stop.clone()));
+        let serving =
+            tokio::spawn(rmq_remoting::serve(listener, Arc::new(reactors), dispatch, limits, figures, stop.clone()));
         let answering_http = http_listener
             .map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&status) as Arc<dyn Health>, stop.clone())));
         tracing::info!(%local, ?http, "namesrv started");

@@ -44,7 +44,7 @@ pub struct Command {
 impl Command {
     /// A request with the fields of `header`, to be given its opaque by the connection that sends it.
     pub fn request<'a>(code: RequestCode, header: &impl Header<'a>) -> Self {
-        let mut fields = Fields::new();
+        let mut fields = Fields::with_capacity(16, 256);
         header.encode(&mut fields);
         Self {
             code: code.number(),
@@ -188,9 +188,9 @@ impl Reply {
 
     /// `code` with the fields of `header`.
     pub fn of<'a>(code: ResponseCode, header: &impl Header<'a>) -> Self {
-        let mut reply = Self { code, ..Self::default() };
-        header.encode(&mut reply.fields);
-        reply
+        let mut fields = Fields::with_capacity(8, 192);
+        header.encode(&mut fields);
+        Self { code, fields, ..Self::default() }
     }
 
     /// Success with a body.

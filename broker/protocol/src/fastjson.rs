@@ -305,20 +305,50 @@ impl<'a> Scanner<'a> {
 
     /// A quoted text, unescaped into `out`. The quote may be single or double.
     pub(crate) fn quoted(&mut self, out: &mut String) -> Result<(), Error> {
-        let Some(quote @ (b'"' | b'\'')) = self.peek() else { return self.fail("a quote is missing") };
-        self.at += 1;
+        let quote = self.opening()?;
         loop {
-            let rest = &self.text[self.at..];
-            let Some(length) = memchr::memchr2(quote, b'\\', rest.as_bytes()) else {
-                return self.fail("the text has no end");
-            };
-            out.push_str(&rest[..length]);
-            self.at += length + 1;
-            if rest.as_bytes()[length] == quote {
+            let (plain, end) = self.plain(quote)?;
+            out.push_str(plain);
+            if end == quote {
                 return Ok(());
             }
             self.escape(out)?;
         }
+    }
+
+    /// A quoted text, copied only if it has escapes.
+    pub(crate) fn quoted_text(&mut self) -> Result<Cow<'a, str>, Error> {
+        let begun = self.at;
+        let quote = self.opening()?;
+        let (plain, end) = self.plain(quote)?;
+        if end == quote {
+            return Ok(Cow::Borrowed(plain));
+        }
+        self.at = begun;
+        let mut text = String::new();
+        self.quoted(&mut text)?;
+        Ok(Cow::Owned(text))
+    }
+
+    fn opening(&mut self) -> Result<u8, Error> {
+        let Some(quote @ (b'"' | b'\'')) = self.peek() else { return self.fail("a quote is missing") };
+        self.at += 1;
+        Ok(quote)
+    }
+
+    /// What stands before the next quote or backslash, and which of the two ended it.
+    fn plain(&mut self, quote: u8) -> Result<(&'a str, u8), Error> {
+        /// Nearly all names and values of headers are shorter, and found sooner byte by byte.
+        const SHORT: usize = 16;
+        let rest = &self.text[self.at..];
+        let bytes = rest.as_bytes();
+        let (short, long) = bytes.split_at(bytes.len().min(SHORT));
+        let found = short.iter().position(|byte| *byte == quote || *byte == b'\\');
+        let Some(length) = found.or_else(|| memchr::memchr2(quote, b'\\', long).map(|at| short.len() + at)) else {
+            return self.fail("the text has no end");
+        };
+        self.at += length + 1;
+        Ok((&rest[..length], bytes[length]))
     }
 
     fn escape(&mut self, out: &mut String) -> Result<(), Error> {
@@ -340,14 +370,11 @@ impl<'a> Scanner<'a> {
     }
 
     fn hexadecimal(&mut self, digits: usize) -> Result<u32, Error> {
-        let text = self.text.get(self.at..self.at + digits).filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
-        match text.map(|text| u32::from_str_radix(text, 16)) {
-            Some(Ok(value)) => {
-                self.at += digits;
-                Ok(value)
-            }
-            Some(Err(_)) | None => self.fail("a bad escape"),
-        }
+        let text = self.text.as_bytes().get(self.at..self.at + digits).unwrap_or_default();
+        let value = text.iter().try_fold(0, |value, byte| Some(value << 4 | char::from(*byte).to_digit(16)?));
+        let Some(value) = value.filter(|_| !text.is_empty()) else { return self.fail("a bad escape") };
+        self.at += digits;
+        Ok(value)
     }
 
     /// The rest of a `\u` escape. Half a surrogate pair, which Java can write and UTF-8 cannot hold, becomes U+FFFD.
@@ -381,7 +408,7 @@ impl<'a> Scanner<'a> {
             Some(b'"' | b'\'') => {
                 let mut text = String::new();
                 self.quoted(&mut text)?;
-                push_quoted(out, &text);
+                quote(&text, |piece| out.push_str(piece));
                 Ok(())
             }
             Some(_) => {
@@ -416,7 +443,7 @@ impl<'a> Scanner<'a> {
                 Some(b'"' | b'\'') => self.quoted(&mut key)?,
                 _ => key.push_str(self.bare()?),
             }
-            push_quoted(out, &key);
+            quote(&key, |piece| out.push_str(piece));
             self.expect(b':', "a colon is missing")?;
             out.push(':');
             self.rewrite(out, depth + 1)?;
@@ -447,32 +474,33 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Appends `text` as a JSON string: quotes, backslashes and control characters escaped.
-pub(crate) fn push_quoted(out: &mut String, text: &str) {
-    out.push('"');
+/// Hands out `text` as the pieces of a JSON string: quotes, backslashes and control characters escaped.
+pub(crate) fn quote(text: &str, mut push: impl FnMut(&str)) {
+    const DIGITS: &str = "0123456789abcdef";
+    push("\"");
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {
             continue;
         }
-        out.push_str(&text[plain..at]);
+        push(&text[plain..at]);
         plain = at + 1;
         match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
+            b'"' => push("\\\""),
+            b'\\' => push("\\\\"),
+            b'\n' => push("\\n"),
+            b'\r' => push("\\r"),
+            b'\t' => push("\\t"),
             control => {
-                out.push_str("\\u00");
-                for digit in [control >> 4, control & 15] {
-                    out.push(char::from(b"0123456789abcdef"[digit as usize]));
+                push("\\u00");
+                for digit in [control >> 4, control & 15].map(usize::from) {
+                    push(&DIGITS[digit..=digit]);
                 }
             }
         }
     }
-    out.push_str(&text[plain..]);
-    out.push('"');
+    push(&text[plain..]);
+    push("\"");
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@
 
 use crate::{
     Command, Fields, Serialization,
-    fastjson::{Error, Scanner, push_quoted},
+    fastjson::{Error, Scanner, quote},
     frame::Head,
     language::Language,
 };
 use bytes::Bytes;
+use std::borrow::Cow;
 
 pub(crate) fn decode(header: &[u8]) -> Result<Command, Error> {
     let mut scanner = Scanner::new(header)?;
@@ -25,30 +26,26 @@ pub(crate) fn decode(header: &[u8]) -> Result<Command, Error> {
         body: Bytes::new(),
         serialization: Serialization::Json,
     };
-    let mut key = String::new();
     scanner.expect(b'{', "an object is wanted")?;
     loop {
         while scanner.take(b',') {}
         if scanner.take(b'}') {
             return Ok(command);
         }
-        key.clear();
-        name(&mut scanner, &mut key)?;
+        let key = key(&mut scanner)?;
         scanner.expect(b':', "a colon is missing")?;
-        match key.as_str() {
+        match &*key {
             "code" => command.code = number(&mut scanner)?,
             "version" => command.version = number(&mut scanner)?,
             "opaque" => command.opaque = number(&mut scanner)?,
             "flag" => command.flag = number(&mut scanner)?,
             "language" => {
-                let mut language = String::new();
-                if text(&mut scanner, &mut language)? {
+                if let Some(language) = scalar(&mut scanner)? {
                     command.language = Language::from_name(&language);
                 }
             }
             "remark" => {
-                let mut remark = String::new();
-                command.remark = text(&mut scanner, &mut remark)?.then_some(remark);
+                command.remark = scalar(&mut scanner)?.map(Cow::into_owned);
             }
             "extFields" => fields(&mut scanner, header.len(), &mut command.fields)?,
             _ => scanner.skip(1)?,
@@ -80,14 +77,19 @@ fn fields(scanner: &mut Scanner<'_>, room: usize, fields: &mut Fields) -> Result
     }
 }
 
+fn key<'a>(scanner: &mut Scanner<'a>) -> Result<Cow<'a, str>, Error> {
+    match scanner.peek() {
+        Some(b'"' | b'\'') => scanner.quoted_text(),
+        _ => scanner.bare().map(Cow::Borrowed),
+    }
+}
+
 fn name(scanner: &mut Scanner<'_>, out: &mut String) -> Result<(), Error> {
     match scanner.peek() {
-        Some(b'"' | b'\'') => scanner.quoted(out),
-        _ => {
-            out.push_str(scanner.bare()?);
-            Ok(())
-        }
+        Some(b'"' | b'\'') => scanner.quoted(out)?,
+        _ => out.push_str(scanner.bare()?),
     }
+    Ok(())
 }
 
 /// Appends a value's text to `out`; false for null.
@@ -105,49 +107,55 @@ fn text(scanner: &mut Scanner<'_>, out: &mut String) -> Result<bool, Error> {
     }
 }
 
+/// A value's text; none for null.
+fn scalar<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, Error> {
+    match scanner.peek() {
+        Some(b'"' | b'\'') => scanner.quoted_text().map(Some),
+        Some(b'{' | b'[') => {
+            let mut out = String::new();
+            scanner.rewrite(&mut out, 2)?;
+            Ok(Some(Cow::Owned(out)))
+        }
+        _ => Ok(Some(scanner.bare()?).filter(|bare| *bare != "null").map(Cow::Borrowed)),
+    }
+}
+
 fn number(scanner: &mut Scanner<'_>) -> Result<i32, Error> {
-    let mut digits = String::new();
-    text(scanner, &mut digits)?;
-    match digits.parse() {
-        Ok(number) => Ok(number),
-        Err(_) => scanner.fail("a 32-bit number is wanted"),
+    match scalar(scanner)?.map(|digits| digits.parse()) {
+        Some(Ok(number)) => Ok(number),
+        _ => scanner.fail("a 32-bit number is wanted"),
     }
 }
 
 pub(crate) fn encode(head: &Head<'_>, out: &mut Vec<u8>) {
-    let mut json = String::with_capacity(192);
-    json.push_str("{\"code\":");
-    push_number(&mut json, head.code);
+    let mut push = |piece: &str| out.extend_from_slice(piece.as_bytes());
+    push("{\"code\":");
+    push(itoa::Buffer::new().format(head.code));
     if !head.fields.is_empty() {
-        json.push_str(",\"extFields\":{");
+        push(",\"extFields\":{");
         for (at, (name, value)) in head.fields.iter().enumerate() {
             if at > 0 {
-                json.push(',');
+                push(",");
             }
-            push_quoted(&mut json, name);
-            json.push(':');
-            push_quoted(&mut json, value);
+            quote(name, &mut push);
+            push(":");
+            quote(value, &mut push);
         }
-        json.push('}');
+        push("}");
     }
-    json.push_str(",\"flag\":");
-    push_number(&mut json, head.flag);
-    json.push_str(",\"language\":\"");
-    json.push_str(head.language.name());
-    json.push_str("\",\"opaque\":");
-    push_number(&mut json, head.opaque);
+    push(",\"flag\":");
+    push(itoa::Buffer::new().format(head.flag));
+    push(",\"language\":\"");
+    push(head.language.name());
+    push("\",\"opaque\":");
+    push(itoa::Buffer::new().format(head.opaque));
     if let Some(remark) = head.remark {
-        json.push_str(",\"remark\":");
-        push_quoted(&mut json, remark);
+        push(",\"remark\":");
+        quote(remark, &mut push);
     }
-    json.push_str(",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-    push_number(&mut json, head.version);
-    json.push('}');
-    out.extend_from_slice(json.as_bytes());
-}
-
-fn push_number(json: &mut String, number: i32) {
-    json.push_str(itoa::Buffer::new().format(number));
+    push(",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    push(itoa::Buffer::new().format(head.version));
+    push("}");
 }
 
 #[cfg(test)]

@@ -28,8 +28,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Bytes asked for in one read; grown to what a large frame needs.
-const READ: usize = 16 * 1024;
+/// Bytes asked for in one read of a quiet connection, and of one that always has more. A large frame gets what it needs.
+const READ: usize = 8 * 1024;
+const READ_BUSY: usize = 64 * 1024;
 
 /// What a process does with the commands that reach it.
 pub trait Handler: Send + Sync + 'static {
@@ -212,10 +213,13 @@ impl Connection {
 
     async fn read_until_end<H: Handler + ?Sized>(&self, handler: &H, stop: &CancellationToken) {
         let inner = &*self.0;
-        let mut buffer = BytesMut::new();
+        let mut input = Input { buffer: BytesMut::new(), read: READ };
         let mut blocked = false;
         let mut last_active = Instant::now();
         let mut stopping_until: Option<Instant> = None;
+        // Both live as long as the connection: to begin to wait anew at each turn would take locks that all connections share.
+        let (stopped, timer) = (stop.cancelled(), tokio::time::sleep_until(last_active + inner.limits.idle));
+        tokio::pin!(stopped, timer);
         loop {
             if inner.closing.load(Relaxed) {
                 return;
@@ -224,7 +228,9 @@ impl Connection {
             tokio::task::coop::consume_budget().await;
             if stopping_until.is_none() && stop.is_cancelled() {
                 inner.stopping.store(true, SeqCst);
-                stopping_until = Some(Instant::now() + inner.limits.grace);
+                let until = Instant::now() + inner.limits.grace;
+                stopping_until = Some(until);
+                timer.as_mut().reset(until);
             }
             let read = stopping_until.is_none()
                 && inner.outbox.waiting() <= inner.limits.outbox
@@ -247,7 +253,6 @@ impl Connection {
                     None => std::future::pending().await,
                 }
             };
-            let deadline = stopping_until.unwrap_or(last_active + inner.limits.idle);
             tokio::select! {
                 biased;
                 ready = ready => {
@@ -261,38 +266,41 @@ impl Connection {
                         }
                     }
                     if ready.is_readable() && read {
-                        let (bytes, pushed) = self.read_some(&mut buffer, handler);
+                        let (bytes, pushed) = self.read_some(&mut input, handler);
                         match pushed {
                             Pushed::Done => {}
                             Pushed::Blocked => blocked = true,
                             Pushed::Closed => return,
                         }
                         // Who sends much takes turns with the others of this thread; who sends one request at a time need not.
-                        if bytes >= READ / 2 {
+                        if bytes >= READ {
                             tokio::task::yield_now().await;
                         }
                     }
                 }
                 () = inner.wake.notified() => blocked |= inner.outbox.waiting() > 0,
-                () = stop.cancelled(), if stopping_until.is_none() => {}
-                () = tokio::time::sleep_until(deadline) => {
-                    if stopping_until.is_none() {
+                () = &mut stopped, if stopping_until.is_none() => {}
+                () = &mut timer => {
+                    if stopping_until.is_some() {
+                        return;
+                    }
+                    let idle_until = last_active + inner.limits.idle;
+                    if Instant::now() >= idle_until {
                         Figures::add(&inner.figures.idle_closed, 1);
                         tracing::debug!(peer = %inner.peer, "connection was idle, closed");
+                        return;
                     }
-                    return;
+                    timer.as_mut().reset(idle_until);
                 }
             }
         }
     }
 
     /// Reads once and handles every whole frame; the answers that came at once leave together. Also says how many bytes were read.
-    fn read_some<H: Handler + ?Sized>(&self, buffer: &mut BytesMut, handler: &H) -> (usize, Pushed) {
+    fn read_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> (usize, Pushed) {
         let inner = &*self.0;
-        if buffer.capacity() - buffer.len() < READ / 4 {
-            buffer.reserve(READ);
-        }
-        let bytes = match inner.stream.try_read_buf(buffer) {
+        input.make_room();
+        let bytes = match inner.stream.try_read_buf(&mut input.buffer) {
             Ok(0) => return (0, Pushed::Closed),
             Ok(bytes) => bytes,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
@@ -301,10 +309,11 @@ impl Connection {
             Err(_) => return (0, Pushed::Closed),
         };
         Figures::add(&inner.figures.bytes_in, bytes as u64);
+        input.took(bytes);
         inner.outbox.cork();
         let mut malformed = false;
         loop {
-            match frame::decode(buffer, inner.limits.frame) {
+            match frame::decode(&mut input.buffer, inner.limits.frame) {
                 Ok(Some(command)) => {
                     Figures::add(&inner.figures.frames_in, 1);
                     self.take(command, handler);
@@ -339,6 +348,33 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connection({} {})", self.0.id, self.0.peer)
+    }
+}
+
+/// What is read and not handled yet.
+struct Input {
+    buffer: BytesMut,
+    /// Bytes of the next read: the more a peer has to say, the more requests share the price of a read and a write.
+    read: usize,
+}
+
+impl Input {
+    fn make_room(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > 2 * self.read {
+            // The peer was busy once; its memory is for others now.
+            self.buffer = BytesMut::new();
+        }
+        if self.buffer.capacity() - self.buffer.len() < self.read / 4 {
+            self.buffer.reserve(self.read);
+        }
+    }
+
+    fn took(&mut self, bytes: usize) {
+        if self.buffer.len() == self.buffer.capacity() {
+            self.read = (2 * self.read).min(READ_BUSY);
+        } else if bytes < self.read / 4 {
+            self.read = (self.read / 2).max(READ);
+        }
     }
 }
 

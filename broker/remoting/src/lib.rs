@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listener.rs    accept, cap, back off, drain
-//!    |  one task a connection (connection.rs)
+//!    |  one task a connection (connection.rs), on one of the threads of reactors.rs
 //!    v
 //! read what is there -> every whole frame -> Handler::handle(command, Responder)     in order, on the connection's task
 //!    ^                                            |
@@ -18,6 +18,9 @@
 //! **Cost.** All frames of one read are handled before the answers are written together: under load two system calls serve many requests. Answers that are given later
 //! (a long poll, a flush) are written by whoever gives them, without waking the connection's task, unless the socket is full.
 //!
+//! **Threads.** A connection that was accepted stays on one thread. What a handler starts with `tokio::spawn` runs on that thread too: right for what waits and then
+//! answers; work of any length belongs elsewhere.
+//!
 //! **Limits.** Frames, connections, bytes waiting to be written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read is not read from.
 //!
 //! Beside the commands a process speaks HTTP to those who watch it: [`http`] answers probes and scrapers, [`metrics`] shows the figures.
@@ -32,9 +35,11 @@ mod limits;
 mod listener;
 pub mod metrics;
 mod outbox;
+mod reactors;
 
 pub use client::Client;
 pub use connection::{Connection, Handler, Responder};
 pub use error::Error;
 pub use limits::{Figures, Limits};
 pub use listener::{bind, serve};
+pub use reactors::Reactors;

@@ -1,6 +1,6 @@
 //! Accepting connections.
 
-use crate::{Connection, Figures, Handler, Limits};
+use crate::{Connection, Figures, Handler, Limits, Reactors};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Connections the kernel may keep ready for us: Java's `SO_BACKLOG`.
@@ -32,9 +32,10 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves connections until `stop` is cancelled and the last of them has ended (at the latest `limits.grace` later).
+/// Serves connections on the threads of `reactors` until `stop` is cancelled and the last of them has ended (at the latest `limits.grace` later).
 pub async fn serve<H: Handler + ?Sized>(
     listener: TcpListener,
+    reactors: Arc<Reactors>,
     handler: Arc<H>,
     limits: Limits,
     figures: Arc<Figures>,
@@ -61,10 +62,26 @@ pub async fn serve<H: Handler + ?Sized>(
             tracing::warn!(%peer, limit = limits.connections, "too many connections; closing a new one");
             continue;
         }
-        match Connection::new(stream, limits.clone(), Arc::clone(&figures)) {
+        let seat = reactors.choose();
+        let connection = {
+            // Whose events the stream waits for is settled when it is made.
+            let _entered = seat.runtime.enter();
+            stream
+                .into_std()
+                .and_then(TcpStream::from_std)
+                .and_then(|stream| Connection::new(stream, limits.clone(), Arc::clone(&figures)))
+        };
+        match connection {
             Ok(connection) => {
                 Figures::add(&figures.accepted, 1);
-                connections.spawn(connection.run(Arc::clone(&handler), stop.clone()));
+                let (runtime, run) = (seat.runtime.clone(), connection.run(Arc::clone(&handler), stop.clone()));
+                connections.spawn_on(
+                    async move {
+                        run.await;
+                        drop(seat);
+                    },
+                    &runtime,
+                );
             }
             Err(error) => tracing::debug!(%peer, %error, "a connection ended before it began"),
         }

@@ -24,6 +24,7 @@ use crate::{
 use rmq_protocol::{Command, Reply, RequestCode, ResponseCode};
 use rmq_remoting::{Connection, Handler, Responder};
 use std::{sync::Arc, time::Instant};
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 /// Requests that may wait for a thread, the disk or somebody else's answer at a time; what comes beyond is refused as Java does when it is overloaded.
@@ -48,6 +49,8 @@ pub(crate) struct Dispatch {
     pub(crate) metrics: Arc<Metrics>,
     /// Tasks of requests that wait; ended before the store is closed.
     pub(crate) tasks: TaskTracker,
+    /// Where requests are handled that are not handled on their connection's thread. Answers of sends that wait for a disk or a slave stay on that thread.
+    pub(crate) runtime: Handle,
 }
 
 impl Handler for Dispatch {
@@ -195,7 +198,7 @@ struct AfterSend {
     durability: Arc<crate::handler::durability::Durability>,
     topics: Arc<crate::topic::Topics>,
     tasks: TaskTracker,
-    runtime: tokio::runtime::Handle,
+    runtime: Handle,
 }
 
 impl AfterSend {
@@ -219,7 +222,7 @@ impl AfterSend {
             return to.reply(&stored.reply);
         }
         let durability = Arc::clone(&self.durability);
-        self.tasks.spawn_on(async move { to.reply(&stored.answer(&durability).await) }, &self.runtime);
+        self.tasks.spawn(async move { to.reply(&stored.answer(&durability).await) });
     }
 }
 
@@ -229,7 +232,7 @@ impl Dispatch {
             durability: Arc::clone(&self.send.durability),
             topics: Arc::clone(&self.send.topics),
             tasks: self.tasks.clone(),
-            runtime: tokio::runtime::Handle::current(),
+            runtime: self.runtime.clone(),
         }
     }
 
@@ -250,12 +253,13 @@ impl Dispatch {
                     return;
                 }
                 let (topics, groups) = (Arc::clone(&self.clients.topics), Arc::clone(&self.clients.groups));
-                self.tasks.spawn_blocking(move || {
+                let write = move || {
                     let written = if made.topics { topics.persist() } else { Ok(()) };
                     if let Err(error) = written.and_then(|()| if made.groups { groups.persist() } else { Ok(()) }) {
                         tracing::warn!(%error, "a new group cannot be written to disk; it lasts until the broker ends");
                     }
-                });
+                };
+                self.tasks.spawn_blocking_on(write, &self.runtime);
             }
         }
     }
@@ -276,7 +280,7 @@ impl Dispatch {
     /// On a blocking thread.
     fn disk(&self, to: Responder, work: impl FnOnce(Responder) + std::marker::Send + 'static) {
         if let Some(to) = self.admit(to) {
-            self.tasks.spawn_blocking(move || work(to));
+            self.tasks.spawn_blocking_on(move || work(to), &self.runtime);
         }
     }
 
@@ -294,7 +298,7 @@ impl Dispatch {
         F: Future<Output = ()> + std::marker::Send + 'static,
     {
         if let Some(to) = self.admit(to) {
-            self.tasks.spawn(work(Arc::clone(handler), to));
+            self.tasks.spawn_on(work(Arc::clone(handler), to), &self.runtime);
         }
     }
 }

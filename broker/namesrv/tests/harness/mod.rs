@@ -197,6 +197,13 @@ pub(crate) fn member() -> (SocketAddr, mpsc::UnboundedReceiver<Command>) {
     let address = listener.local_addr().unwrap();
     let (sender, receiver) = mpsc::unbounded_channel();
     let told = Arc::new(Told(sender));
-    tokio::spawn(rmq_remoting::serve(listener, told, Limits::default(), Arc::default(), CancellationToken::new()));
+    tokio::spawn(rmq_remoting::serve(
+        listener,
+        Arc::new(rmq_remoting::Reactors::start().unwrap()),
+        told,
+        Limits::default(),
+        Arc::default(),
+        CancellationToken::new(),
+    ));
     (address, receiver)
 }

@@ -158,8 +158,8 @@ impl Send {
         let unique_key = self.unique_key(&seen);
         let unique_key = seen.unique_key.unwrap_or(&unique_key);
         let destination = self.destination(&target, delay_level);
-        let queue_text = target.queue_id.to_string();
-        let level_text = destination.level.to_string();
+        let (mut queue_digits, mut level_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let level_text = level_digits.format(destination.level);
         let mut set = vec![(properties::CLUSTER, settings.identity.cluster_name.as_str())];
         let mut removed = Vec::new();
         if seen.unique_key.is_none() {
@@ -167,12 +167,12 @@ impl Send {
         }
         if destination.level > 0 {
             set.push((properties::REAL_TOPIC, &target.topic.topic_name));
-            set.push((properties::REAL_QUEUE_ID, &queue_text));
+            set.push((properties::REAL_QUEUE_ID, queue_digits.format(target.queue_id)));
         }
         if destination.level != seen.delay_level {
             removed.push(properties::DELAY);
             if destination.level > 0 {
-                set.push((properties::DELAY, &level_text));
+                set.push((properties::DELAY, level_text));
             }
         }
         let appended = PROPERTIES.with_borrow_mut(|buffer| {

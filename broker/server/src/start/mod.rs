@@ -22,7 +22,7 @@ use crate::{
     metrics::Page,
 };
 use parts::Parts;
-use rmq_remoting::{Limits, http::Health};
+use rmq_remoting::{Limits, Reactors, http::Health};
 use rmq_store::MessageStore;
 use std::{
     io,
@@ -157,10 +157,13 @@ impl Broker {
             ..Limits::default()
         };
         let dispatch = Arc::new(parts.dispatch());
+        let reactors = Reactors::start().map_err(|source| Error::Thread { name: "connections", source })?;
+        let reactors = Arc::new(reactors);
         for listener in [Some(ports.requests), ports.vip].into_iter().flatten() {
             let (dispatch, figures) = (Arc::clone(&dispatch), Arc::clone(&parts.figures));
             self.requests.spawn(rmq_remoting::serve(
                 listener,
+                Arc::clone(&reactors),
                 dispatch,
                 limits.clone(),
                 figures,

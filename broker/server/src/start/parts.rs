@@ -191,6 +191,7 @@ impl Parts {
             broker_admin: Arc::new(self.broker_admin()),
             metrics: Arc::clone(&self.metrics),
             tasks: self.request_tasks.clone(),
+            runtime: tokio::runtime::Handle::current(),
         }
     }
 

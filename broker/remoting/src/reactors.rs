@@ -1,0 +1,85 @@
+//! The threads that serve connections.
+//!
+//! Each has an event loop of its own, and a connection stays on the thread it came to. A runtime whose threads share all tasks wakes a second thread for nearly
+//! every request, to look for work that the first has done by then: with few busy connections that costs more than the requests. The price is that two busy
+//! connections may meet on one thread while another rests; a new connection goes to the thread with the fewest.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
+
+/// More threads would only meet at the locks behind the handlers.
+const MOST: usize = 16;
+
+/// Threads with event loops, one for each core up to 16. They end when this is dropped, and with them what still runs there.
+pub struct Reactors {
+    first: Reactor,
+    others: Vec<Reactor>,
+}
+
+struct Reactor {
+    runtime: Handle,
+    connections: Arc<AtomicUsize>,
+    /// Dropped, it ends the thread.
+    _end: oneshot::Sender<()>,
+}
+
+impl Reactors {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system gives no thread or no event queue.
+    pub fn start() -> io::Result<Self> {
+        let count = thread::available_parallelism().map_or(1, usize::from).min(MOST);
+        Ok(Self { first: Reactor::start(0)?, others: (1..count).map(Reactor::start).collect::<io::Result<_>>()? })
+    }
+
+    /// The thread for one more connection.
+    pub(crate) fn choose(&self) -> Seat {
+        let fewest = self.others.iter().fold(&self.first, |best, other| match other.load() < best.load() {
+            true => other,
+            false => best,
+        });
+        fewest.connections.fetch_add(1, Relaxed);
+        Seat { runtime: fewest.runtime.clone(), connections: Arc::clone(&fewest.connections) }
+    }
+}
+
+impl Reactor {
+    fn start(number: usize) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new().name(format!("connections-{number}")).spawn(move || {
+            // Whether it is sent or dropped, it is the end.
+            let _ = runtime.block_on(ended);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { runtime: handle, connections: Arc::default(), _end: end })
+    }
+
+    fn load(&self) -> usize {
+        self.connections.load(Relaxed)
+    }
+}
+
+/// A connection's place on a thread; given back when dropped.
+pub(crate) struct Seat {
+    pub(crate) runtime: Handle,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.connections.fetch_sub(1, Relaxed);
+    }
+}
