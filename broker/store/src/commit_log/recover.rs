@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use crate::checkpoint::Marks;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
@@ -219,7 +220,8 @@ impl Files {
         while let Some((base, path)) = self.list.last() {
             let keep = *base < end || (*base == end && self.list.len() == 1);
             if !keep {
-                std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+                fail_point::at("commit_log::delete", || std::fs::remove_file(path))
+                    .map_err(Error::io("remove", path))?;
                 self.list.pop();
                 continue;
             }
@@ -229,8 +231,8 @@ impl Files {
                 break;
             }
             let file = File::options().read(true).write(true).open(path).map_err(Error::io("open", path))?;
-            dir::zero_tail(&file, end - base).map_err(Error::io("cut", path))?;
-            file.sync_data().map_err(Error::sync(path))?;
+            fail_point::at("commit_log::cut", || dir::zero_tail(&file, end - base)).map_err(Error::io("cut", path))?;
+            fail_point::at("commit_log::sync_cut", || file.sync_data()).map_err(Error::sync(path))?;
             break;
         }
         Ok(())

@@ -14,6 +14,7 @@ use super::entry::{Entry, SIZE};
 use super::table::Table;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// Entries read at once; below this many halving is not worth a call.
 const BLOCK: u64 = 204;
@@ -62,10 +63,8 @@ impl Table {
             let len = std::fs::metadata(path).map_err(Error::io("look at", path))?.len();
             if len < file_size {
                 // Its creation was interrupted.
-                File::options()
-                    .write(true)
-                    .open(path)
-                    .and_then(|file| file.set_len(file_size))
+                let open = || File::options().write(true).open(path);
+                fail_point::at("consume_queue::create", || open()?.set_len(file_size))
                     .map_err(Error::io("extend", path))?;
             }
             if len > file_size || base % file_size != 0 {
