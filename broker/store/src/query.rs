@@ -43,6 +43,7 @@ impl MessageStore {
                 && let Some(bytes) = self.log.record(offset)
                 && Record::parse(&bytes).is_ok_and(|record| {
                     record.topic() == topic
+                        && record.check_body().is_ok()
                         && (begin..=end).contains(&record.store_timestamp())
                         && has_key(&record, key)
                 })

@@ -43,6 +43,8 @@ use crate::watermark::Watermark;
 pub(crate) struct CommitLog {
     dir: PathBuf,
     file_size: u64,
+    /// Records from here on were checked when the store was opened, or were appended since.
+    checked_from: u64,
     pub(crate) appended: Arc<Watermark>,
     pub(crate) flushed: Arc<Watermark>,
     pub(crate) confirmed: Arc<Watermark>,
@@ -96,6 +98,7 @@ impl CommitLog {
         Ok(CommitLog {
             dir,
             file_size,
+            checked_from: read.start,
             appended: Arc::new(Watermark::new(end)),
             flushed: Arc::new(Watermark::new(read.start.min(end))),
             confirmed: Arc::new(Watermark::new(0)),
@@ -121,6 +124,11 @@ impl CommitLog {
         let first = files.first()?.base();
         let at = offset.checked_sub(first)? / self.file_size;
         files.get(usize::try_from(at).ok()?).map(Arc::clone)
+    }
+
+    /// Whether nobody has looked at the checksum of the record at an offset since the store was opened.
+    pub(crate) fn is_unchecked(&self, offset: u64) -> bool {
+        offset < self.checked_from
     }
 
     /// All files, oldest first.

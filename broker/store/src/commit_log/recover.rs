@@ -239,15 +239,6 @@ impl Files {
     }
 }
 
-/// Whether zeros stand where a property string should. The checksum of a record is that of its body only, so a page that
-/// was lost, or a copy that was cut off, behind the body shows in nothing else. A string ends with a separator or a
-/// character; zeros inside it are an application's own unless they fill a sector.
-fn has_lost_properties(properties: &[u8]) -> bool {
-    const SECTOR: usize = 512;
-    let longest_zeros = || properties.split(|byte| *byte != 0).map(<[u8]>::len).max().unwrap_or(0);
-    properties.last() == Some(&0) || (properties.len() >= SECTOR && longest_zeros() >= SECTOR)
-}
-
 enum NoRecord {
     Blank(u64),
     Empty,
@@ -310,7 +301,7 @@ impl Reader {
             Ok(record)
         });
         Ok(match record {
-            Ok(record) if has_lost_properties(record.properties()) => {
+            Ok(record) if record.has_lost_properties() => {
                 Err(NoRecord::Bad("a record whose properties were not written to the end".into()))
             }
             Ok(record) if record.physical_offset() == offset => Ok(record),

@@ -143,6 +143,13 @@ impl Contents {
         read(low, &mut block)?;
         let (entries, _) = block.as_chunks::<SIZE>();
         let last = entries.iter().take_while(|bytes| good(bytes)).count();
+        // What a crash takes lies behind the known end, and what follows it does too.
+        let behind = |bytes: &&[u8; SIZE]| {
+            Entry::decode(bytes).is_some_and(|entry| !entry.is_filler() && entry.physical_offset < end)
+        };
+        if entries[last..].iter().skip_while(|bytes| Entry::decode(bytes).is_some()).any(|bytes| behind(&bytes)) {
+            return Err(Error::QueueDamaged { file: path.to_owned(), entry: low + last as u64 });
+        }
         let more = entries[last..].iter().any(|bytes| *bytes != [0; SIZE])
             || rustix::fs::seek(&file, SeekFrom::Data(hole)).is_ok_and(|data| data < file_size);
         Ok(Contents { count: low + last as u64, more })

@@ -280,7 +280,7 @@ impl IndexFile {
                 high = middle;
             }
         }
-        if low < count || self.points_beyond(low)? {
+        if low < count || self.end().0 >= end || self.points_beyond(low)? {
             self.rebuild(low)?;
         }
         Ok(())

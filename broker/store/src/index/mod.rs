@@ -57,7 +57,8 @@ impl Index {
             }
             files.push(Arc::new(IndexFile::open(&path, &config)?));
         }
-        if crashed {
+        // A header that knows of records behind the end is damaged: none would be added any more.
+        if crashed || files.last().is_some_and(|file| file.end().0 > end) {
             // Once a file has an entry from before `end`, the files before it were complete, and on the disk, by then.
             for file in files.iter().rev() {
                 file.cut(end)?;
