@@ -21,6 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 const FILE_SIZE: u64 = 4096;
 const USED: usize = 48;
@@ -93,7 +94,7 @@ impl Checkpoint {
             }
             Ok((file, Marks::decode(&bytes)))
         };
-        let (file, marks) = open().map_err(Error::io("open", &path))?;
+        let (file, marks) = fail_point::at("checkpoint::open", open).map_err(Error::io("open", &path))?;
         Ok(Checkpoint { path, file, marks })
     }
 
@@ -106,8 +107,9 @@ impl Checkpoint {
         if marks == self.marks {
             return Ok(());
         }
-        self.file.write_all_at(&marks.encode(), 0).map_err(Error::io("write", &self.path))?;
-        self.file.sync_data().map_err(Error::sync(&self.path))?;
+        let write = || self.file.write_all_at(&marks.encode(), 0);
+        fail_point::at("checkpoint::write", write).map_err(Error::io("write", &self.path))?;
+        fail_point::at("checkpoint::sync", || self.file.sync_data()).map_err(Error::sync(&self.path))?;
         self.marks = marks;
         Ok(())
     }

@@ -9,16 +9,28 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::fail_point;
 
-/// Creates `path` and its parents.
+/// Creates `path` and its parents. Whoever needs their names on the disk syncs them.
 pub(crate) fn create(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(Error::io("create the directory", path))
+    fail_point::at("directory::create", || fs::create_dir_all(path)).map_err(Error::io("create the directory", path))
+}
+
+/// Creates `path` and its parents and makes their names durable.
+pub(crate) fn create_durably(path: &Path) -> Result<()> {
+    let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let created: Vec<&Path> = path.ancestors().take_while(missing).collect();
+    create(path)?;
+    for parent in created.into_iter().rev().filter_map(Path::parent) {
+        sync(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    }
+    Ok(())
 }
 
 /// Makes the names in `path` durable: files created, renamed or deleted there.
 pub(crate) fn sync(path: &Path) -> Result<()> {
     let dir = File::open(path).map_err(Error::io("open the directory", path))?;
-    dir.sync_all().map_err(Error::sync(path))
+    fail_point::at("directory::sync", || dir.sync_all()).map_err(Error::sync(path))
 }
 
 /// The entries of a directory whose names are decimal numbers, in their order. No directory means none.
@@ -93,6 +105,15 @@ pub(crate) fn zero_tail(file: &File, from: u64) -> io::Result<()> {
     }
 }
 
+/// Lets the system forget the pages of a file from `from` on that it believes to be on the disk, so that they are read from
+/// there. Pages still to be written stay.
+pub(crate) fn forget_clean_pages(path: &Path, from: u64) -> Result<()> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    // Advice: a file system that keeps nothing, or nothing but memory, has nothing to forget.
+    let _ = rustix::fs::fadvise(&file, from, None, rustix::fs::Advice::DontNeed);
+    Ok(())
+}
+
 /// Used and total bytes of the volume a path lies on, as `df` counts them.
 pub(crate) fn usage(path: &Path) -> Result<(u64, u64)> {
     let stat = rustix::fs::statvfs(path).map_err(|error| Error::io("ask for the free space of", path)(error.into()))?;
@@ -132,7 +153,8 @@ impl Lock {
                 Err(error) => return Err(Error::io("lock", &path)(error.into())),
             }
         }
-        file.set_len(0).and_then(|()| file.write_all(b"lock")).map_err(Error::io("write", &path))?;
+        let write = || file.set_len(0).and_then(|()| file.write_all(b"lock"));
+        fail_point::at("lock::write", write).map_err(Error::io("write", &path))?;
         Ok(Lock { _file: file })
     }
 }
@@ -154,12 +176,13 @@ impl AbortMark {
 
     /// Writes the process id, as Java does.
     pub(crate) fn set(&self) -> Result<()> {
-        fs::write(&self.path, std::process::id().to_string()).map_err(Error::io("write", &self.path))?;
+        let write = || fs::write(&self.path, std::process::id().to_string());
+        fail_point::at("abort::write", write).map_err(Error::io("write", &self.path))?;
         self.sync_parent()
     }
 
     pub(crate) fn clear(&self) -> Result<()> {
-        match fs::remove_file(&self.path) {
+        match fail_point::at("abort::delete", || fs::remove_file(&self.path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &self.path)(error)),
             _ => self.sync_parent(),
         }

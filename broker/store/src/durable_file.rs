@@ -10,23 +10,26 @@ use std::path::{Path, PathBuf};
 
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// Replaces the contents of `path`; what it held before is in the file of the same name with `.bak`.
 pub fn replace(path: &Path, contents: &[u8]) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    dir::create(parent)?;
+    dir::create_durably(parent)?;
     let temporary = with_suffix(path, ".tmp");
     let write = || {
         let mut file = File::create(&temporary)?;
         file.write_all(contents)?;
-        file.sync_all()
+        Ok(file)
     };
-    write().map_err(Error::io("write", &temporary))?;
-    match fs::rename(path, backup(path)) {
+    let file = fail_point::at("durable_file::write", write).map_err(Error::io("write", &temporary))?;
+    fail_point::at("durable_file::sync", || file.sync_all()).map_err(Error::sync(&temporary))?;
+    match fail_point::at("durable_file::rename", || fs::rename(path, backup(path))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("rename", path)(error)),
         _ => {}
     }
-    fs::rename(&temporary, path).map_err(Error::io("rename", &temporary))?;
+    let rename = || fs::rename(&temporary, path);
+    fail_point::at("durable_file::rename", rename).map_err(Error::io("rename", &temporary))?;
     dir::sync(parent)
 }
 

@@ -43,6 +43,18 @@ pub enum Error {
         /// What is wrong there.
         reason: String,
     },
+    /// A consume queue lost entries in its middle; those behind would be given other numbers. Nothing is lost: the log has all that was in it.
+    #[error(
+        "{} is damaged at entry {entry}, and good ones follow; delete the directory `consumequeue` and the file `checkpoint`, \
+        and all queues are made again from the log",
+        file.display()
+    )]
+    QueueDamaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// Which entry of it, counted from 0.
+        entry: u64,
+    },
     /// Another process, or another store in this one, has the directory open.
     #[error("{} is in use by another broker; stop it first, or give this one a directory of its own", path.display())]
     Locked {

@@ -165,7 +165,10 @@ impl MessageStore {
                 if entry.is_filler() || !(filter.by_tags_code)(entry.tags_code) {
                     continue;
                 }
-                let Some(file) = self.log.message(&entry, queue_id, got.next_offset - 1) else {
+                // What this process has neither appended nor read back, or what has likely left the memory, comes from a disk.
+                let from_disk = behind > self.memory_bytes || self.log.is_unchecked(entry.physical_offset);
+                let found = self.log.message(&entry, queue_id, got.next_offset - 1);
+                let Some(file) = found.filter(|file| !from_disk || is_whole(file, &entry, topic)) else {
                     got.status = removing(&got);
                     continue;
                 };
@@ -179,6 +182,22 @@ impl MessageStore {
                 push(&mut runs, file, &entry);
             }
             if read == 0 {
+                // Bytes that were written once and are no entry any more; who waited for them would wait for ever.
+                let places = entries.as_chunks::<{ entry::SIZE }>().0.iter();
+                let damaged = places.take_while(|bytes| Entry::decode(bytes).is_none()).count();
+                if damaged > 0 {
+                    tracing::error!(
+                        topic,
+                        queue_id,
+                        offset = got.next_offset,
+                        damaged,
+                        "damaged consume queue entries are passed over"
+                    );
+                    got.next_offset += damaged as u64;
+                    got.status = removing(&got);
+                    scan = scan.saturating_sub(damaged);
+                    continue;
+                }
                 if got.next_offset == offset {
                     got.status = GetStatus::OffsetFoundNull;
                 }
@@ -210,6 +229,18 @@ fn removing(got: &Got) -> GetStatus {
         0 => GetStatus::MessageWasRemoving,
         _ => GetStatus::Found,
     }
+}
+
+/// Whether a record is what was once stored, as far as its checksum tells. That costs a look at every byte, so what was written a moment ago
+/// is not asked.
+fn is_whole(file: &MappedFile, entry: &Entry, topic: &str) -> bool {
+    let bytes = file.bytes(entry.physical_offset, entry.size as usize).unwrap_or_default();
+    let record = Record::parse(bytes).and_then(|record| record.check_body().map(|()| record));
+    let whole = record.is_ok_and(|record| record.topic() == topic && !record.has_lost_properties());
+    if !whole {
+        tracing::error!(file = %file.path().display(), offset = entry.physical_offset, topic, "a damaged record is not delivered");
+    }
+    whole
 }
 
 fn matches(file: &MappedFile, entry: &Entry, filter: Filter<'_>) -> bool {

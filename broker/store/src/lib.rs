@@ -31,6 +31,7 @@
 //! | [`index`] | for each key, where its messages are |
 //! | [`upkeep`], [`checkpoint`], [`retention`] | what is durable; what may go |
 //! | [`durable_file`] | small files replaced as a whole, for the broker's tables |
+//! | [`fail_point`] | where a test can let the disk fail |
 //!
 //! Threads: `store-allocate` takes disk blocks ahead of the append position, `store-flush` brings appended bytes to the
 //! disk, `store-dispatch` follows the log, `store-queues` writes consume queue entries, `store-upkeep` does the rest.
@@ -46,6 +47,10 @@ mod dir;
 mod dispatch;
 pub mod durable_file;
 mod error;
+#[cfg(not(feature = "failpoints"))]
+mod fail_point;
+#[cfg(feature = "failpoints")]
+pub mod fail_point;
 mod figures;
 mod get;
 mod index;

@@ -77,7 +77,7 @@ impl MessageStore {
         let log_dir = config.commit_log_path();
         let queue_dir = config.root.join("consumequeue");
         for path in [&config.root, &log_dir, &queue_dir] {
-            dir::create(path)?;
+            dir::create_durably(path)?;
         }
         let lock = Lock::acquire(&config.root)?;
         let abort = AbortMark::new(&config.root);
@@ -97,6 +97,13 @@ impl MessageStore {
         let index = Arc::new(Index::open(config.index.clone(), config.root.join("index"), start, crashed)?);
         let targets =
             Targets { table: Arc::clone(&table), index: Arc::clone(&index), delay_levels: config.delay_levels.clone() };
+        if crashed {
+            // What could not be written is still in memory, and the system believes that the disk has it. Taken for good
+            // it would be acknowledged, vouched for, and gone after the next power cut.
+            for (base, path) in files.list.iter().filter(|(base, _)| base + config.commit_log_file_size > start) {
+                dir::forget_clean_pages(path, start.saturating_sub(*base))?;
+            }
+        }
         let mut turn = Turn::default();
         let mut records = 0_u64;
         let stop = files.scan(start, &mut |record| {
@@ -132,7 +139,7 @@ impl MessageStore {
             retention: Mutex::new(config.retention.clone()),
             checkpoint_interval: config.checkpoint_interval,
             checkpoint: Mutex::new(checkpoint),
-            deleting: Mutex::new(()),
+            deleting: Mutex::new(false),
         });
         let memory = config.memory.unwrap_or_else(physical_memory);
         let store = MessageStore {
@@ -173,7 +180,9 @@ impl MessageStore {
         let end = self.log.appended.value();
         if self.dispatch.is_limited() {
             tracing::debug!("consumers see confirmed messages only; the rest is dispatched at the next start");
-        } else if self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH) != Ok(true) {
+        } else if self.log.failure().is_ok()
+            && self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH) != Ok(true)
+        {
             tracing::warn!(end, "dispatch did not reach the end of the log");
         }
         self.stop_threads();

@@ -43,6 +43,7 @@ impl MessageStore {
                 && let Some(bytes) = self.log.record(offset)
                 && Record::parse(&bytes).is_ok_and(|record| {
                     record.topic() == topic
+                        && record.check_body().is_ok()
                         && (begin..=end).contains(&record.store_timestamp())
                         && has_key(&record, key)
                 })
@@ -179,14 +180,23 @@ impl MessageStore {
             }
             self.log.truncate(to)?;
             if to < dispatched {
-                let last = self.table.truncate(to)?;
-                self.index.truncate(to)?;
                 self.log.dispatched.rewind(to);
-                turn.last = last.and_then(|offset| Some((offset, self.log.store_timestamp(offset)?)));
                 turn.index_behind = turn.index_behind.filter(|(offset, _)| *offset < to);
+                // Entries of what is cut would pass for those of what comes there.
+                turn.last = self.forget(to).inspect_err(|error| {
+                    self.log.fail(format!("a truncation to {to} failed half way: {error}"));
+                })?;
             }
             Ok(())
         })
+    }
+
+    /// Removes from queues and index what the log has lost, and says what the last record they have is: its offset and store
+    /// timestamp.
+    fn forget(&self, to: u64) -> Result<Option<(u64, i64)>> {
+        let last = self.table.truncate(to)?;
+        self.index.truncate(to)?;
+        Ok(last.and_then(|offset| Some((offset, self.log.store_timestamp(offset)?))))
     }
 }
 

@@ -40,8 +40,9 @@ pub(crate) struct Upkeep {
     pub(crate) root: PathBuf,
     pub(crate) retention: Mutex<Retention>,
     pub(crate) checkpoint_interval: Duration,
-    /// Held for a whole round of deletion. Taken before `checkpoint`.
-    pub(crate) deleting: Mutex<()>,
+    /// Held for a whole round of deletion. Taken before `checkpoint`. Whether queues and index have yet to follow the start of
+    /// the log, because the round before failed half way.
+    pub(crate) deleting: Mutex<bool>,
     /// Held for a whole checkpoint. Taken before dispatch's turn.
     pub(crate) checkpoint: Mutex<Checkpoint>,
 }
@@ -77,7 +78,7 @@ impl Upkeep {
     }
 
     /// Where something could not be synced no checkpoint could ever vouch for it again: see `commit_log::flush`.
-    fn heed(&self, outcome: Result<()>) -> Result<()> {
+    fn heed<T>(&self, outcome: Result<T>) -> Result<T> {
         if let Err(error @ Error::Sync { .. }) = &outcome {
             self.log.fail(error.to_string());
         }
@@ -111,15 +112,15 @@ impl Upkeep {
     pub(crate) fn around_truncation(&self, to: u64, cut: impl FnOnce(&mut Turn) -> Result<()>) -> Result<()> {
         let _deleting = self.deleting.lock();
         let mut checkpoint = self.checkpoint.lock();
-        self.dispatch.interrupt(|turn| {
+        let outcome = self.dispatch.interrupt(|turn| {
             let mut marks = checkpoint.marks();
             if u64::try_from(marks.dispatched_record).is_ok_and(|record| record >= to) {
                 marks.dispatched_record = 0;
                 checkpoint.write(marks)?;
             }
             cut(turn)
-        })?;
-        self.heed(self.write_checkpoint(&mut checkpoint))
+        });
+        self.heed(outcome.and_then(|()| self.write_checkpoint(&mut checkpoint)))
     }
 
     /// How full the volumes are.
@@ -131,9 +132,15 @@ impl Upkeep {
         Ok(DiskUse { commit_log: percent(self.log.dir())?, consume_queue: percent(&self.root)? })
     }
 
-    /// One round of deletion. Returns how many commit log files went.
+    /// One round of deletion. Returns how many commit log files went. None goes once a sync has failed: the names that
+    /// the disk has are not known any more, and a log with a hole could not be opened.
     pub(crate) fn delete_expired(&self, asked: bool, stop: &AtomicBool) -> Result<usize> {
-        let _deleting = self.deleting.lock();
+        self.log.failure()?;
+        self.heed(self.delete_round(asked, stop))
+    }
+
+    fn delete_round(&self, asked: bool, stop: &AtomicBool) -> Result<usize> {
+        let mut behind = self.deleting.lock();
         let retention = self.retention.lock().clone();
         let disk = self.disk_use()?;
         let round = Round {
@@ -152,21 +159,30 @@ impl Upkeep {
                 Some(Candidate { end: file.limit(), modified })
             })
             .collect();
-        let mut deleted = 0;
+        let (mut deleted, mut outcome) = (0, Ok(()));
         for file in files.iter().take(round.doomed(&retention, &candidates)) {
             if deleted > 0 {
                 std::thread::park_timeout(retention.pause);
             }
-            if stop.load(Ordering::SeqCst) || !self.log.delete_oldest(file.base())? {
+            if stop.load(Ordering::SeqCst) {
                 break;
             }
+            match self.log.delete_oldest(file.base()) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
             tracing::info!(file = %file.path().display(), "deleted an old commit log file");
-            deleted += 1;
+            (deleted, *behind) = (deleted + 1, true);
         }
-        if deleted > 0 {
+        if *behind {
             self.follow()?;
+            *behind = false;
         }
-        Ok(deleted)
+        outcome.map(|()| deleted)
     }
 
     /// Lets consume queues and index follow the start of the log.

@@ -155,10 +155,15 @@ impl CommitLog {
     }
 
     fn wait_for(&self, missing: Missing) -> Result<()> {
-        match missing {
+        let outcome = match missing {
             Missing::Blocks(file, to) => self.allocator.wait_ready(&file, to),
             Missing::File(base) => self.allocator.wait_next(base),
+        };
+        if let Err(error @ Error::Sync { .. }) = &outcome {
+            self.fail(error.to_string());
+            return self.failure();
         }
+        outcome
     }
 
     fn write(

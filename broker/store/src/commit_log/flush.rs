@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::CommitLog;
 use crate::config::{Flush, FlushMode};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 const PAGE: u64 = 4096;
 /// How long the thread waits before it looks whether it shall stop, if nothing else wakes it.
@@ -23,7 +23,7 @@ impl CommitLog {
     /// Flushes what is appended now and moves `flushed` there.
     pub(crate) fn flush(&self) -> Result<()> {
         let _flushing = self.flushing.lock();
-        self.refusal.failed.lock().clone().map_or(Ok(()), |why| Err(Error::ReadOnly(why)))?;
+        self.failure()?;
         let target = self.appended.value();
         let mut from = self.flushed.value();
         if from >= target {

@@ -43,6 +43,8 @@ use crate::watermark::Watermark;
 pub(crate) struct CommitLog {
     dir: PathBuf,
     file_size: u64,
+    /// Records from here on were checked when the store was opened, or were appended since.
+    checked_from: u64,
     pub(crate) appended: Arc<Watermark>,
     pub(crate) flushed: Arc<Watermark>,
     pub(crate) confirmed: Arc<Watermark>,
@@ -96,6 +98,7 @@ impl CommitLog {
         Ok(CommitLog {
             dir,
             file_size,
+            checked_from: read.start,
             appended: Arc::new(Watermark::new(end)),
             flushed: Arc::new(Watermark::new(read.start.min(end))),
             confirmed: Arc::new(Watermark::new(0)),
@@ -123,6 +126,11 @@ impl CommitLog {
         files.get(usize::try_from(at).ok()?).map(Arc::clone)
     }
 
+    /// Whether nobody has looked at the checksum of the record at an offset since the store was opened.
+    pub(crate) fn is_unchecked(&self, offset: u64) -> bool {
+        offset < self.checked_from
+    }
+
     /// All files, oldest first.
     pub(crate) fn files(&self) -> Vec<Arc<MappedFile>> {
         self.files.read().clone()
@@ -132,17 +140,17 @@ impl CommitLog {
         &self.dir
     }
 
-    /// Lets go of the oldest file and removes its name. Readers that have it keep it. `false` where `base` is not the
-    /// oldest file any more, or is the last one: the log always keeps one, which says where it ends.
+    /// Removes the name of the oldest file and lets go of it. Readers that have it keep it. `false` where `base` is not the
+    /// oldest file any more, or is the last one: the log always keeps one, which says where it ends. One that cannot be
+    /// removed stays the oldest. Only a round of deletion calls this, and no truncation runs beside one.
     pub(crate) fn delete_oldest(&self, base: u64) -> Result<bool> {
-        let file = {
-            let mut files = self.files.write();
-            if files.len() < 2 || files[0].base() != base {
-                return Ok(false);
-            }
-            files.remove(0)
+        let oldest = || {
+            let files = self.files.read();
+            files.first().filter(|file| files.len() > 1 && file.base() == base).map(Arc::clone)
         };
-        std::fs::remove_file(file.path()).map_err(Error::io("delete", file.path()))?;
+        let Some(file) = oldest() else { return Ok(false) };
+        file.delete()?;
+        self.files.write().retain(|other| !Arc::ptr_eq(other, &file));
         dir::sync(&self.dir)?;
         Ok(true)
     }
@@ -171,6 +179,11 @@ impl CommitLog {
         self.refusal.closed.store(true, Ordering::SeqCst);
         self.refusal.update();
         drop(self.append.lock());
+    }
+
+    /// Why nothing can be brought to the disk any more, if that is so.
+    pub(crate) fn failure(&self) -> Result<()> {
+        self.refusal.failed.lock().clone().map_or(Ok(()), |why| Err(Error::ReadOnly(why)))
     }
 
     /// Why writes are refused, if they are.

@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use crate::checkpoint::Marks;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
@@ -219,7 +220,8 @@ impl Files {
         while let Some((base, path)) = self.list.last() {
             let keep = *base < end || (*base == end && self.list.len() == 1);
             if !keep {
-                std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+                fail_point::at("commit_log::delete", || std::fs::remove_file(path))
+                    .map_err(Error::io("remove", path))?;
                 self.list.pop();
                 continue;
             }
@@ -229,21 +231,12 @@ impl Files {
                 break;
             }
             let file = File::options().read(true).write(true).open(path).map_err(Error::io("open", path))?;
-            dir::zero_tail(&file, end - base).map_err(Error::io("cut", path))?;
-            file.sync_data().map_err(Error::sync(path))?;
+            fail_point::at("commit_log::cut", || dir::zero_tail(&file, end - base)).map_err(Error::io("cut", path))?;
+            fail_point::at("commit_log::sync_cut", || file.sync_data()).map_err(Error::sync(path))?;
             break;
         }
         Ok(())
     }
-}
-
-/// Whether zeros stand where a property string should. The checksum of a record is that of its body only, so a page that
-/// was lost, or a copy that was cut off, behind the body shows in nothing else. A string ends with a separator or a
-/// character; zeros inside it are an application's own unless they fill a sector.
-fn has_lost_properties(properties: &[u8]) -> bool {
-    const SECTOR: usize = 512;
-    let longest_zeros = || properties.split(|byte| *byte != 0).map(<[u8]>::len).max().unwrap_or(0);
-    properties.last() == Some(&0) || (properties.len() >= SECTOR && longest_zeros() >= SECTOR)
 }
 
 enum NoRecord {
@@ -308,7 +301,7 @@ impl Reader {
             Ok(record)
         });
         Ok(match record {
-            Ok(record) if has_lost_properties(record.properties()) => {
+            Ok(record) if record.has_lost_properties() => {
                 Err(NoRecord::Bad("a record whose properties were not written to the end".into()))
             }
             Ok(record) if record.physical_offset() == offset => Ok(record),

@@ -12,6 +12,7 @@ use super::CommitLog;
 use super::append::Append;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::Appendable;
 
@@ -33,13 +34,12 @@ impl CommitLog {
             Ok(current) => {
                 let file = current.as_ref().map(|current| Arc::clone(&current.file));
                 *append = Append::at(to, current);
-                self.allocator.reset(file, to)?;
                 for mark in [&self.appended, &self.flushed, &self.confirmed] {
                     if mark.value() > to {
                         mark.rewind(to);
                     }
                 }
-                Ok(())
+                self.allocator.reset(file, to)
             }
             Err(error) => {
                 self.fail(format!("a truncation to {to} failed half way: {error}"));
@@ -54,7 +54,7 @@ impl CommitLog {
         let mut kept = self.files();
         // From the end, so that a crash in between leaves a log that is only longer than it should be.
         while let Some(file) = kept.pop_if(|file| file.base() >= to) {
-            std::fs::remove_file(file.path()).map_err(Error::io("delete", file.path()))?;
+            file.delete()?;
         }
         let mut current = None;
         if let Some(last) = kept.pop_if(|file| file.limit() > to) {
@@ -82,8 +82,13 @@ fn copy_head(path: &Path, kept: u64, size: u64) -> Result<()> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         to.set_len(size)?;
-        to.sync_all()?;
-        std::fs::rename(&temporary, path)
+        to.sync_all()
     };
-    copy().map_err(Error::io("cut", path))
+    let outcome = fail_point::at("commit_log::copy", copy)
+        .and_then(|()| fail_point::at("commit_log::rename", || std::fs::rename(&temporary, path)));
+    if outcome.is_err() {
+        // It may be large, and its place is wanted.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    outcome.map_err(Error::io("cut", path))
 }

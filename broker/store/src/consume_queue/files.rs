@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use super::Queue;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// Which file: the queue's number in this run, and the byte the file begins at.
 pub(crate) type Key = (u64, u64);
@@ -72,7 +73,7 @@ impl Files {
             Err(removals) => removals,
         };
         let path = self.path(queue, base);
-        match OpenOptions::new().read(true).write(true).open(&path) {
+        match fail_point::at("consume_queue::open", || OpenOptions::new().read(true).write(true).open(&path)) {
             Ok(file) => Ok(Some(self.keep(key, file, removals))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("open", &path)(error)),
@@ -92,7 +93,7 @@ impl Files {
             Ok(file)
         };
         let removals = self.open.lock().removals;
-        let file = create().map_err(Error::io("create", &path))?;
+        let file = fail_point::at("consume_queue::create", create).map_err(Error::io("create", &path))?;
         Ok(self.keep((queue.number(), base), file, removals))
     }
 
@@ -140,7 +141,8 @@ impl Files {
             let len = (base + self.file_size - at).min(into.len() as u64) as usize;
             let (now, later) = into.split_at_mut(len);
             let Some(file) = self.get(queue, base)? else { return Ok(false) };
-            file.read_exact_at(now, at - base).map_err(|error| Error::io("read", &self.path(queue, base))(error))?;
+            fail_point::at("consume_queue::read", || file.read_exact_at(now, at - base))
+                .map_err(|error| Error::io("read", &self.path(queue, base))(error))?;
             at += len as u64;
             into = later;
         }
@@ -153,7 +155,7 @@ impl Files {
             let base = at - at % self.file_size;
             let len = (base + self.file_size - at).min(bytes.len() as u64) as usize;
             let file = self.get_or_create(queue, base)?;
-            file.write_all_at(&bytes[..len], at - base)
+            fail_point::at("consume_queue::write", || file.write_all_at(&bytes[..len], at - base))
                 .map_err(|error| Error::io("write", &self.path(queue, base))(error))?;
             wrote(base);
             at += len as u64;
@@ -165,7 +167,8 @@ impl Files {
     /// Brings a file, and the names that lead to it, to the disk.
     pub(crate) fn sync(&self, queue: &Queue, base: u64) -> Result<()> {
         if let Some(file) = self.get(queue, base)? {
-            file.sync_all().map_err(|error| Error::sync(&self.path(queue, base))(error))?;
+            fail_point::at("consume_queue::sync", || file.sync_all())
+                .map_err(|error| Error::sync(&self.path(queue, base))(error))?;
         }
         let dir = self.dir(queue);
         // A deleted topic leaves nothing to make durable but its absence.
@@ -182,13 +185,10 @@ impl Files {
         let base = at - at % self.file_size;
         for (found, path) in dir::numbered(&dir)?.into_iter().rev() {
             if found > base || (found == base && at == base) {
-                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                delete(&path)?;
             } else if found == base {
-                File::options()
-                    .read(true)
-                    .write(true)
-                    .open(&path)
-                    .and_then(|file| dir::zero_tail(&file, at - base))
+                let open = || File::options().read(true).write(true).open(&path);
+                fail_point::at("consume_queue::cut", || dir::zero_tail(&open()?, at - base))
                     .map_err(Error::io("cut", &path))?;
             }
         }
@@ -200,7 +200,7 @@ impl Files {
     pub(crate) fn delete_before(&self, queue: &Queue, end: u64) -> Result<()> {
         for (base, path) in dir::numbered(&self.dir(queue))? {
             if base + self.file_size <= end {
-                std::fs::remove_file(&path).map_err(Error::io("delete", &path))?;
+                delete(&path)?;
             }
         }
         self.forget(queue, 0, end.saturating_sub(self.file_size - 1));
@@ -210,7 +210,7 @@ impl Files {
     /// Deletes a queue with all its files, and the topic's directory with its last queue.
     pub(crate) fn delete(&self, queue: &Queue) -> Result<()> {
         let dir = self.dir(queue);
-        match std::fs::remove_dir_all(&dir) {
+        match fail_point::at("consume_queue::delete", || std::fs::remove_dir_all(&dir)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("delete", &dir)(error)),
             _ => {}
         }
@@ -221,4 +221,8 @@ impl Files {
         }
         Ok(())
     }
+}
+
+fn delete(path: &Path) -> Result<()> {
+    fail_point::at("consume_queue::delete", || std::fs::remove_file(path)).map_err(Error::io("delete", path))
 }

@@ -14,6 +14,7 @@ use super::entry::{Entry, SIZE};
 use super::table::Table;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// Entries read at once; below this many halving is not worth a call.
 const BLOCK: u64 = 204;
@@ -62,10 +63,8 @@ impl Table {
             let len = std::fs::metadata(path).map_err(Error::io("look at", path))?.len();
             if len < file_size {
                 // Its creation was interrupted.
-                File::options()
-                    .write(true)
-                    .open(path)
-                    .and_then(|file| file.set_len(file_size))
+                let open = || File::options().write(true).open(path);
+                fail_point::at("consume_queue::create", || open()?.set_len(file_size))
                     .map_err(Error::io("extend", path))?;
             }
             if len > file_size || base % file_size != 0 {
@@ -144,6 +143,13 @@ impl Contents {
         read(low, &mut block)?;
         let (entries, _) = block.as_chunks::<SIZE>();
         let last = entries.iter().take_while(|bytes| good(bytes)).count();
+        // What a crash takes lies behind the known end, and what follows it does too.
+        let behind = |bytes: &&[u8; SIZE]| {
+            Entry::decode(bytes).is_some_and(|entry| !entry.is_filler() && entry.physical_offset < end)
+        };
+        if entries[last..].iter().skip_while(|bytes| Entry::decode(bytes).is_some()).any(|bytes| behind(&bytes)) {
+            return Err(Error::QueueDamaged { file: path.to_owned(), entry: low + last as u64 });
+        }
         let more = entries[last..].iter().any(|bytes| *bytes != [0; SIZE])
             || rustix::fs::seek(&file, SeekFrom::Data(hole)).is_ok_and(|data| data < file_size);
         Ok(Contents { count: low + last as u64, more })

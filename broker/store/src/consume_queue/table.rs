@@ -15,6 +15,7 @@ use super::entry::{Entry, SIZE};
 use super::files::{Files, Key};
 use super::{Added, Queue};
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// With more files to sync than this, one call for the whole file system is cheaper.
 const SYNC_ONE_BY_ONE: usize = 128;
@@ -323,7 +324,7 @@ impl Table {
     fn sync_file_system(&self) -> Result<()> {
         let root = self.files.root();
         let dir = std::fs::File::open(root).map_err(Error::io("open", root))?;
-        rustix::fs::syncfs(dir).map_err(|error| Error::sync(root)(error.into()))
+        fail_point::at("consume_queue::sync", || Ok(rustix::fs::syncfs(dir)?)).map_err(Error::sync(root))
     }
 
     /// Moves the smallest offsets of all queues behind what the log has lost, and deletes files nobody can read from.

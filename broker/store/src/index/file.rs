@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::config;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 use crate::mapped_file::region::Words;
 
 const HEADER: usize = 40;
@@ -93,8 +94,11 @@ impl IndexFile {
             file.set_len(size(config))?;
             Ok(file)
         };
-        let file = create().map_err(Error::io("create", path))?;
-        let index = Self::map(path, file, config)?;
+        let made = fail_point::at("index::create", create).map_err(Error::io("create", path));
+        let index = made.and_then(|file| Self::map(path, file, config)).inspect_err(|_| {
+            // The next attempt takes another name, and this one would stand between the files for ever.
+            let _ = std::fs::remove_file(path);
+        })?;
         index.begin_timestamp.store(timestamp, Ordering::Relaxed);
         index.end_timestamp.store(timestamp, Ordering::Relaxed);
         index.begin_offset.store(offset, Ordering::Relaxed);
@@ -122,7 +126,8 @@ impl IndexFile {
     }
 
     fn map(path: &Path, file: File, config: &config::Index) -> Result<IndexFile> {
-        let words = Words::map(&file, size(config) as usize, 0).map_err(Error::io("map", path))?;
+        let map = || Words::map(&file, size(config) as usize, 0);
+        let words = fail_point::at("index::map", map).map_err(Error::io("map", path))?;
         Ok(IndexFile {
             path: path.to_owned(),
             file,
@@ -136,10 +141,6 @@ impl IndexFile {
             slots_used: AtomicU32::new(0),
             count: AtomicU32::new(1),
         })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -177,7 +178,8 @@ impl IndexFile {
         }
         let whole = self.entry_at(self.entries) as u64;
         let to = (end as u64 + STEP).min(whole);
-        dir::allocate(&self.file, ready as u64, to).map_err(Error::io("allocate", &self.path))?;
+        let allocate = || dir::allocate(&self.file, ready as u64, to);
+        fail_point::at("index::allocate", allocate).map_err(Error::io("allocate", &self.path))?;
         self.words.set_ready(to as usize);
         Ok(())
     }
@@ -278,7 +280,7 @@ impl IndexFile {
                 high = middle;
             }
         }
-        if low < count || self.points_beyond(low)? {
+        if low < count || self.end().0 >= end || self.points_beyond(low)? {
             self.rebuild(low)?;
         }
         Ok(())
@@ -308,7 +310,8 @@ impl IndexFile {
             from = to;
         }
         let slots: Vec<u8> = newest.iter().flat_map(|number| number.to_be_bytes()).collect();
-        self.file.write_all_at(&slots, HEADER as u64).map_err(Error::io("write", &self.path))?;
+        let write = || self.file.write_all_at(&slots, HEADER as u64);
+        fail_point::at("index::write", write).map_err(Error::io("write", &self.path))?;
         self.slots_used.store(newest.iter().filter(|number| **number > 0).count() as u32, Ordering::Relaxed);
         self.count.store(count, Ordering::Relaxed);
         if count > 1 {
@@ -326,15 +329,21 @@ impl IndexFile {
         let (begin, ready) = (self.entry_at(from), self.words.ready());
         // Where blocks were promised to the mapping they have to stay.
         let zeros = vec![0; ready.saturating_sub(begin)];
-        let wiped = match ready {
+        let wipe = || match ready {
             0 => dir::zero_tail(&self.file, begin as u64),
             _ => self.file.write_all_at(&zeros, begin as u64),
         };
-        wiped.map_err(Error::io("wipe", &self.path))
+        fail_point::at("index::write", wipe).map_err(Error::io("wipe", &self.path))
     }
 
     /// Brings everything to the disk.
     pub(super) fn flush(&self) -> Result<()> {
-        self.words.flush().and_then(|()| self.file.sync_data()).map_err(Error::sync(&self.path))
+        let sync = || self.words.flush().and_then(|()| self.file.sync_data());
+        fail_point::at("index::sync", sync).map_err(Error::sync(&self.path))
+    }
+
+    /// Removes its name.
+    pub(super) fn delete(&self) -> Result<()> {
+        fail_point::at("index::delete", || std::fs::remove_file(&self.path)).map_err(Error::io("delete", &self.path))
     }
 }

@@ -39,7 +39,7 @@ const NONE: u64 = u64::MAX;
 impl Index {
     /// Opens the files in `dir`. After a crash only entries of records before `end` are kept.
     pub(crate) fn open(config: config::Index, dir: PathBuf, end: u64, crashed: bool) -> Result<Index> {
-        dir::create(&dir)?;
+        dir::create_durably(&dir)?;
         let mut files: Vec<Arc<IndexFile>> = Vec::new();
         for (_, path) in dir::numbered(&dir)? {
             let len = std::fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
@@ -57,7 +57,8 @@ impl Index {
             }
             files.push(Arc::new(IndexFile::open(&path, &config)?));
         }
-        if crashed {
+        // A header that knows of records behind the end is damaged: none would be added any more.
+        if crashed || files.last().is_some_and(|file| file.end().0 > end) {
             // Once a file has an entry from before `end`, the files before it were complete, and on the disk, by then.
             for file in files.iter().rev() {
                 file.cut(end)?;
@@ -67,7 +68,7 @@ impl Index {
             }
         }
         while let Some(file) = files.pop_if(|file| file.is_empty()) {
-            std::fs::remove_file(file.path()).map_err(Error::io("remove", file.path()))?;
+            file.delete()?;
         }
         let last = files.last().map_or(NONE, |file| file.end().0);
         let unsynced = if crashed { files.last().map(Arc::clone).into_iter().collect() } else { Vec::new() };
@@ -141,8 +142,11 @@ impl Index {
         let files = self.files.read().clone();
         let mut more = true;
         for file in files.iter().rev() {
+            if file.is_empty() {
+                continue;
+            }
             let (first, last) = file.times();
-            if !file.is_empty() && begin <= last && end >= first {
+            if begin <= last && end >= first {
                 file.find(hash, begin, end, &mut |offset| {
                     more = each(offset);
                     more
@@ -181,14 +185,13 @@ impl Index {
     /// Deletes files of records the log has lost, except the newest.
     pub(crate) fn follow(&self, log_min: u64) -> Result<()> {
         loop {
-            let file = {
-                let mut files = self.files.write();
-                if files.len() < 2 || files[0].end().0 >= log_min {
-                    return Ok(());
-                }
-                files.remove(0)
+            let old = |files: &[Arc<IndexFile>]| files.len() > 1 && files[0].end().0 < log_min;
+            let Some(file) = Some(self.files.read()).filter(|files| old(files)).map(|files| Arc::clone(&files[0]))
+            else {
+                return Ok(());
             };
-            std::fs::remove_file(file.path()).map_err(Error::io("delete", file.path()))?;
+            file.delete()?;
+            self.files.write().retain(|other| !Arc::ptr_eq(other, &file));
         }
     }
 
@@ -204,7 +207,7 @@ impl Index {
                 self.unsynced.lock().push(Arc::clone(file));
                 break;
             }
-            std::fs::remove_file(file.path()).map_err(Error::io("remove", file.path()))?;
+            file.delete()?;
             files.pop();
         }
         self.last.store(files.last().map_or(NONE, |file| file.end().0), Ordering::Relaxed);

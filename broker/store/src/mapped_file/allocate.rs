@@ -64,7 +64,8 @@ struct State {
     generation: u64,
     /// Jobs finished, well or not.
     attempts: u64,
-    /// The job that failed last and why. No job is begun by itself after a failure; a writer's request begins one.
+    /// The job that failed last and why. No job is begun by itself after a failure; a writer's request begins one, except after
+    /// [`Error::Sync`]: a second sync would succeed without a name or a size being on the disk.
     failure: Option<(u64, Error)>,
 }
 
@@ -167,7 +168,7 @@ impl Allocator {
             state.begin(file, position, position);
         }
         drop(state);
-        next.map_or(Ok(()), |next| remove(&next.appendable.file))
+        next.map_or(Ok(()), |next| next.appendable.file.delete())
     }
 
     /// Ends the thread. A file prepared and never used is deleted if `tidy`.
@@ -181,7 +182,7 @@ impl Allocator {
         }
         let next = self.shared.state.lock().next.take();
         match next {
-            Some(next) if tidy => remove(&next.appendable.file),
+            Some(next) if tidy => next.appendable.file.delete(),
             _ => Ok(()),
         }
     }
@@ -190,7 +191,10 @@ impl Allocator {
         let deadline = Instant::now() + PATIENCE;
         let mut state = self.shared.state.lock();
         let begun = state.attempts;
-        state.failure = None;
+        match &state.failure {
+            Some((_, error @ Error::Sync { .. })) => return Err(repeat(error)),
+            _ => state.failure = None,
+        }
         loop {
             if state.stop {
                 return Err(Error::Closed);
@@ -263,7 +267,7 @@ impl Shared {
             match outcome {
                 Ok(Done::Created(next)) if state.generation != generation => {
                     // The name may be needed again at once, so it goes while the lock is held.
-                    if let Err(error) = remove(&next.appendable.file) {
+                    if let Err(error) = next.appendable.file.delete() {
                         tracing::warn!(%error, "a commit log file prepared for nothing stays behind");
                     }
                 }
@@ -321,24 +325,19 @@ impl Shared {
     }
 }
 
+fn again(error: &std::io::Error) -> std::io::Error {
+    let other = || std::io::Error::new(error.kind(), error.to_string());
+    error.raw_os_error().map_or_else(other, std::io::Error::from_raw_os_error)
+}
+
 /// The same error for another waiter.
 fn repeat(error: &Error) -> Error {
     match error {
         Error::Full { path } => Error::Full { path: path.clone() },
-        Error::Io { doing, path, source } => Error::Io {
-            doing,
-            path: path.clone(),
-            source: source.raw_os_error().map_or_else(
-                || std::io::Error::new(source.kind(), source.to_string()),
-                std::io::Error::from_raw_os_error,
-            ),
-        },
+        Error::Io { doing, path, source } => Error::Io { doing, path: path.clone(), source: again(source) },
+        Error::Sync { path, source } => Error::Sync { path: path.clone(), source: again(source) },
         other => Error::ReadOnly(other.to_string()),
     }
-}
-
-fn remove(file: &MappedFile) -> Result<()> {
-    std::fs::remove_file(file.path()).map_err(Error::io("remove", file.path()))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 use region::{Cursor, Region};
 
 /// One file of the commit log.
@@ -41,21 +42,22 @@ impl MappedFile {
             file.set_len(size)?;
             Ok(file)
         };
-        let file = create().map_err(Error::io("create", &path))?;
-        file.sync_all().map_err(Error::sync(&path))?;
+        let file = fail_point::at("commit_log::create", create).map_err(Error::io("create", &path))?;
+        fail_point::at("commit_log::sync_new", || file.sync_all()).map_err(Error::sync(&path))?;
         dir::sync(dir)?;
         Self::map(path, file, base, size, 0)
     }
 
     /// Opens a file whose first `published` bytes are good.
     pub(crate) fn open(path: &Path, base: u64, size: u64, published: u64) -> Result<(MappedFile, Cursor)> {
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(Error::io("open", path))?;
+        let open = || OpenOptions::new().read(true).write(true).open(path);
+        let file = fail_point::at("commit_log::open", open).map_err(Error::io("open", path))?;
         Self::map(path.to_owned(), file, base, size, published)
     }
 
     fn map(path: PathBuf, file: File, base: u64, size: u64, published: u64) -> Result<(MappedFile, Cursor)> {
-        let (region, cursor) =
-            Region::map(&file, size as usize, published as usize).map_err(Error::io("map", &path))?;
+        let map = || Region::map(&file, size as usize, published as usize);
+        let (region, cursor) = fail_point::at("commit_log::map", map).map_err(Error::io("map", &path))?;
         let handle = Mutex::new((published < size).then_some(file));
         Ok((MappedFile { base, path, handle, region }, cursor))
     }
@@ -102,17 +104,26 @@ impl MappedFile {
         }
         let handle = self.handle.lock();
         let Some(file) = &*handle else { return Ok(()) };
-        dir::allocate(file, from - self.base, to - self.base).map_err(Error::io("allocate", &self.path))
+        let allocate = || dir::allocate(file, from - self.base, to - self.base);
+        fail_point::at("commit_log::allocate", allocate).map_err(Error::io("allocate", &self.path))
     }
 
     /// Faults pages in up to an offset, whose blocks were taken before. Called by one thread at a time.
     pub(crate) fn touch(&self, to: u64) -> Result<()> {
-        self.region.make_ready((to.min(self.limit()) - self.base) as usize).map_err(Error::io("touch", &self.path))
+        let touch = || self.region.make_ready((to.min(self.limit()) - self.base) as usize);
+        fail_point::at("commit_log::touch", touch).map_err(Error::io("touch", &self.path))
     }
 
     /// Brings a range of offsets to the disk.
     pub(crate) fn flush(&self, from: u64, to: u64) -> Result<()> {
-        self.region.flush((from - self.base) as usize, (to - self.base) as usize).map_err(Error::sync(&self.path))
+        let flush = || self.region.flush((from - self.base) as usize, (to - self.base) as usize);
+        fail_point::at("commit_log::sync", flush).map_err(Error::sync(&self.path))
+    }
+
+    /// Removes its name. Readers that have it keep it.
+    pub(crate) fn delete(&self) -> Result<()> {
+        fail_point::at("commit_log::delete", || std::fs::remove_file(&self.path))
+            .map_err(Error::io("delete", &self.path))
     }
 }
 

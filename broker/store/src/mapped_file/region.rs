@@ -72,18 +72,29 @@ impl Region {
         if to <= from {
             return Ok(());
         }
-        // Not every kernel and file system can do this in one call.
-        if self.map.advise_range(Advice::PopulateWrite, from, to - from).is_err() {
-            for at in (from..to).step_by(4096) {
-                // SAFETY: from..to lies within the mapping, above what the cursor may write (it stays below `ready`) and
-                // what readers may read (below `published` <= `ready`). An atomic that adds nothing leaves the byte as
-                // it is whatever else maps the file.
-                let byte = unsafe { AtomicU8::from_ptr(self.map.as_mut_ptr().add(at)) };
-                byte.fetch_or(0, Ordering::Relaxed);
+        match self.map.advise_range(Advice::PopulateWrite, from, to - from) {
+            Ok(()) => {}
+            // Kernels before 5.14 do not know it.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.touch_each(from, to),
+            // Touching a page would kill the process. Its blocks were taken, but on a full volume ext4 may find no room for what it has to
+            // note about them.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::FAULT.raw_os_error()) => {
+                return Err(io::ErrorKind::StorageFull.into());
             }
+            Err(error) => return Err(error),
         }
         self.ready.fetch_max(to, Ordering::Release);
         Ok(())
+    }
+
+    fn touch_each(&self, from: usize, to: usize) {
+        for at in (from..to).step_by(4096) {
+            // SAFETY: from..to lies within the mapping, above what the cursor may write (it stays below `ready`) and
+            // what readers may read (below `published` <= `ready`). An atomic that adds nothing leaves the byte as
+            // it is whatever else maps the file.
+            let byte = unsafe { AtomicU8::from_ptr(self.map.as_mut_ptr().add(at)) };
+            byte.fetch_or(0, Ordering::Relaxed);
+        }
     }
 
     /// Brings the bytes of a range to the disk and waits for it.
@@ -224,6 +235,18 @@ mod tests {
         assert_eq!(region.published(), 0);
         assert!(cursor.append(4, |slot| slot.copy_from_slice(b"next")));
         assert_eq!(region.bytes(0, 4), Some(&b"next"[..]));
+    }
+
+    /// Every error was taken for an old kernel's, and each page then touched: the process was killed where it had none.
+    #[test]
+    fn a_page_that_cannot_be_had_is_an_error_and_no_signal() {
+        let file = file(16 << 10);
+        let (region, mut cursor) = Region::map(&file, 16 << 10, 0).unwrap();
+        file.set_len(8 << 10).unwrap();
+        assert_eq!(region.make_ready(16 << 10).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(!cursor.append(1, |_| unreachable!()));
+        region.make_ready(8 << 10).unwrap();
+        assert!(cursor.append(8 << 10, |slot| slot.fill(1)));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`model`] | random histories, crashes and power cuts included, against a plain model |
 //! | [`replica`] | a log that comes from a master, and its truncation |
 //! | [`retention`] | what goes and what follows it |
+//! | [`torn`] | every file cut short or with a damaged sector |
 //! | [`full_disk`] | no space, and space again |
 
 #![expect(
@@ -26,3 +27,4 @@ mod reading;
 mod replica;
 mod retention;
 mod support;
+mod torn;

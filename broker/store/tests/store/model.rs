@@ -1,10 +1,12 @@
-//! Random histories against a model that is a list of messages.
+//! Random histories against a model that is a list of messages: puts, batches, flushes, clean stops, kills, power cuts, truncations and deletions by age,
+//! in files so small that everything rolls.
 //!
 //! A power cut is played by keeping, page by page, either what a file held when it was last brought to the disk or what
 //! it holds now; that is what a kernel may do with pages nobody has flushed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use rmq_store::{Boundary, Error, MessageStore};
 
@@ -33,6 +35,8 @@ struct World {
     /// Files as they were when a checkpoint was written.
     durable: BTreeMap<PathBuf, Vec<u8>>,
     flushed: u64,
+    /// Start of the log; messages before it are gone, their numbers are not given again.
+    min: u64,
     random: Random,
     made: u64,
 }
@@ -47,6 +51,7 @@ impl World {
             messages: Vec::new(),
             durable: BTreeMap::new(),
             flushed: 0,
+            min: 0,
             random: Random(seed),
             made: 0,
         };
@@ -101,26 +106,31 @@ impl World {
         self.messages.iter().filter(move |stored| stored.topic == topic && stored.queue_id == queue_id)
     }
 
+    fn left(&self) -> impl Iterator<Item = &Stored> {
+        self.messages.iter().filter(|stored| stored.physical_offset >= self.min)
+    }
+
     fn check(&mut self) {
         settle(self.store());
+        assert_eq!(self.store().min_physical_offset(), self.min);
         for topic in TOPICS {
             for queue_id in 0..2 {
-                let expected: Vec<_> =
-                    self.of_queue(topic, queue_id).map(|stored| (stored.queue_offset, stored.body.clone())).collect();
+                let of_queue = self.left().filter(|stored| (stored.topic, stored.queue_id) == (topic, queue_id));
+                let expected: Vec<_> = of_queue.map(|stored| (stored.queue_offset, stored.body.clone())).collect();
                 assert_eq!(read_all(self.store(), topic, queue_id), expected, "{topic}-{queue_id}");
             }
         }
-        for _ in 0..self.messages.len().min(5) {
-            let stored = self.messages[self.random.below(self.messages.len() as u64) as usize].clone();
+        let left: Vec<Stored> = self.left().cloned().collect();
+        for _ in 0..left.len().min(5) {
+            let stored = left[self.random.below(left.len() as u64) as usize].clone();
             let found = self.store().query(stored.topic, &stored.key, 10, 0, i64::MAX).unwrap();
             let record = self.store().record(stored.physical_offset).unwrap();
             assert_eq!(found.records, [record], "{}", stored.key);
             let at =
                 self.store().offset_by_time(stored.topic, stored.queue_id, stored.store_timestamp, Boundary::Lower);
-            let first = self
-                .of_queue(stored.topic, stored.queue_id)
-                .find(|other| other.store_timestamp >= stored.store_timestamp)
-                .unwrap();
+            let same = |other: &&Stored| (other.topic, other.queue_id) == (stored.topic, stored.queue_id);
+            let mut same = left.iter().filter(same);
+            let first = same.find(|other| other.store_timestamp >= stored.store_timestamp).unwrap();
             assert_eq!(at.unwrap(), first.queue_offset);
         }
     }
@@ -169,6 +179,15 @@ impl World {
             };
             std::fs::write(&path, self.tear(&now, before.as_deref().unwrap_or_default(), kept, page)).unwrap();
         }
+        for (path, before) in &self.durable {
+            // Nobody waits for their names to be gone.
+            let unlinked = path.starts_with(self.root.path().join("consumequeue"))
+                || path.starts_with(self.root.path().join("index"));
+            if unlinked && !path.exists() && self.random.below(2) == 0 {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, before).unwrap();
+            }
+        }
         let store = open(self.root.path());
         let end = store.max_physical_offset();
         assert!(end >= self.flushed, "{end} is before the flushed {}", self.flushed);
@@ -203,14 +222,35 @@ impl World {
 
     fn truncate(&mut self) {
         settle(self.store());
-        let kept = self.random.below(self.messages.len() as u64 + 1) as usize;
-        let Some(first) = self.messages.get(kept) else { return };
+        let gone = self.messages.len() - self.left().count();
+        let kept = gone + self.random.below((self.messages.len() - gone) as u64 + 1) as usize;
+        let Some(first) = self.messages.get(kept).filter(|first| self.min == 0 || first.physical_offset > self.min)
+        else {
+            return;
+        };
         self.store().truncate(first.physical_offset).unwrap();
         self.messages.truncate(kept);
         let end = self.store().max_physical_offset();
         self.flushed = self.flushed.min(end);
         // A truncation ends with a checkpoint.
         self.snapshot();
+    }
+
+    /// Some of the oldest files have expired.
+    fn delete_old(&mut self) {
+        settle(self.store());
+        let log = self.root.path().join("commitlog");
+        let names = names(&log);
+        let old = self.random.below(names.len() as u64) as usize;
+        for name in &names[..old] {
+            let file = std::fs::File::options().write(true).open(log.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(100 * 3600)).unwrap();
+        }
+        let before = self.min;
+        let deleted = self.store().delete_expired().unwrap() as u64;
+        self.min = self.store().min_physical_offset();
+        assert_eq!(self.min, before + deleted * LOG_FILE);
+        self.flushed = self.flushed.max(self.min);
     }
 }
 
@@ -228,7 +268,8 @@ fn history(seed: u64, steps: usize) {
             80..=87 => world.check(),
             88..=90 => world.reopen_cleanly(),
             91..=93 => world.kill(),
-            94..=97 => world.cut_power(),
+            94..=96 => world.cut_power(),
+            97 => world.delete_old(),
             _ => world.truncate(),
         }
     }

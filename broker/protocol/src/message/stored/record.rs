@@ -69,6 +69,16 @@ impl<'a> Record<'a> {
         if said == found { Ok(()) } else { Err(Error::BodyCrc { said, found }) }
     }
 
+    /// Whether zeros stand where the property string should. The checksum is that of the body only, so a page that was lost, or a
+    /// copy that was cut off, behind the body shows in nothing else. A string ends with a separator or a character; zeros
+    /// inside it are an application's own unless they fill a sector.
+    pub fn has_lost_properties(&self) -> bool {
+        const SECTOR: usize = 512;
+        let properties = self.properties();
+        let longest_zeros = || properties.split(|byte| *byte != 0).map(<[u8]>::len).max().unwrap_or(0);
+        properties.last() == Some(&0) || (properties.len() >= SECTOR && longest_zeros() >= SECTOR)
+    }
+
     /// The record's own bytes.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes

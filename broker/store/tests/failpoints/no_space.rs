@@ -1,0 +1,66 @@
+use rmq_store::fail_point::{Fault, arm};
+use rmq_store::{Error, MessageStore};
+
+use crate::support::*;
+use crate::{ALWAYS, ENOSPC, alone};
+
+/// Puts until one is refused; returns how many were taken and why it ended.
+fn fill(store: &MessageStore) -> (u64, Error) {
+    let mut taken = 0;
+    loop {
+        match store.put(&message("T", 0, "KEYS\u{1}k\u{2}", &[1; 3000])) {
+            Ok(_) => taken += 1,
+            Err(error) => return (taken, error),
+        }
+    }
+}
+
+#[test]
+fn without_space_writes_are_refused_and_reads_go_on_until_there_is_some() {
+    let _alone = alone();
+    for point in ["commit_log::allocate", "commit_log::create"] {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        let mut taken = 0;
+        for round in 0..3 {
+            let full = arm(point, Fault::Error(ENOSPC), 0, ALWAYS);
+            for _ in 0..3 {
+                let (more, refused) = fill(&store);
+                assert!(matches!(refused, Error::Full { .. }), "{point}: {refused}");
+                taken += more;
+            }
+            drop(full);
+            // Nobody has to do anything: the next message is taken.
+            assert_eq!(put(&store, "T", 0, &[2; 3000]).queue_offset, taken, "{point}, round {round}");
+            taken += 1;
+            settle(&store);
+            assert_eq!(read_all(&store, "T", 0).len() as u64, taken);
+        }
+        store.flush().unwrap();
+        drop(store);
+        let store = open(root.path());
+        assert_eq!(read_all(&store, "T", 0).len() as u64, taken);
+    }
+}
+
+#[test]
+fn queues_and_index_without_space_catch_up_when_there_is_some() {
+    let _alone = alone();
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let full = ["consume_queue::create", "consume_queue::write", "index::create", "index::allocate"]
+        .map(|point| arm(point, Fault::Error(ENOSPC), 0, ALWAYS));
+    for n in 0..100 {
+        store.put(&message("T", 0, &format!("KEYS\u{1}k{n}\u{2}"), b"x")).unwrap();
+    }
+    settle(&store);
+    // From memory, where they wait.
+    assert_eq!(read_all(&store, "T", 0).len(), 100);
+    assert!(full[0].wait() && full[2].wait());
+    assert!(store.figures().index_behind > 0 && store.close().is_err());
+    drop(full);
+    drop(store);
+    let store = open(root.path());
+    assert_eq!(read_all(&store, "T", 0).len(), 100);
+    assert_eq!(store.query("T", "k99", 9, 0, i64::MAX).unwrap().records.len(), 1);
+}
