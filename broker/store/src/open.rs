@@ -29,6 +29,7 @@ use crate::dir::{self, AbortMark, Lock};
 use crate::dispatch::{Arrivals, Dispatch, Targets, Turn};
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::mapped_file::dirs::Dirs;
 use crate::upkeep::Upkeep;
 
 /// How long closing a store, or deleting a topic, waits for dispatch to reach the end of the log.
@@ -75,9 +76,10 @@ impl MessageStore {
     /// that no crash explains; [`Error::Config`] where configuration and files do not fit.
     pub fn open(config: Config, arrivals: Arrivals) -> Result<MessageStore> {
         config.validate()?;
-        let log_dir = config.commit_log_path();
+        let (log_dirs, read_only) = config.commit_log_dirs();
+        let log_dirs = Arc::new(Dirs::new(log_dirs, read_only));
         let queue_dir = config.root.join("consumequeue");
-        for path in [&config.root, &log_dir] {
+        for path in [&config.root].into_iter().chain(log_dirs.writable()) {
             dir::create_durably(path)?;
         }
         let lock = Lock::acquire(&config.root)?;
@@ -87,7 +89,7 @@ impl MessageStore {
         let marks = checkpoint.marks();
         let begun = Instant::now();
 
-        let mut files = LogFiles::list(&log_dir, config.commit_log_file_size)?;
+        let mut files = LogFiles::list(log_dirs.all(), config.commit_log_file_size)?;
         let mut start = files.scan_start(&marks, crashed)?;
         abort.set()?;
         if !queue_dir.exists() {
@@ -131,7 +133,7 @@ impl MessageStore {
         }
         files.cut(stop.offset)?;
         let log = CommitLog::open(
-            log_dir,
+            log_dirs,
             config.commit_log_file_size,
             config.allocation.clone(),
             std::mem::take(&mut files.list),

@@ -377,7 +377,6 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "putThreadPoolQueueCapacity",
     "queryMessageThreadPoolNums",
     "queryThreadPoolQueueCapacity",
-    "readOnlyCommitLogStorePaths",
     "readUnCommitted",
     "realTimeNotifyConsumerChange",
     "realTimePersistRocksDBConfig",

@@ -73,9 +73,13 @@ pub(crate) enum Outcome {
 }
 
 impl Files {
-    /// Lists the log in `dir` and changes nothing.
-    pub(crate) fn list(dir: &Path, file_size: u64) -> Result<Files> {
-        let mut list = dir::numbered(dir)?;
+    /// Lists the log in these directories and changes nothing.
+    pub(crate) fn list<'a>(dirs: impl Iterator<Item = &'a Path>, file_size: u64) -> Result<Files> {
+        let mut list = Vec::new();
+        for dir in dirs {
+            list.extend(dir::numbered(dir)?);
+        }
+        list.sort_unstable();
         let len = |path: &Path| std::fs::metadata(path).map(|data| data.len()).map_err(Error::io("look at", path));
         let mut unfinished = None;
         if let Some((_, path)) = list.last()
@@ -93,11 +97,12 @@ impl Files {
                 )));
             }
             if *base != expected || base % file_size != 0 {
-                return Err(Error::Corruption {
-                    file: path.clone(),
-                    offset: expected,
-                    reason: format!("a file that begins at {expected} is missing"),
-                });
+                let twice = *base + file_size == expected;
+                let reason = match twice {
+                    true => "the same part of the log lies in another directory too".to_owned(),
+                    false => format!("a file that begins at {expected} is missing"),
+                };
+                return Err(Error::Corruption { file: path.clone(), offset: expected, reason });
             }
             expected += file_size;
         }
