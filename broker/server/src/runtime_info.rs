@@ -74,14 +74,16 @@ impl RuntimeInfo {
         put("commitLogMinOffset", figures.min_offset.to_string());
         put("commitLogMaxOffset", figures.appended.to_string());
         put("earliestMessageTimeStamp", self.store.earliest_timestamp().unwrap_or(-1).to_string());
-        let folder = self.store.config().commit_log_path();
         if let Ok(used) = self.store.disk_use() {
             let ratio = |percent: f64| (percent / 100.0).to_string();
             put("commitLogDiskRatio", ratio(used.commit_log));
-            put(&format!("commitLogDiskRatio_{}", folder.display()), ratio(used.commit_log));
+            for (folder, used) in &used.commit_log_dirs {
+                put(&format!("commitLogDiskRatio_{}", folder.display()), ratio(*used));
+            }
             put("consumeQueueDiskRatio", ratio(used.consume_queue));
         }
-        if let Ok(volume) = rustix::fs::statvfs(&folder) {
+        let (folders, _) = self.store.config().commit_log_dirs();
+        if let Some(volume) = folders.first().and_then(|folder| rustix::fs::statvfs(folder).ok()) {
             let gib = |blocks: u64| (blocks * volume.f_frsize) as f64 / f64::from(1 << 30);
             put(
                 "commitLogDirCapacity",

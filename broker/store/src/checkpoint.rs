@@ -39,6 +39,17 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
+    /// The numbers in the checkpoint of the store in `root`, changing nothing. `None` where there are none.
+    pub(crate) fn read(root: &Path) -> Result<Option<Marks>> {
+        let path = root.join("checkpoint");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path)(error)),
+        };
+        Ok(bytes.first_chunk().map(Marks::decode))
+    }
+
     fn decode(bytes: &[u8; USED]) -> Marks {
         let (numbers, _) = bytes.as_chunks::<8>();
         let number = |at: usize| i64::from_be_bytes(numbers[at]);

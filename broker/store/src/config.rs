@@ -12,8 +12,11 @@ use crate::error::{Error, Result};
 pub struct Config {
     /// Directory of the store (`storePathRootDir`).
     pub root: PathBuf,
-    /// Directory of the commit log (`storePathCommitLog`); `commitlog` in the root where there is none.
-    pub commit_log: Option<PathBuf>,
+    /// Directories of the commit log (`storePathCommitLog`), whose files take turns over them; `commitlog` in the root where there
+    /// is none.
+    pub commit_log: Vec<PathBuf>,
+    /// Directories of the commit log that get no new files (`readOnlyCommitLogStorePaths`), whether named above or not.
+    pub read_only_commit_log: Vec<PathBuf>,
     /// Bytes of a commit log file (`mappedFileSizeCommitLog`). Existing files must have this size.
     pub commit_log_file_size: u64,
     /// Bytes of a consume queue file (`mappedFileSizeConsumeQueue`), rounded up to whole entries.
@@ -144,7 +147,8 @@ impl Config {
         let seconds = |list: &[u64]| list.iter().copied().map(Duration::from_secs).collect();
         Config {
             root: root.into(),
-            commit_log: None,
+            commit_log: Vec::new(),
+            read_only_commit_log: Vec::new(),
             commit_log_file_size: 1 << 30,
             consume_queue_file_size: 6_000_000,
             max_message_size: 4 << 20,
@@ -206,6 +210,9 @@ impl Config {
         if index_bytes > i32::MAX as u64 {
             return refuse(format!("an index file of {index_bytes} bytes is above 2 GiB"));
         }
+        if self.commit_log_dirs().0.is_empty() {
+            return refuse("all directories of the commit log are read only: one has to take new files".into());
+        }
         self.retention.validate()?;
         if self.delay_levels.is_empty() {
             return refuse("there must be one delay level at least".into());
@@ -216,9 +223,15 @@ impl Config {
         Ok(())
     }
 
-    /// Where the commit log lies.
-    pub fn commit_log_path(&self) -> PathBuf {
-        self.commit_log.clone().unwrap_or_else(|| self.root.join("commitlog"))
+    /// Where the commit log lies: the directories that get new files, and the others.
+    pub fn commit_log_dirs(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let read_only = &self.read_only_commit_log;
+        let writable: Vec<PathBuf> = match self.commit_log.is_empty() {
+            true => vec![self.root.join("commitlog")],
+            false => self.commit_log.iter().filter(|dir| !read_only.contains(dir)).cloned().collect(),
+        };
+        let others = read_only.iter().filter(|dir| !writable.contains(dir)).cloned().collect();
+        (writable, others)
     }
 }
 
@@ -253,7 +266,7 @@ mod tests {
     fn the_defaults_are_those_of_java() {
         let config = Config::new("/store");
         config.validate().unwrap();
-        assert_eq!(config.commit_log_path(), PathBuf::from("/store/commitlog"));
+        assert_eq!(config.commit_log_dirs(), (vec![PathBuf::from("/store/commitlog")], Vec::new()));
         assert_eq!((config.commit_log_file_size, config.consume_queue_file_size), (1_073_741_824, 6_000_000));
         assert_eq!(config.delay_levels.len(), 18);
         assert_eq!(config.delay_levels[17], Duration::from_secs(2 * 3600));
@@ -270,5 +283,10 @@ mod tests {
         assert!(refused(|config| config.retention.delete_when = vec![4, 24]).contains("hour 24"));
         assert!(refused(|config| config.retention.clean_forcibly = 95).contains("before files are cleaned"));
         assert!(refused(|config| config.index.entries = 1).contains("entry 0"));
+        let all_read_only = refused(|config| {
+            config.commit_log = vec!["/a".into()];
+            config.read_only_commit_log = vec!["/a".into(), "/b".into()];
+        });
+        assert!(all_read_only.contains("one has to take new files"), "{all_read_only}");
     }
 }

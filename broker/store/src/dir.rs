@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -114,6 +114,17 @@ pub(crate) fn forget_clean_pages(path: &Path, from: u64) -> Result<()> {
     Ok(())
 }
 
+/// The first place at or behind `at` where a file has data; `None` where only a hole or its end follows.
+pub(crate) fn data_from(file: &File, at: u64) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) => Ok(Some(at.max(data))),
+        Err(Errno::NXIO) => Ok(None),
+        // A file system that does not know says data everywhere.
+        Err(Errno::INVAL) => Ok((at < file.metadata()?.len()).then_some(at)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Used and total bytes of the volume a path lies on, as `df` counts them.
 pub(crate) fn usage(path: &Path) -> Result<(u64, u64)> {
     let stat = rustix::fs::statvfs(path).map_err(|error| Error::io("ask for the free space of", path)(error.into()))?;
@@ -143,20 +154,35 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(Error::io("open", &path))?;
-        for outcome in [
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive),
-            rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive),
-        ] {
-            match outcome {
-                Ok(()) => {}
-                Err(Errno::AGAIN | Errno::ACCESS) => return Err(Error::Locked { path }),
-                Err(error) => return Err(Error::io("lock", &path)(error.into())),
-            }
-        }
+        take(&file, &path, FlockOperation::NonBlockingLockExclusive)?;
         let write = || file.set_len(0).and_then(|()| file.write_all(b"lock"));
         fail_point::at("lock::write", write).map_err(Error::io("write", &path))?;
         Ok(Lock { _file: file })
     }
+
+    /// Keeps brokers out while the store in `root` is only read, and others who read in. `None` where no broker ever had
+    /// the directory; a volume that cannot be written is fine too.
+    pub(crate) fn acquire_shared(root: &Path) -> Result<Option<Lock>> {
+        let path = root.join("lock");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("open", &path)(error)),
+        };
+        take(&file, &path, FlockOperation::NonBlockingLockShared)?;
+        Ok(Some(Lock { _file: file }))
+    }
+}
+
+fn take(file: &File, path: &Path, operation: FlockOperation) -> Result<()> {
+    for outcome in [rustix::fs::flock(file, operation), rustix::fs::fcntl_lock(file, operation)] {
+        match outcome {
+            Ok(()) => {}
+            Err(Errno::AGAIN | Errno::ACCESS) => return Err(Error::Locked { path: path.to_owned() }),
+            Err(error) => return Err(Error::io("lock", path)(error.into())),
+        }
+    }
+    Ok(())
 }
 
 /// The file that is there while a store is open: whoever finds it at the start knows that the last stop was no stop.

@@ -24,7 +24,7 @@ use crate::index::Index;
 use crate::mapped_file::MappedFile;
 
 /// The topic whose entries carry a time of delivery instead of a hash of tags.
-const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// Records handled in one turn.
 const BATCH: usize = 256;
 /// How long the thread waits at most before it looks around.

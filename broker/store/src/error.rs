@@ -34,7 +34,11 @@ pub enum Error {
     },
     /// Stored bytes that were complete once are damaged. Starting would lose what lies behind the damage, so a person
     /// has to decide: bring the file back from a copy, or cut it at the offset.
-    #[error("{} is damaged at physical offset {offset}: {reason}", file.display())]
+    #[error(
+        "{} is damaged at physical offset {offset}: {reason}; `rocketmq admin store check` shows all that is wrong, \
+        `rocketmq admin store repair` can cut the log there",
+        file.display()
+    )]
     Corruption {
         /// The damaged file.
         file: PathBuf,
@@ -45,8 +49,8 @@ pub enum Error {
     },
     /// A consume queue lost entries in its middle; those behind would be given other numbers. Nothing is lost: the log has all that was in it.
     #[error(
-        "{} is damaged at entry {entry}, and good ones follow; delete the directory `consumequeue` and the file `checkpoint`, \
-        and all queues are made again from the log",
+        "{} is damaged at entry {entry}, and good ones follow; `rocketmq admin store repair` lets the queue be made again from the \
+        log, and deleting the directory `consumequeue` lets all of them",
         file.display()
     )]
     QueueDamaged {

@@ -30,6 +30,7 @@
 //! | [`consume_queue`] | for each queue, where its messages are |
 //! | [`index`] | for each key, where its messages are |
 //! | [`upkeep`], [`checkpoint`], [`retention`] | what is durable; what may go |
+//! | [`offline`] | a store that no broker has open: checking, printing, repairing it |
 //! | [`durable_file`] | small files replaced as a whole, for the broker's tables |
 //! | [`fail_point`] | where a test can let the disk fail |
 //!
@@ -55,6 +56,7 @@ mod figures;
 mod get;
 mod index;
 mod mapped_file;
+pub mod offline;
 mod open;
 mod put;
 mod query;

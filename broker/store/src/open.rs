@@ -7,6 +7,7 @@
 //! Closing: no more writes; dispatch to the end; everything to the disk; a last checkpoint; and only then is `abort`
 //! removed. A store that is dropped without that counts as crashed.
 
+use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +17,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::MessageStore;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Marks};
 use crate::commit_log::CommitLog;
-use crate::commit_log::recover::Files as LogFiles;
+use crate::commit_log::recover::{Files as LogFiles, Outcome};
 use crate::config::Config;
 use crate::consume_queue::entry;
 use crate::consume_queue::files::Files as QueueFiles;
@@ -28,6 +29,7 @@ use crate::dir::{self, AbortMark, Lock};
 use crate::dispatch::{Arrivals, Dispatch, Targets, Turn};
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::mapped_file::dirs::Dirs;
 use crate::upkeep::Upkeep;
 
 /// How long closing a store, or deleting a topic, waits for dispatch to reach the end of the log.
@@ -74,21 +76,29 @@ impl MessageStore {
     /// that no crash explains; [`Error::Config`] where configuration and files do not fit.
     pub fn open(config: Config, arrivals: Arrivals) -> Result<MessageStore> {
         config.validate()?;
-        let log_dir = config.commit_log_path();
+        let (log_dirs, read_only) = config.commit_log_dirs();
+        let log_dirs = Arc::new(Dirs::new(log_dirs, read_only));
         let queue_dir = config.root.join("consumequeue");
-        for path in [&config.root, &log_dir, &queue_dir] {
+        for path in [&config.root].into_iter().chain(log_dirs.writable()) {
             dir::create_durably(path)?;
         }
         let lock = Lock::acquire(&config.root)?;
         let abort = AbortMark::new(&config.root);
         let crashed = abort.exists();
-        let checkpoint = Checkpoint::open(&config.root)?;
+        let mut checkpoint = Checkpoint::open(&config.root)?;
         let marks = checkpoint.marks();
         let begun = Instant::now();
 
-        let mut files = LogFiles::list(&log_dir, config.commit_log_file_size)?;
-        let start = files.scan_start(&marks, crashed)?;
+        let mut files = LogFiles::list(log_dirs.all(), config.commit_log_file_size)?;
+        let mut start = files.scan_start(&marks, crashed)?;
         abort.set()?;
+        if !queue_dir.exists() {
+            // Deleted by hand, as one does where they are damaged: the log has all that was in them. Until a checkpoint vouches for
+            // queues again, every start after a crash begins there.
+            checkpoint.write(Marks { consume_queue_timestamp: 0, dispatched_record: 0, ..marks })?;
+            start = files.first();
+            dir::create_durably(&queue_dir)?;
+        }
         let entry_size = entry::SIZE as u64;
         let queue_file_size = config.consume_queue_file_size.div_ceil(entry_size) * entry_size;
         let queue_files = QueueFiles::new(queue_dir, queue_file_size, config.open_files);
@@ -111,15 +121,19 @@ impl MessageStore {
             if table.pending() >= config.consume_queue_buffer as u64 {
                 table.write_out()?;
             }
-            targets.handle(&mut turn, record, None)
+            targets.handle(&mut turn, record, None)?;
+            Ok(ControlFlow::Continue(()))
         })?;
-        files.judge(&stop, &marks)?;
-        if let Some(reason) = &stop.reason {
-            tracing::warn!(offset = stop.offset, reason, "the last append was cut off; the log ends before it");
+        match files.judge(&stop, &marks)? {
+            Outcome::End => {}
+            Outcome::TornTail(reason) => {
+                tracing::warn!(offset = stop.offset, reason, "the last append was cut off; the log ends before it");
+            }
+            Outcome::Corruption { reason, .. } => return Err(files.corruption(stop.offset, reason)),
         }
         files.cut(stop.offset)?;
         let log = CommitLog::open(
-            log_dir,
+            log_dirs,
             config.commit_log_file_size,
             config.allocation.clone(),
             std::mem::take(&mut files.list),

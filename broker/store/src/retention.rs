@@ -28,7 +28,7 @@ pub(crate) struct Round {
     pub(crate) now: SystemTime,
     /// Hour of the day, local time.
     pub(crate) hour: u8,
-    /// Used part of the fuller of the volumes, in percent.
+    /// Used part of the fuller of two volumes, in percent: that of the queues, and that of the log with most room.
     pub(crate) used_percent: f64,
     /// Somebody asked for it.
     pub(crate) asked: bool,

@@ -23,10 +23,12 @@ const TICK: Duration = Duration::from_secs(1);
 const CHECKPOINT_BYTES: u64 = 256 << 20;
 
 /// How full the volumes are, in percent.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DiskUse {
-    /// The volume of the commit log.
+    /// The volume of the commit log; with several, the one with most room.
     pub commit_log: f64,
+    /// The volume of each of its directories that gets new files.
+    pub commit_log_dirs: Vec<(PathBuf, f64)>,
     /// The volume of the consume queues.
     pub consume_queue: f64,
 }
@@ -129,7 +131,10 @@ impl Upkeep {
             let (used, total) = dir::usage(path)?;
             Ok::<_, Error>(100.0 * used as f64 / (total.max(1)) as f64)
         };
-        Ok(DiskUse { commit_log: percent(self.log.dir())?, consume_queue: percent(&self.root)? })
+        let each = self.log.dirs.writable().iter().map(|dir| Ok((dir.clone(), percent(dir)?)));
+        let commit_log_dirs = each.collect::<Result<Vec<_>>>()?;
+        let commit_log = commit_log_dirs.iter().map(|(_, used)| *used).fold(f64::INFINITY, f64::min);
+        Ok(DiskUse { commit_log, commit_log_dirs, consume_queue: percent(&self.root)? })
     }
 
     /// One round of deletion. Returns how many commit log files went. None goes once a sync has failed: the names that
@@ -150,6 +155,8 @@ impl Upkeep {
             asked,
             dispatched: self.log.dispatched.value(),
         };
+        let full = disk.commit_log_dirs.iter().filter(|(_, used)| *used > f64::from(retention.clean_forcibly));
+        self.log.dirs.set_full(full.map(|(dir, _)| dir.clone()).collect());
         self.log.set_disk_full(round.refuses_writes(&retention));
         let files = self.log.files();
         let candidates: Vec<Candidate> = files

@@ -234,12 +234,12 @@ fn list(context: &Context, messages: &[MessageExt]) -> anyhow::Result<()> {
 }
 
 /// The beginning of a text, on one line.
-fn preview(text: &str) -> String {
+pub(super) fn preview(text: &str) -> String {
     let short: String = text.chars().take(PREVIEW).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(PREVIEW).is_some() { format!("{short}…") } else { short }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,7 +1,8 @@
 //! `rocketmq admin`: what `mqadmin` is for a cluster, for people (tables) and for programs (`-o json`).
 //!
 //! One file a family of commands. A command asks through [`rmq_client::Admin`], makes rows of the answers, and leaves printing to [`output`]. Which brokers a change concerns is
-//! said with `--broker` or `--cluster` ([`target`]); without either, it is every master that is registered.
+//! said with `--broker` or `--cluster` ([`target`]); without either, it is every master that is registered. Only [`store`] asks nobody: it reads the files of a
+//! broker that does not run.
 
 mod broker;
 mod cluster;
@@ -11,6 +12,7 @@ mod message;
 mod namesrv;
 mod offset;
 mod output;
+mod store;
 mod target;
 mod time;
 mod topic;
@@ -24,7 +26,8 @@ use std::time::Duration;
   rocketmq admin -n 127.0.0.1:9876 cluster list
   rocketmq admin topic create orders --queues 8
   rocketmq admin consumer progress shipping
-  rocketmq admin -o json topic stats orders")]
+  rocketmq admin -o json topic stats orders
+  rocketmq admin store check /var/lib/rocketmq/store")]
 pub(crate) struct Arguments {
     /// The namesrvs, joined by ';'
     #[arg(
@@ -49,6 +52,16 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Remote(Remote),
+    /// The files of a broker that does not run: check, print, repair
+    #[command(subcommand)]
+    Store(store::Command),
+}
+
+/// What servers are asked.
+#[derive(clap::Subcommand)]
+enum Remote {
     /// Brokers and clusters
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -83,17 +96,23 @@ struct Context {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let output = Output::new(arguments.output);
+    let command = match arguments.command {
+        Command::Remote(command) => command,
+        // Nothing else runs in this process that it could hold up.
+        Command::Store(command) => return command.run(&output),
+    };
     let admin = Admin::new(&arguments.namesrv)?.with_timeout(Duration::from_secs(arguments.timeout));
-    let context = Context { admin, output: Output::new(arguments.output), namesrvs: arguments.namesrv };
-    let done = match arguments.command {
-        Command::Cluster(command) => command.run(&context).await,
-        Command::Topic(command) => command.run(&context).await,
-        Command::Group(command) => command.run(&context).await,
-        Command::Consumer(command) => command.run(&context).await,
-        Command::Offset(command) => command.run(&context).await,
-        Command::Message(command) => command.run(&context).await,
-        Command::Broker(command) => command.run(&context).await,
-        Command::Namesrv(command) => command.run(&context).await,
+    let context = Context { admin, output, namesrvs: arguments.namesrv };
+    let done = match command {
+        Remote::Cluster(command) => command.run(&context).await,
+        Remote::Topic(command) => command.run(&context).await,
+        Remote::Group(command) => command.run(&context).await,
+        Remote::Consumer(command) => command.run(&context).await,
+        Remote::Offset(command) => command.run(&context).await,
+        Remote::Message(command) => command.run(&context).await,
+        Remote::Broker(command) => command.run(&context).await,
+        Remote::Namesrv(command) => command.run(&context).await,
     };
     context.admin.close().await;
     done.map_err(with_remedy)

@@ -46,6 +46,21 @@ impl Output {
         })
     }
 
+    /// A list below what was printed before; a program has it there already.
+    pub(super) fn list_below<T, const N: usize>(
+        &self,
+        header: [&str; N],
+        items: &[T],
+        row: impl Fn(&T) -> [String; N],
+    ) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table if !items.is_empty() => {
+                print(&format!("\n{}", table(header, items.iter().map(row), self.width)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What was done: a line, or nothing where a program reads.
     pub(super) fn done(&self, text: &str) -> anyhow::Result<()> {
         if self.format == Format::Table { print(text) } else { Ok(()) }

@@ -14,9 +14,23 @@ pub(super) fn missing_feature(key: &str, value: &str) -> Option<&'static str> {
         "enableControllerMode" if on => Some("the controller; roles are fixed"),
         "enablePropertyFilter" if on => Some("SQL92 filters; such subscriptions are refused"),
         "enableSlaveActingMaster" if on => Some("slaves that act as master"),
-        "transientStorePoolEnable" if on => Some("the memory pool; appends do not wait for the page cache anyway"),
         "storeType" if value.starts_with("defaultRocksDB") => Some("RocksDB; consume queues are files"),
         "enableLmq" | "enableMultiDispatch" if on => Some("light message queues"),
+        _ => None,
+    }
+}
+
+/// What does here, always, what a key of Java's switches on.
+pub(super) fn replaced(key: &str, value: &str) -> Option<&'static str> {
+    let on = value.eq_ignore_ascii_case("true");
+    match key {
+        "transientStorePoolEnable" if on => Some(
+            "disk blocks are allocated and pages faulted in ahead of every append, so that it waits for neither, and a killed process loses nothing; \
+            reads of old messages run on threads of their own",
+        ),
+        "warmMapedFileEnable" if on => Some(
+            "the next file is created, its blocks are allocated and its pages faulted in before appends come there, some MiB at a time",
+        ),
         _ => None,
     }
 }
@@ -377,7 +391,6 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "putThreadPoolQueueCapacity",
     "queryMessageThreadPoolNums",
     "queryThreadPoolQueueCapacity",
-    "readOnlyCommitLogStorePaths",
     "readUnCommitted",
     "realTimeNotifyConsumerChange",
     "realTimePersistRocksDBConfig",

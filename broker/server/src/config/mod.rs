@@ -93,6 +93,10 @@ impl Config {
                 wrong.push(Error::Unknown { key: key.to_owned(), nearest: java_properties::nearest(key, known) });
                 continue;
             }
+            if let Some(instead) = java_keys::replaced(key, value.trim()) {
+                warnings.push(format!("{key}={value} is ignored and not needed: {instead}"));
+                continue;
+            }
             match java_keys::missing_feature(key, value.trim()) {
                 Some(feature) => {
                     warnings.push(format!("{key}={value} is ignored: this broker does not have {feature}"))
@@ -274,6 +278,17 @@ mod tests {
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].contains("access control"));
         assert!(warnings[1].contains("useEpollNativeSelector") && warnings[1].contains("enableDLegerCommitLog"));
+    }
+
+    #[test]
+    fn a_key_whose_purpose_is_served_otherwise_is_answered_with_how() {
+        let (_, warnings) = read("transientStorePoolEnable=true\nwarmMapedFileEnable=true").unwrap();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("transientStorePoolEnable=true") && warnings[0].contains("ahead of every append"));
+        assert!(warnings[1].contains("warmMapedFileEnable=true") && warnings[1].contains("before appends come there"));
+        // Switched off they are two among all that means nothing here.
+        let (_, warnings) = read("transientStorePoolEnable=false\nwarmMapedFileEnable=false").unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains("mean nothing here"), "{warnings:?}");
     }
 
     #[test]

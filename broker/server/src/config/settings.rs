@@ -108,7 +108,8 @@ settings! {
     /// The disk.
     store: Store {
         root: String = "storePathRootDir", String::new(), fixed, "the folder of everything (default: $HOME/store)";
-        commit_log: String = "storePathCommitLog", String::new(), fixed, "the folder of the commit log (default: commitlog below the root)";
+        commit_log: String = "storePathCommitLog", String::new(), fixed, "the folders of the commit log, joined by ',': files take turns over those with room (default: commitlog below the root)";
+        commit_log_read_only: String = "readOnlyCommitLogStorePaths", String::new(), fixed, "folders of the commit log that get no new files, joined by ','";
         commit_log_file_size: u64 = "mappedFileSizeCommitLog", 1 << 30, fixed, "bytes of a commit log file";
         consume_queue_file_size: u64 = "mappedFileSizeConsumeQueue", 6_000_000, fixed, "bytes of a consume queue file";
         index: bool = "messageIndexEnable", true, fixed, "index messages by key";

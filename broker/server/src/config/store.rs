@@ -12,7 +12,8 @@ impl Config {
     pub(crate) fn for_store(&self) -> Result<store::Config, Error> {
         let own = &self.store;
         let mut config = store::Config::new(&own.root);
-        config.commit_log = (!own.commit_log.is_empty()).then(|| PathBuf::from(&own.commit_log));
+        config.commit_log = folders(&own.commit_log);
+        config.read_only_commit_log = folders(&own.commit_log_read_only);
         config.commit_log_file_size = own.commit_log_file_size;
         config.consume_queue_file_size = own.consume_queue_file_size;
         config.max_message_size = self.messages.max_size as usize;
@@ -46,6 +47,11 @@ impl Config {
     }
 }
 
+/// Java's splitter of paths.
+fn folders(text: &str) -> Vec<PathBuf> {
+    text.split(',').map(str::trim).filter(|folder| !folder.is_empty()).map(PathBuf::from).collect()
+}
+
 fn percent(number: u32) -> u8 {
     number.min(100) as u8
 }
@@ -67,6 +73,23 @@ fn hours(text: &str) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_commit_log_may_have_several_folders() {
+        let dirs = |pairs: &[(&str, &str)]| {
+            let (config, _) = Config::from_properties(pairs.iter().copied())?;
+            Ok::<_, Error>(config.for_store()?.commit_log_dirs())
+        };
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let root = ("storePathRootDir", "/s");
+        assert_eq!(dirs(&[root]).unwrap(), (paths(&["/s/commitlog"]), paths(&[])));
+        let two = ("storePathCommitLog", "/one, /two");
+        assert_eq!(dirs(&[root, two]).unwrap(), (paths(&["/one", "/two"]), paths(&[])));
+        let old = ("readOnlyCommitLogStorePaths", "/two,/old");
+        assert_eq!(dirs(&[root, two, old]).unwrap(), (paths(&["/one"]), paths(&["/two", "/old"])));
+        let none = ("readOnlyCommitLogStorePaths", "/one,/two");
+        assert!(dirs(&[root, two, none]).unwrap_err().to_string().contains("one has to take new files"));
+    }
 
     #[test]
     fn the_pause_between_deletions_reaches_the_store() {

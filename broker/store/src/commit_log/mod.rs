@@ -36,12 +36,13 @@ use crate::error::{Error, Result};
 use crate::figures::Counters;
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::{Allocator, Appendable};
+use crate::mapped_file::dirs::Dirs;
 use crate::watermark::Watermark;
 
 /// The log and the four marks on it.
 #[derive(Debug)]
 pub(crate) struct CommitLog {
-    dir: PathBuf,
+    pub(crate) dirs: Arc<Dirs>,
     file_size: u64,
     /// Records from here on were checked when the store was opened, or were appended since.
     checked_from: u64,
@@ -75,7 +76,7 @@ impl CommitLog {
     /// The log as recovery found it: `files` in order, all but the last one full, the last one good up to the end of
     /// `read`. What lies before its start is on the disk; what lies in it may be in the page cache only.
     pub(crate) fn open(
-        dir: PathBuf,
+        dirs: Arc<Dirs>,
         file_size: u64,
         ahead: Allocation,
         files: Vec<(u64, PathBuf)>,
@@ -94,9 +95,9 @@ impl CommitLog {
             mapped.push(file);
         }
         let taking = current.as_ref().map(|appendable| (Arc::clone(&appendable.file), end));
-        let allocator = Allocator::start(dir.clone(), file_size, ahead, taking)?;
+        let allocator = Allocator::start(Arc::clone(&dirs), file_size, ahead, taking)?;
         Ok(CommitLog {
-            dir,
+            dirs,
             file_size,
             checked_from: read.start,
             appended: Arc::new(Watermark::new(end)),
@@ -131,13 +132,14 @@ impl CommitLog {
         offset < self.checked_from
     }
 
+    /// Makes the names of its files durable.
+    fn sync_dirs(&self) -> Result<()> {
+        self.dirs.all().filter(|dir| dir.exists()).try_for_each(dir::sync)
+    }
+
     /// All files, oldest first.
     pub(crate) fn files(&self) -> Vec<Arc<MappedFile>> {
         self.files.read().clone()
-    }
-
-    pub(crate) fn dir(&self) -> &std::path::Path {
-        &self.dir
     }
 
     /// Removes the name of the oldest file and lets go of it. Readers that have it keep it. `false` where `base` is not the
@@ -151,7 +153,7 @@ impl CommitLog {
         let Some(file) = oldest() else { return Ok(false) };
         file.delete()?;
         self.files.write().retain(|other| !Arc::ptr_eq(other, &file));
-        dir::sync(&self.dir)?;
+        self.sync_dirs()?;
         Ok(true)
     }
 
@@ -199,7 +201,7 @@ impl CommitLog {
             return Err(Error::ReadOnly(why.clone()));
         }
         if refusal.disk_full.load(Ordering::SeqCst) {
-            return Err(Error::Full { path: self.dir.clone() });
+            return Err(Error::Full { path: self.dirs.writable()[0].clone() });
         }
         Ok(())
     }

@@ -1,27 +1,28 @@
 //! Finding the end of the log.
 //!
-//! One scanner walks the records from an offset on and stops where there is none. What that place means is decided here,
-//! from three things: what lies there, what lies behind it, and what the checkpoint says was on the disk:
+//! One scanner walks the records from an offset on and stops where there is none, for the start of a broker and for the tools
+//! that look into a store from outside. What that place means, one of three outcomes, is decided here from three things:
+//! what lies there, what lies behind it, and what the checkpoint says was on the disk:
 //!
 //! | there | behind it | meaning |
 //! |---|---|---|
 //! | zeros | nothing | the end |
 //! | no record | nothing | a torn tail: the last append was cut off; it is removed |
-//! | anything | records older than the last good one | left from an earlier truncation by Java; removed |
+//! | anything | records older than the last good one | a torn tail, left from an earlier truncation by Java; removed |
 //! | anything, before a flushed record | anything | corruption |
 //! | a lost page | records never known to be flushed | a torn tail: a power cut takes unflushed pages in any order |
 //! | anything else | records | corruption |
 //!
-//! Files are read, not mapped, while they are scanned: a bad sector is then an error and not a signal.
+//! Files are read, not mapped, while they are scanned: a bad sector is then an error and not a signal. What a file that was
+//! cut short does not have counts as zeros; a start refuses such a file before it is scanned.
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rmq_protocol::message::stored::{self, Head, Record};
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 
 use crate::checkpoint::Marks;
 use crate::dir;
@@ -39,6 +40,8 @@ const TIMESTAMP_SLACK: i64 = 3000;
 pub(crate) struct Files {
     pub(crate) list: Vec<(u64, PathBuf)>,
     pub(crate) file_size: u64,
+    /// An empty file behind them, whose creation was interrupted.
+    pub(crate) unfinished: Option<PathBuf>,
 }
 
 /// Where a scan stopped.
@@ -50,18 +53,39 @@ pub(crate) struct Stop {
     pub(crate) reason: Option<String>,
     /// Store timestamp of the last good record, ms.
     pub(crate) last_store_timestamp: Option<i64>,
+    /// Whoever was handed the records has had enough: a record may well begin here.
+    pub(crate) enough: bool,
+}
+
+/// What the place where a scan stopped means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The log ends here, and nothing was ever written behind it.
+    End,
+    /// The log ends here; what lies behind it was never whole, or was given up before. It is to be removed.
+    TornTail(String),
+    /// Bytes that were good once are damaged.
+    Corruption {
+        reason: String,
+        /// The next good record, where there is one.
+        next: Option<u64>,
+    },
 }
 
 impl Files {
-    /// Lists the log in `dir`. An empty last file is one whose creation was interrupted, and removed.
-    pub(crate) fn list(dir: &Path, file_size: u64) -> Result<Files> {
-        let mut list = dir::numbered(dir)?;
+    /// Lists the log in these directories and changes nothing.
+    pub(crate) fn list<'a>(dirs: impl Iterator<Item = &'a Path>, file_size: u64) -> Result<Files> {
+        let mut list = Vec::new();
+        for dir in dirs {
+            list.extend(dir::numbered(dir)?);
+        }
+        list.sort_unstable();
         let len = |path: &Path| std::fs::metadata(path).map(|data| data.len()).map_err(Error::io("look at", path));
+        let mut unfinished = None;
         if let Some((_, path)) = list.last()
             && len(path)? == 0
         {
-            std::fs::remove_file(path).map_err(Error::io("remove", path))?;
-            list.pop();
+            unfinished = list.pop().map(|(_, path)| path);
         }
         let mut expected = list.first().map_or(0, |(base, _)| *base);
         for (base, path) in &list {
@@ -73,15 +97,16 @@ impl Files {
                 )));
             }
             if *base != expected || base % file_size != 0 {
-                return Err(Error::Corruption {
-                    file: path.clone(),
-                    offset: expected,
-                    reason: format!("a file that begins at {expected} is missing"),
-                });
+                let twice = *base + file_size == expected;
+                let reason = match twice {
+                    true => "the same part of the log lies in another directory too".to_owned(),
+                    false => format!("a file that begins at {expected} is missing"),
+                };
+                return Err(Error::Corruption { file: path.clone(), offset: expected, reason });
             }
             expected += file_size;
         }
-        Ok(Files { list, file_size })
+        Ok(Files { list, file_size, unfinished })
     }
 
     /// Offset of the first byte.
@@ -89,8 +114,20 @@ impl Files {
         self.list.first().map_or(0, |(base, _)| *base)
     }
 
-    fn limit(&self) -> u64 {
+    /// Offset behind the last byte, written or not.
+    pub(crate) fn limit(&self) -> u64 {
         self.first() + self.list.len() as u64 * self.file_size
+    }
+
+    /// The file an offset lies in; at the end of the log the last one.
+    pub(crate) fn file_of(&self, offset: u64) -> PathBuf {
+        let file = self.list.iter().rev().find(|(base, _)| *base <= offset);
+        file.map_or_else(PathBuf::new, |(_, path)| path.clone())
+    }
+
+    /// The error for damage at an offset, which names the file there.
+    pub(crate) fn corruption(&self, offset: u64, reason: String) -> Error {
+        Error::Corruption { file: self.file_of(offset), offset, reason }
     }
 
     fn open(&self, offset: u64) -> Result<Option<Reader>> {
@@ -99,10 +136,14 @@ impl Files {
         Reader::open(path, *base, self.file_size).map(Some)
     }
 
-    /// The store timestamp of the record at an offset, if there is a good one.
-    fn good_record(&self, offset: u64) -> Result<Option<i64>> {
+    /// What `look` makes of the record at an offset, if there is a good one.
+    pub(crate) fn record<T>(&self, offset: u64, look: impl FnOnce(&Record<'_>) -> T) -> Result<Option<T>> {
         let Some(mut reader) = self.open(offset)? else { return Ok(None) };
-        Ok(reader.record(offset)?.ok().map(|record| record.store_timestamp()))
+        Ok(reader.record(offset)?.ok().map(|record| look(&record)))
+    }
+
+    fn good_record(&self, offset: u64) -> Result<Option<i64>> {
+        self.record(offset, |record| record.store_timestamp())
     }
 
     /// Where a scan has to begin so that what lies before needs no second look: nothing there is damaged, and
@@ -110,10 +151,8 @@ impl Files {
     pub(crate) fn scan_start(&self, marks: &Marks, crashed: bool) -> Result<u64> {
         if let Ok(record @ 1..) = u64::try_from(marks.dispatched_record) {
             if record >= self.limit() {
-                let (file, offset) =
-                    (self.list.last().map_or_else(PathBuf::new, |(_, path)| path.clone()), self.limit());
                 let reason = format!("the log ends here, but the checkpoint knows a flushed record at {record}");
-                return Err(Error::Corruption { file, offset, reason });
+                return Err(self.corruption(self.limit(), reason));
             }
             if self.good_record(record)?.is_some() {
                 return Ok(record);
@@ -131,17 +170,24 @@ impl Files {
         Ok(self.first())
     }
 
-    /// Hands every record from `start` on to `each`, until there is none.
-    pub(crate) fn scan(&self, start: u64, each: &mut dyn FnMut(&Record<'_>) -> Result<()>) -> Result<Stop> {
-        let mut stop = Stop { offset: start, reason: None, last_store_timestamp: None };
+    /// Hands every record from `start` on to `each`, until there is none, or `each` has enough.
+    pub(crate) fn scan(
+        &self,
+        start: u64,
+        each: &mut dyn FnMut(&Record<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<Stop> {
+        let mut stop = Stop { offset: start, reason: None, last_store_timestamp: None, enough: false };
         while let Some(mut reader) = self.open(stop.offset)? {
             loop {
                 let left = reader.limit() - stop.offset;
                 match reader.record(stop.offset)? {
                     Ok(record) => {
                         stop.last_store_timestamp = Some(record.store_timestamp());
-                        each(&record)?;
+                        stop.enough = each(&record)?.is_break();
                         stop.offset += record.size() as u64;
+                        if stop.enough {
+                            return Ok(stop);
+                        }
                     }
                     Err(NoRecord::Blank(size)) if size == left => break,
                     Err(NoRecord::Blank(size)) => {
@@ -160,27 +206,26 @@ impl Files {
         Ok(stop)
     }
 
-    /// Decides whether the log may be cut where the scan stopped, by the table above.
-    pub(crate) fn judge(&self, stop: &Stop, marks: &Marks) -> Result<()> {
-        let corrupt = |reason: String| {
-            let file = self.list.iter().rev().find(|(base, _)| *base <= stop.offset);
-            let file = file.map_or_else(PathBuf::new, |(_, path)| path.clone());
-            Err(Error::Corruption { file, offset: stop.offset, reason })
-        };
+    /// Decides what the place where the scan stopped means, by the table above.
+    pub(crate) fn judge(&self, stop: &Stop, marks: &Marks) -> Result<Outcome> {
+        let next = self.next_record(stop.offset)?;
         let found = stop.reason.as_deref().unwrap_or("nothing was written here");
+        let corruption = |reason: String| Ok(Outcome::Corruption { reason, next: next.map(|(offset, _)| offset) });
         if let Ok(flushed @ 1..) = u64::try_from(marks.dispatched_record)
             && stop.offset <= flushed
         {
-            return corrupt(format!("{found}, but the checkpoint knows a flushed record at {flushed}"));
+            return corruption(format!("{found}, but the checkpoint knows a flushed record at {flushed}"));
         }
-        let Some((next, store_timestamp)) = self.next_record(stop.offset)? else { return Ok(()) };
+        let Some((offset, store_timestamp)) = next else {
+            return Ok(stop.reason.clone().map_or(Outcome::End, Outcome::TornTail));
+        };
         if stop.last_store_timestamp.is_some_and(|last| store_timestamp < last) {
-            return Ok(());
+            return Ok(Outcome::TornTail(format!("{found}, and what follows is older than what lies before")));
         }
-        if store_timestamp >= marks.commit_log_timestamp && self.lost_page(stop.offset, next)? {
-            return Ok(());
+        if store_timestamp >= marks.commit_log_timestamp && self.lost_page(stop.offset, offset)? {
+            return Ok(Outcome::TornTail(format!("{found}, and pages behind it never came to the disk")));
         }
-        corrupt(format!("{found}, but a good record follows at {next}"))
+        corruption(format!("{found}, but a good record follows at {offset}"))
     }
 
     /// The first good record behind `from`, and its store timestamp.
@@ -217,6 +262,9 @@ impl Files {
     /// Cuts the log at `end` on the disk: later files go, the rest of the file becomes zero, so that no old record can
     /// ever be taken for a new one.
     pub(crate) fn cut(&mut self, end: u64) -> Result<()> {
+        if let Some(path) = self.unfinished.take() {
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
         while let Some((base, path)) = self.list.last() {
             let keep = *base < end || (*base == end && self.list.len() == 1);
             if !keep {
@@ -237,6 +285,25 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// Fills `into` from the file; behind its end it has zeros.
+fn read_padded(file: &File, mut into: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !into.is_empty() {
+        match file.read_at(into, at) {
+            Ok(0) => {
+                into.fill(0);
+                return Ok(());
+            }
+            Ok(read) => {
+                into = &mut into[read..];
+                at += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 enum NoRecord {
@@ -274,7 +341,7 @@ impl Reader {
             let load = len.max(CHUNK).min((self.limit() - offset) as usize);
             self.chunk.resize(load, 0);
             self.chunk_at = offset;
-            self.file.read_exact_at(&mut self.chunk, offset - self.base).map_err(Error::io("read", &self.path))?;
+            read_padded(&self.file, &mut self.chunk, offset - self.base).map_err(Error::io("read", &self.path))?;
         }
         let at = (offset - self.chunk_at) as usize;
         Ok(&self.chunk[at..at + len])
@@ -312,12 +379,8 @@ impl Reader {
 
     /// The first place at or behind `at` where the file has data, if it has any there.
     fn data_from(&self, at: u64) -> Result<Option<u64>> {
-        match rustix::fs::seek(&self.file, SeekFrom::Data(at - self.base)) {
-            Ok(data) => Ok(Some(at.max(self.base + data))),
-            Err(Errno::NXIO) => Ok(None),
-            Err(Errno::INVAL) => Ok(Some(at)),
-            Err(error) => Err(Error::io("read", &self.path)(io::Error::from(error))),
-        }
+        let data = dir::data_from(&self.file, at - self.base).map_err(Error::io("read", &self.path))?;
+        Ok(data.map(|data| self.base + data))
     }
 
     /// Whether nothing but zeros lies at and behind `at`.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use super::CommitLog;
 use super::append::Append;
-use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::mapped_file::MappedFile;
@@ -64,7 +63,7 @@ impl CommitLog {
             kept.push(Arc::clone(&file));
             current = Some(Appendable { file, cursor });
         }
-        dir::sync(&self.dir)?;
+        self.sync_dirs()?;
         *self.files.write() = kept;
         Ok(current)
     }

@@ -164,7 +164,7 @@ fn first_entry(path: &Path) -> Result<Option<Entry>> {
 }
 
 /// The directories in `path` with their names. No directory means none.
-fn directories(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+pub(super) fn directories(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

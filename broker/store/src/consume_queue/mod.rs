@@ -12,9 +12,11 @@
 //! | [`table`] | all queues of the store: look-up, writing out, deleting |
 //! | [`load`] | what the files hold when the store is opened |
 //! | [`search`] | the smallest valid offset; the offset at a time |
+//! | [`inspect`] | the files of a store that nobody has open, compared with the log |
 
 pub(crate) mod entry;
 pub(crate) mod files;
+pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod search;
 pub(crate) mod table;

@@ -32,13 +32,13 @@ use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::mapped_file::region::Words;
 
-const HEADER: usize = 40;
-const SLOT: usize = 4;
-const ENTRY: usize = 20;
+pub(super) const HEADER: usize = 40;
+pub(super) const SLOT: usize = 4;
+pub(super) const ENTRY: usize = 20;
 /// Blocks for entries are taken in steps of so many bytes.
 const STEP: u64 = 4 << 20;
 /// Entries read at once where all are read.
-const BLOCK: u32 = 50_000;
+pub(super) const BLOCK: u32 = 50_000;
 
 /// An open index file. The header's numbers are kept here and in the file.
 #[derive(Debug)]
@@ -57,15 +57,15 @@ pub(super) struct IndexFile {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
-    hash: u32,
-    offset: u64,
+pub(super) struct Entry {
+    pub(super) hash: u32,
+    pub(super) offset: u64,
     seconds: i32,
-    previous: u32,
+    pub(super) previous: u32,
 }
 
 impl Entry {
-    fn decode(bytes: &[u8; ENTRY]) -> Entry {
+    pub(super) fn decode(bytes: &[u8; ENTRY]) -> Entry {
         let [h0, h1, h2, h3, o0, o1, o2, o3, o4, o5, o6, o7, s0, s1, s2, s3, p0, p1, p2, p3] = *bytes;
         Entry {
             hash: u32::from_be_bytes([h0, h1, h2, h3]),

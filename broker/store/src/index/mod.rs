@@ -5,6 +5,7 @@
 //! Files are named by the local time of their creation, `yyyyMMddHHmmssSSS`; a full one is followed by a new one.
 
 mod file;
+pub(crate) mod inspect;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -7,7 +7,6 @@
 //!
 //! Lock order: the append lock, then `state`. The thread holds neither while it talks to the disk.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::MappedFile;
+use super::dirs::Dirs;
 use super::region::Cursor;
 use crate::config::Allocation;
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ pub(crate) struct Allocator {
 
 #[derive(Debug)]
 struct Shared {
-    dir: PathBuf,
+    dirs: Arc<Dirs>,
     file_size: u64,
     ahead: Allocation,
     state: Mutex<State>,
@@ -88,7 +88,7 @@ enum Done {
 impl Allocator {
     /// Starts the thread. `current` takes appends at `position`.
     pub(crate) fn start(
-        dir: PathBuf,
+        dirs: Arc<Dirs>,
         file_size: u64,
         ahead: Allocation,
         current: Option<(Arc<MappedFile>, u64)>,
@@ -98,7 +98,7 @@ impl Allocator {
             state.begin(file, position, position);
         }
         let shared = Arc::new(Shared {
-            dir,
+            dirs,
             file_size,
             ahead,
             state: Mutex::new(state),
@@ -111,7 +111,7 @@ impl Allocator {
                 let shared = Arc::clone(&shared);
                 move || shared.run()
             })
-            .map_err(Error::io("start a thread for", &shared.dir))?;
+            .map_err(Error::io("start a thread for", shared.dirs.for_file(0)))?;
         Ok(Allocator { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -290,7 +290,8 @@ impl Shared {
                 Ok(Done::Extended { allocated })
             }
             Job::Create { base } => {
-                let (file, cursor) = MappedFile::create(&self.dir, base, self.file_size)?;
+                let (file, cursor) =
+                    MappedFile::create(self.dirs.for_file(base / self.file_size), base, self.file_size)?;
                 let file = Arc::new(file);
                 // A disk too full for the first step is no reason to fail now: the file is not needed yet.
                 let allocated = self.extend(&file, base, base, base + self.ahead.touch_ahead).unwrap_or(base);
@@ -346,7 +347,8 @@ mod tests {
 
     fn start(dir: &std::path::Path, file_size: u64) -> Allocator {
         let ahead = Allocation { step: 16 << 10, touch_ahead: 8 << 10 };
-        Allocator::start(dir.to_owned(), file_size, ahead, None).unwrap()
+        let dirs = Arc::new(Dirs::new(vec![dir.to_owned()], Vec::new()));
+        Allocator::start(dirs, file_size, ahead, None).unwrap()
     }
 
     #[test]

@@ -6,9 +6,11 @@
 //! | file | what |
 //! |---|---|
 //! | [`region`] | the mapping itself; the only unsafe code |
+//! | [`dirs`] | where files lie, and where the next one goes |
 //! | [`allocate`] | the thread that takes blocks and the next file ahead of time |
 
 pub(crate) mod allocate;
+pub(crate) mod dirs;
 pub(crate) mod region;
 
 use std::fs::{File, OpenOptions};

@@ -93,7 +93,7 @@ impl Life {
     /// The process dies in the middle of an append.
     fn tear(&mut self) {
         let Some(store) = self.store.take() else { return };
-        let (log, end) = (store.config().commit_log_path(), store.max_physical_offset());
+        let (log, end) = (store.config().root.join("commitlog"), store.max_physical_offset());
         self.flushed = self.flushed.max(store.flushed().value());
         drop(store);
         let path = log.join(format!("{:020}", end - end % LOG_FILE));
@@ -164,9 +164,9 @@ impl Life {
 
     fn delete_old(&mut self) {
         let Some(store) = &self.store else { return };
-        let names = names(&store.config().commit_log_path());
+        let names = names(&store.config().root.join("commitlog"));
         for name in names.iter().take(2) {
-            let path = store.config().commit_log_path().join(name);
+            let path = store.config().root.join("commitlog").join(name);
             let file = std::fs::File::options().write(true).open(path).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(100 * 3600)).unwrap();
             self.deletable = name.parse::<u64>().unwrap() + LOG_FILE;
@@ -230,7 +230,7 @@ impl Life {
         if !power {
             return;
         }
-        let log = self.config().commit_log_path();
+        let log = self.config().root.join("commitlog");
         for name in names(&log) {
             let (path, base) = (log.join(&name), name.parse::<u64>().unwrap());
             let kept = self.flushed.saturating_sub(base).min(LOG_FILE);
@@ -264,7 +264,7 @@ impl Life {
         let table = String::from_utf8(table.unwrap_or_default()).unwrap();
         assert!(self.tables.contains(&table), "{table:?} is none of {:?}", self.tables);
         assert!(
-            !names(&self.config().commit_log_path()).iter().any(|name| name.ends_with(".cut")),
+            !names(&self.config().root.join("commitlog")).iter().any(|name| name.ends_with(".cut")),
             "a half copy stays"
         );
 

@@ -107,6 +107,8 @@ fn write_log(root: &Path, file_size: u64, messages: &[Message]) {
         file.extend(message.record());
     }
     std::fs::create_dir_all(root.join("commitlog")).unwrap();
+    // Without this folder a start reads the whole log, whatever the checkpoint says.
+    std::fs::create_dir_all(root.join("consumequeue")).unwrap();
     for (base, mut file) in files {
         file.resize(file_size as usize, 0);
         std::fs::write(root.join(format!("commitlog/{base:020}")), file).unwrap();

@@ -10,6 +10,8 @@
 //! | [`replica`] | a log that comes from a master, and its truncation |
 //! | [`retention`] | what goes and what follows it |
 //! | [`torn`] | every file cut short or with a damaged sector |
+//! | [`several_directories`] | a commit log that lies in more than one |
+//! | [`offline`] | checking, printing and repairing a store from outside |
 //! | [`full_disk`] | no space, and space again |
 
 #![expect(
@@ -23,8 +25,10 @@ mod crash;
 mod format;
 mod full_disk;
 mod model;
+mod offline;
 mod reading;
 mod replica;
 mod retention;
+mod several_directories;
 mod support;
 mod torn;

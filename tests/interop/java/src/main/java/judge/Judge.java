@@ -11,6 +11,7 @@ public final class Judge {
         usage: judge checks    --namesrv HOST:PORT [--only REGEX] [--parallel N] [--list]
                judge roundtrip --namesrv HOST:PORT [--count N] [--size BYTES] [--threads N] [--topic T]
                judge restart   --namesrv HOST:PORT --phase before|after --file F [--killed]
+               judge handover  --namesrv HOST:PORT [--brokers N]
                judge ledger produce --namesrv HOST:PORT --topic T --file F [--keys N] [--rate N] [--size BYTES]
                judge ledger consume --namesrv HOST:PORT --topic T --file F --group G
                                     [--mode orderly|concurrent|broadcast]
@@ -44,6 +45,7 @@ public final class Judge {
             case "checks" -> Runner.run(arguments);
             case "roundtrip" -> RoundTrip.run(arguments);
             case "restart" -> Restart.run(arguments);
+            case "handover" -> Handover.run(arguments);
             case "ledger produce" -> LedgerProducer.run(arguments);
             case "ledger consume" -> LedgerConsumer.run(arguments);
             case "ledger compare" -> LedgerCompare.run(arguments);

@@ -1,0 +1,196 @@
+//! `rocketmq admin store` on the directory of a broker, as a person on call uses it.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
+
+use serde_json::Value;
+use std::{
+    net::TcpListener,
+    os::unix::fs::FileExt,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+const ROCKETMQ: &str = env!("CARGO_BIN_EXE_rocketmq");
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A process that is killed when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    /// Stops it as its service manager would: by closing its input, for which it was told to look.
+    fn stop(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(ROCKETMQ);
+    command.args(arguments).env_remove("NAMESRV_ADDR").env_remove("RUST_BACKTRACE");
+    command
+}
+
+fn broker(folder: &Path, port: u16) -> Command {
+    let sets = [
+        "bindAddress=127.0.0.1".to_owned(),
+        "brokerIP1=127.0.0.1".to_owned(),
+        "brokerName=broker-a".to_owned(),
+        format!("listenPort={port}"),
+        "haListenPort=0".to_owned(),
+        "mappedFileSizeCommitLog=16777216".to_owned(),
+        format!("storePathRootDir={}", folder.join("store").display()),
+    ];
+    let mut command = command(&["broker", "--stop-with-stdin"]);
+    command.args(sets.iter().map(|set| format!("--set={set}"))).stdin(Stdio::piped());
+    command
+}
+
+/// Starts a broker and waits until it serves.
+fn serving(folder: &Path, port: u16) -> Process {
+    let words = folder.join("words");
+    let file = std::fs::File::create(&words).unwrap();
+    let mut process = Process(broker(folder, port).stdout(Stdio::null()).stderr(file).spawn().unwrap());
+    let begun = Instant::now();
+    loop {
+        let words = std::fs::read_to_string(&words).unwrap();
+        if words.contains("the broker serves") {
+            return process;
+        }
+        assert!(process.0.try_wait().unwrap().is_none(), "the broker ended: {words}");
+        assert!(begun.elapsed() < DEADLINE, "the broker does not serve: {words}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn store(folder: &Path, arguments: &[&str]) -> Output {
+    let (verb, rest) = arguments.split_first().unwrap();
+    let root = folder.join("store").display().to_string();
+    command(&["admin", "store", verb, &root]).args(rest).output().unwrap()
+}
+
+fn json(folder: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_slice(&store(folder, &[arguments, &["-o", "json"]].concat()).stdout).unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A folder with the store of a broker that took so many messages and was stopped.
+fn used(messages: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, namesrv_port) = (free_port(), free_port());
+    let namesrv = format!("127.0.0.1:{namesrv_port}");
+    let kv = format!("--set=kvConfigPath={}", folder.path().join("kv.json").display());
+    let listen = format!("--set=listenPort={namesrv_port}");
+    let mut names = command(&["namesrv", "--set=bindAddress=127.0.0.1", &listen, &kv]);
+    let _namesrv = Process(names.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let mut running = broker(folder.path(), port);
+    running.arg("-n").arg(&namesrv).stdout(Stdio::null()).stderr(Stdio::null());
+    let running = Process(running.spawn().unwrap());
+    let begun = Instant::now();
+    let admin = |arguments: &[&str]| command(&["admin", "-n", &namesrv]).args(arguments).output().unwrap();
+    while !admin(&["topic", "create", "orders", "-q", "1"]).status.success() {
+        assert!(begun.elapsed() < DEADLINE, "the broker does not register");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for n in 0..messages {
+        let key = format!("key-{n}");
+        let mut sent = admin(&["message", "send", "orders", &format!("body {n}"), "--keys", &key]);
+        while !sent.status.success() {
+            assert!(begun.elapsed() < DEADLINE, "{}", text(&sent.stderr));
+            std::thread::sleep(Duration::from_millis(50));
+            sent = admin(&["message", "send", "orders", &format!("body {n}"), "--keys", &key]);
+        }
+    }
+    running.stop();
+    folder
+}
+
+#[test]
+fn a_store_in_use_is_left_alone_by_a_second_broker_and_by_the_tools() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = serving(folder.path(), 0);
+    let second = broker(folder.path(), 0).stdin(Stdio::null()).output().unwrap();
+    assert!(!second.status.success());
+    let words = text(&second.stderr);
+    assert!(words.contains("store/lock is in use by another broker; stop it first"), "{words}");
+    for arguments in [&["check"][..], &["dump"], &["repair"], &["repair", "--cut"]] {
+        let refused = store(folder.path(), arguments);
+        let words = text(&refused.stderr);
+        assert!(!refused.status.success() && words.contains("in use by another broker"), "{arguments:?}: {words}");
+    }
+    first.stop();
+    assert!(store(folder.path(), &["check"]).status.success());
+}
+
+#[test]
+fn damage_is_found_told_by_the_start_shown_and_cut() {
+    let folder = used(5);
+    let root = folder.path().join("store");
+    let good = store(folder.path(), &["check"]);
+    assert!(good.status.success(), "{}", text(&good.stderr));
+    assert!(text(&good.stdout).contains("in order"), "{}", text(&good.stdout));
+    assert!(text(&store(folder.path(), &["repair", "--cut"]).stdout).contains("nothing to repair"));
+
+    let rows = json(folder.path(), &["dump", "--topic", "orders"]);
+    let rows = rows.as_array().unwrap();
+    let bodies: Vec<_> = rows.iter().map(|row| row["body"].as_str().unwrap()).collect();
+    assert_eq!(bodies, ["body 0", "body 1", "body 2", "body 3", "body 4"]);
+    assert_eq!((&rows[3]["topic"], &rows[3]["properties"]["KEYS"]), (&Value::from("orders"), &Value::from("key-3")));
+    let victim = rows[2]["physicalOffset"].as_u64().unwrap();
+    let from = victim.to_string();
+    let part = json(folder.path(), &["dump", "--from", &from, "--limit", "2"]);
+    assert_eq!(part.as_array().unwrap().len(), 2);
+    assert_eq!(part[0]["physicalOffset"], victim);
+    assert!(text(&store(folder.path(), &["dump"]).stdout).contains("key-4"));
+
+    // A bit of the body flips.
+    let log =
+        std::fs::File::options().read(true).write(true).open(root.join("commitlog/00000000000000000000")).unwrap();
+    let mut byte = [0];
+    log.read_exact_at(&mut byte, victim + 90).unwrap();
+    log.write_all_at(&[byte[0] ^ 1], victim + 90).unwrap();
+    std::fs::remove_file(root.join("checkpoint")).unwrap();
+
+    let refused = broker(folder.path(), 0).stdin(Stdio::null()).output().unwrap();
+    let words = text(&refused.stderr);
+    assert!(!refused.status.success());
+    assert!(words.contains("commitlog/00000000000000000000 is damaged at physical offset"), "{words}");
+    assert!(words.contains(&from) && words.contains("rocketmq admin store repair"), "{words}");
+
+    let checked = store(folder.path(), &["check"]);
+    assert!(!checked.status.success());
+    assert!(text(&checked.stderr).contains("is damaged in 1 places"), "{}", text(&checked.stderr));
+    assert!(text(&checked.stdout).contains("a good record follows at"), "{}", text(&checked.stdout));
+    let checked = json(folder.path(), &["check"]);
+    let damage: Vec<_> =
+        checked["findings"].as_array().unwrap().iter().filter(|found| found["damage"] == true).collect();
+    assert_eq!((damage.len(), &damage[0]["offset"], &damage[0]["part"]), (1, &victim.into(), &"commit log".into()));
+    assert_eq!((&checked["damages"], &checked["log"]["ending"]), (&1.into(), &"corruption".into()));
+    assert_eq!(checked["log"]["recordsBehindDamage"], 2);
+    assert!(text(&store(folder.path(), &["dump"]).stdout).contains("(damage)"));
+
+    let told = store(folder.path(), &["repair"]);
+    assert!(told.status.success() && text(&told.stdout).contains("add --cut to do it"), "{}", text(&told.stdout));
+    assert!(text(&told.stdout).contains(&format!("cut the log at {victim}")), "{}", text(&told.stdout));
+    let done = json(folder.path(), &["repair", "--cut"]);
+    let kept = Path::new(done["kept"][0].as_str().unwrap());
+    assert!(kept.join(format!("{victim:020}")).exists(), "{done}");
+    serving(folder.path(), 0).stop();
+    let checked = json(folder.path(), &["check"]);
+    assert_eq!((&checked["damages"], &checked["log"]["ending"]), (&0.into(), &"end".into()));
+    assert_eq!(json(folder.path(), &["dump", "-t", "orders"]).as_array().unwrap().len(), 2);
+}

@@ -1,0 +1,266 @@
+//! The queues of a store that nobody has open, compared with its log.
+//!
+//! The log says what should be where; a queue may still say something else and be right: a topic that was deleted and made
+//! again numbers its messages anew, so places can belong to later records than the one looked at.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHashMap;
+
+use super::entry::{Entry, SIZE};
+use super::load::directories;
+use crate::dir;
+use crate::error::{Error, Result};
+
+/// Entries read at once; there may be a hundred thousand queues, each with a block of its own.
+const BLOCK: u64 = 32;
+
+/// What a queue holds at the place of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The record.
+    Right,
+    /// Nothing: no such queue.
+    NoQueue,
+    /// Nothing yet: the queue ends before, with records that lie before this one in the log.
+    Behind,
+    /// Nothing any more: the queue ends before, but with later records; it was begun anew since.
+    Superseded,
+    /// Something else, at this place of this file.
+    Other(PathBuf, u64, Option<Entry>),
+    /// Something else or nothing, but the record's number does not follow the one before it in the log: it is the record that
+    /// may be wrong, as no checksum covers its number.
+    OutOfLine(u64),
+}
+
+/// All queues.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    topics: FxHashMap<String, FxHashMap<i32, Queue>>,
+}
+
+/// One queue, as its files are.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    dir: PathBuf,
+    file_size: u64,
+    /// Where the files begin, in bytes.
+    files: Vec<u64>,
+    /// First entry of the first file, and behind the last entry that was written.
+    pub(crate) min: u64,
+    pub(crate) max: u64,
+    /// Where the last entry points.
+    last: Option<Entry>,
+    /// Why the files do not fit together.
+    pub(crate) fault: Option<(PathBuf, String)>,
+    /// The number that the next record of the log should have.
+    next: Option<u64>,
+    block_from: u64,
+    block: Vec<u8>,
+}
+
+impl Queues {
+    /// Looks at all queues in `root`.
+    pub(crate) fn open(root: &Path) -> Result<Queues> {
+        let mut topics: FxHashMap<String, FxHashMap<i32, Queue>> = FxHashMap::default();
+        for (topic, path) in directories(root)? {
+            for (id, path) in directories(&path)? {
+                if let Ok(id) = id.parse()
+                    && let Some(queue) = Queue::open(path)?
+                {
+                    topics.entry(topic.clone()).or_default().insert(id, queue);
+                }
+            }
+        }
+        Ok(Queues { topics })
+    }
+
+    /// How many topics and queues there are, and the entries in all of them.
+    pub(crate) fn counts(&self) -> (usize, usize, u64) {
+        let queues = || self.topics.values().flat_map(FxHashMap::values);
+        (self.topics.len(), queues().count(), queues().map(|queue| queue.max - queue.min).sum())
+    }
+
+    /// All queues with topic and id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, i32, &Queue)> {
+        let topics = self.topics.iter();
+        topics.flat_map(|(topic, queues)| queues.iter().map(|(id, queue)| (topic.as_str(), *id, queue)))
+    }
+
+    /// Queues that have entries behind their last message which a start would take for messages before `known`: topic, id, the first
+    /// place that should be empty, and what is in the way.
+    pub(crate) fn surplus(&mut self, known: u64) -> Result<Vec<(String, i32, u64, Entry)>> {
+        let mut found = Vec::new();
+        for (topic, queues) in &mut self.topics {
+            for (id, queue) in queues {
+                if let (Some(next), None) = (queue.next, &queue.fault)
+                    && let Some(entry) = queue.surplus(next, known)?
+                {
+                    found.push((topic.clone(), *id, next, entry));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What stands at `offset` of a queue, where `expected` should. Tags codes are compared unless `tags` says no.
+    pub(crate) fn compare(&mut self, topic: &str, id: i32, offset: u64, expected: Entry, tags: bool) -> Result<Found> {
+        let Some(queue) = self.topics.get_mut(topic).and_then(|queues| queues.get_mut(&id)) else {
+            return Ok(Found::NoQueue);
+        };
+        if queue.fault.is_some() {
+            return Ok(Found::Right);
+        }
+        let found = queue.look(offset, expected, tags)?;
+        match (queue.next, &found) {
+            // A topic that was deleted and made again numbers from 0.
+            (Some(next), Found::Behind | Found::Other(..)) if offset != next && offset != 0 => {
+                Ok(Found::OutOfLine(next))
+            }
+            _ => {
+                queue.next = Some(offset + 1);
+                Ok(found)
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn open(dir: PathBuf) -> Result<Option<Queue>> {
+        let list = dir::numbered(&dir)?;
+        let Some((first, path)) = list.first() else { return Ok(None) };
+        let len = |path: &Path| std::fs::metadata(path).map(|data| data.len()).map_err(Error::io("look at", path));
+        let mut file_size = len(path)?;
+        for (_, path) in &list {
+            // One that is shorter is one whose creation was interrupted.
+            file_size = file_size.max(len(path)?);
+        }
+        let mut queue = Queue {
+            dir,
+            file_size: file_size.max(SIZE as u64),
+            files: list.iter().map(|(base, _)| *base).collect(),
+            min: first / SIZE as u64,
+            max: first / SIZE as u64,
+            last: None,
+            fault: None,
+            next: None,
+            block_from: 0,
+            block: Vec::new(),
+        };
+        for ((base, path), expected) in list.iter().zip(0..) {
+            let expected = first + expected * file_size;
+            let fault = match () {
+                () if *base != expected => format!("a file that begins at {expected} is missing before it"),
+                () if !base.is_multiple_of(SIZE as u64) => "it begins inside an entry".into(),
+                () => continue,
+            };
+            queue.fault = Some((path.clone(), fault));
+            return Ok(Some(queue));
+        }
+        for (base, path) in list.iter().rev() {
+            if let Some((number, entry)) = last_entry(path)? {
+                queue.max = base / SIZE as u64 + number + 1;
+                queue.last = entry;
+                break;
+            }
+        }
+        Ok(Some(queue))
+    }
+
+    fn surplus(&mut self, next: u64, known: u64) -> Result<Option<Entry>> {
+        for offset in next..self.max {
+            let entry = self.entry(offset)?;
+            if let Some(entry) = entry.filter(|entry| entry.is_filler() || entry.physical_offset < known) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    fn look(&mut self, offset: u64, expected: Entry, tags: bool) -> Result<Found> {
+        if offset >= self.max {
+            let newer = self.last.is_some_and(|last| last.physical_offset > expected.physical_offset);
+            return Ok(if newer { Found::Superseded } else { Found::Behind });
+        }
+        let found = self.entry(offset)?;
+        let same = |found: Entry| {
+            // Codes as small as this are addresses in Java's extension files.
+            let tagged = !tags || found.tags_code == expected.tags_code || found.tags_code < i64::from(i32::MIN);
+            found.physical_offset == expected.physical_offset && found.size == expected.size && tagged
+        };
+        if found.is_some_and(same) {
+            return Ok(Found::Right);
+        }
+        let base = (offset * SIZE as u64) / self.file_size * self.file_size;
+        Ok(Found::Other(self.dir.join(dir::file_name(base)), offset * SIZE as u64 - base, found))
+    }
+
+    fn entry(&mut self, offset: u64) -> Result<Option<Entry>> {
+        let have = self.block_from..self.block_from + (self.block.len() / SIZE) as u64;
+        if !have.contains(&offset) {
+            self.load(offset)?;
+        }
+        let Some(at) = offset.checked_sub(self.block_from) else { return Ok(None) };
+        let bytes = self.block.get(at as usize * SIZE..).and_then(|bytes| bytes.first_chunk());
+        Ok(bytes.and_then(Entry::decode))
+    }
+
+    fn load(&mut self, offset: u64) -> Result<()> {
+        self.block.clear();
+        self.block_from = offset;
+        let at = offset * SIZE as u64;
+        let base = at / self.file_size * self.file_size;
+        if !self.files.contains(&base) {
+            return Ok(());
+        }
+        let path = self.dir.join(dir::file_name(base));
+        let len = ((base + self.file_size - at) / SIZE as u64).min(BLOCK) as usize * SIZE;
+        self.block.resize(len, 0);
+        let read = File::open(&path).and_then(|file| read_up_to(&file, &mut self.block, at - base));
+        let read = read.map_err(Error::io("read", &path))?;
+        self.block.truncate(read / SIZE * SIZE);
+        Ok(())
+    }
+}
+
+/// The number of the last entry that was written to a file, whatever it is, and the entry if it is one.
+fn last_entry(path: &Path) -> Result<Option<(u64, Option<Entry>)>> {
+    const CHUNK: usize = SIZE * 4096;
+    let mut last = None;
+    let mut scan = || -> io::Result<()> {
+        let file = File::open(path)?;
+        let (mut at, mut chunk) = (0, vec![0; CHUNK]);
+        while let Some(data) = dir::data_from(&file, at)? {
+            let from = data / SIZE as u64 * SIZE as u64;
+            let read = read_up_to(&file, &mut chunk, from)?;
+            let (entries, _) = chunk[..read].as_chunks::<SIZE>();
+            if let Some(number) = entries.iter().rposition(|bytes| *bytes != [0; SIZE]) {
+                last = Some((from / SIZE as u64 + number as u64, Entry::decode(&entries[number])));
+            }
+            if read < CHUNK {
+                break;
+            }
+            at = from + CHUNK as u64;
+        }
+        Ok(())
+    };
+    scan().map_err(Error::io("read", path))?;
+    Ok(last)
+}
+
+/// Fills `into`, or as much of it as the file has.
+fn read_up_to(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match file.read_at(&mut into[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,183 @@
+//! What a check has found.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::log::Log;
+use crate::commit_log::recover::Files;
+
+/// Findings of one part that are kept; the rest is counted.
+const KEPT: usize = 100;
+
+/// A part of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// All records.
+    CommitLog,
+    /// For each queue, where its messages are.
+    ConsumeQueue,
+    /// For each key, where its messages are.
+    Index,
+    /// What is known to be on the disk.
+    Checkpoint,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::CommitLog => "commit log",
+            Part::ConsumeQueue => "consume queue",
+            Part::Index => "index",
+            Part::Checkpoint => "checkpoint",
+        })
+    }
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where.
+    pub part: Part,
+    /// Whether a start would refuse it, or lose or hide messages over it. What is no damage the next start puts right by itself, or
+    /// a person may want to know.
+    pub damage: bool,
+    /// The file or directory.
+    pub file: PathBuf,
+    /// Physical offset in the commit log, or byte of the file for other parts.
+    pub offset: Option<u64>,
+    /// In words.
+    pub text: String,
+}
+
+/// What stands at the end of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing was written behind the last record.
+    End,
+    /// The last append was cut off, for this reason; a start removes it.
+    TornTail(String),
+    /// A start refuses the log, for this reason.
+    Corruption(String),
+}
+
+/// The commit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogReport {
+    /// Files.
+    pub files: usize,
+    /// Bytes of each.
+    pub file_size: u64,
+    /// First byte.
+    pub min_offset: u64,
+    /// End of the last record before the first damage.
+    pub end: u64,
+    /// Records before that.
+    pub records: u64,
+    /// Good records behind it.
+    pub records_behind_damage: u64,
+    /// Store timestamp of the first record, ms.
+    pub first_store_timestamp: Option<i64>,
+    /// Of the last one before `end`.
+    pub last_store_timestamp: Option<i64>,
+    /// What stands at `end`.
+    pub ending: Ending,
+    /// Start of the last record before `end`.
+    pub(super) last_record: Option<u64>,
+    /// The latest store timestamp of all.
+    pub(super) newest_timestamp: i64,
+}
+
+/// The consume queues.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueReport {
+    /// Topics with queues.
+    pub topics: usize,
+    /// Queues.
+    pub queues: usize,
+    /// Entries in them.
+    pub entries: u64,
+    /// Messages of the log that are in no queue yet; a start adds them.
+    pub pending: u64,
+    /// Messages of topics without any queue: the topic was deleted.
+    pub without_queue: u64,
+    /// Queues with a wrong entry: topic, id, and the offset of the first one.
+    pub(super) damaged: Vec<(String, i32, u64)>,
+}
+
+/// The index.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IndexReport {
+    /// Files.
+    pub files: usize,
+    /// Entries in them.
+    pub entries: u64,
+    /// Keys of records that are not in it.
+    pub missing: u64,
+    pub(super) damaged: bool,
+}
+
+/// The checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointReport {
+    /// Store timestamp up to which the commit log is on the disk, ms.
+    pub commit_log_timestamp: i64,
+    /// The same for consume queues.
+    pub consume_queue_timestamp: i64,
+    /// The same for the index.
+    pub index_timestamp: i64,
+    /// Start of the last record that is in its queue and the index; 0 where that is not known.
+    pub dispatched_record: i64,
+    /// Where a start would begin to read the log again; nothing where it would refuse.
+    pub scan_start: Option<u64>,
+}
+
+/// Everything a check has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The last stop was no stop: the process was killed or lost its machine.
+    pub crashed: bool,
+    /// The commit log.
+    pub log: LogReport,
+    /// The consume queues.
+    pub queues: QueueReport,
+    /// The index.
+    pub index: IndexReport,
+    /// The checkpoint, where there is one.
+    pub checkpoint: Option<CheckpointReport>,
+    /// What is not as it should be, up to a hundred for each part.
+    pub findings: Vec<Finding>,
+    /// How much of that is damage, those not listed included.
+    pub damages: u64,
+}
+
+impl LogReport {
+    pub(super) fn new(log: &Log) -> Self {
+        LogReport {
+            files: log.files,
+            file_size: log.file_size,
+            min_offset: log.pieces.first().map_or(0, Files::first),
+            end: 0,
+            records: 0,
+            records_behind_damage: 0,
+            first_store_timestamp: None,
+            last_store_timestamp: None,
+            ending: Ending::End,
+            last_record: None,
+            newest_timestamp: 0,
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(crashed: bool, log: LogReport) -> Self {
+        let (queues, index) = (QueueReport::default(), IndexReport::default());
+        Report { crashed, log, queues, index, checkpoint: None, findings: Vec::new(), damages: 0 }
+    }
+
+    pub(super) fn add(&mut self, finding: Finding) {
+        self.damages += u64::from(finding.damage);
+        if self.findings.iter().filter(|other| other.part == finding.part).count() < KEPT {
+            self.findings.push(finding);
+        }
+    }
+}
