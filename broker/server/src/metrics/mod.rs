@@ -3,10 +3,12 @@
 //! | file | what |
 //! |---|---|
 //! | this | requests, which are counted here, and the text of all figures |
+//! | [`durations`] | histograms that the store has counted |
 //! | [`page`] | everything else, read from those who know it when a scraper asks |
 //! | [`progress`] | how far consumer groups are |
 //! | [`request_code`] | Java's names of requests |
 
+mod durations;
 mod page;
 mod progress;
 mod request_code;
@@ -75,12 +77,16 @@ impl Metrics {
     /// are left out. What cannot be written is told in a comment, which scrapers pass over.
     fn text(&self, read: &Registry, labels: &[(&str, &str)]) -> String {
         let mut families = self.registry.gather();
+        for family in &mut families {
+            if family.get_field_type() == MetricType::HISTOGRAM {
+                let mut metrics = family.take_metric();
+                metrics.retain(|metric| metric.get_histogram().get_sample_count() > 0);
+                family.set_metric(metrics);
+            }
+        }
         families.extend(read.gather());
         for family in &mut families {
             let mut metrics = family.take_metric();
-            if family.get_field_type() == MetricType::HISTOGRAM {
-                metrics.retain(|metric| metric.get_histogram().get_sample_count() > 0);
-            }
             for metric in &mut metrics {
                 let mut pairs = metric.take_label();
                 pairs.extend(labels.iter().map(|(name, value)| label(name, value)));

@@ -2,6 +2,7 @@
 
 use super::{
     Metrics,
+    durations::Durations,
     progress::{self, MAX_ROWS, is_system, yes_or_no},
 };
 use crate::{
@@ -218,14 +219,19 @@ impl Page {
         counter(to, "rocketmq_store_put_messages_total", "Messages stored since the start.", f.put_messages)?;
         counter(to, "rocketmq_store_put_bytes_total", "Bytes of their records.", f.put_bytes)?;
         counter(to, "rocketmq_store_put_failures_total", "Messages not stored.", f.put_failures)?;
-        gauge(to, "rocketmq_store_put_seconds_max", "The longest put since the start.", f.put_times.max.as_secs_f64())?;
+        for (name, help, counted) in [
+            ("rocketmq_store_put_seconds", "Time to store a message, without waiting for disk or slaves.", f.put_times),
+            ("rocketmq_store_append_lock_seconds", "Waits for another message that was being stored.", f.lock_waits),
+            ("rocketmq_store_flush_seconds", "Time the disk took to take what was stored.", f.flush_times),
+        ] {
+            to.register(Box::new(Durations::new(name, help, counted)?))?;
+        }
         gauge(
             to,
-            "rocketmq_store_append_lock_seconds_max",
-            "The longest wait for the append lock.",
-            f.lock_waits.max.as_secs_f64(),
+            "rocketmq_store_index_behind_bytes",
+            "Bytes of log that queries by key cannot find yet; more than 0 only after the disk was full or failed.",
+            f.index_behind as f64,
         )?;
-        gauge(to, "rocketmq_store_flush_seconds_max", "The longest flush.", f.flush_times.max.as_secs_f64())?;
         if let Ok(used) = self.store.disk_use() {
             gauge(
                 to,
