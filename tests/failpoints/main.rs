@@ -1,0 +1,85 @@
+//! A broker whose disk is slow, as its clients see it. The store's own tests with fail points judge what is below.
+//!
+//! Points belong to the process, so these tests have one of their own.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
+
+#[path = "../cluster/servers.rs"]
+#[allow(dead_code, reason = "shared with the tests of a disk that works")]
+mod servers;
+
+use rmq_client::{
+    Admin, Message, MessageQueue, Producer, PullConsumer,
+    producer::{Options, SendStatus},
+    topic,
+};
+use rmq_store::fail_point::{Fault, arm};
+use servers::{broker_with, folder, namesrv, wait_for_masters};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn queue() -> MessageQueue {
+    MessageQueue { broker_name: "slow".into(), queue_id: 0, topic: "slow".into() }
+}
+
+async fn send(producer: &Producer, number: u32) -> SendStatus {
+    producer.send_to(&queue(), Message::new("slow", number.to_string())).await.unwrap().status
+}
+
+/// Sends numbers from `first` on until one is on the disk in time; returns the next. On a busy machine that need not be the first.
+async fn send_until_ok(producer: &Producer, first: u32) -> u32 {
+    let sending = async {
+        let mut number = first;
+        while send(producer, number).await != SendStatus::Ok {
+            number += 1;
+        }
+        number + 1
+    };
+    tokio::time::timeout(DEADLINE, sending).await.expect("a flush in time")
+}
+
+/// Reads so many messages, which must be the numbers from 0 on.
+async fn read(reader: &PullConsumer, count: u32) {
+    let mut bodies = Vec::new();
+    let all = async {
+        while bodies.len() < count as usize {
+            let pulled = reader.pull(&queue(), bodies.len() as i64, 32, true).await.unwrap();
+            bodies.extend(pulled.messages().unwrap().into_iter().map(|message| message.message.body));
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, all).await.is_ok(), "{} of {count} messages came in time", bodies.len());
+    assert!(bodies.iter().enumerate().all(|(number, body)| **body == *number.to_string().as_bytes()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_is_told_that_the_disk_did_not_answer_in_time_and_consumers_have_the_message() {
+    let root = folder("slow-disk");
+    let names = namesrv(&root).await;
+    let namesrvs = names.local_addr().to_string();
+    let settings = [("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "300")];
+    let broker = broker_with(&root, "slow", &namesrvs, 0, &settings).await;
+    wait_for_masters(&namesrvs, 1).await;
+    let admin = Admin::new(&namesrvs).unwrap();
+    let config = topic::Config::new("slow", 1, 1, topic::READ_WRITE);
+    admin.put_topic(&broker.address().to_string(), &config).await.unwrap();
+    let mut options = Options::new(&namesrvs, "slow-p");
+    (options.retries, options.timeout) = (0, DEADLINE);
+    let producer = Producer::start(options).await.unwrap();
+    let reader = PullConsumer::start(&namesrvs, "slow-g").await.unwrap();
+    let before = send_until_ok(&producer, 0).await;
+
+    let slow = arm("commit_log::sync", Fault::Delay(Duration::from_secs(600)), 0, 1);
+    for number in before..before + 3 {
+        assert_eq!(send(&producer, number).await, SendStatus::FlushDiskTimeout);
+    }
+    assert_eq!(slow.struck(), 1);
+    read(&reader, before + 3).await;
+    drop(slow);
+    let all = send_until_ok(&producer, before + 3).await;
+    read(&reader, all).await;
+    producer.stop().await;
+    reader.stop().await;
+    broker.stop().await.unwrap();
+    names.stop().await;
+}
