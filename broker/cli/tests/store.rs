@@ -108,11 +108,13 @@ fn used(messages: usize) -> tempfile::TempDir {
     }
     for n in 0..messages {
         let key = format!("key-{n}");
-        let mut sent = admin(&["message", "send", "orders", &format!("body {n}"), "--keys", &key]);
-        while !sent.status.success() {
+        loop {
+            let sent = admin(&["message", "send", "orders", &format!("body {n}"), "--keys", &key]);
+            if sent.status.success() {
+                break;
+            }
             assert!(begun.elapsed() < DEADLINE, "{}", text(&sent.stderr));
             std::thread::sleep(Duration::from_millis(50));
-            sent = admin(&["message", "send", "orders", &format!("body {n}"), "--keys", &key]);
         }
     }
     running.stop();

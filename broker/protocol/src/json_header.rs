@@ -85,26 +85,19 @@ fn key<'a>(scanner: &mut Scanner<'a>) -> Result<Cow<'a, str>, Error> {
 }
 
 fn name(scanner: &mut Scanner<'_>, out: &mut String) -> Result<(), Error> {
-    match scanner.peek() {
-        Some(b'"' | b'\'') => scanner.quoted(out)?,
-        _ => out.push_str(scanner.bare()?),
-    }
+    out.push_str(&key(scanner)?);
     Ok(())
 }
 
 /// Appends a value's text to `out`; false for null.
 fn text(scanner: &mut Scanner<'_>, out: &mut String) -> Result<bool, Error> {
-    match scanner.peek() {
-        Some(b'"' | b'\'') => scanner.quoted(out).map(|()| true),
-        Some(b'{' | b'[') => scanner.rewrite(out, 2).map(|()| true),
-        _ => {
-            let bare = scanner.bare()?;
-            if bare != "null" {
-                out.push_str(bare);
-            }
-            Ok(bare != "null")
-        }
+    // Properties are nearly always escaped: unescaped in place, they are copied once.
+    if let Some(b'"' | b'\'') = scanner.peek() {
+        return scanner.quoted(out).map(|()| true);
     }
+    let value = scalar(scanner)?;
+    out.push_str(value.as_deref().unwrap_or_default());
+    Ok(value.is_some())
 }
 
 /// A value's text; none for null.

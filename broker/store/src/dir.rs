@@ -125,6 +125,20 @@ pub(crate) fn data_from(file: &File, at: u64) -> io::Result<Option<u64>> {
     }
 }
 
+/// Fills `into`, or as much of it as the file has from `at` on, and says how much that was.
+pub(crate) fn read_up_to(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match file.read_at(&mut into[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
 /// Used and total bytes of the volume a path lies on, as `df` counts them.
 pub(crate) fn usage(path: &Path) -> Result<(u64, u64)> {
     let stat = rustix::fs::statvfs(path).map_err(|error| Error::io("ask for the free space of", path)(error.into()))?;

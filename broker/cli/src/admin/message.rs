@@ -162,16 +162,12 @@ struct Shown {
     store_size: u32,
     reconsume_times: i32,
     properties: BTreeMap<String, String>,
-    /// As text where it is one.
-    body: String,
-    /// As hex digits where it is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_hex: Option<String>,
+    #[serde(flatten)]
+    body: Body,
 }
 
 impl Shown {
     fn new(message: &MessageExt) -> Self {
-        let text = std::str::from_utf8(&message.message.body).ok();
         Self {
             message_id: message.msg_id.clone(),
             offset_message_id: message.offset_msg_id.to_string(),
@@ -190,8 +186,7 @@ impl Shown {
                 .iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
-            body: text.unwrap_or_default().to_owned(),
-            body_hex: text.is_none().then(|| hex(&message.message.body)),
+            body: Body::new(&message.message.body),
         }
     }
 }
@@ -212,8 +207,7 @@ fn one(context: &Context, message: &MessageExt) -> anyhow::Result<()> {
         ("reconsumeTimes", shown.reconsume_times.to_string()),
     ]);
     pairs.extend(shown.properties.iter().map(|(name, value)| (format!("property {name}"), value.clone())));
-    let body = shown.body_hex.clone().map_or_else(|| shown.body.clone(), |hex| format!("(hex) {hex}"));
-    pairs.push(("body".to_owned(), body));
+    pairs.push(("body".to_owned(), shown.body.words()));
     context.output.properties(&shown, pairs)
 }
 
@@ -228,18 +222,45 @@ fn list(context: &Context, messages: &[MessageExt]) -> anyhow::Result<()> {
             time::text(row.stored),
             property(TAGS),
             property(KEYS),
-            preview(row.body_hex.as_deref().unwrap_or(&row.body)),
+            row.body.preview(),
         ]
     })
 }
 
+/// A message's body, which may be a text or not.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Body {
+    /// As text where it is one.
+    body: String,
+    /// As hex digits where it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_hex: Option<String>,
+}
+
+impl Body {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let text = std::str::from_utf8(bytes).ok();
+        Self { body: text.unwrap_or_default().to_owned(), body_hex: text.is_none().then(|| hex(bytes)) }
+    }
+
+    fn words(&self) -> String {
+        self.body_hex.as_ref().map_or_else(|| self.body.clone(), |hex| format!("(hex) {hex}"))
+    }
+
+    /// The beginning, on one line.
+    pub(super) fn preview(&self) -> String {
+        preview(self.body_hex.as_deref().unwrap_or(&self.body))
+    }
+}
+
 /// The beginning of a text, on one line.
-pub(super) fn preview(text: &str) -> String {
+fn preview(text: &str) -> String {
     let short: String = text.chars().take(PREVIEW).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(PREVIEW).is_some() { format!("{short}…") } else { short }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

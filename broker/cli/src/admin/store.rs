@@ -1,7 +1,7 @@
 //! `rocketmq admin store`: the files of a broker that does not run.
 
 use super::{
-    message::{hex, preview},
+    message::Body,
     output::{self, Output},
     time,
 };
@@ -293,16 +293,12 @@ struct Shown {
     reconsume_times: i32,
     prepared_transaction_offset: i64,
     properties: BTreeMap<String, String>,
-    /// As text where it is one.
-    body: String,
-    /// As hex digits where it is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_hex: Option<String>,
+    #[serde(flatten)]
+    body: Body,
 }
 
 impl Shown {
     fn new(record: &Record<'_>) -> Self {
-        let text = std::str::from_utf8(record.body()).ok();
         let word = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Self {
             physical_offset: record.physical_offset(),
@@ -320,8 +316,7 @@ impl Shown {
             reconsume_times: record.reconsume_times(),
             prepared_transaction_offset: record.prepared_transaction_offset(),
             properties: properties::iter(record.properties()).map(|(name, value)| (word(name), word(value))).collect(),
-            body: text.unwrap_or_default().to_owned(),
-            body_hex: text.is_none().then(|| hex(record.body())),
+            body: Body::new(record.body()),
         }
     }
 }
@@ -359,7 +354,7 @@ fn dump(
                 time::text(record.stored),
                 property(properties::TAGS),
                 property(properties::KEYS),
-                preview(record.body_hex.as_deref().unwrap_or(&record.body)),
+                record.body.preview(),
             ]
         }
         Row::Damage { physical_offset, file, damage } => {

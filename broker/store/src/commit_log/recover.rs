@@ -19,7 +19,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rmq_protocol::message::stored::{self, Head, Record};
@@ -288,21 +287,9 @@ impl Files {
 }
 
 /// Fills `into` from the file; behind its end it has zeros.
-fn read_padded(file: &File, mut into: &mut [u8], mut at: u64) -> io::Result<()> {
-    while !into.is_empty() {
-        match file.read_at(into, at) {
-            Ok(0) => {
-                into.fill(0);
-                return Ok(());
-            }
-            Ok(read) => {
-                into = &mut into[read..];
-                at += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn read_padded(file: &File, into: &mut [u8], at: u64) -> io::Result<()> {
+    let read = dir::read_up_to(file, into, at)?;
+    into[read..].fill(0);
     Ok(())
 }
 

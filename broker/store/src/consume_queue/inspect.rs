@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
@@ -219,7 +218,7 @@ impl Queue {
         let path = self.dir.join(dir::file_name(base));
         let len = ((base + self.file_size - at) / SIZE as u64).min(BLOCK) as usize * SIZE;
         self.block.resize(len, 0);
-        let read = File::open(&path).and_then(|file| read_up_to(&file, &mut self.block, at - base));
+        let read = File::open(&path).and_then(|file| dir::read_up_to(&file, &mut self.block, at - base));
         let read = read.map_err(Error::io("read", &path))?;
         self.block.truncate(read / SIZE * SIZE);
         Ok(())
@@ -235,7 +234,7 @@ fn last_entry(path: &Path) -> Result<Option<(u64, Option<Entry>)>> {
         let (mut at, mut chunk) = (0, vec![0; CHUNK]);
         while let Some(data) = dir::data_from(&file, at)? {
             let from = data / SIZE as u64 * SIZE as u64;
-            let read = read_up_to(&file, &mut chunk, from)?;
+            let read = dir::read_up_to(&file, &mut chunk, from)?;
             let (entries, _) = chunk[..read].as_chunks::<SIZE>();
             if let Some(number) = entries.iter().rposition(|bytes| *bytes != [0; SIZE]) {
                 last = Some((from / SIZE as u64 + number as u64, Entry::decode(&entries[number])));
@@ -249,18 +248,4 @@ fn last_entry(path: &Path) -> Result<Option<(u64, Option<Entry>)>> {
     };
     scan().map_err(Error::io("read", path))?;
     Ok(last)
-}
-
-/// Fills `into`, or as much of it as the file has.
-fn read_up_to(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < into.len() {
-        match file.read_at(&mut into[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

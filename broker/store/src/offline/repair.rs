@@ -45,7 +45,7 @@ pub struct Repair {
 pub fn repair(place: &Place, cut: bool) -> Result<Repair> {
     let _lock = Lock::acquire(&place.root)?;
     let report = check::look(place)?;
-    let plan = Plan::new(&report);
+    let plan = Plan { report: &report };
     let mut repair = Repair { steps: plan.steps(), kept: Vec::new() };
     if cut && report.damages > 0 {
         repair.kept = plan.perform(place)?;
@@ -55,14 +55,9 @@ pub fn repair(place: &Place, cut: bool) -> Result<Repair> {
 
 struct Plan<'a> {
     report: &'a Report,
-    cuts_log: bool,
 }
 
-impl<'a> Plan<'a> {
-    fn new(report: &'a Report) -> Self {
-        Plan { report, cuts_log: matches!(report.log.ending, Ending::Corruption(_)) }
-    }
-
+impl Plan<'_> {
     /// Whether the next start has to read the whole log.
     fn reads_all(&self) -> bool {
         !self.report.queues.damaged.is_empty() || self.report.index.damaged
@@ -72,8 +67,7 @@ impl<'a> Plan<'a> {
         let Report { log, queues, index, damages, .. } = self.report;
         let mut steps = Vec::new();
         let mut step = |part, text| steps.push(Step { part, text });
-        if self.cuts_log {
-            let Ending::Corruption(reason) = &log.ending else { return steps };
+        if let Ending::Corruption(reason) = &log.ending {
             let text = format!(
                 "cut the log at {} ({reason}); {} good records lie behind and are kept beside it",
                 log.end, log.records_behind_damage
@@ -105,7 +99,7 @@ impl<'a> Plan<'a> {
         AbortMark::new(&place.root).set()?;
         self.lower_checkpoint(place)?;
         let mut kept = Vec::new();
-        if self.cuts_log {
+        if matches!(self.report.log.ending, Ending::Corruption(_)) {
             self.cut_log(place, &stamp, &mut kept)?;
         }
         if !self.report.queues.damaged.is_empty() {

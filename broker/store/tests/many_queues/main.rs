@@ -10,12 +10,17 @@
     reason = "a failed unwrap is a failed test; what was measured is printed"
 )]
 
+#[path = "../store/support.rs"]
+#[allow(dead_code, reason = "shared with the tests of few queues")]
+mod support;
+
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rmq_store::{Config, Filter, GetStatus, Limits, MessageStore, NewMessage};
+use rmq_store::{Config, GetStatus, MessageStore};
+
+use support::{get, put};
 
 const QUEUES_OF_A_TOPIC: usize = 8;
 /// Beside the consume queue files: the log, the index, the checkpoint, the lock, and what the test's process has open.
@@ -40,28 +45,11 @@ fn config(root: &Path) -> Config {
     config
 }
 
-fn put(store: &MessageStore, topic: &str, queue_id: i32) {
-    let message = NewMessage {
-        topic,
-        queue_id,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1_700_000_000_000,
-        born_host: SocketAddr::from(([10, 0, 0, 1], 1000)),
-        store_host: SocketAddr::from(([10, 0, 0, 2], 10911)),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        properties: b"",
-        body: topic.as_bytes(),
-    };
-    store.put(&message).unwrap();
-}
-
 /// One message for each queue, and all of them in their consume queues.
 fn put_everywhere(store: &MessageStore, topics: usize) {
     for topic in 0..topics {
         for queue in 0..QUEUES_OF_A_TOPIC {
-            put(store, &format!("topic-{topic}"), queue as i32);
+            put(store, &format!("topic-{topic}"), queue as i32, b"body");
         }
     }
     let end = store.max_physical_offset();
@@ -115,8 +103,7 @@ fn many_queues_cost_neither_open_files_nor_mappings_and_little_memory_and_time()
     for topic in 0..topics {
         let name = format!("topic-{topic}");
         for queue in 0..QUEUES_OF_A_TOPIC {
-            let limits = Limits { messages: 32, bytes: usize::MAX };
-            let got = store.get(&name, queue as i32, 0, limits, Filter::ALL).unwrap();
+            let got = get(&store, &name, queue as i32, 0);
             assert_eq!((got.status, got.count, got.max_offset), (GetStatus::Found, 2, 2), "{name}-{queue}");
         }
     }
