@@ -299,8 +299,7 @@ impl Connection {
     /// Reads once and handles every whole frame; the answers that came at once leave together. Also says how many bytes were read.
     fn read_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> (usize, Pushed) {
         let inner = &*self.0;
-        input.make_room();
-        let bytes = match inner.stream.try_read_buf(&mut input.buffer) {
+        let bytes = match input.read(&inner.stream) {
             Ok(0) => return (0, Pushed::Closed),
             Ok(bytes) => bytes,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
@@ -309,7 +308,6 @@ impl Connection {
             Err(_) => return (0, Pushed::Closed),
         };
         Figures::add(&inner.figures.bytes_in, bytes as u64);
-        input.took(bytes);
         inner.outbox.cork();
         let mut malformed = false;
         loop {
@@ -359,6 +357,24 @@ struct Input {
 }
 
 impl Input {
+    /// Reads once. A read that was not filled has emptied the socket; the stream is then told that it is not ready, which saves the next read that would only say
+    /// the same. The outer call has noted the state before the read, so bytes that come meanwhile are not missed.
+    fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        self.make_room();
+        let mut outcome = Err(io::ErrorKind::WouldBlock.into());
+        let _ = stream.try_io(Interest::READABLE, || {
+            outcome = stream.try_read_buf(&mut self.buffer);
+            match outcome {
+                Ok(1..) if self.buffer.len() < self.buffer.capacity() => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        if let Ok(bytes) = outcome {
+            self.took(bytes);
+        }
+        outcome
+    }
+
     fn make_room(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > 2 * self.read {
             // The peer was busy once; its memory is for others now.
@@ -434,6 +450,16 @@ impl Responder {
         self.connection.after_push(pushed);
     }
 
+    /// Answers, as one of several that are given at the same time: those of one connection leave in one write as soon as the first [`Unsent`] of them is
+    /// dropped.
+    pub fn reply_unsent(self, reply: &Reply) -> Unsent {
+        let inner = &*self.connection.0;
+        if !self.one_way {
+            inner.outbox.hold_reply(self.origin, reply, &inner.figures);
+        }
+        Unsent { responder: self }
+    }
+
     /// Passes on an answer that another process gave to the same question.
     pub fn relay(self, mut answer: Command) {
         if self.one_way {
@@ -455,6 +481,19 @@ impl Drop for Responder {
         if before == inner.limits.unanswered || (before == 1 && inner.stopping.load(SeqCst)) {
             inner.wake.notify_one();
         }
+    }
+}
+
+/// An answer that waits for others of its connection; when dropped, all of them are written. A request counts as unanswered until then.
+#[must_use = "the answer leaves when this is dropped"]
+pub struct Unsent {
+    responder: Responder,
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        let connection = &self.responder.connection;
+        connection.after_push(connection.0.outbox.write(&connection.0.stream, &connection.0.figures));
     }
 }
 

@@ -38,7 +38,7 @@ mod outbox;
 mod reactors;
 
 pub use client::Client;
-pub use connection::{Connection, Handler, Responder};
+pub use connection::{Connection, Handler, Responder, Unsent};
 pub use error::Error;
 pub use limits::{Figures, Limits};
 pub use listener::{bind, serve};

@@ -2,7 +2,8 @@
 //!
 //! Small frames are gathered in one buffer; large bodies stay the slices they are and are written from where they lie. Whoever adds a frame writes it too, if the
 //! socket takes it, so that an answer given late costs no wake-up of the connection's task; what does not fit is left for that task.
-//! While that task handles a batch of requests the outbox is corked, and the batch leaves in one write.
+//! While that task handles a batch of requests the outbox is corked, and the batch leaves in one write. Whoever has several answers for late requests, as when a
+//! flush of the disk has ended, adds all of them before the first is written.
 
 use crate::limits::Figures;
 use bytes::{Buf, Bytes};
@@ -68,14 +69,16 @@ impl Outbox {
     }
 
     pub(crate) fn push_reply(&self, origin: Origin, reply: &Reply, stream: &TcpStream, figures: &Figures) -> Pushed {
-        self.push(stream, figures, |state| {
-            let before = state.buffer.len();
-            reply.encode_head(origin, &mut state.buffer);
-            state.waiting += state.buffer.len() - before;
-            for part in reply.body.parts() {
-                state.append(part);
-            }
-        })
+        self.push(stream, figures, |state| state.append_reply(origin, reply))
+    }
+
+    /// Adds an answer that is not written yet: the caller promises to call [`Outbox::write`] soon.
+    pub(crate) fn hold_reply(&self, origin: Origin, reply: &Reply, figures: &Figures) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.append_reply(origin, reply);
+            Figures::add(&figures.frames_out, 1);
+        }
     }
 
     pub(crate) fn push_command(&self, command: &Command, stream: &TcpStream, figures: &Figures) -> Pushed {
@@ -111,6 +114,15 @@ impl Outbox {
 }
 
 impl State {
+    fn append_reply(&mut self, origin: Origin, reply: &Reply) {
+        let before = self.buffer.len();
+        reply.encode_head(origin, &mut self.buffer);
+        self.waiting += self.buffer.len() - before;
+        for part in reply.body.parts() {
+            self.append(part);
+        }
+    }
+
     fn append(&mut self, part: &Bytes) {
         self.waiting += part.len();
         if part.len() < COPY_BELOW {

@@ -221,8 +221,7 @@ impl AfterSend {
         if stored.wanted.nothing() {
             return to.reply(&stored.reply);
         }
-        let durability = Arc::clone(&self.durability);
-        self.tasks.spawn(async move { to.reply(&stored.answer(&durability).await) });
+        self.durability.answer_when_reached(stored, to, &self.tasks);
     }
 }
 

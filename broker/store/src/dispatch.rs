@@ -29,8 +29,8 @@ pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 const BATCH: usize = 256;
 /// How long the thread waits at most before it looks around.
 const GLANCE: Duration = Duration::from_millis(500);
-/// Pause after the last record before the next one may wake the thread: under load each append would wake it for one record, at the price of two switches of
-/// threads. A message that follows so closely reaches its consumers that much later.
+/// Pause before the next record may wake the thread, once several have come at a time: under load each append would wake it for one record, at the price of two
+/// switches of threads. A message that follows so closely reaches its consumers that much later.
 const REST: Duration = Duration::from_micros(100);
 /// Pause after something that a full disk prevented.
 const RETRY: Duration = Duration::from_secs(1);
@@ -143,14 +143,14 @@ impl Dispatch {
 
     /// Runs until `stop`.
     pub(crate) fn run(&self, stop: &AtomicBool) {
-        let mut worked = false;
+        let mut busy = false;
         while !stop.load(Ordering::SeqCst) {
             if !self.targets.table.wait_for_room(GLANCE) {
                 continue;
             }
             match self.take_turn() {
-                Ok((0, _)) if worked => {
-                    worked = false;
+                Ok((0, _)) if busy => {
+                    busy = false;
                     std::thread::park_timeout(REST);
                 }
                 Ok((0, limit)) => {
@@ -159,7 +159,7 @@ impl Dispatch {
                     // A rewind or a failure wakes this too; the next round looks afresh.
                     let _ = mark.wait(limit + 1, Instant::now() + GLANCE, stop);
                 }
-                Ok(_) => worked = true,
+                Ok((records, _)) => busy = records > 1,
                 Err(error @ (Error::Corruption { .. } | Error::OutOfRange { .. })) => {
                     self.log.fail(format!("dispatch cannot go on: {error}"));
                     return;

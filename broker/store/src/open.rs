@@ -136,6 +136,7 @@ impl MessageStore {
             log_dirs,
             config.commit_log_file_size,
             config.allocation.clone(),
+            config.flush.mode,
             std::mem::take(&mut files.list),
             start..stop.offset,
         )?;

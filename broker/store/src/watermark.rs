@@ -25,6 +25,8 @@ pub struct Watermark {
     value: AtomicU64,
     /// The smallest offset waited for; `u64::MAX` while nobody waits.
     lowest: AtomicU64,
+    /// How often it went back; changed with `waiters` held.
+    rewinds: AtomicU64,
     waiters: Mutex<Waiters>,
 }
 
@@ -32,7 +34,6 @@ pub struct Watermark {
 struct Waiters {
     by_offset: BTreeMap<(u64, u64), Waker>,
     next_id: u64,
-    rewinds: u64,
     failed: bool,
 }
 
@@ -49,7 +50,12 @@ pub enum Halt {
 
 impl Watermark {
     pub(crate) fn new(value: u64) -> Self {
-        Watermark { value: AtomicU64::new(value), lowest: AtomicU64::new(u64::MAX), waiters: Mutex::default() }
+        Watermark {
+            value: AtomicU64::new(value),
+            lowest: AtomicU64::new(u64::MAX),
+            rewinds: AtomicU64::new(0),
+            waiters: Mutex::default(),
+        }
     }
 
     /// The offset now. What lies before it was done before this returns.
@@ -82,12 +88,17 @@ impl Watermark {
         self.lowest.store(lowest, Ordering::SeqCst);
     }
 
+    /// How often it went back. Who remembers an offset and this knows whether the offset still means the same bytes.
+    pub fn rewinds(&self) -> u64 {
+        self.rewinds.load(Ordering::SeqCst)
+    }
+
     /// Goes back to `to`. Everybody who waits for more is told: the bytes they wait for will never come.
     pub(crate) fn rewind(&self, to: u64) {
         let woken = {
             let mut waiters = self.waiters.lock();
             self.value.store(to, Ordering::SeqCst);
-            waiters.rewinds += 1;
+            self.rewinds.fetch_add(1, Ordering::SeqCst);
             let woken = std::mem::take(&mut waiters.by_offset);
             self.publish_lowest(&waiters);
             woken
@@ -180,7 +191,7 @@ impl<M: std::ops::Deref<Target = Watermark> + Unpin> Future for Reached<M> {
         }
         let mut waiters = mark.waiters.lock();
         // Before the value: after a rewind the offset may have been passed again, by other bytes.
-        if this.place.as_ref().is_some_and(|place| place.rewinds != waiters.rewinds) {
+        if this.place.as_ref().is_some_and(|place| place.rewinds != mark.rewinds()) {
             return Poll::Ready(Err(Halt::Rewound));
         }
         if mark.value() >= this.offset {
@@ -193,7 +204,7 @@ impl<M: std::ops::Deref<Target = Watermark> + Unpin> Future for Reached<M> {
             Some(place) => place.id,
             None => {
                 waiters.next_id += 1;
-                this.place = Some(Place { id: waiters.next_id, rewinds: waiters.rewinds });
+                this.place = Some(Place { id: waiters.next_id, rewinds: mark.rewinds() });
                 waiters.next_id
             }
         };

@@ -46,9 +46,8 @@ pub(super) fn see(raw: &[u8]) -> Seen<'_> {
     seen
 }
 
-/// Writes `raw` with the named properties set and others removed into `out`.
+/// Appends `raw`, with the named properties set and others removed, to `out`.
 pub(super) fn write(raw: &[u8], seen: &Seen<'_>, set: &[(&str, &str)], removed: &[&str], out: &mut Vec<u8>) {
-    out.clear();
     let touched =
         |name: &[u8]| set.iter().map(|(n, _)| *n).chain(removed.iter().copied()).any(|n| n.as_bytes() == name);
     if seen.must_be_written_anew || !removed.is_empty() {

@@ -176,6 +176,7 @@ impl Send {
             }
         }
         let appended = PROPERTIES.with_borrow_mut(|buffer| {
+            buffer.clear();
             rewrite::write(raw, &seen, &set, &removed, buffer);
             self.store.put(&Draft {
                 topic: destination.topic,
@@ -211,7 +212,13 @@ impl Send {
         check_size(request.body.len(), settings)?;
         let shared = header.properties.unwrap_or_default().as_bytes();
         let batch_seen = rewrite::see(shared);
+        // What stands once for all of them; an entry's own value goes before.
+        let inherited: Vec<(&str, &str)> = properties::iter(shared)
+            .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?)))
+            .filter(|(name, _)| *name != properties::UNIQ_KEY)
+            .collect();
         let mut entries = Vec::new();
+        let mut written = Vec::with_capacity(2 * request.body.len().min(64 << 10));
         for entry in batch::iter(&request.body) {
             let entry = entry.map_err(|error| {
                 Rejection::new(ResponseCode::MessageIllegal, format!("the batch cannot be read: {error}"))
@@ -221,22 +228,16 @@ impl Send {
             if seen.delay_level > 0 || batch_seen.delay_level > 0 {
                 return illegal("messages of a batch cannot be delayed");
             }
-            let mut written = Vec::with_capacity(entry.properties.len() + shared.len() + 32);
-            let inherited: Vec<(String, String)> = properties::iter(shared)
-                .map(|(name, value)| {
-                    (String::from_utf8_lossy(name).into_owned(), String::from_utf8_lossy(value).into_owned())
-                })
-                .filter(|(name, _)| name != properties::UNIQ_KEY && properties::find(entry.properties, name).is_none())
-                .collect();
             let unique_key = self.unique_key(&seen);
-            let mut set: Vec<(&str, &str)> =
-                inherited.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let own = |name: &str| properties::find(entry.properties, name).is_some();
+            let mut set: Vec<_> = inherited.iter().copied().filter(|(name, _)| !own(name)).collect();
             set.push((properties::CLUSTER, &settings.identity.cluster_name));
             if seen.unique_key.is_none() {
                 set.push((properties::UNIQ_KEY, &unique_key));
             }
+            let start = written.len();
             rewrite::write(entry.properties, &seen, &set, &[], &mut written);
-            entries.push((entry.flag, entry.body, written));
+            entries.push((entry.flag, entry.body, start..written.len()));
         }
         if entries.is_empty() {
             return illegal("the batch is empty");
@@ -244,7 +245,7 @@ impl Send {
         let wanted = self.durability.wanted(batch_seen.wait)?;
         let drafts: Vec<_> = entries
             .iter()
-            .map(|(flag, body, written)| Draft {
+            .map(|(flag, body, place)| Draft {
                 topic: &target.topic.topic_name,
                 queue_id: target.queue_id,
                 flag: *flag,
@@ -254,7 +255,7 @@ impl Send {
                 store_host: self.store_host,
                 reconsume_times: header.reconsume_times.unwrap_or(0),
                 prepared_transaction_offset: 0,
-                properties: written,
+                properties: &written[place.clone()],
                 body,
             })
             .collect();
@@ -263,10 +264,16 @@ impl Send {
             return illegal("the batch is empty");
         };
         self.count(&target.topic.topic_name, appended.len(), request.body.len(), settings);
-        let ids: Vec<_> = appended.iter().map(|appended| self.offset_id(appended)).collect();
+        let mut ids = String::with_capacity(33 * appended.len());
+        for appended in &appended {
+            if !ids.is_empty() {
+                ids.push(',');
+            }
+            ids.push_str(&self.offset_id(appended));
+        }
         let place = Appended { end: last.end, ..*first };
         let unique_key = batch_seen.unique_key.unwrap_or_default();
-        Ok(Stored { wanted, ..self.stored(&ids.join(","), &place, &target, unique_key, settings) })
+        Ok(Stored { wanted, ..self.stored(&ids, &place, &target, unique_key, settings) })
     }
 
     /// A message that a client sends to a retry topic and that has been tried too often goes to the dead letters, and so does one of an
@@ -370,17 +377,4 @@ fn check_size(bytes: usize, settings: &Config) -> Result<(), Rejection> {
         ));
     }
     Ok(())
-}
-
-impl Stored {
-    /// The answer once disk and slaves are where they have to be.
-    pub(crate) async fn answer(mut self, durability: &durability::Durability) -> Reply {
-        match durability.reached(self.end, self.wanted).await {
-            Ok(code) => {
-                self.reply.code = code;
-                self.reply
-            }
-            Err(rejection) => rejection.into_reply(),
-        }
-    }
 }

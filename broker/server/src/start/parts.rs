@@ -32,6 +32,7 @@ use crate::{
     subscription_group::SubscriptionGroups,
     topic::Topics,
 };
+use parking_lot::Mutex;
 use rmq_protocol::message::message_id::UniqueIds;
 use rmq_remoting::{Figures, metrics::Connections};
 use rmq_store::MessageStore;
@@ -157,6 +158,8 @@ impl Parts {
             store: Arc::clone(&self.store),
             slaves: Arc::clone(&self.slaves),
             settings: Arc::clone(&self.settings),
+            for_disk: Mutex::default(),
+            for_slaves: Mutex::default(),
         });
         let send = Arc::new(self.send(Arc::clone(&durability)));
         Dispatch {

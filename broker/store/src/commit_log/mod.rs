@@ -30,13 +30,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::config::Allocation;
+use crate::config::{Allocation, FlushMode};
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::figures::Counters;
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::{Allocator, Appendable};
 use crate::mapped_file::dirs::Dirs;
+use crate::mapped_file::region::Pages;
 use crate::watermark::Watermark;
 
 /// The log and the four marks on it.
@@ -56,6 +57,8 @@ pub(crate) struct CommitLog {
     /// Held while a range is flushed, so that a truncation does not pull the file away.
     flushing: Mutex<()>,
     allocator: Allocator,
+    /// Of the file that takes appends.
+    pages: Pages,
     /// Of the last record appended or, on a replica, dispatched; 0 where there is none.
     pub(crate) last_store_timestamp: AtomicI64,
     refusal: Refusal,
@@ -79,15 +82,20 @@ impl CommitLog {
         dirs: Arc<Dirs>,
         file_size: u64,
         ahead: Allocation,
+        flush: FlushMode,
         files: Vec<(u64, PathBuf)>,
         read: Range<u64>,
     ) -> Result<CommitLog> {
         let end = read.end;
+        let pages = match flush {
+            FlushMode::Sync => Pages::Single,
+            FlushMode::Async => Pages::Many,
+        };
         let mut mapped = Vec::with_capacity(files.len());
         let mut current = None;
         for (base, path) in files {
             let published = end.saturating_sub(base).min(file_size);
-            let (file, cursor) = MappedFile::open(&path, base, file_size, published)?;
+            let (file, cursor) = MappedFile::open(&path, base, file_size, published, pages)?;
             let file = Arc::new(file);
             if published < file_size {
                 current = Some(Appendable { file: Arc::clone(&file), cursor });
@@ -95,7 +103,7 @@ impl CommitLog {
             mapped.push(file);
         }
         let taking = current.as_ref().map(|appendable| (Arc::clone(&appendable.file), end));
-        let allocator = Allocator::start(Arc::clone(&dirs), file_size, ahead, taking)?;
+        let allocator = Allocator::start(Arc::clone(&dirs), file_size, ahead, pages, taking)?;
         Ok(CommitLog {
             dirs,
             file_size,
@@ -108,6 +116,7 @@ impl CommitLog {
             files: RwLock::new(mapped),
             flushing: Mutex::new(()),
             allocator,
+            pages,
             last_store_timestamp: AtomicI64::new(0),
             refusal: Refusal::default(),
             counters: Counters::default(),

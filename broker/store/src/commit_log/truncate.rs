@@ -58,7 +58,8 @@ impl CommitLog {
         let mut current = None;
         if let Some(last) = kept.pop_if(|file| file.limit() > to) {
             copy_head(last.path(), to - last.base(), self.file_size)?;
-            let (file, cursor) = MappedFile::open(last.path(), last.base(), self.file_size, to - last.base())?;
+            let (file, cursor) =
+                MappedFile::open(last.path(), last.base(), self.file_size, to - last.base(), self.pages)?;
             let file = Arc::new(file);
             kept.push(Arc::clone(&file));
             current = Some(Appendable { file, cursor });

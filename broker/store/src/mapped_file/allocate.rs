@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::MappedFile;
 use super::dirs::Dirs;
-use super::region::Cursor;
+use super::region::{Cursor, Pages};
 use crate::config::Allocation;
 use crate::error::{Error, Result};
 
@@ -41,6 +41,7 @@ struct Shared {
     dirs: Arc<Dirs>,
     file_size: u64,
     ahead: Allocation,
+    pages: Pages,
     state: Mutex<State>,
     work: Condvar,
     done: Condvar,
@@ -91,6 +92,7 @@ impl Allocator {
         dirs: Arc<Dirs>,
         file_size: u64,
         ahead: Allocation,
+        pages: Pages,
         current: Option<(Arc<MappedFile>, u64)>,
     ) -> Result<Allocator> {
         let mut state = State::default();
@@ -101,6 +103,7 @@ impl Allocator {
             dirs,
             file_size,
             ahead,
+            pages,
             state: Mutex::new(state),
             work: Condvar::new(),
             done: Condvar::new(),
@@ -115,12 +118,12 @@ impl Allocator {
         Ok(Allocator { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Tells how far appends have come. Returns the position at which to tell again.
+    /// Tells how far appends have come. Returns the position at which to tell again: soon, as what was touched at once is also written at once by the next sync.
     pub(crate) fn at(&self, position: u64) -> u64 {
         let mut state = self.shared.state.lock();
         state.position = position;
         self.shared.work.notify_one();
-        position + self.shared.ahead.touch_ahead / 2
+        position + self.shared.ahead.touch_ahead / 8
     }
 
     /// Waits until `file` can be written up to `to`, or is not the current file any more.
@@ -291,7 +294,7 @@ impl Shared {
             }
             Job::Create { base } => {
                 let (file, cursor) =
-                    MappedFile::create(self.dirs.for_file(base / self.file_size), base, self.file_size)?;
+                    MappedFile::create(self.dirs.for_file(base / self.file_size), base, self.file_size, self.pages)?;
                 let file = Arc::new(file);
                 // A disk too full for the first step is no reason to fail now: the file is not needed yet.
                 let allocated = self.extend(&file, base, base, base + self.ahead.touch_ahead).unwrap_or(base);
@@ -348,7 +351,7 @@ mod tests {
     fn start(dir: &std::path::Path, file_size: u64) -> Allocator {
         let ahead = Allocation { step: 16 << 10, touch_ahead: 8 << 10 };
         let dirs = Arc::new(Dirs::new(vec![dir.to_owned()], Vec::new()));
-        Allocator::start(dirs, file_size, ahead, None).unwrap()
+        Allocator::start(dirs, file_size, ahead, Pages::Many, None).unwrap()
     }
 
     #[test]

@@ -23,21 +23,21 @@ use parking_lot::Mutex;
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
-use region::{Cursor, Region};
+use region::{Cursor, Pages, Region};
 
 /// One file of the commit log.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
     base: u64,
     path: PathBuf,
-    /// Needed to take blocks; given back when the file is full, so that a large log does not use up the open files.
-    handle: Mutex<Option<File>>,
+    /// Needed to take blocks and to sync; given back when the file is full, so that a large log does not use up the open files.
+    handle: Mutex<Option<Arc<File>>>,
     region: Arc<Region>,
 }
 
 impl MappedFile {
     /// Creates the file that begins at `base`, full of zeros and without blocks, and makes its name durable.
-    pub(crate) fn create(dir: &Path, base: u64, size: u64) -> Result<(MappedFile, Cursor)> {
+    pub(crate) fn create(dir: &Path, base: u64, size: u64, pages: Pages) -> Result<(MappedFile, Cursor)> {
         let path = dir.join(dir::file_name(base));
         let create = || {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
@@ -47,20 +47,36 @@ impl MappedFile {
         let file = fail_point::at("commit_log::create", create).map_err(Error::io("create", &path))?;
         fail_point::at("commit_log::sync_new", || file.sync_all()).map_err(Error::sync(&path))?;
         dir::sync(dir)?;
-        Self::map(path, file, base, size, 0)
+        Self::map(path, file, base, size, 0, pages)
     }
 
     /// Opens a file whose first `published` bytes are good.
-    pub(crate) fn open(path: &Path, base: u64, size: u64, published: u64) -> Result<(MappedFile, Cursor)> {
+    pub(crate) fn open(
+        path: &Path,
+        base: u64,
+        size: u64,
+        published: u64,
+        pages: Pages,
+    ) -> Result<(MappedFile, Cursor)> {
         let open = || OpenOptions::new().read(true).write(true).open(path);
         let file = fail_point::at("commit_log::open", open).map_err(Error::io("open", path))?;
-        Self::map(path.to_owned(), file, base, size, published)
+        Self::map(path.to_owned(), file, base, size, published, pages)
     }
 
-    fn map(path: PathBuf, file: File, base: u64, size: u64, published: u64) -> Result<(MappedFile, Cursor)> {
+    fn map(
+        path: PathBuf,
+        file: File,
+        base: u64,
+        size: u64,
+        published: u64,
+        pages: Pages,
+    ) -> Result<(MappedFile, Cursor)> {
         let map = || Region::map(&file, size as usize, published as usize);
         let (region, cursor) = fail_point::at("commit_log::map", map).map_err(Error::io("map", &path))?;
-        let handle = Mutex::new((published < size).then_some(file));
+        if published < size {
+            region.expect(pages);
+        }
+        let handle = Mutex::new((published < size).then(|| Arc::new(file)));
         Ok((MappedFile { base, path, handle, region }, cursor))
     }
 
@@ -80,6 +96,7 @@ impl MappedFile {
 
     /// Says that the file is full and takes no more blocks.
     pub(crate) fn complete(&self) {
+        self.region.expect(Pages::Many);
         self.handle.lock().take();
     }
 
@@ -98,15 +115,19 @@ impl MappedFile {
         self.region.bytes(usize::try_from(offset.checked_sub(self.base)?).ok()?, len)
     }
 
+    /// Not held while the disk works: a sync and an allocation do not wait for each other here.
+    fn handle(&self) -> Option<Arc<File>> {
+        self.handle.lock().clone()
+    }
+
     /// Takes blocks for a range of offsets.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> Result<()> {
         let to = to.min(self.limit());
         if to <= from {
             return Ok(());
         }
-        let handle = self.handle.lock();
-        let Some(file) = &*handle else { return Ok(()) };
-        let allocate = || dir::allocate(file, from - self.base, to - self.base);
+        let Some(file) = self.handle() else { return Ok(()) };
+        let allocate = || dir::allocate(&file, from - self.base, to - self.base);
         fail_point::at("commit_log::allocate", allocate).map_err(Error::io("allocate", &self.path))
     }
 
@@ -117,8 +138,16 @@ impl MappedFile {
     }
 
     /// Brings a range of offsets to the disk.
+    ///
+    /// By fdatasync, which also writes the pages that were touched ahead. That is the point: blocks that were written once, if only
+    /// with zeros, need no note in the file system's journal when records come, and a sync then waits for its data alone. To
+    /// sync the mapped range instead waits for the journal each time, as the file's time has changed: several times longer.
+    /// The price is that each block is written twice. What is left of a full file is synced by its range.
     pub(crate) fn flush(&self, from: u64, to: u64) -> Result<()> {
-        let flush = || self.region.flush((from - self.base) as usize, (to - self.base) as usize);
+        let flush = || match self.handle() {
+            Some(file) => file.sync_data(),
+            None => self.region.flush((from - self.base) as usize, (to - self.base) as usize),
+        };
         fail_point::at("commit_log::sync", flush).map_err(Error::sync(&self.path))
     }
 

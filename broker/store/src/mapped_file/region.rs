@@ -17,6 +17,15 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
+/// How the pages of a file that takes appends come into memory. The system keeps, and writes, neighbours that came together as one piece of up to 2 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// One by one. For small syncs: each would otherwise write the whole piece, and the next append pay for a fault in all of it.
+    Single,
+    /// Many together, which costs less where a sync takes much at once.
+    Many,
+}
+
 /// A file mapped for appending: `published <= ready <= len`.
 #[derive(Debug)]
 pub(crate) struct Region {
@@ -95,6 +104,15 @@ impl Region {
             let byte = unsafe { AtomicU8::from_ptr(self.map.as_mut_ptr().add(at)) };
             byte.fetch_or(0, Ordering::Relaxed);
         }
+    }
+
+    /// Says how pages are to be brought in from now on. Advice: a system that does not take it is only slower.
+    pub(crate) fn expect(&self, pages: Pages) {
+        let advice = match pages {
+            Pages::Single => Advice::Random,
+            Pages::Many => Advice::Normal,
+        };
+        let _ = self.map.advise(advice);
     }
 
     /// Brings the bytes of a range to the disk and waits for it.
