@@ -208,11 +208,16 @@ fn loads_are_put_on_a_broker_and_measured() {
     assert_eq!(produced["failed"], 0);
     assert!(produced["times"]["p99.9"].as_f64().unwrap() >= produced["times"]["p50"].as_f64().unwrap());
     assert!(produced["brokerCpuSecondsPerMillion"].is_number());
-    let batches = cluster.bench(&["produce", "--batch", "32", "-d", "0.3", "--rate", "5000"]);
+    let batches = cluster.bench(&["produce", "--batch", "32", "--keys", "2", "-d", "0.3", "--rate", "5000"]);
     assert!(batches["messages"].as_u64().unwrap() >= 32 && batches["unit"] == "batch", "{batches}");
+    // The second key of the last of 32 messages, and of no other.
+    until("it is in the index", || cluster.json(&["message", "key", "bench", "key63"]).get(0).cloned());
+    assert_eq!(cluster.json(&["message", "key", "bench", "key63"]).as_array().map(Vec::len), Some(1));
 
     let consumed = cluster.bench(&["consume", "-d", "30"]);
     assert!(consumed["messages"].as_u64() >= produced["messages"].as_u64(), "{consumed}");
+    let paced = cluster.bench(&["consume", "-d", "1", "--again", "--rate", "1000"]);
+    assert!((500..1500).contains(&paced["messages"].as_u64().unwrap()), "{paced}");
     let latency = cluster.bench(&["latency", "-t", "bench-latency", "--rate", "200", "-d", "1"]);
     assert!(latency["messages"].as_u64().unwrap() > 100, "{latency}");
     assert_eq!(latency["failed"], 0);

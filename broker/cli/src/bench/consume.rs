@@ -1,6 +1,9 @@
 //! `rocketmq bench consume`.
 
-use super::{Common, run::Run};
+use super::{
+    Common, produce,
+    run::{Pace, Run},
+};
 use futures::future::join_all;
 use rmq_client::{MessageQueue, PullConsumer};
 use rmq_protocol::message::stored::Records;
@@ -22,6 +25,9 @@ pub(super) struct Arguments {
     /// Begin again at the oldest message when a queue is at its end, instead of waiting for new ones
     #[arg(long)]
     again: bool,
+    /// Messages a second, at most
+    #[arg(short, long, value_parser = produce::rate)]
+    rate: Option<f64>,
 }
 
 /// Reads every queue at the same time, one pull under way in each. Without `--again` it ends when all are at their ends.
@@ -35,6 +41,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         common.warm_up = Duration::ZERO;
     }
     let run = Rc::new(Run::new(common)?);
+    let pace = Rc::new(Pace::new(arguments.rate));
     let tasks = tokio::task::LocalSet::new();
     let report = tasks
         .run_until(async {
@@ -45,6 +52,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                         Rc::clone(&reader),
                         queue,
                         Rc::clone(&run),
+                        Rc::clone(&pace),
                         arguments.pull_batch,
                         arguments.again,
                     ))
@@ -66,7 +74,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     report.print(arguments.common.output)
 }
 
-async fn pull_on(reader: Rc<PullConsumer>, queue: MessageQueue, run: Rc<Run>, batch: u32, again: bool) {
+async fn pull_on(reader: Rc<PullConsumer>, queue: MessageQueue, run: Rc<Run>, pace: Rc<Pace>, batch: u32, again: bool) {
     let mut offset = 0;
     while run.goes_on() {
         let begun = Instant::now();
@@ -87,6 +95,11 @@ async fn pull_on(reader: Rc<PullConsumer>, queue: MessageQueue, run: Rc<Run>, ba
         }
         if messages > 0 {
             run.count(messages, pulled.records.len() as u64, Some(begun.elapsed()));
+        }
+        for _ in 0..messages {
+            if run.goes_on() {
+                pace.turn().await;
+            }
         }
         offset = pulled.next;
         if offset >= pulled.max {

@@ -6,8 +6,8 @@ use super::{
 };
 use bytes::Bytes;
 use futures::future::join_all;
-use rmq_client::{Error, Message, Producer, producer::Options};
-use std::{rc::Rc, time::Duration};
+use rmq_client::{Error, Message, Producer, producer::Options, properties::KEYS};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 /// The pause after a failed send, so that a broker that refuses is not hammered.
 const FAILED: Duration = Duration::from_millis(10);
@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// Messages sent together
     #[arg(short, long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
+    /// Keys of each message, no two alike: work for the broker's index, beside the id that every message has
+    #[arg(long, default_value = "0", value_parser = clap::value_parser!(u32).range(0..=1024))]
+    keys: u32,
     /// Messages a second, at most
     #[arg(short, long, value_parser = rate)]
     rate: Option<f64>,
@@ -49,6 +52,9 @@ struct Sender {
     topic: String,
     body: Bytes,
     batch: u32,
+    keys: u32,
+    /// Keys that all senders have used.
+    used_keys: Rc<Cell<u64>>,
     one_way: bool,
 }
 
@@ -61,6 +67,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let run = Rc::new(Run::new(arguments.common.clone())?);
     let pace = Rc::new(Pace::new(arguments.rate.map(|rate| rate / f64::from(arguments.batch))));
     let body = Bytes::from(body(arguments.size as usize));
+    let used_keys = Rc::new(Cell::new(0));
     let tasks = tokio::task::LocalSet::new();
     let report = tasks
         .run_until(async {
@@ -71,6 +78,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                         topic: arguments.common.topic.clone(),
                         body: body.clone(),
                         batch: arguments.batch,
+                        keys: arguments.keys,
+                        used_keys: Rc::clone(&used_keys),
                         one_way: arguments.one_way,
                     };
                     tokio::task::spawn_local(sender.send_on(Rc::clone(&run), Rc::clone(&pace)))
@@ -129,12 +138,24 @@ impl Sender {
     }
 
     async fn send(&self) -> Result<(), Error> {
-        let message = || Message::new(self.topic.as_str(), self.body.clone());
         match (self.one_way, self.batch) {
-            (true, _) => self.producer.send_one_way(message()).await,
-            (false, 1) => self.producer.send(message()).await.map(|_| ()),
-            (false, count) => self.producer.send_batch((0..count).map(|_| message()).collect()).await.map(|_| ()),
+            (true, _) => self.producer.send_one_way(self.message()).await,
+            (false, 1) => self.producer.send(self.message()).await.map(|_| ()),
+            (false, count) => self.producer.send_batch((0..count).map(|_| self.message()).collect()).await.map(|_| ()),
         }
+    }
+
+    /// The next one; no two of this load have a key in common.
+    fn message(&self) -> Message {
+        let mut message = Message::new(self.topic.as_str(), self.body.clone());
+        if self.keys > 0 {
+            let first = self.used_keys.get();
+            let next = first + u64::from(self.keys);
+            self.used_keys.set(next);
+            let keys: Vec<_> = (first..next).map(|key| format!("key{key}")).collect();
+            message.properties.set(KEYS, keys.join(" "));
+        }
+        message
     }
 }
 
