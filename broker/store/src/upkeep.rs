@@ -19,8 +19,6 @@ use crate::retention::{Candidate, Round};
 
 /// How often the thread looks whether something is due.
 const TICK: Duration = Duration::from_secs(1);
-/// A checkpoint is also due when so many bytes were dispatched since the last one: a start after a crash reads them again.
-const CHECKPOINT_BYTES: u64 = 256 << 20;
 
 /// How full the volumes are, in percent.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +40,10 @@ pub(crate) struct Upkeep {
     pub(crate) root: PathBuf,
     pub(crate) retention: Mutex<Retention>,
     pub(crate) checkpoint_interval: Duration,
+    pub(crate) checkpoint_bytes: u64,
+    /// Up to here a checkpoint vouched for everything when the store was opened. What was read back since counts like what is
+    /// dispatched: a process that dies again and again before the interval is over would read ever more.
+    pub(crate) vouched_for: u64,
     /// Held for a whole round of deletion. Taken before `checkpoint`. Whether queues and index have yet to follow the start of
     /// the log, because the round before failed half way.
     pub(crate) deleting: Mutex<bool>,
@@ -53,11 +55,11 @@ impl Upkeep {
     /// Runs until `stop`.
     pub(crate) fn run(&self, stop: &AtomicBool) {
         let (mut checkpoint_at, mut round_at) = (Instant::now() + self.checkpoint_interval, Instant::now());
-        let mut covered = self.log.dispatched.value();
+        let mut covered = self.vouched_for;
         while !stop.load(Ordering::SeqCst) {
             let now = Instant::now();
             let dispatched = self.log.dispatched.value();
-            if now >= checkpoint_at || dispatched.saturating_sub(covered) >= CHECKPOINT_BYTES {
+            if now >= checkpoint_at || dispatched.saturating_sub(covered) >= self.checkpoint_bytes {
                 (checkpoint_at, covered) = (now + self.checkpoint_interval, dispatched);
                 if let Err(error) = self.checkpoint() {
                     tracing::warn!(%error, "no checkpoint; a start after a crash would take longer");
