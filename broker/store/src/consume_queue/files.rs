@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 
 use super::Queue;
 use crate::dir;
+use crate::dispatch;
 use crate::error::{Error, Result};
 use crate::fail_point;
 
@@ -128,7 +129,7 @@ impl Files {
     }
 
     /// Forgets the files of a queue that begin at or after byte `from` and before `to`: they were removed.
-    fn forget(&self, queue: &Queue, from: u64, to: u64) {
+    pub(crate) fn forget(&self, queue: &Queue, from: u64, to: u64) {
         let mut open = self.open.lock();
         open.removals += 1;
         open.files.retain(|(number, base), _| *number != queue.number() || *base < from || *base >= to);
@@ -207,19 +208,24 @@ impl Files {
         Ok(())
     }
 
-    /// Deletes a queue with all its files, and the topic's directory with its last queue.
+    /// Deletes a queue with all its files.
     pub(crate) fn delete(&self, queue: &Queue) -> Result<()> {
-        let dir = self.dir(queue);
-        match fail_point::at("consume_queue::delete", || std::fs::remove_dir_all(&dir)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("delete", &dir)(error)),
-            _ => {}
-        }
+        delete_all(&self.dir(queue))?;
         self.forget(queue, 0, u64::MAX);
-        if let Some(topic) = dir.parent() {
-            // Not empty while other queues of the topic are there.
-            let _ = std::fs::remove_dir(topic);
-        }
         Ok(())
+    }
+
+    /// Deletes the directory of a topic with all that is in it.
+    pub(crate) fn delete_topic(&self, topic: &str) -> Result<()> {
+        // Any other name would lead out of the directory of the queues.
+        if dispatch::is_name(topic) { delete_all(&self.root.join(topic)) } else { Ok(()) }
+    }
+}
+
+fn delete_all(dir: &Path) -> Result<()> {
+    match fail_point::at("consume_queue::delete", || std::fs::remove_dir_all(dir)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("delete", dir)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -359,7 +359,8 @@ impl Table {
         Ok(last)
     }
 
-    /// Deletes the queues of a topic and their files. Returns how many there were.
+    /// Deletes the queues of a topic and their files. Returns how many there were. The files go even where no queue is known, so that a second call
+    /// takes up what a first one could not delete.
     pub(crate) fn delete_topic(&self, topic: &str) -> Result<usize> {
         let mut io = self.io.lock();
         let queues = self.queues.write().remove(topic).unwrap_or_default();
@@ -367,8 +368,9 @@ impl Table {
             io.remove(&queue.number());
             let waiting = queue.close();
             self.pending.fetch_sub(waiting as u64, Ordering::Relaxed);
-            self.files.delete(queue)?;
         }
-        Ok(queues.len())
+        let deleted = self.files.delete_topic(topic);
+        queues.values().for_each(|queue| self.files.forget(queue, 0, u64::MAX));
+        deleted.map(|()| queues.len())
     }
 }

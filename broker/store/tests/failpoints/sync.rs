@@ -178,6 +178,40 @@ fn a_file_that_could_not_be_deleted_is_deleted_in_the_next_round() {
     assert!(first(&store) > before);
 }
 
+/// The topic had been forgotten first: a second attempt found nothing to do and said so, and a restart brought the queues back.
+#[test]
+fn a_topic_whose_files_could_not_be_deleted_goes_with_the_next_attempt() {
+    let _alone = alone();
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for queue_id in 0..3 {
+        put(&store, "T", queue_id, b"x");
+        put(&store, "Other", queue_id, b"x");
+    }
+    settle(&store);
+    store.flush().unwrap();
+    let queues = root.path().join("consumequeue");
+    let deadline = soon();
+    while names(&queues).len() < 6 {
+        assert!(std::time::Instant::now() < deadline, "the queues are not written");
+        std::thread::yield_now();
+    }
+    let armed = arm("consume_queue::delete", Fault::Error(EIO), 0, 1);
+    assert!(store.delete_topic("T").is_err());
+    drop(armed);
+    assert!(queues.join("T").exists());
+    store.delete_topic("T").unwrap();
+    assert!(!queues.join("T").exists());
+    // No name leads anywhere else.
+    for name in ["", ".", "..", "Other/0", "../commitlog"] {
+        assert_eq!(store.delete_topic(name).unwrap(), 0);
+    }
+    assert_eq!((names(&queues).len(), names(&root.path().join("commitlog")).is_empty()), (3, false));
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(open(root.path()).queues("T"), Vec::<i32>::new());
+}
+
 /// The log was cut and its queues were not: what came next lay behind places that were never told of, and dispatch stood still.
 #[test]
 fn a_truncation_that_stops_half_way_ends_writes() {
