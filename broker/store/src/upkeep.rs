@@ -114,6 +114,8 @@ impl Upkeep {
     /// Runs `cut`, which removes everything at or behind `to` from the log and all that was made of it, while nothing
     /// else changes files. The checkpoint never vouches for what is removed.
     pub(crate) fn around_truncation(&self, to: u64, cut: impl FnOnce(&mut Turn) -> Result<()>) -> Result<()> {
+        // A checkpoint that failed to be synced may yet vouch for what would go.
+        self.log.failure()?;
         let _deleting = self.deleting.lock();
         let mut checkpoint = self.checkpoint.lock();
         let outcome = self.dispatch.interrupt(|turn| {
@@ -168,8 +170,12 @@ impl Upkeep {
                 Some(Candidate { end: file.limit(), modified })
             })
             .collect();
+        let doomed = round.doomed(&retention, &candidates);
+        if doomed > 0 {
+            self.keep_numbers()?;
+        }
         let (mut deleted, mut outcome) = (0, Ok(()));
-        for file in files.iter().take(round.doomed(&retention, &candidates)) {
+        for file in files.iter().take(doomed) {
             if deleted > 0 {
                 std::thread::park_timeout(retention.pause);
             }
@@ -192,6 +198,18 @@ impl Upkeep {
             *behind = false;
         }
         outcome.map(|()| deleted)
+    }
+
+    /// Makes queues durable before records go: where those were all that a queue had, its files alone know which number comes next.
+    fn keep_numbers(&self) -> Result<()> {
+        match self.checkpoint() {
+            // Without the space that is to be had there might never be any.
+            Err(error @ Error::Full { .. }) => {
+                tracing::warn!(%error, "old files go before their queues are on the disk")
+            }
+            outcome => outcome?,
+        }
+        Ok(())
     }
 
     /// Lets consume queues and index follow the start of the log.

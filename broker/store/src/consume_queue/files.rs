@@ -180,17 +180,18 @@ impl Files {
     }
 
     /// Makes everything from byte `at` of the queue on vanish: the rest of its file becomes zero, later files go. That
-    /// is durable when the file that begins at `at - at % file_size` is synced.
+    /// is durable when the file that begins at `at - at % file_size` is synced. The first file stays even without entries: its name says which
+    /// number comes next when the records of all before are gone.
     pub(crate) fn cut(&self, queue: &Queue, at: u64) -> Result<()> {
-        let dir = self.dir(queue);
         let base = at - at % self.file_size;
-        for (found, path) in dir::numbered(&dir)?.into_iter().rev() {
-            if found > base || (found == base && at == base) {
-                delete(&path)?;
-            } else if found == base {
-                let open = || File::options().read(true).write(true).open(&path);
+        let files = dir::numbered(&self.dir(queue))?;
+        for (number, (found, path)) in files.iter().enumerate().rev() {
+            if *found > base || (*found == base && at == base && number > 0) {
+                delete(path)?;
+            } else if *found == base {
+                let open = || File::options().read(true).write(true).open(path);
                 fail_point::at("consume_queue::cut", || dir::zero_tail(&open()?, at - base))
-                    .map_err(Error::io("cut", &path))?;
+                    .map_err(Error::io("cut", path))?;
             }
         }
         self.forget(queue, base, u64::MAX);

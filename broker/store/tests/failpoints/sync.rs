@@ -136,7 +136,10 @@ fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
         put(&store, "T", 0, &[n as u8; 1000]);
     }
     settle(&store);
-    store.flush().unwrap();
+    // So that the checkpoint before a deletion has nothing to sync.
+    store.close().unwrap();
+    drop(store);
+    let store = open(root.path());
     let log = root.path().join("commitlog");
     for name in names(&log).iter().take(3) {
         let file = std::fs::File::options().write(true).open(log.join(name)).unwrap();

@@ -117,3 +117,32 @@ fn a_disk_fuller_than_allowed_refuses_writes_and_cleans_by_force() {
     assert!(store.max_physical_offset() - store.min_physical_offset() <= LOG_FILE);
     assert!(!read_all(&store, "T", 0).is_empty());
 }
+
+/// Its numbers began at 0 again: its file was not on the disk when the records of all its entries went, or was deleted as one without entries.
+#[test]
+fn a_queue_whose_messages_are_all_gone_keeps_its_numbers_over_a_crash() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let per_file = QUEUE_FILE / 20;
+    (0..per_file).for_each(|_| _ = put(&store, "Old", 0, b"x"));
+    while store.max_physical_offset() <= LOG_FILE {
+        put(&store, "T", 0, &[1; 1000]);
+    }
+    let last = put(&store, "Old", 0, b"x");
+    settle(&store);
+    age(root.path(), &format!("{:020}", 0), 100);
+    assert_eq!(store.delete_expired().unwrap(), 1);
+    let checkpoint = std::fs::read(root.path().join("checkpoint")).unwrap();
+    assert_eq!(
+        checkpoint[40..48],
+        last.physical_offset.to_be_bytes(),
+        "what a power cut leaves of the queue is not known"
+    );
+    assert_eq!(names(&root.path().join("consumequeue/Old/0")), [format!("{QUEUE_FILE:020}")]);
+
+    store.truncate(last.physical_offset).unwrap();
+    drop(store);
+    let store = open(root.path());
+    assert_eq!((store.min_offset("Old", 0), store.max_offset("Old", 0)), (per_file, per_file));
+    assert_eq!(put(&store, "Old", 0, b"x").queue_offset, per_file);
+}
