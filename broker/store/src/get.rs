@@ -6,7 +6,6 @@ use bytes::Bytes;
 use rmq_protocol::message::stored::{self, Head, Record};
 
 use crate::MessageStore;
-use crate::commit_log::CommitLog;
 use crate::consume_queue::entry::{self, Entry};
 use crate::error::Result;
 use crate::mapped_file::{self, MappedFile};
@@ -167,7 +166,17 @@ impl MessageStore {
                 }
                 // What this process has neither appended nor read back, or what has likely left the memory, comes from a disk.
                 let from_disk = behind > self.memory_bytes || self.log.is_unchecked(entry.physical_offset);
-                let found = self.log.message(&entry, queue_id, got.next_offset - 1);
+                let file = self.log.file_at(entry.physical_offset);
+                let cold = file.as_ref().filter(|_| from_disk || behind > HOT);
+                if let Some(Err(error)) = cold.map(|file| file.fetch(entry.physical_offset, entry.size as usize)) {
+                    if got.count == 0 {
+                        return Err(error);
+                    }
+                    // What lies before it is handed out; who reads on gets the error.
+                    got.next_offset -= 1;
+                    break 'scan;
+                }
+                let found = file.filter(|file| is_message(file, &entry, queue_id, got.next_offset - 1));
                 let Some(file) = found.filter(|file| !from_disk || is_whole(file, &entry, topic)) else {
                     got.status = removing(&got);
                     continue;
@@ -258,24 +267,17 @@ fn push(runs: &mut Vec<Run>, file: Arc<MappedFile>, entry: &Entry) {
     }
 }
 
-impl CommitLog {
-    /// The file with the record an entry points to, if that really is the message of this place in this queue: a stale or
-    /// damaged entry must not deliver something else.
-    fn message(&self, entry: &Entry, queue_id: i32, queue_offset: u64) -> Option<Arc<MappedFile>> {
-        let file = self.file_at(entry.physical_offset)?;
-        let right = {
-            let bytes = file.bytes(entry.physical_offset, entry.size as usize)?;
-            let fields = bytes.first_chunk::<36>()?;
-            let sized = matches!(stored::head(bytes), Ok(Head::Record(size, _)) if size == entry.size as usize);
-            let [_, _, _, q0, _, o0, o1, p0, p1] = fields.as_chunks::<4>().0 else { return None };
-            let long = |high: &[u8; 4], low: &[u8; 4]| {
-                u64::from(u32::from_be_bytes(*high)) << 32 | u64::from(u32::from_be_bytes(*low))
-            };
-            sized
-                && i32::from_be_bytes(*q0) == queue_id
-                && long(o0, o1) == queue_offset
-                && long(p0, p1) == entry.physical_offset
-        };
-        right.then_some(file)
-    }
+/// Whether the record an entry points to really is the message of this place in this queue: a stale or damaged entry must not
+/// deliver something else.
+fn is_message(file: &MappedFile, entry: &Entry, queue_id: i32, queue_offset: u64) -> bool {
+    let Some(bytes) = file.bytes(entry.physical_offset, entry.size as usize) else { return false };
+    let Some(fields) = bytes.first_chunk::<36>() else { return false };
+    let [_, _, _, q0, _, o0, o1, p0, p1] = fields.as_chunks::<4>().0 else { return false };
+    let long = |high: &[u8; 4], low: &[u8; 4]| {
+        u64::from(u32::from_be_bytes(*high)) << 32 | u64::from(u32::from_be_bytes(*low))
+    };
+    matches!(stored::head(bytes), Ok(Head::Record(size, _)) if size == entry.size as usize)
+        && i32::from_be_bytes(*q0) == queue_id
+        && long(o0, o1) == queue_offset
+        && long(p0, p1) == entry.physical_offset
 }
