@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-use rmq_store::{GetStatus, MessageStore};
+use rmq_store::{GetStatus, MessageStore, offline};
 
 use crate::support::*;
 
@@ -142,6 +142,10 @@ fn a_queue_whose_messages_are_all_gone_keeps_its_numbers_over_a_crash() {
 
     store.truncate(last.physical_offset).unwrap();
     drop(store);
+    assert_eq!(
+        offline::check(&offline::Place { index_slots: 50, ..offline::Place::new(root.path()) }).unwrap().damages,
+        0
+    );
     let store = open(root.path());
     assert_eq!((store.min_offset("Old", 0), store.max_offset("Old", 0)), (per_file, per_file));
     assert_eq!(put(&store, "Old", 0, b"x").queue_offset, per_file);
