@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rmq_store::{Config, Error, MessageStore, Result, durable_file};
 
@@ -166,9 +166,7 @@ impl Life {
         let Some(store) = &self.store else { return };
         let names = names(&store.config().root.join("commitlog"));
         for name in names.iter().take(2) {
-            let path = store.config().root.join("commitlog").join(name);
-            let file = std::fs::File::options().write(true).open(path).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(100 * 3600)).unwrap();
+            age(&store.config().root.join("commitlog"), name, 100);
             self.deletable = name.parse::<u64>().unwrap() + LOG_FILE;
         }
         // A second round takes up what the first one had to leave.

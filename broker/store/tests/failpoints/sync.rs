@@ -34,6 +34,13 @@ fn is_well_after_a_restart(root: &Path, readable: usize) {
     store.close().unwrap();
 }
 
+/// What follows a failed sync.
+fn is_read_only_until_a_restart(store: MessageStore, root: &Path, flushed: u64, readable: usize) {
+    is_read_only(&store, flushed, readable);
+    drop(store);
+    is_well_after_a_restart(root, readable);
+}
+
 #[test]
 fn a_failed_flush_is_final_for_waiters_and_writers_and_not_for_readers() {
     let _alone = alone();
@@ -52,9 +59,7 @@ fn a_failed_flush_is_final_for_waiters_and_writers_and_not_for_readers() {
         assert_eq!(waiter.join().unwrap(), Err(Halt::Failed));
     });
     drop(armed);
-    is_read_only(&store, flushed, 2);
-    drop(store);
-    is_well_after_a_restart(root.path(), 2);
+    is_read_only_until_a_restart(store, root.path(), flushed, 2);
 }
 
 #[test]
@@ -70,7 +75,7 @@ fn a_synchronous_flush_that_fails_acknowledges_nobody() {
     let end = put(&store, "T", 0, b"not there").end;
     assert_eq!(store.flushed().wait_until(end, soon()), Err(Halt::Failed));
     drop(armed);
-    is_read_only(&store, flushed, 2);
+    is_read_only_until_a_restart(store, root.path(), flushed, 2);
 }
 
 /// The name of a new file, and the names in its directory, were retried and then taken for durable: a second sync of a directory that
@@ -100,9 +105,7 @@ fn a_file_whose_name_could_not_be_synced_takes_no_message() {
         assert!(armed.struck() == 1 && matches!(refused, Error::ReadOnly(_)), "{point}: {refused}");
         drop(armed);
         assert!(store.max_physical_offset() <= LOG_FILE);
-        is_read_only(&store, flushed, taken);
-        drop(store);
-        is_well_after_a_restart(root.path(), taken);
+        is_read_only_until_a_restart(store, root.path(), flushed, taken);
     }
 }
 
@@ -120,9 +123,7 @@ fn queues_index_and_checkpoint_that_cannot_be_synced_end_writes_too() {
         assert!(armed.wait(), "{point}");
         assert_eq!(store.flushed().wait_until(end + 1, soon()), Err(Halt::Failed), "{point}");
         drop(armed);
-        is_read_only(&store, end, 1);
-        drop(store);
-        is_well_after_a_restart(root.path(), 1);
+        is_read_only_until_a_restart(store, root.path(), end, 1);
     }
 }
 
@@ -141,10 +142,7 @@ fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
     drop(store);
     let store = open(root.path());
     let log = root.path().join("commitlog");
-    for name in names(&log).iter().take(3) {
-        let file = std::fs::File::options().write(true).open(log.join(name)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(100 * 3600)).unwrap();
-    }
+    names(&log).iter().take(3).for_each(|name| age(&log, name, 100));
     let armed = arm("directory::sync", Fault::Error(EIO), 0, 1);
     assert!(matches!(store.delete_expired(), Err(Error::Sync { .. })));
     drop(armed);
@@ -165,10 +163,7 @@ fn a_file_that_could_not_be_deleted_is_deleted_in_the_next_round() {
     }
     settle(&store);
     let log = root.path().join("commitlog");
-    for name in names(&log).iter().take(2) {
-        let file = std::fs::File::options().write(true).open(log.join(name)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(100 * 3600)).unwrap();
-    }
+    names(&log).iter().take(2).for_each(|name| age(&log, name, 100));
     let armed = arm("commit_log::delete", Fault::Error(EIO), 1, 1);
     assert!(store.delete_expired().is_err());
     drop(armed);

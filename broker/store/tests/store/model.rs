@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 use rmq_store::{Boundary, Error, MessageStore};
 
@@ -255,8 +254,7 @@ impl World {
         let names = names(&log);
         let old = self.random.below(names.len() as u64) as usize;
         for name in &names[..old] {
-            let file = std::fs::File::options().write(true).open(log.join(name)).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(100 * 3600)).unwrap();
+            age(&log, name, 100);
         }
         let before = self.min;
         let deleted = self.store().delete_expired().unwrap() as u64;
