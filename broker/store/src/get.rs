@@ -1,6 +1,7 @@
 //! Handing messages out: by queue and offset, as a consumer pulls them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use rmq_protocol::message::stored::{self, Head, Record};
@@ -120,6 +121,13 @@ impl MessageStore {
     /// # Errors
     /// Only where the disk fails; everything else is a status.
     pub fn get(&self, topic: &str, queue_id: i32, offset: u64, limits: Limits, filter: Filter<'_>) -> Result<Got> {
+        let begun = Instant::now();
+        let got = self.look_up(topic, queue_id, offset, limits, filter);
+        self.log.counters.get_times.add(begun.elapsed());
+        got
+    }
+
+    fn look_up(&self, topic: &str, queue_id: i32, offset: u64, limits: Limits, filter: Filter<'_>) -> Result<Got> {
         let mut got = Got {
             status: GetStatus::NoMatchedLogicQueue,
             next_offset: 0,
