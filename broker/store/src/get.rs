@@ -1,5 +1,6 @@
 //! Handing messages out: by queue and offset, as a consumer pulls them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ use crate::mapped_file::{self, MappedFile};
 const SCAN_MIN: usize = 800;
 /// Entries taken from the queue at once.
 const CHUNK: usize = 204;
+/// Bytes fetched at once of what may have left the memory: a call for each of many small messages that lie together would cost more than to look at them.
+const FETCH: usize = 16 << 10;
 /// What lies within so many bytes of the end of the log was written a moment ago and is in memory.
 const HOT: u64 = 256 << 20;
 
@@ -157,6 +160,7 @@ impl MessageStore {
         let mut entries = Vec::new();
         let mut scan = SCAN_MIN.max(limits.messages);
         let mut last_end = None;
+        let mut fetched = 0..0;
         // A chunk larger than what can be returned would be read for nothing.
         let chunk = CHUNK.min(limits.messages.clamp(1, CHUNK) * 2);
         'scan: while scan > 0 {
@@ -176,7 +180,7 @@ impl MessageStore {
                 let from_disk = behind > self.memory_bytes || self.log.is_unchecked(entry.physical_offset);
                 let file = self.log.file_at(entry.physical_offset);
                 let cold = file.as_ref().filter(|_| from_disk || behind > HOT);
-                if let Some(Err(error)) = cold.map(|file| file.fetch(entry.physical_offset, entry.size as usize)) {
+                if let Some(Err(error)) = cold.map(|file| fetch(file, &entry, &mut fetched)) {
                     if got.count == 0 {
                         return Err(error);
                     }
@@ -246,6 +250,21 @@ fn removing(got: &Got) -> GetStatus {
         0 => GetStatus::MessageWasRemoving,
         _ => GetStatus::Found,
     }
+}
+
+/// Brings a record into memory and notes what is there now: some of what follows it too, where that can be read.
+fn fetch(file: &MappedFile, entry: &Entry, fetched: &mut Range<u64>) -> Result<()> {
+    let (from, size) = (entry.physical_offset, entry.size as usize);
+    if fetched.contains(&from) && entry.end() <= fetched.end {
+        return Ok(());
+    }
+    let mut len = size.max(FETCH);
+    if file.fetch(from, len).is_err() {
+        len = size;
+        file.fetch(from, len)?;
+    }
+    *fetched = from..from.saturating_add(len as u64).min(file.limit());
+    Ok(())
 }
 
 /// Whether a record is what was once stored, as far as its checksum tells. That costs a look at every byte, so what was written a moment ago
