@@ -65,6 +65,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_store_dispatched_offset", ""),
     ("rocketmq_store_flush_seconds", ""),
     ("rocketmq_store_flushed_offset", ""),
+    ("rocketmq_store_get_seconds", ""),
     ("rocketmq_store_index_behind_bytes", ""),
     ("rocketmq_store_mapped_bytes", ""),
     ("rocketmq_store_open_files", ""),

@@ -8,10 +8,24 @@ use tracing_subscriber::EnvFilter;
 #[group(skip)]
 pub(crate) struct Arguments {
     /// What is logged: a level (error, warn, info, debug, trace), or levels by crate such as `info,rmq_store=debug`
-    #[arg(long, global = true, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of all commands",
+        env = "RUST_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     log: String,
     /// How log lines look
-    #[arg(long, global = true, env = "ROCKETMQ_LOG_FORMAT", value_enum, default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of all commands",
+        env = "ROCKETMQ_LOG_FORMAT",
+        value_enum,
+        default_value = "text"
+    )]
     log_format: Format,
 }
 

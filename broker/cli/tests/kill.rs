@@ -6,7 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 #![expect(clippy::print_stdout, reason = "the seed, and what a long run did")]
 
+#[allow(dead_code, reason = "shared with the other tests of this folder")]
+mod process;
+
 use parking_lot::Mutex;
+use process::Process;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rmq_client::{
     Admin, Error, Message, MessageExt, MessageQueue, Producer, PullConsumer,
@@ -21,7 +25,6 @@ use std::{
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command},
     str::FromStr,
     sync::{
         Arc,
@@ -79,13 +82,13 @@ impl Ledger {
     }
 }
 
-/// The process, killed when dropped; in a failing test it tells what the broker logged in all its lives.
-struct Process {
-    child: Child,
+/// The broker; in a failing test it tells what it logged in all its lives.
+struct Broker {
+    process: Process,
     log: PathBuf,
 }
 
-impl Process {
+impl Broker {
     fn start(folder: &Path, namesrvs: &str, port: u16) -> Self {
         let log = folder.join("log");
         let output = File::options().create(true).append(true).open(&log).unwrap();
@@ -109,33 +112,30 @@ impl Process {
             // A disk that others have filled is no reason to delete any.
             ("cleanFileForciblyEnable", "false"),
         ];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq"));
-        command.args(["broker", "--namesrv", namesrvs]);
+        let mut command = process::command(&["broker", "--namesrv", namesrvs]);
         command.args(settings.map(|(key, value)| format!("--set={key}={value}")));
         let child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
-        Self { child, log }
+        Self { process: Process(child), log }
     }
 
     /// SIGTERM, and the end that follows.
     async fn stop(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        let child = Mutex::new(&mut self.child);
+        kill_process(Pid::from_child(&self.process.0), Signal::TERM).unwrap();
+        let child = Mutex::new(&mut self.process.0);
         until("the broker has ended", async || child.lock().try_wait().unwrap().is_some()).await;
-        assert!(self.child.wait().unwrap().success(), "the broker could not stop as it should");
+        assert!(self.process.0.wait().unwrap().success(), "the broker could not stop as it should");
     }
 
     /// SIGKILL; it must not have ended by itself before.
     fn kill(mut self) {
-        assert_eq!(self.child.try_wait().unwrap(), None, "the broker has ended by itself");
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        assert_eq!(self.process.0.try_wait().unwrap(), None, "the broker has ended by itself");
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
     }
 }
 
-impl Drop for Process {
+impl Drop for Broker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if thread::panicking() {
             println!("{}", fs::read_to_string(&self.log).unwrap_or_default());
         }
@@ -221,7 +221,7 @@ async fn send(producer: Producer, ledger: Arc<Ledger>) {
 }
 
 /// Ends the process at some moment. Now and then it is asked to, and so leaves a checkpoint and queues that the next crash has to go on from.
-async fn end(broker: Process, begun: Instant, ledger: &Ledger, random: &mut StdRng) {
+async fn end(broker: Broker, begun: Instant, ledger: &Ledger, random: &mut StdRng) {
     if random.random_ratio(1, 5) {
         let moment = begun + random.random_range(Duration::ZERO..STARTING);
         tokio::time::sleep_until(moment.into()).await;
@@ -285,7 +285,7 @@ async fn what_was_acknowledged_survives_being_killed_at_any_moment() {
     let folder = tempfile::tempdir().unwrap();
     let names = namesrv(folder.path()).await;
     let (namesrvs, port) = (names.local_addr().to_string(), free_port());
-    let start = || (Process::start(folder.path(), &namesrvs, port), Instant::now());
+    let start = || (Broker::start(folder.path(), &namesrvs, port), Instant::now());
     let (mut broker, mut begun) = start();
     create_topic(&namesrvs).await;
 

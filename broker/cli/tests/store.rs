@@ -2,40 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
+#[allow(dead_code, reason = "shared with the other tests of this folder")]
+mod process;
+
+use process::{Process, command, free_port, text, until};
 use serde_json::Value;
 use std::{
-    net::TcpListener,
     os::unix::fs::FileExt,
     path::Path,
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
 };
 
-const ROCKETMQ: &str = env!("CARGO_BIN_EXE_rocketmq");
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A process that is killed when dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    /// Stops it as its service manager would: by closing its input, for which it was told to look.
-    fn stop(mut self) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(ROCKETMQ);
-    command.args(arguments).env_remove("NAMESRV_ADDR").env_remove("RUST_BACKTRACE");
-    command
+/// Stops a broker as its service manager would: by closing its input, for which it was told to look.
+fn stop(mut process: Process) {
+    drop(process.0.stdin.take());
+    assert!(process.0.wait().unwrap().success());
 }
 
 fn broker(folder: &Path, port: u16) -> Command {
@@ -58,16 +39,12 @@ fn serving(folder: &Path, port: u16) -> Process {
     let words = folder.join("words");
     let file = std::fs::File::create(&words).unwrap();
     let mut process = Process(broker(folder, port).stdout(Stdio::null()).stderr(file).spawn().unwrap());
-    let begun = Instant::now();
-    loop {
+    until("the broker serves", || {
         let words = std::fs::read_to_string(&words).unwrap();
-        if words.contains("the broker serves") {
-            return process;
-        }
         assert!(process.0.try_wait().unwrap().is_none(), "the broker ended: {words}");
-        assert!(begun.elapsed() < DEADLINE, "the broker does not serve: {words}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        words.contains("the broker serves").then_some(())
+    });
+    process
 }
 
 fn store(folder: &Path, arguments: &[&str]) -> Output {
@@ -78,14 +55,6 @@ fn store(folder: &Path, arguments: &[&str]) -> Output {
 
 fn json(folder: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&store(folder, &[arguments, &["-o", "json"]].concat()).stdout).unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A folder with the store of a broker that took so many messages and was stopped.
@@ -100,24 +69,16 @@ fn used(messages: usize) -> tempfile::TempDir {
     let mut running = broker(folder.path(), port);
     running.arg("-n").arg(&namesrv).stdout(Stdio::null()).stderr(Stdio::null());
     let running = Process(running.spawn().unwrap());
-    let begun = Instant::now();
-    let admin = |arguments: &[&str]| command(&["admin", "-n", &namesrv]).args(arguments).output().unwrap();
-    while !admin(&["topic", "create", "orders", "-q", "1"]).status.success() {
-        assert!(begun.elapsed() < DEADLINE, "the broker does not register");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let done = |arguments: &[&str]| {
+        let output = command(&["admin", "-n", &namesrv]).args(arguments).output().unwrap();
+        output.status.success().then_some(())
+    };
+    until("the broker is registered", || done(&["topic", "create", "orders", "-q", "1"]));
     for n in 0..messages {
-        let key = format!("key-{n}");
-        loop {
-            let sent = admin(&["message", "send", "orders", &format!("body {n}"), "--keys", &key]);
-            if sent.status.success() {
-                break;
-            }
-            assert!(begun.elapsed() < DEADLINE, "{}", text(&sent.stderr));
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let (body, key) = (format!("body {n}"), format!("key-{n}"));
+        until("the message is sent", || done(&["message", "send", "orders", &body, "--keys", &key]));
     }
-    running.stop();
+    stop(running);
     folder
 }
 
@@ -132,10 +93,13 @@ fn a_store_in_use_is_left_alone_by_a_second_broker_and_by_the_tools() {
     for arguments in [&["check"][..], &["dump"], &["repair"], &["repair", "--cut"]] {
         let refused = store(folder.path(), arguments);
         let words = text(&refused.stderr);
-        assert!(!refused.status.success() && words.contains("in use by another broker"), "{arguments:?}: {words}");
+        assert!(!refused.status.success() && words.contains("is in use: stop the broker"), "{arguments:?}: {words}");
+        assert!(!words.contains("directory of its own"), "{arguments:?}: {words}");
     }
-    first.stop();
-    assert!(store(folder.path(), &["check"]).status.success());
+    stop(first);
+    let words = text(&store(folder.path(), &["check"]).stdout);
+    assert!(words.contains("commit log                no files\n") && !words.contains("stored"), "{words}");
+    assert_eq!(json(folder.path(), &["check"])["log"]["fileSize"], 0);
 }
 
 #[test]
@@ -145,7 +109,10 @@ fn damage_is_found_told_by_the_start_shown_and_cut() {
     let good = store(folder.path(), &["check"]);
     assert!(good.status.success(), "{}", text(&good.stderr));
     assert!(text(&good.stdout).contains("in order"), "{}", text(&good.stdout));
-    assert!(text(&store(folder.path(), &["repair", "--cut"]).stdout).contains("nothing to repair"));
+    let nothing = "nothing is damaged, so there is nothing to repair\n";
+    assert_eq!(text(&store(folder.path(), &["repair", "--cut"]).stdout), nothing);
+    assert_eq!(json(folder.path(), &["repair"])["steps"], Value::Array(Vec::new()));
+    assert!(text(&good.stdout).contains("in 1 file of 16777216 bytes"), "{}", text(&good.stdout));
 
     let rows = json(folder.path(), &["dump", "--topic", "orders"]);
     let rows = rows.as_array().unwrap();
@@ -191,7 +158,7 @@ fn damage_is_found_told_by_the_start_shown_and_cut() {
     let done = json(folder.path(), &["repair", "--cut"]);
     let kept = Path::new(done["kept"][0].as_str().unwrap());
     assert!(kept.join(format!("{victim:020}")).exists(), "{done}");
-    serving(folder.path(), 0).stop();
+    stop(serving(folder.path(), 0));
     let checked = json(folder.path(), &["check"]);
     assert_eq!((&checked["damages"], &checked["log"]["ending"]), (&0.into(), &"end".into()));
     assert_eq!(json(folder.path(), &["dump", "-t", "orders"]).as_array().unwrap().len(), 2);

@@ -2,36 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
+#[allow(dead_code, reason = "shared with the other tests of this folder")]
+mod process;
+
+use process::{Process, command, free_port, text, until};
 use serde_json::Value;
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
-};
+use std::process::{Output, Stdio};
 use tempfile::TempDir;
 
-const ROCKETMQ: &str = env!("CARGO_BIN_EXE_rocketmq");
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A namesrv and a broker, killed when dropped.
+/// A namesrv and a broker.
 struct Cluster {
     namesrv: String,
-    processes: Vec<Child>,
+    processes: [Process; 2],
     _folder: TempDir,
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Cluster {
@@ -61,31 +44,22 @@ impl Cluster {
             ],
         ];
         let processes = servers.map(|arguments| {
-            Command::new(ROCKETMQ).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+            Process(command(&[]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
         });
-        let cluster = Self { namesrv, processes: processes.into(), _folder: folder };
-        let begun = Instant::now();
-        while !cluster.admin(&["cluster", "list"]).is_ok_and(|text| text.contains("broker-a")) {
-            assert!(begun.elapsed() < DEADLINE, "the broker did not register in time");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let cluster = Self { namesrv, processes, _folder: folder };
+        until("the broker is registered", || {
+            cluster.admin(&["cluster", "list"]).ok().filter(|text| text.contains("broker-a"))
+        });
         cluster
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(ROCKETMQ)
-            .args(arguments)
-            .env("NAMESRV_ADDR", &self.namesrv)
-            .env_remove("RUST_BACKTRACE")
-            .output()
-            .unwrap()
+        command(arguments).env("NAMESRV_ADDR", &self.namesrv).output().unwrap()
     }
 
     /// What it printed, or what it complained of.
     fn admin(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = self.run(&[&["admin"], arguments].concat());
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+        outcome(&self.run(&[&["admin"], arguments].concat()))
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
@@ -94,21 +68,14 @@ impl Cluster {
 
     fn bench(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[&["bench"], arguments, &["-o", "json", "--warm-up", "0.1"]].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }
 
-/// Waits until `found` is some.
-fn until<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(begun.elapsed() < DEADLINE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+/// What a process printed, or what it complained of.
+fn outcome(output: &Output) -> Result<String, String> {
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 #[test]
@@ -190,7 +157,7 @@ fn settings_are_read_and_changed_and_errors_say_what_to_do() {
 #[test]
 fn loads_are_put_on_a_broker_and_measured() {
     let cluster = Cluster::start();
-    let broker = cluster.processes[1].id().to_string();
+    let broker = cluster.processes[1].0.id().to_string();
     let produced = cluster.bench(&[
         "produce",
         "--size",
@@ -228,11 +195,7 @@ fn check(server: &str, settings: &str, option: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("server.conf");
     std::fs::write(&file, settings).unwrap();
-    let mut command = Command::new(ROCKETMQ);
-    command.arg(server).arg("-c").arg(&file).arg(option).env_remove("NAMESRV_ADDR").env("COLUMNS", "300");
-    let output = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    outcome(&command(&[server, "-c"]).arg(&file).arg(option).env("COLUMNS", "300").output().unwrap())
 }
 
 #[test]

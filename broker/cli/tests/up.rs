@@ -6,7 +6,11 @@
     reason = "a failed unwrap is a failed test; helpers are tests too"
 )]
 
+#[allow(dead_code, reason = "shared with the other tests of this folder")]
+mod process;
+
 use parking_lot::{Condvar, Mutex};
+use process::{PATIENCE, Process, text, until};
 use rmq_client::{
     Admin, Consumer, Message, Producer,
     consumer::{self, Delivery, FromWhere, Outcome},
@@ -18,16 +22,12 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-
-/// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 const QUICKSTART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/quickstart.yaml");
 
@@ -61,14 +61,12 @@ struct Lines {
 
 /// A running `rocketmq up`. Dropped in a failing test, it is killed; its children then end by themselves.
 struct Up {
-    child: Child,
+    process: Process,
     lines: Arc<Lines>,
 }
 
 impl Drop for Up {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("{}", self.lines.lines.lock().join("\n"));
         }
@@ -76,8 +74,8 @@ impl Drop for Up {
 }
 
 fn command(folder: &Path, file: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq"));
-    command.args(["up", "--data"]).arg(folder.join("data")).arg(file);
+    let mut command = process::command(&["up", "--data"]);
+    command.arg(folder.join("data")).arg(file);
     command
 }
 
@@ -92,7 +90,7 @@ impl Up {
                 all.more.notify_all();
             }
         });
-        Self { child, lines }
+        Self { process: Process(child), lines }
     }
 
     /// How many lines there are: what comes after this is new.
@@ -125,12 +123,12 @@ impl Up {
     }
 
     fn signal(&self, signal: Signal) {
-        send(i32::try_from(self.child.id()).unwrap(), signal);
+        send(i32::try_from(self.process.0.id()).unwrap(), signal);
     }
 
     /// Waits for its end; whether that was a success.
     fn end(&mut self) -> bool {
-        until("the end of rocketmq up", || self.child.try_wait().unwrap()).success()
+        until("the end of rocketmq up", || self.process.0.try_wait().unwrap()).success()
     }
 }
 
@@ -142,18 +140,6 @@ fn runs(pid: i32) -> bool {
     let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // One that ended and was not asked about by its parent yet runs no more.
     state.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
-}
-
-#[track_caller]
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what} did not come");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn folder() -> (TempDir, PathBuf) {
@@ -170,7 +156,7 @@ fn edit(file: &Path, from: &str, to: &str) {
 }
 
 fn words(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    text(&output.stdout) + &text(&output.stderr)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -316,7 +302,10 @@ fn clusters_run_side_by_side_and_one_folder_belongs_to_one() {
 
     let third = command(first.path(), &first_file).output().unwrap();
     assert!(!third.status.success());
-    assert!(words(&third).contains(&format!("in use by another `rocketmq up` (pid {})", one.child.id())), "{third:?}");
+    assert!(
+        words(&third).contains(&format!("in use by another `rocketmq up` (pid {})", one.process.0.id())),
+        "{third:?}"
+    );
     for up in [&mut one, &mut two] {
         up.signal(Signal::INT);
     }

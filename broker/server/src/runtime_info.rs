@@ -51,24 +51,30 @@ impl RuntimeInfo {
             put(&format!("{name}TodayMorning"), today.to_string());
             put(&format!("{name}TodayNow"), counter.map_or(0, |counter| counter.value()).to_string());
         }
-        let (put_tps, get_tps) = (self.rates(Kind::BrokerPut, cluster, now), self.rates(Kind::BrokerGet, cluster, now));
-        put("putTps", put_tps);
-        for name in ["getTransferredTps", "getFoundTps", "getTotalTps"] {
-            put(name, get_tps.clone());
+        put("putTps", self.rates(&[Kind::BrokerPut], cluster, now));
+        // 4.x and its tools spell it with one r.
+        for name in ["getTransferredTps", "getTransferedTps"] {
+            put(name, self.rates(&[Kind::BrokerGet], cluster, now));
         }
-        put("getMissTps", "0.0 0.0 0.0".into());
+        put("getFoundTps", self.rates(&[Kind::BrokerFound], cluster, now));
+        put("getMissTps", self.rates(&[Kind::BrokerMissed], cluster, now));
+        put("getTotalTps", self.rates(&[Kind::BrokerFound, Kind::BrokerMissed], cluster, now));
         put("putMessageTimesTotal", figures.put_messages.to_string());
         put("putMessageFailedTimes", figures.put_failures.to_string());
         put("putMessageSizeTotal", figures.put_bytes.to_string());
         put("putMessageAverageSize", (figures.put_bytes as f64 / figures.put_messages.max(1) as f64).to_string());
         put("putMessageEntireTimeMax", figures.put_times.max.as_millis().to_string());
         put("putMessageDistributeTime", distribution(&figures.put_times.buckets));
+        for (name, share) in [("putLatency99", 0.99), ("putLatency999", 0.999)] {
+            put(name, format!("{:.2}", figures.put_times.quantile(share).as_secs_f64() * 1000.0));
+        }
+        // How long the append under way has held the lock: a copy into memory takes no millisecond.
         put("pageCacheLockTimeMills", "0".into());
-        put("getMessageEntireTimeMax", "0".into());
+        put("getMessageEntireTimeMax", figures.get_times.max.as_millis().to_string());
         put("dispatchMaxBuffer", "0".into());
 
         put("dispatchBehindBytes", behind(figures.appended, figures.dispatched).to_string());
-        put("remainHowManyDataToFlush", format!("{} B", figures.appended.saturating_sub(figures.flushed)));
+        put("remainHowManyDataToFlush", bytes(behind(figures.appended, figures.flushed)));
         put("remainHowManyDataToCommit", "0 B".into());
         put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
         put("commitLogMinOffset", figures.min_offset.to_string());
@@ -84,11 +90,8 @@ impl RuntimeInfo {
         }
         let (folders, _) = self.store.config().commit_log_dirs();
         if let Some(volume) = folders.first().and_then(|folder| rustix::fs::statvfs(folder).ok()) {
-            let gib = |blocks: u64| (blocks * volume.f_frsize) as f64 / f64::from(1 << 30);
-            put(
-                "commitLogDirCapacity",
-                format!("Total : {:.1} GiB, Free : {:.1} GiB.", gib(volume.f_blocks), gib(volume.f_bavail)),
-            );
+            let [total, free] = [volume.f_blocks, volume.f_bavail].map(|blocks| bytes(blocks * volume.f_frsize));
+            put("commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
         }
         for pool in POOLS {
             put(&format!("{pool}ThreadPoolQueueSize"), "0".into());
@@ -102,17 +105,19 @@ impl RuntimeInfo {
         table
     }
 
-    /// The last 10, 60 and 600 seconds.
-    fn rates(&self, kind: Kind, key: &str, now: Instant) -> String {
-        let counter = self.stats.find(kind, key);
-        let rate = |span: Duration| counter.as_ref().map_or(0.0, |counter| counter.over(span, now).tps);
-        format!("{} {} {}", rate(SAMPLE_EVERY), rate(Duration::from_secs(60)), rate(Duration::from_secs(600)))
+    /// Of all these kinds together in the last 10, 60 and 600 seconds.
+    fn rates(&self, kinds: &[Kind], key: &str, now: Instant) -> String {
+        let rate = |span: Duration| -> f64 {
+            kinds.iter().filter_map(|kind| self.stats.find(*kind, key)).map(|counter| counter.over(span, now).tps).sum()
+        };
+        let spans = [SAMPLE_EVERY, Duration::from_secs(60), Duration::from_secs(600)];
+        spans.map(|span| rate(span).to_string()).join(" ")
     }
 }
 
-/// Bytes that consumers cannot see yet. The two ends are read one after the other, so the later may be ahead of the earlier.
-fn behind(appended: u64, dispatched: u64) -> u64 {
-    appended.saturating_sub(dispatched)
+/// Bytes that are not flushed, or that consumers cannot see. The two ends are read one after the other, so the later may be ahead of the earlier.
+fn behind(appended: u64, mark: u64) -> u64 {
+    appended.saturating_sub(mark)
 }
 
 fn elapsed(millis: i64) -> String {
@@ -126,15 +131,34 @@ fn elapsed(millis: i64) -> String {
     )
 }
 
-/// Puts by duration, in Java's classes.
+/// A number of bytes with Java's unit.
+fn bytes(count: u64) -> String {
+    let power = count.max(1).ilog2() / 10;
+    match power {
+        0 => format!("{count} B"),
+        power => {
+            let unit = ["K", "M", "G", "T", "P", "E"][power as usize - 1];
+            format!("{:.1} {unit}iB", count as f64 / (1_u64 << (10 * power)) as f64)
+        }
+    }
+}
+
+/// Puts by duration, in Java's classes; its exporter asks for the last one by its place.
 fn distribution(buckets: &[u64]) -> String {
-    const CLASSES: [(&str, u64); 6] = [
+    const CLASSES: [(&str, u64); 13] = [
         ("[<=0ms]", 1),
         ("[0~10ms]", 10),
         ("[10~50ms]", 50),
         ("[50~100ms]", 100),
-        ("[100~500ms]", 500),
-        ("[500ms~]", u64::MAX),
+        ("[100~200ms]", 200),
+        ("[200~500ms]", 500),
+        ("[500ms~1s]", 1000),
+        ("[1~2s]", 2000),
+        ("[2~3s]", 3000),
+        ("[3~4s]", 4000),
+        ("[4~5s]", 5000),
+        ("[5~10s]", 10_000),
+        ("[10s~]", u64::MAX),
     ];
     let mut counts = [0u64; CLASSES.len()];
     for (power, count) in buckets.iter().enumerate() {
@@ -151,25 +175,89 @@ mod tests {
     use crate::config::Config;
     use jiff::civil::date;
 
-    /// What `clusterList` subtracts: the totals at the last two midnights, and now.
-    #[test]
-    fn the_totals_of_midnights_are_told() {
-        let folder = tempfile::tempdir().unwrap();
+    fn info(folder: &tempfile::TempDir) -> RuntimeInfo {
         let root = folder.path().display().to_string();
         let (config, _) = Config::from_properties([
             ("storePathRootDir", root.as_str()),
             ("mappedFileSizeCommitLog", "16777216"),
             ("brokerClusterName", "c"),
+            ("flushIntervalCommitLog", "3600000"),
+            ("flushCommitLogThoroughInterval", "3600000"),
         ])
         .unwrap();
         let store = Arc::new(MessageStore::open(config.for_store().unwrap(), Box::new(|_: &_| ())).unwrap());
-        let info = RuntimeInfo {
+        RuntimeInfo {
             delay: Arc::new(Delay::open(folder.path(), config.delay_levels().unwrap()).unwrap()),
             stats: Arc::default(),
             settings: Arc::new(Live::new(config, None)),
             booted: now_millis(),
             store,
+        }
+    }
+
+    /// What a tool of Java's asks of a broker that works.
+    #[test]
+    fn what_the_store_counts_is_told_under_the_names_and_in_the_formats_of_java() {
+        let folder = tempfile::tempdir().unwrap();
+        let info = info(&folder);
+        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let message = rmq_store::NewMessage {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            properties: b"",
+            body: &[7; 100_000],
         };
+        let end = [(); 3].map(|()| info.store.put(&message).unwrap().end)[2];
+        assert_eq!(info.store.dispatched().wait_until(end, Instant::now() + Duration::from_secs(30)), Ok(true));
+        let reads = [(Kind::BrokerFound, 20), (Kind::BrokerMissed, 40), (Kind::BrokerGet, 60)];
+        reads.iter().for_each(|(kind, _)| info.stats.add(*kind, "c", 0));
+        let now = Instant::now();
+        info.stats.sample(now);
+        reads.iter().for_each(|(kind, count)| info.stats.add(*kind, "c", *count));
+        let table = info.table(now + SAMPLE_EVERY);
+        let figures = info.store.figures();
+        let told = |name: &str| table.get(name).unwrap_or_else(|| panic!("{name} is not in {table:?}")).clone();
+        assert_eq!((told("commitLogMinOffset"), told("commitLogMaxOffset")), ("0".to_owned(), end.to_string()));
+        assert_eq!(
+            (told("dispatchBehindBytes"), told("remainHowManyDataToFlush")),
+            ("0".to_owned(), "293.2 KiB".into())
+        );
+        assert_eq!(told("earliestMessageTimeStamp"), info.store.earliest_timestamp().unwrap().to_string());
+        assert_eq!((told("putMessageTimesTotal"), told("putMessageSizeTotal")), ("3".to_owned(), end.to_string()));
+        assert_eq!(told("putMessageEntireTimeMax"), figures.put_times.max.as_millis().to_string());
+        let classes: Vec<_> = told("putMessageDistributeTime").split(' ').map(str::to_owned).collect();
+        assert!(classes[12].starts_with("[10s~]:"), "{classes:?}");
+        let counts = classes.iter().filter_map(|class| class.rsplit_once(':')?.1.parse::<u64>().ok());
+        assert_eq!(counts.sum::<u64>(), 3);
+        assert_eq!(told("putLatency999"), format!("{:.2}", figures.put_times.max.as_secs_f64() * 1000.0));
+        for name in ["commitLogDiskRatio", "consumeQueueDiskRatio"] {
+            assert!((0.0..=1.0).contains(&told(name).parse::<f64>().unwrap()), "{}", told(name));
+        }
+        assert!(told("commitLogDirCapacity").starts_with("Total : ") && told("commitLogDirCapacity").ends_with("iB."));
+        let rate = |name: &str| told(name).split(' ').next().unwrap().parse::<f64>().unwrap().round();
+        let names = ["getFoundTps", "getMissTps", "getTotalTps", "getTransferredTps", "getTransferedTps"];
+        assert_eq!(names.map(rate), [2.0, 4.0, 6.0, 6.0, 6.0]);
+        info.store.close().unwrap();
+    }
+
+    #[test]
+    fn bytes_have_the_unit_of_their_size() {
+        let words = [0, 1023, 1024, 1536, 7065, 321_465_872_384, u64::MAX].map(bytes);
+        assert_eq!(words, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "6.9 KiB", "299.4 GiB", "16.0 EiB"]);
+    }
+
+    /// What `clusterList` subtracts: the totals at the last two midnights, and now.
+    #[test]
+    fn the_totals_of_midnights_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let info = info(&folder);
         let now = Instant::now();
         for (day, messages) in [(1, 3), (2, 4), (3, 5)] {
             info.stats.sample_on(now, date(2024, 1, day));

@@ -46,6 +46,8 @@ pub struct Config {
     pub consume_queue_write_interval: Duration,
     /// How often consume queues and index are made durable, which bounds what a start after a crash has to read again.
     pub checkpoint_interval: Duration,
+    /// They are made durable before that when so many bytes of the log wait for it, those that a start has read back included.
+    pub checkpoint_bytes: u64,
     /// Physical memory in bytes, to judge what is likely cached; the machine's where there is none.
     pub memory: Option<u64>,
 }
@@ -186,6 +188,7 @@ impl Config {
             consume_queue_buffer: 64 << 20,
             consume_queue_write_interval: Duration::from_secs(1),
             checkpoint_interval: Duration::from_secs(10),
+            checkpoint_bytes: 256 << 20,
             memory: None,
         }
     }

@@ -50,6 +50,17 @@ impl Histogram {
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
+
+    /// A bound that a share of the durations is not above: the end of the bucket of the last of them, and never more than the longest. Zero where there are none.
+    pub fn quantile(&self, share: f64) -> Duration {
+        let wanted = (share * self.count() as f64).ceil() as u64;
+        let counted = self.buckets.iter().scan(0, |counted, bucket| {
+            *counted += bucket;
+            Some(*counted)
+        });
+        let end = counted.take_while(|counted| *counted < wanted).count().min(BUCKETS - 1);
+        if end == BUCKETS - 1 { self.max } else { self.max.min(Duration::from_micros(1 << end)) }
+    }
 }
 
 /// Live counters.
@@ -61,6 +72,7 @@ pub(crate) struct Counters {
     pub(crate) put_times: Times,
     pub(crate) lock_waits: Times,
     pub(crate) flush_times: Times,
+    pub(crate) get_times: Times,
 }
 
 /// A snapshot of the store.
@@ -79,6 +91,8 @@ pub struct Figures {
     pub lock_waits: Histogram,
     /// How long flushes of the commit log took.
     pub flush_times: Histogram,
+    /// From the call of a get to its return, whatever it found.
+    pub get_times: Histogram,
     /// Start of the commit log.
     pub min_offset: u64,
     /// End of the commit log.
@@ -123,5 +137,17 @@ mod tests {
         assert_eq!((histogram.buckets[0], histogram.buckets[1], histogram.buckets[2]), (1, 1, 2));
         assert_eq!((histogram.buckets[10], histogram.buckets[BUCKETS - 1]), (1, 1));
         assert_eq!((histogram.count(), histogram.max), (6, Duration::from_micros(u64::MAX >> 20)));
+    }
+
+    #[test]
+    fn a_quantile_is_the_end_of_a_bucket_or_the_longest() {
+        let times = Times::default();
+        assert_eq!(times.snapshot().quantile(0.99), Duration::ZERO);
+        (0..98).for_each(|_| times.add(Duration::from_micros(100)));
+        times.add(Duration::from_micros(5000));
+        times.add(Duration::from_secs(100));
+        let histogram = times.snapshot();
+        let quantiles = [0.5, 0.98, 0.99, 0.999].map(|share| histogram.quantile(share));
+        assert_eq!(quantiles, [128, 128, 8192, 100_000_000].map(Duration::from_micros));
     }
 }

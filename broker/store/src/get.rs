@@ -1,12 +1,13 @@
 //! Handing messages out: by queue and offset, as a consumer pulls them.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use rmq_protocol::message::stored::{self, Head, Record};
 
 use crate::MessageStore;
-use crate::commit_log::CommitLog;
 use crate::consume_queue::entry::{self, Entry};
 use crate::error::Result;
 use crate::mapped_file::{self, MappedFile};
@@ -15,6 +16,8 @@ use crate::mapped_file::{self, MappedFile};
 const SCAN_MIN: usize = 800;
 /// Entries taken from the queue at once.
 const CHUNK: usize = 204;
+/// Bytes fetched at once of what may have left the memory: a call for each of many small messages that lie together would cost more than to look at them.
+const FETCH: usize = 16 << 10;
 /// What lies within so many bytes of the end of the log was written a moment ago and is in memory.
 const HOT: u64 = 256 << 20;
 
@@ -121,6 +124,13 @@ impl MessageStore {
     /// # Errors
     /// Only where the disk fails; everything else is a status.
     pub fn get(&self, topic: &str, queue_id: i32, offset: u64, limits: Limits, filter: Filter<'_>) -> Result<Got> {
+        let begun = Instant::now();
+        let got = self.look_up(topic, queue_id, offset, limits, filter);
+        self.log.counters.get_times.add(begun.elapsed());
+        got
+    }
+
+    fn look_up(&self, topic: &str, queue_id: i32, offset: u64, limits: Limits, filter: Filter<'_>) -> Result<Got> {
         let mut got = Got {
             status: GetStatus::NoMatchedLogicQueue,
             next_offset: 0,
@@ -150,6 +160,7 @@ impl MessageStore {
         let mut entries = Vec::new();
         let mut scan = SCAN_MIN.max(limits.messages);
         let mut last_end = None;
+        let mut fetched = 0..0;
         // A chunk larger than what can be returned would be read for nothing.
         let chunk = CHUNK.min(limits.messages.clamp(1, CHUNK) * 2);
         'scan: while scan > 0 {
@@ -167,7 +178,17 @@ impl MessageStore {
                 }
                 // What this process has neither appended nor read back, or what has likely left the memory, comes from a disk.
                 let from_disk = behind > self.memory_bytes || self.log.is_unchecked(entry.physical_offset);
-                let found = self.log.message(&entry, queue_id, got.next_offset - 1);
+                let file = self.log.file_at(entry.physical_offset);
+                let cold = file.as_ref().filter(|_| from_disk || behind > HOT);
+                if let Some(Err(error)) = cold.map(|file| fetch(file, &entry, &mut fetched)) {
+                    if got.count == 0 {
+                        return Err(error);
+                    }
+                    // What lies before it is handed out; who reads on gets the error.
+                    got.next_offset -= 1;
+                    break 'scan;
+                }
+                let found = file.filter(|file| is_message(file, &entry, queue_id, got.next_offset - 1));
                 let Some(file) = found.filter(|file| !from_disk || is_whole(file, &entry, topic)) else {
                     got.status = removing(&got);
                     continue;
@@ -231,6 +252,21 @@ fn removing(got: &Got) -> GetStatus {
     }
 }
 
+/// Brings a record into memory and notes what is there now: some of what follows it too, where that can be read.
+fn fetch(file: &MappedFile, entry: &Entry, fetched: &mut Range<u64>) -> Result<()> {
+    let (from, size) = (entry.physical_offset, entry.size as usize);
+    if fetched.contains(&from) && entry.end() <= fetched.end {
+        return Ok(());
+    }
+    let mut len = size.max(FETCH);
+    if file.fetch(from, len).is_err() {
+        len = size;
+        file.fetch(from, len)?;
+    }
+    *fetched = from..from.saturating_add(len as u64).min(file.limit());
+    Ok(())
+}
+
 /// Whether a record is what was once stored, as far as its checksum tells. That costs a look at every byte, so what was written a moment ago
 /// is not asked.
 fn is_whole(file: &MappedFile, entry: &Entry, topic: &str) -> bool {
@@ -258,24 +294,17 @@ fn push(runs: &mut Vec<Run>, file: Arc<MappedFile>, entry: &Entry) {
     }
 }
 
-impl CommitLog {
-    /// The file with the record an entry points to, if that really is the message of this place in this queue: a stale or
-    /// damaged entry must not deliver something else.
-    fn message(&self, entry: &Entry, queue_id: i32, queue_offset: u64) -> Option<Arc<MappedFile>> {
-        let file = self.file_at(entry.physical_offset)?;
-        let right = {
-            let bytes = file.bytes(entry.physical_offset, entry.size as usize)?;
-            let fields = bytes.first_chunk::<36>()?;
-            let sized = matches!(stored::head(bytes), Ok(Head::Record(size, _)) if size == entry.size as usize);
-            let [_, _, _, q0, _, o0, o1, p0, p1] = fields.as_chunks::<4>().0 else { return None };
-            let long = |high: &[u8; 4], low: &[u8; 4]| {
-                u64::from(u32::from_be_bytes(*high)) << 32 | u64::from(u32::from_be_bytes(*low))
-            };
-            sized
-                && i32::from_be_bytes(*q0) == queue_id
-                && long(o0, o1) == queue_offset
-                && long(p0, p1) == entry.physical_offset
-        };
-        right.then_some(file)
-    }
+/// Whether the record an entry points to really is the message of this place in this queue: a stale or damaged entry must not
+/// deliver something else.
+fn is_message(file: &MappedFile, entry: &Entry, queue_id: i32, queue_offset: u64) -> bool {
+    let Some(bytes) = file.bytes(entry.physical_offset, entry.size as usize) else { return false };
+    let Some(fields) = bytes.first_chunk::<36>() else { return false };
+    let [_, _, _, q0, _, o0, o1, p0, p1] = fields.as_chunks::<4>().0 else { return false };
+    let long = |high: &[u8; 4], low: &[u8; 4]| {
+        u64::from(u32::from_be_bytes(*high)) << 32 | u64::from(u32::from_be_bytes(*low))
+    };
+    matches!(stored::head(bytes), Ok(Head::Record(size, _)) if size == entry.size as usize)
+        && i32::from_be_bytes(*q0) == queue_id
+        && long(o0, o1) == queue_offset
+        && long(p0, p1) == entry.physical_offset
 }

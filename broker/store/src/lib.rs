@@ -183,6 +183,7 @@ impl MessageStore {
             put_times: counters.put_times.snapshot(),
             lock_waits: counters.lock_waits.snapshot(),
             flush_times: counters.flush_times.snapshot(),
+            get_times: counters.get_times.snapshot(),
             min_offset: self.log.min(),
             appended: self.log.appended.value(),
             flushed: self.log.flushed.value(),

@@ -153,6 +153,8 @@ impl MessageStore {
             root: config.root.clone(),
             retention: Mutex::new(config.retention.clone()),
             checkpoint_interval: config.checkpoint_interval,
+            checkpoint_bytes: config.checkpoint_bytes,
+            vouched_for: start,
             checkpoint: Mutex::new(checkpoint),
             deleting: Mutex::new(false),
         });

@@ -19,8 +19,6 @@ use crate::retention::{Candidate, Round};
 
 /// How often the thread looks whether something is due.
 const TICK: Duration = Duration::from_secs(1);
-/// A checkpoint is also due when so many bytes were dispatched since the last one: a start after a crash reads them again.
-const CHECKPOINT_BYTES: u64 = 256 << 20;
 
 /// How full the volumes are, in percent.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +40,10 @@ pub(crate) struct Upkeep {
     pub(crate) root: PathBuf,
     pub(crate) retention: Mutex<Retention>,
     pub(crate) checkpoint_interval: Duration,
+    pub(crate) checkpoint_bytes: u64,
+    /// Up to here a checkpoint vouched for everything when the store was opened. What was read back since counts like what is
+    /// dispatched: a process that dies again and again before the interval is over would read ever more.
+    pub(crate) vouched_for: u64,
     /// Held for a whole round of deletion. Taken before `checkpoint`. Whether queues and index have yet to follow the start of
     /// the log, because the round before failed half way.
     pub(crate) deleting: Mutex<bool>,
@@ -53,11 +55,11 @@ impl Upkeep {
     /// Runs until `stop`.
     pub(crate) fn run(&self, stop: &AtomicBool) {
         let (mut checkpoint_at, mut round_at) = (Instant::now() + self.checkpoint_interval, Instant::now());
-        let mut covered = self.log.dispatched.value();
+        let mut covered = self.vouched_for;
         while !stop.load(Ordering::SeqCst) {
             let now = Instant::now();
             let dispatched = self.log.dispatched.value();
-            if now >= checkpoint_at || dispatched.saturating_sub(covered) >= CHECKPOINT_BYTES {
+            if now >= checkpoint_at || dispatched.saturating_sub(covered) >= self.checkpoint_bytes {
                 (checkpoint_at, covered) = (now + self.checkpoint_interval, dispatched);
                 if let Err(error) = self.checkpoint() {
                     tracing::warn!(%error, "no checkpoint; a start after a crash would take longer");
@@ -112,6 +114,8 @@ impl Upkeep {
     /// Runs `cut`, which removes everything at or behind `to` from the log and all that was made of it, while nothing
     /// else changes files. The checkpoint never vouches for what is removed.
     pub(crate) fn around_truncation(&self, to: u64, cut: impl FnOnce(&mut Turn) -> Result<()>) -> Result<()> {
+        // A checkpoint that failed to be synced may yet vouch for what would go.
+        self.log.failure()?;
         let _deleting = self.deleting.lock();
         let mut checkpoint = self.checkpoint.lock();
         let outcome = self.dispatch.interrupt(|turn| {
@@ -166,8 +170,12 @@ impl Upkeep {
                 Some(Candidate { end: file.limit(), modified })
             })
             .collect();
+        let doomed = round.doomed(&retention, &candidates);
+        if doomed > 0 {
+            self.keep_numbers()?;
+        }
         let (mut deleted, mut outcome) = (0, Ok(()));
-        for file in files.iter().take(round.doomed(&retention, &candidates)) {
+        for file in files.iter().take(doomed) {
             if deleted > 0 {
                 std::thread::park_timeout(retention.pause);
             }
@@ -190,6 +198,18 @@ impl Upkeep {
             *behind = false;
         }
         outcome.map(|()| deleted)
+    }
+
+    /// Makes queues durable before records go: where those were all that a queue had, its files alone know which number comes next.
+    fn keep_numbers(&self) -> Result<()> {
+        match self.checkpoint() {
+            // Without the space that is to be had there might never be any.
+            Err(error @ Error::Full { .. }) => {
+                tracing::warn!(%error, "old files go before their queues are on the disk")
+            }
+            outcome => outcome?,
+        }
+        Ok(())
     }
 
     /// Lets consume queues and index follow the start of the log.

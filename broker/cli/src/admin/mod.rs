@@ -37,14 +37,15 @@ pub(crate) struct Arguments {
         env = "NAMESRV_ADDR",
         default_value = "127.0.0.1:9876",
         value_name = "ADDRESSES",
-        global = true
+        global = true,
+        help_heading = "Options of all commands"
     )]
     namesrv: String,
     /// Tables for people, or JSON for programs
-    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    #[arg(short, long, value_enum, default_value = "table", global = true, help_heading = "Options of all commands")]
     output: Format,
     /// How long a server may take to answer, in seconds
-    #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600), global = true)]
+    #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600), global = true, help_heading = "Options of all commands")]
     timeout: u64,
     #[command(subcommand)]
     command: Command,

@@ -61,6 +61,14 @@ impl Output {
         }
     }
 
+    /// One thing of which people want to know no more than a sentence.
+    pub(super) fn sentence<T: Serialize>(&self, thing: &T, text: &str) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => print(text),
+            Format::Json => print(&serde_json::to_string_pretty(thing)?),
+        }
+    }
+
     /// What was done: a line, or nothing where a program reads.
     pub(super) fn done(&self, text: &str) -> anyhow::Result<()> {
         if self.format == Format::Table { print(text) } else { Ok(()) }

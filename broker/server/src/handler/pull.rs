@@ -180,6 +180,8 @@ impl Pull {
         {
             self.offsets.commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset);
         }
+        let kind = if got.status == GetStatus::Found { Kind::BrokerFound } else { Kind::BrokerMissed };
+        self.stats.add(kind, &settings.identity.cluster_name, 1);
         if got.status == GetStatus::Found {
             self.count(&header, &got, &settings);
             return Ok(Outcome::Answer(self.found(got, &group, &settings, topic.topic_sys_flag)));

@@ -223,6 +223,7 @@ impl Page {
             ("rocketmq_store_put_seconds", "Time to store a message, without waiting for disk or slaves.", f.put_times),
             ("rocketmq_store_append_lock_seconds", "Waits for another message that was being stored.", f.lock_waits),
             ("rocketmq_store_flush_seconds", "Time the disk took to take what was stored.", f.flush_times),
+            ("rocketmq_store_get_seconds", "Time to look messages up, found or not.", f.get_times),
         ] {
             to.register(Box::new(Durations::new(name, help, counted)?))?;
         }

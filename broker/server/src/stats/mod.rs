@@ -43,6 +43,10 @@ pub(crate) enum Kind {
     BrokerPut,
     /// Messages read, by cluster.
     BrokerGet,
+    /// Reads that found messages, by cluster.
+    BrokerFound,
+    /// Reads that found none, by cluster.
+    BrokerMissed,
 }
 
 impl Kind {

@@ -25,12 +25,14 @@ impl CommitLog {
         mapped_file::share(&file, offset, len).ok_or_else(out_of_range)
     }
 
-    /// The file and the size of the record that begins at `offset`; `None` where no record begins.
+    /// The file and the size of the record that begins at `offset`; `None` where no record begins, or the disk does not give it.
     pub(crate) fn record_at(&self, offset: u64) -> Option<(Arc<MappedFile>, usize)> {
         let file = self.file_at(offset)?;
         let size = {
-            let Ok(Head::Record(size, _)) = stored::head(file.bytes(offset, stored::BLANK_SIZE)?) else { return None };
-            let record = Record::parse(file.bytes(offset, size)?).ok()?;
+            let Ok(Head::Record(size, _)) = stored::head(from_disk(&file, offset, stored::BLANK_SIZE)?) else {
+                return None;
+            };
+            let record = Record::parse(from_disk(&file, offset, size)?).ok()?;
             (record.physical_offset() == offset).then_some(size)?
         };
         Some((file, size))
@@ -38,7 +40,7 @@ impl CommitLog {
 
     /// Whether the log could end at `offset`: a record or a filler begins there, or a file.
     pub(crate) fn is_boundary(&self, offset: u64) -> bool {
-        let head = || stored::head(self.file_at(offset)?.bytes(offset, stored::BLANK_SIZE)?).ok();
+        let head = || stored::head(from_disk(&*self.file_at(offset)?, offset, stored::BLANK_SIZE)?).ok();
         offset.is_multiple_of(self.file_size)
             || self.record_at(offset).is_some()
             || matches!(head(), Some(Head::Blank(_)))
@@ -65,4 +67,13 @@ impl CommitLog {
     pub(crate) fn mapped_bytes(&self) -> u64 {
         self.files.read().len() as u64 * self.file_size
     }
+}
+
+/// Published bytes that may have to come from the disk; `None` where they are not all there, or the disk does not give them.
+fn from_disk(file: &MappedFile, offset: u64, len: usize) -> Option<&[u8]> {
+    if let Err(error) = file.fetch(offset, len) {
+        tracing::error!(%error, offset, "a record cannot be read");
+        return None;
+    }
+    file.bytes(offset, len)
 }

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 
 use super::Queue;
 use crate::dir;
+use crate::dispatch;
 use crate::error::{Error, Result};
 use crate::fail_point;
 
@@ -128,7 +129,7 @@ impl Files {
     }
 
     /// Forgets the files of a queue that begin at or after byte `from` and before `to`: they were removed.
-    fn forget(&self, queue: &Queue, from: u64, to: u64) {
+    pub(crate) fn forget(&self, queue: &Queue, from: u64, to: u64) {
         let mut open = self.open.lock();
         open.removals += 1;
         open.files.retain(|(number, base), _| *number != queue.number() || *base < from || *base >= to);
@@ -179,17 +180,18 @@ impl Files {
     }
 
     /// Makes everything from byte `at` of the queue on vanish: the rest of its file becomes zero, later files go. That
-    /// is durable when the file that begins at `at - at % file_size` is synced.
+    /// is durable when the file that begins at `at - at % file_size` is synced. The first file stays even without entries: its name says which
+    /// number comes next when the records of all before are gone.
     pub(crate) fn cut(&self, queue: &Queue, at: u64) -> Result<()> {
-        let dir = self.dir(queue);
         let base = at - at % self.file_size;
-        for (found, path) in dir::numbered(&dir)?.into_iter().rev() {
-            if found > base || (found == base && at == base) {
-                delete(&path)?;
-            } else if found == base {
-                let open = || File::options().read(true).write(true).open(&path);
+        let files = dir::numbered(&self.dir(queue))?;
+        for (number, (found, path)) in files.iter().enumerate().rev() {
+            if *found > base || (*found == base && at == base && number > 0) {
+                delete(path)?;
+            } else if *found == base {
+                let open = || File::options().read(true).write(true).open(path);
                 fail_point::at("consume_queue::cut", || dir::zero_tail(&open()?, at - base))
-                    .map_err(Error::io("cut", &path))?;
+                    .map_err(Error::io("cut", path))?;
             }
         }
         self.forget(queue, base, u64::MAX);
@@ -207,19 +209,24 @@ impl Files {
         Ok(())
     }
 
-    /// Deletes a queue with all its files, and the topic's directory with its last queue.
+    /// Deletes a queue with all its files.
     pub(crate) fn delete(&self, queue: &Queue) -> Result<()> {
-        let dir = self.dir(queue);
-        match fail_point::at("consume_queue::delete", || std::fs::remove_dir_all(&dir)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("delete", &dir)(error)),
-            _ => {}
-        }
+        delete_all(&self.dir(queue))?;
         self.forget(queue, 0, u64::MAX);
-        if let Some(topic) = dir.parent() {
-            // Not empty while other queues of the topic are there.
-            let _ = std::fs::remove_dir(topic);
-        }
         Ok(())
+    }
+
+    /// Deletes the directory of a topic with all that is in it.
+    pub(crate) fn delete_topic(&self, topic: &str) -> Result<()> {
+        // Any other name would lead out of the directory of the queues.
+        if dispatch::is_name(topic) { delete_all(&self.root.join(topic)) } else { Ok(()) }
+    }
+}
+
+fn delete_all(dir: &Path) -> Result<()> {
+    match fail_point::at("consume_queue::delete", || std::fs::remove_dir_all(dir)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("delete", dir)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -95,8 +95,15 @@ impl Table {
         if more {
             self.cut(&queue, end)?;
         }
-        // Where nothing is left the log will say where the queue begins.
-        let Some((base, path)) = list.first() else { return Ok(()) };
+        let Some((base, path)) = list.first() else {
+            // A log that lacks nothing says where the queue begins. In another one the records of all entries may be gone, and only the name of the file tells
+            // how many there were.
+            if known.log_min > 0 {
+                queue.place(end, end, None);
+                queue.next.store(end, std::sync::atomic::Ordering::Relaxed);
+            }
+            return Ok(());
+        };
         let physical = first_entry(path)?.filter(|entry| !entry.is_filler()).map(|entry| entry.physical_offset);
         queue.place(base / SIZE as u64, end, physical);
         queue.next.store(end, std::sync::atomic::Ordering::Relaxed);

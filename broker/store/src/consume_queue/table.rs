@@ -128,7 +128,7 @@ impl Table {
         }
         loop {
             match queue.add(offset, entry) {
-                Added::Repeated if self.begins_anew(queue, offset, entry)? => self.begin_anew(queue)?,
+                Added::Repeated if self.begins_anew(queue, offset, entry)? => self.begin_anew(queue, offset)?,
                 Added::Repeated => return Ok(()),
                 Added::Listed => break,
                 Added::List => {
@@ -150,20 +150,26 @@ impl Table {
         Ok(())
     }
 
-    /// Whether a first entry belongs to a later record than those that are there: the topic was deleted and made again, and older records, which stay in the
-    /// log, were dispatched since, as after a crash. Only the first one counts: another offset twice would be a fault, and no reason to drop anything.
+    /// Whether an entry before a queue's end is the first of it. That end is then nothing but the name of a file whose entries were lost; or the topic was deleted
+    /// and made again, and older records, which stay in the log, were dispatched since, as after a crash. Any other offset twice would be a fault,
+    /// and no reason to drop anything.
     fn begins_anew(&self, queue: &Queue, offset: u64, entry: Entry) -> Result<bool> {
         let (min, max) = queue.bounds();
-        let Some(last) = max.checked_sub(1).filter(|last| *last >= min && offset == 0) else { return Ok(false) };
-        Ok(queue.entry(&self.files, last)?.is_some_and(|last| last.physical_offset < entry.physical_offset))
+        if min == max {
+            return Ok(offset < max);
+        }
+        if offset > 0 {
+            return Ok(false);
+        }
+        Ok(queue.entry(&self.files, max - 1)?.is_some_and(|last| last.physical_offset < entry.physical_offset))
     }
 
     /// Drops what a queue holds.
-    fn begin_anew(&self, queue: &Arc<Queue>) -> Result<()> {
+    fn begin_anew(&self, queue: &Arc<Queue>, offset: u64) -> Result<()> {
         let _io = self.io.lock();
         self.write_queue(queue)?;
         tracing::warn!(topic = queue.topic(), queue = queue.id(), "a consume queue begins anew; its older entries go");
-        self.restart(queue, 0)
+        self.restart(queue, offset)
     }
 
     /// Deletes a queue's files and makes one that begins with `offset`; `io` is held and nothing waits to be written.
@@ -189,8 +195,8 @@ impl Table {
         self.write_queue(queue)?;
         let per_file = self.files.file_size() / SIZE as u64;
         let (min, max) = queue.bounds();
-        if max == 0 || places > per_file {
-            if max > 0 {
+        if max == min || places > per_file {
+            if max > min {
                 tracing::warn!(
                     topic = queue.topic(),
                     queue = queue.id(),
@@ -359,7 +365,8 @@ impl Table {
         Ok(last)
     }
 
-    /// Deletes the queues of a topic and their files. Returns how many there were.
+    /// Deletes the queues of a topic and their files. Returns how many there were. The files go even where no queue is known, so that a second call
+    /// takes up what a first one could not delete.
     pub(crate) fn delete_topic(&self, topic: &str) -> Result<usize> {
         let mut io = self.io.lock();
         let queues = self.queues.write().remove(topic).unwrap_or_default();
@@ -367,8 +374,9 @@ impl Table {
             io.remove(&queue.number());
             let waiting = queue.close();
             self.pending.fetch_sub(waiting as u64, Ordering::Relaxed);
-            self.files.delete(queue)?;
         }
-        Ok(queues.len())
+        let deleted = self.files.delete_topic(topic);
+        queues.values().for_each(|queue| self.files.forget(queue, 0, u64::MAX));
+        deleted.map(|()| queues.len())
     }
 }

@@ -63,8 +63,8 @@ struct State {
     next: Option<Next>,
     /// Set when the log was truncated: what is under way belongs to a future that will not come.
     generation: u64,
-    /// Jobs finished, well or not.
-    attempts: u64,
+    /// Jobs begun.
+    jobs: u64,
     /// The job that failed last and why. No job is begun by itself after a failure; a writer's request begins one, except after
     /// [`Error::Sync`]: a second sync would succeed without a name or a size being on the disk.
     failure: Option<(u64, Error)>,
@@ -128,27 +128,21 @@ impl Allocator {
 
     /// Waits until `file` can be written up to `to`, or is not the current file any more.
     pub(crate) fn wait_ready(&self, file: &Arc<MappedFile>, to: u64) -> Result<()> {
-        self.wait("take disk blocks", |state| {
+        let there = |state: &State| {
             let current = state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, file));
-            if file.ready() >= to || !current {
-                return true;
-            }
-            state.wanted = state.wanted.max(to);
-            false
-        })
+            file.ready() >= to || !current
+        };
+        self.wait("take disk blocks", there, |state| state.wanted = state.wanted.max(to))
     }
 
     /// Waits until the file that begins at `base` is there, or somebody has taken it.
     pub(crate) fn wait_next(&self, base: u64) -> Result<()> {
-        self.wait("create a file", |state| {
+        let there = |state: &State| {
             let there = state.next.as_ref().is_some_and(|next| next.appendable.file.base() == base);
             let taken = state.current.as_ref().is_some_and(|current| current.base() >= base);
-            if there || taken {
-                return true;
-            }
-            state.wanted_file = Some(base);
-            false
-        })
+            there || taken
+        };
+        self.wait("create a file", there, |state| state.wanted_file = Some(base))
     }
 
     /// The file that begins at `base`, if it is there; from then on it is the current one.
@@ -190,26 +184,23 @@ impl Allocator {
         }
     }
 
-    fn wait(&self, doing: &'static str, mut satisfied: impl FnMut(&mut State) -> bool) -> Result<()> {
+    /// Waits until `there`, or until a job has failed that was begun after `ask`.
+    fn wait(&self, doing: &'static str, there: impl Fn(&State) -> bool, ask: impl Fn(&mut State)) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut state = self.shared.state.lock();
-        let begun = state.attempts;
-        match &state.failure {
-            Some((_, error @ Error::Sync { .. })) => return Err(repeat(error)),
-            _ => state.failure = None,
-        }
+        let begun = state.jobs;
         loop {
             if state.stop {
                 return Err(Error::Closed);
             }
-            if satisfied(&mut state) {
-                return Ok(());
+            match &state.failure {
+                Some((_, error @ Error::Sync { .. })) => return Err(repeat(error)),
+                _ if there(&state) => return Ok(()),
+                Some((job, error)) if *job > begun => return Err(repeat(error)),
+                // That job knew nothing of this request: what it could not get was more, or ahead of time.
+                _ => state.failure = None,
             }
-            if let Some((attempt, error)) = &state.failure
-                && *attempt > begun
-            {
-                return Err(repeat(error));
-            }
+            ask(&mut state);
             self.shared.work.notify_one();
             if self.shared.done.wait_until(&mut state, deadline).timed_out() {
                 return Err(Error::Stalled { doing, waited: PATIENCE });
@@ -264,9 +255,9 @@ impl Shared {
                 self.work.wait(&mut state);
                 continue;
             };
-            let generation = state.generation;
+            state.jobs += 1;
+            let (number, generation) = (state.jobs, state.generation);
             let outcome = MutexGuard::unlocked(&mut state, || self.perform(job));
-            state.attempts += 1;
             match outcome {
                 Ok(Done::Created(next)) if state.generation != generation => {
                     // The name may be needed again at once, so it goes while the lock is held.
@@ -280,7 +271,11 @@ impl Shared {
                     state.wanted_file = None;
                     state.next = Some(next);
                 }
-                Err(error) => state.failure = Some((state.attempts, error)),
+                Err(error) => {
+                    // Whoever still waits says so again; a large message that was refused must not make small ones ask for its room.
+                    state.wanted = 0;
+                    state.failure = Some((number, error));
+                }
             }
             self.done.notify_all();
         }
@@ -307,24 +302,24 @@ impl Shared {
     /// its blocks are taken.
     fn extend(&self, file: &MappedFile, allocated: u64, wanted: u64, to: u64) -> Result<u64> {
         let to = to.min(file.limit());
-        if to <= allocated {
-            file.touch(to)?;
-            return Ok(allocated);
-        }
         let steps = (to - file.base()).div_ceil(self.ahead.step);
         let step_end = file.base().saturating_add(steps.saturating_mul(self.ahead.step)).min(file.limit());
-        match file.allocate(allocated, step_end) {
-            Ok(()) => {
-                file.touch(to)?;
-                Ok(step_end)
+        // Nobody waits for less than `to` where nothing is wanted.
+        let least = if wanted > file.ready() { wanted } else { to };
+        let prepare = |blocks: u64| {
+            if blocks > allocated {
+                file.allocate(allocated, blocks)?;
             }
-            Err(Error::Full { .. }) if wanted > file.ready() => {
-                let enough = wanted.max(allocated);
-                file.allocate(allocated, enough)?;
-                file.touch(enough)?;
-                Ok(enough)
-            }
-            Err(error) => Err(error),
+            file.touch(to.min(blocks))?;
+            Ok(blocks.max(allocated))
+        };
+        let blocks = if to > allocated { step_end } else { allocated };
+        match prepare(blocks) {
+            Err(Error::Full { .. }) if least < blocks => match prepare(to) {
+                Err(Error::Full { .. }) if least < to => prepare(least),
+                outcome => outcome,
+            },
+            outcome => outcome,
         }
     }
 }

@@ -120,6 +120,13 @@ impl MappedFile {
         self.handle.lock().clone()
     }
 
+    /// Brings published bytes into memory, as far as they are there. Whoever looks at bytes that may have to come from a disk does this first: a bad sector is an
+    /// error here, and a signal that ends the process there.
+    pub(crate) fn fetch(&self, offset: u64, len: usize) -> Result<()> {
+        let at = offset.saturating_sub(self.base) as usize;
+        fail_point::at("commit_log::fetch", || self.region.fetch(at, len)).map_err(Error::io("read", &self.path))
+    }
+
     /// Takes blocks for a range of offsets.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> Result<()> {
         let to = to.min(self.limit());

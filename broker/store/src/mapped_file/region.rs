@@ -4,6 +4,8 @@
 //!
 //! * *Blocks.* Touching a page the file system cannot give a block to kills the process (SIGBUS). Nothing above `ready`
 //!   is ever touched, and `ready` is only raised over blocks that were allocated for real.
+//! * *Bad sectors.* Reading a page that the disk does not give kills the process as well. What may not be in memory is fetched
+//!   before it is looked at, which is an error then; kernels before 5.14 cannot do that.
 //! * *Another process* that cuts the file short does the same. The store's lock file keeps other brokers out.
 //! * *Aliasing.* Bytes below `published` never change again, so shared slices of them are sound. Bytes above it belong
 //!   to the one [`Cursor`] of the region; no reader can name them.
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::io::Errno;
 
 /// How the pages of a file that takes appends come into memory. The system keeps, and writes, neighbours that came together as one piece of up to 2 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,20 @@ impl Region {
         Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(at), len) })
     }
 
+    /// Brings published bytes into memory, where the disk gives them. Touching them where it does not would kill the process.
+    pub(crate) fn fetch(&self, at: usize, len: usize) -> io::Result<()> {
+        let len = len.min(self.published().saturating_sub(at));
+        if len == 0 {
+            return Ok(());
+        }
+        match self.map.advise_range(Advice::PopulateRead, at, len) {
+            // Kernels before 5.14 do not know it.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => Err(Errno::IO.into()),
+            outcome => outcome,
+        }
+    }
+
     /// Faults pages in up to `to` and lets the cursor go there. The caller has allocated their blocks. One thread at a
     /// time calls this.
     pub(crate) fn make_ready(&self, to: usize) -> io::Result<()> {
@@ -87,7 +104,7 @@ impl Region {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.touch_each(from, to),
             // Touching a page would kill the process. Its blocks were taken, but on a full volume ext4 may find no room for what it has to
             // note about them.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::FAULT.raw_os_error()) => {
+            Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             Err(error) => return Err(error),
@@ -265,6 +282,19 @@ mod tests {
         assert!(!cursor.append(1, |_| unreachable!()));
         region.make_ready(8 << 10).unwrap();
         assert!(cursor.append(8 << 10, |slot| slot.fill(1)));
+    }
+
+    #[test]
+    fn bytes_that_the_disk_does_not_give_are_an_error_and_no_signal() {
+        let file = file(16 << 10);
+        let (region, _) = Region::map(&file, 16 << 10, 12 << 10).unwrap();
+        region.fetch(0, 12 << 10).unwrap();
+        file.set_len(8 << 10).unwrap();
+        assert_eq!(region.fetch(5000, 4000).unwrap_err().raw_os_error(), Some(Errno::IO.raw_os_error()));
+        region.fetch(5000, 3000).unwrap();
+        // Nobody can name what is not published.
+        region.fetch(12 << 10, 100).unwrap();
+        region.fetch(usize::MAX, usize::MAX).unwrap();
     }
 
     #[test]

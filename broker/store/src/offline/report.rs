@@ -65,7 +65,7 @@ pub enum Ending {
 pub struct LogReport {
     /// Files.
     pub files: usize,
-    /// Bytes of each.
+    /// Bytes of each; 0 where there is none.
     pub file_size: u64,
     /// First byte.
     pub min_offset: u64,
@@ -154,7 +154,7 @@ impl LogReport {
     pub(super) fn new(log: &Log) -> Self {
         LogReport {
             files: log.files,
-            file_size: log.file_size,
+            file_size: if log.files > 0 { log.file_size } else { 0 },
             min_offset: log.pieces.first().map_or(0, Files::first),
             end: 0,
             records: 0,

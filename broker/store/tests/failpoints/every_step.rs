@@ -6,7 +6,7 @@ use crate::life::Life;
 use crate::{ALWAYS, EIO, ENOSPC, alone};
 
 /// All points there are; a life meets each of them.
-const POINTS: [&str; 36] = [
+const POINTS: [&str; 37] = [
     "abort::delete",
     "abort::write",
     "checkpoint::open",
@@ -17,6 +17,7 @@ const POINTS: [&str; 36] = [
     "commit_log::create",
     "commit_log::cut",
     "commit_log::delete",
+    "commit_log::fetch",
     "commit_log::map",
     "commit_log::open",
     "commit_log::rename",

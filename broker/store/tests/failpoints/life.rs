@@ -3,9 +3,9 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use rmq_store::{Config, MessageStore, Result, durable_file};
+use rmq_store::{Config, Error, MessageStore, Result, durable_file};
 
 use crate::support::*;
 
@@ -166,9 +166,7 @@ impl Life {
         let Some(store) = &self.store else { return };
         let names = names(&store.config().root.join("commitlog"));
         for name in names.iter().take(2) {
-            let path = store.config().root.join("commitlog").join(name);
-            let file = std::fs::File::options().write(true).open(path).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(100 * 3600)).unwrap();
+            age(&store.config().root.join("commitlog"), name, 100);
             self.deletable = name.parse::<u64>().unwrap() + LOG_FILE;
         }
         // A second round takes up what the first one had to leave.
@@ -184,13 +182,17 @@ impl Life {
             return;
         }
         let outcome = store.truncate(to);
-        // Half of a truncation leaves a log that ends somewhere between.
-        let end = if outcome.is_ok() { to } else { store.max_physical_offset() };
-        self.stored.retain(|stored| stored.end <= end);
-        self.flushed = self.flushed.min(to);
-        if outcome.is_ok() {
-            assert_eq!(store.max_physical_offset(), to);
+        match outcome {
+            Ok(()) => {
+                self.stored.retain(|stored| stored.end <= to);
+                assert_eq!(store.max_physical_offset(), to);
+            }
+            // It was not begun.
+            Err(Error::ReadOnly(_)) => return,
+            // Half of one leaves a log that ends somewhere between; a restart tells where.
+            Err(_) => self.store = None,
         }
+        self.flushed = self.flushed.min(to);
     }
 
     /// A queue of a replica that begins in the middle.
@@ -260,7 +262,7 @@ impl Life {
             let record = store.record(stored.physical_offset).unwrap();
             assert!(found.records.contains(&record), "{} is not in the index", stored.key);
         }
-        let table = durable_file::load(&self.table_path(), |bytes| Ok::<_, rmq_store::Error>(bytes.to_vec())).unwrap();
+        let table = durable_file::load(&self.table_path(), |bytes| Ok::<_, Error>(bytes.to_vec())).unwrap();
         let table = String::from_utf8(table.unwrap_or_default()).unwrap();
         assert!(self.tables.contains(&table), "{table:?} is none of {:?}", self.tables);
         assert!(

@@ -34,6 +34,13 @@ fn is_well_after_a_restart(root: &Path, readable: usize) {
     store.close().unwrap();
 }
 
+/// What follows a failed sync.
+fn is_read_only_until_a_restart(store: MessageStore, root: &Path, flushed: u64, readable: usize) {
+    is_read_only(&store, flushed, readable);
+    drop(store);
+    is_well_after_a_restart(root, readable);
+}
+
 #[test]
 fn a_failed_flush_is_final_for_waiters_and_writers_and_not_for_readers() {
     let _alone = alone();
@@ -52,9 +59,7 @@ fn a_failed_flush_is_final_for_waiters_and_writers_and_not_for_readers() {
         assert_eq!(waiter.join().unwrap(), Err(Halt::Failed));
     });
     drop(armed);
-    is_read_only(&store, flushed, 2);
-    drop(store);
-    is_well_after_a_restart(root.path(), 2);
+    is_read_only_until_a_restart(store, root.path(), flushed, 2);
 }
 
 #[test]
@@ -70,7 +75,7 @@ fn a_synchronous_flush_that_fails_acknowledges_nobody() {
     let end = put(&store, "T", 0, b"not there").end;
     assert_eq!(store.flushed().wait_until(end, soon()), Err(Halt::Failed));
     drop(armed);
-    is_read_only(&store, flushed, 2);
+    is_read_only_until_a_restart(store, root.path(), flushed, 2);
 }
 
 /// The name of a new file, and the names in its directory, were retried and then taken for durable: a second sync of a directory that
@@ -100,9 +105,7 @@ fn a_file_whose_name_could_not_be_synced_takes_no_message() {
         assert!(armed.struck() == 1 && matches!(refused, Error::ReadOnly(_)), "{point}: {refused}");
         drop(armed);
         assert!(store.max_physical_offset() <= LOG_FILE);
-        is_read_only(&store, flushed, taken);
-        drop(store);
-        is_well_after_a_restart(root.path(), taken);
+        is_read_only_until_a_restart(store, root.path(), flushed, taken);
     }
 }
 
@@ -120,9 +123,7 @@ fn queues_index_and_checkpoint_that_cannot_be_synced_end_writes_too() {
         assert!(armed.wait(), "{point}");
         assert_eq!(store.flushed().wait_until(end + 1, soon()), Err(Halt::Failed), "{point}");
         drop(armed);
-        is_read_only(&store, end, 1);
-        drop(store);
-        is_well_after_a_restart(root.path(), 1);
+        is_read_only_until_a_restart(store, root.path(), end, 1);
     }
 }
 
@@ -136,12 +137,12 @@ fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
         put(&store, "T", 0, &[n as u8; 1000]);
     }
     settle(&store);
-    store.flush().unwrap();
+    // So that the checkpoint before a deletion has nothing to sync.
+    store.close().unwrap();
+    drop(store);
+    let store = open(root.path());
     let log = root.path().join("commitlog");
-    for name in names(&log).iter().take(3) {
-        let file = std::fs::File::options().write(true).open(log.join(name)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(100 * 3600)).unwrap();
-    }
+    names(&log).iter().take(3).for_each(|name| age(&log, name, 100));
     let armed = arm("directory::sync", Fault::Error(EIO), 0, 1);
     assert!(matches!(store.delete_expired(), Err(Error::Sync { .. })));
     drop(armed);
@@ -162,10 +163,7 @@ fn a_file_that_could_not_be_deleted_is_deleted_in_the_next_round() {
     }
     settle(&store);
     let log = root.path().join("commitlog");
-    for name in names(&log).iter().take(2) {
-        let file = std::fs::File::options().write(true).open(log.join(name)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(100 * 3600)).unwrap();
-    }
+    names(&log).iter().take(2).for_each(|name| age(&log, name, 100));
     let armed = arm("commit_log::delete", Fault::Error(EIO), 1, 1);
     assert!(store.delete_expired().is_err());
     drop(armed);
@@ -176,6 +174,40 @@ fn a_file_that_could_not_be_deleted_is_deleted_in_the_next_round() {
     assert_eq!(store.delete_expired().unwrap(), 1);
     assert_eq!(store.min_physical_offset(), 2 * LOG_FILE);
     assert!(first(&store) > before);
+}
+
+/// The topic had been forgotten first: a second attempt found nothing to do and said so, and a restart brought the queues back.
+#[test]
+fn a_topic_whose_files_could_not_be_deleted_goes_with_the_next_attempt() {
+    let _alone = alone();
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for queue_id in 0..3 {
+        put(&store, "T", queue_id, b"x");
+        put(&store, "Other", queue_id, b"x");
+    }
+    settle(&store);
+    store.flush().unwrap();
+    let queues = root.path().join("consumequeue");
+    let deadline = soon();
+    while names(&queues).len() < 6 {
+        assert!(std::time::Instant::now() < deadline, "the queues are not written");
+        std::thread::yield_now();
+    }
+    let armed = arm("consume_queue::delete", Fault::Error(EIO), 0, 1);
+    assert!(store.delete_topic("T").is_err());
+    drop(armed);
+    assert!(queues.join("T").exists());
+    store.delete_topic("T").unwrap();
+    assert!(!queues.join("T").exists());
+    // No name leads anywhere else.
+    for name in ["", ".", "..", "Other/0", "../commitlog"] {
+        assert_eq!(store.delete_topic(name).unwrap(), 0);
+    }
+    assert_eq!((names(&queues).len(), names(&root.path().join("commitlog")).is_empty()), (3, false));
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(open(root.path()).queues("T"), Vec::<i32>::new());
 }
 
 /// The log was cut and its queues were not: what came next lay behind places that were never told of, and dispatch stood still.

@@ -45,7 +45,8 @@ fn done(command: &mut Command) -> Option<()> {
     status.is_ok_and(|status| status.success()).then_some(())
 }
 
-/// Puts until there is no more space; returns how many messages were taken.
+/// Puts until one is refused for want of space; returns how many messages were taken. There really is none: a first refusal used to come when the next step ahead
+/// did not fit.
 fn fill(store: &MessageStore, from: u64) -> u64 {
     let mut taken = from;
     loop {
@@ -53,7 +54,11 @@ fn fill(store: &MessageStore, from: u64) -> u64 {
         body.resize(3000, 1);
         match store.put(&message("T", 0, &format!("KEYS\u{1}k{taken}\u{2}"), &body)) {
             Ok(_) => taken += 1,
-            Err(Error::Full { .. }) => return taken,
+            Err(Error::Full { .. }) => {
+                let used = store.disk_use().unwrap().commit_log;
+                assert!(used > 98.0, "message {taken} is refused at {used} %");
+                return taken;
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -86,6 +91,7 @@ fn fill_and_make_room(volume: &Volume, ballast: usize, more: u64) {
     config.index.slots = 1000;
     config.index.entries = 10_000;
     config.allocation.step = 1 << 20;
+    config.max_message_size = 16 << 20;
     let open = || MessageStore::open(config.clone(), Box::new(|_| {})).unwrap();
     let store = open();
     std::fs::write(volume.path().join("ballast"), vec![1; ballast]).unwrap();
@@ -98,6 +104,9 @@ fn fill_and_make_room(volume: &Volume, ballast: usize, more: u64) {
     assert!(numbers(&store).into_iter().eq(0..store.max_offset("T", 0)));
 
     std::fs::remove_file(volume.path().join("ballast")).unwrap();
+    // What does not fit takes nothing from what does.
+    let large = store.put(&message("Large", 0, "", &vec![1; 2 * ballast])).unwrap_err();
+    assert!(matches!(large, Error::Full { .. }), "{large}");
     let second = fill(&store, first);
     assert!(second > first + more, "{second} messages fit after {first}");
     settle(&store);

@@ -5,6 +5,7 @@
 //! | [`format`] | are the files those of Java, byte for byte |
 //! | [`reading`] | what a consumer gets for which offset |
 //! | [`concurrent`] | many writers and readers at once |
+//! | [`checkpoint`] | how much a start reads back |
 //! | [`crash`] | torn tails, damage, lost pages: what is kept, what is refused |
 //! | [`model`] | random histories, crashes and power cuts included, against a plain model |
 //! | [`replica`] | a log that comes from a master, and its truncation |
@@ -20,6 +21,7 @@
     reason = "a failed unwrap is a failed test, and seeds are printed; helpers are tests too"
 )]
 
+mod checkpoint;
 mod concurrent;
 mod crash;
 mod format;

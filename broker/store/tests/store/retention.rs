@@ -1,12 +1,12 @@
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use rmq_store::{GetStatus, MessageStore};
+use rmq_store::{GetStatus, MessageStore, offline};
 
 use crate::support::*;
 
-fn age(root: &std::path::Path, name: &str, hours: u64) {
-    let file = std::fs::File::options().write(true).open(root.join("commitlog").join(name)).unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+fn log(root: &tempfile::TempDir) -> PathBuf {
+    root.path().join("commitlog")
 }
 
 #[test]
@@ -24,18 +24,18 @@ fn expired_files_go_and_queues_and_index_follow() {
         .collect();
     settle(&store);
     store.flush().unwrap();
-    let files = names(&root.path().join("commitlog"));
+    let files = names(&log(&root));
     // Somebody is still reading the oldest file.
     let held = store.read(0, 5000).unwrap();
     let before = held.to_vec();
     assert_eq!(store.delete_expired().unwrap(), 0);
     // The fourth is too young, so the fifth stays too.
-    [100, 80, 73, 71, 100].iter().zip(&files).for_each(|(hours, name)| age(root.path(), name, *hours));
+    [100, 80, 73, 71, 100].iter().zip(&files).for_each(|(hours, name)| age(&log(&root), name, *hours));
     assert_eq!(store.delete_expired().unwrap(), 3);
 
     let min = 3 * LOG_FILE;
     assert_eq!(store.min_physical_offset(), min);
-    assert!(!names(&root.path().join("commitlog")).contains(&files[2]));
+    assert!(!names(&log(&root)).contains(&files[2]));
     let first = placed.iter().position(|place| place.physical_offset >= min).unwrap();
     assert_eq!(store.min_offset("T", 0), first as u64 - 100);
     assert_eq!(get(&store, "T", 0, 0).status, GetStatus::OffsetTooSmall);
@@ -69,7 +69,7 @@ fn another_age_holds_at_once_and_nonsense_changes_nothing() {
     }
     settle(&store);
     store.flush().unwrap();
-    names(&root.path().join("commitlog")).iter().take(2).for_each(|name| age(root.path(), name, 10));
+    names(&log(&root)).iter().take(2).for_each(|name| age(&log(&root), name, 10));
     let with = |change: fn(&mut rmq_store::Retention)| {
         let mut retention = store.config().retention.clone();
         change(&mut retention);
@@ -88,7 +88,7 @@ fn the_last_file_stays_however_old() {
     let store = open(root.path());
     put(&store, "T", 0, b"x");
     settle(&store);
-    names(&root.path().join("commitlog")).iter().for_each(|name| age(root.path(), name, 1000));
+    names(&log(&root)).iter().for_each(|name| age(&log(&root), name, 1000));
     assert_eq!(store.delete_expired().unwrap(), 0);
     assert_eq!(read_all(&store, "T", 0).len(), 1);
 }
@@ -116,4 +116,37 @@ fn a_disk_fuller_than_allowed_refuses_writes_and_cleans_by_force() {
     assert!(store.figures().refusing.is_some());
     assert!(store.max_physical_offset() - store.min_physical_offset() <= LOG_FILE);
     assert!(!read_all(&store, "T", 0).is_empty());
+}
+
+/// Its numbers began at 0 again: its file was not on the disk when the records of all its entries went, or was deleted as one without entries.
+#[test]
+fn a_queue_whose_messages_are_all_gone_keeps_its_numbers_over_a_crash() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let per_file = QUEUE_FILE / 20;
+    (0..per_file).for_each(|_| _ = put(&store, "Old", 0, b"x"));
+    while store.max_physical_offset() <= LOG_FILE {
+        put(&store, "T", 0, &[1; 1000]);
+    }
+    let last = put(&store, "Old", 0, b"x");
+    settle(&store);
+    age(&log(&root), &format!("{:020}", 0), 100);
+    assert_eq!(store.delete_expired().unwrap(), 1);
+    let checkpoint = std::fs::read(root.path().join("checkpoint")).unwrap();
+    assert_eq!(
+        checkpoint[40..48],
+        last.physical_offset.to_be_bytes(),
+        "what a power cut leaves of the queue is not known"
+    );
+    assert_eq!(names(&root.path().join("consumequeue/Old/0")), [format!("{QUEUE_FILE:020}")]);
+
+    store.truncate(last.physical_offset).unwrap();
+    drop(store);
+    assert_eq!(
+        offline::check(&offline::Place { index_slots: 50, ..offline::Place::new(root.path()) }).unwrap().damages,
+        0
+    );
+    let store = open(root.path());
+    assert_eq!((store.min_offset("Old", 0), store.max_offset("Old", 0)), (per_file, per_file));
+    assert_eq!(put(&store, "Old", 0, b"x").queue_offset, per_file);
 }

@@ -1,6 +1,5 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use rmq_store::offline::{Place, check, dump, repair};
 use rmq_store::{Config, Error, MessageStore};
@@ -95,10 +94,8 @@ fn retention_deletes_the_oldest_files_wherever_they_lie() {
     let store = try_open(over(root.path(), &dirs, &[])).unwrap();
     fill(&store, 0..400);
     store.flush().unwrap();
-    let old = SystemTime::now() - Duration::from_secs(100 * 3600);
     for (number, dir) in [(0, &dirs[1]), (1, &dirs[0]), (2, &dirs[2])] {
-        let file = std::fs::File::options().write(true).open(dir.join(file(number))).unwrap();
-        file.set_modified(old).unwrap();
+        age(dir, &file(number), 100);
     }
     assert_eq!(store.delete_expired().unwrap(), 3);
     assert_eq!(store.min_physical_offset(), 3 * LOG_FILE);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rmq_protocol::message::stored::Records;
 use rmq_store::{Appended, Config, Filter, Got, Limits, MessageStore, NewMessage};
@@ -123,6 +123,12 @@ pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
 /// The names in a directory.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
     files(dir).iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// Makes a file of a directory that was written just now old.
+pub(crate) fn age(dir: &Path, name: &str, hours: u64) {
+    let file = std::fs::File::options().write(true).open(dir.join(name)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
 }
 
 /// SplitMix64: random enough, and the same everywhere for a seed.

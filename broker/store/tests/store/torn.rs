@@ -6,7 +6,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rmq_store::{Error, MessageStore};
+use rmq_store::{Error, Filter, Limits, MessageStore};
 
 use crate::support::*;
 
@@ -258,4 +258,34 @@ fn a_table_that_was_written_in_part_falls_back_to_the_one_before() {
     // Both are gone: the fault of the file itself is told, and nothing is made up.
     std::fs::write(path.with_extension("json.bak"), &whole[..100]).unwrap();
     assert!(matches!(rmq_store::durable_file::load(&path, parse), Err(Error::Config(_))));
+}
+
+/// A page that cannot be read killed the process: the log is mapped. A file cut short under its mapping is such a page for the system.
+#[test]
+fn a_sector_of_the_log_that_cannot_be_read_is_an_error_and_no_signal() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let placed: Vec<_> = (0..200).map(|n| put(&store, "T", n % 2, &[n as u8; 1000])).collect();
+    settle(&store);
+    store.close().unwrap();
+    drop(store);
+
+    let store = open(root.path());
+    let readable = 5 * 4096;
+    let first = std::fs::File::options().write(true).open(root.path().join(format!("commitlog/{:020}", 0))).unwrap();
+    first.set_len(readable).unwrap();
+    let unreadable = placed.iter().position(|place| place.end > readable).unwrap();
+    for queue in 0..2 {
+        let got = get(&store, "T", queue, 0);
+        let good = placed[..unreadable].iter().skip(queue as usize).step_by(2).count() as u64;
+        assert_eq!((got.count as u64, got.next_offset), (good, good), "what lies before it is handed out");
+        let error = store.get("T", queue, good, Limits { messages: 1, bytes: 1 }, Filter::ALL).unwrap_err();
+        assert!(matches!(error, Error::Io { doing: "read", .. }), "{error}");
+        assert_eq!(get(&store, "T", queue, 90).count, 10, "what lies behind it can be read");
+    }
+    assert!(store.record(placed[unreadable].physical_offset).is_none());
+    assert!(store.record(placed[unreadable - 1].physical_offset).is_some());
+    assert_eq!(store.store_timestamp("T", unreadable as i32 % 2, unreadable as u64 / 2).unwrap(), None);
+    put(&store, "T", 0, b"next");
+    settle(&store);
 }
