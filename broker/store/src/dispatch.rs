@@ -88,6 +88,13 @@ pub(crate) struct Turn {
     pub(crate) index_behind: Option<(u64, Instant)>,
 }
 
+impl Turn {
+    /// Where the index is behind; `u64::MAX` where it is not.
+    fn index_behind(&self) -> u64 {
+        self.index_behind.map_or(u64::MAX, |(offset, _)| offset)
+    }
+}
+
 enum Step {
     Record(Arc<MappedFile>, usize),
     NextFile(u64),
@@ -104,7 +111,7 @@ impl Dispatch {
         arrivals: Arrivals,
     ) -> Self {
         let confirmed_only = AtomicBool::new(limit == DispatchLimit::Confirmed);
-        let index_behind = AtomicU64::new(u64::MAX);
+        let index_behind = AtomicU64::new(turn.index_behind());
         Dispatch { log, targets, arrivals, confirmed_only, index_behind, turn: Mutex::new(turn) }
     }
 
@@ -197,7 +204,7 @@ impl Dispatch {
             self.log.dispatched.advance(position);
         }
         self.catch_up(&mut turn)?;
-        self.index_behind.store(turn.index_behind.map_or(u64::MAX, |(offset, _)| offset), Ordering::Relaxed);
+        self.index_behind.store(turn.index_behind(), Ordering::Relaxed);
         Ok((records, limit))
     }
 

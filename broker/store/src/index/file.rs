@@ -176,12 +176,17 @@ impl IndexFile {
         if end <= ready {
             return Ok(());
         }
-        let whole = self.entry_at(self.entries) as u64;
-        let to = (end as u64 + STEP).min(whole);
-        let allocate = || dir::allocate(&self.file, ready as u64, to);
-        fail_point::at("index::allocate", allocate).map_err(Error::io("allocate", &self.path))?;
-        self.words.set_ready(to as usize);
-        Ok(())
+        let allocate = |ahead: u64| {
+            let to = (end as u64 + ahead).min(self.entry_at(self.entries) as u64);
+            let allocate = || dir::allocate(&self.file, ready as u64, to);
+            fail_point::at("index::allocate", allocate).map_err(Error::io("allocate", &self.path))?;
+            self.words.set_ready(to as usize);
+            Ok(())
+        };
+        match allocate(STEP) {
+            Err(Error::Full { .. }) => allocate(0),
+            outcome => outcome,
+        }
     }
 
     /// Adds an entry; the file is not full.
@@ -320,7 +325,11 @@ impl IndexFile {
             self.end_offset.store(last.offset, Ordering::Relaxed);
             self.end_timestamp.store(begin.saturating_add(i64::from(last.seconds) * 1000), Ordering::Relaxed);
         }
-        self.make_ready(count.min(self.entries - 1))?;
+        match self.make_ready(count.min(self.entries - 1)) {
+            // No reason not to start: nothing is added either, and the next start cuts again what the old header says.
+            Err(Error::Full { .. }) => {}
+            outcome => outcome?,
+        }
         self.write_header();
         Ok(())
     }

@@ -72,3 +72,32 @@ fn queues_and_index_without_space_catch_up_when_there_is_some() {
     assert_eq!(read_all(&store, "T", 0).len(), 100);
     assert_eq!(store.query("T", "k99", 9, 0, i64::MAX).unwrap().records.len(), 1);
 }
+
+/// The index asked for the blocks of its next entries before it had any, and a broker whose disk was full could not start.
+#[test]
+fn a_start_without_space_does_without_the_index_until_there_is_some() {
+    let _alone = alone();
+    let root = tempfile::tempdir().unwrap();
+    let keyed = |store: &MessageStore, n| store.put(&message("T", 0, &format!("KEYS\u{1}k{n}\u{2}"), b"x")).unwrap();
+    let store = open(root.path());
+    (0..20).for_each(|n| _ = keyed(&store, n));
+    store.close().unwrap();
+    drop(store);
+    let store = open(root.path());
+    (20..40).for_each(|n| _ = keyed(&store, n));
+    settle(&store);
+    drop(store);
+    let full = arm("index::allocate", Fault::Error(ENOSPC), 0, ALWAYS);
+    let store = open(root.path());
+    assert!(full.struck() > 0 && store.figures().index_behind > 0);
+    assert_eq!(read_all(&store, "T", 0).len(), 40);
+    drop(full);
+    let deadline = soon();
+    while store.figures().index_behind > 0 {
+        assert!(Instant::now() < deadline, "the index stays behind");
+        std::thread::yield_now();
+    }
+    for n in 0..40 {
+        assert_eq!(store.query("T", &format!("k{n}"), 9, 0, i64::MAX).unwrap().records.len(), 1, "k{n}");
+    }
+}
