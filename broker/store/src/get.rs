@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rmq_protocol::message::stored::{self, Head, Record};
 
 use crate::MessageStore;
@@ -20,6 +20,17 @@ const CHUNK: usize = 204;
 const FETCH: usize = 16 << 10;
 /// What lies within so many bytes of the end of the log was written a moment ago and is in memory.
 const HOT: u64 = 256 << 20;
+/// Neighbouring records of fewer bytes are copied together: a piece of its own costs about as much, and more again where it is sent.
+const COPY_BELOW: usize = 2048;
+
+/// Where messages may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Memory: the process's own or the system's. Nothing is waited for.
+    Memory,
+    /// The disk as well.
+    Disk,
+}
 
 /// What the reader wants.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +99,14 @@ pub struct Got {
     pub far_behind: bool,
 }
 
+impl Got {
+    fn nothing(status: GetStatus) -> Got {
+        let (next_offset, min_offset, max_offset) = (0, 0, 0);
+        let (count, size, far_behind) = (0, 0, false);
+        Got { status, next_offset, min_offset, max_offset, records: Vec::new(), count, size, far_behind }
+    }
+}
+
 /// Neighbouring records of one file.
 struct Run {
     file: Arc<MappedFile>,
@@ -96,8 +115,7 @@ struct Run {
 }
 
 impl MessageStore {
-    /// Like [`MessageStore::get`], but `None` where the disk might have to be waited for: the entry is not in memory any more, or its record was written
-    /// long ago.
+    /// Like [`MessageStore::get`], but `None` where the disk would have to be waited for. Fewer messages where only the first ones are in memory.
     ///
     /// # Errors
     /// As [`MessageStore::get`].
@@ -109,14 +127,7 @@ impl MessageStore {
         limits: Limits,
         filter: Filter<'_>,
     ) -> Result<Option<Got>> {
-        if let Some(queue) = self.table.find(topic, queue_id) {
-            let (min, max) = queue.bounds();
-            let recent = |entry: Entry| self.log.appended.value().saturating_sub(entry.physical_offset) <= HOT;
-            if (min..max).contains(&offset) && !queue.entry_in_memory(offset).is_some_and(recent) {
-                return Ok(None);
-            }
-        }
-        self.get(topic, queue_id, offset, limits, filter).map(Some)
+        self.look((topic, queue_id), offset, limits, filter, Reach::Memory)
     }
 
     /// Reads messages of a queue from an offset on.
@@ -124,24 +135,34 @@ impl MessageStore {
     /// # Errors
     /// Only where the disk fails; everything else is a status.
     pub fn get(&self, topic: &str, queue_id: i32, offset: u64, limits: Limits, filter: Filter<'_>) -> Result<Got> {
+        let got = self.look((topic, queue_id), offset, limits, filter, Reach::Disk)?;
+        Ok(got.unwrap_or_else(|| Got::nothing(GetStatus::OffsetFoundNull)))
+    }
+
+    fn look(
+        &self,
+        queue: (&str, i32),
+        offset: u64,
+        limits: Limits,
+        filter: Filter<'_>,
+        reach: Reach,
+    ) -> Result<Option<Got>> {
         let begun = Instant::now();
-        let got = self.look_up(topic, queue_id, offset, limits, filter);
+        let got = self.look_up(queue, offset, limits, filter, reach);
         self.log.counters.get_times.add(begun.elapsed());
         got
     }
 
-    fn look_up(&self, topic: &str, queue_id: i32, offset: u64, limits: Limits, filter: Filter<'_>) -> Result<Got> {
-        let mut got = Got {
-            status: GetStatus::NoMatchedLogicQueue,
-            next_offset: 0,
-            min_offset: 0,
-            max_offset: 0,
-            records: Vec::new(),
-            count: 0,
-            size: 0,
-            far_behind: false,
-        };
-        let Some(queue) = self.table.find(topic, queue_id) else { return Ok(got) };
+    fn look_up(
+        &self,
+        (topic, queue_id): (&str, i32),
+        offset: u64,
+        limits: Limits,
+        filter: Filter<'_>,
+        reach: Reach,
+    ) -> Result<Option<Got>> {
+        let mut got = Got::nothing(GetStatus::NoMatchedLogicQueue);
+        let Some(queue) = self.table.find(topic, queue_id) else { return Ok(Some(got)) };
         let (min, max) = queue.bounds();
         (got.min_offset, got.max_offset) = (min, max);
         (got.status, got.next_offset) = match offset {
@@ -152,7 +173,7 @@ impl MessageStore {
             offset => (GetStatus::NoMatchedMessage, offset),
         };
         if got.status != GetStatus::NoMatchedMessage {
-            return Ok(got);
+            return Ok(Some(got));
         }
 
         let log_end = self.log.appended.value();
@@ -164,7 +185,12 @@ impl MessageStore {
         // A chunk larger than what can be returned would be read for nothing.
         let chunk = CHUNK.min(limits.messages.clamp(1, CHUNK) * 2);
         'scan: while scan > 0 {
-            queue.read(self.table.files(), got.next_offset, chunk.min(scan), &mut entries)?;
+            if !queue.read(self.table.files(), got.next_offset, chunk.min(scan), reach, &mut entries)? {
+                if got.count == 0 {
+                    return Ok(None);
+                }
+                break;
+            }
             let mut read = 0;
             for entry in entry::iter(&entries) {
                 read += 1;
@@ -180,13 +206,15 @@ impl MessageStore {
                 let from_disk = behind > self.memory_bytes || self.log.is_unchecked(entry.physical_offset);
                 let file = self.log.file_at(entry.physical_offset);
                 let cold = file.as_ref().filter(|_| from_disk || behind > HOT);
-                if let Some(Err(error)) = cold.map(|file| fetch(file, &entry, &mut fetched)) {
-                    if got.count == 0 {
-                        return Err(error);
+                match cold.map_or(Ok(true), |file| fetch(file, &entry, &mut fetched, reach)) {
+                    Ok(true) => {}
+                    Ok(false) if got.count == 0 => return Ok(None),
+                    Err(error) if got.count == 0 => return Err(error),
+                    // What lies before it is handed out; who reads on gets the rest, or the error.
+                    Ok(false) | Err(_) => {
+                        got.next_offset -= 1;
+                        break 'scan;
                     }
-                    // What lies before it is handed out; who reads on gets the error.
-                    got.next_offset -= 1;
-                    break 'scan;
                 }
                 let found = file.filter(|file| is_message(file, &entry, queue_id, got.next_offset - 1));
                 let Some(file) = found.filter(|file| !from_disk || is_whole(file, &entry, topic)) else {
@@ -227,8 +255,8 @@ impl MessageStore {
             scan = scan.saturating_sub(read);
         }
         got.far_behind = last_end.is_some_and(|end| log_end.saturating_sub(end) > self.memory_bytes);
-        got.records = runs.iter().filter_map(|run| mapped_file::share(&run.file, run.offset, run.len)).collect();
-        Ok(got)
+        got.records = pieces(&runs);
+        Ok(Some(got))
     }
 
     /// Whether a message more would be too much.
@@ -252,19 +280,46 @@ fn removing(got: &Got) -> GetStatus {
     }
 }
 
-/// Brings a record into memory and notes what is there now: some of what follows it too, where that can be read.
-fn fetch(file: &MappedFile, entry: &Entry, fetched: &mut Range<u64>) -> Result<()> {
+/// Brings a record into memory, unless that is out of reach: `false`. Notes what is there now: some of what follows it too, where that can be had.
+fn fetch(file: &MappedFile, entry: &Entry, fetched: &mut Range<u64>, reach: Reach) -> Result<bool> {
     let (from, size) = (entry.physical_offset, entry.size as usize);
     if fetched.contains(&from) && entry.end() <= fetched.end {
-        return Ok(());
+        return Ok(true);
     }
+    let bring = |len: usize| match reach {
+        Reach::Memory => Ok(file.is_resident(from, len)),
+        Reach::Disk => file.fetch(from, len).map(|()| true),
+    };
     let mut len = size.max(FETCH);
-    if file.fetch(from, len).is_err() {
+    if !matches!(bring(len), Ok(true)) {
         len = size;
-        file.fetch(from, len)?;
+        if !bring(len)? {
+            return Ok(false);
+        }
     }
     *fetched = from..from.saturating_add(len as u64).min(file.limit());
-    Ok(())
+    Ok(true)
+}
+
+/// The records as pieces to be sent.
+fn pieces(runs: &[Run]) -> Vec<Bytes> {
+    let small = runs.iter().map(|run| run.len).filter(|len| *len < COPY_BELOW).sum();
+    let mut copied = BytesMut::with_capacity(small);
+    let mut pieces = Vec::new();
+    for run in runs {
+        if run.len < COPY_BELOW {
+            copied.extend_from_slice(run.file.bytes(run.offset, run.len).unwrap_or_default());
+            continue;
+        }
+        if !copied.is_empty() {
+            pieces.push(copied.split().freeze());
+        }
+        pieces.extend(mapped_file::share(&run.file, run.offset, run.len));
+    }
+    if !copied.is_empty() {
+        pieces.push(copied.freeze());
+    }
+    pieces
 }
 
 /// Whether a record is what was once stored, as far as its checksum tells. That costs a look at every byte, so what was written a moment ago

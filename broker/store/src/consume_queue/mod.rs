@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::error::Result;
+use crate::get::Reach;
 use entry::{Entry, SIZE};
 use files::Files;
 
@@ -121,8 +122,15 @@ impl Queue {
     }
 
     /// Reads up to `count` entries from `from` on into `into`, replacing what it holds. Fewer where the queue ends, or
-    /// where retention has just deleted a file.
-    pub(crate) fn read(&self, files: &Files, from: u64, count: usize, into: &mut Vec<u8>) -> Result<()> {
+    /// where retention has just deleted a file. `false` where they are out of reach.
+    pub(crate) fn read(
+        &self,
+        files: &Files,
+        from: u64,
+        count: usize,
+        reach: Reach,
+        into: &mut Vec<u8>,
+    ) -> Result<bool> {
         into.clear();
         let newer = {
             let state = self.state.lock();
@@ -133,29 +141,27 @@ impl Queue {
             let newer = state.tail.get(tail(from + on_disk)..tail(to)).unwrap_or_default();
             if on_disk == 0 {
                 into.extend_from_slice(newer);
-                return Ok(());
+                return Ok(true);
             }
             newer.to_vec()
         };
-        if !files.read(self, from * SIZE as u64, into)? {
+        let read = match reach {
+            Reach::Memory if !files.read_at_hand(self, from * SIZE as u64, into) => return Ok(false),
+            Reach::Memory => true,
+            Reach::Disk => files.read(self, from * SIZE as u64, into)?,
+        };
+        if !read {
             into.clear();
-            return Ok(());
+            return Ok(true);
         }
         into.extend_from_slice(&newer);
-        Ok(())
-    }
-
-    /// One entry, if it has not left the memory.
-    pub(crate) fn entry_in_memory(&self, offset: u64) -> Option<Entry> {
-        let state = self.state.lock();
-        let at = usize::try_from(offset.checked_sub(state.tail_from)?).ok()?.checked_mul(SIZE)?;
-        state.tail.get(at..at + SIZE).and_then(|bytes| entry::iter(bytes).next())
+        Ok(true)
     }
 
     /// One entry.
     pub(crate) fn entry(&self, files: &Files, offset: u64) -> Result<Option<Entry>> {
         let mut bytes = Vec::with_capacity(SIZE);
-        self.read(files, offset, 1, &mut bytes)?;
+        self.read(files, offset, 1, Reach::Disk, &mut bytes)?;
         Ok(entry::iter(&bytes).next())
     }
 

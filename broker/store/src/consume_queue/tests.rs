@@ -21,7 +21,7 @@ fn fill(table: &Table, topic: &str, range: std::ops::Range<u64>) -> Arc<Queue> {
 
 fn offsets(table: &Table, queue: &Queue, from: u64, count: usize) -> Vec<u64> {
     let mut bytes = Vec::new();
-    queue.read(table.files(), from, count, &mut bytes).unwrap();
+    assert!(queue.read(table.files(), from, count, Reach::Disk, &mut bytes).unwrap());
     entry::iter(&bytes).map(|entry| entry.physical_offset).collect()
 }
 

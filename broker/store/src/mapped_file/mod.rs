@@ -127,6 +127,11 @@ impl MappedFile {
         fail_point::at("commit_log::fetch", || self.region.fetch(at, len)).map_err(Error::io("read", &self.path))
     }
 
+    /// Whether published bytes are in memory, as far as they are there; to look at them then does not wait for the disk.
+    pub(crate) fn is_resident(&self, offset: u64, len: usize) -> bool {
+        self.region.is_resident(offset.saturating_sub(self.base) as usize, len)
+    }
+
     /// Takes blocks for a range of offsets.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> Result<()> {
         let to = to.min(self.limit());

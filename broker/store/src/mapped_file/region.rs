@@ -20,6 +20,10 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::io::Errno;
 
+/// Sizes of pages that systems have.
+const SMALLEST_PAGE: usize = 4 << 10;
+const LARGEST_PAGE: usize = 64 << 10;
+
 /// How the pages of a file that takes appends come into memory. The system keeps, and writes, neighbours that came together as one piece of up to 2 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pages {
@@ -89,6 +93,20 @@ impl Region {
             Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => Err(Errno::IO.into()),
             outcome => outcome,
         }
+    }
+
+    /// Whether published bytes are in memory, as far as they are there. `false` where the system does not tell.
+    pub(crate) fn is_resident(&self, at: usize, len: usize) -> bool {
+        let end = at.saturating_add(len).min(self.published());
+        let at = at - at % LARGEST_PAGE;
+        if end <= at {
+            return true;
+        }
+        let mut pages = vec![1_u8; (end - at).div_ceil(SMALLEST_PAGE)];
+        // SAFETY: at..end lies within the mapping because published <= len, and begins on a page; `pages` has a byte for each page even where pages
+        // are as small as they can be, and where they are larger the rest keeps its ones. The call reads nothing of the mapping itself.
+        let asked = unsafe { libc::mincore(self.map.as_mut_ptr().add(at).cast(), end - at, pages.as_mut_ptr()) };
+        asked == 0 && pages.iter().all(|page| page & 1 == 1)
     }
 
     /// Faults pages in up to `to` and lets the cursor go there. The caller has allocated their blocks. One thread at a

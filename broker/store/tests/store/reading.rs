@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -241,6 +242,13 @@ fn topics_can_be_deleted_and_begin_again() {
     assert!(names(&root.path().join("consumequeue/C")).is_empty());
 }
 
+/// Drops a file from the system's memory. The folder for temporary files must be on a disk.
+fn forget(path: &Path) {
+    let file = std::fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
 #[test]
 fn what_has_left_the_memory_is_not_at_hand() {
     let root = tempfile::tempdir().unwrap();
@@ -256,6 +264,10 @@ fn what_has_left_the_memory_is_not_at_hand() {
         assert!(Instant::now() < deadline, "entries are not written");
         std::thread::yield_now();
     }
+    assert_eq!(at_hand(0), None, "its file is not open any more");
+    assert_eq!(bodies(&get(&store, "T", 0, 0))[0], (0, vec![0; 4]));
+    assert_eq!(at_hand(0), Some(GetStatus::Found), "the system still has it in memory");
+    forget(&root.path().join("consumequeue/T/0/00000000000000000000"));
     assert_eq!(at_hand(0), None);
     assert_eq!(at_hand(998), Some(GetStatus::Found));
     // These need no look at a message.
@@ -265,5 +277,4 @@ fn what_has_left_the_memory_is_not_at_hand() {
         store.get_at_hand("nobody", 0, 0, limits, Filter::ALL).unwrap().unwrap().status,
         GetStatus::NoMatchedLogicQueue
     );
-    assert_eq!(bodies(&get(&store, "T", 0, 0))[0], (0, vec![0; 4]));
 }
