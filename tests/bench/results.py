@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 KINDS = ["ours", "java"]
+REPORTING_ORDER, LARGEST_ORDER = Path("/sys/module/page_reporting/parameters/page_reporting_order"), 10
 # A row that begins so is a load that something happens to.
 DISTURBED = "send while "
 
@@ -23,7 +24,19 @@ A consumer that reads as fast as it can competes with the sends for the CPU and 
 
 def machine() -> str:
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
+    order = reporting_order()
+    reporting = "" if order is None else f", free memory goes back to the host in blocks of {4 << order} KiB"
+    return f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}{reporting}"
+
+
+def reporting_order() -> int | None:
+    """The order of the blocks in which a virtual machine gives free memory back to its host, if it does: memory used after that costs ten times what other memory does, and is
+    charged to whoever uses it first. The larger the blocks the rarer that is."""
+    try:
+        order = int(REPORTING_ORDER.read_text())
+    except (OSError, ValueError):
+        return None
+    return order if order >= 0 else None
 
 
 def say(words: str) -> None:
