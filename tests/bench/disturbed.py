@@ -60,8 +60,7 @@ def disturbed(results: Results, kind: str, timing: Timing) -> None:
         if DELETE in large:
             delete_files(results, cluster, timing)
         if results.wants(REGISTER):
-            took = measure(results, REGISTER, cluster, timing, lambda: make_topics(cluster))
-            results.add(f"{REGISTER}: time of {TOPICS // TOPICS_A_REQUEST} requests", "s", kind, took)
+            measure(results, REGISTER, cluster, timing, lambda: make_topics(cluster))
 
 
 def start_cold(cluster: Cluster, timing: Timing) -> None:
@@ -71,16 +70,26 @@ def start_cold(cluster: Cluster, timing: Timing) -> None:
     bench(cluster, "consume", "--again", seconds=1, warm_up=2 * timing.warm_up)
 
 
+def delay(timing: Timing) -> float:
+    """Seconds until something happens: certainly after the load has started and is warm."""
+    return timing.warm_up + timing.seconds / 4
+
+
 def measure(results: Results, row: str, cluster: Cluster, timing: Timing, happen: Callable, *options: object):
-    """The load twice, and what `happen` returns, which begins with what is measured of the second and may end later."""
+    """The load twice, and what `happen` returns, which begins in the first part of what is measured of the second and may end later."""
     # What was written before this is on the disk: writing it back is part of neither.
     os.sync()
     quiet = paced(cluster, timing, *options)
+    def later() -> tuple:
+        time.sleep(delay(timing))
+        begun = time.monotonic()
+        return happen(), time.monotonic() - begun
+
     with ThreadPoolExecutor(1) as pool:
-        happening = pool.submit(lambda: (time.sleep(timing.warm_up), happen())[1])
+        happening = pool.submit(later)
         meanwhile = paced(cluster, timing, *options)
-        happened = happening.result()
-    results.disturbed(row, cluster.kind, quiet, meanwhile)
+        happened, took = happening.result()
+    results.disturbed(row, cluster.kind, quiet, meanwhile, took)
     return happened
 
 
@@ -116,7 +125,14 @@ def roll_index(results: Results, cluster: Cluster, timing: Timing) -> None:
         raise SystemExit(f"loads of {timing.seconds} s need more entries than an index file has left")
     produce_cold(cluster, missing // ENTRIES_A_MESSAGE, KEYS)
     before = settled_index(cluster)
-    during = measure(results, INDEX, cluster, timing, cluster.index_state, *KEYS)
+
+    def next_file() -> tuple[int, int, int]:
+        during, end = cluster.index_state(), time.monotonic() + timing.seconds
+        while cluster.index_state()[0] == during[0] and time.monotonic() < end:
+            time.sleep(0.05)
+        return during
+
+    during = measure(results, INDEX, cluster, timing, next_file, *KEYS)
     after = cluster.index_state()
     if not before[0] == during[0] < after[0]:
         raise SystemExit(f"no index file was made while that was measured: {before}, {during}, {after}")
@@ -138,17 +154,15 @@ def delete_files(results: Results, cluster: Cluster, timing: Timing) -> None:
             time.sleep(0.01)
 
     if cluster.kind == "java":
-        left = cluster.begun["broker"] + JAVA_DELETES_AFTER - time.monotonic() - 2 * timing.warm_up - timing.seconds
+        left = cluster.begun["broker"] + JAVA_DELETES_AFTER - time.monotonic() - timing.warm_up - timing.seconds - delay(timing)
         time.sleep(max(0.0, left))
     measure(results, DELETE, cluster, timing, happen)
 
 
-def make_topics(cluster: Cluster) -> float:
-    """Seconds until the broker has answered all requests, of many topics each."""
-    begun = time.monotonic()
+def make_topics(cluster: Cluster) -> None:
+    """Ends when the broker has answered all requests, of many topics each."""
     with Connection(f"127.0.0.1:{cluster.port}") as connection:
         for first in range(0, TOPICS, TOPICS_A_REQUEST):
             configs = [{"topicName": f"topic{number}", "readQueueNums": 8, "writeQueueNums": 8, "perm": 6, "topicFilterType": "SINGLE_TAG",
                         "topicSysFlag": 0, "order": False, "attributes": {}} for number in range(first, first + TOPICS_A_REQUEST)]
             connection.ask(UPDATE_AND_CREATE_TOPIC_LIST, json.dumps({"topicConfigList": configs}).encode())
-    return time.monotonic() - begun

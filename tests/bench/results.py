@@ -94,14 +94,16 @@ class Results:
                 self.add(f"{row}: {name}", "ms", kind, report["times"][name])
         self.failures(row, kind, report)
 
-    def disturbed(self, row: str, kind: str, quiet: dict, disturbed: dict) -> None:
+    def disturbed(self, row: str, kind: str, quiet: dict, disturbed: dict, took: float) -> None:
+        self.add(f"{row}: how long that takes", "s", kind, took)
         for name in ("p99", "p99.9"):
             before, meanwhile = quiet["times"][name], disturbed["times"][name]
             say(f"  {row}: {name} {before:.2f} ms, then {meanwhile:.2f} ms")
             self.add(f"{row}: {name}, quiet", "ms", kind, before)
             self.add(f"{row}: {name}", "ms", kind, meanwhile)
             self.add(f"{row}: {name} to quiet", "times", kind, meanwhile / before)
-        self.failures(row, kind, disturbed)
+        for report in (quiet, disturbed):
+            self.failures(row, kind, report)
 
     def failures(self, row: str, kind: str, report: dict) -> None:
         """Rows of what failed are there only if something did."""

@@ -60,6 +60,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_storage_size_bytes", "storage_medium storage_type"),
     ("rocketmq_store_append_lock_seconds", ""),
     ("rocketmq_store_appended_offset", ""),
+    ("rocketmq_store_cold_reads_total", ""),
     ("rocketmq_store_confirmed_offset", ""),
     ("rocketmq_store_disk_used_ratio", ""),
     ("rocketmq_store_dispatched_offset", ""),

@@ -5,7 +5,12 @@ use crate::{
     servers::{broker_with, folder, namesrv},
 };
 use bytes::Bytes;
-use rmq_client::{Admin, Message, MessageQueue, Producer, producer::Options, topic};
+use futures::future::join_all;
+use rmq_client::{
+    Admin, Message, MessageQueue, Producer,
+    producer::{Options, SendStatus},
+    topic,
+};
 use rmq_namesrv::Namesrv;
 use rmq_protocol::{ResponseCode, body::SubscriptionGroup};
 use rmq_server::Broker;
@@ -199,6 +204,37 @@ async fn a_slave_sends_nobody_to_another_offset_and_lets_them_wait_when_its_mast
         assert!(begun.elapsed() >= Duration::from_secs(1), "it answered after {:?}", begun.elapsed());
     }
     slave.stop().await.unwrap();
+}
+
+/// A member that follows and never says how far it has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_for_a_silent_slave_are_told_that_it_does_not_have_their_messages() {
+    let group = Group::new("silent-slave").await;
+    let settings = [
+        ("brokerRole", "SYNC_MASTER"),
+        ("inSyncReplicas", "2"),
+        ("flushDiskType", "SYNC_FLUSH"),
+        ("slaveTimeout", "300"),
+    ];
+    let master = group.master(0, &settings).await;
+    ready(&master).await;
+    group.create("t", &master).await;
+    let producer = group.producer().await;
+    let mut replication = master.address();
+    replication.set_port(replication.port() + 1);
+    let mut silent = TcpStream::connect(replication).await.unwrap();
+    silent.write_all(&0_u64.to_be_bytes()).await.unwrap();
+    until("the master counts it", async || {
+        group.admin.ha_status(&master.address().to_string()).await.unwrap().in_sync_slave_nums == 1
+    })
+    .await;
+    let there = queue("t");
+    let sends = (0..20).map(|number: i32| producer.send_to(&there, Message::new("t", number.to_string())));
+    let statuses: Vec<_> = join_all(sends).await.into_iter().map(|sent| sent.unwrap().status).collect();
+    assert_eq!(statuses, [SendStatus::FlushSlaveTimeout; 20]);
+    assert_eq!(group.readable(&master, "t").await, 20);
+    drop(silent);
+    master.stop().await.unwrap();
 }
 
 /// A report beyond the end of the log counted before it was refused, and confirmed everything up to the end.

@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "shared with the tests of a disk that works")]
 mod servers;
 
+use futures::future::join_all;
 use rmq_client::{
     Admin, Message, MessageQueue, Producer, PullConsumer,
     producer::{Options, SendStatus},
@@ -16,8 +17,13 @@ use rmq_client::{
 use rmq_store::fail_point::{Fault, arm};
 use servers::{broker_with, folder, namesrv, wait_for_masters};
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 const DEADLINE: Duration = Duration::from_secs(60);
+const EIO: i32 = 5;
+
+/// Held by each test: points belong to all.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 fn queue() -> MessageQueue {
     MessageQueue { broker_name: "slow".into(), queue_id: 0, topic: "slow".into() }
@@ -54,6 +60,7 @@ async fn read(reader: &PullConsumer, count: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_is_told_that_the_disk_did_not_answer_in_time_and_consumers_have_the_message() {
+    let _alone = ALONE.lock().await;
     let root = folder("slow-disk");
     let names = namesrv(&root).await;
     let namesrvs = names.local_addr().to_string();
@@ -73,13 +80,45 @@ async fn a_producer_is_told_that_the_disk_did_not_answer_in_time_and_consumers_h
     for number in before..before + 3 {
         assert_eq!(send(&producer, number).await, SendStatus::FlushDiskTimeout);
     }
+    let together = (before + 3..before + 23).map(|number| send(&producer, number));
+    assert_eq!(join_all(together).await, [SendStatus::FlushDiskTimeout; 20]);
     assert_eq!(slow.struck(), 1);
-    read(&reader, before + 3).await;
+    read(&reader, before + 23).await;
     drop(slow);
-    let all = send_until_ok(&producer, before + 3).await;
+    let all = send_until_ok(&producer, before + 23).await;
     read(&reader, all).await;
     producer.stop().await;
     reader.stop().await;
     broker.stop().await.unwrap();
+    names.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_wait_for_the_disk_are_told_when_it_fails() {
+    let _alone = ALONE.lock().await;
+    let root = folder("failed-disk");
+    let names = namesrv(&root).await;
+    let namesrvs = names.local_addr().to_string();
+    let broker = broker_with(&root, "slow", &namesrvs, 0, &[("flushDiskType", "SYNC_FLUSH")]).await;
+    wait_for_masters(&namesrvs, 1).await;
+    let admin = Admin::new(&namesrvs).unwrap();
+    let config = topic::Config::new("slow", 1, 1, topic::READ_WRITE);
+    admin.put_topic(&broker.address().to_string(), &config).await.unwrap();
+    let mut options = Options::new(&namesrvs, "failed-p");
+    (options.retries, options.timeout) = (0, DEADLINE);
+    let producer = Producer::start(options).await.unwrap();
+    send_until_ok(&producer, 0).await;
+
+    let failing = arm("commit_log::sync", Fault::Error(EIO), 0, u64::MAX);
+    let there = queue();
+    let sends = (0..20).map(|number: u32| producer.send_to(&there, Message::new("slow", number.to_string())));
+    let refused: Vec<_> = join_all(sends).await.into_iter().map(|sent| sent.unwrap_err().to_string()).collect();
+    assert!(failing.struck() > 0);
+    assert!(refused.iter().any(|words| words.contains("the message may not be on disk")), "{refused:?}");
+    drop(failing);
+    // What failed once is not believed again before a restart.
+    assert!(producer.send_to(&queue(), Message::new("slow", "later")).await.is_err());
+    producer.stop().await;
+    broker.stop().await.unwrap_err();
     names.stop().await;
 }

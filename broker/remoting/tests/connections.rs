@@ -185,13 +185,18 @@ async fn answers_given_at_the_same_time_leave_together() {
         assert_eq!(server.event().await, "late");
     }
     let late = std::mem::take(&mut *server.echo.late.lock());
+    let written = || server.figures.bytes_out.load(Relaxed);
+    let before = written();
     let mut unsent: Vec<_> =
         late.into_iter().map(|(request, responder)| responder.reply_unsent(&Reply::body(request.body))).collect();
-    assert!(!first.is_finished() && !second.is_finished());
+    assert_eq!(written(), before);
     drop(unsent.pop());
+    let both = written();
+    assert!(both > before);
     assert_eq!(first.await.unwrap().unwrap().body, "late 1");
     assert_eq!(second.await.unwrap().unwrap().body, "late 2");
     drop(unsent);
+    assert_eq!(written(), both);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! in memory, as those of consumers that keep up are, so that one who reads old messages holds up nobody else.
 
 use crate::{
+    durability::{Durability, Stored},
     error::{Answer, Rejection},
     handler::{
         admin::{broker::BrokerAdmin, consumer::ConsumerAdmin, subscription_group::GroupAdmin, topic::TopicAdmin},
@@ -16,7 +17,7 @@ use crate::{
         relay::Relay,
         replication::Tables,
         reply::Replies,
-        send::{Send, Stored},
+        send::Send,
         send_back::SendBack,
     },
     metrics::Metrics,
@@ -195,7 +196,7 @@ impl Dispatch {
 /// What follows a send: persist the topic it made, and answer when the message is where it has to be.
 #[derive(Clone)]
 struct AfterSend {
-    durability: Arc<crate::handler::durability::Durability>,
+    durability: Arc<Durability>,
     topics: Arc<crate::topic::Topics>,
     tasks: TaskTracker,
     runtime: Handle,

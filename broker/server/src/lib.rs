@@ -7,7 +7,7 @@
 //!   -> dispatch.rs            code -> handler
 //!   -> handler/send.rs        checks, properties, delay or dead letter
 //!   -> rmq-store              append; watermarks say how far disk and slaves are
-//!   -> handler/durability.rs  the answer, when it may be given
+//!   -> durability.rs          the answer, when it may be given
 //!   -> rmq-store (dispatch)   consume queue, index; tells of the arrival
 //!   -> long_polling.rs        parked pulls of that queue wake
 //!   -> handler/pull.rs        slices of the commit log, written from where they lie
@@ -19,7 +19,8 @@
 //! | `dispatch`, `handler` | requests |
 //! | `topic`, `subscription_group`, `consumer_offset` | the tables that are kept in Java's files |
 //! | `connected` | clients, their groups, queue locks |
-//! | `long_polling`, `delay`, `ha`, `registration` | what happens by itself |
+//! | `durability`, `long_polling` | answers that wait |
+//! | `delay`, `ha`, `registration` | what happens by itself |
 //! | `metrics`, `runtime_info`, `stats` | what the broker says of itself |
 //! | `start` | building the parts in order, and taking them down |
 //!
@@ -32,6 +33,7 @@ mod connected;
 mod consumer_offset;
 mod delay;
 mod dispatch;
+mod durability;
 mod error;
 mod filter;
 mod ha;

@@ -73,6 +73,7 @@ pub(crate) struct Counters {
     pub(crate) lock_waits: Times,
     pub(crate) flush_times: Times,
     pub(crate) get_times: Times,
+    pub(crate) gets_not_at_hand: AtomicU64,
 }
 
 /// A snapshot of the store.
@@ -93,6 +94,8 @@ pub struct Figures {
     pub flush_times: Histogram,
     /// From the call of a get to its return, whatever it found.
     pub get_times: Histogram,
+    /// Gets at hand that found the messages out of memory; each was followed by one that waited for the disk.
+    pub gets_not_at_hand: u64,
     /// Start of the commit log.
     pub min_offset: u64,
     /// End of the commit log.

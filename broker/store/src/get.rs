@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -89,7 +90,7 @@ pub struct Got {
     pub min_offset: u64,
     /// Offset the next message will get.
     pub max_offset: u64,
-    /// The records, in order, as few pieces as they lie in: neighbours in the log are one piece.
+    /// The records, in order, several to a piece: neighbours in the log, and small ones copied together.
     pub records: Vec<Bytes>,
     /// How many records the pieces hold.
     pub count: usize,
@@ -149,7 +150,13 @@ impl MessageStore {
     ) -> Result<Option<Got>> {
         let begun = Instant::now();
         let got = self.look_up(queue, offset, limits, filter, reach);
-        self.log.counters.get_times.add(begun.elapsed());
+        let counters = &self.log.counters;
+        match got {
+            Ok(None) => {
+                counters.gets_not_at_hand.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => counters.get_times.add(begun.elapsed()),
+        }
         got
     }
 

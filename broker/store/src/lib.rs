@@ -184,6 +184,7 @@ impl MessageStore {
             lock_waits: counters.lock_waits.snapshot(),
             flush_times: counters.flush_times.snapshot(),
             get_times: counters.get_times.snapshot(),
+            gets_not_at_hand: counters.gets_not_at_hand.load(Ordering::Relaxed),
             min_offset: self.log.min(),
             appended: self.log.appended.value(),
             flushed: self.log.flushed.value(),

@@ -6,7 +6,6 @@
 
 pub(crate) mod admin;
 pub(crate) mod consumer_offset;
-pub(crate) mod durability;
 pub(crate) mod heartbeat;
 pub(crate) mod lock_queue;
 pub(crate) mod pull;

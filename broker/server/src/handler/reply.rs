@@ -1,7 +1,7 @@
 //! Answers to request messages: 324 and 325. The answer is stored like any message, and pushed to the client that waits for it.
 
-use super::send::{Send, Stored};
-use crate::{clock::now_millis, connected::Producers, error::Rejection};
+use super::send::Send;
+use crate::{clock::now_millis, connected::Producers, durability::Stored, error::Rejection};
 use rmq_protocol::{
     Command, Reply, RequestCode, ResponseCode,
     header::{Header, ReplyMessage, SendMessage, SendMessageV2},

@@ -1,14 +1,15 @@
 //! Storing messages: 10, 310, 320.
 //!
 //! A message is checked, given what the broker adds to its properties, turned into a delayed or dead one if it asks for that, and appended.
-//! The answer is ready then; whether it may be given yet is for [`Durability`](super::durability::Durability).
+//! The answer is ready then; whether it may be given yet is for [`Durability`].
 
-use super::{durability, rewrite};
+use super::rewrite;
 use crate::{
     clock::now_millis,
     config::{Config, Live},
     connected::QueueLocks,
     delay::Delay,
+    durability::{Durability, Stored, Wanted},
     error::Rejection,
     registration::Registration,
     stats::{Kind, Stats},
@@ -36,21 +37,11 @@ pub(crate) struct Send {
     pub(crate) registration: Arc<Registration>,
     pub(crate) settings: Arc<Live>,
     pub(crate) stats: Arc<Stats>,
-    pub(crate) durability: Arc<durability::Durability>,
+    pub(crate) durability: Arc<Durability>,
     /// For messages of clients that do not make ids of their own.
     pub(crate) unique_ids: UniqueIds,
     /// What stands in the records.
     pub(crate) store_host: SocketAddr,
-}
-
-/// A stored message: the answer, and what must happen before it is given.
-pub(crate) struct Stored {
-    pub(crate) reply: Reply,
-    /// End of the record in the commit log.
-    pub(crate) end: u64,
-    pub(crate) wanted: durability::Wanted,
-    /// A topic that this message has made; it has to be written and registered.
-    pub(crate) new_topic: Option<String>,
 }
 
 thread_local! {
@@ -340,7 +331,7 @@ impl Send {
         Stored {
             reply: Reply::with(&header),
             end: appended.end,
-            wanted: durability::Wanted::default(),
+            wanted: Wanted::default(),
             new_topic: target.new.then(|| target.topic.topic_name.clone()),
         }
     }

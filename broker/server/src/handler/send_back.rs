@@ -1,9 +1,10 @@
 //! A consumer wants a message again later: 36.
 
-use super::{durability, rewrite};
+use super::rewrite;
 use crate::{
     config::Live,
     delay::Delay,
+    durability::{Durability, Stored, Wanted},
     error::Rejection,
     registration::Registration,
     stats::{Kind, Stats},
@@ -38,13 +39,13 @@ pub(crate) struct SendBack {
     pub(crate) registration: Arc<Registration>,
     pub(crate) settings: Arc<Live>,
     pub(crate) stats: Arc<Stats>,
-    pub(crate) durability: Arc<durability::Durability>,
+    pub(crate) durability: Arc<Durability>,
     pub(crate) store_host: SocketAddr,
 }
 
 impl SendBack {
     /// Stores the message again: for the group's retry topic after a pause that grows with its tries, or, after too many, among the group's dead letters.
-    pub(crate) fn send_back(&self, request: &Command) -> Result<super::send::Stored, Rejection> {
+    pub(crate) fn send_back(&self, request: &Command) -> Result<Stored, Rejection> {
         let header = ConsumerSendMessageBack::decode(&request.fields)?;
         let settings = self.settings.load();
         let group = self.groups.find(header.group).ok_or_else(|| Rejection::no_group(header.group))?;
@@ -58,12 +59,7 @@ impl SendBack {
             return Err(Rejection::new(ResponseCode::NoPermission, "this broker takes no messages (brokerPermission)"));
         }
         if group.retry_queue_nums <= 0 {
-            return Ok(super::send::Stored {
-                reply: Reply::ok(),
-                end: 0,
-                wanted: durability::Wanted::default(),
-                new_topic: None,
-            });
+            return Ok(Stored { reply: Reply::ok(), end: 0, wanted: Wanted::default(), new_topic: None });
         }
         let not_found =
             || Rejection::new(ResponseCode::SystemError, format!("there is no message at offset {}", header.offset));
@@ -102,7 +98,7 @@ impl SendBack {
             let topic = header.origin_topic.filter(|topic| !topic.is_empty()).unwrap_or(record.topic());
             self.stats.add(Kind::DeadLetter, &format!("{topic}@{}", header.group), 1);
         }
-        Ok(super::send::Stored { reply: Reply::ok(), end: appended.end, wanted, new_topic: new.then_some(name) })
+        Ok(Stored { reply: Reply::ok(), end: appended.end, wanted, new_topic: new.then_some(name) })
     }
 
     fn append(

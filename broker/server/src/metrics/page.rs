@@ -10,6 +10,7 @@ use crate::{
     config::Live,
     connected::{Consumers, Producers},
     consumer_offset::ConsumerOffsets,
+    durability::Durability,
     ha::{Following, Slaves},
     long_polling::LongPolling,
     registration::Registration,
@@ -40,6 +41,7 @@ pub(crate) struct Page {
     pub(crate) registration: Arc<Registration>,
     pub(crate) slaves: Arc<Slaves>,
     pub(crate) following: Arc<Following>,
+    pub(crate) durability: Arc<Durability>,
     pub(crate) settings: Arc<Live>,
     pub(crate) stats: Arc<Stats>,
     /// Requests that wait.
@@ -144,16 +146,18 @@ impl Page {
             "Namesrvs this broker is not registered with.",
             self.registration.missing().len(),
         )?;
-        // Java has a row for each of its thread pools. Here sends, pulls and heartbeats are handled as they are read, and all that waits, for the disk, for
-        // slaves or for another's answer, waits in one place.
+        // Java has a row for each of its thread pools. Here sends, pulls and heartbeats are handled as they are read.
         let watermark = GaugeVec::new(
             Opts::new(
                 "rocketmq_processor_watermark",
-                "Requests that wait for the disk, for slaves or for another's answer; beyond 10,000 they are refused.",
+                "Requests that wait: beyond 10,000 shared ones, for the disk or for another's answer, more are refused; sends wait for their flush or their slaves.",
             ),
             &["processor"],
         )?;
-        watermark.with_label_values(&["shared"]).set(self.waiting.len() as f64);
+        let [flush, slaves] = self.durability.waiting();
+        for (processor, waiting) in [("shared", self.waiting.len()), ("flush", flush), ("slaves", slaves)] {
+            watermark.with_label_values(&[processor]).set(waiting as f64);
+        }
         to.register(Box::new(watermark))
     }
 
@@ -219,6 +223,12 @@ impl Page {
         counter(to, "rocketmq_store_put_messages_total", "Messages stored since the start.", f.put_messages)?;
         counter(to, "rocketmq_store_put_bytes_total", "Bytes of their records.", f.put_bytes)?;
         counter(to, "rocketmq_store_put_failures_total", "Messages not stored.", f.put_failures)?;
+        counter(
+            to,
+            "rocketmq_store_cold_reads_total",
+            "Pulls whose messages had left the memory and came from the disk.",
+            f.gets_not_at_hand,
+        )?;
         for (name, help, counted) in [
             ("rocketmq_store_put_seconds", "Time to store a message, without waiting for disk or slaves.", f.put_times),
             ("rocketmq_store_append_lock_seconds", "Waits for another message that was being stored.", f.lock_waits),

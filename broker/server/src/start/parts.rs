@@ -9,11 +9,11 @@ use crate::{
     consumer_offset::ConsumerOffsets,
     delay::Delay,
     dispatch::Dispatch,
+    durability::Durability,
     ha::{Following, Slaves, metadata_sync::MetadataSync},
     handler::{
         admin::{broker::BrokerAdmin, consumer::ConsumerAdmin, subscription_group::GroupAdmin, topic::TopicAdmin},
         consumer_offset::Offsets,
-        durability::Durability,
         heartbeat::Clients,
         lock_queue::Locks,
         pull::Pull,
@@ -32,7 +32,6 @@ use crate::{
     subscription_group::SubscriptionGroups,
     topic::Topics,
 };
-use parking_lot::Mutex;
 use rmq_protocol::message::message_id::UniqueIds;
 use rmq_remoting::{Figures, metrics::Connections};
 use rmq_store::MessageStore;
@@ -85,6 +84,7 @@ pub(super) struct Parts {
     pub(super) registration: Arc<Registration>,
     pub(super) slaves: Arc<Slaves>,
     pub(super) following: Arc<Following>,
+    pub(super) durability: Arc<Durability>,
     pub(super) figures: Arc<Figures>,
     pub(super) metrics: Arc<Metrics>,
     /// Tasks of requests that wait.
@@ -97,6 +97,7 @@ impl Parts {
             let config = settings.load();
             address::stored_host(&config.identity.broker_ip, config.network.listen_port)
         };
+        let slaves = Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&settings)));
         let figures = Arc::<Figures>::default();
         let metrics = Arc::new(Metrics::new().map_err(Error::Metrics)?);
         metrics
@@ -105,7 +106,8 @@ impl Parts {
             .map_err(Error::Metrics)?;
         Ok(Self {
             registration: Arc::new(Registration::new(Arc::clone(&settings), Arc::clone(&tables.topics))),
-            slaves: Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&settings))),
+            durability: Arc::new(Durability::new(Arc::clone(&store), Arc::clone(&slaves), Arc::clone(&settings))),
+            slaves,
             following: Arc::new(Following::new(Arc::clone(&store), Arc::clone(&settings))),
             producers: Arc::default(),
             consumers: Arc::default(),
@@ -145,6 +147,7 @@ impl Parts {
             registration: Arc::clone(&self.registration),
             slaves: Arc::clone(&self.slaves),
             following: Arc::clone(&self.following),
+            durability: Arc::clone(&self.durability),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
             waiting: self.request_tasks.clone(),
@@ -154,18 +157,11 @@ impl Parts {
 
     /// All handlers.
     pub(super) fn dispatch(&self) -> Dispatch {
-        let durability = Arc::new(Durability {
-            store: Arc::clone(&self.store),
-            slaves: Arc::clone(&self.slaves),
-            settings: Arc::clone(&self.settings),
-            for_disk: Mutex::default(),
-            for_slaves: Mutex::default(),
-        });
-        let send = Arc::new(self.send(Arc::clone(&durability)));
+        let send = Arc::new(self.send());
         Dispatch {
             replies: Arc::new(Replies { send: Arc::clone(&send), producers: Arc::clone(&self.producers) }),
             send,
-            send_back: Arc::new(self.send_back(durability)),
+            send_back: Arc::new(self.send_back()),
             pull: Arc::new(self.pull()),
             clients: Arc::new(self.clients()),
             offsets: Arc::new(Offsets {
@@ -198,7 +194,7 @@ impl Parts {
         }
     }
 
-    fn send(&self, durability: Arc<Durability>) -> Send {
+    fn send(&self) -> Send {
         Send {
             store: Arc::clone(&self.store),
             topics: Arc::clone(&self.tables.topics),
@@ -208,13 +204,13 @@ impl Parts {
             registration: Arc::clone(&self.registration),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
-            durability,
+            durability: Arc::clone(&self.durability),
             unique_ids: UniqueIds::new(self.store_host.ip(), std::process::id(), now_millis() as u32, 0),
             store_host: self.store_host,
         }
     }
 
-    fn send_back(&self, durability: Arc<Durability>) -> SendBack {
+    fn send_back(&self) -> SendBack {
         SendBack {
             store: Arc::clone(&self.store),
             topics: Arc::clone(&self.tables.topics),
@@ -223,7 +219,7 @@ impl Parts {
             registration: Arc::clone(&self.registration),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
-            durability,
+            durability: Arc::clone(&self.durability),
             store_host: self.store_host,
         }
     }

@@ -222,18 +222,24 @@ impl IndexFile {
         Ok(())
     }
 
+    /// The header as it lies in the file.
+    fn header(&self) -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &self.begin_timestamp.load(Ordering::Relaxed).to_be_bytes());
+        put(8, &self.end_timestamp.load(Ordering::Relaxed).to_be_bytes());
+        put(16, &self.begin_offset.load(Ordering::Relaxed).to_be_bytes());
+        put(24, &self.end_offset.load(Ordering::Relaxed).to_be_bytes());
+        put(32, &self.slots_used.load(Ordering::Relaxed).to_be_bytes());
+        put(36, &self.count.load(Ordering::Relaxed).to_be_bytes());
+        header
+    }
+
     fn write_header(&self) {
-        let long = |at: usize, value: u64| {
-            self.words.store(at, (value >> 32) as u32);
-            self.words.store(at + 4, value as u32);
-        };
         // Nothing is written where the header has no block yet; the first entry takes one and writes it again.
-        long(0, self.begin_timestamp.load(Ordering::Relaxed).cast_unsigned());
-        long(8, self.end_timestamp.load(Ordering::Relaxed).cast_unsigned());
-        long(16, self.begin_offset.load(Ordering::Relaxed));
-        long(24, self.end_offset.load(Ordering::Relaxed));
-        self.words.store(32, self.slots_used.load(Ordering::Relaxed));
-        self.words.store(36, self.count.load(Ordering::Relaxed));
+        for (number, word) in self.header().as_chunks::<SLOT>().0.iter().enumerate() {
+            self.words.store(SLOT * number, u32::from_be_bytes(*word));
+        }
     }
 
     fn entry(&self, number: u32) -> Result<Entry> {
@@ -326,12 +332,13 @@ impl IndexFile {
             self.end_timestamp.store(begin.saturating_add(i64::from(last.seconds) * 1000), Ordering::Relaxed);
         }
         match self.make_ready(count.min(self.entries - 1)) {
-            // No reason not to start: nothing is added either, and the next start cuts again what the old header says.
+            // No reason not to start: nothing is added either.
             Err(Error::Full { .. }) => {}
             outcome => outcome?,
         }
-        self.write_header();
-        Ok(())
+        // Not through the mapping, which may have no block; the file has one, as the slots were just written beside it.
+        let write = || self.file.write_all_at(&self.header(), 0);
+        fail_point::at("index::write", write).map_err(Error::io("write", &self.path))
     }
 
     fn wipe(&self, from: u32) -> Result<()> {

@@ -20,10 +20,6 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::io::Errno;
 
-/// Sizes of pages that systems have.
-const SMALLEST_PAGE: usize = 4 << 10;
-const LARGEST_PAGE: usize = 64 << 10;
-
 /// How the pages of a file that takes appends come into memory. The system keeps, and writes, neighbours that came together as one piece of up to 2 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pages {
@@ -95,16 +91,17 @@ impl Region {
         }
     }
 
-    /// Whether published bytes are in memory, as far as they are there. `false` where the system does not tell.
+    /// Whether published bytes are in memory, as far as they are there. To be asked by the owner of the file: the system tells others that all is.
     pub(crate) fn is_resident(&self, at: usize, len: usize) -> bool {
         let end = at.saturating_add(len).min(self.published());
-        let at = at - at % LARGEST_PAGE;
+        let page = rustix::param::page_size();
+        let at = at - at % page;
         if end <= at {
             return true;
         }
-        let mut pages = vec![1_u8; (end - at).div_ceil(SMALLEST_PAGE)];
-        // SAFETY: at..end lies within the mapping because published <= len, and begins on a page; `pages` has a byte for each page even where pages
-        // are as small as they can be, and where they are larger the rest keeps its ones. The call reads nothing of the mapping itself.
+        let mut pages = vec![0_u8; (end - at).div_ceil(page)];
+        // SAFETY: at..end lies within the mapping because published <= len, and begins on a page, as mappings do; `pages` has a byte for each page of it.
+        // The call reads nothing of the mapping itself.
         let asked = unsafe { libc::mincore(self.map.as_mut_ptr().add(at).cast(), end - at, pages.as_mut_ptr()) };
         asked == 0 && pages.iter().all(|page| page & 1 == 1)
     }

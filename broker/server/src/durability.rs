@@ -7,7 +7,6 @@
 //!
 //! A line is as long as connections let it be: each has a limit of requests without an answer.
 
-use super::send::Stored;
 use crate::{
     config::{Flush, Live, Role},
     error::Rejection,
@@ -19,15 +18,16 @@ use rmq_remoting::Responder;
 use rmq_store::{Halt, MessageStore, Watermark};
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep};
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tokio_util::task::TaskTracker;
 
-/// Waits for disk and slaves as the settings demand.
-pub(crate) struct Durability {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) slaves: Arc<Slaves>,
-    pub(crate) settings: Arc<Live>,
-    pub(crate) for_disk: Mutex<Line>,
-    pub(crate) for_slaves: Mutex<Line>,
+/// A stored message: the answer, and what must happen before it is given.
+pub(crate) struct Stored {
+    pub(crate) reply: Reply,
+    /// End of the record in the commit log.
+    pub(crate) end: u64,
+    pub(crate) wanted: Wanted,
+    /// A topic that this message has made; it has to be written and registered.
+    pub(crate) new_topic: Option<String>,
 }
 
 /// What one message has to wait for, and how long.
@@ -44,9 +44,18 @@ impl Wanted {
     }
 }
 
+/// Waits for disk and slaves as the settings demand.
+pub(crate) struct Durability {
+    store: Arc<MessageStore>,
+    slaves: Arc<Slaves>,
+    settings: Arc<Live>,
+    for_disk: Mutex<Line>,
+    for_slaves: Mutex<Line>,
+}
+
 /// Those who wait for one watermark.
 #[derive(Default)]
-pub(crate) struct Line {
+struct Line {
     waiting: VecDeque<Waiting>,
     /// A task looks after it.
     served: bool,
@@ -62,8 +71,6 @@ struct Waiting {
     since: Instant,
     /// See [`Watermark::rewinds`].
     rewinds: u64,
-    /// Counts as work that the end of the broker waits for.
-    counted: TaskTrackerToken,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,16 +80,20 @@ enum Place {
 }
 
 impl Waiting {
-    fn patience(&self, place: Place) -> Duration {
-        let wanted = match place {
+    fn until(&self, place: Place) -> Instant {
+        let patience = match place {
             Place::Disk => self.stored.wanted.disk,
             Place::Slaves => self.stored.wanted.slaves,
         };
-        wanted.unwrap_or_default()
+        self.since + patience.unwrap_or_default()
     }
 }
 
 impl Durability {
+    pub(crate) fn new(store: Arc<MessageStore>, slaves: Arc<Slaves>, settings: Arc<Live>) -> Self {
+        Self { store, slaves, settings, for_disk: Mutex::default(), for_slaves: Mutex::default() }
+    }
+
     /// What a message has to wait for; asked before it is stored, as too few slaves are a reason not to store it.
     pub(crate) fn wanted(&self, wait: bool) -> Result<Wanted, Rejection> {
         if !wait {
@@ -99,12 +110,17 @@ impl Durability {
         Ok(Wanted { disk, slaves })
     }
 
+    /// How many wait for the disk, and how many for slaves.
+    pub(crate) fn waiting(&self) -> [usize; 2] {
+        [&self.for_disk, &self.for_slaves].map(|line| line.lock().waiting.len())
+    }
+
     /// Answers when the message is where it has to be, or has not got there in time. That is a kind of success: the message is stored, and may yet get there.
-    /// `tasks` counts the answer until it is given.
+    /// `tasks` gets the task that serves the line.
     pub(crate) fn answer_when_reached(self: &Arc<Self>, stored: Stored, to: Responder, tasks: &TaskTracker) {
         let place = if stored.wanted.disk.is_some() { Place::Disk } else { Place::Slaves };
         let rewinds = self.mark(place).rewinds();
-        self.stand(place, Waiting { stored, to, since: Instant::now(), rewinds, counted: tasks.token() });
+        self.stand(place, Waiting { stored, to, since: Instant::now(), rewinds }, tasks);
     }
 
     fn line(&self, place: Place) -> &Mutex<Line> {
@@ -121,62 +137,87 @@ impl Durability {
         }
     }
 
-    fn stand(self: &Arc<Self>, place: Place, waiting: Waiting) {
-        let tasks = waiting.counted.task_tracker().clone();
+    fn stand(self: &Arc<Self>, place: Place, waiting: Waiting, tasks: &TaskTracker) {
         let mut line = self.line(place).lock();
         line.waiting.push_back(waiting);
-        if !std::mem::replace(&mut line.served, true) {
-            drop(line);
-            tasks.spawn(Arc::clone(self).serve(place));
+        if std::mem::replace(&mut line.served, true) {
+            return;
         }
+        let alarm = line.alarm.take();
+        drop(line);
+        let service = Service { of: Arc::clone(self), place, alarm, tasks: tasks.clone(), over: false };
+        tasks.spawn(service.run());
     }
+}
 
-    /// Runs while somebody stands in a line.
-    async fn serve(self: Arc<Self>, place: Place) {
-        let mut serving = Serving { line: self.line(place), alarm: self.line(place).lock().alarm.take(), over: false };
-        while let Some((end, until)) = serving.first(place) {
-            let alarm = serving.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+/// The task that serves a line while somebody stands in it.
+struct Service {
+    of: Arc<Durability>,
+    place: Place,
+    alarm: Option<Pin<Box<Sleep>>>,
+    tasks: TaskTracker,
+    over: bool,
+}
+
+impl Service {
+    async fn run(mut self) {
+        while let Some((end, until)) = self.first() {
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            if until < alarm.deadline() {
+                // The settings have changed.
+                alarm.as_mut().reset(until);
+            }
             let halt = tokio::select! {
                 biased;
-                reached = self.mark(place).reached(end) => reached.err(),
+                reached = self.of.mark(self.place).reached(end) => reached.err(),
                 () = alarm.as_mut() => {
                     alarm.as_mut().reset(until);
                     None
                 }
             };
-            self.dismiss(place, halt);
+            self.dismiss(halt);
             // A line that never ends must not hold the thread.
             tokio::task::coop::consume_budget().await;
         }
     }
 
-    /// Takes those out of a line whose wait is over: all of them after a halt.
-    fn dismiss(self: &Arc<Self>, place: Place, halt: Option<Halt>) {
-        let (mark, now) = (self.mark(place), Instant::now());
+    /// What the first in the line waits for, and until when; without one the task's work is over.
+    fn first(&mut self) -> Option<(u64, Instant)> {
+        let mut line = self.of.line(self.place).lock();
+        let first = line.waiting.front().map(|first| (first.stored.end, first.until(self.place)));
+        if first.is_none() {
+            (line.served, line.alarm, self.over) = (false, self.alarm.take(), true);
+        }
+        first
+    }
+
+    /// Takes those out of the line whose wait is over: all of them after a halt.
+    fn dismiss(&self, halt: Option<Halt>) {
+        let (mark, now) = (self.of.mark(self.place), Instant::now());
         let reached = mark.value();
-        let over = {
-            let mut line = self.line(place).lock();
-            let over = |waiting: &Waiting| {
-                halt.is_some() || waiting.stored.end <= reached || now >= waiting.since + waiting.patience(place)
-            };
+        let over: Vec<Waiting> = {
+            let mut line = self.of.line(self.place).lock();
+            let over =
+                |waiting: &Waiting| halt.is_some() || waiting.stored.end <= reached || now >= waiting.until(self.place);
             let count = line.waiting.iter().position(|waiting| !over(waiting)).unwrap_or(line.waiting.len());
-            line.waiting.drain(..count).collect::<Vec<_>>()
+            line.waiting.drain(..count).collect()
         };
         let rewinds = mark.rewinds();
         let mut unsent = Vec::with_capacity(over.len());
         for mut waiting in over {
             let halt = halt.or((waiting.rewinds != rewinds).then_some(Halt::Rewound));
             if let Some(halt) = halt {
-                unsent.push(waiting.to.reply_unsent(&halted(place, halt)));
+                unsent.push(waiting.to.reply_unsent(&halted(self.place, halt)));
                 continue;
             }
             if waiting.stored.end > reached {
-                waiting.stored.reply.code = match place {
+                waiting.stored.reply.code = match self.place {
                     Place::Disk => ResponseCode::FlushDiskTimeout,
                     Place::Slaves => ResponseCode::FlushSlaveTimeout,
                 };
-            } else if place == Place::Disk && waiting.stored.wanted.slaves.is_some() {
-                self.stand(Place::Slaves, Waiting { rewinds: self.mark(Place::Slaves).rewinds(), ..waiting });
+            } else if self.place == Place::Disk && waiting.stored.wanted.slaves.is_some() {
+                waiting.rewinds = self.of.mark(Place::Slaves).rewinds();
+                self.of.stand(Place::Slaves, waiting, &self.tasks);
                 continue;
             }
             unsent.push(waiting.to.reply_unsent(&waiting.stored.reply));
@@ -184,29 +225,11 @@ impl Durability {
     }
 }
 
-/// The task that serves a line. If its thread ends before it does, as at the end of the broker, nobody else would.
-struct Serving<'a> {
-    line: &'a Mutex<Line>,
-    alarm: Option<Pin<Box<Sleep>>>,
-    over: bool,
-}
-
-impl Serving<'_> {
-    /// What the first in the line waits for, and until when; without one the task's work is over.
-    fn first(&mut self, place: Place) -> Option<(u64, Instant)> {
-        let mut line = self.line.lock();
-        let first = line.waiting.front().map(|first| (first.stored.end, first.since + first.patience(place)));
-        if first.is_none() {
-            (line.served, line.alarm, self.over) = (false, self.alarm.take(), true);
-        }
-        first
-    }
-}
-
-impl Drop for Serving<'_> {
+impl Drop for Service {
     fn drop(&mut self) {
+        // Its thread has ended before it, at the end of the broker: nobody else would serve them.
         if !self.over {
-            *self.line.lock() = Line::default();
+            *self.of.line(self.place).lock() = Line::default();
         }
     }
 }
