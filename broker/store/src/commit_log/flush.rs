@@ -1,8 +1,7 @@
 //! The thread that brings appended bytes to the disk.
 //!
 //! SYNC: it waits for appended bytes, flushes all there are at that moment, moves `flushed`, and so serves with one
-//! flush everybody who has waited meanwhile. While many send at a time it rests a little before each flush, as those just
-//! served are about to send again: one flush for all of them costs less than two for a half each. ASYNC: it looks every now and then and leaves a few pages for later.
+//! flush everybody who has waited meanwhile. ASYNC: it looks every now and then and leaves a few pages for later.
 //!
 //! A failed flush is final. The kernel may have dropped the pages it could not write and marked them clean, so that a
 //! second attempt would succeed without writing anything; `flushed` therefore never moves again, waiters are told, and
@@ -19,10 +18,6 @@ use crate::error::Result;
 const PAGE: u64 = 4096;
 /// How long the thread waits before it looks whether it shall stop, if nothing else wakes it.
 const GLANCE: Duration = Duration::from_millis(500);
-
-/// More puts than this since the flush before are many, and the pause before the next one then.
-const MANY: u64 = 4;
-const REST: Duration = Duration::from_micros(100);
 
 impl CommitLog {
     /// Flushes what is appended now and moves `flushed` there.
@@ -56,17 +51,12 @@ impl CommitLog {
     /// Runs until `stop`. Errors have been told to everybody by then; the thread has nothing left to do after one.
     pub(crate) fn run_flush(self: &Arc<Self>, config: &Flush, stop: &AtomicBool) {
         let mut thorough = Instant::now();
-        let puts = || self.counters.put_times.snapshot().count();
-        let (mut before, mut many) = (puts(), false);
         while !stop.load(Ordering::SeqCst) {
             let flushed = self.flushed.value();
             match config.mode {
                 FlushMode::Sync => {
                     // A rewind wakes this too; the next round looks afresh.
                     let _ = self.appended.wait(flushed + 1, Instant::now() + GLANCE, stop);
-                    if many {
-                        std::thread::park_timeout(REST);
-                    }
                 }
                 FlushMode::Async => std::thread::park_timeout(config.interval),
             }
@@ -82,8 +72,6 @@ impl CommitLog {
                 continue;
             }
             thorough = now;
-            let so_far = puts();
-            (before, many) = (so_far, so_far - before > MANY);
             if dirty > 0 && self.flush().is_err() {
                 return;
             }
