@@ -1,6 +1,7 @@
 """The loads, and what is measured of a broker under each: one row of the table, or some."""
 
 import json
+import mmap
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from results import Results, say
 from servers import Cluster, maven, rocketmq
 
 FILL_BYTES = 6 << 30
+# As much as a load may write.
+TOUCHED_BYTES = 4 << 30
 
 
 @dataclass
@@ -25,6 +28,16 @@ class Timing:
     seconds: float
     warm_up: float
     pace: float
+
+
+def touch_memory() -> None:
+    """Takes memory that is free, but for an eighth of all, and gives it back."""
+    words = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(words[name].split()[0]) * 1024 for name in ("MemTotal", "MemFree"))
+    taken, step = [], bytes(64 << 20)
+    for _ in range(min(TOUCHED_BYTES, max(0, free - total // 8)) // len(step)):
+        taken.append(mmap.mmap(-1, len(step)))
+        taken[-1].write(step)
 
 
 def bench(cluster: Cluster, load: str, *options: object, seconds: float, warm_up: float) -> dict:
@@ -98,6 +111,7 @@ def asynchronous(results: Results, kind: str, timing: Timing) -> None:
         warm(cluster, timing)
         for row, load in loads.items():
             if results.wants(row):
+                touch_memory()
                 results.load(row, kind, load(cluster))
         # After less than all loads it would be another figure.
         if all(results.wants(row) for row in (*loads, memory)):
@@ -126,6 +140,7 @@ def synchronous(results: Results, kind: str, timing: Timing) -> None:
     with Cluster(kind, flushDiskType="SYNC_FLUSH") as cluster:
         warm(cluster, timing)
         for row, size, senders in rows:
+            touch_memory()
             report = bench(cluster, "produce", "--size", size, "--senders", senders, seconds=timing.seconds, warm_up=timing.warm_up)
             results.load(row, kind, report)
 
