@@ -76,9 +76,16 @@ impl Fields {
         (&self.text[span.start as usize..value], &self.text[value..value + span.value as usize])
     }
 
+    fn is_called(&self, span: Span, name: &str) -> bool {
+        let start = span.start as usize;
+        // Most names of a header differ in length: nothing else is looked at then.
+        span.name as usize == name.len() && self.text.as_bytes()[start..start + name.len()] == *name.as_bytes()
+    }
+
     /// The value of the first field called `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+        let found = self.spans.iter().find(|span| self.is_called(**span, name));
+        found.map(|span| self.pair(*span).1)
     }
 
     /// Names and values in wire order.
@@ -114,10 +121,9 @@ impl<'a> Cursor<'a> {
         let fields = self.fields;
         let (before, after) = fields.spans.split_at(self.next);
         for (step, span) in after.iter().chain(before).enumerate() {
-            let (found, value) = fields.pair(*span);
-            if found == name {
+            if fields.is_called(*span, name) {
                 self.next = (self.next + step) % fields.spans.len() + 1;
-                return Some(value);
+                return Some(fields.pair(*span).1);
             }
         }
         None

@@ -63,14 +63,25 @@ fn fields(scanner: &mut Scanner<'_>, room: usize, fields: &mut Fields) -> Result
     scanner.expect(b'{', "extFields must be an object")?;
     *fields = Fields::with_capacity(16, room);
     loop {
-        while scanner.take(b',') {}
-        if scanner.take(b'}') {
-            return Ok(());
+        match scanner.peek() {
+            Some(b',') => {
+                scanner.advance();
+                continue;
+            }
+            Some(b'}') => {
+                scanner.advance();
+                return Ok(());
+            }
+            _ => {}
         }
-        fields.push_parsed(scanner, name, |scanner, out| {
-            scanner.expect(b':', "a colon is missing")?;
-            text(scanner, out)
-        })?;
+        if let Some((name, value)) = scanner.plain_pair() {
+            fields.push(name, value);
+        } else {
+            fields.push_parsed(scanner, name, |scanner, out| {
+                scanner.expect(b':', "a colon is missing")?;
+                text(scanner, out)
+            })?;
+        }
         if !matches!(scanner.peek(), Some(b',' | b'}')) {
             return scanner.fail("a comma or closing brace is missing");
         }
