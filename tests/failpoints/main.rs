@@ -14,6 +14,8 @@ use rmq_client::{
     producer::{Options, SendStatus},
     topic,
 };
+use rmq_namesrv::Namesrv;
+use rmq_server::Broker;
 use rmq_store::fail_point::{Fault, arm};
 use servers::{broker_with, folder, namesrv, wait_for_masters};
 use std::time::Duration;
@@ -58,21 +60,36 @@ async fn read(reader: &PullConsumer, count: u32) {
     assert!(bodies.iter().enumerate().all(|(number, body)| **body == *number.to_string().as_bytes()));
 }
 
+/// A broker that answers a send when its message is on the disk, and a producer that does not try again.
+struct Running {
+    names: Namesrv,
+    namesrvs: String,
+    broker: Broker,
+    producer: Producer,
+}
+
+impl Running {
+    async fn start(name: &str, timeout_millis: &str) -> Self {
+        let root = folder(name);
+        let names = namesrv(&root).await;
+        let namesrvs = names.local_addr().to_string();
+        let settings = [("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", timeout_millis)];
+        let broker = broker_with(&root, "slow", &namesrvs, 0, &settings).await;
+        wait_for_masters(&namesrvs, 1).await;
+        let admin = Admin::new(&namesrvs).unwrap();
+        let config = topic::Config::new("slow", 1, 1, topic::READ_WRITE);
+        admin.put_topic(&broker.address().to_string(), &config).await.unwrap();
+        let mut options = Options::new(&namesrvs, name);
+        (options.retries, options.timeout) = (0, DEADLINE);
+        let producer = Producer::start(options).await.unwrap();
+        Self { names, namesrvs, broker, producer }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_is_told_that_the_disk_did_not_answer_in_time_and_consumers_have_the_message() {
     let _alone = ALONE.lock().await;
-    let root = folder("slow-disk");
-    let names = namesrv(&root).await;
-    let namesrvs = names.local_addr().to_string();
-    let settings = [("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "300")];
-    let broker = broker_with(&root, "slow", &namesrvs, 0, &settings).await;
-    wait_for_masters(&namesrvs, 1).await;
-    let admin = Admin::new(&namesrvs).unwrap();
-    let config = topic::Config::new("slow", 1, 1, topic::READ_WRITE);
-    admin.put_topic(&broker.address().to_string(), &config).await.unwrap();
-    let mut options = Options::new(&namesrvs, "slow-p");
-    (options.retries, options.timeout) = (0, DEADLINE);
-    let producer = Producer::start(options).await.unwrap();
+    let Running { names, namesrvs, broker, producer } = Running::start("slow-disk", "300").await;
     let reader = PullConsumer::start(&namesrvs, "slow-g").await.unwrap();
     let before = send_until_ok(&producer, 0).await;
 
@@ -96,17 +113,7 @@ async fn a_producer_is_told_that_the_disk_did_not_answer_in_time_and_consumers_h
 #[tokio::test(flavor = "multi_thread")]
 async fn all_who_wait_for_the_disk_are_told_when_it_fails() {
     let _alone = ALONE.lock().await;
-    let root = folder("failed-disk");
-    let names = namesrv(&root).await;
-    let namesrvs = names.local_addr().to_string();
-    let broker = broker_with(&root, "slow", &namesrvs, 0, &[("flushDiskType", "SYNC_FLUSH")]).await;
-    wait_for_masters(&namesrvs, 1).await;
-    let admin = Admin::new(&namesrvs).unwrap();
-    let config = topic::Config::new("slow", 1, 1, topic::READ_WRITE);
-    admin.put_topic(&broker.address().to_string(), &config).await.unwrap();
-    let mut options = Options::new(&namesrvs, "failed-p");
-    (options.retries, options.timeout) = (0, DEADLINE);
-    let producer = Producer::start(options).await.unwrap();
+    let Running { names, broker, producer, .. } = Running::start("failed-disk", "5000").await;
     send_until_ok(&producer, 0).await;
 
     let failing = arm("commit_log::sync", Fault::Error(EIO), 0, u64::MAX);
