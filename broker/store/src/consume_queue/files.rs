@@ -137,35 +137,43 @@ impl Files {
     }
 
     /// Reads bytes of a queue; `false` where a file is missing, which retention may have deleted.
-    pub(crate) fn read(&self, queue: &Queue, mut at: u64, mut into: &mut [u8]) -> Result<bool> {
-        while !into.is_empty() {
-            let base = at - at % self.file_size;
-            let len = (base + self.file_size - at).min(into.len() as u64) as usize;
-            let (now, later) = into.split_at_mut(len);
+    pub(crate) fn read(&self, queue: &Queue, at: u64, into: &mut [u8]) -> Result<bool> {
+        self.file_by_file(at, into, |base, at, piece| {
             let Some(file) = self.get(queue, base)? else { return Ok(false) };
-            fail_point::at("consume_queue::read", || file.read_exact_at(now, at - base))
+            fail_point::at("consume_queue::read", || file.read_exact_at(piece, at))
                 .map_err(|error| Error::io("read", &self.path(queue, base))(error))?;
-            at += len as u64;
-            into = later;
-        }
-        Ok(true)
+            Ok(true)
+        })
     }
 
     /// The same without waiting for the disk; `false` where that could not be.
-    pub(crate) fn read_at_hand(&self, queue: &Queue, mut at: u64, mut into: &mut [u8]) -> bool {
+    pub(crate) fn read_at_hand(&self, queue: &Queue, at: u64, into: &mut [u8]) -> Result<bool> {
+        self.file_by_file(at, into, |base, at, piece| {
+            let Ok(file) = self.cached((queue.number(), base)) else { return Ok(false) };
+            let (len, mut piece) = (piece.len(), [IoSliceMut::new(piece)]);
+            Ok(rustix::io::preadv2(&*file, &mut piece, at, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == len))
+        })
+    }
+
+    /// Has `into` filled from byte `at` of a queue on, a file at a time, by `read`: from the file that begins at its first argument, and there from its second.
+    /// Ends at the first `false`.
+    fn file_by_file(
+        &self,
+        mut at: u64,
+        mut into: &mut [u8],
+        read: impl Fn(u64, u64, &mut [u8]) -> Result<bool>,
+    ) -> Result<bool> {
         while !into.is_empty() {
             let base = at - at % self.file_size;
             let len = (base + self.file_size - at).min(into.len() as u64) as usize;
             let (now, later) = into.split_at_mut(len);
-            let Ok(file) = self.cached((queue.number(), base)) else { return false };
-            let (flags, mut now) = (ReadWriteFlags::NOWAIT, [IoSliceMut::new(now)]);
-            if !rustix::io::preadv2(&*file, &mut now, at - base, flags).is_ok_and(|read| read == len) {
-                return false;
+            if !read(base, at - base, now)? {
+                return Ok(false);
             }
             at += len as u64;
             into = later;
         }
-        true
+        Ok(true)
     }
 
     /// Writes bytes of a queue and tells `wrote` which files they went to.

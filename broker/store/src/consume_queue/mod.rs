@@ -146,13 +146,12 @@ impl Queue {
             newer.to_vec()
         };
         let read = match reach {
-            Reach::Memory if !files.read_at_hand(self, from * SIZE as u64, into) => return Ok(false),
-            Reach::Memory => true,
+            Reach::Memory => files.read_at_hand(self, from * SIZE as u64, into)?,
             Reach::Disk => files.read(self, from * SIZE as u64, into)?,
         };
         if !read {
             into.clear();
-            return Ok(true);
+            return Ok(reach == Reach::Disk);
         }
         into.extend_from_slice(&newer);
         Ok(true)
