@@ -30,14 +30,15 @@ class Timing:
     pace: float
 
 
-def touch_memory() -> None:
-    """Takes memory that is free, but for an eighth of all, and gives it back."""
+def touched_memory() -> list[mmap.mmap]:
+    """Memory that was free, but for an eighth of all; freed with the list."""
     words = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(words[name].split()[0]) * 1024 for name in ("MemTotal", "MemFree"))
     taken, step = [], bytes(64 << 20)
     for _ in range(min(TOUCHED_BYTES, max(0, free - total // 8)) // len(step)):
         taken.append(mmap.mmap(-1, len(step)))
         taken[-1].write(step)
+    return taken
 
 
 def bench(cluster: Cluster, load: str, *options: object, seconds: float, warm_up: float) -> dict:
@@ -64,7 +65,9 @@ def official_producer(cluster: Cluster, size: int, threads: int, seconds: float)
     classes = maven("official", "tests/bench/official")
     command = ["java", "-Xmx512m", f"-Duser.home={cluster.folder}", "-cp", classes, "org.apache.rocketmq.example.benchmark.Producer",
                "-n", cluster.namesrv, "-t", "bench", "-w", str(threads), "-s", str(size)]
-    # It prints a line every ten seconds and never ends; the first interval is for both JVMs to get warm.
+    # It prints a line every ten seconds and never ends; the first interval is for both JVMs to get warm. Memory stays taken until it is over, or the host would have
+    # it again.
+    memory = touched_memory()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as client:
         try:
             lines = iter(client.stdout.readline, "")
@@ -73,6 +76,7 @@ def official_producer(cluster: Cluster, size: int, threads: int, seconds: float)
                 told = re.search(r"Send TPS: (\d+)", line)
                 if told:
                     rates.append(int(told[1]))
+                    memory.clear()
                     marks.append((time.monotonic(), cluster.cpu()))
                 if len(rates) == 2 and seconds <= 10 or len(rates) == 3:
                     break
@@ -111,7 +115,7 @@ def asynchronous(results: Results, kind: str, timing: Timing) -> None:
         warm(cluster, timing)
         for row, load in loads.items():
             if results.wants(row):
-                touch_memory()
+                touched_memory().clear()
                 results.load(row, kind, load(cluster))
         # After less than all loads it would be another figure.
         if all(results.wants(row) for row in (*loads, memory)):
@@ -140,7 +144,7 @@ def synchronous(results: Results, kind: str, timing: Timing) -> None:
     with Cluster(kind, flushDiskType="SYNC_FLUSH") as cluster:
         warm(cluster, timing)
         for row, size, senders in rows:
-            touch_memory()
+            touched_memory().clear()
             report = bench(cluster, "produce", "--size", size, "--senders", senders, seconds=timing.seconds, warm_up=timing.warm_up)
             results.load(row, kind, report)
 

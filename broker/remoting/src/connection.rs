@@ -3,6 +3,7 @@
 use crate::{
     Error, Figures, Limits,
     outbox::{Outbox, Pushed},
+    reactors,
 };
 use bytes::BytesMut;
 use parking_lot::Mutex;
@@ -309,12 +310,13 @@ impl Connection {
         };
         Figures::add(&inner.figures.bytes_in, bytes as u64);
         inner.outbox.cork();
-        let mut malformed = false;
+        let unanswered = inner.unanswered.load(Relaxed);
+        let (mut requests, mut malformed) = (0, false);
         loop {
             match frame::decode(&mut input.buffer, inner.limits.frame) {
                 Ok(Some(command)) => {
                     Figures::add(&inner.figures.frames_in, 1);
-                    self.take(command, handler);
+                    requests += usize::from(self.take(command, handler));
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -325,21 +327,28 @@ impl Connection {
                 }
             }
         }
+        // Those that are answered later gather behind what they wait for.
+        let later = inner.unanswered.load(Relaxed).saturating_sub(unanswered);
+        if reactors::answered(requests.saturating_sub(later)) {
+            Figures::add(&inner.figures.pauses, 1);
+        }
         let pushed = inner.outbox.uncork(&inner.stream, &inner.figures);
         (bytes, if malformed { Pushed::Closed } else { pushed })
     }
 
-    fn take<H: Handler + ?Sized>(&self, command: Command, handler: &H) {
+    /// Says whether it was a request.
+    fn take<H: Handler + ?Sized>(&self, command: Command, handler: &H) -> bool {
         if command.is_response() {
             // An answer nobody waits for any more came too late; its caller was told so.
             if let Some(waiting) = self.0.pending.lock().waiting.remove(&command.opaque) {
                 let _ = waiting.send(command);
             }
-            return;
+            return false;
         }
         self.0.unanswered.fetch_add(1, Relaxed);
         let responder = Responder { connection: self.clone(), origin: command.origin(), one_way: command.is_one_way() };
         handler.handle(command, responder);
+        true
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Figures {
     pub bytes_in: AtomicU64,
     /// Bytes written.
     pub bytes_out: AtomicU64,
+    /// Reads whose requests were answered at once and were so many that the thread paused afterwards, for others to gather.
+    pub pauses: AtomicU64,
     /// One-way commands that were not sent, for too much was waiting.
     pub pushes_dropped: AtomicU64,
 }

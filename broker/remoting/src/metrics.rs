@@ -27,7 +27,7 @@ const fn counter(name: &'static str, help: &'static str, read: fn(&Figures) -> u
     Row { name, help, kind: MetricType::COUNTER, read }
 }
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     Row {
         name: "rocketmq_remoting_connections",
         help: "Connections open now.",
@@ -48,6 +48,11 @@ const ROWS: [Row; 10] = [
     counter("rocketmq_remoting_frames_out_total", "Commands written.", |figures| figures.frames_out.load(Relaxed)),
     counter("rocketmq_remoting_bytes_in_total", "Bytes read.", |figures| figures.bytes_in.load(Relaxed)),
     counter("rocketmq_remoting_bytes_out_total", "Bytes written.", |figures| figures.bytes_out.load(Relaxed)),
+    counter(
+        "rocketmq_remoting_pauses_total",
+        "Groups of 4 to 64 requests after whose answers a thread paused for up to 128 microseconds, so that others gather.",
+        |figures| figures.pauses.load(Relaxed),
+    ),
     counter(
         "rocketmq_remoting_pushes_dropped_total",
         "One-way commands not sent because the peer did not read.",

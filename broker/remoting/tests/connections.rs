@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use bytes::BytesMut;
 use parking_lot::Mutex;
-use rmq_protocol::{Command, Fields, Reply, RequestCode, ResponseCode, header};
+use rmq_protocol::{Command, Fields, Reply, RequestCode, ResponseCode, Serialization, frame, header};
 use rmq_remoting::{Client, Connection, Error, Figures, Handler, Limits, Reactors, Responder, bind, serve};
 use std::{
     net::SocketAddr,
@@ -153,6 +154,40 @@ async fn a_connection_that_sends_much_and_then_little_loses_nothing() {
                 assert_eq!(answer.unwrap().body, body);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_thread_pauses_after_several_answers_at_once_and_after_no_others() {
+    let mut server = server(Limits::default());
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let mut pauses = 0;
+    for (body, count, more) in [("a", 1, 0), ("b", 3, 0), ("c", 4, 1), ("late", 8, 0), ("d", 40, 1), ("e", 70, 0)] {
+        let mut frame = Vec::new();
+        Command { serialization: Serialization::Binary, ..request(body) }.encode(&mut frame);
+        // Of loopback they arrive as one piece, which one read of 8 KiB takes.
+        stream.write_all(&frame.repeat(count)).await.unwrap();
+        if body == "late" {
+            for _ in 0..count {
+                assert_eq!(server.event().await, "late");
+            }
+            let late = std::mem::take(&mut *server.echo.late.lock());
+            late.into_iter().for_each(|(request, responder)| responder.reply(&Reply::body(request.body)));
+        }
+        let mut input = BytesMut::new();
+        for _ in 0..count {
+            let answer = loop {
+                match frame::decode(&mut input, 1 << 20).unwrap() {
+                    Some(answer) => break answer,
+                    None => {
+                        assert!(tokio::time::timeout(DEADLINE, stream.read_buf(&mut input)).await.unwrap().unwrap() > 0)
+                    }
+                }
+            };
+            assert_eq!(answer.body, body);
+        }
+        pauses += more;
+        assert_eq!(server.figures.pauses.load(Relaxed), pauses, "after {count} requests {body:?}");
     }
 }
 

@@ -29,9 +29,11 @@ pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 const BATCH: usize = 256;
 /// How long the thread waits at most before it looks around.
 const GLANCE: Duration = Duration::from_millis(500);
-/// Pause before the next record may wake the thread, once several have come at a time: under load each append would wake it for one record, at the price of two
-/// switches of threads. A message that follows so closely reaches its consumers that much later.
+/// Pause before the next record may wake the thread, once several have come at a time or [`CLOSE`] to each other: under load each append would wake it for one
+/// record, at the price of two switches of threads. A message that follows so closely reaches its consumers that much later.
 const REST: Duration = Duration::from_micros(100);
+/// More than a rest and what waking takes, so that a steady stream is one.
+const CLOSE: Duration = Duration::from_micros(250);
 /// Pause after something that a full disk prevented.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -150,7 +152,7 @@ impl Dispatch {
 
     /// Runs until `stop`.
     pub(crate) fn run(&self, stop: &AtomicBool) {
-        let mut busy = false;
+        let (mut busy, mut last) = (false, Instant::now());
         while !stop.load(Ordering::SeqCst) {
             if !self.targets.table.wait_for_room(GLANCE) {
                 continue;
@@ -166,7 +168,11 @@ impl Dispatch {
                     // A rewind or a failure wakes this too; the next round looks afresh.
                     let _ = mark.wait(limit + 1, Instant::now() + GLANCE, stop);
                 }
-                Ok((records, _)) => busy = records > 1,
+                Ok((records, _)) => {
+                    let now = Instant::now();
+                    busy = records > 1 || now - last < CLOSE;
+                    last = now;
+                }
                 Err(error @ (Error::Corruption { .. } | Error::OutOfRange { .. })) => {
                     self.log.fail(format!("dispatch cannot go on: {error}"));
                     return;
