@@ -85,14 +85,9 @@ pub enum Error {
     /// A flush failed before. What the disk holds is unknown, so nothing more is taken until a restart has read it back.
     #[error("the store takes no more writes: {0}")]
     ReadOnly(String),
-    /// The disk did not answer in time.
-    #[error("the disk needed more than {waited:?} to {doing}")]
-    Stalled {
-        /// What was waited for.
-        doing: &'static str,
-        /// How long.
-        waited: std::time::Duration,
-    },
+    /// The disk gave no blocks, or no new file, for a message in time. Nothing of it is stored; the next one may well be.
+    #[error("the disk is slow: it gave no room for the message in time; try again later")]
+    Stalled,
     /// A replica's log ends inside a record: truncate to the dispatched offset before writing as a master.
     #[error("the log ends inside a record at {end}; its last whole record ends at {whole}")]
     PartialTail {

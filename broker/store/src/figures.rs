@@ -69,6 +69,7 @@ pub(crate) struct Counters {
     pub(crate) put_messages: AtomicU64,
     pub(crate) put_bytes: AtomicU64,
     pub(crate) put_failures: AtomicU64,
+    pub(crate) puts_not_at_hand: AtomicU64,
     pub(crate) put_times: Times,
     pub(crate) lock_waits: Times,
     pub(crate) flush_times: Times,
@@ -86,6 +87,8 @@ pub struct Figures {
     pub put_bytes: u64,
     /// Puts refused with an error.
     pub put_failures: u64,
+    /// Puts that found no blocks and might not wait for them; each was followed by one that might.
+    pub puts_not_at_hand: u64,
     /// From the call of a put to its return.
     pub put_times: Histogram,
     /// Of that, waiting for the append lock.

@@ -75,13 +75,13 @@ pub use dispatch::{Arrival, Arrivals};
 pub use error::{Error, Result};
 pub use figures::{BUCKETS, Figures, Histogram};
 pub use get::{Filter, GetStatus, Got, Limits};
-pub use put::{Appended, NewMessage};
+pub use put::{Appended, NewMessage, Patience};
 pub use query::Found;
 pub use upkeep::DiskUse;
 pub use watermark::{Halt, Reached, Watermark};
 
 /// An open store. Shared by reference; every call may be made from any thread, but calls may wait for a disk: keep
-/// them off the threads of an async runtime, except the watermarks' futures.
+/// them off the threads of an async runtime, except the watermarks' futures, and reads and puts that are told not to wait.
 ///
 /// Dropping it without [`MessageStore::close`] leaves what a crash would leave.
 pub struct MessageStore {
@@ -180,6 +180,7 @@ impl MessageStore {
             put_messages: counters.put_messages.load(Ordering::Relaxed),
             put_bytes: counters.put_bytes.load(Ordering::Relaxed),
             put_failures: counters.put_failures.load(Ordering::Relaxed),
+            puts_not_at_hand: counters.puts_not_at_hand.load(Ordering::Relaxed),
             put_times: counters.put_times.snapshot(),
             lock_waits: counters.lock_waits.snapshot(),
             flush_times: counters.flush_times.snapshot(),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rmq_protocol::message::OffsetId;
 use rmq_protocol::message::stored::Prepared;
@@ -15,6 +15,26 @@ use crate::error::{Error, Result};
 
 /// A message to be stored: everything about its record that is known before it has a place.
 pub use rmq_protocol::message::stored::Draft as NewMessage;
+
+/// How long a put waits for disk blocks unless told otherwise. Java's clients wait three seconds for all attempts of a send: so the
+/// answer reaches them, and leaves them time to try another broker.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a put may wait where the disk is late with blocks or the next file. Nearly all find them there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all: for threads that others need.
+    None,
+    /// Until then. Once that is past it is as good as none.
+    Until(Instant),
+}
+
+impl Patience {
+    /// As much as a client has, from now on.
+    pub fn begin() -> Self {
+        Patience::Until(Instant::now() + PATIENCE)
+    }
+}
 
 /// Where a message went. It is readable from the commit log; whether it is on the disk, replicated, or in its queue is for
 /// the watermarks to say: all of it is as soon as they have reached `end`.
@@ -45,21 +65,30 @@ impl Appended {
 }
 
 impl MessageStore {
-    /// Stores a message. It returns as soon as the bytes are in the log; the page cache has them, the disk may not.
+    /// Stores a message. It returns as soon as the bytes are in the log; the page cache has them, the disk may not. Waits where the disk is late
+    /// with blocks.
     ///
     /// # Errors
     /// [`Error::Full`] while there is no space, [`Error::Stalled`] where the disk took too long to provide some,
     /// [`Error::ReadOnly`] after a failed flush, [`Error::PartialTail`] on a replica that was not made whole,
     /// [`Error::Message`], [`Error::TooLarge`] or [`Error::Refused`] for a message that cannot be stored anywhere.
     pub fn put(&self, message: &NewMessage<'_>) -> Result<Appended> {
+        self.put_within(message, Patience::begin())?.ok_or(Error::Stalled)
+    }
+
+    /// The same, but `None` where there are no blocks within `patience`: nothing of the message is stored then.
+    ///
+    /// # Errors
+    /// As [`MessageStore::put`].
+    pub fn put_within(&self, message: &NewMessage<'_>, patience: Patience) -> Result<Option<Appended>> {
         let begun = Instant::now();
         let outcome = self.check(message).and_then(|()| {
             let record = message.prepare()?;
             let size = record.size() as u64;
-            let placed = self.append(message, std::slice::from_ref(&record))?;
-            Ok(appended(message, placed, 0, placed.physical_offset, size))
+            let placed = self.append(message, std::slice::from_ref(&record), patience)?;
+            Ok(placed.map(|placed| appended(message, placed, 0, placed.physical_offset, size)))
         });
-        self.count(begun, outcome.as_ref().map(|appended| (1, appended.size())));
+        self.count(begun, patience, outcome.as_ref().map(|stored| stored.as_ref().map(|one| (1, one.size()))));
         outcome
     }
 
@@ -68,14 +97,22 @@ impl MessageStore {
     /// # Errors
     /// As [`MessageStore::put`]; [`Error::Refused`] where the messages do not go to one queue or are none.
     pub fn put_batch(&self, messages: &[NewMessage<'_>]) -> Result<Vec<Appended>> {
+        self.put_batch_within(messages, Patience::begin())?.ok_or(Error::Stalled)
+    }
+
+    /// The same, but `None` where there are no blocks within `patience`: nothing of the messages is stored then.
+    ///
+    /// # Errors
+    /// As [`MessageStore::put_batch`].
+    pub fn put_batch_within(&self, messages: &[NewMessage<'_>], patience: Patience) -> Result<Option<Vec<Appended>>> {
         let begun = Instant::now();
-        let outcome = self.append_batch(messages);
-        let sizes = outcome.as_ref().map(|all| (all.len() as u64, all.iter().map(Appended::size).sum()));
-        self.count(begun, sizes);
+        let outcome = self.append_batch(messages, patience);
+        let sizes = |all: &Vec<Appended>| (all.len() as u64, all.iter().map(Appended::size).sum());
+        self.count(begun, patience, outcome.as_ref().map(|stored| stored.as_ref().map(sizes)));
         outcome
     }
 
-    fn append_batch(&self, messages: &[NewMessage<'_>]) -> Result<Vec<Appended>> {
+    fn append_batch(&self, messages: &[NewMessage<'_>], patience: Patience) -> Result<Option<Vec<Appended>>> {
         let first = messages.first().ok_or(Error::Refused("a batch without messages"))?;
         let mut records = Vec::with_capacity(messages.len());
         for message in messages {
@@ -85,14 +122,14 @@ impl MessageStore {
             self.check(message)?;
             records.push(message.prepare()?);
         }
-        let placed = self.append(first, &records)?;
+        let Some(placed) = self.append(first, &records, patience)? else { return Ok(None) };
         let mut at = placed.physical_offset;
         let place = |(number, (message, record)): (usize, (&NewMessage<'_>, &Prepared<'_>))| {
             let size = record.size() as u64;
             at += size;
             appended(message, placed, number as u64, at - size, size)
         };
-        Ok(messages.iter().zip(&records).enumerate().map(place).collect())
+        Ok(Some(messages.iter().zip(&records).enumerate().map(place).collect()))
     }
 
     fn check(&self, message: &NewMessage<'_>) -> Result<()> {
@@ -109,25 +146,28 @@ impl MessageStore {
         Ok(())
     }
 
-    fn append(&self, message: &NewMessage<'_>, records: &[Prepared<'_>]) -> Result<Placed> {
+    fn append(&self, message: &NewMessage<'_>, records: &[Prepared<'_>], patience: Patience) -> Result<Option<Placed>> {
         match state(message) {
             Transaction::None | Transaction::Commit => {
                 let queue = self.table.find_or_create(message.topic, message.queue_id);
-                self.log.append(records, Numbering::From(&queue.next))
+                self.log.append(records, Numbering::From(&queue.next), patience)
             }
-            Transaction::Prepared | Transaction::Rollback => self.log.append(records, Numbering::None),
+            Transaction::Prepared | Transaction::Rollback => self.log.append(records, Numbering::None, patience),
         }
     }
 
-    fn count(&self, begun: Instant, sizes: Result<(u64, u64), &Error>) {
+    fn count(&self, begun: Instant, patience: Patience, sizes: Result<Option<(u64, u64)>, &Error>) {
         let counters = &self.log.counters;
         match sizes {
-            Ok((messages, bytes)) => {
+            Ok(Some((messages, bytes))) => {
                 counters.put_messages.fetch_add(messages, Ordering::Relaxed);
                 counters.put_bytes.fetch_add(bytes, Ordering::Relaxed);
                 counters.put_times.add(begun.elapsed());
             }
-            Err(_) => {
+            Ok(None) if patience == Patience::None => {
+                counters.puts_not_at_hand.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(None) | Err(_) => {
                 counters.put_failures.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -140,7 +180,16 @@ impl MessageStore {
     /// # Errors
     /// [`Error::OutOfRange`] where `offset` is not the end of the log; otherwise as [`MessageStore::put`].
     pub fn append_replica(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.log.append_replica(offset, bytes)
+        let taken = self.log.append_replica(offset, bytes, Patience::begin())?;
+        if taken == bytes.len() { Ok(()) } else { Err(Error::Stalled) }
+    }
+
+    /// The same as far as there are blocks at once; returns how many bytes that was.
+    ///
+    /// # Errors
+    /// As [`MessageStore::append_replica`].
+    pub fn append_replica_at_hand(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
+        self.log.append_replica(offset, bytes, Patience::None)
     }
 }
 

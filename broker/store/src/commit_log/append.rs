@@ -1,8 +1,8 @@
 //! The one write path.
 //!
 //! Under the lock: queue offset, store timestamp, physical offset, copy, advance. Everything else was done before, and
-//! nothing in here waits for a disk: where blocks or the next file are missing the lock is given back, the allocation
-//! thread is asked, and the append begins again.
+//! nothing in here waits for a disk: where blocks or the next file are missing the lock is given back. Who may wait then asks
+//! the allocation thread, and the append begins again; who may not is told so, and nothing is stored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use super::CommitLog;
 use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::Appendable;
+use crate::put::Patience;
 
 /// What the append lock protects.
 #[derive(Debug)]
@@ -64,8 +65,14 @@ impl Append {
 }
 
 impl CommitLog {
-    /// Appends records of one queue, contiguous and in one piece: either all of them or none.
-    pub(crate) fn append(&self, records: &[Prepared<'_>], numbering: Numbering<'_>) -> Result<Placed> {
+    /// Appends records of one queue, contiguous and in one piece: either all of them or none. `None` where the disk gave no
+    /// blocks for them within `patience`.
+    pub(crate) fn append(
+        &self,
+        records: &[Prepared<'_>],
+        numbering: Numbering<'_>,
+        patience: Patience,
+    ) -> Result<Option<Placed>> {
         let size: usize = records.iter().map(Prepared::size).sum();
         let needed = (size + stored::BLANK_SIZE) as u64;
         if needed > self.file_size {
@@ -76,10 +83,12 @@ impl CommitLog {
             let mut append = self.lock_append();
             self.check_tail(&mut append)?;
             match self.reserve(&mut append, needed) {
-                Ok(()) => return self.write(&mut append, records, size, numbering),
+                Ok(()) => return Ok(Some(self.write(&mut append, records, size, numbering))),
                 Err(missing) => {
                     drop(append);
-                    self.wait_for(missing)?;
+                    if !self.wait_for(missing, patience)? {
+                        return Ok(None);
+                    }
                 }
             }
         }
@@ -154,25 +163,21 @@ impl CommitLog {
         Ok(())
     }
 
-    fn wait_for(&self, missing: Missing) -> Result<()> {
+    /// Waits, without the append lock, for what an append has missed; `false` where it did not come in time.
+    fn wait_for(&self, missing: Missing, patience: Patience) -> Result<bool> {
+        let Patience::Until(until) = patience else { return Ok(false) };
         let outcome = match missing {
-            Missing::Blocks(file, to) => self.allocator.wait_ready(&file, to),
-            Missing::File(base) => self.allocator.wait_next(base),
+            Missing::Blocks(file, to) => self.allocator.wait_ready(&file, to, until),
+            Missing::File(base) => self.allocator.wait_next(base, until),
         };
         if let Err(error @ Error::Sync { .. }) = &outcome {
             self.fail(error.to_string());
-            return self.failure();
+            self.failure()?;
         }
         outcome
     }
 
-    fn write(
-        &self,
-        append: &mut Append,
-        records: &[Prepared<'_>],
-        size: usize,
-        numbering: Numbering<'_>,
-    ) -> Result<Placed> {
+    fn write(&self, append: &mut Append, records: &[Prepared<'_>], size: usize, numbering: Numbering<'_>) -> Placed {
         let position = append.position;
         let queue_offset = match numbering {
             Numbering::From(next) => next.load(Ordering::Relaxed),
@@ -200,7 +205,7 @@ impl CommitLog {
         }
         self.last_store_timestamp.store(store_timestamp, Ordering::Relaxed);
         self.advance(append, size as u64);
-        Ok(Placed { physical_offset: position, queue_offset, store_timestamp })
+        Placed { physical_offset: position, queue_offset, store_timestamp }
     }
 
     fn advance(&self, append: &mut Append, by: u64) {
@@ -212,9 +217,11 @@ impl CommitLog {
     }
 
     /// Appends a master's bytes at `offset`, which must be the end of this log; an empty log begins wherever the
-    /// master's file begins. The bytes may end inside a record.
-    pub(crate) fn append_replica(&self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
+    /// master's file begins. The bytes may end inside a record. Returns how many there were blocks for within `patience`.
+    pub(crate) fn append_replica(&self, begin: u64, bytes: &[u8], patience: Patience) -> Result<usize> {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            let offset = begin + taken as u64;
             self.refusal()?;
             let mut append = self.lock_append();
             let empty = append.current.is_none() && self.files.read().is_empty();
@@ -227,18 +234,17 @@ impl CommitLog {
             if offset != append.position {
                 return Err(Error::OutOfRange { asked: offset, min: append.position, max: append.position });
             }
-            match self.replicate(&mut append, bytes) {
-                Ok(taken) => {
-                    offset += taken as u64;
-                    bytes = &bytes[taken..];
-                }
+            match self.replicate(&mut append, &bytes[taken..]) {
+                Ok(more) => taken += more,
                 Err(missing) => {
                     drop(append);
-                    self.wait_for(missing)?;
+                    if !self.wait_for(missing, patience)? {
+                        break;
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// Appends what fits into the current file and says how much that was.

@@ -2,14 +2,14 @@
 //!
 //! An append must not wait for a disk: neither for blocks, nor for a page fault, nor for the next file. This thread takes
 //! blocks in steps, faults pages in a little ahead, and has the next file ready before the current one ends. When it is
-//! too late, or the disk is full, the writer asks and waits here, with a deadline and without the append lock; a full
-//! disk is an error for that writer and tried again for the next one.
+//! too late, or the disk is full, a writer that may wait asks and waits here, with a deadline and without the append lock; a
+//! full disk is an error for that writer and tried again for the next one.
 //!
 //! Lock order: the append lock, then `state`. The thread holds neither while it talks to the disk.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -18,9 +18,6 @@ use super::dirs::Dirs;
 use super::region::{Cursor, Pages};
 use crate::config::Allocation;
 use crate::error::{Error, Result};
-
-/// How long a writer waits for the disk before its message is refused.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A file that takes appends, with the one cursor that can make them.
 #[derive(Debug)]
@@ -126,23 +123,23 @@ impl Allocator {
         position + self.shared.ahead.touch_ahead / 8
     }
 
-    /// Waits until `file` can be written up to `to`, or is not the current file any more.
-    pub(crate) fn wait_ready(&self, file: &Arc<MappedFile>, to: u64) -> Result<()> {
+    /// Waits until `file` can be written up to `to`, or is not the current file any more; `false` where that has not come by `until`.
+    pub(crate) fn wait_ready(&self, file: &Arc<MappedFile>, to: u64, until: Instant) -> Result<bool> {
         let there = |state: &State| {
             let current = state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, file));
             file.ready() >= to || !current
         };
-        self.wait("take disk blocks", there, |state| state.wanted = state.wanted.max(to))
+        self.wait(until, there, |state| state.wanted = state.wanted.max(to))
     }
 
-    /// Waits until the file that begins at `base` is there, or somebody has taken it.
-    pub(crate) fn wait_next(&self, base: u64) -> Result<()> {
+    /// Waits until the file that begins at `base` is there, or somebody has taken it; `false` where that has not come by `until`.
+    pub(crate) fn wait_next(&self, base: u64, until: Instant) -> Result<bool> {
         let there = |state: &State| {
             let there = state.next.as_ref().is_some_and(|next| next.appendable.file.base() == base);
             let taken = state.current.as_ref().is_some_and(|current| current.base() >= base);
             there || taken
         };
-        self.wait("create a file", there, |state| state.wanted_file = Some(base))
+        self.wait(until, there, |state| state.wanted_file = Some(base))
     }
 
     /// The file that begins at `base`, if it is there; from then on it is the current one.
@@ -185,8 +182,7 @@ impl Allocator {
     }
 
     /// Waits until `there`, or until a job has failed that was begun after `ask`.
-    fn wait(&self, doing: &'static str, there: impl Fn(&State) -> bool, ask: impl Fn(&mut State)) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+    fn wait(&self, until: Instant, there: impl Fn(&State) -> bool, ask: impl Fn(&mut State)) -> Result<bool> {
         let mut state = self.shared.state.lock();
         let begun = state.jobs;
         loop {
@@ -195,15 +191,15 @@ impl Allocator {
             }
             match &state.failure {
                 Some((_, error @ Error::Sync { .. })) => return Err(repeat(error)),
-                _ if there(&state) => return Ok(()),
+                _ if there(&state) => return Ok(true),
                 Some((job, error)) if *job > begun => return Err(repeat(error)),
                 // That job knew nothing of this request: what it could not get was more, or ahead of time.
                 _ => state.failure = None,
             }
             ask(&mut state);
             self.shared.work.notify_one();
-            if self.shared.done.wait_until(&mut state, deadline).timed_out() {
-                return Err(Error::Stalled { doing, waited: PATIENCE });
+            if self.shared.done.wait_until(&mut state, until).timed_out() {
+                return Ok(false);
             }
         }
     }
@@ -341,7 +337,13 @@ fn repeat(error: &Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
 
     fn start(dir: &std::path::Path, file_size: u64) -> Allocator {
         let ahead = Allocation { step: 16 << 10, touch_ahead: 8 << 10 };
@@ -353,15 +355,15 @@ mod tests {
     fn files_follow_one_another_and_are_ready_before_they_are_needed() {
         let dir = tempfile::tempdir().unwrap();
         let allocator = start(dir.path(), 64 << 10);
-        allocator.wait_next(0).unwrap();
+        assert!(allocator.wait_next(0, soon()).unwrap());
         let mut first = allocator.take_next(0).unwrap();
-        allocator.wait_ready(&first.file, 64 << 10).unwrap();
+        assert!(allocator.wait_ready(&first.file, 64 << 10, soon()).unwrap());
         assert!(first.cursor.append(60 << 10, |slot| slot.fill(1)));
         allocator.at(60 << 10);
-        allocator.wait_next(64 << 10).unwrap();
+        assert!(allocator.wait_next(64 << 10, soon()).unwrap());
         assert!(allocator.take_next(0).is_none());
         let second = allocator.take_next(64 << 10).unwrap();
-        allocator.wait_ready(&second.file, (64 << 10) + (8 << 10)).unwrap();
+        assert!(allocator.wait_ready(&second.file, (64 << 10) + (8 << 10), soon()).unwrap());
         assert_eq!(second.file.path().file_name().unwrap(), "00000000000000065536");
         assert_eq!(std::fs::metadata(second.file.path()).unwrap().len(), 64 << 10);
     }
@@ -371,14 +373,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let allocator = start(dir.path(), 64 << 10);
         let files = || std::fs::read_dir(dir.path()).unwrap().count();
-        allocator.wait_next(0).unwrap();
+        assert!(allocator.wait_next(0, soon()).unwrap());
         allocator.reset(None, 0).unwrap();
         assert_eq!(files(), 0);
-        allocator.wait_next(64 << 10).unwrap();
+        assert!(allocator.wait_next(64 << 10, soon()).unwrap());
         assert_eq!(files(), 1);
         allocator.stop(true).unwrap();
         assert_eq!(files(), 0);
-        assert!(matches!(allocator.wait_next(0), Err(Error::Closed)));
+        assert!(matches!(allocator.wait_next(0, soon()), Err(Error::Closed)));
     }
 
     #[test]
@@ -386,8 +388,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("missing");
         let allocator = start(&dir, 64 << 10);
-        assert!(matches!(allocator.wait_next(0), Err(Error::Io { doing: "create", .. })));
+        assert!(matches!(allocator.wait_next(0, soon()), Err(Error::Io { doing: "create", .. })));
         std::fs::create_dir(&dir).unwrap();
-        allocator.wait_next(0).unwrap();
+        assert!(allocator.wait_next(0, soon()).unwrap());
     }
 }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use rmq_store::fail_point::{Fault, arm};
-use rmq_store::{Error, FlushMode, MessageStore};
+use rmq_store::{Error, FlushMode, MessageStore, Patience};
 
 use crate::support::*;
 use crate::{ALWAYS, alone, soon};
@@ -58,9 +58,47 @@ fn a_disk_that_gives_no_blocks_in_time_refuses_a_message_and_takes_the_next() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(refused, Error::Stalled { .. }), "{refused}");
+    assert!(matches!(refused, Error::Stalled), "{refused}");
     settle(&store);
     assert_eq!(read_all(&store, "T", 0).len(), taken);
+    drop(slow);
+    assert_eq!(put(&store, "T", 0, b"after").queue_offset, taken as u64);
+}
+
+/// A put waited for blocks on whatever thread it was called.
+#[test]
+fn who_may_not_wait_for_blocks_is_told_so_at_once_and_reads_go_on() {
+    let _alone = alone();
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    put(&store, "T", 0, b"before");
+    let slow = arm("commit_log::allocate", Fault::Delay(Duration::from_secs(600)), 0, ALWAYS);
+    let at_hand = || store.put_within(&message("T", 0, "", &[1; 4000]), Patience::None).unwrap();
+    let mut taken = 1;
+    while at_hand().is_some() {
+        taken += 1;
+    }
+    settle(&store);
+    let end = store.max_physical_offset();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| (store.put(&message("T", 0, "", &[2; 4000])), begun.elapsed()));
+        assert!(slow.wait());
+        for _ in 0..100 {
+            assert_eq!(at_hand(), None);
+            let batch = [message("T", 0, "", &[3; 3000]), message("T", 0, "", &[3; 3000])];
+            assert_eq!(store.put_batch_within(&batch, Patience::None).unwrap(), None);
+            assert_eq!(store.append_replica_at_hand(end, &[4; 4000]).unwrap(), 0);
+        }
+        assert_eq!(read_all(&store, "T", 0).len(), taken);
+        assert!(!waiting.is_finished(), "somebody waited for the disk: {:?}", begun.elapsed());
+        let (refused, waited) = waiting.join().unwrap();
+        assert!(matches!(refused, Err(Error::Stalled)), "{refused:?}");
+        // Java's clients would wait for 3 s.
+        assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
+    });
+    let figures = store.figures();
+    assert_eq!((figures.puts_not_at_hand, figures.put_failures, figures.appended), (201, 1, end));
     drop(slow);
     assert_eq!(put(&store, "T", 0, b"after").queue_offset, taken as u64);
 }
