@@ -1,9 +1,16 @@
 //! From the commit log to those who look for messages: the thread that follows the log and writes each record into its
 //! consume queue and the index, tells who waits, and moves `dispatched`.
 //!
-//! Everything it writes can be written again from the log, so it never waits for a disk, with two exceptions that bound
-//! memory: too many entries waiting to be written, and the first entry of a queue that begins in the middle. While the
-//! index cannot be written, on a full disk above all, dispatch goes on without it and the index catches up later.
+//! Everything it writes can be written again from the log, so it syncs nothing and leaves entries to the thread that writes them.
+//! It waits for the disk all the same where
+//!
+//! * too many entries wait to be written, which bounds memory;
+//! * a queue does not go on where it ended: its files are looked at, filled or deleted;
+//! * the index needs its next file, or blocks for the next 4 MiB of entries;
+//! * pages of log or index have left the memory.
+//!
+//! Consumers see new messages later then; puts, and gets of what is dispatched, go on. While the index cannot be written, on a full disk above all,
+//! dispatch goes on without it and the index catches up later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

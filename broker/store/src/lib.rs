@@ -13,7 +13,7 @@
 //!             v                               v              v
 //!          the disk  <------------------ upkeep: checkpoint, retention
 //!
-//!    min <= flushed <= appended      dispatched <= appended      confirmed: said by the server
+//!    min <= dispatched <= appended      flushed <= appended      confirmed: said by the server
 //! ```
 //!
 //! The commit log is the truth. Consume queues and index are made from it and can be made again, which is what recovery
@@ -38,7 +38,8 @@
 //! disk, `store-dispatch` follows the log, `store-queues` writes consume queue entries, `store-upkeep` does the rest.
 //!
 //! Lock order, where more than one is held: `deleting`, `checkpoint`, dispatch turn, `flushing`, append, `files`; table
-//! `io`, `queues`, `dirty`, a queue's state. No lock that a put, a get or dispatch needs is held while a disk is waited for.
+//! `io`, `queues`, `dirty`, a queue's state. No lock that a put or a get needs is held while a disk is waited for, but by a truncation,
+//! which is there to keep puts away. Dispatch may wait for table `io`, in the rare case that a queue does not go on where it ended.
 
 mod checkpoint;
 mod commit_log;

@@ -4,8 +4,11 @@
 //! `o - o % file_size` and is named after it. Deleting old files moves `min`; appending moves `appended`:
 //!
 //! ```text
-//! min <= flushed <= appended        min <= confirmed        dispatched <= appended
+//! min <= dispatched <= appended        flushed <= appended
 //! ```
+//!
+//! except for the moment in which a truncation, or the first bytes of a replica, move them. `flushed` may be behind `min`: what
+//! retention deletes before it was flushed is not flushed any more. `confirmed` is for the server to say.
 //!
 //! | file | what |
 //! |---|---|
@@ -15,7 +18,7 @@
 //! | [`recover`] | the one scanner, and what to make of the place where it stops |
 //! | [`truncate`] | cutting a replica's tail |
 //!
-//! Lock order: `append`, then `files`. `files` is held for a look or a push, never over the disk.
+//! Lock order: `append`, then `files`. `files` is held for a look or a change, never over the disk; `append` is by a truncation alone.
 
 pub(crate) mod append;
 pub(crate) mod flush;

@@ -1,8 +1,8 @@
 //! All consume queues of the store.
 //!
 //! Lock order: `io`, then `queues`, then `dirty` or `unsynced`, then a queue's own state. `io` belongs to those who change
-//! files: the writing thread, retention, truncation. Dispatch and readers never take it, so a slow disk does not hold
-//! them up, except dispatch when the buffer is full.
+//! files: the writing thread, retention, truncation, and dispatch where a queue does not go on where it ended. Otherwise a slow disk
+//! holds dispatch up only when the buffer is full. Readers never take it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
