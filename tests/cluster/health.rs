@@ -1,6 +1,6 @@
 //! What a broker tells probes and scrapers over HTTP.
 
-use crate::servers;
+use crate::servers::{self, ask};
 use rmq_client::{
     Consumer, Message, Producer,
     consumer::{FromWhere, Options, Outcome},
@@ -12,11 +12,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    sync::Notify,
-};
+use tokio::{net::TcpStream, sync::Notify};
 
 /// What any of these conditions may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -28,6 +24,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_broker_parked_pulls", ""),
     ("rocketmq_broker_permission", ""),
     ("rocketmq_broker_slave_lag_bytes", ""),
+    ("rocketmq_broker_stalled_send_bytes", ""),
     ("rocketmq_broker_unknown_requests_total", ""),
     ("rocketmq_broker_unregistered_namesrvs", ""),
     ("rocketmq_consumer_connections", "consume_mode consumer_group is_system language protocol_type version"),
@@ -68,6 +65,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_store_flushed_offset", ""),
     ("rocketmq_store_get_seconds", ""),
     ("rocketmq_store_index_behind_bytes", ""),
+    ("rocketmq_store_late_blocks_total", ""),
     ("rocketmq_store_mapped_bytes", ""),
     ("rocketmq_store_open_files", ""),
     ("rocketmq_store_put_bytes_total", ""),
@@ -81,17 +79,6 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_throughput_out_total", "consumer_group is_system topic"),
     ("rocketmq_topic_number", ""),
 ];
-
-/// Status and body of an answer.
-async fn ask(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await.expect("an answer in time").unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
 
 /// Asks until `good` says yes to the answer, which is returned.
 async fn until(address: SocketAddr, path: &str, good: impl Fn(u16, &str) -> bool) -> String {

@@ -4,6 +4,7 @@ use rmq_client::Admin;
 use rmq_namesrv::{Namesrv, Overrides};
 use rmq_server::Broker;
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         OnceLock,
@@ -11,7 +12,15 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{runtime::Runtime, sync::OnceCell};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::Runtime,
+    sync::OnceCell,
+};
+
+/// What any condition may take on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One namesrv and one broker that serve all tests of this process.
 pub(crate) struct Servers {
@@ -125,6 +134,19 @@ pub(crate) async fn wait_for_masters(namesrvs: &str, count: usize) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), registered).await.expect("masters that register");
+    tokio::time::timeout(DEADLINE, registered).await.expect("masters that register");
     admin.close().await;
+}
+
+/// Status and body of what the HTTP port of a process answers.
+pub(crate) async fn ask(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("an HTTP port");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("a question that is sent");
+    let mut answer = String::new();
+    let read = tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await.expect("an answer in time");
+    read.expect("an answer in UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
 }

@@ -1,9 +1,11 @@
-//! A broker whose disk is slow, as its clients see it. The store's own tests with fail points judge what is below.
+//! A broker whose disk is slow, as its clients see it. The store's own tests with fail points judge what is below. Here stands what a slow or failed flush means to
+//! them, in [`late_blocks`] what is asked of a disk before a message has a place.
 //!
 //! Points belong to the process, so these tests have one of their own.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
+mod late_blocks;
 #[path = "../cluster/servers.rs"]
 #[allow(dead_code, reason = "shared with the tests of a disk that works")]
 mod servers;
@@ -18,7 +20,7 @@ use rmq_namesrv::Namesrv;
 use rmq_server::Broker;
 use rmq_store::fail_point::{Fault, arm};
 use servers::{broker_with, folder, namesrv, wait_for_masters};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 use tokio::sync::Mutex;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -60,8 +62,9 @@ async fn read(reader: &PullConsumer, count: u32) {
     assert!(bodies.iter().enumerate().all(|(number, body)| **body == *number.to_string().as_bytes()));
 }
 
-/// A broker that answers a send when its message is on the disk, and a producer that does not try again.
+/// A broker with a topic, and a producer that does not try again.
 struct Running {
+    root: PathBuf,
     names: Namesrv,
     namesrvs: String,
     broker: Broker,
@@ -69,12 +72,16 @@ struct Running {
 }
 
 impl Running {
-    async fn start(name: &str, timeout_millis: &str) -> Self {
+    /// A broker that answers a send when its message is on the disk.
+    async fn start_with_sync_flush(name: &str, timeout_millis: &str) -> Self {
+        Self::start(name, &[("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", timeout_millis)]).await
+    }
+
+    async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
         let root = folder(name);
         let names = namesrv(&root).await;
         let namesrvs = names.local_addr().to_string();
-        let settings = [("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", timeout_millis)];
-        let broker = broker_with(&root, "slow", &namesrvs, 0, &settings).await;
+        let broker = broker_with(&root, "slow", &namesrvs, 0, settings).await;
         wait_for_masters(&namesrvs, 1).await;
         let admin = Admin::new(&namesrvs).unwrap();
         let config = topic::Config::new("slow", 1, 1, topic::READ_WRITE);
@@ -82,14 +89,20 @@ impl Running {
         let mut options = Options::new(&namesrvs, name);
         (options.retries, options.timeout) = (0, DEADLINE);
         let producer = Producer::start(options).await.unwrap();
-        Self { names, namesrvs, broker, producer }
+        Self { root, names, namesrvs, broker, producer }
+    }
+
+    async fn stop(self) {
+        self.producer.stop().await;
+        self.broker.stop().await.unwrap();
+        self.names.stop().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_is_told_that_the_disk_did_not_answer_in_time_and_consumers_have_the_message() {
     let _alone = ALONE.lock().await;
-    let Running { names, namesrvs, broker, producer } = Running::start("slow-disk", "300").await;
+    let Running { names, namesrvs, broker, producer, .. } = Running::start_with_sync_flush("slow-disk", "300").await;
     let reader = PullConsumer::start(&namesrvs, "slow-g").await.unwrap();
     let before = send_until_ok(&producer, 0).await;
 
@@ -113,7 +126,7 @@ async fn a_producer_is_told_that_the_disk_did_not_answer_in_time_and_consumers_h
 #[tokio::test(flavor = "multi_thread")]
 async fn all_who_wait_for_the_disk_are_told_when_it_fails() {
     let _alone = ALONE.lock().await;
-    let Running { names, broker, producer, .. } = Running::start("failed-disk", "5000").await;
+    let Running { names, broker, producer, .. } = Running::start_with_sync_flush("failed-disk", "5000").await;
     send_until_ok(&producer, 0).await;
 
     let failing = arm("commit_log::sync", Fault::Error(EIO), 0, u64::MAX);

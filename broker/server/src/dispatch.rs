@@ -1,11 +1,11 @@
 //! From a request's code to its handler: one line an arm.
 //!
 //! Three ways to handle a request. *Now*: on the connection's task, for what only touches memory. *Disk*: on a blocking thread, for what reads or writes files.
-//! *Later*: on a task of its own, for what waits. Sends are now, and later only if they must wait for disk or slaves; pulls are now while their messages are
-//! in memory, as those of consumers that keep up are, so that one who reads old messages holds up nobody else.
+//! *Later*: on a task of its own, for what waits. Sends are now, and later only if they must wait for disk or slaves, or, on a slow disk, for blocks to be put into
+//! ([`stalled`]); pulls are now while their messages are in memory, as those of consumers that keep up are, so that one who reads old messages holds up nobody else.
 
 use crate::{
-    durability::{Durability, Stored},
+    durability::Durability,
     error::{Answer, Rejection},
     handler::{
         admin::{broker::BrokerAdmin, consumer::ConsumerAdmin, subscription_group::GroupAdmin, topic::TopicAdmin},
@@ -21,9 +21,11 @@ use crate::{
         send_back::SendBack,
     },
     metrics::Metrics,
+    stalled::{self, Attempt},
 };
 use rmq_protocol::{Command, Reply, RequestCode, ResponseCode};
 use rmq_remoting::{Connection, Handler, Responder};
+use rmq_store::Patience;
 use std::{sync::Arc, time::Instant};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -48,6 +50,7 @@ pub(crate) struct Dispatch {
     pub(crate) consumer_admin: Arc<ConsumerAdmin>,
     pub(crate) broker_admin: Arc<BrokerAdmin>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stalled: Arc<stalled::Line>,
     /// Tasks of requests that wait; ended before the store is closed.
     pub(crate) tasks: TaskTracker,
     /// Where requests are handled that are not handled on their connection's thread. Answers of sends that wait for a disk or a slave stay on that thread.
@@ -83,13 +86,18 @@ impl Dispatch {
     fn route(&self, code: RequestCode, request: Command, to: Responder) {
         use RequestCode as C;
         match code {
-            C::SendMessage | C::SendMessageV2 | C::SendBatchMessage => {
-                let stored = self.send.send(code, &request, to.connection().peer());
-                self.finish_send(stored, to);
-            }
+            C::SendMessage | C::SendMessageV2 | C::SendBatchMessage => self.send(code, request, to),
             C::ConsumerSendMessageBack => self.disk(to, {
-                let (dispatch, send_back) = (self.after_send(), Arc::clone(&self.send_back));
-                move |to| dispatch.finish(send_back.send_back(&request), to)
+                let (after, send_back, line) =
+                    (self.after_send(), Arc::clone(&self.send_back), Arc::clone(&self.stalled));
+                // Blocking threads are not for this wait either: see `stalled`.
+                move |to| match send_back.send_back(&request, Patience::None) {
+                    Ok(Attempt::Stalled { new_topic }) => {
+                        let again = move |request: &Command, patience| send_back.send_back(request, patience);
+                        after.finish_in_turn(&line, new_topic, request, to, again);
+                    }
+                    attempt => after.finish(attempt, to),
+                }
             }),
             C::SendReplyMessage | C::SendReplyMessageV2 => self.later(to, &self.replies, async move |replies, to| {
                 let from = to.connection().peer();
@@ -194,7 +202,6 @@ impl Dispatch {
 }
 
 /// What follows a send: persist the topic it made, and answer when the message is where it has to be.
-#[derive(Clone)]
 struct AfterSend {
     durability: Arc<Durability>,
     topics: Arc<crate::topic::Topics>,
@@ -203,26 +210,47 @@ struct AfterSend {
 }
 
 impl AfterSend {
-    fn finish(&self, stored: Result<Stored, Rejection>, to: Responder) {
-        let stored = match stored {
+    /// There were no blocks for what `request` brings: `again` makes another attempt when its turn has come.
+    fn finish_in_turn(
+        self,
+        line: &Arc<stalled::Line>,
+        new_topic: bool,
+        request: Command,
+        to: Responder,
+        again: impl FnOnce(&Command, Patience) -> Result<Attempt, Rejection> + std::marker::Send + 'static,
+    ) {
+        self.persist(new_topic);
+        line.stand(stalled::bytes(&request), move |turn| {
+            self.finish(turn.and_then(|patience| again(&request, patience)), to);
+        });
+    }
+
+    fn finish(&self, attempt: Result<Attempt, Rejection>, to: Responder) {
+        if let Ok(Attempt::Stalled { new_topic }) = attempt {
+            self.persist(new_topic);
+        }
+        let stored = match attempt.and_then(Attempt::last) {
             Ok(stored) => stored,
             Err(rejection) => return to.reply(&rejection.into_reply()),
         };
-        if stored.new_topic.is_some() {
-            let topics = Arc::clone(&self.topics);
-            self.tasks.spawn_blocking_on(
-                move || {
-                    if let Err(error) = topics.persist() {
-                        tracing::warn!(%error, "a new topic cannot be written to disk; it lasts until the broker ends");
-                    }
-                },
-                &self.runtime,
-            );
-        }
+        self.persist(stored.new_topic.is_some());
         if stored.wanted.nothing() {
             return to.reply(&stored.reply);
         }
         self.durability.answer_when_reached(stored, to, &self.tasks);
+    }
+
+    fn persist(&self, new_topic: bool) {
+        if !new_topic {
+            return;
+        }
+        let topics = Arc::clone(&self.topics);
+        let write = move || {
+            if let Err(error) = topics.persist() {
+                tracing::warn!(%error, "a new topic cannot be written to disk; it lasts until the broker ends");
+            }
+        };
+        self.tasks.spawn_blocking_on(write, &self.runtime);
     }
 }
 
@@ -236,11 +264,19 @@ impl Dispatch {
         }
     }
 
-    fn finish_send(&self, stored: Result<Stored, Rejection>, to: Responder) {
-        match stored {
+    fn send(&self, code: RequestCode, request: Command, to: Responder) {
+        let from = to.connection().peer();
+        match self.send.send(code, &request, from, Patience::None) {
             // The common case needs none of what the others do.
-            Ok(stored) if stored.wanted.nothing() && stored.new_topic.is_none() => to.reply(&stored.reply),
-            stored => self.after_send().finish(stored, to),
+            Ok(Attempt::Stored(stored)) if stored.wanted.nothing() && stored.new_topic.is_none() => {
+                to.reply(&stored.reply);
+            }
+            Ok(Attempt::Stalled { new_topic }) => {
+                let send = Arc::clone(&self.send);
+                let again = move |request: &Command, patience| send.send(code, request, from, patience);
+                self.after_send().finish_in_turn(&self.stalled, new_topic, request, to, again);
+            }
+            attempt => self.after_send().finish(attempt, to),
         }
     }
 

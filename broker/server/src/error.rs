@@ -113,10 +113,13 @@ impl From<crate::config::Error> for Rejection {
 impl From<rmq_store::Error> for Rejection {
     fn from(error: rmq_store::Error) -> Self {
         let code = match &error {
-            rmq_store::Error::Full { .. }
-            | rmq_store::Error::Closed
-            | rmq_store::Error::ReadOnly(_)
-            | rmq_store::Error::Stalled { .. } => ResponseCode::ServiceNotAvailable,
+            rmq_store::Error::Full { .. } | rmq_store::Error::Closed | rmq_store::Error::ReadOnly(_) => {
+                ResponseCode::ServiceNotAvailable
+            }
+            // Code and first word of a Java broker that has waited too long for its disk; clients try another broker, as they do after the former.
+            rmq_store::Error::Stalled => {
+                return Self::new(ResponseCode::SystemBusy, format!("[PC_SYNCHRONIZED]{error}"));
+            }
             rmq_store::Error::Message(_) | rmq_store::Error::TooLarge { .. } => ResponseCode::MessageIllegal,
             _ => ResponseCode::SystemError,
         };

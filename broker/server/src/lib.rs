@@ -6,7 +6,7 @@
 //! rmq-remoting    a frame becomes a command
 //!   -> dispatch.rs            code -> handler
 //!   -> handler/send.rs        checks, properties, delay or dead letter
-//!   -> rmq-store              append; watermarks say how far disk and slaves are
+//!   -> rmq-store              append, or first to `stalled.rs` where a slow disk has no blocks yet; watermarks say how far disk and slaves are
 //!   -> durability.rs          the answer, when it may be given
 //!   -> rmq-store (dispatch)   consume queue, index; tells of the arrival
 //!   -> long_polling.rs        parked pulls of that queue wake
@@ -19,7 +19,7 @@
 //! | `dispatch`, `handler` | requests |
 //! | `topic`, `subscription_group`, `consumer_offset` | the tables that are kept in Java's files |
 //! | `connected` | clients, their groups, queue locks |
-//! | `durability`, `long_polling` | answers that wait |
+//! | `stalled`, `durability`, `long_polling` | sends, answers and pulls that wait |
 //! | `delay`, `ha`, `registration` | what happens by itself |
 //! | `metrics`, `runtime_info`, `stats` | what the broker says of itself |
 //! | `start` | building the parts in order, and taking them down |
@@ -42,6 +42,7 @@ mod long_polling;
 mod metrics;
 mod registration;
 mod runtime_info;
+mod stalled;
 mod start;
 mod stats;
 mod subscription_group;

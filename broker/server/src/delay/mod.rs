@@ -225,7 +225,7 @@ fn deliver(store: &MessageStore, store_host: SocketAddr, record: &Record<'_>) ->
     store.put(&Draft { topic: &topic, queue_id, store_host, ..Draft::of(record) }).map(|_| ())
 }
 
-/// Runs [`Delay::deliver_until_stopped`] on a thread of its own: it reads from the disk.
+/// Runs [`Delay::deliver_until_stopped`] on a thread of its own: it reads from the disk, and waits for blocks to put into.
 pub(crate) fn start(
     delay: Arc<Delay>,
     store: Arc<MessageStore>,

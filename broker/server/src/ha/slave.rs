@@ -141,7 +141,7 @@ impl Following {
                 Ok(read) => {
                     read?;
                     last_read = Instant::now();
-                    if self.take_pieces(&mut buffer)? {
+                    if self.take_pieces(&mut buffer).await? {
                         self.report(&mut stream).await?;
                     }
                 }
@@ -170,7 +170,7 @@ impl Following {
     }
 
     /// Appends every whole piece; true if there was one.
-    fn take_pieces(&self, buffer: &mut BytesMut) -> io::Result<bool> {
+    async fn take_pieces(&self, buffer: &mut BytesMut) -> io::Result<bool> {
         let mut any = false;
         while let Some(header) = buffer.first_chunk::<HEADER>() {
             let piece = Piece::decode(*header);
@@ -189,12 +189,26 @@ impl Following {
                         piece.offset
                     )));
                 }
-                self.store.append_replica(piece.offset, &bytes[HEADER..]).map_err(io::Error::other)?;
+                self.append(piece.offset, bytes).await?;
                 any = true;
             }
             self.note(piece.offset + piece.size as u64);
         }
         Ok(any)
+    }
+
+    /// Appends what follows the header of a piece: here while there are blocks for it, as a rule, and else where the disk may be waited for, as other tasks
+    /// need this thread. Whoever ends the wait before it is over, for a stop or another master, leaves an append behind that may yet happen; it goes to its
+    /// place in the log or nowhere, as if the connection had been dropped a moment later.
+    async fn append(&self, offset: u64, piece: BytesMut) -> io::Result<()> {
+        let appended = self.store.append_replica_at_hand(offset, &piece[HEADER..]).map_err(io::Error::other)?;
+        let rest = HEADER + appended;
+        if rest == piece.len() {
+            return Ok(());
+        }
+        let (store, offset) = (Arc::clone(&self.store), offset + appended as u64);
+        let append = move || store.append_replica(offset, &piece[rest..]).map_err(io::Error::other);
+        tokio::task::spawn_blocking(append).await?
     }
 
     fn note(&self, master_end: u64) {
@@ -255,8 +269,8 @@ mod tests {
         stream
     }
 
-    #[test]
-    fn a_stream_that_comes_byte_by_byte_makes_the_same_log() {
+    #[tokio::test]
+    async fn a_stream_that_comes_byte_by_byte_makes_the_same_log() {
         let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let (_, master) = member(roots[0].path());
         for n in 0..20_u8 {
@@ -270,15 +284,15 @@ mod tests {
         let mut pieces = 0;
         for byte in stream(&log, 100) {
             buffer.extend([byte]);
-            pieces += usize::from(following.take_pieces(&mut buffer).unwrap());
+            pieces += usize::from(following.take_pieces(&mut buffer).await.unwrap());
         }
         assert_eq!(pieces, log.len().div_ceil(100));
         assert_eq!((store.max_physical_offset(), buffer.len()), (end, 0));
         assert_eq!(store.read(0, end as usize).unwrap(), log);
     }
 
-    #[test]
-    fn what_no_master_sends_ends_the_connection() {
+    #[tokio::test]
+    async fn what_no_master_sends_ends_the_connection() {
         let root = tempfile::tempdir().unwrap();
         let (settings, store) = member(root.path());
         store.put(&message(b"here")).unwrap();
@@ -291,7 +305,7 @@ mod tests {
         ] {
             let mut bytes = BytesMut::from(&piece.encode()[..]);
             bytes.extend([0]);
-            assert!(following.take_pieces(&mut bytes).is_err(), "{piece:?}");
+            assert!(following.take_pieces(&mut bytes).await.is_err(), "{piece:?}");
         }
     }
 }

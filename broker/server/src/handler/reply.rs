@@ -1,13 +1,21 @@
 //! Answers to request messages: 324 and 325. The answer is stored like any message, and pushed to the client that waits for it.
 
 use super::send::Send;
-use crate::{clock::now_millis, connected::Producers, durability::Stored, error::Rejection};
+use crate::{
+    clock::now_millis,
+    connected::Producers,
+    durability::Stored,
+    error::Rejection,
+    stalled::{self, Attempt},
+};
 use rmq_protocol::{
     Command, Reply, RequestCode, ResponseCode,
     header::{Header, ReplyMessage, SendMessage, SendMessageV2},
     message::properties,
 };
+use rmq_store::Patience;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 
 /// How long the waiting client may take to accept.
 const PUSH: Duration = Duration::from_secs(3);
@@ -16,12 +24,13 @@ const PUSH: Duration = Duration::from_secs(3);
 pub(crate) struct Replies {
     pub(crate) send: Arc<Send>,
     pub(crate) producers: Arc<Producers>,
+    pub(crate) stalled: Arc<stalled::Line>,
 }
 
 impl Replies {
     /// Stores the answer and pushes it. Whether it was pushed decides the code: a stored answer that nobody gets answers nothing.
     pub(crate) async fn reply(&self, code: RequestCode, request: Command, from: SocketAddr) -> Reply {
-        let stored = match self.send.send(code, &request, from) {
+        let stored = match self.store(code, &request, from).await.and_then(Attempt::last) {
             Ok(stored) => stored,
             Err(rejection) => return rejection.into_reply(),
         };
@@ -30,6 +39,21 @@ impl Replies {
             Ok(()) => reply,
             Err(rejection) => rejection.into_reply(),
         }
+    }
+
+    /// Stores the answer, in its turn where there are no disk blocks for it yet: other tasks need this thread.
+    async fn store(&self, code: RequestCode, request: &Command, from: SocketAddr) -> Result<Attempt, Rejection> {
+        let attempt = self.send.send(code, request, from, Patience::None)?;
+        if matches!(attempt, Attempt::Stored(_)) {
+            return Ok(attempt);
+        }
+        let (send, request) = (Arc::clone(&self.send), request.clone());
+        let (tell, told) = oneshot::channel();
+        self.stalled.stand(stalled::bytes(&request), move |turn| {
+            // Nobody listens where the client is gone; the answer is stored all the same.
+            let _ = tell.send(turn.and_then(|patience| send.send(code, &request, from, patience)));
+        });
+        told.await.unwrap_or_else(|_| Err(rmq_store::Error::Closed.into()))
     }
 
     async fn push(&self, code: RequestCode, request: &Command, from: SocketAddr) -> Result<(), Rejection> {

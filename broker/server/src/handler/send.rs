@@ -1,7 +1,8 @@
 //! Storing messages: 10, 310, 320.
 //!
 //! A message is checked, given what the broker adds to its properties, turned into a delayed or dead one if it asks for that, and appended.
-//! The answer is ready then; whether it may be given yet is for [`Durability`].
+//! The answer is ready then; whether it may be given yet is for [`Durability`]. Where there are no disk blocks for it all of that is done again when its
+//! turn has come in the [line](crate::stalled): to keep it would cost those that find blocks, which are nearly all.
 
 use super::rewrite;
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     durability::{Durability, Stored, Wanted},
     error::Rejection,
     registration::Registration,
+    stalled::Attempt,
     stats::{Kind, Stats},
     subscription_group::SubscriptionGroups,
     topic::Topics,
@@ -24,7 +26,7 @@ use rmq_protocol::{
     names,
     version::V3_4_9,
 };
-use rmq_store::{Appended, MessageStore};
+use rmq_store::{Appended, MessageStore, Patience};
 use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Instant};
 
 /// Handles of the send path.
@@ -48,6 +50,15 @@ thread_local! {
     static PROPERTIES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// What a client wants stored, and how.
+struct Asked<'a> {
+    header: &'a SendMessageV2<'a>,
+    request: &'a Command,
+    born_host: SocketAddr,
+    settings: &'a Config,
+    patience: Patience,
+}
+
 /// Where a message goes.
 struct Target {
     topic: Arc<TopicConfig>,
@@ -56,13 +67,14 @@ struct Target {
 }
 
 impl Send {
-    /// Stores the message or messages of a request.
+    /// Stores the message or messages of a request, if there are blocks for them within `patience`.
     pub(crate) fn send(
         &self,
         code: RequestCode,
         request: &Command,
         born_host: SocketAddr,
-    ) -> Result<Stored, Rejection> {
+        patience: Patience,
+    ) -> Result<Attempt, Rejection> {
         let header = match code {
             RequestCode::SendMessage | RequestCode::SendReplyMessage => SendMessage::decode(&request.fields)?.into(),
             _ => SendMessageV2::decode(&request.fields)?,
@@ -77,11 +89,9 @@ impl Send {
             ));
         }
         let target = self.target(&header, &settings)?;
-        if code == RequestCode::SendBatchMessage || header.batch == Some(true) {
-            self.store_batch(&header, request, target, &settings, born_host)
-        } else {
-            self.store_one(&header, request, target, &settings, born_host)
-        }
+        let batch = code == RequestCode::SendBatchMessage || header.batch == Some(true);
+        let asked = Asked { header: &header, request, born_host, settings: &settings, patience };
+        if batch { self.store_batch(&asked, target) } else { self.store_one(&asked, target) }
     }
 
     fn check_broker(&self, settings: &Config) -> Result<(), Rejection> {
@@ -126,14 +136,8 @@ impl Send {
         Ok(Target { topic, queue_id, new })
     }
 
-    fn store_one(
-        &self,
-        header: &SendMessageV2<'_>,
-        request: &Command,
-        target: Target,
-        settings: &Config,
-        born_host: SocketAddr,
-    ) -> Result<Stored, Rejection> {
+    fn store_one(&self, asked: &Asked<'_>, target: Target) -> Result<Attempt, Rejection> {
+        let Asked { header, request, born_host, settings, patience } = asked;
         let raw = header.properties.unwrap_or_default().as_bytes();
         let seen = rewrite::see(raw);
         refuse_missing_kinds(&seen)?;
@@ -169,33 +173,30 @@ impl Send {
         let appended = PROPERTIES.with_borrow_mut(|buffer| {
             buffer.clear();
             rewrite::write(raw, &seen, &set, &removed, buffer);
-            self.store.put(&Draft {
+            let draft = Draft {
                 topic: destination.topic,
                 queue_id: destination.queue_id,
                 flag: header.flag,
                 sys_flag: header.sys_flag,
                 born_timestamp: header.born_timestamp,
-                born_host,
+                born_host: *born_host,
                 store_host: self.store_host,
                 reconsume_times: header.reconsume_times.unwrap_or(0),
                 prepared_transaction_offset: 0,
                 properties: buffer,
                 body: &request.body,
-            })
+            };
+            self.store.put_within(&draft, *patience)
         })?;
+        let Some(appended) = appended else { return Ok(self.stalled(&target)) };
         self.count(&target.topic.topic_name, 1, request.body.len(), settings);
         let message_id = self.offset_id(&appended);
-        Ok(Stored { wanted, ..self.stored(&message_id, &appended, &target, unique_key, settings) })
+        let stored = self.stored(&message_id, &appended, &target, unique_key, settings);
+        Ok(Attempt::Stored(Stored { wanted, ..stored }))
     }
 
-    fn store_batch(
-        &self,
-        header: &SendMessageV2<'_>,
-        request: &Command,
-        target: Target,
-        settings: &Config,
-        born_host: SocketAddr,
-    ) -> Result<Stored, Rejection> {
+    fn store_batch(&self, asked: &Asked<'_>, target: Target) -> Result<Attempt, Rejection> {
+        let Asked { header, request, born_host, settings, patience } = asked;
         let illegal = |words: &str| Err(Rejection::new(ResponseCode::MessageIllegal, words));
         if names::is_retry_topic(header.topic) {
             return illegal("a batch cannot go to a retry topic");
@@ -242,7 +243,7 @@ impl Send {
                 flag: *flag,
                 sys_flag: header.sys_flag,
                 born_timestamp: header.born_timestamp,
-                born_host,
+                born_host: *born_host,
                 store_host: self.store_host,
                 reconsume_times: header.reconsume_times.unwrap_or(0),
                 prepared_transaction_offset: 0,
@@ -250,7 +251,7 @@ impl Send {
                 body,
             })
             .collect();
-        let appended = self.store.put_batch(&drafts)?;
+        let Some(appended) = self.store.put_batch_within(&drafts, *patience)? else { return Ok(self.stalled(&target)) };
         let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
             return illegal("the batch is empty");
         };
@@ -264,7 +265,7 @@ impl Send {
         }
         let place = Appended { end: last.end, ..*first };
         let unique_key = batch_seen.unique_key.unwrap_or_default();
-        Ok(Stored { wanted, ..self.stored(&ids, &place, &target, unique_key, settings) })
+        Ok(Attempt::Stored(Stored { wanted, ..self.stored(&ids, &place, &target, unique_key, settings) }))
     }
 
     /// A message that a client sends to a retry topic and that has been tried too often goes to the dead letters, and so does one of an
@@ -305,6 +306,14 @@ impl Send {
         self.stats.add(Kind::TopicPut, topic, messages as u64);
         self.stats.add(Kind::TopicPutSize, topic, bytes as u64);
         self.stats.add(Kind::BrokerPut, &settings.identity.cluster_name, messages as u64);
+    }
+
+    /// The next attempt finds the topic, and could not know that it is new.
+    fn stalled(&self, target: &Target) -> Attempt {
+        if target.new {
+            self.registration.announce();
+        }
+        Attempt::Stalled { new_topic: target.new }
     }
 
     fn stored(

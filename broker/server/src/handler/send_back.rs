@@ -7,6 +7,7 @@ use crate::{
     durability::{Durability, Stored, Wanted},
     error::Rejection,
     registration::Registration,
+    stalled::Attempt,
     stats::{Kind, Stats},
     subscription_group::SubscriptionGroups,
     topic::Topics,
@@ -22,7 +23,7 @@ use rmq_protocol::{
     names,
     version::V3_4_9,
 };
-use rmq_store::MessageStore;
+use rmq_store::{Appended, MessageStore, Patience};
 use std::{net::SocketAddr, sync::Arc};
 
 /// Tries after which a message is dead, if nobody says otherwise.
@@ -44,8 +45,9 @@ pub(crate) struct SendBack {
 }
 
 impl SendBack {
-    /// Stores the message again: for the group's retry topic after a pause that grows with its tries, or, after too many, among the group's dead letters.
-    pub(crate) fn send_back(&self, request: &Command) -> Result<Stored, Rejection> {
+    /// Stores the message again, if there are blocks for it within `patience`: for the group's retry topic after a pause that grows with its tries, or, after
+    /// too many, among the group's dead letters. Reads the message, which may wait for the disk; a second attempt finds it in memory.
+    pub(crate) fn send_back(&self, request: &Command, patience: Patience) -> Result<Attempt, Rejection> {
         let header = ConsumerSendMessageBack::decode(&request.fields)?;
         let settings = self.settings.load();
         let group = self.groups.find(header.group).ok_or_else(|| Rejection::no_group(header.group))?;
@@ -59,7 +61,8 @@ impl SendBack {
             return Err(Rejection::new(ResponseCode::NoPermission, "this broker takes no messages (brokerPermission)"));
         }
         if group.retry_queue_nums <= 0 {
-            return Ok(Stored { reply: Reply::ok(), end: 0, wanted: Wanted::default(), new_topic: None });
+            let nothing = Stored { reply: Reply::ok(), end: 0, wanted: Wanted::default(), new_topic: None };
+            return Ok(Attempt::Stored(nothing));
         }
         let not_found =
             || Rejection::new(ResponseCode::SystemError, format!("there is no message at offset {}", header.offset));
@@ -92,13 +95,17 @@ impl SendBack {
             0 => FIRST_LEVEL + tries,
             chosen => chosen,
         };
-        let appended = self.append(&record, &name, queue_id, level.min(self.delay.levels().count()))?;
+        let level = level.min(self.delay.levels().count());
+        let Some(appended) = self.append(&record, &name, queue_id, level, patience)? else {
+            return Ok(Attempt::Stalled { new_topic: new });
+        };
         self.stats.add(Kind::SendBack, &format!("{}@{}", record.topic(), header.group), 1);
         if dead {
             let topic = header.origin_topic.filter(|topic| !topic.is_empty()).unwrap_or(record.topic());
             self.stats.add(Kind::DeadLetter, &format!("{topic}@{}", header.group), 1);
         }
-        Ok(Stored { reply: Reply::ok(), end: appended.end, wanted, new_topic: new.then_some(name) })
+        let stored = Stored { reply: Reply::ok(), end: appended.end, wanted, new_topic: new.then_some(name) };
+        Ok(Attempt::Stored(stored))
     }
 
     fn append(
@@ -107,7 +114,8 @@ impl SendBack {
         topic: &str,
         queue_id: i32,
         level: i32,
-    ) -> Result<rmq_store::Appended, Rejection> {
+        patience: Patience,
+    ) -> Result<Option<Appended>, Rejection> {
         let raw = record.properties();
         let seen = rewrite::see(raw);
         let origin = record.offset_id().to_string();
@@ -129,13 +137,14 @@ impl SendBack {
         let mut written = Vec::with_capacity(raw.len() + 128);
         rewrite::write(raw, &seen, &set, &removed, &mut written);
         let (topic, queue_id) = if level > 0 { (names::SCHEDULE_TOPIC, level - 1) } else { (topic, queue_id) };
-        Ok(self.store.put(&Draft {
+        let draft = Draft {
             topic,
             queue_id,
             store_host: self.store_host,
             reconsume_times: record.reconsume_times() + 1,
             properties: &written,
             ..Draft::of(record)
-        })?)
+        };
+        Ok(self.store.put_within(&draft, patience)?)
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     ha::{Following, Slaves},
     long_polling::LongPolling,
     registration::Registration,
+    stalled,
     stats::{Kind, Stats},
     subscription_group::SubscriptionGroups,
     topic::Topics,
@@ -42,6 +43,7 @@ pub(crate) struct Page {
     pub(crate) slaves: Arc<Slaves>,
     pub(crate) following: Arc<Following>,
     pub(crate) durability: Arc<Durability>,
+    pub(crate) stalled: Arc<stalled::Line>,
     pub(crate) settings: Arc<Live>,
     pub(crate) stats: Arc<Stats>,
     /// Requests that wait.
@@ -150,15 +152,24 @@ impl Page {
         let watermark = GaugeVec::new(
             Opts::new(
                 "rocketmq_processor_watermark",
-                "Requests that wait: beyond 10,000 shared ones, for the disk or for another's answer, more are refused; sends wait for their flush or their slaves.",
+                "Requests that wait: shared ones for the disk or another's answer, sends for disk blocks, their flush or their slaves. Beyond 10,000 shared \
+                ones more are refused, and beyond 10,000 for blocks.",
             ),
             &["processor"],
         )?;
         let [flush, slaves] = self.durability.waiting();
-        for (processor, waiting) in [("shared", self.waiting.len()), ("flush", flush), ("slaves", slaves)] {
+        let (stalled, bytes) = self.stalled.waiting();
+        let waiting = [("shared", self.waiting.len()), ("blocks", stalled), ("flush", flush), ("slaves", slaves)];
+        for (processor, waiting) in waiting {
             watermark.with_label_values(&[processor]).set(waiting as f64);
         }
-        to.register(Box::new(watermark))
+        to.register(Box::new(watermark))?;
+        count(
+            to,
+            "rocketmq_broker_stalled_send_bytes",
+            "Memory of sends that wait for disk blocks, as the disk is slow; beyond 64 MiB more are refused as busy.",
+            bytes,
+        )
     }
 
     fn read_clients(&self, to: &Registry) -> Filled {
@@ -223,6 +234,12 @@ impl Page {
         counter(to, "rocketmq_store_put_messages_total", "Messages stored since the start.", f.put_messages)?;
         counter(to, "rocketmq_store_put_bytes_total", "Bytes of their records.", f.put_bytes)?;
         counter(to, "rocketmq_store_put_failures_total", "Messages not stored.", f.put_failures)?;
+        counter(
+            to,
+            "rocketmq_store_late_blocks_total",
+            "Sends that found no disk blocks ready and had to wait: many of them mean a disk too slow for what is sent.",
+            f.puts_not_at_hand,
+        )?;
         counter(
             to,
             "rocketmq_store_cold_reads_total",

@@ -28,6 +28,7 @@ use crate::{
     metrics::{Metrics, Page},
     registration::Registration,
     runtime_info::RuntimeInfo,
+    stalled,
     stats::Stats,
     subscription_group::SubscriptionGroups,
     topic::Topics,
@@ -39,6 +40,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
 };
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 /// What is there before the store is.
@@ -87,6 +89,7 @@ pub(super) struct Parts {
     pub(super) durability: Arc<Durability>,
     pub(super) figures: Arc<Figures>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) stalled: Arc<stalled::Line>,
     /// Tasks of requests that wait.
     pub(super) request_tasks: TaskTracker,
 }
@@ -104,6 +107,7 @@ impl Parts {
             .registry()
             .register(Box::new(Connections::new("server", Arc::clone(&figures))))
             .map_err(Error::Metrics)?;
+        let request_tasks = TaskTracker::new();
         Ok(Self {
             registration: Arc::new(Registration::new(Arc::clone(&settings), Arc::clone(&tables.topics))),
             durability: Arc::new(Durability::new(Arc::clone(&store), Arc::clone(&slaves), Arc::clone(&settings))),
@@ -113,7 +117,8 @@ impl Parts {
             consumers: Arc::default(),
             locks: Arc::default(),
             stats: Arc::default(),
-            request_tasks: TaskTracker::new(),
+            stalled: Arc::new(stalled::Line::new(request_tasks.clone(), Handle::current())),
+            request_tasks,
             settings,
             store,
             store_host,
@@ -148,6 +153,7 @@ impl Parts {
             slaves: Arc::clone(&self.slaves),
             following: Arc::clone(&self.following),
             durability: Arc::clone(&self.durability),
+            stalled: Arc::clone(&self.stalled),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
             waiting: self.request_tasks.clone(),
@@ -159,7 +165,11 @@ impl Parts {
     pub(super) fn dispatch(&self) -> Dispatch {
         let send = Arc::new(self.send());
         Dispatch {
-            replies: Arc::new(Replies { send: Arc::clone(&send), producers: Arc::clone(&self.producers) }),
+            replies: Arc::new(Replies {
+                send: Arc::clone(&send),
+                producers: Arc::clone(&self.producers),
+                stalled: Arc::clone(&self.stalled),
+            }),
             send,
             send_back: Arc::new(self.send_back()),
             pull: Arc::new(self.pull()),
@@ -189,8 +199,9 @@ impl Parts {
             consumer_admin: Arc::new(self.consumer_admin()),
             broker_admin: Arc::new(self.broker_admin()),
             metrics: Arc::clone(&self.metrics),
+            stalled: Arc::clone(&self.stalled),
             tasks: self.request_tasks.clone(),
-            runtime: tokio::runtime::Handle::current(),
+            runtime: Handle::current(),
         }
     }
 
