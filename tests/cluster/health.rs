@@ -47,6 +47,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_remoting_frames_out_total", "side"),
     ("rocketmq_remoting_idle_closed_total", "side"),
     ("rocketmq_remoting_malformed_total", "side"),
+    ("rocketmq_remoting_pauses_total", "side"),
     ("rocketmq_remoting_pushes_dropped_total", "side"),
     ("rocketmq_remoting_refused_total", "side"),
     ("rocketmq_rpc_latency_milliseconds", "protocol_type request_code"),
