@@ -35,8 +35,6 @@ pub struct Config {
     pub transfer: Transfer,
     /// How far ahead of the append position disk blocks are taken.
     pub allocation: Allocation,
-    /// How far behind the log consumers may see.
-    pub dispatch_limit: DispatchLimit,
     /// Consume queue files kept open at once; well below the 1,024 files a process may have open by default. Queues
     /// beyond that cost an `open` for each read, not a failure.
     pub open_files: usize,
@@ -134,15 +132,6 @@ pub struct Allocation {
     pub touch_ahead: u64,
 }
 
-/// How far behind the log consumers may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DispatchLimit {
-    /// Everything appended.
-    Appended,
-    /// What is confirmed, so that no consumer sees what a failover could take back.
-    Confirmed,
-}
-
 impl Config {
     /// Java's defaults for a store in `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
@@ -183,7 +172,6 @@ impl Config {
                 memory_percent: 40,
             },
             allocation: Allocation { step: 64 << 20, touch_ahead: 8 << 20 },
-            dispatch_limit: DispatchLimit::Appended,
             open_files: 512,
             consume_queue_buffer: 64 << 20,
             consume_queue_write_interval: Duration::from_secs(1),

@@ -23,7 +23,6 @@ use rmq_protocol::message::stored::{self, Head, Record};
 use rmq_protocol::message::sys_flag::{self, Transaction};
 
 use crate::commit_log::CommitLog;
-use crate::config::DispatchLimit;
 use crate::consume_queue::entry::Entry;
 use crate::consume_queue::table::Table;
 use crate::error::{Error, Result};
@@ -81,7 +80,6 @@ pub(crate) struct Dispatch {
     log: Arc<CommitLog>,
     targets: Targets,
     arrivals: Arrivals,
-    confirmed_only: AtomicBool,
     /// For figures: where the index is behind; `u64::MAX` where it is not.
     index_behind: AtomicU64,
     /// Held while records are handled, so that a truncation or a checkpoint finds a record done or not begun.
@@ -112,26 +110,9 @@ enum Step {
 
 impl Dispatch {
     /// Goes on behind what `turn` has seen.
-    pub(crate) fn new(
-        log: Arc<CommitLog>,
-        targets: Targets,
-        limit: DispatchLimit,
-        turn: Turn,
-        arrivals: Arrivals,
-    ) -> Self {
-        let confirmed_only = AtomicBool::new(limit == DispatchLimit::Confirmed);
+    pub(crate) fn new(log: Arc<CommitLog>, targets: Targets, turn: Turn, arrivals: Arrivals) -> Self {
         let index_behind = AtomicU64::new(turn.index_behind());
-        Dispatch { log, targets, arrivals, confirmed_only, index_behind, turn: Mutex::new(turn) }
-    }
-
-    /// How far consumers may see from now on.
-    pub(crate) fn set_limit(&self, limit: DispatchLimit) {
-        self.confirmed_only.store(limit == DispatchLimit::Confirmed, Ordering::SeqCst);
-    }
-
-    /// Whether consumers only see what is confirmed.
-    pub(crate) fn is_limited(&self) -> bool {
-        self.confirmed_only.load(Ordering::SeqCst)
+        Dispatch { log, targets, arrivals, index_behind, turn: Mutex::new(turn) }
     }
 
     /// How far dispatch has come, between two records.
@@ -149,14 +130,6 @@ impl Dispatch {
         change(&mut self.turn.lock())
     }
 
-    fn limit(&self) -> u64 {
-        let appended = self.log.appended.value();
-        match self.is_limited() {
-            true => appended.min(self.log.confirmed.value()),
-            false => appended,
-        }
-    }
-
     /// Runs until `stop`.
     pub(crate) fn run(&self, stop: &AtomicBool) {
         let (mut busy, mut last) = (false, Instant::now());
@@ -170,10 +143,8 @@ impl Dispatch {
                     std::thread::park_timeout(REST);
                 }
                 Ok((0, limit)) => {
-                    let unconfirmed = self.is_limited() && self.log.confirmed.value() <= limit;
-                    let mark = if unconfirmed { &self.log.confirmed } else { &self.log.appended };
                     // A rewind or a failure wakes this too; the next round looks afresh.
-                    let _ = mark.wait(limit + 1, Instant::now() + GLANCE, stop);
+                    let _ = self.log.appended.wait(limit + 1, Instant::now() + GLANCE, stop);
                 }
                 Ok((records, _)) => {
                     let now = Instant::now();
@@ -196,7 +167,7 @@ impl Dispatch {
     fn take_turn(&self) -> Result<(usize, u64)> {
         let mut turn = self.turn.lock();
         // Only now: a truncation moves it, and none can come between.
-        let limit = self.limit();
+        let limit = self.log.appended.value();
         let mut position = self.log.dispatched.value();
         let mut file = None;
         let mut records = 0;

@@ -30,7 +30,11 @@
 //! | [`consume_queue`] | for each queue, where its messages are |
 //! | [`index`] | for each key, where its messages are |
 //! | [`upkeep`], [`checkpoint`], [`retention`] | what is durable; what may go |
+//! | [`watermark`] | how far something has come, and waiting for it |
+//! | [`figures`] | what is counted |
+//! | [`config`], [`error`] | what the store can be told, and what it tells its callers |
 //! | [`offline`] | a store that no broker has open: checking, printing, repairing it |
+//! | [`dir`] | directories, blocks and the lock: calls whose failure decides what is durable |
 //! | [`durable_file`] | small files replaced as a whole, for the broker's tables |
 //! | [`fail_point`] | where a test can let the disk fail |
 //!
@@ -70,7 +74,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-pub use config::{Allocation, Config, DispatchLimit, Flush, FlushMode, Index as IndexConfig, Retention, Transfer};
+pub use config::{Allocation, Config, Flush, FlushMode, Index as IndexConfig, Retention, Transfer};
 pub use consume_queue::search::Boundary;
 pub use dispatch::{Arrival, Arrivals};
 pub use error::{Error, Result};
@@ -119,11 +123,6 @@ impl MessageStore {
     /// Up to here messages are in their queues.
     pub fn dispatched(&self) -> &Arc<Watermark> {
         &self.log.dispatched
-    }
-
-    /// How far consumers may see from now on.
-    pub fn set_dispatch_limit(&self, limit: DispatchLimit) {
-        self.dispatch.set_limit(limit);
     }
 
     /// The configuration the store was opened with.

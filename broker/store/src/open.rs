@@ -144,7 +144,7 @@ impl MessageStore {
         log.last_store_timestamp.store(stop.last_store_timestamp.unwrap_or(0), Ordering::Relaxed);
         tracing::info!(crashed, start, end = stop.offset, records, took = ?begun.elapsed(), "read the store back");
 
-        let dispatch = Arc::new(Dispatch::new(Arc::clone(&log), targets, config.dispatch_limit, turn, arrivals));
+        let dispatch = Arc::new(Dispatch::new(Arc::clone(&log), targets, turn, arrivals));
         let upkeep = Arc::new(Upkeep {
             log: Arc::clone(&log),
             table: Arc::clone(&table),
@@ -195,10 +195,7 @@ impl MessageStore {
         let Some(_lock) = self.lock.lock().take() else { return Ok(()) };
         self.log.set_closed();
         let end = self.log.appended.value();
-        if self.dispatch.is_limited() {
-            tracing::debug!("consumers see confirmed messages only; the rest is dispatched at the next start");
-        } else if self.log.failure().is_ok()
-            && self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH) != Ok(true)
+        if self.log.failure().is_ok() && self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH) != Ok(true)
         {
             tracing::warn!(end, "dispatch did not reach the end of the log");
         }

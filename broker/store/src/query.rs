@@ -151,9 +151,7 @@ impl MessageStore {
     pub fn delete_topic(&self, topic: &str) -> Result<usize> {
         // What is still to be dispatched would make the queues anew, and be delivered to whoever reads a new topic of this name.
         let end = self.log.appended.value();
-        if !self.dispatch.is_limited() {
-            let _ = self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH);
-        }
+        let _ = self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH);
         self.table.delete_topic(topic)
     }
 

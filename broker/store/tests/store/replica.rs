@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rmq_store::{DispatchLimit, Error, Halt, MessageStore};
+use rmq_store::{Error, Halt, MessageStore};
 
 use crate::support::*;
 
@@ -149,21 +149,4 @@ fn truncation_survives_a_crash_right_behind_it_at_every_record() {
         assert_eq!((store.max_physical_offset(), read_all(&store, "T", 0).len()), (to, kept));
         assert_eq!(put(&store, "T", 0, b"next").queue_offset, kept as u64);
     }
-}
-
-#[test]
-fn consumers_can_be_kept_behind_what_is_confirmed() {
-    let root = tempfile::tempdir().unwrap();
-    let mut config = config(root.path());
-    config.dispatch_limit = DispatchLimit::Confirmed;
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
-    let placed: Vec<_> = (0..10).map(|_| put(&store, "T", 0, b"x")).collect();
-    let soon = || Instant::now() + Duration::from_secs(30);
-    store.confirmed().advance(placed[4].end + 3);
-    assert_eq!(store.dispatched().wait_until(placed[4].end, soon()), Ok(true));
-    assert_eq!(store.dispatched().wait_until(placed[5].end, Instant::now() + Duration::from_millis(50)), Ok(false));
-    assert_eq!(store.max_offset("T", 0), 5);
-    store.set_dispatch_limit(DispatchLimit::Appended);
-    settle(&store);
-    assert_eq!(store.max_offset("T", 0), 10);
 }
