@@ -189,9 +189,8 @@ impl Dispatch {
             C::BrokerConfig => to.reply(&reply(self.broker_admin.config())),
             C::BrokerRuntimeInfo => self.on_disk(to, &self.broker_admin, move |admin| admin.runtime_info()),
             C::ViewBrokerStatsData => to.reply(&reply(self.broker_admin.stats(&request))),
-            C::DeleteExpiredCommitLog | C::CleanExpiredConsumeQueue => {
-                self.on_disk(to, &self.broker_admin, move |admin| admin.delete_expired())
-            }
+            C::DeleteExpiredCommitLog => self.on_disk(to, &self.broker_admin, move |admin| admin.delete_expired()),
+            C::CleanExpiredConsumeQueue => self.on_disk(to, &self.broker_admin, move |admin| admin.clean_queues()),
             C::CleanUnusedTopic => self.on_disk(to, &self.broker_admin, move |admin| admin.clean_unused()),
             C::QueryConsumeQueue => self.on_disk(to, &self.broker_admin, move |admin| admin.consume_queue(&request)),
 

@@ -156,12 +156,22 @@ impl MessageStore {
         self.log.flush()
     }
 
-    /// Deletes expired files now, at whatever hour. Returns how many commit log files went.
+    /// Deletes expired files at whatever hour: one round of it now, and as many as Java makes with the upkeep's. Returns how many commit log files went
+    /// in the first.
     ///
     /// # Errors
     /// Where a file cannot be deleted.
     pub fn delete_expired(&self) -> Result<usize> {
-        self.upkeep.delete_expired(true, self.threads.stop_flag())
+        self.upkeep.ask_for_rounds();
+        self.upkeep.delete_expired(self.threads.stop_flag())
+    }
+
+    /// Deletes what consume queues and index hold of records that the commit log has lost, where the deletion of its files has not done so.
+    ///
+    /// # Errors
+    /// Where a file cannot be deleted.
+    pub fn follow_log(&self) -> Result<()> {
+        self.upkeep.follow_log()
     }
 
     /// How full the volumes are.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -20,6 +20,9 @@ use crate::retention::{Candidate, Round};
 /// How often the thread looks whether something is due.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Rounds of deletion that follow when somebody asks for it. Java's number: more files than one round takes go without waiting for their hour.
+const ROUNDS_ASKED: usize = 20;
+
 /// How full the volumes are, in percent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DiskUse {
@@ -27,8 +30,15 @@ pub struct DiskUse {
     pub commit_log: f64,
     /// The volume of each of its directories that gets new files.
     pub commit_log_dirs: Vec<(PathBuf, f64)>,
-    /// The volume of the consume queues.
+    /// The volume of the root directory, with consume queues and index.
     pub consume_queue: f64,
+}
+
+impl DiskUse {
+    /// What decides about deleting files and refusing writes: the fuller of the two.
+    pub fn deciding(&self) -> f64 {
+        self.commit_log.max(self.consume_queue)
+    }
 }
 
 /// What the upkeep thread works on.
@@ -47,6 +57,8 @@ pub(crate) struct Upkeep {
     /// Held for a whole round of deletion. Taken before `checkpoint`. Whether queues and index have yet to follow the start of
     /// the log, because the round before failed half way.
     pub(crate) deleting: Mutex<bool>,
+    /// Rounds of deletion that somebody asked for and that are still to come.
+    pub(crate) asked: AtomicUsize,
     /// Held for a whole checkpoint. Taken before dispatch's turn.
     pub(crate) checkpoint: Mutex<Checkpoint>,
 }
@@ -67,7 +79,7 @@ impl Upkeep {
             }
             if now >= round_at {
                 round_at = now + self.retention.lock().interval;
-                if let Err(error) = self.delete_expired(false, stop) {
+                if let Err(error) = self.delete_expired(stop) {
                     tracing::warn!(%error, "old files could not be deleted");
                 }
             }
@@ -141,22 +153,27 @@ impl Upkeep {
         Ok(DiskUse { commit_log, commit_log_dirs, consume_queue: percent(&self.root)? })
     }
 
-    /// One round of deletion. Returns how many commit log files went. None goes once a sync has failed: the names that
-    /// the disk has are not known any more, and a log with a hole could not be opened.
-    pub(crate) fn delete_expired(&self, asked: bool, stop: &AtomicBool) -> Result<usize> {
-        self.log.failure()?;
-        self.heed(self.delete_round(asked, stop))
+    /// The next rounds delete expired files at whatever hour they come.
+    pub(crate) fn ask_for_rounds(&self) {
+        self.asked.store(ROUNDS_ASKED, Ordering::SeqCst);
     }
 
-    fn delete_round(&self, asked: bool, stop: &AtomicBool) -> Result<usize> {
+    /// One round of deletion. Returns how many commit log files went. None goes once a sync has failed: the names that
+    /// the disk has are not known any more, and a log with a hole could not be opened.
+    pub(crate) fn delete_expired(&self, stop: &AtomicBool) -> Result<usize> {
+        self.log.failure()?;
+        self.heed(self.delete_round(stop))
+    }
+
+    fn delete_round(&self, stop: &AtomicBool) -> Result<usize> {
         let mut behind = self.deleting.lock();
         let retention = self.retention.lock().clone();
         let disk = self.disk_use()?;
         let round = Round {
             now: SystemTime::now(),
             hour: jiff::Zoned::now().hour().unsigned_abs(),
-            used_percent: disk.commit_log.max(disk.consume_queue),
-            asked,
+            used_percent: disk.deciding(),
+            asked: self.asked.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok(),
             dispatched: self.log.dispatched.value(),
         };
         let full = disk.commit_log_dirs.iter().filter(|(_, used)| *used > f64::from(retention.clean_forcibly));
@@ -212,7 +229,15 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Lets consume queues and index follow the start of the log.
+    /// Lets consume queues and index follow the start of the log, while no round of deletion moves it.
+    pub(crate) fn follow_log(&self) -> Result<()> {
+        self.log.failure()?;
+        let mut behind = self.deleting.lock();
+        self.heed(self.follow())?;
+        *behind = false;
+        Ok(())
+    }
+
     fn follow(&self) -> Result<()> {
         let min = self.log.min();
         self.table.follow(min)?;

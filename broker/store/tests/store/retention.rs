@@ -1,5 +1,5 @@
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rmq_store::{GetStatus, MessageStore, offline};
 
@@ -80,6 +80,40 @@ fn another_age_holds_at_once_and_nonsense_changes_nothing() {
     assert_eq!(store.delete_expired().unwrap(), 0);
     with(|retention| retention.reserved = Duration::from_secs(9 * 3600)).unwrap();
     assert_eq!(store.delete_expired().unwrap(), 2);
+}
+
+/// Ten files of many went when somebody asked, and the others waited for their hour: Java makes twenty rounds.
+#[test]
+fn files_that_one_round_leaves_go_with_those_that_follow_up_to_twenty() {
+    let root = tempfile::tempdir().unwrap();
+    let mut busy = config(root.path());
+    (busy.retention.batch_max, busy.retention.interval) = (1, Duration::from_millis(5));
+    let store = MessageStore::open(busy, Box::new(|_| {})).unwrap();
+    while store.max_physical_offset() < 24 * LOG_FILE {
+        put(&store, "T", 0, &[1; 30_000]);
+    }
+    settle(&store);
+    store.flush().unwrap();
+    names(&log(&root)).iter().for_each(|name| age(&log(&root), name, 100));
+    assert_eq!(store.delete_expired().unwrap(), 1);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let gone = || store.min_physical_offset() / LOG_FILE;
+    while gone() < 20 {
+        assert!(Instant::now() < deadline, "{} files are gone", gone());
+        std::thread::yield_now();
+    }
+    let mut retention = store.config().retention.clone();
+    (retention.clean_forcibly, retention.refuse_writes, retention.forcibly_enabled) = (1, 1, false);
+    store.set_retention(retention).unwrap();
+    if store.disk_use().unwrap().deciding() <= 1.0 {
+        println!("not tried: the disk is too empty to show that another round was made");
+        return;
+    }
+    while store.writable().is_ok() {
+        assert!(Instant::now() < deadline, "no further round");
+        std::thread::yield_now();
+    }
+    assert_eq!(gone(), 20);
 }
 
 #[test]

@@ -94,9 +94,15 @@ impl BrokerAdmin {
         }
     }
 
-    /// 306 and 329: run retention now. Blocks.
+    /// 329: a round of deletion now, at whatever hour, and more with the upkeep's. Blocks.
     pub(crate) fn delete_expired(&self) -> Answer {
         self.store.delete_expired()?;
+        Ok(Reply::ok())
+    }
+
+    /// 306: what queues hold of records that are gone. Blocks.
+    pub(crate) fn clean_queues(&self) -> Answer {
+        self.store.follow_log()?;
         Ok(Reply::ok())
     }
 
