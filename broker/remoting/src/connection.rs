@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Figures, Limits,
+    limits::HeldBack,
     outbox::{Outbox, Pushed},
     reactors,
 };
@@ -136,6 +137,7 @@ impl Connection {
                 return Err(self.closed_error());
             }
             if pending.waiting.len() >= self.0.limits.pending || self.0.outbox.waiting() > self.0.limits.outbox {
+                Figures::add(&self.0.figures.requests_refused, 1);
                 return Err(Error::Overloaded(self.0.peer.to_string()));
             }
             pending.waiting.insert(opaque, sender);
@@ -201,7 +203,7 @@ impl Connection {
 
     fn end(&self) {
         self.0.closing.store(true, Relaxed);
-        self.0.outbox.close();
+        self.0.outbox.close(&self.0.figures);
         let waiting = {
             let mut pending = self.0.pending.lock();
             pending.closed = true;
@@ -215,7 +217,7 @@ impl Connection {
     async fn read_until_end<H: Handler + ?Sized>(&self, handler: &H, stop: &CancellationToken) {
         let inner = &*self.0;
         let mut input = Input { buffer: BytesMut::new(), read: READ };
-        let mut blocked = false;
+        let (mut blocked, mut held_back) = (false, HeldBack::no(&inner.figures));
         let mut last_active = Instant::now();
         let mut stopping_until: Option<Instant> = None;
         // Both live as long as the connection: to begin to wait anew at each turn would take locks that all connections share.
@@ -233,9 +235,9 @@ impl Connection {
                 stopping_until = Some(until);
                 timer.as_mut().reset(until);
             }
-            let read = stopping_until.is_none()
-                && inner.outbox.waiting() <= inner.limits.outbox
-                && inner.unanswered.load(SeqCst) < inner.limits.unanswered;
+            let outbox_full = inner.outbox.waiting() > inner.limits.outbox;
+            let room = held_back.set(outbox_full, inner.unanswered.load(SeqCst) >= inner.limits.unanswered);
+            let read = stopping_until.is_none() && room;
             blocked |= !read && inner.outbox.waiting() > 0;
             if let Some(deadline) = stopping_until
                 && (Instant::now() >= deadline || (inner.unanswered.load(SeqCst) == 0 && inner.outbox.waiting() == 0))

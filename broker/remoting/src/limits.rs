@@ -66,10 +66,57 @@ pub struct Figures {
     pub pauses: AtomicU64,
     /// One-way commands that were not sent, for too much was waiting.
     pub pushes_dropped: AtomicU64,
+    /// Requests of ours that were not sent, for too much or too many were waiting.
+    pub requests_refused: AtomicU64,
+    /// Bytes that sockets have not taken. Those they take at once are never counted, so that it costs nothing while all is well.
+    pub outbox_bytes: AtomicUsize,
+    /// Connections that are not read from now.
+    pub held_back: AtomicUsize,
+    /// How often one was not, for its outbox was full.
+    pub held_back_for_outbox: AtomicU64,
+    /// How often one was not, for too many of its requests were without an answer.
+    pub held_back_for_requests: AtomicU64,
 }
 
 impl Figures {
     pub(crate) fn add(counter: &AtomicU64, amount: u64) {
         counter.fetch_add(amount, Relaxed);
+    }
+}
+
+/// Shows in the figures that a connection is not read from, as long as that is so.
+pub(crate) struct HeldBack<'f> {
+    figures: &'f Figures,
+    outbox: bool,
+    requests: bool,
+}
+
+impl<'f> HeldBack<'f> {
+    pub(crate) fn no(figures: &'f Figures) -> Self {
+        Self { figures, outbox: false, requests: false }
+    }
+
+    /// What is full now: the outbox, the number of requests without an answer. Returns whether the connection may be read from.
+    pub(crate) fn set(&mut self, outbox: bool, requests: bool) -> bool {
+        let (before, now) = (self.outbox || self.requests, outbox || requests);
+        if outbox && !self.outbox {
+            Figures::add(&self.figures.held_back_for_outbox, 1);
+        }
+        if requests && !self.requests {
+            Figures::add(&self.figures.held_back_for_requests, 1);
+        }
+        if now && !before {
+            self.figures.held_back.fetch_add(1, Relaxed);
+        } else if before && !now {
+            self.figures.held_back.fetch_sub(1, Relaxed);
+        }
+        (self.outbox, self.requests) = (outbox, requests);
+        !now
+    }
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.set(false, false);
     }
 }

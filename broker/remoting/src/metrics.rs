@@ -27,14 +27,42 @@ const fn counter(name: &'static str, help: &'static str, read: fn(&Figures) -> u
     Row { name, help, kind: MetricType::COUNTER, read }
 }
 
-const ROWS: [Row; 11] = [
-    Row {
-        name: "rocketmq_remoting_connections",
-        help: "Connections open now.",
-        kind: MetricType::GAUGE,
-        read: |figures| figures.connections.load(Relaxed) as u64,
-    },
-    counter("rocketmq_remoting_accepted_total", "Connections accepted.", |figures| figures.accepted.load(Relaxed)),
+const fn gauge(name: &'static str, help: &'static str, read: fn(&Figures) -> u64) -> Row {
+    Row { name, help, kind: MetricType::GAUGE, read }
+}
+
+const ROWS: [Row; 16] = [
+    gauge("rocketmq_remoting_connections", "Connections that are open now.", |figures| {
+        figures.connections.load(Relaxed) as u64
+    }),
+    gauge(
+        "rocketmq_remoting_outbox_bytes",
+        "Bytes that peers have not read yet; a peer that leaves more than 8 MiB is not read from until it reads.",
+        |figures| figures.outbox_bytes.load(Relaxed) as u64,
+    ),
+    gauge(
+        "rocketmq_remoting_held_back_connections",
+        "Connections not read from just now: too many bytes wait for the peer, or too many of its requests for an answer.",
+        |figures| figures.held_back.load(Relaxed) as u64,
+    ),
+    counter(
+        "rocketmq_remoting_held_back_for_outbox_total",
+        "Times a connection was not read from because too many bytes waited for its peer to read.",
+        |figures| figures.held_back_for_outbox.load(Relaxed),
+    ),
+    counter(
+        "rocketmq_remoting_held_back_for_requests_total",
+        "Times a connection was not read from because 65,536 of its requests were without an answer.",
+        |figures| figures.held_back_for_requests.load(Relaxed),
+    ),
+    counter(
+        "rocketmq_remoting_requests_refused_total",
+        "Requests of this process not sent because 65,536 waited for an answer or the peer did not read.",
+        |figures| figures.requests_refused.load(Relaxed),
+    ),
+    counter("rocketmq_remoting_accepted_total", "Connections opened since the start.", |figures| {
+        figures.accepted.load(Relaxed)
+    }),
     counter("rocketmq_remoting_refused_total", "Connections closed at once because there were too many.", |figures| {
         figures.refused.load(Relaxed)
     }),
@@ -44,10 +72,18 @@ const ROWS: [Row; 11] = [
     counter("rocketmq_remoting_idle_closed_total", "Connections closed for silence.", |figures| {
         figures.idle_closed.load(Relaxed)
     }),
-    counter("rocketmq_remoting_frames_in_total", "Commands read.", |figures| figures.frames_in.load(Relaxed)),
-    counter("rocketmq_remoting_frames_out_total", "Commands written.", |figures| figures.frames_out.load(Relaxed)),
-    counter("rocketmq_remoting_bytes_in_total", "Bytes read.", |figures| figures.bytes_in.load(Relaxed)),
-    counter("rocketmq_remoting_bytes_out_total", "Bytes written.", |figures| figures.bytes_out.load(Relaxed)),
+    counter("rocketmq_remoting_frames_in_total", "Commands read: requests and answers.", |figures| {
+        figures.frames_in.load(Relaxed)
+    }),
+    counter("rocketmq_remoting_frames_out_total", "Commands written: requests and answers.", |figures| {
+        figures.frames_out.load(Relaxed)
+    }),
+    counter("rocketmq_remoting_bytes_in_total", "Bytes read from connections.", |figures| {
+        figures.bytes_in.load(Relaxed)
+    }),
+    counter("rocketmq_remoting_bytes_out_total", "Bytes written to connections.", |figures| {
+        figures.bytes_out.load(Relaxed)
+    }),
     counter(
         "rocketmq_remoting_pauses_total",
         "Groups of 4 to 64 requests after whose answers a thread paused for up to 128 microseconds, so that others gather.",

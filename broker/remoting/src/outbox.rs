@@ -12,6 +12,7 @@ use rmq_protocol::{Command, Reply, command::Origin};
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
+    sync::atomic::Ordering::Relaxed,
 };
 use tokio::net::TcpStream;
 
@@ -37,6 +38,8 @@ struct State {
     written: usize,
     /// Bytes in all.
     waiting: usize,
+    /// Of these, what the figures count.
+    shown: usize,
     corked: bool,
     closed: bool,
 }
@@ -99,7 +102,13 @@ impl Outbox {
         add(&mut state);
         Figures::add(&figures.frames_out, 1);
         // If others wait already, the socket is full or the batch is not over: somebody will write.
-        if state.corked || others_wait { Pushed::Done } else { state.write(stream, figures) }
+        if !state.corked && !others_wait {
+            return state.write(stream, figures);
+        }
+        if state.shown > 0 {
+            state.show(figures);
+        }
+        Pushed::Done
     }
 
     /// Writes what the socket takes.
@@ -108,8 +117,10 @@ impl Outbox {
     }
 
     /// Forgets what waits; nothing is taken from now on.
-    pub(crate) fn close(&self) {
-        *self.state.lock() = State { closed: true, ..State::default() };
+    pub(crate) fn close(&self, figures: &Figures) {
+        let mut state = self.state.lock();
+        state.fail();
+        state.show(figures);
     }
 }
 
@@ -138,6 +149,22 @@ impl State {
     }
 
     fn write(&mut self, stream: &TcpStream, figures: &Figures) -> Pushed {
+        let pushed = self.write_some(stream, figures);
+        self.show(figures);
+        pushed
+    }
+
+    /// Tells the figures what is left. While sockets take everything there is never anything to tell.
+    fn show(&mut self, figures: &Figures) {
+        if self.waiting > self.shown {
+            figures.outbox_bytes.fetch_add(self.waiting - self.shown, Relaxed);
+        } else if self.waiting < self.shown {
+            figures.outbox_bytes.fetch_sub(self.shown - self.waiting, Relaxed);
+        }
+        self.shown = self.waiting;
+    }
+
+    fn write_some(&mut self, stream: &TcpStream, figures: &Figures) -> Pushed {
         while self.waiting > 0 {
             let written = if self.pieces.is_empty() {
                 stream.try_write(&self.buffer[self.written..])
@@ -167,7 +194,7 @@ impl State {
     }
 
     fn fail(&mut self) -> Pushed {
-        *self = State { closed: true, ..State::default() };
+        *self = State { closed: true, shown: self.shown, ..State::default() };
         Pushed::Closed
     }
 

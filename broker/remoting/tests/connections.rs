@@ -85,6 +85,15 @@ impl std::io::Write for Lines {
     }
 }
 
+async fn until(what: &str, reached: impl Fn() -> bool) {
+    let reached = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, reached).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
+}
+
 fn client() -> Client {
     Client::new(Arc::new(()), Limits::default())
 }
@@ -244,6 +253,17 @@ async fn a_request_without_answer_times_out_and_gives_its_place_back() {
         assert!(matches!(error, Error::Timeout { .. }), "{error}");
         assert_eq!(server.event().await, "late");
     }
+    assert_eq!(client.figures().requests_refused.load(Relaxed), 0);
+    let waits = client.request(&address, request("late"), DEADLINE);
+    let second = async {
+        assert_eq!(server.event().await, "late");
+        client.request(&address, request("there is no place for it"), DEADLINE).await
+    };
+    tokio::select! {
+        answer = waits => panic!("nobody answers: {answer:?}"),
+        refused = second => assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}"),
+    }
+    assert_eq!(client.figures().requests_refused.load(Relaxed), 1);
 }
 
 #[tokio::test]
@@ -338,7 +358,7 @@ async fn a_peer_learns_of_the_end_though_handles_live_on() {
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_not_read_from() {
     let limits = Limits { outbox: 64 * 1024, ..Limits::default() };
-    let server = server(limits);
+    let mut server = server(limits);
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let mut frame = Vec::new();
     request(vec![1; 32 * 1024]).encode(&mut frame);
@@ -353,10 +373,41 @@ async fn a_peer_that_does_not_read_is_not_read_from() {
     assert!(tokio::time::timeout(Duration::from_secs(2), stuck).await.is_err(), "the server read everything");
     let answered = server.figures.frames_in.load(Relaxed);
     assert!(answered < 4000, "{answered}");
+    let figures = Arc::clone(&server.figures);
+    let waiting = figures.outbox_bytes.load(Relaxed);
+    assert!((64 * 1024..16 << 20).contains(&waiting), "{waiting} bytes are said to wait");
+    assert_eq!((figures.held_back.load(Relaxed), figures.held_back_for_requests.load(Relaxed)), (1, 0));
+    assert!(figures.held_back_for_outbox.load(Relaxed) >= 1);
     let mut read = 0;
     let mut chunk = vec![0; 1 << 20];
     while read < 1 << 22 {
         read += tokio::time::timeout(DEADLINE, stream.read(&mut chunk)).await.expect("answers flow again").unwrap();
+    }
+    drop(stream);
+    assert_eq!(server.event().await, "closed");
+    assert_eq!((figures.held_back.load(Relaxed), figures.outbox_bytes.load(Relaxed)), (0, 0), "it is gone");
+}
+
+#[tokio::test]
+async fn what_a_peer_reads_late_is_no_longer_said_to_wait() {
+    let server = server(Limits::default());
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let (count, size) = (400, 128 * 1024);
+    let mut frame = Vec::new();
+    request(vec![1; size]).encode(&mut frame);
+    let (mut reader, mut writer) = stream.split();
+    for _ in 0..count {
+        // As much as the server reads of it without anybody reading its answers.
+        if tokio::time::timeout(Duration::from_millis(100), writer.write_all(&frame)).await.is_err() {
+            break;
+        }
+    }
+    until("bytes wait", || server.figures.outbox_bytes.load(Relaxed) > 0).await;
+    let mut chunk = vec![0; 1 << 20];
+    let read = async { while reader.read(&mut chunk).await.unwrap() > 0 {} };
+    tokio::select! {
+        () = until("nothing waits", || server.figures.outbox_bytes.load(Relaxed) == 0) => {}
+        () = read => panic!("the connection ended"),
     }
 }
 
@@ -443,6 +494,9 @@ async fn a_peer_with_too_many_open_requests_is_not_read_from_until_some_are_answ
             if answered < 9 {
                 continue;
             }
+            if answered == 9 {
+                until("it is not read from", || server.figures.held_back.load(Relaxed) == 1).await;
+            }
             let (request, responder) = server.echo.late.lock().remove(0);
             // One read of at most 64 KiB completes up to four, and may begin with nine open.
             assert!(server.echo.late.lock().len() < 9 + 4, "it was read on");
@@ -457,4 +511,7 @@ async fn a_peer_with_too_many_open_requests_is_not_read_from_until_some_are_answ
         ((), ()) = async { tokio::join!(write, answer) } => {}
         () = read => panic!("the connection ended"),
     }
+    assert!(server.figures.held_back_for_requests.load(Relaxed) >= 1);
+    assert_eq!(server.figures.held_back_for_outbox.load(Relaxed), 0);
+    until("it is read from again", || server.figures.held_back.load(Relaxed) == 0).await;
 }
