@@ -65,12 +65,15 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_store_appended_offset", ""),
     ("rocketmq_store_cold_reads_total", ""),
     ("rocketmq_store_confirmed_offset", ""),
+    ("rocketmq_store_damages_passed_over_total", ""),
+    ("rocketmq_store_directory_disk_used_ratio", "directory"),
     ("rocketmq_store_disk_used_ratio", ""),
     ("rocketmq_store_dispatched_offset", ""),
     ("rocketmq_store_flush_seconds", ""),
     ("rocketmq_store_flushed_offset", ""),
     ("rocketmq_store_get_seconds", ""),
     ("rocketmq_store_index_behind_bytes", ""),
+    ("rocketmq_store_index_files", ""),
     ("rocketmq_store_late_blocks_total", ""),
     ("rocketmq_store_mapped_bytes", ""),
     ("rocketmq_store_open_files", ""),
@@ -133,6 +136,15 @@ fn figures(page: &str) -> BTreeMap<String, BTreeSet<String>> {
         figures.entry(parts.unwrap_or(name).to_owned()).or_default().extend(names);
     }
     figures
+}
+
+/// What the page says of its figures. Who is on call reads that first, so it has to be more than the name again.
+fn helped(page: &str) -> BTreeSet<String> {
+    let told = page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    let told = told.inspect(|(name, help)| {
+        assert!(help.split_whitespace().count() >= 4 && help.ends_with('.'), "{name} says only: {help}");
+    });
+    told.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// A figure's value: of the line that begins with the name and has all the labels.
@@ -199,6 +211,10 @@ async fn the_page_has_javas_names_and_labels() {
         })
         .collect();
     assert_eq!(figures(&page), wanted);
+    assert_eq!(helped(&page), wanted.into_keys().collect());
+    let confirmed = value(&page, "rocketmq_store_confirmed_offset", &[]);
+    assert!(confirmed > Some(0.0), "a master without slaves has confirmed nothing: {page}");
+    assert_eq!(value(&page, "rocketmq_store_damages_passed_over_total", &[]), Some(0.0), "{page}");
     finish.notify_one();
     consumer.stop().await;
     producer.stop().await;

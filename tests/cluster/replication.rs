@@ -237,6 +237,41 @@ async fn those_who_wait_for_a_silent_slave_are_told_that_it_does_not_have_their_
     master.stop().await.unwrap();
 }
 
+/// `brokerStatus` told of no send that waited, however long.
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_that_wait_for_a_slave_stand_in_the_status_of_their_broker() {
+    let group = Group::new("waiting-sends").await;
+    let settings = [("brokerRole", "SYNC_MASTER"), ("inSyncReplicas", "2"), ("slaveTimeout", "60000")];
+    let master = group.master(0, &settings).await;
+    ready(&master).await;
+    group.create("t", &master).await;
+    let producer = group.producer().await;
+    let mut replication = master.address();
+    replication.set_port(replication.port() + 1);
+    let mut late = TcpStream::connect(replication).await.unwrap();
+    late.write_all(&0_u64.to_be_bytes()).await.unwrap();
+    let address = master.address().to_string();
+    until("the master counts it", async || group.admin.ha_status(&address).await.unwrap().in_sync_slave_nums == 1)
+        .await;
+    let there = queue("t");
+    let sends = join_all((0..3).map(|number: i32| producer.send_to(&there, Message::new("t", number.to_string()))));
+    let looks = async {
+        let waiting = async || group.admin.runtime_info(&address).await.unwrap();
+        until("they wait", async || {
+            let status = waiting().await;
+            status["sendThreadPoolQueueSize"] == "3" && status["sendThreadPoolQueueHeadWaitTimeMills"] != "0"
+        })
+        .await;
+        let end: u64 = waiting().await["commitLogMaxOffset"].parse().unwrap();
+        late.write_all(&end.to_be_bytes()).await.unwrap();
+        until("nobody waits", async || waiting().await["sendThreadPoolQueueSize"] == "0").await;
+    };
+    let (sent, ()) = tokio::join!(sends, looks);
+    assert!(sent.iter().all(|sent| sent.as_ref().is_ok_and(|sent| sent.status == SendStatus::Ok)), "{sent:?}");
+    drop(late);
+    master.stop().await.unwrap();
+}
+
 /// A report beyond the end of the log counted before it was refused, and confirmed everything up to the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_claims_more_than_there_is_confirms_nothing() {

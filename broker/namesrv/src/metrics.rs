@@ -47,7 +47,7 @@ impl Metrics {
         let seconds = HistogramOpts::new("rocketmq_namesrv_registration_seconds", "Time to carry out a registration.")
             .buckets(REGISTRATION_SECONDS.into());
         Ok(Self {
-            brokers: gauge("rocketmq_namesrv_brokers", "Brokers alive.")?,
+            brokers: gauge("rocketmq_namesrv_brokers", "Brokers that are registered and alive.")?,
             groups: gauge("rocketmq_namesrv_broker_groups", "Broker groups with a member alive.")?,
             topics: gauge("rocketmq_namesrv_topics", "Topics that somebody serves.")?,
             waiting: gauge("rocketmq_namesrv_waiting_changes", "Changes that wait to be carried out.")?,

@@ -420,6 +420,20 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
+async fn every_figure_says_what_it_is() {
+    let server = server("").await;
+    let text = server.http("/metrics").await;
+    let told: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
+    for (name, help) in &told {
+        assert!(help.split_whitespace().count() >= 4 && help.ends_with('.'), "{name} says only: {help}");
+    }
+    let figures: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let names = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&told), names(&figures));
+    assert!(told.len() > 20, "{text}");
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named() {
     let server = server("").await;
     let mut taken = options("");

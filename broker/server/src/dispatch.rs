@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 /// Requests that may wait for a thread, the disk or somebody else's answer at a time; what comes beyond is refused as Java does when it is overloaded.
-const MAX_WAITING: usize = 10_000;
+pub(crate) const MAX_WAITING: usize = 10_000;
 
 /// All handlers of a broker.
 pub(crate) struct Dispatch {

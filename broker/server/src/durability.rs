@@ -115,6 +115,12 @@ impl Durability {
         [&self.for_disk, &self.for_slaves].map(|line| line.lock().waiting.len())
     }
 
+    /// How long the first of those has waited who wait longest.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        let first = |line: &Mutex<Line>| line.lock().waiting.front().map(|first| first.since.elapsed());
+        first(&self.for_disk).max(first(&self.for_slaves)).unwrap_or_default()
+    }
+
     /// Answers when the message is where it has to be, or has not got there in time. That is a kind of success: the message is stored, and may yet get there.
     /// `tasks` gets the task that serves the line.
     pub(crate) fn answer_when_reached(self: &Arc<Self>, stored: Stored, to: Responder, tasks: &TaskTracker) {

@@ -1,9 +1,15 @@
-//! What a broker says of itself in `brokerStatus` and `clusterList`: Java's names, our truths. Queues of threads that are not here have the size 0.
+//! What a broker says of itself in `brokerStatus` and `clusterList`: Java's names, our truths.
+//!
+//! Java has a queue before each of its pools of threads. Here sends stand in line for disk blocks, their flush or the slaves, and all others that cannot be handled at once
+//! share one queue: each row of theirs tells of it, as that is where such a request would have to wait. Acknowledgements of pop consumption are not served.
 
 use crate::{
     clock::now_millis,
     config::Live,
     delay::Delay,
+    dispatch::MAX_WAITING,
+    durability::Durability,
+    stalled,
     stats::{Kind, SAMPLE_EVERY, Stats},
 };
 use rmq_protocol::{names, version};
@@ -13,9 +19,12 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio_util::task::TaskTracker;
 
 /// Thread pools that Java's tools print.
 const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
+/// So long the append lock is asked for to learn how long a message waits for it; Java takes a page cache for busy then.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Handles of the facts.
 pub(crate) struct RuntimeInfo {
@@ -23,12 +32,16 @@ pub(crate) struct RuntimeInfo {
     pub(crate) delay: Arc<Delay>,
     pub(crate) settings: Arc<Live>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) durability: Arc<Durability>,
+    pub(crate) stalled: Arc<stalled::Line>,
+    /// Requests that wait for a thread or for others.
+    pub(crate) waiting: TaskTracker,
     /// Milliseconds since 1970.
     pub(crate) booted: i64,
 }
 
 impl RuntimeInfo {
-    /// The table. Looks at the disk.
+    /// The table. Looks at the disk, and may wait for the append lock. Whoever asks for it is one of those in `waiting`.
     pub(crate) fn table(&self, now: Instant) -> BTreeMap<String, String> {
         let mut table = BTreeMap::new();
         let mut put = |name: &str, value: String| {
@@ -68,8 +81,7 @@ impl RuntimeInfo {
         for (name, share) in [("putLatency99", 0.99), ("putLatency999", 0.999)] {
             put(name, format!("{:.2}", figures.put_times.quantile(share).as_secs_f64() * 1000.0));
         }
-        // How long the append under way has held the lock: a copy into memory takes no millisecond.
-        put("pageCacheLockTimeMills", "0".into());
+        put("pageCacheLockTimeMills", self.store.append_wait(LOCK_PATIENCE).as_millis().to_string());
         put("getMessageEntireTimeMax", figures.get_times.max.as_millis().to_string());
         put("dispatchMaxBuffer", "0".into());
 
@@ -94,15 +106,29 @@ impl RuntimeInfo {
             put("commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
         }
         for pool in POOLS {
-            put(&format!("{pool}ThreadPoolQueueSize"), "0".into());
-            put(&format!("{pool}ThreadPoolQueueCapacity"), "0".into());
-            put(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), "0".into());
+            let (size, capacity, head_wait) = self.queue(pool);
+            put(&format!("{pool}ThreadPoolQueueSize"), size.to_string());
+            put(&format!("{pool}ThreadPoolQueueCapacity"), capacity.to_string());
+            put(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), head_wait.as_millis().to_string());
         }
         for (level, offset) in self.delay.snapshot().offset_table {
             let max = self.store.max_offset(names::SCHEDULE_TOPIC, level - 1);
             put(&format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
         }
         table
+    }
+
+    /// How many requests wait where one of this pool would have to, how many may, and how long the first has, as far as it is known.
+    fn queue(&self, pool: &str) -> (usize, usize, Duration) {
+        match pool {
+            // Those that wait for their flush or the slaves are bounded by each connection. For blocks none waits longer than 2 s.
+            "send" => {
+                let [flush, slaves] = self.durability.waiting();
+                (self.stalled.waiting().0 + flush + slaves, i32::MAX as usize, self.durability.longest_wait())
+            }
+            "ack" => (0, 0, Duration::ZERO),
+            _ => (self.waiting.len().saturating_sub(1), MAX_WAITING, Duration::ZERO),
+        }
     }
 
     /// Of all these kinds together in the last 10, 60 and 600 seconds.
@@ -172,10 +198,17 @@ fn distribution(buckets: &[u64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::{config::Config, ha::Slaves};
     use jiff::civil::date;
+    use rmq_store::Arrivals;
 
     fn info(folder: &tempfile::TempDir) -> RuntimeInfo {
+        info_with(folder, Box::new(|_: &_| ()))
+    }
+
+    fn info_with(folder: &tempfile::TempDir, arrivals: Arrivals) -> RuntimeInfo {
+        // Nothing runs on it; only its handle is wanted.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let root = folder.path().display().to_string();
         let (config, _) = Config::from_properties([
             ("storePathRootDir", root.as_str()),
@@ -185,21 +218,24 @@ mod tests {
             ("flushCommitLogThoroughInterval", "3600000"),
         ])
         .unwrap();
-        let store = Arc::new(MessageStore::open(config.for_store().unwrap(), Box::new(|_: &_| ())).unwrap());
+        let store = Arc::new(MessageStore::open(config.for_store().unwrap(), arrivals).unwrap());
+        let delay = Arc::new(Delay::open(folder.path(), config.delay_levels().unwrap()).unwrap());
+        let settings = Arc::new(Live::new(config, None));
+        let slaves = Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&settings)));
         RuntimeInfo {
-            delay: Arc::new(Delay::open(folder.path(), config.delay_levels().unwrap()).unwrap()),
+            durability: Arc::new(Durability::new(Arc::clone(&store), slaves, Arc::clone(&settings))),
+            stalled: Arc::new(stalled::Line::new(TaskTracker::new(), runtime.handle().clone())),
+            waiting: TaskTracker::new(),
             stats: Arc::default(),
-            settings: Arc::new(Live::new(config, None)),
             booted: now_millis(),
+            delay,
+            settings,
             store,
         }
     }
 
-    /// What a tool of Java's asks of a broker that works.
-    #[test]
-    fn what_the_store_counts_is_told_under_the_names_and_in_the_formats_of_java() {
-        let folder = tempfile::tempdir().unwrap();
-        let info = info(&folder);
+    /// Stores so many messages of 100 kB; returns where the last one ends.
+    fn put(store: &MessageStore, count: usize) -> u64 {
         let host = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let message = rmq_store::NewMessage {
             topic: "T",
@@ -214,7 +250,15 @@ mod tests {
             properties: b"",
             body: &[7; 100_000],
         };
-        let end = [(); 3].map(|()| info.store.put(&message).unwrap().end)[2];
+        (0..count).map(|_| store.put(&message).unwrap().end).last().unwrap_or_default()
+    }
+
+    /// What a tool of Java's asks of a broker that works.
+    #[test]
+    fn what_the_store_counts_is_told_under_the_names_and_in_the_formats_of_java() {
+        let folder = tempfile::tempdir().unwrap();
+        let info = info(&folder);
+        let end = put(&info.store, 3);
         assert_eq!(info.store.dispatched().wait_until(end, Instant::now() + Duration::from_secs(30)), Ok(true));
         let reads = [(Kind::BrokerFound, 20), (Kind::BrokerMissed, 40), (Kind::BrokerGet, 60)];
         reads.iter().for_each(|(kind, _)| info.stats.add(*kind, "c", 0));
@@ -244,6 +288,32 @@ mod tests {
         let rate = |name: &str| told(name).split(' ').next().unwrap().parse::<f64>().unwrap().round();
         let names = ["getFoundTps", "getMissTps", "getTotalTps", "getTransferredTps", "getTransferedTps"];
         assert_eq!(names.map(rate), [2.0, 4.0, 6.0, 6.0, 6.0]);
+        info.store.close().unwrap();
+    }
+
+    /// Sizes of queues were 0 whatever waited, and a dispatch that does not get on was in no test.
+    #[test]
+    fn what_waits_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let held = parking_lot::Mutex::new(held);
+        // Dispatch stands at the first message until `go_on` is dropped.
+        let info = info_with(&folder, Box::new(move |_: &_| _ = held.lock().recv()));
+        let end = put(&info.store, 2);
+        let waiting = [(); 4].map(|()| info.waiting.token());
+        let table = info.table(Instant::now());
+        assert_eq!(table["dispatchBehindBytes"], end.to_string());
+        let queues = ["send", "pull", "litePull", "query", "ack"].map(|pool| {
+            ["Size", "Capacity", "HeadWaitTimeMills"].map(|what| &*table[&format!("{pool}ThreadPoolQueue{what}")])
+        });
+        let shared = ["3", "10000", "0"];
+        assert_eq!(queues, [["0", "2147483647", "0"], shared, shared, shared, ["0", "0", "0"]]);
+        let held_for: u64 = table["pageCacheLockTimeMills"].parse().unwrap();
+        assert!(held_for <= LOCK_PATIENCE.as_millis() as u64 + 60_000, "{held_for}");
+        drop((go_on, waiting));
+        assert_eq!(info.store.dispatched().wait_until(end, Instant::now() + Duration::from_secs(30)), Ok(true));
+        let table = info.table(Instant::now());
+        assert_eq!((&*table["dispatchBehindBytes"], &*table["pullThreadPoolQueueSize"]), ("0", "0"));
         info.store.close().unwrap();
     }
 

@@ -75,6 +75,7 @@ pub(crate) struct Counters {
     pub(crate) flush_times: Times,
     pub(crate) get_times: Times,
     pub(crate) gets_not_at_hand: AtomicU64,
+    pub(crate) damages_passed_over: AtomicU64,
 }
 
 /// A snapshot of the store.
@@ -99,19 +100,19 @@ pub struct Figures {
     pub get_times: Histogram,
     /// Gets at hand that found the messages out of memory; each was followed by one that waited for the disk.
     pub gets_not_at_hand: u64,
+    /// Damaged records and queue entries that gets passed over, each as often as one met it.
+    pub damages_passed_over: u64,
     /// Start of the commit log.
     pub min_offset: u64,
     /// End of the commit log.
     pub appended: u64,
     /// Up to here it is on the disk.
     pub flushed: u64,
-    /// Up to here replicas have it, as the server reported.
-    pub confirmed: u64,
     /// Up to here consumers can see it.
     pub dispatched: u64,
     /// Store timestamp of the last record, ms; 0 where there is none.
     pub last_store_timestamp: i64,
-    /// Bytes mapped of the commit log.
+    /// Bytes mapped, of the commit log and the index.
     pub mapped_bytes: u64,
     /// Topics with consume queues.
     pub topics: usize,

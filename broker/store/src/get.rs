@@ -224,7 +224,7 @@ impl MessageStore {
                     }
                 }
                 let found = file.filter(|file| is_message(file, &entry, queue_id, got.next_offset - 1));
-                let Some(file) = found.filter(|file| !from_disk || is_whole(file, &entry, topic)) else {
+                let Some(file) = found.filter(|file| !from_disk || self.is_whole(file, &entry, topic)) else {
                     got.status = removing(&got);
                     continue;
                 };
@@ -249,6 +249,7 @@ impl MessageStore {
                         damaged,
                         "damaged consume queue entries are passed over"
                     );
+                    self.log.counters.damages_passed_over.fetch_add(damaged as u64, Ordering::Relaxed);
                     got.next_offset += damaged as u64;
                     got.status = removing(&got);
                     scan = scan.saturating_sub(damaged);
@@ -277,6 +278,19 @@ impl MessageStore {
             false => (transfer.bytes_in_memory, transfer.count_in_memory),
         };
         got.count >= limits.messages.min(count) || got.size + entry.size as usize > limits.bytes.min(bytes)
+    }
+
+    /// Whether a record is what was once stored, as far as its checksum tells. That costs a look at every byte, so what was written a moment ago
+    /// is not asked.
+    fn is_whole(&self, file: &MappedFile, entry: &Entry, topic: &str) -> bool {
+        let bytes = file.bytes(entry.physical_offset, entry.size as usize).unwrap_or_default();
+        let record = Record::parse(bytes).and_then(|record| record.check_body().map(|()| record));
+        let whole = record.is_ok_and(|record| record.topic() == topic && !record.has_lost_properties());
+        if !whole {
+            self.log.counters.damages_passed_over.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(file = %file.path().display(), offset = entry.physical_offset, topic, "a damaged record is not delivered");
+        }
+        whole
     }
 }
 
@@ -327,18 +341,6 @@ fn pieces(runs: &[Run]) -> Vec<Bytes> {
         pieces.push(copied.freeze());
     }
     pieces
-}
-
-/// Whether a record is what was once stored, as far as its checksum tells. That costs a look at every byte, so what was written a moment ago
-/// is not asked.
-fn is_whole(file: &MappedFile, entry: &Entry, topic: &str) -> bool {
-    let bytes = file.bytes(entry.physical_offset, entry.size as usize).unwrap_or_default();
-    let record = Record::parse(bytes).and_then(|record| record.check_body().map(|()| record));
-    let whole = record.is_ok_and(|record| record.topic() == topic && !record.has_lost_properties());
-    if !whole {
-        tracing::error!(file = %file.path().display(), offset = entry.physical_offset, topic, "a damaged record is not delivered");
-    }
-    whole
 }
 
 fn matches(file: &MappedFile, entry: &Entry, filter: Filter<'_>) -> bool {

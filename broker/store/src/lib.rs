@@ -71,6 +71,7 @@ mod watermark;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -115,7 +116,8 @@ impl MessageStore {
         &self.log.flushed
     }
 
-    /// Up to here enough replicas have the log. The server moves it; the store offers it to whoever waits.
+    /// Up to here enough members have the log, where others than this one are needed. The server moves it when one of them reports; the store offers it to
+    /// whoever waits.
     pub fn confirmed(&self) -> &Arc<Watermark> {
         &self.log.confirmed
     }
@@ -146,6 +148,11 @@ impl MessageStore {
     /// The error a put would get.
     pub fn writable(&self) -> Result<()> {
         self.log.refusal()
+    }
+
+    /// How long a message that comes now waits for those being appended, at most `patience`: as long as it takes to get the append lock.
+    pub fn append_wait(&self, patience: Duration) -> Duration {
+        self.log.append_wait(patience)
     }
 
     /// Brings everything appended so far to the disk.
@@ -196,13 +203,13 @@ impl MessageStore {
             flush_times: counters.flush_times.snapshot(),
             get_times: counters.get_times.snapshot(),
             gets_not_at_hand: counters.gets_not_at_hand.load(Ordering::Relaxed),
+            damages_passed_over: counters.damages_passed_over.load(Ordering::Relaxed),
             min_offset: self.log.min(),
             appended: self.log.appended.value(),
             flushed: self.log.flushed.value(),
-            confirmed: self.log.confirmed.value(),
             dispatched: self.log.dispatched.value(),
             last_store_timestamp: self.log.last_store_timestamp.load(Ordering::Relaxed),
-            mapped_bytes: self.log.mapped_bytes(),
+            mapped_bytes: self.log.mapped_bytes() + self.index.mapped_bytes(),
             topics,
             queues,
             consume_queue_pending: self.table.pending(),

@@ -64,16 +64,16 @@ impl Slaves {
         if in_sync >= needed { Ok(needed) } else { Err(NotEnough { in_sync, needed }) }
     }
 
-    /// Works out what is confirmed from what the slaves have.
-    fn confirm(&self) {
+    /// Up to here as many members as a message needs have the log. Where the master alone is enough that is the end of the log, slaves or none; with fewer
+    /// members than are needed it is where it was when there were enough of them. Worked out for who asks, as most masters have nobody who reports.
+    pub(crate) fn confirmed(&self) -> u64 {
         let needed = self.needed().unwrap_or(self.settings.load().replication.in_sync).max(1) as usize;
         let mut ends: Vec<u64> =
             self.connected.lock().values().filter(|slave| slave.acked >= 0).map(|slave| slave.acked as u64).collect();
         ends.push(self.store.max_physical_offset());
         ends.sort_unstable_by(|a, b| b.cmp(a));
-        if let Some(end) = ends.get(needed - 1) {
-            self.store.confirmed().advance(*end);
-        }
+        let before = self.store.confirmed().value();
+        ends.get(needed - 1).map_or(before, |end| before.max(*end))
     }
 
     /// As `haStatus` tells it.
@@ -178,7 +178,7 @@ impl Slaves {
             if let Some(slave) = self.connected.lock().get_mut(&peer) {
                 slave.acked = end as i64;
             }
-            self.confirm();
+            self.store.confirmed().advance(self.confirmed());
         }
     }
 
@@ -258,4 +258,65 @@ async fn write_both(writer: &mut OwnedWriteHalf, header: [u8; HEADER], piece: &[
 pub(crate) struct NotEnough {
     in_sync: u32,
     needed: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use rmq_store::{Arrival, NewMessage};
+
+    fn master(root: &std::path::Path, in_sync: &str) -> Slaves {
+        let root = root.display().to_string();
+        let settings = [
+            ("brokerName", "b"),
+            ("mappedFileSizeCommitLog", "16777216"),
+            ("storePathRootDir", &*root),
+            ("inSyncReplicas", in_sync),
+        ];
+        let (config, _) = Config::from_properties(settings).unwrap();
+        let store = MessageStore::open(config.for_store().unwrap(), Box::new(|_: &Arrival<'_>| ())).unwrap();
+        let host = SocketAddr::from(([127, 0, 0, 1], 1));
+        let message = NewMessage {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            properties: b"",
+            body: b"here",
+        };
+        store.put(&message).unwrap();
+        Slaves::new(Arc::new(store), Arc::new(Live::new(config, None)))
+    }
+
+    /// It stayed 0 on a broker that has no slaves, as no slave ever reported.
+    #[test]
+    fn a_master_that_is_enough_by_itself_has_confirmed_what_it_has() {
+        let root = tempfile::tempdir().unwrap();
+        let alone = master(root.path(), "1");
+        let end = alone.store.max_physical_offset();
+        assert!(end > 0);
+        assert_eq!(alone.confirmed(), end);
+    }
+
+    #[test]
+    fn where_two_are_needed_the_second_decides_and_its_end_takes_nothing_back() {
+        let root = tempfile::tempdir().unwrap();
+        let two = master(root.path(), "2");
+        assert_eq!(two.confirmed(), 0, "nobody else has it");
+        let slave = SocketAddr::from(([127, 0, 0, 1], 2));
+        let with = |acked| State { acked, sent: 0, rate_since: (0, 0), rate: 0 };
+        two.connected.lock().insert(slave, with(-1));
+        assert_eq!(two.confirmed(), 0, "it has not said what it has");
+        two.connected.lock().insert(slave, with(7));
+        assert_eq!(two.confirmed(), 7);
+        two.store.confirmed().advance(two.confirmed());
+        two.connected.lock().clear();
+        assert_eq!(two.confirmed(), 7);
+    }
 }

@@ -17,8 +17,8 @@
 //! | [`slave`] | follow the master |
 //! | [`metadata_sync`] | topics, groups and offsets from the master |
 //!
-//! **Confirmed** is the offset that `inSyncReplicas` members have. Only a SYNC_MASTER waits for it. What a slave reports is in its memory, not yet on its disk:
-//! a message is then safe against the loss of a machine, not of all at once.
+//! **Confirmed** is the offset that `inSyncReplicas` members have, the master among them: the end of the log where one is enough. Only a SYNC_MASTER
+//! waits for it. What a slave reports is in its memory, not yet on its disk: a message is then safe against the loss of a machine, not of all at once.
 
 pub(crate) mod master;
 pub(crate) mod metadata_sync;

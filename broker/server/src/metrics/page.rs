@@ -25,8 +25,11 @@ use rmq_protocol::{
     names, version,
 };
 use rmq_remoting::http::Health;
-use rmq_store::MessageStore;
-use std::sync::{Arc, OnceLock};
+use rmq_store::{DiskUse, MessageStore};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 use tokio_util::task::TaskTracker;
 
 /// What `/readyz` and `/metrics` tell.
@@ -141,7 +144,12 @@ impl Page {
         )?;
         count(to, "rocketmq_topic_number", "Topics of this broker.", self.topics.len())?;
         count(to, "rocketmq_consumer_group_number", "Consumer groups of this broker.", self.groups.len())?;
-        count(to, "rocketmq_broker_parked_pulls", "Pulls that wait for messages.", self.long_polling.len())?;
+        count(
+            to,
+            "rocketmq_broker_parked_pulls",
+            "Pulls parked until there are messages for them; beyond maxParkedPulls they are answered at once.",
+            self.long_polling.len(),
+        )?;
         count(
             to,
             "rocketmq_broker_unregistered_namesrvs",
@@ -174,7 +182,7 @@ impl Page {
 
     fn read_clients(&self, to: &Registry) -> Filled {
         let producers = IntGaugeVec::new(
-            Opts::new("rocketmq_producer_connections", "Producers connected."),
+            Opts::new("rocketmq_producer_connections", "Producers connected now, by language and version."),
             &["language", "version", "protocol_type"],
         )?;
         for client in self.producers.all().values().flatten() {
@@ -183,7 +191,7 @@ impl Page {
         }
         to.register(Box::new(producers))?;
         let consumers = IntGaugeVec::new(
-            Opts::new("rocketmq_consumer_connections", "Consumers connected."),
+            Opts::new("rocketmq_consumer_connections", "Consumers connected now, by group, language and version."),
             &["consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"],
         )?;
         for (name, group) in self.consumers.all(MAX_ROWS) {
@@ -205,35 +213,68 @@ impl Page {
         let f = self.store.figures();
         let age = self.store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest).max(0)) as u64;
         for (name, help, value) in [
-            ("rocketmq_storage_size_bytes", "Bytes of messages stored.", f.appended.saturating_sub(f.min_offset)),
-            ("rocketmq_storage_flush_behind_bytes", "Bytes not yet on disk.", f.appended.saturating_sub(f.flushed)),
+            (
+                "rocketmq_storage_size_bytes",
+                "Bytes of commit log, from the oldest message to the end.",
+                f.appended.saturating_sub(f.min_offset),
+            ),
+            (
+                "rocketmq_storage_flush_behind_bytes",
+                "Bytes of commit log not yet on the disk: a power cut would take them.",
+                f.appended.saturating_sub(f.flushed),
+            ),
             (
                 "rocketmq_storage_dispatch_behind_bytes",
-                "Bytes that consumers cannot see yet.",
+                "Bytes of commit log that consumers cannot see yet.",
                 f.appended.saturating_sub(f.dispatched),
             ),
-            ("rocketmq_storage_message_reserve_time_milliseconds", "Age of the oldest message.", age),
+            (
+                "rocketmq_storage_message_reserve_time_milliseconds",
+                "Age of the oldest message there is, in milliseconds.",
+                age,
+            ),
         ] {
             let gauge = GaugeVec::new(Opts::new(name, help), &["storage_type", "storage_medium"])?;
             gauge.with_label_values(&["local", "disk"]).set(value as f64);
             to.register(Box::new(gauge))?;
         }
-        gauge(to, "rocketmq_store_appended_offset", "End of the commit log.", f.appended as f64)?;
-        gauge(to, "rocketmq_store_flushed_offset", "Up to here the commit log is on disk.", f.flushed as f64)?;
-        gauge(to, "rocketmq_store_dispatched_offset", "Up to here consumers see it.", f.dispatched as f64)?;
-        gauge(to, "rocketmq_store_confirmed_offset", "Up to here enough members have it.", f.confirmed as f64)?;
-        gauge(to, "rocketmq_store_mapped_bytes", "Bytes of files mapped into memory.", f.mapped_bytes as f64)?;
-        count(to, "rocketmq_store_queues", "Consume queues.", f.queues)?;
-        count(to, "rocketmq_store_open_files", "Consume queue files open.", f.open_files)?;
+        gauge(to, "rocketmq_store_appended_offset", "End of the commit log, in bytes.", f.appended as f64)?;
+        gauge(to, "rocketmq_store_flushed_offset", "Up to here the commit log is on the disk.", f.flushed as f64)?;
+        gauge(to, "rocketmq_store_dispatched_offset", "Up to here consumers see the commit log.", f.dispatched as f64)?;
+        gauge(
+            to,
+            "rocketmq_store_mapped_bytes",
+            "Bytes of commit log and index files mapped: address space, of which the system keeps in memory what is used.",
+            f.mapped_bytes as f64,
+        )?;
+        count(
+            to,
+            "rocketmq_store_queues",
+            "Consume queues: a queue of a topic has one once it got a message.",
+            f.queues,
+        )?;
+        count(to, "rocketmq_store_open_files", "Consume queue files open, of 512 at most.", f.open_files)?;
+        count(to, "rocketmq_store_index_files", "Index files, which find messages by their keys.", f.index_files)?;
         gauge(
             to,
             "rocketmq_store_queue_buffer_bytes",
-            "Consume queue entries not yet written.",
+            "Bytes of consume queue entries not yet written to the disk.",
             f.consume_queue_pending as f64,
         )?;
         counter(to, "rocketmq_store_put_messages_total", "Messages stored since the start.", f.put_messages)?;
-        counter(to, "rocketmq_store_put_bytes_total", "Bytes of their records.", f.put_bytes)?;
-        counter(to, "rocketmq_store_put_failures_total", "Messages not stored.", f.put_failures)?;
+        counter(to, "rocketmq_store_put_bytes_total", "Bytes of the records stored since the start.", f.put_bytes)?;
+        counter(
+            to,
+            "rocketmq_store_put_failures_total",
+            "Messages refused with an error instead of being stored.",
+            f.put_failures,
+        )?;
+        counter(
+            to,
+            "rocketmq_store_damages_passed_over_total",
+            "Damaged records and queue entries that pulls passed over, each time one met them; the log says which. Not 0: check the disk.",
+            f.damages_passed_over,
+        )?;
         counter(
             to,
             "rocketmq_store_late_blocks_total",
@@ -260,20 +301,19 @@ impl Page {
             "Bytes of log that queries by key cannot find yet; more than 0 only after the disk was full or failed.",
             f.index_behind as f64,
         )?;
-        if let Ok(used) = self.store.disk_use() {
-            gauge(
-                to,
-                "rocketmq_store_disk_used_ratio",
-                "Used share of the commit log's disk, 0 to 1.",
-                used.commit_log / 100.0,
-            )?;
-        }
         gauge(
             to,
             "rocketmq_store_refuses_writes",
             "1 while no messages are taken.",
             f64::from(u8::from(f.refusing.is_some())),
-        )
+        )?;
+        match self.store.disk_use() {
+            Ok(used) => read_disk_use(&used, &self.store.config().root, to),
+            Err(error) => {
+                tracing::warn!(%error, "how full the disks are cannot be shown");
+                Ok(())
+            }
+        }
     }
 
     fn read_replication(&self, to: &Registry) -> Filled {
@@ -285,8 +325,19 @@ impl Page {
                 "1 while this slave follows its master.",
                 f64::from(u8::from(lag.is_some())),
             )?;
-            return gauge(to, "rocketmq_broker_master_lag_bytes", "Bytes this slave lacks.", lag.unwrap_or(0) as f64);
+            return gauge(
+                to,
+                "rocketmq_broker_master_lag_bytes",
+                "Bytes of its master's commit log that this slave lacks.",
+                lag.unwrap_or(0) as f64,
+            );
         }
+        gauge(
+            to,
+            "rocketmq_store_confirmed_offset",
+            "Up to here inSyncReplicas members have the commit log, this master among them; it stands still while too few follow.",
+            self.slaves.confirmed() as f64,
+        )?;
         gauge(
             to,
             "rocketmq_broker_in_sync_members",
@@ -304,8 +355,12 @@ impl Page {
     fn read_traffic(&self, to: &Registry) -> Filled {
         let labels = ["topic", "is_system", "consumer_group"];
         for (kind, name, help) in [
-            (Kind::TopicPut, "rocketmq_messages_in_total", "Messages stored."),
-            (Kind::TopicPutSize, "rocketmq_throughput_in_total", "Bytes of message bodies stored."),
+            (Kind::TopicPut, "rocketmq_messages_in_total", "Messages stored since the start, by topic."),
+            (
+                Kind::TopicPutSize,
+                "rocketmq_throughput_in_total",
+                "Bytes of message bodies stored since the start, by topic.",
+            ),
         ] {
             let counters = IntCounterVec::new(Opts::new(name, help), &labels[..2])?;
             for (topic, value) in self.stats.values(kind) {
@@ -314,9 +369,17 @@ impl Page {
             to.register(Box::new(counters))?;
         }
         for (kind, name, help) in [
-            (Kind::GroupGet, "rocketmq_messages_out_total", "Messages read."),
-            (Kind::GroupGetSize, "rocketmq_throughput_out_total", "Bytes of records read."),
-            (Kind::SendBack, "rocketmq_messages_sent_back_total", "Messages that consumers sent back."),
+            (Kind::GroupGet, "rocketmq_messages_out_total", "Messages read since the start, by topic and group."),
+            (
+                Kind::GroupGetSize,
+                "rocketmq_throughput_out_total",
+                "Bytes of records read since the start, by topic and group.",
+            ),
+            (
+                Kind::SendBack,
+                "rocketmq_messages_sent_back_total",
+                "Messages that consumers sent back to be delivered again.",
+            ),
         ] {
             let counters = IntCounterVec::new(Opts::new(name, help), &labels)?;
             for (key, value) in self.stats.values(kind) {
@@ -332,7 +395,10 @@ impl Page {
     /// latter is counted as stored in the dead-letter topic.
     fn read_dead_letters(&self, to: &Registry) -> Filled {
         let counters = IntCounterVec::new(
-            Opts::new("rocketmq_send_to_dlq_messages_total", "Messages that were tried too often."),
+            Opts::new(
+                "rocketmq_send_to_dlq_messages_total",
+                "Messages that were tried too often and went to the dead letters of their group.",
+            ),
             &["topic", "consumer_group", "is_system"],
         )?;
         let add = |topic: &str, group: &str, value| {
@@ -351,7 +417,55 @@ impl Page {
     }
 }
 
+/// The share that decides, and that of the volume of each directory that grows.
+fn read_disk_use(used: &DiskUse, root: &Path, to: &Registry) -> Filled {
+    gauge(
+        to,
+        "rocketmq_store_disk_used_ratio",
+        "Used share, 0 to 1, that decides on deletion and refusal: of the emptiest commit log disk, or of storePathRootDir's if fuller.",
+        used.deciding() / 100.0,
+    )?;
+    let each = GaugeVec::new(
+        Opts::new(
+            "rocketmq_store_directory_disk_used_ratio",
+            "Used share, 0 to 1, of the disk of each directory that gets new files.",
+        ),
+        &["directory"],
+    )?;
+    let directories = used.commit_log_dirs.iter().map(|(directory, percent)| (directory.as_path(), *percent));
+    for (directory, percent) in directories.chain([(root, used.consume_queue)]) {
+        each.with_label_values(&[&*directory.to_string_lossy()]).set(percent / 100.0);
+    }
+    to.register(Box::new(each))
+}
+
 /// A client's language and version as Java's labels have them.
 fn software(client: &crate::connected::Client) -> (String, String) {
     (client.language.name().to_lowercase(), version::name(client.version).to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A full disk of consume queues refused writes while the figure told of the commit log's.
+    #[test]
+    fn the_disk_that_decides_is_shown_and_each_beside_it() {
+        let used = DiskUse {
+            commit_log: 30.0,
+            commit_log_dirs: vec![("/a".into(), 30.0), ("/b".into(), 60.0)],
+            consume_queue: 92.0,
+        };
+        let registry = Registry::new();
+        read_disk_use(&used, Path::new("/store"), &registry).unwrap();
+        let text = rmq_remoting::metrics::text(&registry);
+        let rows: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let each = |path: &str, ratio: &str| {
+            format!("rocketmq_store_directory_disk_used_ratio{{directory=\"{path}\"}} {ratio}")
+        };
+        let mut wanted = vec!["rocketmq_store_disk_used_ratio 0.92".to_owned()];
+        wanted.extend([each("/a", "0.3"), each("/b", "0.6"), each("/store", "0.92")]);
+        wanted.sort();
+        assert_eq!(rows, wanted);
+    }
 }

@@ -61,7 +61,9 @@ const FIGURES: [Figure; 5] = [
     ("rocketmq_consumer_inflight_messages", "Messages handed out and not finished.", |progress| {
         Some(progress.inflight)
     }),
-    ("rocketmq_consumer_ready_messages", "Messages not handed out.", |progress| Some(progress.ready)),
+    ("rocketmq_consumer_ready_messages", "Messages of a topic not yet handed out to the group.", |progress| {
+        Some(progress.ready)
+    }),
     ("rocketmq_consumer_lag_latency_milliseconds", "Age of the oldest message that is not finished.", |progress| {
         progress.lag_latency
     }),

@@ -313,6 +313,9 @@ impl Parts {
                 delay: Arc::clone(&self.tables.delay),
                 settings: Arc::clone(&self.settings),
                 stats: Arc::clone(&self.stats),
+                durability: Arc::clone(&self.durability),
+                stalled: Arc::clone(&self.stalled),
+                waiting: self.request_tasks.clone(),
                 booted: now_millis(),
             }),
         }

@@ -30,6 +30,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -218,6 +219,13 @@ impl CommitLog {
         Ok(())
     }
 
+    /// How long an append that comes now waits for the lock, at most `patience`.
+    pub(crate) fn append_wait(&self, patience: Duration) -> Duration {
+        let begun = Instant::now();
+        let _append = self.append.try_lock_for(patience);
+        begun.elapsed()
+    }
+
     /// Ends the allocation thread; after a tidy stop no file is left that was never written to.
     pub(crate) fn stop(&self, tidy: bool) -> Result<()> {
         self.allocator.stop(tidy)
@@ -229,5 +237,24 @@ impl Refusal {
         let failed = self.failed.lock();
         let any = self.closed.load(Ordering::SeqCst) || self.disk_full.load(Ordering::SeqCst) || failed.is_some();
         self.any.store(any, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, MessageStore};
+
+    #[test]
+    fn who_asks_how_long_an_append_waits_is_told_how_long_another_holds_the_lock() {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = Config::new(root.path());
+        config.commit_log_file_size = 64 << 10;
+        let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+        let long = Duration::from_secs(3600);
+        assert!(store.append_wait(long) < long);
+        let _held = store.log.append.lock();
+        let patience = Duration::from_millis(20);
+        assert!(store.append_wait(patience) >= patience);
     }
 }

@@ -169,6 +169,11 @@ impl Index {
         self.files.read().len()
     }
 
+    /// Bytes the files map: all of each.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.file_count() as u64 * file::size(&self.config)
+    }
+
     /// Brings everything added to the disk. After [`Error::Sync`] nothing may be said to be there any more; after another
     /// error it can be tried again.
     pub(crate) fn flush(&self) -> Result<()> {

@@ -293,3 +293,38 @@ fn what_has_left_the_memory_is_not_at_hand() {
         GetStatus::NoMatchedLogicQueue
     );
 }
+
+/// Damage that a consumer passed over stood in the log of the process alone, where nobody saw it.
+#[test]
+fn damages_that_a_consumer_passes_over_are_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let placed: Vec<_> = (0..60_u8).map(|n| put(&store, "T", 0, &[n; 100])).collect();
+    settle(&store);
+    store.close().unwrap();
+    drop(store);
+    let damage = |file: &str, at: u64, bytes: &[u8]| {
+        let file = std::fs::File::options().write(true).open(root.path().join(file)).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
+    };
+    damage("commitlog/00000000000000000000", placed[30].end - 20, b"!");
+    damage("consumequeue/T/0/00000000000000000000", 5 * 20, &[0; 2 * 20]);
+    let store = open(root.path());
+    assert_eq!(store.figures().damages_passed_over, 0);
+    let numbers: Vec<_> = read_all(&store, "T", 0).iter().map(|(number, _)| *number).collect();
+    let whole: Vec<_> = (0..60).filter(|number| ![5, 6, 30].contains(number)).collect();
+    assert_eq!(numbers, whole);
+    assert_eq!(store.figures().damages_passed_over, 3);
+}
+
+#[test]
+fn index_files_count_among_what_is_mapped() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    put(&store, "T", 0, b"x");
+    assert_eq!((store.figures().mapped_bytes, store.figures().index_files), (LOG_FILE, 0));
+    store.put(&message("T", 0, "KEYS\u{1}k\u{2}", b"x")).unwrap();
+    settle(&store);
+    let index = std::fs::metadata(&files(&root.path().join("index"))[0]).unwrap().len();
+    assert_eq!((store.figures().mapped_bytes, store.figures().index_files), (LOG_FILE + index, 1));
+}

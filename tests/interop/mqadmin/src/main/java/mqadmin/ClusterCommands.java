@@ -24,11 +24,17 @@ final class ClusterCommands {
                 output.field("putTps");
                 output.field("getTransferredTps");
                 output.field("msgPutTotalTodayNow");
-                output.field("commitLogDiskRatio");
                 output.field("runtime");
-                String offset = output.field("commitLogMaxOffset").replaceFirst("^: *", "");
-                if (Long.parseLong(offset) <= 0) {
-                    throw new Failure("commitLogMaxOffset is " + offset);
+                between(output, "commitLogDiskRatio", 0.000_001, 1);
+                between(output, "consumeQueueDiskRatio", 0.000_001, 1);
+                between(output, "commitLogMaxOffset", 1, Long.MAX_VALUE);
+                between(output, "earliestMessageTimeStamp", 1, System.currentTimeMillis());
+                for (String mayBeNone : List.of("commitLogMinOffset", "dispatchBehindBytes", "pageCacheLockTimeMills",
+                    "sendThreadPoolQueueSize", "sendThreadPoolQueueHeadWaitTimeMills", "pullThreadPoolQueueSize")) {
+                    between(output, mayBeNone, 0, Long.MAX_VALUE);
+                }
+                if (!output.field("remainHowManyDataToFlush").matches(": \\d+(\\.\\d+)? ([KMG]i)?B")) {
+                    throw new Failure("remainHowManyDataToFlush is " + output.field("remainHowManyDataToFlush"));
                 }
             }),
             Command.of("brokerStatus_of_cluster", line("brokerStatus -n %s -c %s", f.namesrv, f.cluster),
@@ -66,6 +72,14 @@ final class ClusterCommands {
                 output -> output.has("create or update kv config to namespace success.")),
             Command.of("deleteKvConfig", line("deleteKvConfig -n %s -s mqadmin -k key", f.namesrv),
                 output -> output.has("delete kv config from namespace success.")));
+    }
+
+    /** What stands behind a label and a colon is a number, and a possible one. */
+    private static void between(Output output, String label, double least, double most) {
+        String value = output.field(label).replaceFirst("^: *", "");
+        if (Double.parseDouble(value) < least || Double.parseDouble(value) > most) {
+            throw new Failure(label + " is " + value);
+        }
     }
 
     private ClusterCommands() {
