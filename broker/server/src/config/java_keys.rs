@@ -20,7 +20,7 @@ pub(super) fn missing_feature(key: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// What does here, always, what a key of Java's switches on.
+/// What does here, always, what a key of Java's switches on or sets to another value than Java's own, which every file has that Java wrote.
 pub(super) fn replaced(key: &str, value: &str) -> Option<&'static str> {
     let on = value.eq_ignore_ascii_case("true");
     match key {
@@ -30,6 +30,13 @@ pub(super) fn replaced(key: &str, value: &str) -> Option<&'static str> {
         ),
         "warmMapedFileEnable" if on => Some(
             "the next file is created, its blocks are allocated and its pages faulted in before appends come there, some MiB at a time",
+        ),
+        "osPageCacheBusyTimeOutMills" if value != "1000" => Some(
+            "the append lock is held for a copy into memory and never while a disk is waited for; \
+            a message for which the disk does not provide blocks in time is refused, and the others do not wait behind it",
+        ),
+        "waitTimeMillsInSendQueue" if value != "200" => Some(
+            "sends stand in no queue before a pool of threads; what they wait for has limits of its own: blocks of the disk, syncFlushTimeout, slaveTimeout",
         ),
         _ => None,
     }
@@ -563,6 +570,22 @@ mod tests {
         let is_setting = |key: &&str| SETTINGS.iter().any(|setting| setting.key == *key);
         assert_eq!(WITHOUT_MEANING.iter().find(|key| is_setting(key)), None);
         assert_eq!(IMPORTANT.iter().find(|key| !is_setting(key)), None);
+    }
+
+    #[test]
+    fn who_sets_a_limit_of_a_queue_that_is_not_here_is_told_what_limits_instead() {
+        let warnings = |value| {
+            let keys = ["osPageCacheBusyTimeOutMills", "waitTimeMillsInSendQueue"];
+            Config::from_properties(keys.map(|key| (key, value))).unwrap().1
+        };
+        let told = warnings("300");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("osPageCacheBusyTimeOutMills=300 is ignored and not needed"), "{told:?}");
+        assert!(told[1].contains("syncFlushTimeout"), "{told:?}");
+        let (_, javas_own) =
+            Config::from_properties([("osPageCacheBusyTimeOutMills", "1000"), ("waitTimeMillsInSendQueue", "200")])
+                .unwrap();
+        assert_eq!(javas_own.len(), 1, "{javas_own:?}");
     }
 
     #[test]
