@@ -94,6 +94,19 @@ async fn until(what: &str, reached: impl Fn() -> bool) {
     tokio::time::timeout(DEADLINE, reached).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
+/// The next command that comes on a socket.
+async fn answer(stream: &mut TcpStream, input: &mut BytesMut) -> Command {
+    loop {
+        if let Some(answer) = frame::decode(input, 1 << 20).unwrap() {
+            return answer;
+        }
+        assert!(
+            tokio::time::timeout(DEADLINE, stream.read_buf(input)).await.unwrap().unwrap() > 0,
+            "the connection ended"
+        );
+    }
+}
+
 fn client() -> Client {
     Client::new(Arc::new(()), Limits::default())
 }
@@ -170,7 +183,7 @@ async fn a_connection_that_sends_much_and_then_little_loses_nothing() {
 async fn a_thread_pauses_after_several_answers_at_once_and_after_no_others() {
     let mut server = server(Limits::default());
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let mut pauses = 0;
+    let (mut input, mut pauses) = (BytesMut::new(), 0);
     for (body, count, more) in [("a", 1, 0), ("b", 3, 0), ("c", 4, 1), ("late", 8, 0), ("d", 40, 1), ("e", 70, 0)] {
         let mut frame = Vec::new();
         Command { serialization: Serialization::Binary, ..request(body) }.encode(&mut frame);
@@ -180,20 +193,16 @@ async fn a_thread_pauses_after_several_answers_at_once_and_after_no_others() {
             for _ in 0..count {
                 assert_eq!(server.event().await, "late");
             }
+            // Answered while they are still being read they would be answers at once.
+            let mut next = Vec::new();
+            request("next").encode(&mut next);
+            stream.write_all(&next).await.unwrap();
+            assert_eq!(answer(&mut stream, &mut input).await.body, "next");
             let late = std::mem::take(&mut *server.echo.late.lock());
             late.into_iter().for_each(|(request, responder)| responder.reply(&Reply::body(request.body)));
         }
-        let mut input = BytesMut::new();
         for _ in 0..count {
-            let answer = loop {
-                match frame::decode(&mut input, 1 << 20).unwrap() {
-                    Some(answer) => break answer,
-                    None => {
-                        assert!(tokio::time::timeout(DEADLINE, stream.read_buf(&mut input)).await.unwrap().unwrap() > 0)
-                    }
-                }
-            };
-            assert_eq!(answer.body, body);
+            assert_eq!(answer(&mut stream, &mut input).await.body, body);
         }
         pauses += more;
         assert_eq!(server.figures.pauses.load(Relaxed), pauses, "after {count} requests {body:?}");
