@@ -250,8 +250,7 @@ impl Dispatch {
 impl Targets {
     /// Writes a record into its consume queue and the index.
     pub(crate) fn handle(&self, turn: &mut Turn, record: &Record<'_>, arrivals: Option<&Arrivals>) -> Result<()> {
-        let consumable = matches!(sys_flag::transaction(record.sys_flag()), Transaction::None | Transaction::Commit);
-        if consumable && is_name(record.topic()) {
+        if is_consumable(record) && is_name(record.topic()) {
             let tags_code = self.tags_code(record);
             let entry = Entry { physical_offset: record.physical_offset(), size: record.size() as u32, tags_code };
             let queue = self.table.find_or_create(record.topic(), record.queue_id());
@@ -303,6 +302,11 @@ fn record(file: &MappedFile, offset: u64, size: usize) -> Result<Record<'_>> {
         true => Ok(record),
         false => Err(corrupt(format!("a record that belongs to offset {}", record.physical_offset()))),
     }
+}
+
+/// Whether a record is a message for consumers: half messages and rolled back ones are in no queue.
+pub(crate) fn is_consumable(record: &Record<'_>) -> bool {
+    matches!(sys_flag::transaction(record.sys_flag()), Transaction::None | Transaction::Commit)
 }
 
 /// Whether a topic can be the name of a directory. The server lets no other in; a record that came another way is

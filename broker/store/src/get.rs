@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rmq_protocol::message::stored::{self, Head, Record};
+use rmq_protocol::message::{java, properties};
 
 use crate::MessageStore;
 use crate::consume_queue::entry::{self, Entry};
+use crate::dispatch::{self, SCHEDULE_TOPIC};
 use crate::error::Result;
 use crate::mapped_file::{self, MappedFile};
 
@@ -280,12 +282,17 @@ impl MessageStore {
         got.count >= limits.messages.min(count) || got.size + entry.size as usize > limits.bytes.min(bytes)
     }
 
-    /// Whether a record is what was once stored, as far as its checksum tells. That costs a look at every byte, so what was written a moment ago
-    /// is not asked.
+    /// Whether a record is what was once stored, as far as its checksum, its queue and its entry there tell. That costs a look at every byte, so
+    /// what was written a moment ago is not asked.
     fn is_whole(&self, file: &MappedFile, entry: &Entry, topic: &str) -> bool {
         let bytes = file.bytes(entry.physical_offset, entry.size as usize).unwrap_or_default();
         let record = Record::parse(bytes).and_then(|record| record.check_body().map(|()| record));
-        let whole = record.is_ok_and(|record| record.topic() == topic && !record.has_lost_properties());
+        let whole = record.is_ok_and(|record| {
+            record.topic() == topic
+                && dispatch::is_consumable(&record)
+                && !record.has_lost_properties()
+                && has_tags_of(&record, entry)
+        });
         if !whole {
             self.log.counters.damages_passed_over.fetch_add(1, Ordering::Relaxed);
             tracing::error!(file = %file.path().display(), offset = entry.physical_offset, topic, "a damaged record is not delivered");
@@ -341,6 +348,14 @@ fn pieces(runs: &[Run]) -> Vec<Bytes> {
         pieces.push(copied.freeze());
     }
     pieces
+}
+
+/// Whether the tags of a record are those its entry was made for. Some entries have another number there: for a delayed message it is a time, and Java's queue
+/// extension, an option that brokers whose directory is opened here may have had on, puts its addresses below all hashes.
+fn has_tags_of(record: &Record<'_>, entry: &Entry) -> bool {
+    record.topic() == SCHEDULE_TOPIC
+        || entry.tags_code < i64::from(i32::MIN)
+        || entry.tags_code == java::tags_code(record.property(properties::TAGS).as_deref())
 }
 
 fn matches(file: &MappedFile, entry: &Entry, filter: Filter<'_>) -> bool {

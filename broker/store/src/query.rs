@@ -44,6 +44,7 @@ impl MessageStore {
                 && Record::parse(&bytes).is_ok_and(|record| {
                     record.topic() == topic
                         && record.check_body().is_ok()
+                        && !record.has_lost_properties()
                         && (begin..=end).contains(&record.store_timestamp())
                         && has_key(&record, key)
                 })

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use rmq_protocol::message::java;
 use rmq_protocol::message::properties;
 use rmq_protocol::message::stored::Record;
-use rmq_protocol::message::sys_flag::{self, Transaction};
 
 use super::Place;
 use super::log::Log;
@@ -16,7 +15,7 @@ use crate::commit_log::recover::{Files, Outcome};
 use crate::consume_queue::entry::Entry;
 use crate::consume_queue::inspect::{Found, Queues};
 use crate::dir::{AbortMark, Lock};
-use crate::dispatch::{SCHEDULE_TOPIC, is_name};
+use crate::dispatch::{SCHEDULE_TOPIC, is_consumable, is_name};
 use crate::error::{Error, Result};
 use crate::index::inspect::{Entries, hashes};
 
@@ -156,8 +155,7 @@ impl Check<'_> {
     }
 
     fn in_queue(&mut self, record: &Record<'_>) -> Result<()> {
-        let consumable = matches!(sys_flag::transaction(record.sys_flag()), Transaction::None | Transaction::Commit);
-        if !consumable || !is_name(record.topic()) {
+        if !is_consumable(record) || !is_name(record.topic()) {
             return Ok(());
         }
         let (topic, id, offset) = (record.topic(), record.queue_id(), record.queue_offset());

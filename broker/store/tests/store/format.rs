@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use rmq_protocol::message::stored::{MAGIC_BLANK, Record};
+use rmq_protocol::message::stored::{MAGIC_BLANK, MAGIC_V2, Record};
 use rmq_store::MessageStore;
 
 use crate::support::*;
@@ -123,4 +123,29 @@ fn prepared_and_rolled_back_messages_are_in_no_queue() {
     }
     settle(&store);
     assert_eq!(read_all(&store, "T", 0).iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+/// Official clients cannot send to such a topic, but retry topics of groups with long names are.
+#[test]
+fn topics_longer_than_127_bytes_have_records_of_the_second_form_that_every_start_reads() {
+    let root = tempfile::tempdir().unwrap();
+    let topic = format!("%RETRY%{}", "g".repeat(200));
+    let mut stored = Vec::new();
+    for closed in [true, false, true] {
+        let store = open(root.path());
+        for n in 0..40_u8 {
+            let body = [n; 500];
+            let message = message(&topic, 0, "KEYS\u{1}k\u{2}TAGS\u{1}t\u{2}", &body);
+            let placed = store.put(&message).unwrap();
+            stored.push(record(&message, &placed));
+        }
+        settle(&store);
+        assert_eq!(int(&stored[0], 4), MAGIC_V2);
+        assert_eq!(read_records(&store, &topic, 0), stored);
+        assert_eq!(store.query(&topic, "k", 999, 0, i64::MAX).unwrap().records.len(), stored.len());
+        if closed {
+            store.close().unwrap();
+        }
+    }
+    assert_eq!(read_records(&open(root.path()), &topic, 0), stored);
 }

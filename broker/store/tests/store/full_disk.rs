@@ -78,7 +78,7 @@ fn a_full_volume_refuses_writes_serves_reads_and_takes_writes_again() {
     ] {
         match volume {
             Some(volume) => fill_and_make_room(&volume, ballast, more),
-            None => println!("skipped: this process may not mount a file system"),
+            None => skipped("this process may not mount a file system: run it as root, with mkfs.ext4"),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | [`replica`] | a log that comes from a master, and its truncation |
 //! | [`retention`] | what goes and what follows it |
 //! | [`torn`] | every file cut short or with a damaged sector |
+//! | [`single_bytes`] | which damage to a record shows in nothing |
 //! | [`several_directories`] | a commit log that lies in more than one |
 //! | [`offline`] | checking, printing and repairing a store from outside |
 //! | [`full_disk`] | no space, and space again |
@@ -32,5 +33,6 @@ mod reading;
 mod replica;
 mod retention;
 mod several_directories;
+mod single_bytes;
 mod support;
 mod torn;

@@ -22,7 +22,7 @@ struct Stored {
     physical_offset: u64,
     end: u64,
     store_timestamp: i64,
-    body: Vec<u8>,
+    record: Vec<u8>,
     key: String,
 }
 
@@ -88,7 +88,8 @@ impl World {
             Err(Error::TooLarge { .. }) => return,
             Err(error) => panic!("{error}"),
         };
-        for ((key, body), place) in parts.into_iter().zip(placed) {
+        let records: Vec<_> = messages.iter().zip(&placed).map(|(message, place)| record(message, place)).collect();
+        for (((key, _), place), record) in parts.into_iter().zip(placed).zip(records) {
             assert_eq!(place.queue_offset, self.next_of_queue(topic, queue_id));
             self.messages.push(Stored {
                 topic,
@@ -97,7 +98,7 @@ impl World {
                 physical_offset: place.physical_offset,
                 end: place.end,
                 store_timestamp: place.store_timestamp,
-                body,
+                record,
                 key,
             });
         }
@@ -122,16 +123,16 @@ impl World {
         for topic in TOPICS {
             for queue_id in 0..2 {
                 let of_queue = self.left().filter(|stored| (stored.topic, stored.queue_id) == (topic, queue_id));
-                let expected: Vec<_> = of_queue.map(|stored| (stored.queue_offset, stored.body.clone())).collect();
-                assert_eq!(read_all(self.store(), topic, queue_id), expected, "{topic}-{queue_id}");
+                let expected: Vec<_> = of_queue.map(|stored| &stored.record).collect();
+                let found = read_records(self.store(), topic, queue_id);
+                assert!(found.iter().eq(expected), "{topic}-{queue_id} is not as it was stored");
             }
         }
         let left: Vec<Stored> = self.left().cloned().collect();
         for _ in 0..left.len().min(5) {
             let stored = left[self.random.below(left.len() as u64) as usize].clone();
             let found = self.store().query(stored.topic, &stored.key, 10, 0, i64::MAX).unwrap();
-            let record = self.store().record(stored.physical_offset).unwrap();
-            assert_eq!(found.records, [record], "{}", stored.key);
+            assert_eq!(found.records, [&stored.record[..]], "{}", stored.key);
             let at =
                 self.store().offset_by_time(stored.topic, stored.queue_id, stored.store_timestamp, Boundary::Lower);
             let same = |other: &&Stored| (other.topic, other.queue_id) == (stored.topic, stored.queue_id);
@@ -183,7 +184,8 @@ impl World {
             } else {
                 continue;
             };
-            std::fs::write(&path, self.tear(&now, before.as_deref().unwrap_or_default(), kept, page)).unwrap();
+            let torn = torn(&mut self.random, &now, before.as_deref().unwrap_or_default(), kept, page);
+            std::fs::write(&path, torn).unwrap();
         }
         for (path, before) in &self.durable {
             let unlinked = path.starts_with(self.root.path().join("consumequeue"))
@@ -207,28 +209,6 @@ impl World {
         self.check();
         // What was read back counts as flushed only when it is flushed again.
         self.reopen_cleanly();
-    }
-
-    /// Some pages as they are now, some as they were; the first `kept` bytes as they are now.
-    fn tear(&mut self, now: &[u8], before: &[u8], kept: usize, page: usize) -> Vec<u8> {
-        let kind = self.random.below(3);
-        let mut torn = now.to_vec();
-        for (number, bytes) in torn.chunks_mut(page).enumerate() {
-            let lost = match kind {
-                0 => true,
-                1 => false,
-                _ => self.random.below(2) == 0,
-            };
-            if lost {
-                for (at, byte) in bytes.iter_mut().enumerate() {
-                    let at = number * page + at;
-                    if at >= kept {
-                        *byte = before.get(at).copied().unwrap_or(0);
-                    }
-                }
-            }
-        }
-        torn
     }
 
     fn truncate(&mut self) {
@@ -292,14 +272,10 @@ fn history(seed: u64, steps: usize) {
     world.check();
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|number| number.parse().unwrap())
-}
-
-/// A long run: `HISTORIES=1000`. One that failed again: `SEED=` what it printed last, and `HISTORIES=1`.
+/// A long run: `HISTORIES=1000`, as in `tests/run long`. One that failed again: `SEED=` what it printed last, and `HISTORIES=1`.
 #[test]
 fn random_histories_end_as_the_model_says() {
-    let first = number("SEED").unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64);
+    let first = seed();
     for number in 0..number("HISTORIES").unwrap_or(12) {
         history(first.wrapping_add(number), 150);
     }

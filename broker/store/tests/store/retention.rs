@@ -140,7 +140,7 @@ fn a_disk_fuller_than_allowed_refuses_writes_and_cleans_by_force() {
     (config.retention.clean_forcibly, config.retention.refuse_writes) = (1, 1);
     let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
     if store.disk_use().unwrap().commit_log <= 1.0 {
-        println!("skipped: the disk is less than one percent full");
+        skipped("the disk is less than one percent full: set TMPDIR to a directory on a fuller one");
         return;
     }
     settle(&store);
