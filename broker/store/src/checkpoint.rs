@@ -42,7 +42,7 @@ impl Marks {
     /// The numbers in the checkpoint of the store in `root`, changing nothing. `None` where there are none.
     pub(crate) fn read(root: &Path) -> Result<Option<Marks>> {
         let path = root.join("checkpoint");
-        let bytes = match std::fs::read(&path) {
+        let bytes = match fail_point::at("checkpoint::read", || std::fs::read(&path)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &path)(error)),

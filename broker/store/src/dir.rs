@@ -29,13 +29,13 @@ pub(crate) fn create_durably(path: &Path) -> Result<()> {
 
 /// Makes the names in `path` durable: files created, renamed or deleted there.
 pub(crate) fn sync(path: &Path) -> Result<()> {
-    let dir = File::open(path).map_err(Error::io("open the directory", path))?;
+    let dir = fail_point::at("directory::open", || File::open(path)).map_err(Error::io("open the directory", path))?;
     fail_point::at("directory::sync", || dir.sync_all()).map_err(Error::sync(path))
 }
 
 /// The entries of a directory whose names are decimal numbers, in their order. No directory means none.
 pub(crate) fn numbered(path: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let entries = match fs::read_dir(path) {
+    let entries = match fail_point::at("directory::read", || fs::read_dir(path)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("read the directory", path)(error)),
@@ -108,7 +108,7 @@ pub(crate) fn zero_tail(file: &File, from: u64) -> io::Result<()> {
 /// Lets the system forget the pages of a file from `from` on that it believes to be on the disk, so that they are read from
 /// there. Pages still to be written stay.
 pub(crate) fn forget_clean_pages(path: &Path, from: u64) -> Result<()> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = fail_point::at("commit_log::open", || File::open(path)).map_err(Error::io("open", path))?;
     // Advice: a file system that keeps nothing, or nothing but memory, has nothing to forget.
     let _ = rustix::fs::fadvise(&file, from, None, rustix::fs::Advice::DontNeed);
     Ok(())
@@ -141,7 +141,8 @@ pub(crate) fn read_up_to(file: &File, into: &mut [u8], at: u64) -> io::Result<us
 
 /// Used and total bytes of the volume a path lies on, as `df` counts them.
 pub(crate) fn usage(path: &Path) -> Result<(u64, u64)> {
-    let stat = rustix::fs::statvfs(path).map_err(|error| Error::io("ask for the free space of", path)(error.into()))?;
+    let ask = || Ok(rustix::fs::statvfs(path)?);
+    let stat = fail_point::at("directory::usage", ask).map_err(Error::io("ask for the free space of", path))?;
     let (total, free, available) = (stat.f_blocks, stat.f_bfree, stat.f_bavail);
     let used = total.saturating_sub(free);
     // What only root could use counts as neither used nor free.
@@ -161,13 +162,8 @@ impl Lock {
     /// process out; the other one does.
     pub(crate) fn acquire(root: &Path) -> Result<Lock> {
         let path = root.join("lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = fail_point::at("lock::open", open).map_err(Error::io("open", &path))?;
         take(&file, &path, FlockOperation::NonBlockingLockExclusive)?;
         let write = || file.set_len(0).and_then(|()| file.write_all(b"lock"));
         fail_point::at("lock::write", write).map_err(Error::io("write", &path))?;
@@ -178,7 +174,7 @@ impl Lock {
     /// the directory; a volume that cannot be written is fine too.
     pub(crate) fn acquire_shared(root: &Path) -> Result<Option<Lock>> {
         let path = root.join("lock");
-        let file = match File::open(&path) {
+        let file = match fail_point::at("lock::open", || File::open(&path)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("open", &path)(error)),
@@ -210,8 +206,8 @@ impl AbortMark {
         AbortMark { path: root.join("abort") }
     }
 
-    pub(crate) fn exists(&self) -> bool {
-        self.path.exists()
+    pub(crate) fn exists(&self) -> Result<bool> {
+        fail_point::at("abort::look", || self.path.try_exists()).map_err(Error::io("look at", &self.path))
     }
 
     /// Writes the process id, as Java does.

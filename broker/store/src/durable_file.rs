@@ -51,7 +51,7 @@ pub fn load<T, E: From<Error>>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, E
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    match fail_point::at("durable_file::read", || fs::read(path)) {
         Ok(contents) => Ok(Some(contents)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path)(error)),

@@ -84,7 +84,7 @@ impl MessageStore {
         }
         let lock = Lock::acquire(&config.root)?;
         let abort = AbortMark::new(&config.root);
-        let crashed = abort.exists();
+        let crashed = abort.exists()?;
         let mut checkpoint = Checkpoint::open(&config.root)?;
         let marks = checkpoint.marks();
         let begun = Instant::now();

@@ -17,12 +17,12 @@
 //! cut short does not have counts as zeros; a start refuses such a file before it is scanned.
 
 use std::fs::File;
-use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rmq_protocol::message::stored::{self, Head, Record};
 
+use super::truncate;
 use crate::checkpoint::Marks;
 use crate::dir;
 use crate::error::{Error, Result};
@@ -259,10 +259,13 @@ impl Files {
     }
 
     /// Cuts the log at `end` on the disk: later files go, the rest of the file becomes zero, so that no old record can
-    /// ever be taken for a new one.
+    /// ever be taken for a new one. With them go what a creation and a truncation left that were interrupted; both may be large.
     pub(crate) fn cut(&mut self, end: u64) -> Result<()> {
+        for half in self.list.iter().map(|(_, path)| truncate::half_of(path)).filter(|half| half.exists()) {
+            fail_point::at("commit_log::delete", || std::fs::remove_file(&half)).map_err(Error::io("remove", &half))?;
+        }
         if let Some(path) = self.unfinished.take() {
-            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            fail_point::at("commit_log::delete", || std::fs::remove_file(&path)).map_err(Error::io("remove", &path))?;
         }
         while let Some((base, path)) = self.list.last() {
             let keep = *base < end || (*base == end && self.list.len() == 1);
@@ -277,20 +280,14 @@ impl Files {
             if reader.is_zero_from(end)? {
                 break;
             }
-            let file = File::options().read(true).write(true).open(path).map_err(Error::io("open", path))?;
+            let open = || File::options().read(true).write(true).open(path);
+            let file = fail_point::at("commit_log::open", open).map_err(Error::io("open", path))?;
             fail_point::at("commit_log::cut", || dir::zero_tail(&file, end - base)).map_err(Error::io("cut", path))?;
             fail_point::at("commit_log::sync_cut", || file.sync_data()).map_err(Error::sync(path))?;
             break;
         }
         Ok(())
     }
-}
-
-/// Fills `into` from the file; behind its end it has zeros.
-fn read_padded(file: &File, into: &mut [u8], at: u64) -> io::Result<()> {
-    let read = dir::read_up_to(file, into, at)?;
-    into[read..].fill(0);
-    Ok(())
 }
 
 enum NoRecord {
@@ -312,7 +309,7 @@ struct Reader {
 
 impl Reader {
     fn open(path: &Path, base: u64, size: u64) -> Result<Reader> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = fail_point::at("commit_log::scan", || File::open(path)).map_err(Error::io("open", path))?;
         Ok(Reader { path: path.to_owned(), file, base, size, chunk: Vec::new(), chunk_at: base })
     }
 
@@ -328,7 +325,9 @@ impl Reader {
             let load = len.max(CHUNK).min((self.limit() - offset) as usize);
             self.chunk.resize(load, 0);
             self.chunk_at = offset;
-            read_padded(&self.file, &mut self.chunk, offset - self.base).map_err(Error::io("read", &self.path))?;
+            let read = || dir::read_up_to(&self.file, &mut self.chunk, offset - self.base);
+            let read = fail_point::at("commit_log::scan", read).map_err(Error::io("read", &self.path))?;
+            self.chunk[read..].fill(0);
         }
         let at = (offset - self.chunk_at) as usize;
         Ok(&self.chunk[at..at + len])
@@ -366,7 +365,8 @@ impl Reader {
 
     /// The first place at or behind `at` where the file has data, if it has any there.
     fn data_from(&self, at: u64) -> Result<Option<u64>> {
-        let data = dir::data_from(&self.file, at - self.base).map_err(Error::io("read", &self.path))?;
+        let look = || dir::data_from(&self.file, at - self.base);
+        let data = fail_point::at("commit_log::scan", look).map_err(Error::io("read", &self.path))?;
         Ok(data.map(|data| self.base + data))
     }
 

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::CommitLog;
@@ -70,9 +70,14 @@ impl CommitLog {
     }
 }
 
+/// Where the copy is made of a file that is being cut.
+pub(super) fn half_of(path: &Path) -> PathBuf {
+    path.with_extension("cut")
+}
+
 /// Replaces the file at `path` by one with the same first `kept` bytes and zeros behind them.
 fn copy_head(path: &Path, kept: u64, size: u64) -> Result<()> {
-    let temporary = path.with_extension("cut");
+    let temporary = half_of(path);
     let copy = || -> io::Result<()> {
         let mut head = File::open(path)?.take(kept);
         let mut to = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
@@ -88,7 +93,7 @@ fn copy_head(path: &Path, kept: u64, size: u64) -> Result<()> {
         .and_then(|()| fail_point::at("commit_log::rename", || std::fs::rename(&temporary, path)));
     if outcome.is_err() {
         // It may be large, and its place is wanted.
-        let _ = std::fs::remove_file(&temporary);
+        let _ = fail_point::at("commit_log::clean", || std::fs::remove_file(&temporary));
     }
     outcome.map_err(Error::io("cut", path))
 }

@@ -13,6 +13,7 @@ use super::entry::{Entry, SIZE};
 use super::load::directories;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// Entries read at once; there may be a hundred thousand queues, each with a block of its own.
 const BLOCK: u64 = 32;
@@ -218,8 +219,8 @@ impl Queue {
         let path = self.dir.join(dir::file_name(base));
         let len = ((base + self.file_size - at) / SIZE as u64).min(BLOCK) as usize * SIZE;
         self.block.resize(len, 0);
-        let read = File::open(&path).and_then(|file| dir::read_up_to(&file, &mut self.block, at - base));
-        let read = read.map_err(Error::io("read", &path))?;
+        let read = || dir::read_up_to(&File::open(&path)?, &mut self.block, at - base);
+        let read = fail_point::at("consume_queue::inspect", read).map_err(Error::io("read", &path))?;
         self.block.truncate(read / SIZE * SIZE);
         Ok(())
     }
@@ -229,7 +230,7 @@ impl Queue {
 fn last_entry(path: &Path) -> Result<Option<(u64, Option<Entry>)>> {
     const CHUNK: usize = SIZE * 4096;
     let mut last = None;
-    let mut scan = || -> io::Result<()> {
+    let scan = || -> io::Result<()> {
         let file = File::open(path)?;
         let (mut at, mut chunk) = (0, vec![0; CHUNK]);
         while let Some(data) = dir::data_from(&file, at)? {
@@ -246,6 +247,6 @@ fn last_entry(path: &Path) -> Result<Option<(u64, Option<Entry>)>> {
         }
         Ok(())
     };
-    scan().map_err(Error::io("read", path))?;
+    fail_point::at("consume_queue::inspect", scan).map_err(Error::io("read", path))?;
     Ok(last)
 }

@@ -124,7 +124,7 @@ struct Contents {
 
 impl Contents {
     fn read(path: &Path, file_size: u64, end: u64) -> Result<Contents> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = fail_point::at("consume_queue::load", || File::open(path)).map_err(Error::io("open", path))?;
         let good = |bytes: &[u8; SIZE]| {
             Entry::decode(bytes).is_some_and(|entry| entry.is_filler() || entry.physical_offset < end)
         };
@@ -134,8 +134,10 @@ impl Contents {
         let limit = hole.div_ceil(SIZE as u64).min(file_size / SIZE as u64);
         let mut low = 0;
         let mut high = limit;
-        let read =
-            |at: u64, into: &mut [u8]| file.read_exact_at(into, at * SIZE as u64).map_err(Error::io("read", path));
+        let read = |at: u64, into: &mut [u8]| {
+            fail_point::at("consume_queue::load", || file.read_exact_at(into, at * SIZE as u64))
+                .map_err(Error::io("read", path))
+        };
         while high - low > BLOCK {
             let middle = low + (high - low) / 2;
             let mut bytes = [0; SIZE];
@@ -165,14 +167,14 @@ impl Contents {
 
 fn first_entry(path: &Path) -> Result<Option<Entry>> {
     let mut bytes = [0; SIZE];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut bytes, 0));
-    read.map_err(Error::io("read", path))?;
+    let read = || File::open(path)?.read_exact_at(&mut bytes, 0);
+    fail_point::at("consume_queue::load", read).map_err(Error::io("read", path))?;
     Ok(Entry::decode(&bytes))
 }
 
 /// The directories in `path` with their names. No directory means none.
 pub(super) fn directories(path: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let entries = match std::fs::read_dir(path) {
+    let entries = match fail_point::at("directory::read", || std::fs::read_dir(path)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("read the directory", path)(error)),

@@ -329,7 +329,7 @@ impl Table {
 
     fn sync_file_system(&self) -> Result<()> {
         let root = self.files.root();
-        let dir = std::fs::File::open(root).map_err(Error::io("open", root))?;
+        let dir = fail_point::at("directory::open", || std::fs::File::open(root)).map_err(Error::io("open", root))?;
         fail_point::at("consume_queue::sync", || Ok(rustix::fs::syncfs(dir)?)).map_err(Error::sync(root))
     }
 

@@ -97,7 +97,7 @@ impl IndexFile {
         let made = fail_point::at("index::create", create).map_err(Error::io("create", path));
         let index = made.and_then(|file| Self::map(path, file, config)).inspect_err(|_| {
             // The next attempt takes another name, and this one would stand between the files for ever.
-            let _ = std::fs::remove_file(path);
+            let _ = fail_point::at("index::clean", || std::fs::remove_file(path));
         })?;
         index.begin_timestamp.store(timestamp, Ordering::Relaxed);
         index.end_timestamp.store(timestamp, Ordering::Relaxed);
@@ -110,9 +110,13 @@ impl IndexFile {
 
     /// Opens a file of the configured size.
     pub(super) fn open(path: &Path, config: &config::Index) -> Result<IndexFile> {
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(Error::io("open", path))?;
         let mut header = [0; HEADER];
-        file.read_exact_at(&mut header, 0).map_err(Error::io("read", path))?;
+        let open = || {
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            file.read_exact_at(&mut header, 0)?;
+            Ok(file)
+        };
+        let file = fail_point::at("index::open", open).map_err(Error::io("open", path))?;
         let index = Self::map(path, file, config)?;
         let long = |at: usize| i64::from_be_bytes(std::array::from_fn(|n| header[at + n]));
         let int = |at: usize| u32::from_be_bytes(std::array::from_fn(|n| header[at + n]));
@@ -249,7 +253,8 @@ impl IndexFile {
     }
 
     fn read(&self, at: usize, into: &mut [u8]) -> Result<()> {
-        self.file.read_exact_at(into, at as u64).map_err(Error::io("read", &self.path))
+        fail_point::at("index::read", || self.file.read_exact_at(into, at as u64))
+            .map_err(Error::io("read", &self.path))
     }
 
     /// Hands the offsets stored for a hash between two times to `each`, newest first, until it has enough.

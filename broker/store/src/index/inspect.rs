@@ -10,6 +10,7 @@ use rmq_protocol::message::sys_flag::{self, Transaction};
 use super::file::{BLOCK, ENTRY, Entry, HEADER, SLOT};
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// Something wrong in a file.
 #[derive(Debug)]
@@ -103,7 +104,7 @@ impl Entries {
 impl Current {
     /// Opens a file; what is wrong with it where it is none, nothing where its creation was interrupted.
     fn open(path: &Path, slots: u32) -> Result<Result<Option<Current>, String>> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = fail_point::at("index::inspect", || File::open(path)).map_err(Error::io("open", path))?;
         let len = file.metadata().map_err(Error::io("look at", path))?.len();
         if len == 0 {
             return Ok(Ok(None));
@@ -114,7 +115,7 @@ impl Current {
             return Ok(Err(format!("{len} bytes cannot be {slots} slots and their entries")));
         }
         let mut count = [0; 4];
-        file.read_exact_at(&mut count, 36).map_err(Error::io("read", path))?;
+        read(&file, path, &mut count, 36)?;
         let count = i32::from_be_bytes(count);
         if count < 0 || count as u64 > entries {
             return Ok(Err(format!("its header speaks of {count} entries, there is room for {entries}")));
@@ -144,7 +145,7 @@ impl Current {
                 self.block.resize((self.count - number).min(BLOCK) as usize * ENTRY, 0);
                 self.block_from = number;
                 let from = HEADER + SLOT * self.newest.len() + ENTRY * number as usize;
-                self.file.read_exact_at(&mut self.block, from as u64).map_err(Error::io("read", &self.path))?;
+                read(&self.file, &self.path, &mut self.block, from as u64)?;
                 0
             }
         };
@@ -165,19 +166,23 @@ impl Current {
     /// Whether every slot names its newest entry.
     fn check_slots(&mut self) -> Result<()> {
         let mut bytes = vec![0; SLOT * self.newest.len()];
-        self.file.read_exact_at(&mut bytes, HEADER as u64).map_err(Error::io("read", &self.path))?;
+        read(&self.file, &self.path, &mut bytes, HEADER as u64)?;
         let named = bytes.as_chunks::<SLOT>().0.iter().map(|slot| u32::from_be_bytes(*slot));
         let wrong = named.zip(&self.newest).enumerate().find(|(_, (named, newest))| named != *newest);
         if let Some((slot, (named, newest))) = wrong {
             let mut entry = [0; ENTRY];
             let from = HEADER + SLOT * self.newest.len() + ENTRY * *newest as usize;
-            self.file.read_exact_at(&mut entry, from as u64).map_err(Error::io("read", &self.path))?;
+            read(&self.file, &self.path, &mut entry, from as u64)?;
             // An entry that was being written when its broker died is not counted yet.
             let record = if named < self.count { Entry::decode(&entry).offset } else { u64::MAX };
             self.fault.get_or_insert((format!("slot {slot} names entry {named}, its newest is {newest}"), record));
         }
         Ok(())
     }
+}
+
+fn read(file: &File, path: &Path, into: &mut [u8], at: u64) -> Result<()> {
+    fail_point::at("index::inspect", || file.read_exact_at(into, at)).map_err(Error::io("read", path))
 }
 
 /// The hashes under which the index should have a record.

@@ -20,6 +20,7 @@ use rmq_protocol::message::sys_flag::{self, Transaction};
 use crate::config;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::fail_point;
 use file::IndexFile;
 
 /// All index files, oldest first.
@@ -46,7 +47,7 @@ impl Index {
             let len = std::fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
             if len == 0 {
                 // Its creation was interrupted.
-                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                fail_point::at("index::delete", || std::fs::remove_file(&path)).map_err(Error::io("remove", &path))?;
                 continue;
             }
             if len != file::size(&config) {

@@ -31,7 +31,7 @@ pub fn check(place: &Place) -> Result<Report> {
 /// The check itself; somebody holds the lock.
 pub(super) fn look(place: &Place) -> Result<Report> {
     let log = Log::list(place)?;
-    let crashed = AbortMark::new(&place.root).exists();
+    let crashed = AbortMark::new(&place.root).exists()?;
     let marks = Marks::read(&place.root)?;
     let known = marks.unwrap_or_default();
     let scan_start = log.pieces.first().map(|piece| piece.scan_start(&known, crashed)).transpose();

@@ -18,6 +18,7 @@ use crate::commit_log::recover::Files;
 use crate::consume_queue::entry;
 use crate::dir::{self, AbortMark, Lock};
 use crate::error::{Error, Result};
+use crate::fail_point;
 
 /// One thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,12 +159,14 @@ impl Plan<'_> {
                 move_into(&path, &aside(&path)?)?;
                 continue;
             }
-            let file = OpenOptions::new().write(true).open(&path).map_err(Error::io("open", &path))?;
+            let open = || OpenOptions::new().write(true).open(&path);
+            let file = fail_point::at("repair::open", open).map_err(Error::io("open", &path))?;
             if end - base < file.metadata().map_err(Error::io("look at", &path))?.len() {
                 copy_tail(&path, end - base, &aside(&path)?.join(dir::file_name(end)))?;
             }
-            file.set_len(log.file_size).map_err(Error::io("set the length of", &path))?;
-            file.sync_all().map_err(Error::sync(&path))?;
+            fail_point::at("repair::extend", || file.set_len(log.file_size))
+                .map_err(Error::io("set the length of", &path))?;
+            fail_point::at("repair::sync", || file.sync_all()).map_err(Error::sync(&path))?;
             last = Some((base, path));
             break;
         }
@@ -186,10 +189,10 @@ fn beside(of: &Path, suffix: &str) -> Result<PathBuf> {
 /// Moves a file, and copies it where the directory lies on another volume.
 fn move_into(path: &Path, aside: &Path) -> Result<()> {
     let to = aside.join(path.file_name().unwrap_or_default());
-    match fs::rename(path, &to) {
+    match fail_point::at("repair::rename", || fs::rename(path, &to)) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             copy_tail(path, 0, &to)?;
-            fs::remove_file(path).map_err(Error::io("remove", path))
+            fail_point::at("repair::delete", || fs::remove_file(path)).map_err(Error::io("remove", path))
         }
         outcome => {
             outcome.map_err(Error::io("move", path))?;
@@ -213,7 +216,7 @@ fn copy_tail(path: &Path, from: u64, to: &Path) -> Result<()> {
         target.set_len(len.saturating_sub(from))?;
         target.sync_all()
     };
-    copy().map_err(Error::io("copy", path))?;
+    fail_point::at("repair::copy", copy).map_err(Error::io("copy", path))?;
     to.parent().map_or(Ok(()), dir::sync)
 }
 
@@ -229,9 +232,10 @@ fn cut_queue(queues: &Path, aside: &Path, topic: &str, id: i32, offset: u64) -> 
             move_into(&path, &aside)?;
         } else if base + len > at {
             copy_tail(&path, 0, &aside.join(path.file_name().unwrap_or_default()))?;
-            let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
-            dir::zero_tail(&file, at - base).map_err(Error::io("cut", &path))?;
-            file.sync_data().map_err(Error::sync(&path))?;
+            let open = || OpenOptions::new().read(true).write(true).open(&path);
+            let file = fail_point::at("repair::open", open).map_err(Error::io("open", &path))?;
+            fail_point::at("repair::cut", || dir::zero_tail(&file, at - base)).map_err(Error::io("cut", &path))?;
+            fail_point::at("repair::sync", || file.sync_data()).map_err(Error::sync(&path))?;
         }
     }
     dir::sync(&from)

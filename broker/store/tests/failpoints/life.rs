@@ -1,10 +1,12 @@
 //! A store that does everything a store does, and the model beside it: which messages it took, and up to where it said that
 //! they are on the disk.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rmq_protocol::message::stored::Record;
 use rmq_store::{Config, Error, MessageStore, Result, durable_file};
 
 use crate::support::*;
@@ -19,7 +21,7 @@ struct Stored {
     physical_offset: u64,
     end: u64,
     key: String,
-    body: Vec<u8>,
+    record: Vec<u8>,
 }
 
 /// See the head of this file.
@@ -34,6 +36,9 @@ pub(crate) struct Life {
     /// Contents the table file may have, the oldest being the last that was written without an error.
     tables: Vec<String>,
     made: u64,
+    /// The files of queues and index when the checkpoint was last written, which is when they are on the disk, and that checkpoint.
+    durable: (Vec<u8>, BTreeMap<PathBuf, Vec<u8>>),
+    random: Random,
 }
 
 impl Life {
@@ -42,7 +47,24 @@ impl Life {
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let tables = vec![String::new()];
-        Life { root: root.unwrap(), store: None, stored: Vec::new(), flushed: 0, deletable: 0, tables, made: 0 }
+        let (durable, random) = Default::default();
+        let (stored, flushed, deletable, made) = Default::default();
+        Life { root: root.unwrap(), store: None, stored, flushed, deletable, tables, made, durable, random }
+    }
+
+    /// Files of queues and index.
+    fn derived(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let root = self.config().root;
+        let paths = ["consumequeue", "index"].into_iter().flat_map(|part| files(&root.join(part)));
+        paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    }
+
+    /// Looks whether there was a checkpoint.
+    fn note_durable(&mut self) {
+        let checkpoint = std::fs::read(self.config().root.join("checkpoint")).unwrap_or_default();
+        if checkpoint != self.durable.0 {
+            self.durable = (checkpoint, self.derived());
+        }
     }
 
     fn config(&self) -> Config {
@@ -111,14 +133,17 @@ impl Life {
             let mut body = self.made.to_be_bytes().to_vec();
             body.resize(800 + (self.made * 37 % 500) as usize, self.made as u8);
             let properties = format!("KEYS\u{1}{key}\u{2}");
-            if let Ok(placed) = store.put(&message(TOPIC, queue_id, &properties, &body)) {
+            let message = message(TOPIC, queue_id, &properties, &body);
+            if let Ok(placed) = store.put(&message) {
+                let record = record(&message, &placed);
                 let (queue_offset, physical_offset, end) = (placed.queue_offset, placed.physical_offset, placed.end);
-                self.stored.push(Stored { queue_id, queue_offset, physical_offset, end, key, body });
+                self.stored.push(Stored { queue_id, queue_offset, physical_offset, end, key, record });
             }
         }
         // Where dispatch waits for the disk it waits for longer than this test has time.
         let end = store.max_physical_offset();
         let _ = store.dispatched().wait_until(end, Instant::now() + Duration::from_millis(50));
+        self.note_durable();
     }
 
     fn note_flushed(&mut self) {
@@ -140,6 +165,7 @@ impl Life {
             assert!(self.stored.last().is_none_or(|last| last.end <= self.flushed), "closed and not flushed");
         }
         self.store = None;
+        self.note_durable();
     }
 
     /// Whatever can be read is right.
@@ -148,7 +174,7 @@ impl Life {
         for queue_id in 0..QUEUES {
             let mut offset = store.min_offset(TOPIC, queue_id);
             while let Ok(got) = store.get(TOPIC, queue_id, offset, ALL, rmq_store::Filter::ALL) {
-                bodies(&got).into_iter().for_each(|(number, body)| self.compare(queue_id, number, &body));
+                records(&got).iter().for_each(|record| self.compare(queue_id, record));
                 if got.next_offset <= offset {
                     break;
                 }
@@ -157,9 +183,13 @@ impl Life {
         }
     }
 
-    fn compare(&self, queue_id: i32, number: u64, body: &[u8]) {
+    fn compare(&self, queue_id: i32, record: &[u8]) {
+        let number = Record::parse(record).unwrap().queue_offset();
         let stored = self.stored.iter().rfind(|stored| (stored.queue_id, stored.queue_offset) == (queue_id, number));
-        assert!(stored.is_some_and(|stored| stored.body == body), "queue {queue_id} has a wrong message at {number}");
+        assert!(
+            stored.is_some_and(|stored| stored.record == record),
+            "queue {queue_id} has a wrong message at {number}"
+        );
     }
 
     fn delete_old(&mut self) {
@@ -172,6 +202,7 @@ impl Life {
         // A second round takes up what the first one had to leave.
         let _ = store.delete_expired();
         let _ = store.delete_expired();
+        self.note_durable();
     }
 
     fn truncate(&mut self) {
@@ -193,6 +224,7 @@ impl Life {
             Err(_) => self.store = None,
         }
         self.flushed = self.flushed.min(to);
+        self.note_durable();
     }
 
     /// A queue of a replica that begins in the middle.
@@ -219,13 +251,16 @@ impl Life {
             self.tables.clear();
         }
         self.tables.push(contents);
+        if let Ok(table) = load_table(&self.table_path()) {
+            assert!(self.tables.contains(&table), "{table:?} is none of {:?}", self.tables);
+        }
     }
 
     fn table_path(&self) -> std::path::PathBuf {
         self.root.path().join("store/config/table.json")
     }
 
-    /// Ends the process; with it the power may go, which takes whatever was never said to be on the disk.
+    /// Ends the process; with it the power may go, which takes whatever was never said to be on the disk: all of that in the log, some of it elsewhere.
     pub(crate) fn crash(&mut self, power: bool) {
         self.note_flushed();
         self.store = None;
@@ -239,6 +274,15 @@ impl Life {
             let file = std::fs::File::options().write(true).open(path).unwrap();
             file.write_all_at(&vec![0; (LOG_FILE - kept) as usize], kept).unwrap();
         }
+        for (path, now) in self.derived() {
+            match self.durable.1.get(&path) {
+                None if self.random.below(4) == 0 => std::fs::remove_file(path).unwrap(),
+                before => {
+                    let before = before.map(Vec::as_slice).unwrap_or_default();
+                    std::fs::write(path, torn(&mut self.random, &now, before, 0, 100)).unwrap();
+                }
+            }
+        }
     }
 
     /// The disk works again: the store opens, has what it acknowledged and nothing else, and goes on.
@@ -250,20 +294,20 @@ impl Life {
         assert!(min <= self.deletable, "the log begins at {min}, only {} was old", self.deletable);
         for queue_id in 0..QUEUES {
             let of_queue = |stored: &&Stored| stored.queue_id == queue_id && stored.physical_offset >= min;
-            let expected: Vec<_> =
-                self.stored.iter().filter(of_queue).map(|stored| (stored.queue_offset, stored.body.clone())).collect();
-            let found = read_all(store, TOPIC, queue_id);
-            let numbers = |all: &[(u64, Vec<u8>)]| all.iter().map(|(number, _)| *number).collect::<Vec<_>>();
-            assert_eq!(numbers(&found), numbers(&expected), "queue {queue_id}");
-            assert!(found == expected, "queue {queue_id} has a wrong message");
+            let expected: Vec<_> = self.stored.iter().filter(of_queue).collect();
+            let found = read_records(store, TOPIC, queue_id);
+            let numbers = found.iter().map(|record| Record::parse(record).unwrap().queue_offset());
+            assert!(
+                numbers.eq(expected.iter().map(|stored| stored.queue_offset)),
+                "queue {queue_id} has other numbers"
+            );
+            found.iter().for_each(|record| self.compare(queue_id, record));
         }
         for stored in self.stored.iter().filter(|stored| stored.physical_offset >= min) {
             let found = store.query(TOPIC, &stored.key, 9, 0, i64::MAX).unwrap();
-            let record = store.record(stored.physical_offset).unwrap();
-            assert!(found.records.contains(&record), "{} is not in the index", stored.key);
+            assert!(found.records.iter().any(|record| *record == stored.record), "{} is not in the index", stored.key);
         }
-        let table = durable_file::load(&self.table_path(), |bytes| Ok::<_, Error>(bytes.to_vec())).unwrap();
-        let table = String::from_utf8(table.unwrap_or_default()).unwrap();
+        let table = load_table(&self.table_path()).unwrap();
         assert!(self.tables.contains(&table), "{table:?} is none of {:?}", self.tables);
         assert!(
             !names(&self.config().root.join("commitlog")).iter().any(|name| name.ends_with(".cut")),
@@ -276,6 +320,11 @@ impl Life {
         self.open().unwrap();
         assert_eq!(self.store.as_ref().unwrap().max_physical_offset(), self.flushed);
     }
+}
+
+fn load_table(path: &Path) -> Result<String> {
+    let table = durable_file::load(path, |bytes| Ok::<_, Error>(bytes.to_vec()))?;
+    Ok(String::from_utf8(table.unwrap_or_default()).unwrap())
 }
 
 const ALL: rmq_store::Limits = rmq_store::Limits { messages: 32, bytes: usize::MAX };

@@ -4,7 +4,9 @@
 //! | file | what it asks |
 //! |---|---|
 //! | [`life`] | a store that does everything a store does, and the model beside it |
+//! | [`points`] | which steps there are, and that none is without a point |
 //! | [`every_step`] | one step after another fails, once or for good |
+//! | [`offline`] | checking and repairing from outside on such a disk |
 //! | [`sync`] | what could not be brought to the disk is never said to be there |
 //! | [`slow_disk`] | who waits for a slow disk, and who does not |
 //! | [`no_space`] | writes are refused while there is none, and taken again afterwards |
@@ -20,6 +22,8 @@
 mod every_step;
 mod life;
 mod no_space;
+mod offline;
+mod points;
 mod slow_disk;
 #[path = "../store/support.rs"]
 #[allow(dead_code, reason = "shared with the tests of a disk that works")]
