@@ -14,3 +14,4 @@ mod pulls;
 mod registration;
 mod replication;
 mod servers;
+mod tables;

@@ -95,6 +95,17 @@ pub(crate) async fn broker(root: &Path, name: &str, namesrvs: &str, port: u16) -
 
 /// The same with settings of its own.
 pub(crate) async fn broker_with(root: &Path, name: &str, namesrvs: &str, port: u16, more: &[(&str, &str)]) -> Broker {
+    try_broker(root, name, namesrvs, port, more).await.expect("a broker")
+}
+
+/// The same where the start may be refused.
+pub(crate) async fn try_broker(
+    root: &Path,
+    name: &str,
+    namesrvs: &str,
+    port: u16,
+    more: &[(&str, &str)],
+) -> Result<Broker, rmq_server::Error> {
     let port = if port == 0 { free_port() } else { port };
     let (port, store) = (port.to_string(), root.join(name).display().to_string());
     let settings = [
@@ -109,7 +120,7 @@ pub(crate) async fn broker_with(root: &Path, name: &str, namesrvs: &str, port: u
     ];
     let settings = settings.into_iter().chain(more.iter().copied());
     let (config, _) = rmq_server::Config::from_properties(settings).expect("settings of a broker");
-    Broker::start(config, Some(root.join(format!("{name}.conf")))).await.expect("a broker")
+    Broker::start(config, Some(root.join(format!("{name}.conf")))).await
 }
 
 /// A port that is free together with the two a broker has beside it, and stays so: below those that the system gives to outgoing connections, one of which could
