@@ -6,15 +6,19 @@ import static judge.Scene.sent;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.concurrent.ConcurrentHashMap;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -34,9 +38,15 @@ final class Handover {
     private final Scene scene;
     private final String topic;
     private final String delayTopic;
+    private final String loadTopic;
     private final String group;
     private final DefaultMQPullConsumer consumer;
     private final Map<Integer, List<String>> bodies = new TreeMap<>();
+    /** What the messages of a queue carry besides their bodies, as the broker told it that took them. */
+    private final Map<Integer, List<String>> headers = new TreeMap<>();
+    /** What was acknowledged while the broker was about to be stopped, by its offset. */
+    private final Map<Long, String> loaded = new ConcurrentHashMap<>();
+    private Thread load;
     private final Map<String, Integer> topics = new HashMap<>();
     private final List<Known> known = new ArrayList<>();
     private final Set<String> delayed = new TreeSet<>();
@@ -66,6 +76,9 @@ final class Handover {
                 handover.append(judged);
                 handover.verify(false);
                 handover.delay(judged);
+                if (judged < brokers - 1) {
+                    handover.load(judged);
+                }
                 System.out.println("served");
             }
         } catch (Exception e) {
@@ -80,6 +93,7 @@ final class Handover {
         this.scene = scene;
         topic = scene.name("topic");
         delayTopic = scene.name("delay");
+        loadTopic = scene.name("load");
         group = scene.group();
         consumer = scene.startedPull(group);
     }
@@ -87,6 +101,7 @@ final class Handover {
     private void prepare() throws Exception {
         createTopic(topic, QUEUES);
         createTopic(delayTopic, 1);
+        createTopic(loadTopic, 1);
         String broker = scene.cluster().masters().get(0);
         // The class of it moved between 4.9 and 5: one that every broker has is changed and named otherwise.
         var config = scene.admin().examineSubscriptionGroupConfig(broker, "TOOLS_CONSUMER");
@@ -159,6 +174,29 @@ final class Handover {
         delayed.add("delayed-" + number);
     }
 
+    /** Sends until the broker is gone, so that it is stopped or killed in the middle of its work. */
+    private void load(int number) throws Exception {
+        DefaultMQProducer producer = scene.producer();
+        MessageQueue queue = queue(loadTopic, 0);
+        load = new Thread(() -> {
+            for (int i = 0; ; i++) {
+                String body = "load-" + number + "-" + i;
+                try {
+                    SendResult result = producer.send(message(loadTopic, body), queue);
+                    if (result.getSendStatus() == SendStatus.SEND_OK) {
+                        loaded.merge(result.getQueueOffset(), body, (one, other) -> one + " and " + other);
+                    }
+                } catch (Exception gone) {
+                    return;
+                }
+            }
+        });
+        load.setDaemon(true);
+        int before = loaded.size();
+        load.start();
+        Await.until("the load", () -> loaded.size() > before + 100);
+    }
+
     private static String body(int number, int i) {
         return ("body-" + number + "-" + i + "-").repeat(BODY / 10);
     }
@@ -197,6 +235,7 @@ final class Handover {
             verifyQueue(id);
             verifyOffset(id, killed);
         }
+        verifyLoad();
         for (Known message : known) {
             Expect.equal("body by offset id", message.body(),
                 Inbox.text(scene.admin().viewMessage(topic, message.offsetMessageId())));
@@ -214,6 +253,18 @@ final class Handover {
             () -> texts(pull(queue(delayTopic, 0), "*")), found -> found.equals(delayed));
     }
 
+    private void verifyLoad() throws Exception {
+        if (load == null) {
+            return;
+        }
+        load.join();
+        long last = Collections.max(loaded.keySet());
+        Await.until("offset " + last + " of the load", () -> consumer.maxOffset(queue(loadTopic, 0)) > last);
+        Map<Long, String> found = new HashMap<>();
+        pull(queue(loadTopic, 0), "*").forEach(message -> found.put(message.getQueueOffset(), Inbox.text(message)));
+        loaded.forEach((offset, body) -> Expect.equal("what was acknowledged at " + offset + " under load", body, found.get(offset)));
+    }
+
     private void verifyQueue(int id) throws Exception {
         MessageQueue queue = queue(topic, id);
         List<String> stored = bodies.get(id);
@@ -221,11 +272,16 @@ final class Handover {
         Await.value("max offset of queue " + id, () -> consumer.maxOffset(queue), max -> max == stored.size());
         List<MessageExt> pulled = pull(queue, "*");
         Expect.equal("messages in queue " + id, stored.size(), pulled.size());
+        List<String> told = headers.computeIfAbsent(id, none -> new ArrayList<>());
         long tagged = 0;
         for (int offset = 0; offset < stored.size(); offset++) {
             MessageExt message = pulled.get(offset);
             Expect.equal("offset in queue " + id, (long) offset, message.getQueueOffset());
             Expect.equal("body at " + offset + " of queue " + id, stored.get(offset), Inbox.text(message));
+            if (offset == told.size()) {
+                told.add(header(message));
+            }
+            Expect.equal("header at " + offset + " of queue " + id, told.get(offset), header(message));
             tagged += "odd".equals(message.getTags()) ? 1 : 0;
         }
         Expect.equal("messages of queue " + id + " by tag", tagged, (long) pull(queue, "odd").size());
@@ -235,6 +291,17 @@ final class Handover {
             Expect.equal("store time of offset " + found + " of queue " + id + ", found by that of " + offset, time,
                 pulled.get((int) found).getStoreTimestamp());
         }
+    }
+
+    private static String header(MessageExt message) {
+        Map<String, String> properties = new TreeMap<>(message.getProperties());
+        // The client adds the bounds of the queue.
+        properties.remove("MIN_OFFSET");
+        properties.remove("MAX_OFFSET");
+        return String.format("born at %d on %s, stored at %d on %s, place %d, size %d, crc %d, flags %d and %d, consumed %d times, half at %d, %s",
+            message.getBornTimestamp(), message.getBornHost(), message.getStoreTimestamp(), message.getStoreHost(),
+            message.getCommitLogOffset(), message.getStoreSize(), message.getBodyCRC(), message.getFlag(), message.getSysFlag(),
+            message.getReconsumeTimes(), message.getPreparedTransactionOffset(), properties);
     }
 
     private void verifyOffset(int id, boolean killed) throws Exception {
