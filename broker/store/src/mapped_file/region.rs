@@ -44,11 +44,14 @@ impl Region {
         if file.metadata()?.len() < len as u64 || published > len {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than its mapping"));
         }
-        let map = MmapOptions::new().len(len).map_raw(file)?;
+        Ok(Self::over(MmapOptions::new().len(len).map_raw(file)?, published))
+    }
+
+    fn over(map: MmapRaw, published: usize) -> (Arc<Region>, Cursor) {
         let region =
             Arc::new(Region { map, published: AtomicUsize::new(published), ready: AtomicUsize::new(published) });
         let cursor = Cursor { region: Arc::clone(&region), at: published };
-        Ok((region, cursor))
+        (region, cursor)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -257,6 +260,76 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(len).unwrap();
         file
+    }
+
+    /// What the SAFETY notes say of who reads and writes what, for an interpreter that checks it (`tests/run sanitizers`). It can map no files, so the mapping is of
+    /// none, and what only the system does is left out.
+    mod miri {
+        use super::*;
+        use std::thread;
+
+        #[cfg(miri)]
+        const LEN: usize = 600;
+        #[cfg(not(miri))]
+        const LEN: usize = 600_000;
+
+        fn memory(len: usize) -> MmapRaw {
+            MmapOptions::new().len(len).map_anon().unwrap().into()
+        }
+
+        #[test]
+        fn readers_keep_their_bytes_while_the_cursor_writes_and_pages_are_touched() {
+            let (region, mut cursor) = Region::over(memory(LEN), 0);
+            thread::scope(|scope| {
+                let mut readers = Vec::new();
+                for _ in 0..2 {
+                    let region = &region;
+                    readers.push(scope.spawn(move || {
+                        let (mut seen, mut kept) = (0, Vec::new());
+                        while seen < LEN {
+                            let now = region.published();
+                            kept.extend(region.bytes(seen, now - seen));
+                            assert!(region.bytes(now, LEN + 1 - now).is_none());
+                            seen = now;
+                            thread::yield_now();
+                        }
+                        kept.concat().iter().enumerate().all(|(at, byte)| *byte == at as u8)
+                    }));
+                }
+                scope.spawn(|| {
+                    for to in (0..=LEN).step_by(LEN / 12) {
+                        region.touch_each(region.ready(), to);
+                        region.ready.fetch_max(to, Ordering::Release);
+                        thread::yield_now();
+                    }
+                });
+                while cursor.at < LEN {
+                    let at = cursor.at;
+                    let write =
+                        |slot: &mut [u8]| slot.iter_mut().enumerate().for_each(|(i, byte)| *byte = (at + i) as u8);
+                    if !cursor.append(LEN / 60, write) {
+                        thread::yield_now();
+                    }
+                }
+                assert!(readers.into_iter().all(|reader| reader.join().unwrap()));
+            });
+        }
+
+        #[test]
+        fn words_are_read_while_others_change_them() {
+            let words = Words { map: memory(64), ready: AtomicUsize::new(64) };
+            thread::scope(|scope| {
+                scope.spawn(|| (1..=50).for_each(|value| assert!(words.store(60, value))));
+                let mut last = 0;
+                while last < 50 {
+                    let now = words.load(60).unwrap();
+                    assert!(now >= last, "{now} after {last}");
+                    last = now;
+                    thread::yield_now();
+                }
+            });
+            assert_eq!((words.load(64), words.load(61), words.load(0)), (None, None, Some(0)));
+        }
     }
 
     #[test]
