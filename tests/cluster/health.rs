@@ -82,6 +82,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_store_put_messages_total", ""),
     ("rocketmq_store_put_seconds", ""),
     ("rocketmq_store_queue_buffer_bytes", ""),
+    ("rocketmq_store_queue_memory_bytes", ""),
     ("rocketmq_store_queues", ""),
     ("rocketmq_store_refuses_writes", ""),
     ("rocketmq_throughput_in_total", "is_system topic"),

@@ -40,6 +40,9 @@ pub struct Config {
     pub open_files: usize,
     /// Entries of consume queues that may wait in memory to be written, in bytes. Above it dispatch waits for the disk.
     pub consume_queue_buffer: usize,
+    /// Memory of consume queue entries that were written and stay readable there, for consumers that keep up, in bytes. Queues that
+    /// were written lately share it: 128 entries each at most, with many of them fewer, and what is older is read from files.
+    pub consume_queue_cache: usize,
     /// How long consume queue entries gather before they are written (`flushIntervalConsumeQueue`).
     pub consume_queue_write_interval: Duration,
     /// How often consume queues and index are made durable, which bounds what a start after a crash has to read again.
@@ -174,6 +177,7 @@ impl Config {
             allocation: Allocation { step: 64 << 20, touch_ahead: 8 << 20 },
             open_files: 512,
             consume_queue_buffer: 64 << 20,
+            consume_queue_cache: 32 << 20,
             consume_queue_write_interval: Duration::from_secs(1),
             checkpoint_interval: Duration::from_secs(10),
             checkpoint_bytes: 256 << 20,

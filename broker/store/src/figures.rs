@@ -120,6 +120,8 @@ pub struct Figures {
     pub queues: usize,
     /// Bytes of consume queue entries waiting to be written.
     pub consume_queue_pending: u64,
+    /// Bytes of memory that consume queue entries occupied when they were last written: those that are kept there, and what had come meanwhile.
+    pub consume_queue_memory: u64,
     /// Consume queue files open.
     pub open_files: usize,
     /// Index files.

@@ -213,6 +213,7 @@ impl MessageStore {
             topics,
             queues,
             consume_queue_pending: self.table.pending(),
+            consume_queue_memory: self.table.memory(),
             open_files: self.table.files().open_count(),
             index_files: self.index.file_count(),
             index_behind: self.dispatch.index_lag(),

@@ -102,7 +102,7 @@ impl MessageStore {
         let entry_size = entry::SIZE as u64;
         let queue_file_size = config.consume_queue_file_size.div_ceil(entry_size) * entry_size;
         let queue_files = QueueFiles::new(queue_dir, queue_file_size, config.open_files);
-        let table = Arc::new(Table::new(queue_files, config.consume_queue_buffer));
+        let table = Arc::new(Table::new(queue_files, config.consume_queue_buffer, config.consume_queue_cache));
         table.load(Known { end: start, log_min: files.first() })?;
         let index = Arc::new(Index::open(config.index.clone(), config.root.join("index"), start, crashed)?);
         let targets =

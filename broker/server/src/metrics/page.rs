@@ -261,6 +261,12 @@ impl Page {
             "Bytes of consume queue entries not yet written to the disk.",
             f.consume_queue_pending as f64,
         )?;
+        gauge(
+            to,
+            "rocketmq_store_queue_memory_bytes",
+            "Memory of consume queue entries, as of when they were last written: the newest ones of each queue stay for consumers that keep up.",
+            f.consume_queue_memory as f64,
+        )?;
         counter(to, "rocketmq_store_put_messages_total", "Messages stored since the start.", f.put_messages)?;
         counter(to, "rocketmq_store_put_bytes_total", "Bytes of the records stored since the start.", f.put_bytes)?;
         counter(

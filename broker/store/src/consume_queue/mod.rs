@@ -5,6 +5,10 @@
 //! batches. Files are read and written with plain calls, not mapped: a hundred thousand queues would need more mappings
 //! than a process may have.
 //!
+//! Some written entries stay in memory, for consumers that keep up. What all queues keep is bounded: they share
+//! `Config::consume_queue_cache`, see [`table`]. Growing buffers double, so entries in memory occupy that much at most, and
+//! twice the bytes that wait to be written.
+//!
 //! | file | what |
 //! |---|---|
 //! | [`entry`] | the 20 bytes of an entry |
@@ -31,8 +35,8 @@ use crate::get::Reach;
 use entry::{Entry, SIZE};
 use files::Files;
 
-/// Entries that stay readable in memory after they were written, for consumers that keep up.
-const KEPT: usize = 64;
+/// Entries of one queue that stay in memory after they were written, at most; fewer where many queues share.
+const KEPT: usize = 128;
 
 /// One queue.
 ///
@@ -174,15 +178,7 @@ impl Queue {
             (state.written, state.tail[at..].to_vec())
         };
         files.write(self, from * SIZE as u64, &bytes, wrote)?;
-        let mut state = self.state.lock();
-        state.written = from + (bytes.len() / SIZE) as u64;
-        let surplus = (state.written - state.tail_from) as usize;
-        if surplus > 2 * KEPT {
-            let drop = surplus - KEPT;
-            state.tail.drain(..drop * SIZE);
-            state.tail.shrink_to(4 * KEPT * SIZE);
-            state.tail_from += drop as u64;
-        }
+        self.state.lock().written = from + (bytes.len() / SIZE) as u64;
         Ok(bytes.len())
     }
 
@@ -199,13 +195,18 @@ impl Queue {
         !std::mem::replace(&mut self.state.lock().listed, true)
     }
 
-    /// Gives back the memory of entries that are in the files.
-    fn release(&self) {
+    /// Keeps no more than `most` written entries in memory, and half of them where there were more, so that not every new one moves the others. Returns the bytes of
+    /// memory that the entries occupy: `2 * most * SIZE` at most, or what waits to be written needs.
+    fn trim(&self, most: usize) -> usize {
         let mut state = self.state.lock();
-        if state.written == state.max {
-            state.tail = Vec::new();
-            state.tail_from = state.max;
+        let kept = (state.written - state.tail_from) as usize;
+        if kept > most {
+            let surplus = kept - most / 2;
+            state.tail.drain(..surplus * SIZE);
+            state.tail_from += surplus as u64;
         }
+        state.tail.shrink_to(2 * most * SIZE);
+        state.tail.capacity()
     }
 
     /// Puts the queue where its files are: entries `min..max` are in them, nothing is in memory.

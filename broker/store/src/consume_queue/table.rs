@@ -13,13 +13,13 @@ use rustc_hash::FxHashMap;
 
 use super::entry::{Entry, SIZE};
 use super::files::{Files, Key};
-use super::{Added, Queue};
+use super::{Added, KEPT, Queue};
 use crate::error::{Error, Result};
 use crate::fail_point;
 
 /// With more files to sync than this, one call for the whole file system is cheaper.
 const SYNC_ONE_BY_ONE: usize = 128;
-/// How long entries of a quiet queue stay in memory.
+/// How long written entries of a quiet queue stay in memory.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Pause after entries could not be written.
@@ -35,7 +35,7 @@ pub(crate) struct Table {
     pub(super) files: Files,
     queues: RwLock<Topics>,
     numbers: AtomicU64,
-    /// Held while files are written, cut or deleted: the queues written lately, and when.
+    /// Held while files are written, cut or deleted: the queues that had something to write lately, and when. No others keep written entries in memory.
     pub(super) io: Mutex<FxHashMap<u64, (Arc<Queue>, Instant)>>,
     /// Queues with entries to be written.
     dirty: Mutex<Vec<Arc<Queue>>>,
@@ -46,12 +46,15 @@ pub(crate) struct Table {
     /// Bytes to be written, and how many there may be.
     pending: AtomicU64,
     buffer: u64,
+    /// Memory of written entries that all queues share, and what the entries of all occupied after the last writing: both in bytes.
+    cache: usize,
+    memory: AtomicU64,
     /// Files written and not synced.
     unsynced: Mutex<FxHashMap<Key, Arc<Queue>>>,
 }
 
 impl Table {
-    pub(crate) fn new(files: Files, buffer: usize) -> Self {
+    pub(crate) fn new(files: Files, buffer: usize, cache: usize) -> Self {
         Table {
             files,
             queues: RwLock::default(),
@@ -62,6 +65,8 @@ impl Table {
             drained: Condvar::new(),
             pending: AtomicU64::new(0),
             buffer: buffer as u64,
+            cache,
+            memory: AtomicU64::new(0),
             unsynced: Mutex::default(),
         }
     }
@@ -109,6 +114,11 @@ impl Table {
 
     pub(crate) fn pending(&self) -> u64 {
         self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that entries occupied when they were last written.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
     }
 
     pub(crate) fn files(&self) -> &Files {
@@ -241,27 +251,32 @@ impl Table {
         }
     }
 
-    /// Writes everything out that waits. After an error the rest still waits.
+    /// Written entries that each of so many queues may keep in memory. A buffer may be twice as large as what is in it.
+    fn share(&self, queues: usize) -> usize {
+        KEPT.min(self.cache / (2 * SIZE * queues.max(1)))
+    }
+
+    /// Writes everything out that waits. After an error the rest still waits. The queues then keep what is their share, the quiet ones nothing: it is here that memory is
+    /// bounded, a queue at a time, so that adding an entry asks nobody.
     pub(crate) fn write_out(&self) -> Result<()> {
         let mut io = self.io.lock();
         let queues = std::mem::take(&mut *self.dirty.lock());
         let now = Instant::now();
+        io.extend(queues.iter().map(|queue| (queue.number(), (Arc::clone(queue), now))));
+        let share = self.share(io.len());
         let mut outcome = Ok(());
         for queue in queues {
             // The others have room or not like this one; each is tried, so that none is forgotten.
-            let written = self.write_queue(&queue);
-            if written.is_ok() {
-                io.insert(queue.number(), (queue, now));
-            }
-            outcome = outcome.and(written);
+            outcome = outcome.and(self.write_queue(&queue));
+            queue.trim(share);
         }
-        io.retain(|_, (queue, written)| {
-            let keep = now.duration_since(*written) < QUIET;
-            if !keep {
-                queue.release();
-            }
-            keep
+        let mut memory = 0;
+        io.retain(|_, (queue, listed)| {
+            let lately = now.duration_since(*listed) < QUIET;
+            memory += queue.trim(if lately { share } else { 0 }) as u64;
+            lately
         });
+        self.memory.store(memory, Ordering::Relaxed);
         let _dirty = self.dirty.lock();
         self.drained.notify_all();
         outcome

@@ -6,7 +6,7 @@ use std::path::Path;
 const PER_FILE: u64 = 10;
 
 fn table(root: &Path) -> Table {
-    Table::new(Files::new(root.to_owned(), PER_FILE * SIZE as u64, 4), 1 << 20)
+    Table::new(Files::new(root.to_owned(), PER_FILE * SIZE as u64, 4), 1 << 20, 1 << 20)
 }
 
 fn entry(n: u64) -> Entry {
@@ -43,12 +43,38 @@ fn entries_are_readable_before_and_after_they_are_written() {
     assert_eq!(offsets(&table, &queue, 3, 2), [1300, 1400]);
     assert_eq!(offsets(&table, &queue, 498, 5), [50_800, 50_900]);
     assert_eq!(offsets(&table, &queue, 500, 5), [] as [u64; 0]);
-    assert!(queue.state.lock().tail.len() <= 2 * KEPT * SIZE);
+    assert!(queue.state.lock().tail.len() <= KEPT * SIZE);
     let files = dir_names(&root.path().join("T/0"));
     assert_eq!(files.len(), 50);
     assert_eq!(files[1], "00000000000000000200");
     assert!(table.files().open_count() <= 4);
     table.sync().unwrap();
+}
+
+#[test]
+fn busy_queues_keep_no_more_in_memory_than_they_share_however_many_they_are() {
+    const CACHE: usize = 4 * KEPT * SIZE;
+    let root = tempfile::tempdir().unwrap();
+    let table = Table::new(Files::new(root.path().to_owned(), 6000, 4), 1 << 20, CACHE);
+    let first = fill(&table, "0", 0..130);
+    table.write_out().unwrap();
+    let kept = || first.state.lock().tail.len() / SIZE;
+    assert_eq!((kept(), table.memory() <= CACHE as u64), (KEPT / 2, true));
+    // The others come when the first has nothing new: it shares with them all the same.
+    let others: Vec<_> = (1..100).map(|topic| fill(&table, &topic.to_string(), 0..130)).collect();
+    table.write_out().unwrap();
+    let occupied = |queue: &Arc<Queue>| queue.state.lock().tail.capacity();
+    let occupied = occupied(&first) + others.iter().map(occupied).sum::<usize>();
+    assert_eq!(table.memory(), occupied as u64);
+    assert!(occupied <= CACHE, "{occupied} bytes");
+    assert_eq!(kept(), 1, "half of two entries");
+    // A thousand of them keep nothing.
+    (100..1000).for_each(|topic| drop(fill(&table, &topic.to_string(), 0..3)));
+    table.write_out().unwrap();
+    assert_eq!(table.memory(), 0);
+    for queue in others.iter().chain([&first]) {
+        assert_eq!(offsets(&table, queue, 127, 9), [13_700, 13_800, 13_900]);
+    }
 }
 
 #[test]
