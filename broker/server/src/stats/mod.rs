@@ -1,8 +1,9 @@
 //! Counters over time: messages a second by topic and group, as `brokerStatus`, `statsAll` and Java's exporter ask for them.
 //!
-//! A counter is one atomic. Once in ten seconds a sampler notes every counter's value, and every hour once more for the day; a rate is the difference of two
-//! [`notes`]. So counting costs an add, and asking costs a search in at most 361 notes. The sampler also notes the values of the last two midnights, local time.
-//! A counter that nobody touched for a day is dropped, but for those of the broker: their totals are told.
+//! A counter is one atomic. Once in ten seconds a sampler notes every counter's value for the last minute, every ten minutes once more for the last hour and every hour for
+//! the last day, as Java does; a rate is the difference of two [`notes`]. So counting costs an add, and a topic that takes messages has two counters of some 1.5 KiB: there may be
+//! very many. The sampler also notes the values of the last two midnights, local time. A counter that nobody touched for a day is dropped, but for those of the
+//! broker: their totals are told.
 
 mod notes;
 
@@ -19,8 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two notes.
+/// Between two notes of the last minute.
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+const TEN_MINUTES: Duration = Duration::from_secs(600);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -50,6 +52,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Of the broker as a whole. There are few of these, and they are asked for the last ten minutes too.
+    fn is_of_the_broker(self) -> bool {
+        matches!(self, Self::BrokerPut | Self::BrokerGet | Self::BrokerFound | Self::BrokerMissed)
+    }
+
     /// The kind with Java's name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -66,27 +73,25 @@ impl Kind {
     }
 }
 
-/// A counter and its notes. Lock order: the hour's notes, then the day's.
+/// A counter and its notes.
 pub(crate) struct Counter {
     value: AtomicU64,
-    hour: Mutex<Notes>,
-    day: Mutex<Notes>,
+    /// Of the last minute, hour and day.
+    notes: Mutex<[Notes; 3]>,
     /// What it was at the midnight before the last, and at the last one; 0 before the counter's first.
     mornings: [AtomicU64; 2],
 }
 
-impl Default for Counter {
-    fn default() -> Self {
+impl Counter {
+    fn new(kind: Kind) -> Self {
+        let first = if kind.is_of_the_broker() { 60 } else { 6 };
         Self {
             value: AtomicU64::new(0),
-            hour: Mutex::new(Notes::new(SAMPLE_EVERY, 360)),
-            day: Mutex::new(Notes::new(HOUR, 24)),
+            notes: Mutex::new([Notes::new(SAMPLE_EVERY, first), Notes::new(TEN_MINUTES, 6), Notes::new(HOUR, 24)]),
             mornings: Default::default(),
         }
     }
-}
 
-impl Counter {
     pub(crate) fn add(&self, amount: u64) {
         self.value.fetch_add(amount, Relaxed);
     }
@@ -101,10 +106,14 @@ impl Counter {
     }
 
     fn note(&self, now: Instant) {
-        let mut hour = self.hour.lock();
+        let mut notes = self.notes.lock();
         let value = self.value();
-        hour.note(now, value);
-        self.day.lock().note(now, value);
+        notes.iter_mut().for_each(|notes| notes.note(now, value));
+    }
+
+    fn is_untouched(&self, now: Instant) -> bool {
+        let [_, _, day] = &*self.notes.lock();
+        day.untouched(now, self.value())
     }
 
     /// So many midnights have passed since the last one it knows.
@@ -117,8 +126,10 @@ impl Counter {
 
     /// Amount and rate over the last `span`, a day at most, or over what is known of it.
     pub(crate) fn over(&self, span: Duration, now: Instant) -> StatsItem {
-        let notes = if span > HOUR { &self.day } else { &self.hour }.lock();
-        notes.over(span, now, self.value())
+        let notes = self.notes.lock();
+        let [first, hour, day] = &*notes;
+        let reaching = [first, hour].into_iter().find(|notes| notes.whole() >= span).unwrap_or(day);
+        reaching.over(span, now, self.value())
     }
 }
 
@@ -141,7 +152,8 @@ impl Stats {
         }
         let counter = {
             let mut counters = self.counters.write();
-            Arc::clone(counters.entry(kind).or_default().entry(key.into()).or_default())
+            let of_kind = counters.entry(kind).or_default();
+            Arc::clone(of_kind.entry(key.into()).or_insert_with(|| Arc::new(Counter::new(kind))))
         };
         counter.note(Instant::now());
         counter.add(amount);
@@ -188,7 +200,7 @@ impl Stats {
         }
         for (kind, counters) in self.counters.write().iter_mut() {
             if !matches!(kind, Kind::BrokerPut | Kind::BrokerGet) {
-                counters.retain(|_, counter| !counter.day.lock().untouched(now, counter.value()));
+                counters.retain(|_, counter| !counter.is_untouched(now));
             }
         }
     }
@@ -260,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_has_24_hours_and_its_notes_are_few() {
+    fn a_day_has_24_hours_and_an_hour_60_minutes_and_their_notes_are_few() {
         let (stats, clock) = (Stats::default(), clock());
         for hour in 0..60 {
             clock.sample(&stats, HOUR * hour, HOUR * hour + SAMPLE_EVERY);
@@ -268,10 +280,11 @@ mod tests {
             clock.sample(&stats, HOUR * hour + SAMPLE_EVERY, HOUR * (hour + 1));
         }
         let counter = stats.find(Kind::TopicPut, "t").unwrap();
-        assert!(counter.hour.lock().len() <= 361 && counter.day.lock().len() <= 25);
+        assert!(counter.notes.lock().iter().zip([7, 7, 25]).all(|(notes, most)| notes.len() <= most));
         let told = stats.describe(Kind::TopicPut, "t", clock.at(60 * HOUR).0).unwrap();
         assert_eq!(told.stats_day.sum, 24 * 3600, "{told:?}");
         assert!((told.stats_day.tps - 1.0).abs() < 0.05, "{told:?}");
+        assert_eq!((told.stats_hour.sum, told.stats_hour.tps.round()), (3600, 1.0), "{told:?}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Notes {
     }
 
     /// The time of which notes are kept.
-    fn whole(&self) -> Duration {
+    pub(super) fn whole(&self) -> Duration {
         self.step * (self.most as u32 - 1)
     }
 
