@@ -2,25 +2,25 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | this | requests, which are counted here, and the text of all figures |
+//! | this | requests, which are counted here |
 //! | [`durations`] | histograms that the store has counted |
 //! | [`page`] | everything else, read from those who know it when a scraper asks |
 //! | [`progress`] | how far consumer groups are |
 //! | [`request_code`] | Java's names of requests |
+//! | [`sheet`] | the text of all figures |
 
 mod durations;
 mod page;
 mod progress;
 mod request_code;
+mod sheet;
 
 pub(crate) use page::Page;
 
-use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
-    proto::{LabelPair, MetricType},
-};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, proto::MetricType};
 use rmq_protocol::RequestCode;
 use rustc_hash::FxHashMap;
+use sheet::Sheet;
 use std::time::Duration;
 
 /// Bounds of the time a request takes, in milliseconds: Java's, and below them those that matter here.
@@ -73,41 +73,18 @@ impl Metrics {
         }
     }
 
-    /// What is counted here and what was `read` for this scrape, in Prometheus' text form with `labels` on every figure. Requests that nobody has made yet
-    /// are left out. What cannot be written is told in a comment, which scrapers pass over.
-    fn text(&self, read: &Registry, labels: &[(&str, &str)]) -> String {
-        let mut families = self.registry.gather();
-        for family in &mut families {
+    /// Writes what is counted here. Requests that nobody has made yet are left out.
+    fn write(&self, to: &Sheet) -> prometheus::Result<()> {
+        for mut family in self.registry.gather() {
             if family.get_field_type() == MetricType::HISTOGRAM {
                 let mut metrics = family.take_metric();
                 metrics.retain(|metric| metric.get_histogram().get_sample_count() > 0);
                 family.set_metric(metrics);
             }
+            to.write(family)?;
         }
-        families.extend(read.gather());
-        for family in &mut families {
-            let mut metrics = family.take_metric();
-            for metric in &mut metrics {
-                let mut pairs = metric.take_label();
-                pairs.extend(labels.iter().map(|(name, value)| label(name, value)));
-                metric.set_label(pairs);
-            }
-            family.set_metric(metrics);
-        }
-        families.retain(|family| !family.get_metric().is_empty());
-        let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
-            text.extend_from_slice(format!("# incomplete: {error}\n").as_bytes());
-        }
-        String::from_utf8_lossy(&text).into_owned()
+        Ok(())
     }
-}
-
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
 }
 
 #[cfg(test)]
@@ -120,7 +97,9 @@ mod tests {
         metrics.handled(RequestCode::SendMessageV2.number(), Duration::from_micros(20));
         metrics.handled(RequestCode::BrokerRuntimeInfo.number(), Duration::from_millis(2));
         metrics.handled(-7, Duration::from_millis(2));
-        let text = metrics.text(&Registry::new(), &[("cluster", "c")]);
+        let sheet = Sheet::new(&[("cluster", "c")]);
+        metrics.write(&sheet).unwrap();
+        let text = sheet.into_text();
         for line in [
             r#"rocketmq_rpc_latency_milliseconds_bucket{protocol_type="remoting",request_code="send_message_v2",cluster="c",le="0.01"} 0"#,
             r#"rocketmq_rpc_latency_milliseconds_bucket{protocol_type="remoting",request_code="send_message_v2",cluster="c",le="0.03"} 1"#,

@@ -4,6 +4,7 @@ use super::{
     Metrics,
     durations::Durations,
     progress::{self, MAX_ROWS, is_system, yes_or_no},
+    sheet::Sheet,
 };
 use crate::{
     clock::now_millis,
@@ -19,7 +20,7 @@ use crate::{
     subscription_group::SubscriptionGroups,
     topic::Topics,
 };
-use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use rmq_protocol::{
     body::{ConsumeType, MessageModel},
     names, version,
@@ -83,58 +84,58 @@ impl Health for Page {
     }
 
     fn metrics(&self) -> String {
-        let read = Registry::new();
-        if let Err(error) = self.read_all(&read) {
-            tracing::error!(%error, "some figures cannot be shown");
-        }
         let identity = &self.settings.load().identity;
         let labels = [
             ("cluster", identity.cluster_name.as_str()),
             ("node_type", "broker"),
             ("node_id", identity.broker_name.as_str()),
         ];
-        self.metrics.text(&read, &labels)
+        let sheet = Sheet::new(&labels);
+        if let Err(error) = self.metrics.write(&sheet).and_then(|()| self.read_all(&sheet)) {
+            tracing::error!(%error, "some figures cannot be shown");
+        }
+        sheet.into_text()
     }
 }
 
 type Filled = prometheus::Result<()>;
 
-fn gauge(registry: &Registry, name: &str, help: &str, value: f64) -> Filled {
+fn gauge(to: &Sheet, name: &str, help: &str, value: f64) -> Filled {
     let gauge = Gauge::new(name, help)?;
     gauge.set(value);
-    registry.register(Box::new(gauge))
+    to.register(Box::new(gauge))
 }
 
-fn count(registry: &Registry, name: &str, help: &str, value: usize) -> Filled {
+fn count(to: &Sheet, name: &str, help: &str, value: usize) -> Filled {
     let gauge = IntGauge::new(name, help)?;
     gauge.set(value as i64);
-    registry.register(Box::new(gauge))
+    to.register(Box::new(gauge))
 }
 
-fn counter(registry: &Registry, name: &str, help: &str, value: u64) -> Filled {
+fn counter(to: &Sheet, name: &str, help: &str, value: u64) -> Filled {
     let counter = prometheus::IntCounter::new(name, help)?;
     counter.inc_by(value);
-    registry.register(Box::new(counter))
+    to.register(Box::new(counter))
 }
 
 impl Page {
-    fn read_all(&self, registry: &Registry) -> Filled {
-        self.read_broker(registry)?;
-        self.read_clients(registry)?;
-        self.read_store(registry)?;
-        self.read_replication(registry)?;
-        self.read_traffic(registry)?;
-        self.read_dead_letters(registry)?;
+    fn read_all(&self, to: &Sheet) -> Filled {
+        self.read_broker(to)?;
+        self.read_clients(to)?;
+        self.read_store(to)?;
+        self.read_replication(to)?;
+        self.read_traffic(to)?;
+        self.read_dead_letters(to)?;
         // Clients of a broadcasting group keep their progress themselves; who is not connected and never said what it has finished only looks.
         let kept = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
             Some(MessageModel::Broadcasting) => false,
             None if !finished => false,
             _ => self.topics.find(topic).is_some(),
         };
-        progress::read(self.offsets.progress(MAX_ROWS), kept, &self.store, registry)
+        progress::read(self.offsets.progress(MAX_ROWS), kept, &self.store, to)
     }
 
-    fn read_broker(&self, to: &Registry) -> Filled {
+    fn read_broker(&self, to: &Sheet) -> Filled {
         let permission = self.settings.load().topics.permission;
         gauge(
             to,
@@ -180,7 +181,7 @@ impl Page {
         )
     }
 
-    fn read_clients(&self, to: &Registry) -> Filled {
+    fn read_clients(&self, to: &Sheet) -> Filled {
         let producers = IntGaugeVec::new(
             Opts::new("rocketmq_producer_connections", "Producers connected now, by language and version."),
             &["language", "version", "protocol_type"],
@@ -209,7 +210,7 @@ impl Page {
         to.register(Box::new(consumers))
     }
 
-    fn read_store(&self, to: &Registry) -> Filled {
+    fn read_store(&self, to: &Sheet) -> Filled {
         let f = self.store.figures();
         let age = self.store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest).max(0)) as u64;
         for (name, help, value) in [
@@ -322,7 +323,7 @@ impl Page {
         }
     }
 
-    fn read_replication(&self, to: &Registry) -> Filled {
+    fn read_replication(&self, to: &Sheet) -> Filled {
         if self.settings.load().is_slave() {
             let lag = self.following.lag();
             gauge(
@@ -358,7 +359,7 @@ impl Page {
         )
     }
 
-    fn read_traffic(&self, to: &Registry) -> Filled {
+    fn read_traffic(&self, to: &Sheet) -> Filled {
         let labels = ["topic", "is_system", "consumer_group"];
         for (kind, name, help) in [
             (Kind::TopicPut, "rocketmq_messages_in_total", "Messages stored since the start, by topic."),
@@ -399,7 +400,7 @@ impl Page {
 
     /// Two ways lead there: a message that is sent back to the broker once too often, and one that a client itself sends to the retry topic once too often. The
     /// latter is counted as stored in the dead-letter topic.
-    fn read_dead_letters(&self, to: &Registry) -> Filled {
+    fn read_dead_letters(&self, to: &Sheet) -> Filled {
         let counters = IntCounterVec::new(
             Opts::new(
                 "rocketmq_send_to_dlq_messages_total",
@@ -424,7 +425,7 @@ impl Page {
 }
 
 /// The share that decides, and that of the volume of each directory that grows.
-fn read_disk_use(used: &DiskUse, root: &Path, to: &Registry) -> Filled {
+fn read_disk_use(used: &DiskUse, root: &Path, to: &Sheet) -> Filled {
     gauge(
         to,
         "rocketmq_store_disk_used_ratio",
@@ -462,16 +463,15 @@ mod tests {
             commit_log_dirs: vec![("/a".into(), 30.0), ("/b".into(), 60.0)],
             consume_queue: 92.0,
         };
-        let registry = Registry::new();
-        read_disk_use(&used, Path::new("/store"), &registry).unwrap();
-        let text = rmq_remoting::metrics::text(&registry);
+        let sheet = Sheet::new(&[]);
+        read_disk_use(&used, Path::new("/store"), &sheet).unwrap();
+        let text = sheet.into_text();
         let rows: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let each = |path: &str, ratio: &str| {
             format!("rocketmq_store_directory_disk_used_ratio{{directory=\"{path}\"}} {ratio}")
         };
         let mut wanted = vec!["rocketmq_store_disk_used_ratio 0.92".to_owned()];
         wanted.extend([each("/a", "0.3"), each("/b", "0.6"), each("/store", "0.92")]);
-        wanted.sort();
         assert_eq!(rows, wanted);
     }
 }

@@ -1,7 +1,8 @@
 //! How far consumer groups are: what waits for them, and since when.
 
+use super::sheet::Sheet;
 use crate::{clock::now_millis, consumer_offset};
-use prometheus::{GaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, Opts};
 use rmq_protocol::names;
 use rmq_store::MessageStore;
 use std::time::{Duration, Instant};
@@ -80,11 +81,9 @@ pub(super) fn read(
     rows: Vec<consumer_offset::Progress>,
     kept: impl Fn(&str, &str, bool) -> bool,
     store: &MessageStore,
-    to: &Registry,
+    to: &Sheet,
 ) -> prometheus::Result<()> {
-    let labels = ["topic", "consumer_group", "is_retry", "is_system"];
-    let gauges = FIGURES.iter().map(|(name, help, _)| GaugeVec::new(Opts::new(*name, *help), &labels));
-    let gauges = gauges.collect::<prometheus::Result<Vec<_>>>()?;
+    let mut groups = Vec::new();
     let (now, begun) = (now_millis(), Instant::now());
     for (key, committed, pulled) in rows {
         let Some((topic, group)) = consumer_offset::split(&key) else { continue };
@@ -105,15 +104,21 @@ pub(super) fn read(
             let finished = committed.get(&queue_id).copied().unwrap_or(0);
             progress.add(bounds, finished, pulled.get(&queue_id).copied(), age);
         }
+        groups.push((key, progress));
+    }
+    FIGURES.iter().try_for_each(|figure| write(*figure, &groups, to))
+}
+
+/// Writes one figure of all groups.
+fn write((name, help, value): Figure, groups: &[(String, Progress)], to: &Sheet) -> prometheus::Result<()> {
+    let gauges = GaugeVec::new(Opts::new(name, help), &["topic", "consumer_group", "is_retry", "is_system"])?;
+    for (key, progress) in groups {
+        let (Some((topic, group)), Some(value)) = (consumer_offset::split(key), value(progress)) else { continue };
         let (retry, system) = (names::is_retry_topic(topic), is_system(topic, group));
         let values = [topic, group, yes_or_no(retry), yes_or_no(system)];
-        for (gauge, (_, _, value)) in gauges.iter().zip(FIGURES) {
-            if let Some(value) = value(&progress) {
-                gauge.with_label_values(&values).set(value as f64);
-            }
-        }
+        gauges.with_label_values(&values).set(value as f64);
     }
-    gauges.into_iter().try_for_each(|gauge| to.register(Box::new(gauge)))
+    to.register(Box::new(gauges))
 }
 
 /// As Java says it in a label.
