@@ -4,33 +4,28 @@
 //! this judges what a start makes of files that ended anywhere, under clients; what was never on the disk is for the store's own tests.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
-#![expect(clippy::print_stdout, reason = "the seed, and what a long run did")]
 
 #[allow(dead_code, reason = "shared with the other tests of this folder")]
 mod process;
 
 use parking_lot::Mutex;
-use process::Process;
+use process::{Broker, given, namesrv};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rmq_client::{
     Admin, Error, Message, MessageExt, MessageQueue, Producer, PullConsumer,
     producer::{Options, Receipt, SendStatus},
     topic,
 };
-use rmq_namesrv::{Config, Namesrv, Overrides};
 use rmq_protocol::ResponseCode;
-use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs,
     net::TcpListener,
-    path::{Path, PathBuf},
-    str::FromStr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    thread,
     time::{Duration, Instant},
 };
 use tokio::{sync::Notify, task::JoinSet};
@@ -82,88 +77,30 @@ impl Ledger {
     }
 }
 
-/// The broker; in a failing test it tells what it logged in all its lives.
-struct Broker {
-    process: Process,
-    log: PathBuf,
-}
-
-impl Broker {
-    fn start(folder: &Path, namesrvs: &str, port: u16) -> Self {
-        let log = folder.join("log");
-        let output = File::options().create(true).append(true).open(&log).unwrap();
-        let store = folder.join("store").display().to_string();
-        let port = port.to_string();
-        let settings = [
-            ("brokerName", BROKER),
-            ("bindAddress", "127.0.0.1"),
-            ("brokerIP1", "127.0.0.1"),
-            ("listenPort", &port),
-            ("haListenPort", "0"),
-            ("storePathRootDir", &store),
-            ("flushDiskType", "SYNC_FLUSH"),
-            // Small files, so that many of each kind are begun and ended.
-            ("mappedFileSizeCommitLog", "262144"),
-            ("maxMessageSize", "65536"),
-            ("mappedFileSizeConsumeQueue", "6000"),
-            ("flushIntervalConsumeQueue", "20"),
-            ("maxHashSlotNum", "1000"),
-            ("maxIndexNum", "4000"),
-            // A disk that others have filled is no reason to delete any.
-            ("cleanFileForciblyEnable", "false"),
-        ];
-        let mut command = process::command(&["broker", "--namesrv", namesrvs]);
-        command.args(settings.map(|(key, value)| format!("--set={key}={value}")));
-        let child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
-        Self { process: Process(child), log }
-    }
-
-    /// SIGTERM, and the end that follows.
-    async fn stop(mut self) {
-        kill_process(Pid::from_child(&self.process.0), Signal::TERM).unwrap();
-        let child = Mutex::new(&mut self.process.0);
-        until("the broker has ended", async || child.lock().try_wait().unwrap().is_some()).await;
-        assert!(self.process.0.wait().unwrap().success(), "the broker could not stop as it should");
-    }
-
-    /// SIGKILL; it must not have ended by itself before.
-    fn kill(mut self) {
-        assert_eq!(self.process.0.try_wait().unwrap(), None, "the broker has ended by itself");
-        self.process.0.kill().unwrap();
-        self.process.0.wait().unwrap();
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            println!("{}", fs::read_to_string(&self.log).unwrap_or_default());
-        }
-    }
-}
-
-/// A number from the environment.
-fn given<T: FromStr>(name: &str) -> Option<T> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().ok().unwrap_or_else(|| panic!("{name}={text} is no number")))
+fn start(folder: &Path, namesrvs: &str, port: u16) -> Broker {
+    let port = port.to_string();
+    let settings = [
+        ("brokerName", BROKER),
+        ("listenPort", &port),
+        ("haListenPort", "0"),
+        ("flushDiskType", "SYNC_FLUSH"),
+        // Small files, so that many of each kind are begun and ended.
+        ("mappedFileSizeCommitLog", "262144"),
+        ("maxMessageSize", "65536"),
+        ("mappedFileSizeConsumeQueue", "6000"),
+        ("flushIntervalConsumeQueue", "20"),
+        ("maxHashSlotNum", "1000"),
+        ("maxIndexNum", "4000"),
+        // A disk that others have filled is no reason to delete any.
+        ("cleanFileForciblyEnable", "false"),
+    ];
+    Broker::start(folder, namesrvs, &settings)
 }
 
 /// A port that is free together with the one two below it, and not one that the system gives to outgoing connections: the broker comes back to it.
 fn free_port() -> u16 {
     let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
     std::iter::repeat_with(|| rand::random_range(20_000..30_000)).find(|port| free(*port) && free(port - 2)).unwrap()
-}
-
-async fn namesrv(folder: &Path) -> Namesrv {
-    let path = |name: &str| folder.join(name).display().to_string();
-    let settings = [
-        ("bindAddress", "127.0.0.1".to_owned()),
-        ("kvConfigPath", path("kvConfig.json")),
-        ("configStorePath", path("namesrv.properties")),
-    ];
-    let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
-    let (config, _) = Config::from_properties(settings).unwrap();
-    Namesrv::start(config, Overrides { listen_port: Some(0), ..Overrides::default() }).await.unwrap()
 }
 
 async fn until(what: &str, reached: impl AsyncFn() -> bool) {
@@ -228,7 +165,7 @@ async fn end(broker: Broker, begun: Instant, ledger: &Ledger, random: &mut StdRn
     } else {
         ledger.more(random.random_range(1..MOST)).await;
         if random.random_ratio(1, 6) {
-            return broker.stop().await;
+            return broker.stop();
         }
         // Acknowledgements come in groups, after a flush; other moments are wanted too.
         tokio::time::sleep(random.random_range(Duration::ZERO..Duration::from_millis(5))).await;
@@ -285,7 +222,7 @@ async fn what_was_acknowledged_survives_being_killed_at_any_moment() {
     let folder = tempfile::tempdir().unwrap();
     let names = namesrv(folder.path()).await;
     let (namesrvs, port) = (names.local_addr().to_string(), free_port());
-    let start = || (Broker::start(folder.path(), &namesrvs, port), Instant::now());
+    let start = || (start(folder.path(), &namesrvs, port), Instant::now());
     let (mut broker, mut begun) = start();
     create_topic(&namesrvs).await;
 

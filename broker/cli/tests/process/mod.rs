@@ -1,8 +1,13 @@
 //! Processes of the binary, and waiting for what they do.
 
+use rmq_namesrv::{Config, Namesrv, Overrides};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    fs::{self, File},
     net::TcpListener,
+    path::{Path, PathBuf},
     process::{Child, Command},
+    str::FromStr,
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +23,67 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A broker with its store in a folder's `store`; in a failing test it tells what it logged in all its lives.
+pub(crate) struct Broker {
+    pub(crate) process: Process,
+    log: PathBuf,
+}
+
+impl Broker {
+    pub(crate) fn start(folder: &Path, namesrvs: &str, settings: &[(&str, &str)]) -> Self {
+        let log = folder.join("log");
+        let output = File::options().create(true).append(true).open(&log).unwrap();
+        let store = folder.join("store").display().to_string();
+        let own = [("bindAddress", "127.0.0.1"), ("brokerIP1", "127.0.0.1"), ("storePathRootDir", &store)];
+        let mut command = command(&["broker", "--namesrv", namesrvs]);
+        command.args(own.iter().chain(settings).map(|(key, value)| format!("--set={key}={value}")));
+        let child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
+        Self { process: Process(child), log }
+    }
+
+    /// SIGTERM, and the end that follows.
+    pub(crate) fn stop(mut self) {
+        kill_process(Pid::from_child(&self.process.0), Signal::TERM).unwrap();
+        let status = until("the broker has ended", || self.process.0.try_wait().unwrap());
+        assert!(status.success(), "the broker could not stop as it should");
+    }
+
+    /// SIGKILL; it must not have ended by itself before.
+    pub(crate) fn kill(mut self) {
+        assert_eq!(self.process.0.try_wait().unwrap(), None, "the broker has ended by itself");
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what a failed test shows")]
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("{}", fs::read_to_string(&self.log).unwrap_or_default());
+        }
+    }
+}
+
+/// A namesrv in this process.
+pub(crate) async fn namesrv(folder: &Path) -> Namesrv {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let settings = [
+        ("bindAddress", "127.0.0.1".to_owned()),
+        ("kvConfigPath", path("kvConfig.json")),
+        ("configStorePath", path("namesrv.properties")),
+    ];
+    let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
+    let (config, _) = Config::from_properties(settings).unwrap();
+    Namesrv::start(config, Overrides { listen_port: Some(0), ..Overrides::default() }).await.unwrap()
+}
+
+/// A number from the environment.
+pub(crate) fn given<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().ok().unwrap_or_else(|| panic!("{name}={text} is no number")))
 }
 
 /// The binary, without what the environment says to it.
