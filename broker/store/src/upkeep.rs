@@ -161,12 +161,12 @@ impl Upkeep {
     /// One round of deletion. Returns how many commit log files went. None goes once a sync has failed: the names that
     /// the disk has are not known any more, and a log with a hole could not be opened.
     pub(crate) fn delete_expired(&self, stop: &AtomicBool) -> Result<usize> {
+        let mut behind = self.deleting.lock();
         self.log.failure()?;
-        self.heed(self.delete_round(stop))
+        self.heed(self.delete_round(&mut behind, stop))
     }
 
-    fn delete_round(&self, stop: &AtomicBool) -> Result<usize> {
-        let mut behind = self.deleting.lock();
+    fn delete_round(&self, behind: &mut bool, stop: &AtomicBool) -> Result<usize> {
         let retention = self.retention.lock().clone();
         let disk = self.disk_use()?;
         let round = Round {
@@ -231,8 +231,8 @@ impl Upkeep {
 
     /// Lets consume queues and index follow the start of the log, while no round of deletion moves it.
     pub(crate) fn follow_log(&self) -> Result<()> {
-        self.log.failure()?;
         let mut behind = self.deleting.lock();
+        self.log.failure()?;
         self.heed(self.follow())?;
         *behind = false;
         Ok(())

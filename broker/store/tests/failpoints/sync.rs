@@ -133,8 +133,9 @@ fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
     let _alone = alone();
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
-    for n in 0..300 {
-        put(&store, "T", 0, &[n as u8; 1000]);
+    // The end lies far from the next file, so that only who deletes has a directory to sync.
+    while store.max_physical_offset() < 4 * LOG_FILE + LOG_FILE / 4 {
+        put(&store, "T", 0, &[7; 1000]);
     }
     settle(&store);
     // So that the checkpoint before a deletion has nothing to sync.
@@ -144,7 +145,9 @@ fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
     let log = root.path().join("commitlog");
     names(&log).iter().take(3).for_each(|name| age(&log, name, 100));
     let armed = arm("directory::sync", Fault::Error(EIO), 0, 1);
-    assert!(matches!(store.delete_expired(), Err(Error::Sync { .. })));
+    // Or the upkeep's first round, which may come at the same time, was what met it.
+    let failed = store.delete_expired();
+    assert!(matches!(failed, Err(Error::Sync { .. } | Error::ReadOnly(_))), "{failed:?}");
     drop(armed);
     assert!(matches!(store.delete_expired(), Err(Error::ReadOnly(_))));
     assert_eq!(store.min_physical_offset(), LOG_FILE);
