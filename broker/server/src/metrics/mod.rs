@@ -8,12 +8,14 @@
 //! | [`progress`] | how far consumer groups are |
 //! | [`request_code`] | Java's names of requests |
 //! | [`sheet`] | the text of all figures |
+//! | [`store`] | the store's |
 
 mod durations;
 mod page;
 mod progress;
 mod request_code;
 mod sheet;
+mod store;
 
 pub(crate) use page::Page;
 

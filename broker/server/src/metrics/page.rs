@@ -2,12 +2,11 @@
 
 use super::{
     Metrics,
-    durations::Durations,
     progress::{self, MAX_ROWS, is_system, yes_or_no},
-    sheet::Sheet,
+    sheet::{Filled, Sheet},
+    store,
 };
 use crate::{
-    clock::now_millis,
     config::Live,
     connected::{Consumers, Producers},
     consumer_offset::ConsumerOffsets,
@@ -20,17 +19,14 @@ use crate::{
     subscription_group::SubscriptionGroups,
     topic::Topics,
 };
-use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 use rmq_protocol::{
     body::{ConsumeType, MessageModel},
     names, version,
 };
 use rmq_remoting::http::Health;
-use rmq_store::{DiskUse, MessageStore};
-use std::{
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use rmq_store::MessageStore;
+use std::sync::{Arc, OnceLock};
 use tokio_util::task::TaskTracker;
 
 /// What `/readyz` and `/metrics` tell.
@@ -98,31 +94,11 @@ impl Health for Page {
     }
 }
 
-type Filled = prometheus::Result<()>;
-
-fn gauge(to: &Sheet, name: &str, help: &str, value: f64) -> Filled {
-    let gauge = Gauge::new(name, help)?;
-    gauge.set(value);
-    to.register(Box::new(gauge))
-}
-
-fn count(to: &Sheet, name: &str, help: &str, value: usize) -> Filled {
-    let gauge = IntGauge::new(name, help)?;
-    gauge.set(value as i64);
-    to.register(Box::new(gauge))
-}
-
-fn counter(to: &Sheet, name: &str, help: &str, value: u64) -> Filled {
-    let counter = prometheus::IntCounter::new(name, help)?;
-    counter.inc_by(value);
-    to.register(Box::new(counter))
-}
-
 impl Page {
     fn read_all(&self, to: &Sheet) -> Filled {
         self.read_broker(to)?;
         self.read_clients(to)?;
-        self.read_store(to)?;
+        store::read(&self.store, to)?;
         self.read_replication(to)?;
         self.read_traffic(to)?;
         self.read_dead_letters(to)?;
@@ -137,22 +113,19 @@ impl Page {
 
     fn read_broker(&self, to: &Sheet) -> Filled {
         let permission = self.settings.load().topics.permission;
-        gauge(
-            to,
+        to.gauge(
             "rocketmq_broker_permission",
             "What this broker permits: 2 write, 4 read, 6 both.",
             f64::from(permission),
         )?;
-        count(to, "rocketmq_topic_number", "Topics of this broker.", self.topics.len())?;
-        count(to, "rocketmq_consumer_group_number", "Consumer groups of this broker.", self.groups.len())?;
-        count(
-            to,
+        to.count("rocketmq_topic_number", "Topics of this broker.", self.topics.len())?;
+        to.count("rocketmq_consumer_group_number", "Consumer groups of this broker.", self.groups.len())?;
+        to.count(
             "rocketmq_broker_parked_pulls",
             "Pulls parked until there are messages for them; beyond maxParkedPulls they are answered at once.",
             self.long_polling.len(),
         )?;
-        count(
-            to,
+        to.count(
             "rocketmq_broker_unregistered_namesrvs",
             "Namesrvs this broker is not registered with.",
             self.registration.missing().len(),
@@ -173,8 +146,7 @@ impl Page {
             watermark.with_label_values(&[processor]).set(waiting as f64);
         }
         to.register(Box::new(watermark))?;
-        count(
-            to,
+        to.count(
             "rocketmq_broker_stalled_send_bytes",
             "Memory of sends that wait for disk blocks, as the disk is slow; beyond 64 MiB more are refused as busy.",
             bytes,
@@ -210,149 +182,30 @@ impl Page {
         to.register(Box::new(consumers))
     }
 
-    fn read_store(&self, to: &Sheet) -> Filled {
-        let f = self.store.figures();
-        let age = self.store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest).max(0)) as u64;
-        for (name, help, value) in [
-            (
-                "rocketmq_storage_size_bytes",
-                "Bytes of commit log, from the oldest message to the end.",
-                f.appended.saturating_sub(f.min_offset),
-            ),
-            (
-                "rocketmq_storage_flush_behind_bytes",
-                "Bytes of commit log not yet on the disk: a power cut would take them.",
-                f.appended.saturating_sub(f.flushed),
-            ),
-            (
-                "rocketmq_storage_dispatch_behind_bytes",
-                "Bytes of commit log that consumers cannot see yet.",
-                f.appended.saturating_sub(f.dispatched),
-            ),
-            (
-                "rocketmq_storage_message_reserve_time_milliseconds",
-                "Age of the oldest message there is, in milliseconds.",
-                age,
-            ),
-        ] {
-            let gauge = GaugeVec::new(Opts::new(name, help), &["storage_type", "storage_medium"])?;
-            gauge.with_label_values(&["local", "disk"]).set(value as f64);
-            to.register(Box::new(gauge))?;
-        }
-        gauge(to, "rocketmq_store_appended_offset", "End of the commit log, in bytes.", f.appended as f64)?;
-        gauge(to, "rocketmq_store_flushed_offset", "Up to here the commit log is on the disk.", f.flushed as f64)?;
-        gauge(to, "rocketmq_store_dispatched_offset", "Up to here consumers see the commit log.", f.dispatched as f64)?;
-        gauge(
-            to,
-            "rocketmq_store_mapped_bytes",
-            "Bytes of commit log and index files mapped: address space, of which the system keeps in memory what is used.",
-            f.mapped_bytes as f64,
-        )?;
-        count(
-            to,
-            "rocketmq_store_queues",
-            "Consume queues: a queue of a topic has one once it got a message.",
-            f.queues,
-        )?;
-        count(to, "rocketmq_store_open_files", "Consume queue files open, of 512 at most.", f.open_files)?;
-        count(to, "rocketmq_store_index_files", "Index files, which find messages by their keys.", f.index_files)?;
-        gauge(
-            to,
-            "rocketmq_store_queue_buffer_bytes",
-            "Bytes of consume queue entries not yet written to the disk.",
-            f.consume_queue_pending as f64,
-        )?;
-        gauge(
-            to,
-            "rocketmq_store_queue_memory_bytes",
-            "Memory of consume queue entries, as of when they were last written: the newest ones of each queue stay for consumers that keep up.",
-            f.consume_queue_memory as f64,
-        )?;
-        counter(to, "rocketmq_store_put_messages_total", "Messages stored since the start.", f.put_messages)?;
-        counter(to, "rocketmq_store_put_bytes_total", "Bytes of the records stored since the start.", f.put_bytes)?;
-        counter(
-            to,
-            "rocketmq_store_put_failures_total",
-            "Messages refused with an error instead of being stored.",
-            f.put_failures,
-        )?;
-        counter(
-            to,
-            "rocketmq_store_damages_passed_over_total",
-            "Damaged records and queue entries that pulls passed over, each time one met them; the log says which. Not 0: check the disk.",
-            f.damages_passed_over,
-        )?;
-        counter(
-            to,
-            "rocketmq_store_late_blocks_total",
-            "Sends that found no disk blocks ready and had to wait: many of them mean a disk too slow for what is sent.",
-            f.puts_not_at_hand,
-        )?;
-        counter(
-            to,
-            "rocketmq_store_cold_reads_total",
-            "Pulls whose messages had left the memory and came from the disk.",
-            f.gets_not_at_hand,
-        )?;
-        for (name, help, counted) in [
-            ("rocketmq_store_put_seconds", "Time to store a message, without waiting for disk or slaves.", f.put_times),
-            ("rocketmq_store_append_lock_seconds", "Waits for another message that was being stored.", f.lock_waits),
-            ("rocketmq_store_flush_seconds", "Time the disk took to take what was stored.", f.flush_times),
-            ("rocketmq_store_get_seconds", "Time to look messages up, found or not.", f.get_times),
-        ] {
-            to.register(Box::new(Durations::new(name, help, counted)?))?;
-        }
-        gauge(
-            to,
-            "rocketmq_store_index_behind_bytes",
-            "Bytes of log that queries by key cannot find yet; more than 0 only after the disk was full or failed.",
-            f.index_behind as f64,
-        )?;
-        gauge(
-            to,
-            "rocketmq_store_refuses_writes",
-            "1 while no messages are taken.",
-            f64::from(u8::from(f.refusing.is_some())),
-        )?;
-        match self.store.disk_use() {
-            Ok(used) => read_disk_use(&used, &self.store.config().root, to),
-            Err(error) => {
-                tracing::warn!(%error, "how full the disks are cannot be shown");
-                Ok(())
-            }
-        }
-    }
-
     fn read_replication(&self, to: &Sheet) -> Filled {
         if self.settings.load().is_slave() {
             let lag = self.following.lag();
-            gauge(
-                to,
+            to.gauge(
                 "rocketmq_broker_connected_to_master",
                 "1 while this slave follows its master.",
                 f64::from(u8::from(lag.is_some())),
             )?;
-            return gauge(
-                to,
+            return to.gauge(
                 "rocketmq_broker_master_lag_bytes",
                 "Bytes of its master's commit log that this slave lacks.",
                 lag.unwrap_or(0) as f64,
             );
         }
-        gauge(
-            to,
-            "rocketmq_store_confirmed_offset",
+        to.gauge("rocketmq_store_confirmed_offset",
             "Up to here inSyncReplicas members have the commit log, this master among them; it stands still while too few follow.",
             self.slaves.confirmed() as f64,
         )?;
-        gauge(
-            to,
+        to.gauge(
             "rocketmq_broker_in_sync_members",
             "Members that keep up, the master among them.",
             f64::from(self.slaves.in_sync()),
         )?;
-        gauge(
-            to,
+        to.gauge(
             "rocketmq_broker_slave_lag_bytes",
             "Bytes the slave furthest behind lacks.",
             self.slaves.lag().unwrap_or(0) as f64,
@@ -424,54 +277,7 @@ impl Page {
     }
 }
 
-/// The share that decides, and that of the volume of each directory that grows.
-fn read_disk_use(used: &DiskUse, root: &Path, to: &Sheet) -> Filled {
-    gauge(
-        to,
-        "rocketmq_store_disk_used_ratio",
-        "Used share, 0 to 1, that decides on deletion and refusal: of the emptiest commit log disk, or of storePathRootDir's if fuller.",
-        used.deciding() / 100.0,
-    )?;
-    let each = GaugeVec::new(
-        Opts::new(
-            "rocketmq_store_directory_disk_used_ratio",
-            "Used share, 0 to 1, of the disk of each directory that gets new files.",
-        ),
-        &["directory"],
-    )?;
-    let directories = used.commit_log_dirs.iter().map(|(directory, percent)| (directory.as_path(), *percent));
-    for (directory, percent) in directories.chain([(root, used.consume_queue)]) {
-        each.with_label_values(&[&*directory.to_string_lossy()]).set(percent / 100.0);
-    }
-    to.register(Box::new(each))
-}
-
 /// A client's language and version as Java's labels have them.
 fn software(client: &crate::connected::Client) -> (String, String) {
     (client.language.name().to_lowercase(), version::name(client.version).to_lowercase())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A full disk of consume queues refused writes while the figure told of the commit log's.
-    #[test]
-    fn the_disk_that_decides_is_shown_and_each_beside_it() {
-        let used = DiskUse {
-            commit_log: 30.0,
-            commit_log_dirs: vec![("/a".into(), 30.0), ("/b".into(), 60.0)],
-            consume_queue: 92.0,
-        };
-        let sheet = Sheet::new(&[]);
-        read_disk_use(&used, Path::new("/store"), &sheet).unwrap();
-        let text = sheet.into_text();
-        let rows: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        let each = |path: &str, ratio: &str| {
-            format!("rocketmq_store_directory_disk_used_ratio{{directory=\"{path}\"}} {ratio}")
-        };
-        let mut wanted = vec!["rocketmq_store_disk_used_ratio 0.92".to_owned()];
-        wanted.extend([each("/a", "0.3"), each("/b", "0.6"), each("/store", "0.92")]);
-        assert_eq!(rows, wanted);
-    }
 }

@@ -4,11 +4,14 @@
 //! that for each thread that had answered a scraper once. A row's text has 200 bytes.
 
 use prometheus::{
-    TextEncoder,
+    Gauge, IntCounter, IntGauge, TextEncoder,
     core::Collector,
     proto::{LabelPair, Metric, MetricFamily},
 };
 use std::cell::RefCell;
+
+/// Whether figures could be written.
+pub(super) type Filled = prometheus::Result<()>;
 
 /// Figures in Prometheus' text form, with some labels on each.
 pub(super) struct Sheet {
@@ -25,7 +28,7 @@ impl Sheet {
     ///
     /// # Errors
     /// They cannot be written.
-    pub(super) fn register(&self, figures: Box<dyn Collector>) -> prometheus::Result<()> {
+    pub(super) fn register(&self, figures: Box<dyn Collector>) -> Filled {
         figures.collect().into_iter().try_for_each(|family| self.write(family))
     }
 
@@ -33,7 +36,7 @@ impl Sheet {
     ///
     /// # Errors
     /// As [`Sheet::register`].
-    pub(super) fn write(&self, mut family: MetricFamily) -> prometheus::Result<()> {
+    pub(super) fn write(&self, mut family: MetricFamily) -> Filled {
         let mut metrics = family.take_metric();
         if metrics.is_empty() {
             return Ok(());
@@ -47,6 +50,36 @@ impl Sheet {
         }
         family.set_metric(metrics);
         TextEncoder::new().encode_utf8(&[family], &mut self.text.borrow_mut())
+    }
+
+    /// Writes a measure that goes up and down.
+    ///
+    /// # Errors
+    /// As [`Sheet::register`].
+    pub(super) fn gauge(&self, name: &str, help: &str, value: f64) -> Filled {
+        let gauge = Gauge::new(name, help)?;
+        gauge.set(value);
+        self.register(Box::new(gauge))
+    }
+
+    /// Writes how many there are.
+    ///
+    /// # Errors
+    /// As [`Sheet::register`].
+    pub(super) fn count(&self, name: &str, help: &str, value: usize) -> Filled {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(value as i64);
+        self.register(Box::new(gauge))
+    }
+
+    /// Writes how many there have been since the start.
+    ///
+    /// # Errors
+    /// As [`Sheet::register`].
+    pub(super) fn counter(&self, name: &str, help: &str, value: u64) -> Filled {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        self.register(Box::new(counter))
     }
 
     pub(super) fn into_text(self) -> String {
