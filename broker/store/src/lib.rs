@@ -163,14 +163,13 @@ impl MessageStore {
         self.log.flush()
     }
 
-    /// Deletes expired files at whatever hour: one round of it now, and as many as Java makes with the upkeep's. Returns how many commit log files went
-    /// in the first.
+    /// Deletes expired files at whatever hour: one round of it now and, where that is not enough, as many as Java makes with the upkeep's. Returns how many
+    /// commit log files went in the first.
     ///
     /// # Errors
     /// Where a file cannot be deleted.
     pub fn delete_expired(&self) -> Result<usize> {
-        self.upkeep.ask_for_rounds();
-        self.upkeep.delete_expired(self.threads.stop_flag())
+        self.upkeep.delete_expired(true, self.threads.stop_flag())
     }
 
     /// Deletes what consume queues and index hold of records that the commit log has lost, where the deletion of its files has not done so.

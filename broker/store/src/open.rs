@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -156,8 +156,7 @@ impl MessageStore {
             checkpoint_bytes: config.checkpoint_bytes,
             vouched_for: start,
             checkpoint: Mutex::new(checkpoint),
-            deleting: Mutex::new(false),
-            asked: AtomicUsize::new(0),
+            deleting: Mutex::default(),
         });
         let memory = config.memory.unwrap_or_else(physical_memory);
         let store = MessageStore {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -20,8 +20,17 @@ use crate::retention::{Candidate, Round};
 /// How often the thread looks whether something is due.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Rounds of deletion that follow when somebody asks for it. Java's number: more files than one round takes go without waiting for their hour.
+/// Rounds of deletion that somebody gets who asks for it. Java's number: more files than one round takes go without waiting for their hour.
 const ROUNDS_ASKED: usize = 20;
+
+/// Where deletion stands between two rounds.
+#[derive(Debug, Default)]
+pub(crate) struct Deletion {
+    /// Queues and index have yet to follow the start of the log, because the round before failed half way.
+    behind: bool,
+    /// Rounds that somebody asked for and that are still to come, because none before was enough.
+    rounds: usize,
+}
 
 /// How full the volumes are, in percent.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,11 +63,8 @@ pub(crate) struct Upkeep {
     /// Up to here a checkpoint vouched for everything when the store was opened. What was read back since counts like what is
     /// dispatched: a process that dies again and again before the interval is over would read ever more.
     pub(crate) vouched_for: u64,
-    /// Held for a whole round of deletion. Taken before `checkpoint`. Whether queues and index have yet to follow the start of
-    /// the log, because the round before failed half way.
-    pub(crate) deleting: Mutex<bool>,
-    /// Rounds of deletion that somebody asked for and that are still to come.
-    pub(crate) asked: AtomicUsize,
+    /// Held for a whole round of deletion. Taken before `checkpoint`.
+    pub(crate) deleting: Mutex<Deletion>,
     /// Held for a whole checkpoint. Taken before dispatch's turn.
     pub(crate) checkpoint: Mutex<Checkpoint>,
 }
@@ -79,7 +85,7 @@ impl Upkeep {
             }
             if now >= round_at {
                 round_at = now + self.retention.lock().interval;
-                if let Err(error) = self.delete_expired(stop) {
+                if let Err(error) = self.delete_expired(false, stop) {
                     tracing::warn!(%error, "old files could not be deleted");
                 }
             }
@@ -153,27 +159,25 @@ impl Upkeep {
         Ok(DiskUse { commit_log, commit_log_dirs, consume_queue: percent(&self.root)? })
     }
 
-    /// The next rounds delete expired files at whatever hour they come.
-    pub(crate) fn ask_for_rounds(&self) {
-        self.asked.store(ROUNDS_ASKED, Ordering::SeqCst);
-    }
-
-    /// One round of deletion. Returns how many commit log files went. None goes once a sync has failed: the names that
-    /// the disk has are not known any more, and a log with a hole could not be opened.
-    pub(crate) fn delete_expired(&self, stop: &AtomicBool) -> Result<usize> {
-        let mut behind = self.deleting.lock();
+    /// One round of deletion; `asked` has it, and if it is not enough those of the upkeep that follow, delete at whatever hour. Returns how many commit log
+    /// files went. None goes once a sync has failed: the names that the disk has are not known any more, and a log with a hole could not be opened.
+    pub(crate) fn delete_expired(&self, asked: bool, stop: &AtomicBool) -> Result<usize> {
+        let mut deletion = self.deleting.lock();
         self.log.failure()?;
-        self.heed(self.delete_round(&mut behind, stop))
+        if asked {
+            deletion.rounds = ROUNDS_ASKED;
+        }
+        self.heed(self.delete_round(&mut deletion, stop))
     }
 
-    fn delete_round(&self, behind: &mut bool, stop: &AtomicBool) -> Result<usize> {
+    fn delete_round(&self, deletion: &mut Deletion, stop: &AtomicBool) -> Result<usize> {
         let retention = self.retention.lock().clone();
         let disk = self.disk_use()?;
         let round = Round {
             now: SystemTime::now(),
             hour: jiff::Zoned::now().hour().unsigned_abs(),
             used_percent: disk.deciding(),
-            asked: self.asked.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok(),
+            asked: deletion.rounds > 0,
             dispatched: self.log.dispatched.value(),
         };
         let full = disk.commit_log_dirs.iter().filter(|(_, used)| *used > f64::from(retention.clean_forcibly));
@@ -188,6 +192,7 @@ impl Upkeep {
             })
             .collect();
         let doomed = round.doomed(&retention, &candidates);
+        deletion.rounds = if doomed < retention.batch_max { 0 } else { deletion.rounds.saturating_sub(1) };
         if doomed > 0 {
             self.keep_numbers()?;
         }
@@ -208,11 +213,11 @@ impl Upkeep {
                 }
             }
             tracing::info!(file = %file.path().display(), "deleted an old commit log file");
-            (deleted, *behind) = (deleted + 1, true);
+            (deleted, deletion.behind) = (deleted + 1, true);
         }
-        if *behind {
+        if deletion.behind {
             self.follow()?;
-            *behind = false;
+            deletion.behind = false;
         }
         outcome.map(|()| deleted)
     }
@@ -231,10 +236,10 @@ impl Upkeep {
 
     /// Lets consume queues and index follow the start of the log, while no round of deletion moves it.
     pub(crate) fn follow_log(&self) -> Result<()> {
-        let mut behind = self.deleting.lock();
+        let mut deletion = self.deleting.lock();
         self.log.failure()?;
         self.heed(self.follow())?;
-        *behind = false;
+        deletion.behind = false;
         Ok(())
     }
 

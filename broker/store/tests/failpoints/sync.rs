@@ -145,7 +145,7 @@ fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
     let log = root.path().join("commitlog");
     names(&log).iter().take(3).for_each(|name| age(&log, name, 100));
     let armed = arm("directory::sync", Fault::Error(EIO), 0, 1);
-    // Or the upkeep's first round, which may come at the same time, was what met it.
+    // Or a round of the upkeep met it, at the hour at which old files go by themselves.
     let failed = store.delete_expired();
     assert!(matches!(failed, Err(Error::Sync { .. } | Error::ReadOnly(_))), "{failed:?}");
     drop(armed);

@@ -101,6 +101,7 @@ fn fill_and_make_room(volume: &Volume, ballast: usize, more: u64) {
     for _ in 0..20 {
         first = fill(&store, first);
     }
+    settle(&store);
     assert!(numbers(&store).into_iter().eq(0..store.max_offset("T", 0)));
 
     std::fs::remove_file(volume.path().join("ballast")).unwrap();
