@@ -15,6 +15,7 @@ use rmq_namesrv::Namesrv;
 use rmq_protocol::{ResponseCode, body::SubscriptionGroup};
 use rmq_server::Broker;
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -62,10 +63,26 @@ impl Group {
         self.admin.put_topic(&master.address().to_string(), &config).await.unwrap();
     }
 
+    /// A slave that follows with an empty log, as far as the master knows, and says nothing more.
+    async fn silent_slave(&self, master: &Broker) -> TcpStream {
+        let mut slave = TcpStream::connect(replication_address(master)).await.unwrap();
+        slave.write_all(&0_u64.to_be_bytes()).await.unwrap();
+        let address = master.address().to_string();
+        until("the master counts it", async || self.admin.ha_status(&address).await.unwrap().in_sync_slave_nums == 1)
+            .await;
+        slave
+    }
+
     /// Messages that this member can hand out.
     async fn readable(&self, member: &Broker, topic: &str) -> i64 {
         self.admin.max_offset(&member.address().to_string(), topic, 0).await.unwrap_or(0)
     }
+}
+
+fn replication_address(master: &Broker) -> SocketAddr {
+    let mut address = master.address();
+    address.set_port(address.port() + 1);
+    address
 }
 
 async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
@@ -220,14 +237,7 @@ async fn those_who_wait_for_a_silent_slave_are_told_that_it_does_not_have_their_
     ready(&master).await;
     group.create("t", &master).await;
     let producer = group.producer().await;
-    let mut replication = master.address();
-    replication.set_port(replication.port() + 1);
-    let mut silent = TcpStream::connect(replication).await.unwrap();
-    silent.write_all(&0_u64.to_be_bytes()).await.unwrap();
-    until("the master counts it", async || {
-        group.admin.ha_status(&master.address().to_string()).await.unwrap().in_sync_slave_nums == 1
-    })
-    .await;
+    let silent = group.silent_slave(&master).await;
     let there = queue("t");
     let sends = (0..20).map(|number: i32| producer.send_to(&there, Message::new("t", number.to_string())));
     let statuses: Vec<_> = join_all(sends).await.into_iter().map(|sent| sent.unwrap().status).collect();
@@ -246,13 +256,8 @@ async fn sends_that_wait_for_a_slave_stand_in_the_status_of_their_broker() {
     ready(&master).await;
     group.create("t", &master).await;
     let producer = group.producer().await;
-    let mut replication = master.address();
-    replication.set_port(replication.port() + 1);
-    let mut late = TcpStream::connect(replication).await.unwrap();
-    late.write_all(&0_u64.to_be_bytes()).await.unwrap();
+    let mut late = group.silent_slave(&master).await;
     let address = master.address().to_string();
-    until("the master counts it", async || group.admin.ha_status(&address).await.unwrap().in_sync_slave_nums == 1)
-        .await;
     let there = queue("t");
     let sends = join_all((0..3).map(|number: i32| producer.send_to(&there, Message::new("t", number.to_string()))));
     let looks = async {
@@ -280,8 +285,7 @@ async fn whoever_claims_more_than_there_is_confirms_nothing() {
     ready(&master).await;
     group.create("t", &master).await;
     let producer = group.producer().await;
-    let mut replication = master.address();
-    replication.set_port(replication.port() + 1);
+    let replication = replication_address(&master);
     for beyond in [1_u64, 1 << 40, u64::MAX] {
         let mut stream = TcpStream::connect(replication).await.unwrap();
         stream.write_all(&beyond.to_be_bytes()).await.unwrap();

@@ -88,7 +88,7 @@ impl std::io::Write for Lines {
 async fn until(what: &str, reached: impl Fn() -> bool) {
     let reached = async {
         while !reached() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(DEADLINE, reached).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));

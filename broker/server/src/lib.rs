@@ -47,6 +47,8 @@ mod start;
 mod stats;
 mod subscription_group;
 mod table;
+#[cfg(test)]
+mod testing;
 mod topic;
 
 pub use config::Config;

@@ -198,7 +198,7 @@ fn distribution(buckets: &[u64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, ha::Slaves};
+    use crate::{config::Config, ha::Slaves, testing::message};
     use jiff::civil::date;
     use rmq_store::Arrivals;
 
@@ -236,20 +236,7 @@ mod tests {
 
     /// Stores so many messages of 100 kB; returns where the last one ends.
     fn put(store: &MessageStore, count: usize) -> u64 {
-        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let message = rmq_store::NewMessage {
-            topic: "T",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            properties: b"",
-            body: &[7; 100_000],
-        };
+        let message = message(&[7; 100_000]);
         (0..count).map(|_| store.put(&message).unwrap().end).last().unwrap_or_default()
     }
 

@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rmq_protocol::message::java;
 use rmq_protocol::message::properties;
 use rmq_protocol::message::stored::{self, Head, Record};
 use rmq_protocol::message::sys_flag::{self, Transaction};
@@ -290,7 +289,7 @@ impl Targets {
             let delay = self.delay_levels.get(level - 1).map_or(0, |delay| delay.as_millis() as i64);
             return record.store_timestamp().saturating_add(delay);
         }
-        java::tags_code(record.property(properties::TAGS).as_deref())
+        record.tags_code()
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rmq_protocol::message::stored::{self, Head, Record};
-use rmq_protocol::message::{java, properties};
 
 use crate::MessageStore;
 use crate::consume_queue::entry::{self, Entry};
@@ -353,9 +352,7 @@ fn pieces(runs: &[Run]) -> Vec<Bytes> {
 /// Whether the tags of a record are those its entry was made for. Some entries have another number there: for a delayed message it is a time, and Java's queue
 /// extension, an option that brokers whose directory is opened here may have had on, puts its addresses below all hashes.
 fn has_tags_of(record: &Record<'_>, entry: &Entry) -> bool {
-    record.topic() == SCHEDULE_TOPIC
-        || entry.tags_code < i64::from(i32::MIN)
-        || entry.tags_code == java::tags_code(record.property(properties::TAGS).as_deref())
+    record.topic() == SCHEDULE_TOPIC || entry.tags_code < i64::from(i32::MIN) || entry.tags_code == record.tags_code()
 }
 
 fn matches(file: &MappedFile, entry: &Entry, filter: Filter<'_>) -> bool {

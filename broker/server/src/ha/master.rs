@@ -263,35 +263,12 @@ pub(crate) struct NotEnough {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use rmq_store::{Arrival, NewMessage};
+    use crate::testing::{member, message};
 
     fn master(root: &std::path::Path, in_sync: &str) -> Slaves {
-        let root = root.display().to_string();
-        let settings = [
-            ("brokerName", "b"),
-            ("mappedFileSizeCommitLog", "16777216"),
-            ("storePathRootDir", &*root),
-            ("inSyncReplicas", in_sync),
-        ];
-        let (config, _) = Config::from_properties(settings).unwrap();
-        let store = MessageStore::open(config.for_store().unwrap(), Box::new(|_: &Arrival<'_>| ())).unwrap();
-        let host = SocketAddr::from(([127, 0, 0, 1], 1));
-        let message = NewMessage {
-            topic: "T",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            properties: b"",
-            body: b"here",
-        };
-        store.put(&message).unwrap();
-        Slaves::new(Arc::new(store), Arc::new(Live::new(config, None)))
+        let (settings, store) = member(root, &[("inSyncReplicas", in_sync)]);
+        store.put(&message(b"here")).unwrap();
+        Slaves::new(store, settings)
     }
 
     /// It stayed 0 on a broker that has no slaves, as no slave ever reported.

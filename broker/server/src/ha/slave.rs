@@ -227,34 +227,7 @@ impl Following {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use rmq_store::{Arrival, NewMessage};
-    use std::net::SocketAddr;
-
-    fn member(root: &std::path::Path) -> (Arc<Live>, Arc<MessageStore>) {
-        let root = root.display().to_string();
-        let settings = [("brokerName", "b"), ("mappedFileSizeCommitLog", "16777216"), ("storePathRootDir", &*root)];
-        let (config, _) = Config::from_properties(settings).unwrap();
-        let store = MessageStore::open(config.for_store().unwrap(), Box::new(|_: &Arrival<'_>| ())).unwrap();
-        (Arc::new(Live::new(config, None)), Arc::new(store))
-    }
-
-    fn message<'a>(body: &'a [u8]) -> NewMessage<'a> {
-        let host = SocketAddr::from(([127, 0, 0, 1], 1));
-        NewMessage {
-            topic: "T",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            properties: b"",
-            body,
-        }
-    }
+    use crate::testing::{member, message};
 
     /// The stream of a master: its log in pieces that end anywhere, a heartbeat behind each.
     fn stream(log: &[u8], piece: usize) -> Vec<u8> {
@@ -272,13 +245,13 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_comes_byte_by_byte_makes_the_same_log() {
         let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let (_, master) = member(roots[0].path());
+        let (_, master) = member(roots[0].path(), &[]);
         for n in 0..20_u8 {
             master.put(&message(&[n; 150])).unwrap();
         }
         let end = master.max_physical_offset();
         let log = master.read(0, end as usize).unwrap();
-        let (settings, store) = member(roots[1].path());
+        let (settings, store) = member(roots[1].path(), &[]);
         let following = Following::new(Arc::clone(&store), settings);
         let mut buffer = BytesMut::new();
         let mut pieces = 0;
@@ -294,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn what_no_master_sends_ends_the_connection() {
         let root = tempfile::tempdir().unwrap();
-        let (settings, store) = member(root.path());
+        let (settings, store) = member(root.path(), &[]);
         store.put(&message(b"here")).unwrap();
         let end = store.max_physical_offset();
         let following = Following::new(store, settings);

@@ -196,7 +196,8 @@ impl Page {
                 lag.unwrap_or(0) as f64,
             );
         }
-        to.gauge("rocketmq_store_confirmed_offset",
+        to.gauge(
+            "rocketmq_store_confirmed_offset",
             "Up to here inSyncReplicas members have the commit log, this master among them; it stands still while too few follow.",
             self.slaves.confirmed() as f64,
         )?;

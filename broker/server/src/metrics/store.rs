@@ -55,7 +55,8 @@ pub(super) fn read(store: &MessageStore, to: &Sheet) -> Filled {
         "Bytes of consume queue entries not yet written to the disk.",
         f.consume_queue_pending as f64,
     )?;
-    to.gauge("rocketmq_store_queue_memory_bytes",
+    to.gauge(
+        "rocketmq_store_queue_memory_bytes",
         "Memory of consume queue entries, as of when they were last written: the newest ones of each queue stay for consumers that keep up.",
         f.consume_queue_memory as f64,
     )?;
@@ -66,7 +67,8 @@ pub(super) fn read(store: &MessageStore, to: &Sheet) -> Filled {
         "Messages refused with an error instead of being stored.",
         f.put_failures,
     )?;
-    to.counter("rocketmq_store_damages_passed_over_total",
+    to.counter(
+        "rocketmq_store_damages_passed_over_total",
         "Damaged records and queue entries that pulls passed over, each time one met them; the log says which. Not 0: check the disk.",
         f.damages_passed_over,
     )?;
@@ -109,7 +111,8 @@ pub(super) fn read(store: &MessageStore, to: &Sheet) -> Filled {
 
 /// The share that decides, and that of the volume of each directory that grows.
 fn read_disk_use(used: &DiskUse, root: &Path, to: &Sheet) -> Filled {
-    to.gauge("rocketmq_store_disk_used_ratio",
+    to.gauge(
+        "rocketmq_store_disk_used_ratio",
         "Used share, 0 to 1, that decides on deletion and refusal: of the emptiest commit log disk, or of storePathRootDir's if fuller.",
         used.deciding() / 100.0,
     )?;

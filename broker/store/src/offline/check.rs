@@ -3,8 +3,6 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use rmq_protocol::message::java;
-use rmq_protocol::message::properties;
 use rmq_protocol::message::stored::Record;
 
 use super::Place;
@@ -159,8 +157,8 @@ impl Check<'_> {
             return Ok(());
         }
         let (topic, id, offset) = (record.topic(), record.queue_id(), record.queue_offset());
-        let tags_code = java::tags_code(record.property(properties::TAGS).as_deref());
-        let expected = Entry { physical_offset: record.physical_offset(), size: record.size() as u32, tags_code };
+        let (size, tags_code) = (record.size() as u32, record.tags_code());
+        let expected = Entry { physical_offset: record.physical_offset(), size, tags_code };
         // There the code is a time, which depends on settings.
         let tags = topic != SCHEDULE_TOPIC;
         match self.queues.compare(topic, id, offset, expected, tags)? {

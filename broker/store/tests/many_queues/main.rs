@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rmq_store::{Config, GetStatus, MessageStore};
 
-use support::{get, message, put};
+use support::{get, message, number, put};
 
 const QUEUES_OF_A_TOPIC: usize = 8;
 /// Beside the consume queue files: the log, the index, the checkpoint, the lock, and what the test's process has open.
@@ -41,7 +41,7 @@ const START: Duration = Duration::from_secs(10);
 const COUNTED: Duration = Duration::from_secs(5);
 
 fn queues() -> usize {
-    std::env::var("QUEUES").map_or(4000, |text| text.parse().unwrap())
+    number("QUEUES").map_or(4000, |queues| queues as usize)
 }
 
 fn config(root: &Path, queues: usize) -> Config {

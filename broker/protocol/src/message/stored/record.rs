@@ -175,6 +175,11 @@ impl<'a> Record<'a> {
         properties::find_str(self.properties, name)
     }
 
+    /// What filters by tags compare: the hash of the tags, as Java has it; 0 where there are none.
+    pub fn tags_code(&self) -> i64 {
+        java::tags_code(self.property(properties::TAGS).as_deref())
+    }
+
     /// The id that says where this record lies.
     pub fn offset_id(&self) -> OffsetId {
         OffsetId { host: self.store_host(), physical_offset: self.physical_offset() }

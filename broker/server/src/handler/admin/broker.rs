@@ -17,7 +17,7 @@ use rmq_protocol::{
     fastjson,
     header::{BrokerConfigResponse, Header, QueryConsumeQueue, ViewBrokerStats},
     java_properties,
-    message::{java, properties, stored::Record},
+    message::stored::Record,
 };
 use rmq_store::MessageStore;
 use std::{sync::Arc, time::Instant};
@@ -148,8 +148,7 @@ impl BrokerAdmin {
     fn entry(&self, place: u64, subscription: Option<&Subscription>) -> ConsumeQueueEntry {
         let bytes = self.store.record(place);
         let record = bytes.as_ref().and_then(|bytes| Record::parse(bytes).ok());
-        let tags_code =
-            record.as_ref().map_or(0, |record| java::tags_code(record.property(properties::TAGS).as_deref()));
+        let tags_code = record.as_ref().map_or(0, Record::tags_code);
         ConsumeQueueEntry {
             eval: subscription.is_none_or(|subscription| filter::may_match(subscription, tags_code)),
             msg: record.is_none().then(|| "the message cannot be read".to_owned()),
