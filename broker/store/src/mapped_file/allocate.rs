@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::MappedFile;
 use super::dirs::Dirs;
 use super::region::{Cursor, Pages};
+use super::{MappedFile, PIECE};
 use crate::config::Allocation;
 use crate::error::{Error, Result};
 
@@ -306,7 +306,8 @@ impl Shared {
             if blocks > allocated {
                 file.allocate(allocated, blocks)?;
             }
-            file.touch(to.min(blocks))?;
+            let piece = PIECE.min(self.ahead.touch_ahead);
+            file.touch((file.base() + (to - file.base()).next_multiple_of(piece)).min(blocks))?;
             Ok(blocks.max(allocated))
         };
         let blocks = if to > allocated { step_end } else { allocated };

@@ -96,7 +96,8 @@ fn who_may_not_wait_for_blocks_is_told_so_at_once_and_reads_go_on() {
             assert_eq!(at_hand(), None);
             let batch = [message("T", 0, "", &[3; 3000]), message("T", 0, "", &[3; 3000])];
             assert_eq!(store.put_batch_within(&batch, Patience::None).unwrap(), None);
-            assert_eq!(store.append_replica_at_hand(end, &[4; 4000]).unwrap(), 0);
+            // Longer than the record of the messages that had no room.
+            assert_eq!(store.append_replica_at_hand(end, &[4; 5000]).unwrap(), 0);
         }
         assert_eq!(read_all(&store, "T", 0).len(), taken);
         assert!(!waiting.is_finished(), "somebody waited for the disk: {:?}", begun.elapsed());
