@@ -227,7 +227,8 @@ impl CommitLog {
             let empty = append.current.is_none() && self.files.read().is_empty();
             if empty && offset != append.position && offset.is_multiple_of(self.file_size) {
                 append.position = offset;
-                for mark in [&self.appended, &self.flushed, &self.dispatched] {
+                // `appended` last: dispatch and flush look at it first, and would else look for what lies before this.
+                for mark in [&self.dispatched, &self.flushed, &self.appended] {
                     mark.rewind(offset);
                 }
             }

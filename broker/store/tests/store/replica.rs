@@ -93,6 +93,21 @@ fn an_empty_replica_may_begin_at_its_masters_last_file() {
     assert!(read_all(&master, "T", 0).ends_with(&read_all(&replica, "T", 0)));
 }
 
+/// Dispatch, woken by the jump, looked for what lies before it and went no further.
+#[test]
+fn a_replica_that_begins_at_its_masters_last_file_goes_on_to_dispatch() {
+    let one = tempfile::tempdir().unwrap();
+    let master = master(one.path(), 150);
+    let end = master.max_physical_offset();
+    let bytes = master.read(end - end % LOG_FILE, (end % LOG_FILE) as usize).unwrap();
+    for _ in 0..100 {
+        let two = tempfile::tempdir().unwrap();
+        let replica = open(two.path());
+        replica.append_replica(end - end % LOG_FILE, &bytes).unwrap();
+        replica.close().unwrap();
+    }
+}
+
 #[test]
 fn a_truncated_tail_is_gone_and_another_can_come() {
     let root = tempfile::tempdir().unwrap();
