@@ -18,7 +18,7 @@ from results import Results, say
 from servers import Cluster, maven, rocketmq
 
 FILL_BYTES = 6 << 30
-# As much as a load may write.
+# As much as the measured part of a load may write.
 TOUCHED_BYTES = 2 << 30
 
 

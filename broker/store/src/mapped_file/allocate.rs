@@ -13,10 +13,11 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::MappedFile;
 use super::dirs::Dirs;
 use super::region::{Cursor, Pages};
-use super::{MappedFile, PIECE};
 use crate::config::Allocation;
+use crate::dir::ZEROS_AT_ONCE;
 use crate::error::{Error, Result};
 
 /// A file that takes appends, with the one cursor that can make them.
@@ -306,7 +307,7 @@ impl Shared {
             if blocks > allocated {
                 file.allocate(allocated, blocks)?;
             }
-            let piece = PIECE.min(self.ahead.touch_ahead);
+            let piece = ZEROS_AT_ONCE.min(self.ahead.touch_ahead);
             file.touch((file.base() + (to - file.base()).next_multiple_of(piece)).min(blocks))?;
             Ok(blocks.max(allocated))
         };

@@ -14,7 +14,6 @@ pub(crate) mod dirs;
 pub(crate) mod region;
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,10 +24,6 @@ use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use region::{Cursor, Pages, Region};
-
-/// Bytes that are written at once to bring pages into memory, at a multiple of as many: the system makes one piece of them, and no other thread of the CPU waits longer.
-pub(crate) const PIECE: u64 = 256 << 10;
-static ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
 
 /// One file of the commit log.
 #[derive(Debug)]
@@ -156,17 +151,10 @@ impl MappedFile {
     pub(crate) fn touch(&self, to: u64) -> Result<()> {
         let to = to.min(self.limit()) - self.base;
         let touch = || {
-            let file = self.handle().filter(|_| self.pages == Pages::Many);
-            let mut from = self.region.ready() as u64;
-            while from < to {
-                let end = if file.is_some() { to.min((from + 1).next_multiple_of(PIECE)) } else { to };
-                if let Some(file) = &file {
-                    file.write_all_at(&ZEROS[..(end - from) as usize], from)?;
-                }
-                self.region.make_ready(end as usize)?;
-                from = end;
+            if let (Pages::Many, Some(file)) = (self.pages, self.handle()) {
+                dir::write_zeros(&file, self.region.ready() as u64, to)?;
             }
-            Ok(())
+            self.region.make_ready(to as usize)
         };
         fail_point::at("commit_log::touch", touch).map_err(Error::io("touch", &self.path))
     }
@@ -215,6 +203,7 @@ pub(crate) fn share(file: &Arc<MappedFile>, offset: u64, len: usize) -> Option<B
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dir::ZEROS_AT_ONCE as PIECE;
 
     #[test]
     fn no_more_comes_into_memory_than_is_touched_however_much_the_system_reads_ahead() {

@@ -110,7 +110,7 @@ const CALLS: [&str; 36] = [
     "dir::",
 ];
 /// Of [`CALLS`] these alone are meant by `dir::`: they leave it to their callers to be a step.
-const PARTS_OF_STEPS: [&str; 4] = ["allocate", "zero_tail", "data_from", "read_up_to"];
+const PARTS_OF_STEPS: [&str; 5] = ["allocate", "write_zeros", "zero_tail", "data_from", "read_up_to"];
 /// Files without points: mapped memory, whose callers have them, and the points themselves.
 const WITHOUT: [&str; 2] = ["mapped_file/region.rs", "fail_point.rs"];
 /// Steps that need none.
