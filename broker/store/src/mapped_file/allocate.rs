@@ -121,7 +121,7 @@ impl Allocator {
         let mut state = self.shared.state.lock();
         state.position = position;
         self.shared.work.notify_one();
-        position + self.shared.ahead.touch_ahead / 8
+        position + self.shared.stride()
     }
 
     /// Waits until `file` can be written up to `to`, or is not the current file any more; `false` where that has not come by `until`.
@@ -235,6 +235,7 @@ impl State {
         let to = self.wanted.max(self.position + shared.ahead.touch_ahead).min(file.limit());
         if file.ready() < to {
             let wanted = self.wanted.min(file.limit());
+            let to = to.min(file.ready() + shared.stride()).max(wanted);
             return Some(Job::Extend { file: Arc::clone(file), allocated: self.allocated, wanted, to });
         }
         let soon = (shared.file_size / 4).max(2 * shared.ahead.touch_ahead);
@@ -245,6 +246,12 @@ impl State {
 }
 
 impl Shared {
+    /// Bytes that are made ready at once, and that appends come on before they tell. Appends that have caught up go on behind each stride; to make all ready that
+    /// belongs ahead took up to 10 ms, and eight strides cost no more than one.
+    fn stride(&self) -> u64 {
+        self.ahead.touch_ahead.div_ceil(8)
+    }
+
     fn run(&self) {
         let mut state = self.state.lock();
         while !state.stop {
@@ -368,6 +375,38 @@ mod tests {
         assert!(allocator.wait_ready(&second.file, (64 << 10) + (8 << 10), soon()).unwrap());
         assert_eq!(second.file.path().file_name().unwrap(), "00000000000000065536");
         assert_eq!(std::fs::metadata(second.file.path()).unwrap().len(), 64 << 10);
+    }
+
+    /// Sends waited for all that was to be ready ahead, where the first of it was enough for them.
+    #[test]
+    fn whoever_has_caught_up_waits_for_one_stride_and_not_for_all_that_belongs_ahead() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _cursor) = MappedFile::create(dir.path(), 0, 64 << 20, Pages::Many).unwrap();
+        let shared = Shared {
+            dirs: Arc::new(Dirs::new(vec![dir.path().to_owned()], Vec::new())),
+            file_size: 64 << 20,
+            ahead: Allocation { step: 16 << 20, touch_ahead: 8 << 20 },
+            pages: Pages::Many,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            done: Condvar::new(),
+        };
+        let mut state = State::default();
+        state.begin(Arc::new(file), 0, 0);
+        let target = |state: &State| match state.job(&shared) {
+            Some(Job::Extend { to, .. }) => Some(to),
+            _ => None,
+        };
+        assert_eq!(target(&state), Some(1 << 20));
+        state.wanted = 4 << 20;
+        assert_eq!(target(&state), Some(4 << 20));
+        let mut done = 0;
+        while let Some(job @ Job::Extend { .. }) = state.job(&shared) {
+            let Ok(Done::Extended { allocated }) = shared.perform(job) else { panic!("not extended") };
+            state.allocated = allocated;
+            done += 1;
+        }
+        assert_eq!((done, state.current.as_ref().unwrap().ready()), (5, 8 << 20));
     }
 
     #[test]
