@@ -247,7 +247,7 @@ impl State {
 
 impl Shared {
     /// Bytes that are made ready at once, and that appends come on before they tell. Appends that have caught up go on behind each stride; to make all ready that
-    /// belongs ahead took up to 10 ms, and eight strides cost no more than one.
+    /// belongs ahead took up to 10 ms, and eight jobs of a stride cost no more than one of eight strides.
     fn stride(&self) -> u64 {
         self.ahead.touch_ahead.div_ceil(8)
     }
