@@ -36,7 +36,8 @@ pub struct Config {
     /// How far ahead of the append position disk blocks are taken.
     pub allocation: Allocation,
     /// Consume queue files kept open at once; well below the 1,024 files a process may have open by default. Queues
-    /// beyond that cost an `open` for each read, not a failure.
+    /// beyond that cost an `open` for each read, not a failure. Up to 128 more stay open from when they were written until
+    /// they are synced.
     pub open_files: usize,
     /// Entries of consume queues that may wait in memory to be written, in bytes. Above it dispatch waits for the disk.
     pub consume_queue_buffer: usize,
@@ -49,7 +50,8 @@ pub struct Config {
     pub checkpoint_interval: Duration,
     /// They are made durable before that when so many bytes of the log wait for it, those that a start has read back included.
     pub checkpoint_bytes: u64,
-    /// Physical memory in bytes, to judge what is likely cached; the machine's where there is none.
+    /// Memory in bytes, to judge what is likely cached; where there is none, the machine's or the limit of the process's cgroup,
+    /// whichever is less.
     pub memory: Option<u64>,
 }
 
@@ -120,7 +122,7 @@ pub struct Transfer {
     pub bytes_on_disk: usize,
     /// `maxTransferCountOnMessageInDisk`.
     pub count_on_disk: usize,
-    /// Share of physical memory that the newest messages are believed to occupy, in percent
+    /// Share of that memory ([`Config::memory`]) that the newest messages are believed to occupy, in percent
     /// (`accessMessageInMemoryMaxRatio`).
     pub memory_percent: u8,
 }
@@ -196,14 +198,24 @@ impl Config {
             ));
         }
         if self.consume_queue_file_size == 0 || self.consume_queue_file_size > 1 << 30 {
-            return refuse(format!("a consume queue file of {} bytes", self.consume_queue_file_size));
+            return refuse(format!(
+                "a consume queue file of {} bytes: between 1 byte and 1 GiB are possible",
+                self.consume_queue_file_size
+            ));
         }
         if self.index.slots == 0 || self.index.entries < 2 {
-            return refuse("an index file needs one slot and two entries at least: entry 0 is never used".into());
+            return refuse(format!(
+                "an index file of {} slots and {} entries: 1 slot and 2 entries are the least, as entry 0 is never used",
+                self.index.slots, self.index.entries
+            ));
         }
         let index_bytes = 40 + 4 * u64::from(self.index.slots) + 20 * u64::from(self.index.entries);
         if index_bytes > i32::MAX as u64 {
-            return refuse(format!("an index file of {index_bytes} bytes is above 2 GiB"));
+            return refuse(format!(
+                "an index file of {index_bytes} bytes is above 2147483647: have fewer slots ({}), of 4 bytes each, or fewer entries \
+                ({}), of 20",
+                self.index.slots, self.index.entries
+            ));
         }
         if self.commit_log_dirs().0.is_empty() {
             return refuse("all directories of the commit log are read only: one has to take new files".into());
@@ -241,7 +253,7 @@ impl Retention {
             [("max used", max_used), ("clean forcibly", clean_forcibly), ("refuse writes", refuse_writes)]
         {
             if !(1..=100).contains(&percent) {
-                return Err(Error::Config(format!("{name} at {percent} %")));
+                return Err(Error::Config(format!("{name} at {percent} %: 1 to 100 are possible")));
             }
         }
         if clean_forcibly > refuse_writes {

@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
+use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::fail_point;
+use crate::mapped_file::region;
 
 /// Creates `path` and its parents. Whoever needs their names on the disk syncs them.
 pub(crate) fn create(path: &Path) -> Result<()> {
@@ -166,13 +167,14 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes the lock of the store in `root`, or says who is in the way.
     ///
-    /// Two locks: the record lock is the one a Java broker takes, but it does not keep a second store of the same
-    /// process out; the other one does.
+    /// A lock of the open file description: it conflicts with the POSIX lock a Java broker takes and with a second store of
+    /// this process, and only ends when this value is dropped. A POSIX lock would end when anything in the process closes
+    /// the file. Not `flock`: Java does not see it, and NFS keeps it as a record lock that would conflict with this one.
     pub(crate) fn acquire(root: &Path) -> Result<Lock> {
         let path = root.join("lock");
         let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = fail_point::at("lock::open", open).map_err(Error::io("open", &path))?;
-        take(&file, &path, FlockOperation::NonBlockingLockExclusive)?;
+        take(&file, &path, true)?;
         let write = || file.set_len(0).and_then(|()| file.write_all(b"lock"));
         fail_point::at("lock::write", write).map_err(Error::io("write", &path))?;
         Ok(Lock { _file: file })
@@ -187,20 +189,19 @@ impl Lock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("open", &path)(error)),
         };
-        take(&file, &path, FlockOperation::NonBlockingLockShared)?;
+        take(&file, &path, false)?;
         Ok(Some(Lock { _file: file }))
     }
 }
 
-fn take(file: &File, path: &Path, operation: FlockOperation) -> Result<()> {
-    for outcome in [rustix::fs::flock(file, operation), rustix::fs::fcntl_lock(file, operation)] {
-        match outcome {
-            Ok(()) => {}
-            Err(Errno::AGAIN | Errno::ACCESS) => return Err(Error::Locked { path: path.to_owned() }),
-            Err(error) => return Err(Error::io("lock", path)(error.into())),
+fn take(file: &File, path: &Path, exclusive: bool) -> Result<()> {
+    match region::lock_description(file, exclusive) {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::AGAIN | Errno::ACCESS)) => {
+            Err(Error::Locked { path: path.to_owned() })
         }
+        Err(error) => Err(Error::io("lock", path)(error)),
     }
-    Ok(())
 }
 
 /// The file that is there while a store is open: whoever finds it at the start knows that the last stop was no stop.
@@ -249,6 +250,30 @@ mod tests {
         drop(lock);
         Lock::acquire(root.path()).unwrap();
         assert_eq!(fs::read(root.path().join("lock")).unwrap(), b"lock");
+    }
+
+    /// A POSIX record lock ends with any descriptor of the file that the process closes.
+    #[test]
+    fn who_looks_into_the_lock_file_does_not_let_a_java_broker_in() {
+        use rustix::fs::{FlockOperation, fcntl_lock};
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("lock");
+        let lock = Lock::acquire(root.path()).unwrap();
+        drop(File::open(&path).unwrap());
+        // The lock that Java's FileChannel asks for.
+        let java = File::options().write(true).open(&path).unwrap();
+        assert_eq!(fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive), Err(Errno::AGAIN));
+        drop(lock);
+        assert_eq!(fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive), Ok(()));
+        assert!(matches!(Lock::acquire(root.path()), Err(Error::Locked { .. })));
+        // What was opened for that attempt and closed again has freed Java's lock, as it would in a Java process.
+        assert_eq!(fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive), Ok(()));
+        assert!(matches!(Lock::acquire_shared(root.path()), Err(Error::Locked { .. })));
+        drop(java);
+        let readers = [(); 2].map(|()| Lock::acquire_shared(root.path()).unwrap());
+        assert!(matches!(Lock::acquire(root.path()), Err(Error::Locked { .. })));
+        drop(readers);
+        Lock::acquire(root.path()).unwrap();
     }
 
     #[test]

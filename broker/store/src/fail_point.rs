@@ -34,6 +34,8 @@ mod armed {
         Error(i32),
         /// The step is done, but only after so long, or when the point is disarmed.
         Delay(Duration),
+        /// The thread that would do the step panics.
+        Panic,
     }
 
     struct Point {
@@ -100,6 +102,10 @@ mod armed {
             CHANGED.notify_all();
             match armed.fault {
                 Fault::Error(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                Fault::Panic => {
+                    drop(points);
+                    panic!("{point} is armed");
+                }
                 Fault::Delay(delay) => {
                     let end = Instant::now() + delay;
                     let is_armed = |points: &Option<HashMap<String, Point>>| {

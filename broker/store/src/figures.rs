@@ -102,6 +102,8 @@ pub struct Figures {
     pub gets_not_at_hand: u64,
     /// Damaged records and queue entries that gets passed over, each as often as one met it.
     pub damages_passed_over: u64,
+    /// Threads of the store that ended and should not have.
+    pub threads_ended: u64,
     /// Start of the commit log.
     pub min_offset: u64,
     /// End of the commit log.

@@ -20,10 +20,17 @@ const SCAN_MIN: usize = 800;
 const CHUNK: usize = 204;
 /// Bytes fetched at once of what may have left the memory: a call for each of many small messages that lie together would cost more than to look at them.
 const FETCH: usize = 16 << 10;
-/// What lies within so many bytes of the end of the log was written a moment ago and is in memory.
+/// What lies within so many bytes of the end of the log was written a moment ago and is in memory, where there is enough of it.
 const HOT: u64 = 256 << 20;
 /// Neighbouring records of fewer bytes are copied together: a piece of its own costs about as much, and more again where it is sent.
 const COPY_BELOW: usize = 2048;
+
+/// Bytes at the end of the log that are taken to be in memory without asking: [`HOT`], but an eighth of `memory` at most, as
+/// the page cache of a small pod is also wanted by queues, index and the process itself. Beyond it a pull asks the system, for
+/// a microsecond a 16 KiB.
+pub(crate) fn hot(memory: u64) -> u64 {
+    HOT.min(memory / 8)
+}
 
 /// Where messages may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +220,7 @@ impl MessageStore {
                 // What this process has neither appended nor read back, or what has likely left the memory, comes from a disk.
                 let from_disk = behind > self.memory_bytes || self.log.is_unchecked(entry.physical_offset);
                 let file = self.log.file_at(entry.physical_offset);
-                let cold = file.as_ref().filter(|_| from_disk || behind > HOT);
+                let cold = file.as_ref().filter(|_| from_disk || behind > self.hot_bytes);
                 match cold.map_or(Ok(true), |file| fetch(file, &entry, &mut fetched, reach)) {
                     Ok(true) => {}
                     Ok(false) if got.count == 0 => return Ok(None),

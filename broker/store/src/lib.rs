@@ -34,6 +34,7 @@
 //! | [`figures`] | what is counted |
 //! | [`config`], [`error`] | what the store can be told, and what it tells its callers |
 //! | [`offline`] | a store that no broker has open: checking, printing, repairing it |
+//! | [`memory`] | how much of it this process may use |
 //! | [`dir`] | directories, blocks and the lock: calls whose failure decides what is durable |
 //! | [`durable_file`] | small files replaced as a whole, for the broker's tables |
 //! | [`fail_point`] | where a test can let the disk fail |
@@ -61,6 +62,7 @@ mod figures;
 mod get;
 mod index;
 mod mapped_file;
+mod memory;
 pub mod offline;
 mod open;
 mod put;
@@ -75,6 +77,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use commit_log::refusal::Failure;
 pub use config::{Allocation, Config, Flush, FlushMode, Index as IndexConfig, Retention, Transfer};
 pub use consume_queue::search::Boundary;
 pub use dispatch::{Arrival, Arrivals};
@@ -101,6 +104,8 @@ pub struct MessageStore {
     abort: dir::AbortMark,
     /// What lies further back than this from the end of the log has likely left the memory.
     memory_bytes: u64,
+    /// What lies within so many bytes of the end of the log is taken to be in memory without asking.
+    hot_bytes: u64,
     /// None once the store is closed. Last, so that it is released when nothing touches the files any more.
     lock: Mutex<Option<dir::Lock>>,
 }
@@ -148,6 +153,11 @@ impl MessageStore {
     /// The error a put would get.
     pub fn writable(&self) -> Result<()> {
         self.log.refusal()
+    }
+
+    /// Why and since when the store takes no more writes before a restart: a sync has failed, or one of its threads has ended.
+    pub fn failure(&self) -> Option<Failure> {
+        self.log.refusal.failure()
     }
 
     /// How long a message that comes now waits for those being appended, at most `patience`: as long as it takes to get the append lock.
@@ -216,6 +226,7 @@ impl MessageStore {
             open_files: self.table.files().open_count(),
             index_files: self.index.file_count(),
             index_behind: self.dispatch.index_lag(),
+            threads_ended: self.log.refusal.threads_ended(),
             refusing: self.log.refusal().err().map(|error| error.to_string()),
         }
     }

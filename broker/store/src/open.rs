@@ -28,8 +28,10 @@ use crate::consume_queue::table::Table;
 use crate::dir::{self, AbortMark, Lock};
 use crate::dispatch::{Arrivals, Dispatch, Targets, Turn};
 use crate::error::{Error, Result};
+use crate::get;
 use crate::index::Index;
 use crate::mapped_file::dirs::Dirs;
+use crate::memory;
 use crate::upkeep::Upkeep;
 
 /// How long closing a store, or deleting a topic, waits for dispatch to reach the end of the log.
@@ -51,9 +53,10 @@ impl Threads {
     ) -> Result<()> {
         let (stop, log) = (Arc::clone(&self.stop), Arc::clone(log));
         let run = move || {
-            // Without one of its threads the store would take messages and never flush them, or never show them.
-            if std::panic::catch_unwind(AssertUnwindSafe(|| run(&stop))).is_err() {
-                log.fail(format!("its thread {name} panicked"));
+            let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| run(&stop))).is_err();
+            // One that has failed the store has nothing left to do.
+            if panicked || (!stop.load(Ordering::SeqCst) && log.failure().is_ok()) {
+                log.refusal.thread_ended(name, panicked);
             }
         };
         let handle = std::thread::Builder::new().name(name.into()).spawn(run);
@@ -101,7 +104,7 @@ impl MessageStore {
         }
         let entry_size = entry::SIZE as u64;
         let queue_file_size = config.consume_queue_file_size.div_ceil(entry_size) * entry_size;
-        let queue_files = QueueFiles::new(queue_dir, queue_file_size, config.open_files);
+        let queue_files = QueueFiles::open(queue_dir, queue_file_size, config.open_files)?;
         let table = Arc::new(Table::new(queue_files, config.consume_queue_buffer, config.consume_queue_cache));
         table.load(Known { end: start, log_min: files.first() })?;
         let index = Arc::new(Index::open(config.index.clone(), config.root.join("index"), start, crashed)?);
@@ -158,9 +161,10 @@ impl MessageStore {
             checkpoint: Mutex::new(checkpoint),
             deleting: Mutex::default(),
         });
-        let memory = config.memory.unwrap_or_else(physical_memory);
+        let memory = config.memory.unwrap_or_else(memory::usable);
         let store = MessageStore {
             memory_bytes: memory / 100 * u64::from(config.transfer.memory_percent),
+            hot_bytes: get::hot(memory),
             config,
             log,
             table,
@@ -224,9 +228,4 @@ impl Drop for MessageStore {
         self.log.set_closed();
         self.stop_threads();
     }
-}
-
-fn physical_memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    info.totalram * u64::from(info.mem_unit)
 }

@@ -118,7 +118,7 @@ impl Upkeep {
         }
         self.log.flush()?;
         self.table.write_out()?;
-        self.table.sync()?;
+        self.table.files().sync()?;
         self.index.flush()?;
         marks.commit_log_timestamp = store_timestamp;
         marks.consume_queue_timestamp = store_timestamp;

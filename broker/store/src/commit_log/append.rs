@@ -1,6 +1,6 @@
 //! The one write path.
 //!
-//! Under the lock: queue offset, store timestamp, physical offset, copy, advance. Everything else was done before, and
+//! Under the lock: whether writes are refused, queue offset, store timestamp, physical offset, copy, advance. Everything else was done before, and
 //! nothing in here waits for a disk: where blocks or the next file are missing the lock is given back. Who may wait then asks
 //! the allocation thread, and the append begins again; who may not is told so, and nothing is stored.
 
@@ -79,8 +79,9 @@ impl CommitLog {
             return Err(Error::TooLarge { size: size as u64, max: self.file_size - stored::BLANK_SIZE as u64 });
         }
         loop {
-            self.refusal()?;
             let mut append = self.lock_append();
+            // Under the lock: a store that was closed, or a truncation that failed, while this append waited for it takes nothing more.
+            self.refusal()?;
             self.check_tail(&mut append)?;
             match self.reserve(&mut append, needed) {
                 Ok(()) => return Ok(Some(self.write(&mut append, records, size, numbering))),
@@ -219,11 +220,16 @@ impl CommitLog {
     /// Appends a master's bytes at `offset`, which must be the end of this log; an empty log begins wherever the
     /// master's file begins. The bytes may end inside a record. Returns how many there were blocks for within `patience`.
     pub(crate) fn append_replica(&self, begin: u64, bytes: &[u8], patience: Patience) -> Result<usize> {
+        // Offsets are Java's longs, and so is the end of the file that an offset lies in.
+        let farthest = i64::MAX as u64 - 2 * self.file_size - bytes.len() as u64;
+        if begin > farthest {
+            return Err(Error::OutOfRange { asked: begin, min: 0, max: farthest });
+        }
         let mut taken = 0;
         while taken < bytes.len() {
             let offset = begin + taken as u64;
-            self.refusal()?;
             let mut append = self.lock_append();
+            self.refusal()?;
             let empty = append.current.is_none() && self.files.read().is_empty();
             if empty && offset != append.position && offset.is_multiple_of(self.file_size) {
                 append.position = offset;

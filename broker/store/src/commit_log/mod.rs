@@ -16,6 +16,7 @@
 //! | [`read`] | ranges and records as bytes that borrow the mapping |
 //! | [`flush`] | the thread that brings appended bytes to the disk |
 //! | [`recover`] | the one scanner, and what to make of the place where it stops |
+//! | [`refusal`] | why writes are refused |
 //! | [`truncate`] | cutting a replica's tail |
 //!
 //! Lock order: `append`, then `files`. `files` is held for a look or a change, never over the disk; `append` is by a truncation alone.
@@ -24,12 +25,13 @@ pub(crate) mod append;
 pub(crate) mod flush;
 pub(crate) mod read;
 pub(crate) mod recover;
+pub(crate) mod refusal;
 pub(crate) mod truncate;
 
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -43,6 +45,7 @@ use crate::mapped_file::allocate::{Allocator, Appendable};
 use crate::mapped_file::dirs::Dirs;
 use crate::mapped_file::region::Pages;
 use crate::watermark::Watermark;
+use refusal::Refusal;
 
 /// The log and the four marks on it.
 #[derive(Debug)]
@@ -65,18 +68,8 @@ pub(crate) struct CommitLog {
     pages: Pages,
     /// Of the last record appended or, on a replica, dispatched; 0 where there is none.
     pub(crate) last_store_timestamp: AtomicI64,
-    refusal: Refusal,
+    pub(crate) refusal: Arc<Refusal>,
     pub(crate) counters: Counters,
-}
-
-/// Why writes are refused.
-#[derive(Debug, Default)]
-struct Refusal {
-    /// Any of the below; the only thing a write looks at.
-    any: AtomicBool,
-    closed: AtomicBool,
-    disk_full: AtomicBool,
-    failed: Mutex<Option<String>>,
 }
 
 impl CommitLog {
@@ -107,13 +100,18 @@ impl CommitLog {
             mapped.push(file);
         }
         let taking = current.as_ref().map(|appendable| (Arc::clone(&appendable.file), end));
-        let allocator = Allocator::start(Arc::clone(&dirs), file_size, ahead, pages, taking)?;
+        let flushed = Arc::new(Watermark::new(read.start.min(end)));
+        let refusal = Arc::new(Refusal::new(Arc::clone(&flushed)));
+        let allocator = Allocator::start(Arc::clone(&dirs), file_size, ahead, pages, taking, {
+            let refusal = Arc::clone(&refusal);
+            move |name| refusal.thread_ended(name, true)
+        })?;
         Ok(CommitLog {
             dirs,
             file_size,
             checked_from: read.start,
             appended: Arc::new(Watermark::new(end)),
-            flushed: Arc::new(Watermark::new(read.start.min(end))),
+            flushed,
             confirmed: Arc::new(Watermark::new(0)),
             dispatched: Arc::new(Watermark::new(end)),
             append: Mutex::new(append::Append::at(end, current)),
@@ -122,7 +120,7 @@ impl CommitLog {
             allocator,
             pages,
             last_store_timestamp: AtomicI64::new(0),
-            refusal: Refusal::default(),
+            refusal,
             counters: Counters::default(),
         })
     }
@@ -172,51 +170,28 @@ impl CommitLog {
 
     /// Refuses writes until a restart: what is on the disk is no longer known.
     pub(crate) fn fail(&self, why: String) {
-        let mut failed = self.refusal.failed.lock();
-        if failed.is_none() {
-            tracing::error!(reason = %why, "the store takes no more writes until it is restarted");
-            *failed = Some(why);
-            self.refusal.any.store(true, Ordering::SeqCst);
-            self.flushed.fail();
-        }
+        self.refusal.fail(why);
     }
 
     /// Refuses writes while the disk is too full.
     pub(crate) fn set_disk_full(&self, full: bool) {
-        if self.refusal.disk_full.swap(full, Ordering::SeqCst) != full {
-            tracing::warn!(full, "the disk's fill level decides whether writes are taken");
-        }
-        self.refusal.update();
+        self.refusal.set_disk_full(full);
     }
 
     /// Refuses writes for good; when this returns none is under way.
     pub(crate) fn set_closed(&self) {
-        self.refusal.closed.store(true, Ordering::SeqCst);
-        self.refusal.update();
+        self.refusal.set_closed();
         drop(self.append.lock());
     }
 
     /// Why nothing can be brought to the disk any more, if that is so.
     pub(crate) fn failure(&self) -> Result<()> {
-        self.refusal.failed.lock().clone().map_or(Ok(()), |why| Err(Error::ReadOnly(why)))
+        self.refusal.failure().map_or(Ok(()), |failure| Err(Error::ReadOnly(failure.why)))
     }
 
     /// Why writes are refused, if they are.
     pub(crate) fn refusal(&self) -> Result<()> {
-        let refusal = &self.refusal;
-        if !refusal.any.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        if refusal.closed.load(Ordering::SeqCst) {
-            return Err(Error::Closed);
-        }
-        if let Some(why) = &*refusal.failed.lock() {
-            return Err(Error::ReadOnly(why.clone()));
-        }
-        if refusal.disk_full.load(Ordering::SeqCst) {
-            return Err(Error::Full { path: self.dirs.writable()[0].clone() });
-        }
-        Ok(())
+        self.refusal.reason(|| self.dirs.writable()[0].clone())
     }
 
     /// How long an append that comes now waits for the lock, at most `patience`.
@@ -229,14 +204,6 @@ impl CommitLog {
     /// Ends the allocation thread; after a tidy stop no file is left that was never written to.
     pub(crate) fn stop(&self, tidy: bool) -> Result<()> {
         self.allocator.stop(tidy)
-    }
-}
-
-impl Refusal {
-    fn update(&self) {
-        let failed = self.failed.lock();
-        let any = self.closed.load(Ordering::SeqCst) || self.disk_full.load(Ordering::SeqCst) || failed.is_some();
-        self.any.store(any, Ordering::SeqCst);
     }
 }
 
@@ -256,5 +223,64 @@ mod tests {
         let _held = store.log.append.lock();
         let patience = Duration::from_millis(20);
         assert!(store.append_wait(patience) >= patience);
+    }
+
+    /// Waits until the thread of this process sleeps: it waits for a lock.
+    fn wait_until_blocked(thread: i32) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let sleeps = || {
+            let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+            stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
+        };
+        while !sleeps() {
+            assert!(Instant::now() < deadline, "the append does not wait for the lock");
+            std::thread::yield_now();
+        }
+    }
+
+    /// An append asked whether writes are refused, then waited for the lock, and was stored behind what closing had brought to the disk.
+    #[test]
+    fn an_append_that_waited_for_the_lock_while_the_store_was_closed_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = Config::new(root.path());
+        config.commit_log_file_size = 64 << 10;
+        let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
+        let message = crate::NewMessage {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            properties: b"",
+            body: b"late",
+        };
+        store.put(&message).unwrap();
+        let end = store.appended().value();
+        let held = store.log.append.lock();
+        let (tell, told) = std::sync::mpsc::channel();
+        let id = || tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+        let outcomes = std::thread::scope(|scope| {
+            let put = scope.spawn(|| {
+                id();
+                store.put(&message).map(|_| ())
+            });
+            let replicate = scope.spawn(|| {
+                id();
+                store.append_replica(end, &[0; 100])
+            });
+            for _ in 0..2 {
+                wait_until_blocked(told.recv().unwrap());
+            }
+            store.log.refusal.set_closed();
+            drop(held);
+            [put.join().unwrap(), replicate.join().unwrap()]
+        });
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(Error::Closed))), "{outcomes:?}");
+        assert_eq!(store.appended().value(), end);
     }
 }

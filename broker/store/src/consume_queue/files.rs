@@ -2,7 +2,7 @@
 //!
 //! A broker may have a hundred thousand queues; mapping or holding open a file for each would break the limits of the
 //! system. Files are opened when something is read or written, kept while there is room, and the least recently used
-//! go when there is none. Whoever still uses such a file keeps it by its count.
+//! go when there is none. Whoever still uses such a file keeps it by its count, and so does [`super::unsynced`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use rustix::io::ReadWriteFlags;
 
 use super::Queue;
+use super::unsynced::Unsynced;
 use crate::dir;
 use crate::dispatch;
 use crate::error::{Error, Result};
@@ -30,6 +31,7 @@ pub(crate) struct Files {
     file_size: u64,
     capacity: usize,
     open: Mutex<Open>,
+    pub(super) unsynced: Unsynced,
 }
 
 #[derive(Debug, Default)]
@@ -41,8 +43,10 @@ struct Open {
 }
 
 impl Files {
-    pub(crate) fn new(root: PathBuf, file_size: u64, capacity: usize) -> Self {
-        Files { root, file_size, capacity, open: Mutex::default() }
+    /// Of the directory `root`, which is there; nothing below it has been written yet.
+    pub(crate) fn open(root: PathBuf, file_size: u64, capacity: usize) -> Result<Self> {
+        let unsynced = Unsynced::open(&root)?;
+        Ok(Files { root, file_size, capacity, open: Mutex::default(), unsynced })
     }
 
     /// Bytes of a file.
@@ -59,7 +63,7 @@ impl Files {
         self.root.join(queue.topic()).join(queue.id().to_string())
     }
 
-    fn path(&self, queue: &Queue, base: u64) -> PathBuf {
+    pub(super) fn path(&self, queue: &Queue, base: u64) -> PathBuf {
         self.dir(queue).join(dir::file_name(base))
     }
 
@@ -134,6 +138,8 @@ impl Files {
         let mut open = self.open.lock();
         open.removals += 1;
         open.files.retain(|(number, base), _| *number != queue.number() || *base < from || *base >= to);
+        drop(open);
+        self.unsynced.forget(queue, from, to);
     }
 
     /// Reads bytes of a queue; `false` where a file is missing, which retention may have deleted.
@@ -176,51 +182,50 @@ impl Files {
         Ok(true)
     }
 
-    /// Writes bytes of a queue and tells `wrote` which files they went to.
-    pub(crate) fn write(&self, queue: &Queue, mut at: u64, mut bytes: &[u8], wrote: &mut dyn FnMut(u64)) -> Result<()> {
+    /// Writes bytes of a queue.
+    pub(crate) fn write(&self, queue: &Arc<Queue>, mut at: u64, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let base = at - at % self.file_size;
             let len = (base + self.file_size - at).min(bytes.len() as u64) as usize;
             let file = self.get_or_create(queue, base)?;
             fail_point::at("consume_queue::write", || file.write_all_at(&bytes[..len], at - base))
                 .map_err(|error| Error::io("write", &self.path(queue, base))(error))?;
-            wrote(base);
+            self.unsynced.note(queue, base, &file, self);
             at += len as u64;
             bytes = &bytes[len..];
         }
         Ok(())
     }
 
-    /// Brings a file, and the names that lead to it, to the disk.
-    pub(crate) fn sync(&self, queue: &Queue, base: u64) -> Result<()> {
-        if let Some(file) = self.get(queue, base)? {
-            fail_point::at("consume_queue::sync", || file.sync_all())
-                .map_err(|error| Error::sync(&self.path(queue, base))(error))?;
-        }
-        let dir = self.dir(queue);
-        // A deleted topic leaves nothing to make durable but its absence.
-        for path in [Some(&*dir), dir.parent(), Some(&self.root)].into_iter().flatten().filter(|path| path.exists()) {
-            dir::sync(path)?;
-        }
-        Ok(())
+    /// Brings everything written, and the names that lead to it, to the disk. After [`Error::Sync`] nothing may be said to be
+    /// there any more; after another error it can be tried again.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.unsynced.sync(self)
     }
 
     /// Makes everything from byte `at` of the queue on vanish: the rest of its file becomes zero, later files go. That
     /// is durable when the file that begins at `at - at % file_size` is synced. The first file stays even without entries: its name says which
     /// number comes next when the records of all before are gone.
-    pub(crate) fn cut(&self, queue: &Queue, at: u64) -> Result<()> {
+    pub(crate) fn cut(&self, queue: &Arc<Queue>, at: u64) -> Result<()> {
         let base = at - at % self.file_size;
         let files = dir::numbered(&self.dir(queue))?;
+        let mut kept = None;
         for (number, (found, path)) in files.iter().enumerate().rev() {
             if *found > base || (*found == base && at == base && number > 0) {
                 delete(path)?;
             } else if *found == base {
-                let open = || File::options().read(true).write(true).open(path);
-                fail_point::at("consume_queue::cut", || dir::zero_tail(&open()?, at - base))
-                    .map_err(Error::io("cut", path))?;
+                let cut = || {
+                    let file = File::options().read(true).write(true).open(path)?;
+                    dir::zero_tail(&file, at - base)?;
+                    Ok(file)
+                };
+                kept = Some(fail_point::at("consume_queue::cut", cut).map_err(Error::io("cut", path))?);
             }
         }
         self.forget(queue, base, u64::MAX);
+        if let Some(file) = kept {
+            self.unsynced.note(queue, base, &Arc::new(file), self);
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`entry`] | the 20 bytes of an entry |
 //! | [`files`] | the files of all queues, a bounded number of them open |
+//! | [`unsynced`] | which of them are not known to be on the disk, and a sync that misses no error |
 //! | [`table`] | all queues of the store: look-up, writing out, deleting |
 //! | [`load`] | what the files hold when the store is opened |
 //! | [`search`] | the smallest valid offset; the offset at a time |
@@ -24,6 +25,7 @@ pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod search;
 pub(crate) mod table;
+mod unsynced;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -168,16 +170,16 @@ impl Queue {
         Ok(entry::iter(&bytes).next())
     }
 
-    /// Writes what waits in memory and takes the queue off the list; returns how many bytes that were. `wrote` hears
-    /// which files they went to. After an error everything still waits, and the queue has to be listed again.
-    fn write_out(&self, files: &Files, wrote: &mut dyn FnMut(u64)) -> Result<usize> {
+    /// Writes what waits in memory and takes the queue off the list; returns how many bytes that were. After an error
+    /// everything still waits, and the queue has to be listed again.
+    fn write_out(self: &Arc<Self>, files: &Files) -> Result<usize> {
         let (from, bytes) = {
             let mut state = self.state.lock();
             state.listed = false;
             let at = (state.written - state.tail_from) as usize * SIZE;
             (state.written, state.tail[at..].to_vec())
         };
-        files.write(self, from * SIZE as u64, &bytes, wrote)?;
+        files.write(self, from * SIZE as u64, &bytes)?;
         self.state.lock().written = from + (bytes.len() / SIZE) as u64;
         Ok(bytes.len())
     }

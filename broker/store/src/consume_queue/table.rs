@@ -1,6 +1,6 @@
 //! All consume queues of the store.
 //!
-//! Lock order: `io`, then `queues`, then `dirty` or `unsynced`, then a queue's own state. `io` belongs to those who change
+//! Lock order: `io`, then `queues`, then `dirty` or what is unsynced, then a queue's own state. `io` belongs to those who change
 //! files: the writing thread, retention, truncation, and dispatch where a queue does not go on where it ended. Otherwise a slow disk
 //! holds dispatch up only when the buffer is full. Readers never take it.
 
@@ -12,13 +12,10 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::entry::{Entry, SIZE};
-use super::files::{Files, Key};
+use super::files::Files;
 use super::{Added, KEPT, Queue};
-use crate::error::{Error, Result};
-use crate::fail_point;
+use crate::error::Result;
 
-/// With more files to sync than this, one call for the whole file system is cheaper.
-const SYNC_ONE_BY_ONE: usize = 128;
 /// How long written entries of a quiet queue stay in memory.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -49,8 +46,6 @@ pub(crate) struct Table {
     /// Memory of written entries that all queues share, and what the entries of all occupied after the last writing: both in bytes.
     cache: usize,
     memory: AtomicU64,
-    /// Files written and not synced.
-    unsynced: Mutex<FxHashMap<Key, Arc<Queue>>>,
 }
 
 impl Table {
@@ -67,7 +62,6 @@ impl Table {
             buffer: buffer as u64,
             cache,
             memory: AtomicU64::new(0),
-            unsynced: Mutex::default(),
         }
     }
 
@@ -194,8 +188,7 @@ impl Table {
 
     fn fill(&self, queue: &Arc<Queue>, from: u64, to: u64) -> Result<()> {
         let fillers = Entry::FILLER.encode().repeat((to - from) as usize);
-        let wrote = &mut |base| self.note_unsynced(queue, base);
-        self.files.write(queue, from * SIZE as u64, &fillers, wrote)
+        self.files.write(queue, from * SIZE as u64, &fillers)
     }
 
     /// Fills the places before `offset` that no message has. This happens where a replica begins in the middle of its
@@ -225,19 +218,12 @@ impl Table {
     /// Removes the entries from `end` on from the files. An entry that came back after a power cut could pass for a newer
     /// one, so the next checkpoint waits until they are gone for good.
     pub(super) fn cut(&self, queue: &Arc<Queue>, end: u64) -> Result<()> {
-        let at = end * SIZE as u64;
-        self.files.cut(queue, at)?;
-        self.note_unsynced(queue, at - at % self.files.file_size());
-        Ok(())
-    }
-
-    fn note_unsynced(&self, queue: &Arc<Queue>, base: u64) {
-        self.unsynced.lock().entry((queue.number(), base)).or_insert_with(|| Arc::clone(queue));
+        self.files.cut(queue, end * SIZE as u64)
     }
 
     /// Writes one queue out; `io` is held.
     fn write_queue(&self, queue: &Arc<Queue>) -> Result<()> {
-        match queue.write_out(&self.files, &mut |base| self.note_unsynced(queue, base)) {
+        match queue.write_out(&self.files) {
             Ok(bytes) => {
                 self.pending.fetch_sub(bytes as u64, Ordering::Relaxed);
                 Ok(())
@@ -326,26 +312,6 @@ impl Table {
         let _dirty = self.dirty.lock();
         self.work.notify_all();
         self.drained.notify_all();
-    }
-
-    /// Brings everything written to the disk. After [`Error::Sync`] nothing may be said to be there any more; after
-    /// another error it can be tried again.
-    pub(crate) fn sync(&self) -> Result<()> {
-        let files = std::mem::take(&mut *self.unsynced.lock());
-        let outcome = match files.len() > SYNC_ONE_BY_ONE {
-            true => self.sync_file_system(),
-            false => files.iter().try_for_each(|((_, base), queue)| self.files.sync(queue, *base)),
-        };
-        if outcome.is_err() {
-            self.unsynced.lock().extend(files);
-        }
-        outcome
-    }
-
-    fn sync_file_system(&self) -> Result<()> {
-        let root = self.files.root();
-        let dir = fail_point::at("directory::open", || std::fs::File::open(root)).map_err(Error::io("open", root))?;
-        fail_point::at("consume_queue::sync", || Ok(rustix::fs::syncfs(dir)?)).map_err(Error::sync(root))
     }
 
     /// Moves the smallest offsets of all queues behind what the log has lost, and deletes files nobody can read from.

@@ -6,7 +6,7 @@ use std::path::Path;
 const PER_FILE: u64 = 10;
 
 fn table(root: &Path) -> Table {
-    Table::new(Files::new(root.to_owned(), PER_FILE * SIZE as u64, 4), 1 << 20, 1 << 20)
+    Table::new(Files::open(root.to_owned(), PER_FILE * SIZE as u64, 4).unwrap(), 1 << 20, 1 << 20)
 }
 
 fn entry(n: u64) -> Entry {
@@ -48,14 +48,14 @@ fn entries_are_readable_before_and_after_they_are_written() {
     assert_eq!(files.len(), 50);
     assert_eq!(files[1], "00000000000000000200");
     assert!(table.files().open_count() <= 4);
-    table.sync().unwrap();
+    table.files().sync().unwrap();
 }
 
 #[test]
 fn busy_queues_keep_no_more_in_memory_than_they_share_however_many_they_are() {
     const CACHE: usize = 4 * KEPT * SIZE;
     let root = tempfile::tempdir().unwrap();
-    let table = Table::new(Files::new(root.path().to_owned(), 6000, 4), 1 << 20, CACHE);
+    let table = Table::new(Files::open(root.path().to_owned(), 6000, 4).unwrap(), 1 << 20, CACHE);
     let first = fill(&table, "0", 0..130);
     table.write_out().unwrap();
     let kept = || first.state.lock().tail.len() / SIZE;
@@ -197,5 +197,29 @@ fn copy_dir(from: &Path, to: &Path) {
         } else {
             std::fs::copy(entry.path(), target).unwrap();
         }
+    }
+}
+
+#[test]
+fn very_many_files_keep_no_more_descriptors_than_may_be_and_none_is_forgotten() {
+    for reports in [true, false] {
+        let root = tempfile::tempdir().unwrap();
+        let mut files = Files::open(root.path().to_owned(), PER_FILE * SIZE as u64, 4).unwrap();
+        files.unsynced.reports = reports;
+        let table = Table::new(files, 1 << 20, 1 << 20);
+        let queues: Vec<_> = (0..300).map(|n| fill(&table, &n.to_string(), 0..1)).collect();
+        table.write_out().unwrap();
+        let (known, held, all) = table.files().unsynced.counts();
+        assert!(held <= super::unsynced::MOST, "{held}");
+        assert!(if reports { all } else { known == 300 && held > 0 });
+        table.files().sync().unwrap();
+        assert_eq!(table.files().unsynced.counts(), (0, 0, false));
+        // A file that takes the name of one that was removed is another one.
+        table.files().write(&queues[0], 0, &[1; SIZE]).unwrap();
+        table.files().delete(&queues[0]).unwrap();
+        assert_eq!(table.files().unsynced.counts(), (1, 0, false));
+        table.files().write(&queues[0], 0, &[1; SIZE]).unwrap();
+        assert_eq!(table.files().unsynced.counts(), (1, 1, false));
+        table.files().sync().unwrap();
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Lock order: the append lock, then `state`. The thread holds neither while it talks to the disk.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -19,6 +20,8 @@ use super::region::{Cursor, Pages};
 use crate::config::Allocation;
 use crate::dir::ZEROS_AT_ONCE;
 use crate::error::{Error, Result};
+
+const NAME: &str = "store-allocate";
 
 /// A file that takes appends, with the one cursor that can make them.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     stop: bool,
+    /// The thread has panicked.
+    dead: bool,
     /// The file that takes appends; none until the first one.
     current: Option<Arc<MappedFile>>,
     /// Blocks of it are taken up to this offset.
@@ -85,13 +90,14 @@ enum Done {
 }
 
 impl Allocator {
-    /// Starts the thread. `current` takes appends at `position`.
+    /// Starts the thread. `current` takes appends at `position`. `panicked` is told the thread's name if it panics.
     pub(crate) fn start(
         dirs: Arc<Dirs>,
         file_size: u64,
         ahead: Allocation,
         pages: Pages,
         current: Option<(Arc<MappedFile>, u64)>,
+        panicked: impl FnOnce(&str) + Send + 'static,
     ) -> Result<Allocator> {
         let mut state = State::default();
         if let Some((file, position)) = current {
@@ -107,10 +113,16 @@ impl Allocator {
             done: Condvar::new(),
         });
         let thread = std::thread::Builder::new()
-            .name("store-allocate".into())
+            .name(NAME.into())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || shared.run()
+                move || {
+                    if catch_unwind(AssertUnwindSafe(|| shared.run())).is_err() {
+                        panicked(NAME);
+                        shared.state.lock().dead = true;
+                        shared.done.notify_all();
+                    }
+                }
             })
             .map_err(Error::io("start a thread for", shared.dirs.for_file(0)))?;
         Ok(Allocator { shared, thread: Mutex::new(Some(thread)) })
@@ -172,7 +184,7 @@ impl Allocator {
         self.shared.work.notify_all();
         self.shared.done.notify_all();
         if let Some(thread) = self.thread.lock().take() {
-            // A panic of that thread has been printed, and all it does is ahead of time.
+            // Its panics are caught.
             let _ = thread.join();
         }
         let next = self.shared.state.lock().next.take();
@@ -189,6 +201,9 @@ impl Allocator {
         loop {
             if state.stop {
                 return Err(Error::Closed);
+            }
+            if state.dead {
+                return Err(Error::ReadOnly(format!("its thread {NAME} panicked")));
             }
             match &state.failure {
                 Some((_, error @ Error::Sync { .. })) => return Err(repeat(error)),
@@ -295,8 +310,15 @@ impl Shared {
                 let (file, cursor) =
                     MappedFile::create(self.dirs.for_file(base / self.file_size), base, self.file_size, self.pages)?;
                 let file = Arc::new(file);
-                // A disk too full for the first step is no reason to fail now: the file is not needed yet.
-                let allocated = self.extend(&file, base, base, base + self.ahead.touch_ahead).unwrap_or(base);
+                let allocated = match self.extend(&file, base, base, base + self.ahead.touch_ahead) {
+                    Ok(allocated) => allocated,
+                    // The file is not needed yet: who needs it asks again, and is told if there is still no room.
+                    Err(Error::Full { .. }) => base,
+                    Err(error) => {
+                        tracing::warn!(%error, "no blocks ahead of time for the next commit log file; tried again when it is needed");
+                        base
+                    }
+                };
                 Ok(Done::Created(Next { appendable: Appendable { file, cursor }, allocated }))
             }
         }
@@ -357,7 +379,7 @@ mod tests {
     fn start(dir: &std::path::Path, file_size: u64) -> Allocator {
         let ahead = Allocation { step: 16 << 10, touch_ahead: 8 << 10 };
         let dirs = Arc::new(Dirs::new(vec![dir.to_owned()], Vec::new()));
-        Allocator::start(dirs, file_size, ahead, Pages::Many, None).unwrap()
+        Allocator::start(dirs, file_size, ahead, Pages::Many, None, |_| ()).unwrap()
     }
 
     #[test]

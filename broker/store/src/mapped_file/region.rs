@@ -1,4 +1,5 @@
-//! Mapped memory. The only unsafe code of the workspace.
+//! Mapped memory. The only unsafe code of the workspace, which is why the one system call that no safe crate offers stands
+//! here, too: [`lock_description`].
 //!
 //! What a mapping cannot promise, and the answer here:
 //!
@@ -14,6 +15,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
@@ -228,6 +230,20 @@ impl Words {
     /// Brings everything to the disk and waits for it.
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.map.flush()
+    }
+}
+
+/// Locks a whole file for its open file description (`F_OFD_SETLK`), shared or exclusive, without waiting. The lock ends with
+/// the last descriptor of that description, whatever else of the process opens and closes the file. It conflicts with the
+/// POSIX record locks of other processes and of this one.
+pub(crate) fn lock_description(file: &File, exclusive: bool) -> io::Result<()> {
+    let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+    // A length of 0 is everything from the start on; the process id has to be 0.
+    let lock = libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and the call only reads the struct, which outlives it.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
 }
 

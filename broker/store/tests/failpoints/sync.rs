@@ -267,3 +267,97 @@ fn an_index_file_that_could_not_be_made_leaves_nothing() {
         }
     }
 }
+
+/// A checkpoint that counted on a file system that was not synced would let the next start skip what the disk does not have.
+#[test]
+fn very_many_queues_that_cannot_be_synced_end_writes_and_are_read_back() {
+    let _alone = alone();
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let queues = 200;
+    (0..queues).for_each(|queue| _ = put(&store, "T", queue, b"x"));
+    settle(&store);
+    let armed = arm("consume_queue::sync_all", Fault::Error(EIO), 0, 1);
+    // Its first step is a checkpoint.
+    let failed = store.close().unwrap_err();
+    assert!(matches!(failed, Error::Sync { .. }) && armed.struck() == 1, "{failed}");
+    drop(armed);
+    drop(store);
+    assert!(store_vouches_for_nothing(root.path()));
+    let store = open(root.path());
+    settle(&store);
+    assert!((0..queues).all(|queue| read_all(&store, "T", queue).len() == 1));
+    store.close().unwrap();
+    assert!(!store_vouches_for_nothing(root.path()));
+}
+
+fn store_vouches_for_nothing(root: &Path) -> bool {
+    std::fs::read(root.join("checkpoint")).unwrap()[40..48] == [0; 8]
+}
+
+/// A store whose allocation thread had ended refused all messages as late, for ever, and nothing said why.
+#[test]
+fn a_thread_that_ends_ends_writes_is_told_and_leaves_reads() {
+    let _alone = alone();
+    for (thread, point) in [
+        ("store-allocate", "commit_log::create"),
+        ("store-flush", "commit_log::sync"),
+        ("store-dispatch", "index::create"),
+        ("store-queues", "consume_queue::write"),
+        ("store-upkeep", "directory::usage"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = config(root.path());
+        config.flush.interval = std::time::Duration::from_millis(20);
+        config.flush.least_pages = 0;
+        config.retention.interval = std::time::Duration::from_millis(20);
+        let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+        put(&store, "T", 0, b"first");
+        settle(&store);
+        assert!(store.failure().is_none());
+        let armed = arm(point, Fault::Panic, 0, 1);
+        let deadline = soon();
+        while store.failure().is_none() {
+            assert!(std::time::Instant::now() < deadline, "nobody has seen that {thread} has ended");
+            let _ = store.put(&message("T", 0, "KEYS\u{1}k\u{2}", &[7; 5000]));
+        }
+        assert!(armed.wait(), "{thread}");
+        drop(armed);
+        let failure = store.failure().unwrap();
+        assert_eq!(failure.why, format!("its thread {thread} panicked"));
+        assert_eq!(store.figures().threads_ended, 1);
+        let refused = store.put(&message("T", 0, "", b"late")).unwrap_err();
+        assert!(matches!(refused, Error::ReadOnly(_)), "{refused}");
+        let end = store.max_physical_offset();
+        assert_eq!(store.flushed().wait_until(end + 1, soon()), Err(Halt::Failed));
+        assert_eq!(read_all(&store, "T", 0)[0].1, b"first");
+        drop(store);
+        let store = open(root.path());
+        settle(&store);
+        assert_eq!(store.max_physical_offset(), end, "{thread}");
+        put(&store, "T", 0, b"after");
+        store.close().unwrap();
+    }
+}
+
+/// The error was dropped: nobody heard of a disk that gives no blocks before a message needed them.
+#[test]
+fn a_next_file_that_gets_no_blocks_ahead_of_time_gets_them_when_it_is_needed() {
+    let _alone = alone();
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let near_the_end = LOG_FILE - LOG_FILE / 8;
+    let mut armed = None;
+    while store.max_physical_offset() < 2 * LOG_FILE {
+        if armed.is_none() && store.max_physical_offset() > LOG_FILE / 2 {
+            armed = Some(arm("commit_log::allocate", Fault::Error(EIO), 0, 1));
+        }
+        put(&store, "T", 0, &[7; 1000]);
+        if store.max_physical_offset() > near_the_end {
+            assert!(armed.as_ref().is_some_and(|armed| armed.wait()));
+        }
+    }
+    assert!(store.failure().is_none());
+    settle(&store);
+    store.close().unwrap();
+}

@@ -43,3 +43,38 @@ fn checkpoint_record(root: &Path) -> u64 {
     let bytes = std::fs::read(root.join("checkpoint")).unwrap_or_default();
     bytes.get(40..48).map_or(0, |record| u64::from_be_bytes(record.try_into().unwrap()))
 }
+
+/// Where this process has open what lies in `dir`.
+fn open_below(dir: &Path) -> Vec<std::path::PathBuf> {
+    let dir = dir.canonicalize().unwrap();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let targets = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    let mut found: Vec<_> = targets.filter(|path| path.starts_with(&dir)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Files were synced through descriptors that were opened for it. The kernel reports a write that failed to those that were
+/// open by then; to a later one only as long as it still has the file in memory.
+#[test]
+fn a_file_is_synced_through_the_descriptor_it_was_written_through() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config(root.path());
+    config.open_files = 1;
+    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let queues = root.path().join("consumequeue");
+    let dir = queues.canonicalize().unwrap();
+    assert_eq!(open_below(&queues), std::slice::from_ref(&dir), "what a sync of the file system asks");
+    (0..5).for_each(|queue| _ = put(&store, "T", queue, b"x"));
+    settle(&store);
+    let mut files: Vec<_> = (0..5).map(|queue| dir.join(format!("T/{queue}/{:020}", 0))).collect();
+    files.insert(0, dir);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while open_below(&queues) != files {
+        assert!(Instant::now() < deadline, "only {:?} are open", open_below(&queues));
+        std::thread::yield_now();
+    }
+    store.close().unwrap();
+    assert_eq!(open_below(&queues).len(), 2, "the directory, and the one file that may stay open");
+}

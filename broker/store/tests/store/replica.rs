@@ -165,3 +165,46 @@ fn truncation_survives_a_crash_right_behind_it_at_every_record() {
         assert_eq!(put(&store, "T", 0, b"next").queue_offset, kept as u64);
     }
 }
+
+/// What a master sends goes to its place in the log or nowhere, and what it holds ends neither the process nor dispatch but by saying so.
+#[test]
+fn pieces_that_no_master_sends_are_refused_or_end_writes_and_never_the_process() {
+    let seed = seed();
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    let one = tempfile::tempdir().unwrap();
+    let master = master(one.path(), 20);
+    for _ in 0..60 {
+        let two = tempfile::tempdir().unwrap();
+        let replica = open(two.path());
+        let far = [u64::MAX, 1 << 63, u64::MAX - LOG_FILE + 1, (i64::MAX as u64 + 1) - LOG_FILE, LOG_FILE * 3];
+        for _ in 0..8 {
+            let end = replica.max_physical_offset();
+            let (offset, bytes) = match random.below(4) {
+                // Some of the real log with bytes changed.
+                0 | 1 if end < master.max_physical_offset() => {
+                    let len = 1 + random.below(3000).min(master.max_physical_offset() - end - 1);
+                    let mut bytes = master.read(end, len as usize).unwrap().to_vec();
+                    for _ in 0..random.below(3) {
+                        let at = random.below(bytes.len() as u64) as usize;
+                        bytes[at] = random.next() as u8;
+                    }
+                    (end, bytes)
+                }
+                2 => (far[random.below(far.len() as u64) as usize], vec![0; random.below(64) as usize]),
+                _ => {
+                    let len = random.below(200) as usize;
+                    (if random.below(2) == 0 { end } else { random.next() }, random.bytes(len))
+                }
+            };
+            let taken = replica.append_replica(offset, &bytes);
+            if offset != end && end != 0 && !bytes.is_empty() {
+                assert!(matches!(taken, Err(Error::OutOfRange { .. } | Error::ReadOnly(_))), "{offset}: {taken:?}");
+            }
+            if replica.failure().is_some() {
+                break;
+            }
+        }
+        assert!(replica.figures().threads_ended == 0, "a thread ended: {:?}", replica.failure());
+    }
+}
