@@ -1,6 +1,6 @@
 //! How a broker gets along with namesrvs that do not.
 
-use crate::servers::{broker, folder, namesrv};
+use crate::servers::{ask, broker, broker_with, folder, free_port, namesrv};
 use rmq_client::{Admin, topic};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -23,7 +23,53 @@ async fn a_silent_namesrv_holds_up_neither_topics_nor_the_end() {
         }
     };
     tokio::time::timeout(Duration::from_secs(15), created).await.expect("a route in time");
-    assert!(broker.ready().unwrap_err().contains("not registered"), "one namesrv is missing");
     broker.stop().await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+/// While one of several namesrvs was away all brokers were unready, though they served: nothing might be evicted any more, and a
+/// rollout that broke one namesrv stopped all brokers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_is_ready_with_one_namesrv_and_names_those_that_are_missing() {
+    let root = folder("missing-namesrv");
+    let namesrv = namesrv(&root).await;
+    // Nobody can listen there while it is bound and not listened on.
+    let away = tokio::net::TcpSocket::new_v4().unwrap();
+    away.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let away = (away.local_addr().unwrap().to_string(), away);
+    let namesrvs = format!("{};{}", away.0, namesrv.local_addr());
+    let broker = broker_with(&root, "broker-a", &namesrvs, 0, &[("httpPort", &free_port().to_string())]).await;
+    let http = broker.http_address().unwrap();
+    let ready = async {
+        loop {
+            match ask(http, "/readyz").await {
+                (200, words) => break words,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let words = tokio::time::timeout(Duration::from_secs(60), ready).await.expect("a broker that is ready");
+    assert_eq!(words, format!("ok\nnot registered with {}\n", away.0));
+    broker.ready().unwrap();
+    let page = ask(http, "/metrics").await.1;
+    let missing = page.lines().find(|line| line.starts_with("rocketmq_broker_unregistered_namesrvs{")).unwrap();
+    assert!(missing.ends_with(" 1"), "{missing}");
+    let admin = Admin::new(&namesrv.local_addr().to_string()).unwrap();
+    let status = admin.runtime_info(&broker.address().to_string()).await.unwrap();
+    assert_eq!(status["unregisteredNamesrvs"], away.0);
+    admin.close().await;
+
+    // With none it is not.
+    namesrv.stop().await;
+    let unready = async {
+        loop {
+            match ask(http, "/readyz").await {
+                (503, words) => break words,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let words = tokio::time::timeout(Duration::from_secs(60), unready).await.expect("a broker that nobody knows");
+    assert!(words.starts_with("not registered with ") && words.contains(&away.0), "{words}");
+    broker.stop().await.unwrap();
 }

@@ -1,11 +1,12 @@
 //! A broker whose disk is slow, as its clients see it. The store's own tests with fail points judge what is below. Here stands what a slow or failed flush means to
-//! them, in [`late_blocks`] what is asked of a disk before a message has a place.
+//! them, in [`late_blocks`] what is asked of a disk before a message has a place, in [`liveness`] what becomes of a broker that cannot go on.
 //!
 //! Points belong to the process, so these tests have one of their own.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
 mod late_blocks;
+mod liveness;
 #[path = "../cluster/servers.rs"]
 #[allow(dead_code, reason = "shared with the tests of a disk that works")]
 mod servers;

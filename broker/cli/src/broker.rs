@@ -53,8 +53,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         address = %broker.address(),
         "the broker serves"
     );
-    shutdown::wanted(with_stdin).await?;
-    shutdown::within(patience, "shutdownWaitTimeSeconds", broker.stop()).await?;
+    let failed = tokio::select! {
+        wanted = shutdown::wanted(with_stdin) => wanted.map(|()| None)?,
+        why = broker.failed() => Some(why),
+    };
+    if let Some(why) = &failed {
+        tracing::error!(reason = why, "this broker cannot go on; it stops, so that its supervisor starts it anew");
+    }
+    let stopped = shutdown::within(patience, "shutdownWaitTimeSeconds", broker.stop()).await;
+    match failed {
+        // What could not be written follows from that.
+        Some(why) => anyhow::bail!("ended for a restart: {why}"),
+        None => stopped?,
+    }
     tracing::info!("stopped");
     Ok(())
 }

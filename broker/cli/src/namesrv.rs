@@ -32,7 +32,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let namesrv = Namesrv::start(config, Overrides::default()).await?;
     tracing::info!(address = %namesrv.local_addr(), "the namesrv serves");
-    shutdown::wanted(arguments.settings.stop_with_stdin).await?;
+    let failed = tokio::select! {
+        wanted = shutdown::wanted(arguments.settings.stop_with_stdin) => wanted.map(|()| None)?,
+        why = namesrv.failed() => Some(why),
+    };
+    if let Some(why) = failed {
+        anyhow::bail!("ended for a restart: {why}");
+    }
     namesrv.stop().await;
     tracing::info!("stopped");
     Ok(())

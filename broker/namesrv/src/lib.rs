@@ -45,7 +45,7 @@ use kv_config::KvConfig;
 use metrics::Metrics;
 use notify::Notifier;
 use rmq_remoting::{
-    Figures, Limits, Reactors,
+    Figures, Limits, Reactors, Watchdog,
     http::{self, Health},
     metrics::{Connections, text},
 };
@@ -58,6 +58,9 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use worker::{Every, Running, Worker};
+
+/// Between two looks whether this namesrv can go on.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Time since some moment before the start. A namesrv measures silence with it; tests turn it.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -81,7 +84,7 @@ pub struct Namesrv {
     http: Option<SocketAddr>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
-    answering_http: Option<JoinHandle<std::io::Result<()>>>,
+    answering_http: Option<JoinHandle<()>>,
     notifier: Notifier,
     status: Arc<Status>,
 }
@@ -128,7 +131,8 @@ impl Namesrv {
         let (routes, routes_thread) = Worker::start("routes", routes, Some(every))?;
         let (files, files_thread) = Worker::start("files", Files { kv, config: Arc::clone(&view.config) }, None)?;
 
-        let reactors = Reactors::start().map_err(|error| Error::Start(error.to_string()))?;
+        let watchdog = Arc::<Watchdog>::default();
+        let reactors = Reactors::start(&watchdog).map_err(|error| Error::Start(error.to_string()))?;
         let figures = Arc::<Figures>::default();
         for (side, figures) in [("server", &figures), ("client", notifier.client().figures())] {
             let connections = Connections::new(side, Arc::clone(figures));
@@ -140,13 +144,16 @@ impl Namesrv {
             routes_thread,
             files: files.clone(),
             files_thread,
+            watchdog: Arc::clone(&watchdog),
         });
         let stop = CancellationToken::new();
         let dispatch = Arc::new(Dispatch { view, routes, files });
-        let serving =
-            tokio::spawn(rmq_remoting::serve(listener, Arc::new(reactors), dispatch, limits, figures, stop.clone()));
-        let answering_http = http_listener
-            .map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&status) as Arc<dyn Health>, stop.clone())));
+        let serve = rmq_remoting::serve(listener, Arc::new(reactors), dispatch, limits, figures, stop.clone());
+        let serving = watched(&watchdog, "accept connections", serve);
+        let answering_http = http_listener.map(|listener| {
+            let answer = http::serve(listener, Arc::clone(&status) as Arc<dyn Health>, stop.clone());
+            watched(&watchdog, "http", answer)
+        });
         tracing::info!(%local, ?http, "namesrv started");
         Ok(Self { local, http, stop, serving, answering_http, notifier, status })
     }
@@ -161,8 +168,19 @@ impl Namesrv {
         self.http
     }
 
+    /// Waits until this namesrv cannot go on, as `/healthz` tells it, and says why. A restart loses nothing: brokers register again.
+    pub async fn failed(&self) -> String {
+        loop {
+            if let Err(why) = self.status.live() {
+                return why;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Stops as the head of this package says, and waits for the end.
     pub async fn stop(self) {
+        self.status.watchdog.stop();
         self.stop.cancel();
         let _ = self.serving.await;
         if let Some(answering) = self.answering_http {
@@ -183,6 +201,7 @@ struct Status {
     routes_thread: Running<Routes>,
     files: Worker<Files>,
     files_thread: Running<Files>,
+    watchdog: Arc<Watchdog>,
 }
 
 impl Status {
@@ -193,14 +212,19 @@ impl Status {
 }
 
 impl Health for Status {
-    fn ready(&self) -> Result<(), String> {
+    fn live(&self) -> Result<(), String> {
         if !self.routes_thread.is_alive() || !self.files_thread.is_alive() {
             return Err("a thread that owns the state has ended; restart this namesrv".to_owned());
         }
+        self.watchdog.ended().map_or(Ok(()), |ended| Err(format!("{}; restart this namesrv", ended.why)))
+    }
+
+    fn ready(&self) -> Result<String, String> {
+        self.live()?;
         if !self.view.is_ready() {
             return Err("waiting for brokers to register (needWaitForService)".to_owned());
         }
-        Ok(())
+        Ok(String::new())
     }
 
     fn metrics(&self) -> String {
@@ -210,6 +234,16 @@ impl Health for Status {
         metrics.waiting.set((self.routes.waiting() + self.files.waiting()) as i64);
         text(&metrics.registry)
     }
+}
+
+/// Starts a task that has to run until the stop.
+fn watched(
+    watchdog: &Arc<Watchdog>,
+    name: &'static str,
+    task: impl Future<Output: Send> + Send + 'static,
+) -> JoinHandle<()> {
+    let watchdog = Arc::clone(watchdog);
+    tokio::spawn(async move { watchdog.task(name, task).await })
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Error> {

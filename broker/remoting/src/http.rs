@@ -40,25 +40,31 @@ const PATHS: &str = "/healthz\n/readyz\n/metrics\n";
 
 /// What a process says of itself.
 pub trait Health: Send + Sync + 'static {
-    /// May clients and brokers be sent here?
+    /// Can this process go on, or does it have to be restarted?
     ///
     /// # Errors
-    /// Why not, in words for a person.
-    fn ready(&self) -> Result<(), String>;
+    /// Why it has to, in words for a person.
+    fn live(&self) -> Result<(), String>;
+
+    /// May clients and brokers be sent here? If so, what is amiss all the same, in words for a person; empty if nothing is.
+    ///
+    /// # Errors
+    /// Why not, likewise.
+    fn ready(&self) -> Result<String, String>;
 
     /// The figures in Prometheus' text form, see [`crate::metrics::text`].
     fn metrics(&self) -> String;
 }
 
-/// Answers until `stop` is cancelled: `/healthz` is 200 as long as this process runs, `/readyz` 200 or 503 with the
-/// reason, `/metrics` the figures, all else 404 with the paths there are.
+/// Answers until `stop` is cancelled: `/healthz` 200, or 503 with the reason why this process has to be restarted; `/readyz`
+/// 200, with what is amiss all the same, or 503 with the reason; `/metrics` the figures, all else 404 with the paths there are.
 ///
 /// # Errors
 /// None but a listener that is broken for good.
 pub async fn serve(listener: TcpListener, health: Arc<dyn Health>, stop: CancellationToken) -> io::Result<()> {
     listener.local_addr()?;
     let routes = Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, PATHS))
@@ -108,9 +114,18 @@ async fn connection(stream: TcpStream, routes: Router, stop: CancellationToken, 
     drop(place);
 }
 
+async fn live(State(health): State<Arc<dyn Health>>) -> Response {
+    answer(health.live().map(|()| String::new()))
+}
+
 async fn ready(State(health): State<Arc<dyn Health>>) -> Response {
-    match health.ready() {
-        Ok(()) => "ok\n".into_response(),
+    answer(health.ready())
+}
+
+fn answer(outcome: Result<String, String>) -> Response {
+    match outcome {
+        Ok(detail) if detail.is_empty() => "ok\n".into_response(),
+        Ok(detail) => format!("ok\n{detail}\n").into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
     }
 }
@@ -125,11 +140,20 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    struct Process(AtomicBool);
+    /// Ready, and failed.
+    struct Process(AtomicBool, AtomicBool);
 
     impl Health for Process {
-        fn ready(&self) -> Result<(), String> {
-            if self.0.load(Relaxed) { Ok(()) } else { Err("recovering the commit log".to_owned()) }
+        fn live(&self) -> Result<(), String> {
+            if self.1.load(Relaxed) { Err("a sync has failed".to_owned()) } else { Ok(()) }
+        }
+
+        fn ready(&self) -> Result<String, String> {
+            if self.0.load(Relaxed) {
+                Ok("one of two is away".to_owned())
+            } else {
+                Err("recovering the commit log".to_owned())
+            }
         }
 
         fn metrics(&self) -> String {
@@ -150,7 +174,8 @@ mod tests {
     async fn probes_and_scrapers_are_answered_until_the_stop() {
         let listener = crate::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let (process, stop) = (Arc::new(Process(AtomicBool::new(false))), CancellationToken::new());
+        let (process, stop) =
+            (Arc::new(Process(AtomicBool::new(false), AtomicBool::new(false))), CancellationToken::new());
         let server = tokio::spawn(serve(listener, Arc::clone(&process) as Arc<dyn Health>, stop.clone()));
         let get = async |path: &str| {
             ask(address, &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
@@ -160,7 +185,11 @@ mod tests {
         let early = get("/readyz").await;
         assert!(early.starts_with("HTTP/1.1 503") && early.ends_with("recovering the commit log\n"), "{early}");
         process.0.store(true, Relaxed);
-        assert!(get("/readyz").await.starts_with("HTTP/1.1 200"));
+        let amiss = get("/readyz").await;
+        assert!(amiss.starts_with("HTTP/1.1 200") && amiss.ends_with("\r\n\r\nok\none of two is away\n"), "{amiss}");
+        process.1.store(true, Relaxed);
+        let failed = get("/healthz").await;
+        assert!(failed.starts_with("HTTP/1.1 503") && failed.ends_with("a sync has failed\n"), "{failed}");
         let metrics = get("/metrics").await;
         assert!(
             metrics.contains("content-type: text/plain; version=0.0.4\r\n") && metrics.ends_with("up 1\n"),

@@ -23,7 +23,8 @@
 //!
 //! **Limits.** Frames, connections, bytes waiting to be written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read is not read from.
 //!
-//! Beside the commands a process speaks HTTP to those who watch it: [`http`] answers probes and scrapers, [`metrics`] shows the figures.
+//! Beside the commands a process speaks HTTP to those who watch it: [`http`] answers probes and scrapers, [`metrics`] shows the figures. [`Watchdog`] watches threads
+//! and tasks that have to run as long as the process.
 //!
 //! **Stop.** When the token is cancelled, listeners close, connections read no more, and go when their last answer is written or the grace time ends.
 
@@ -36,6 +37,7 @@ mod listener;
 pub mod metrics;
 mod outbox;
 mod reactors;
+mod watchdog;
 
 pub use client::Client;
 pub use connection::{Connection, Handler, Responder, Unsent};
@@ -43,3 +45,4 @@ pub use error::Error;
 pub use limits::{Figures, Limits};
 pub use listener::{bind, serve};
 pub use reactors::Reactors;
+pub use watchdog::{Ended, Watchdog};

@@ -8,11 +8,13 @@
 //! answers that left together it pauses about as long as they took, and finds several requests again. The price is a later answer, by 128 microseconds at most,
 //! to those who have others on their way.
 
+use crate::Watchdog;
 use std::{
     cell::Cell,
     io,
     num::NonZeroU64,
     ops::RangeInclusive,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -27,6 +29,9 @@ use tokio::{
 
 /// More threads would only meet at the locks behind the handlers.
 const MOST: usize = 16;
+
+/// Load of a thread that has ended: more than any other has.
+const GONE: usize = usize::MAX / 2;
 
 /// Answers of one read after which it pays to let requests gather: of fewer, the pause would cost their senders more than it saves; with more, little is left to
 /// save.
@@ -67,13 +72,14 @@ struct Reactor {
 }
 
 impl Reactors {
-    /// Starts the threads.
+    /// Starts the threads, watched by `watchdog`.
     ///
     /// # Errors
     /// The system gives no thread or no event queue.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(watchdog: &Arc<Watchdog>) -> io::Result<Self> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(MOST);
-        Ok(Self { first: Reactor::start(0)?, others: (1..count).map(Reactor::start).collect::<io::Result<_>>()? })
+        let start = |number| Reactor::start(number, Arc::clone(watchdog));
+        Ok(Self { first: start(0)?, others: (1..count).map(start).collect::<io::Result<_>>()? })
     }
 
     /// The thread for one more connection.
@@ -88,18 +94,25 @@ impl Reactors {
 }
 
 impl Reactor {
-    fn start(number: usize) -> io::Result<Self> {
+    fn start(number: usize, watchdog: Arc<Watchdog>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().on_thread_park(pause).build()?;
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel();
-        thread::Builder::new().name(format!("connections-{number}")).spawn(move || {
+        let connections = Arc::<AtomicUsize>::default();
+        let load = Arc::clone(&connections);
+        let name = format!("connections-{number}");
+        thread::Builder::new().name(name.clone()).spawn(move || {
             // By default a pause may take 50 microseconds more than it was asked to; then it does.
             let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000));
             // Whether it is sent or dropped, it is the end.
-            let _ = runtime.block_on(ended);
+            if catch_unwind(AssertUnwindSafe(|| runtime.block_on(ended))).is_err() {
+                // The others get the connections from now on.
+                load.fetch_add(GONE, Relaxed);
+                watchdog.note("thread", &name, true);
+            }
             runtime.shutdown_background();
         })?;
-        Ok(Self { runtime: handle, connections: Arc::default(), _end: end })
+        Ok(Self { runtime: handle, connections, _end: end })
     }
 
     fn load(&self) -> usize {

@@ -51,7 +51,7 @@ struct Server {
 }
 
 fn reactors() -> Arc<Reactors> {
-    Arc::new(Reactors::start().unwrap())
+    Arc::new(Reactors::start(&Arc::default()).unwrap())
 }
 
 fn server(limits: Limits) -> Server {

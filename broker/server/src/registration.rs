@@ -125,6 +125,11 @@ impl Registration {
         namesrvs.iter().filter(|(_, registered)| registered.is_none()).map(|(address, _)| address.clone()).collect()
     }
 
+    /// Whether a namesrv leads clients here.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.namesrvs.lock().values().any(Option::is_some)
+    }
+
     fn addresses(&self) -> Vec<String> {
         let addresses: Vec<String> = self
             .settings

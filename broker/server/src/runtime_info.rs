@@ -9,6 +9,7 @@ use crate::{
     delay::Delay,
     dispatch::MAX_WAITING,
     durability::Durability,
+    registration::Registration,
     stalled,
     stats::{Kind, SAMPLE_EVERY, Stats},
 };
@@ -34,6 +35,7 @@ pub(crate) struct RuntimeInfo {
     pub(crate) stats: Arc<Stats>,
     pub(crate) durability: Arc<Durability>,
     pub(crate) stalled: Arc<stalled::Line>,
+    pub(crate) registration: Arc<Registration>,
     /// Requests that wait for a thread or for others.
     pub(crate) waiting: TaskTracker,
     /// Milliseconds since 1970.
@@ -55,6 +57,8 @@ impl RuntimeInfo {
         put("bootTimestamp", self.booted.to_string());
         put("runtime", elapsed(now_millis() - self.booted));
         put("startAcceptSendRequestTimeStamp", "0".into());
+        // Not in Java: a broker is ready with one namesrv, and a rollout waits for all of them.
+        put("unregisteredNamesrvs", self.registration.missing().join(";"));
 
         let cluster = &settings.identity.cluster_name;
         for (name, kind) in [("msgPutTotal", Kind::BrokerPut), ("msgGetTotal", Kind::BrokerGet)] {
@@ -198,7 +202,7 @@ fn distribution(buckets: &[u64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, ha::Slaves, testing::message};
+    use crate::{config::Config, ha::Slaves, testing::message, topic::Topics};
     use jiff::civil::date;
     use rmq_store::Arrivals;
 
@@ -214,12 +218,14 @@ mod tests {
             ("storePathRootDir", root.as_str()),
             ("mappedFileSizeCommitLog", "16777216"),
             ("brokerClusterName", "c"),
+            ("namesrvAddr", "n1:9876;n2:9876"),
             ("flushIntervalCommitLog", "3600000"),
             ("flushCommitLogThoroughInterval", "3600000"),
         ])
         .unwrap();
         let store = Arc::new(MessageStore::open(config.for_store().unwrap(), arrivals).unwrap());
         let delay = Arc::new(Delay::open(folder.path(), config.delay_levels().unwrap()).unwrap());
+        let topics = Arc::new(Topics::open(folder.path(), &config).unwrap());
         let settings = Arc::new(Live::new(config, None));
         let slaves = Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&settings)));
         RuntimeInfo {
@@ -228,6 +234,7 @@ mod tests {
             waiting: TaskTracker::new(),
             stats: Arc::default(),
             booted: now_millis(),
+            registration: Arc::new(Registration::new(Arc::clone(&settings), topics)),
             delay,
             settings,
             store,
@@ -260,6 +267,7 @@ mod tests {
             (told("dispatchBehindBytes"), told("remainHowManyDataToFlush")),
             ("0".to_owned(), "293.2 KiB".into())
         );
+        assert_eq!(told("unregisteredNamesrvs"), "n1:9876;n2:9876");
         assert_eq!(told("earliestMessageTimeStamp"), info.store.earliest_timestamp().unwrap().to_string());
         assert_eq!((told("putMessageTimesTotal"), told("putMessageSizeTotal")), ("3".to_owned(), end.to_string()));
         assert_eq!(told("putMessageEntireTimeMax"), figures.put_times.max.as_millis().to_string());

@@ -199,7 +199,7 @@ pub(crate) fn member() -> (SocketAddr, mpsc::UnboundedReceiver<Command>) {
     let told = Arc::new(Told(sender));
     tokio::spawn(rmq_remoting::serve(
         listener,
-        Arc::new(rmq_remoting::Reactors::start().unwrap()),
+        Arc::new(rmq_remoting::Reactors::start(&Arc::default()).unwrap()),
         told,
         Limits::default(),
         Arc::default(),

@@ -167,6 +167,12 @@ impl Config {
                 network.listen_port
             ));
         }
+        if network.reads_after_failure.0 > Duration::from_secs(86_400) {
+            contradiction(format!(
+                "readsAfterFailureMillis {} is above 86400000, a day: a broker that takes no writes has to be restarted some time",
+                network.reads_after_failure.0.as_millis()
+            ));
+        }
         if network.bind_address.parse::<std::net::IpAddr>().is_err() {
             contradiction(format!("bindAddress {:?} is no IP address", network.bind_address));
         }

@@ -103,6 +103,7 @@ settings! {
         idle: Seconds = "serverChannelMaxIdleTimeSeconds", Seconds(Duration::from_secs(120)), fixed, "a connection silent for so many seconds is closed";
         max_connections: usize = "maxConnections", 20_000, fixed, "connections at a time";
         stop_timeout: Seconds = "shutdownWaitTimeSeconds", Seconds(Duration::from_secs(30)), fixed, "how many seconds stopping may take";
+        reads_after_failure: Millis = "readsAfterFailureMillis", millis(60_000), hot, "how long reads go on after a failed sync, or the end of a thread, before /healthz fails and the process ends, in milliseconds (86,400,000 at most)";
     }
 
     /// The disk.
@@ -168,7 +169,7 @@ settings! {
         memory_count: u32 = "maxTransferCountOnMessageInMemory", 32, fixed, "messages of one pull of recent messages";
         disk_bytes: u32 = "maxTransferBytesOnMessageInDisk", 64 << 10, fixed, "bytes of one pull of old messages";
         disk_count: u32 = "maxTransferCountOnMessageInDisk", 8, fixed, "messages of one pull of old messages";
-        memory_ratio: u32 = "accessMessageInMemoryMaxRatio", 40, fixed, "percent of the machine's memory that counts as recent";
+        memory_ratio: u32 = "accessMessageInMemoryMaxRatio", 40, fixed, "percent of the memory of the machine, or of the pod where its limit is lower, that counts as recent";
         query_max: u32 = "defaultQueryMaxNum", 32, hot, "messages found by one query";
         long_polling: bool = "longPollingEnable", true, hot, "let pulls wait for messages";
         short_polling: Millis = "shortPollingTimeMills", millis(1_000), hot, "how long they wait if not, in milliseconds";

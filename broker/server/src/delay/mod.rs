@@ -26,6 +26,7 @@ use rmq_protocol::{
     },
     names,
 };
+use rmq_remoting::Watchdog;
 use rmq_store::{Filter, Limits, MessageStore};
 use std::{
     collections::BTreeMap,
@@ -230,8 +231,10 @@ pub(crate) fn start(
     delay: Arc<Delay>,
     store: Arc<MessageStore>,
     store_host: SocketAddr,
+    watchdog: Arc<Watchdog>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name("delay".into()).spawn(move || delay.deliver_until_stopped(&store, store_host))
+    let deliver = move || watchdog.thread("delay", || delay.deliver_until_stopped(&store, store_host));
+    std::thread::Builder::new().name("delay".into()).spawn(deliver)
 }
 
 #[cfg(test)]

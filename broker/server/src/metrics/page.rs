@@ -24,7 +24,7 @@ use rmq_protocol::{
     body::{ConsumeType, MessageModel},
     names, version,
 };
-use rmq_remoting::http::Health;
+use rmq_remoting::{Watchdog, http::Health};
 use rmq_store::MessageStore;
 use std::sync::{Arc, OnceLock};
 use tokio_util::task::TaskTracker;
@@ -48,19 +48,41 @@ pub(crate) struct Page {
     pub(crate) stats: Arc<Stats>,
     /// Requests that wait.
     pub(crate) waiting: TaskTracker,
+    pub(crate) watchdog: Arc<Watchdog>,
     /// Set when the broker stops: the first thing a probe should see.
     pub(crate) stopping: OnceLock<()>,
 }
 
 impl Health for Page {
-    /// Registered with every namesrv, recovered (or there would be no port to ask), and a slave near its master.
-    fn ready(&self) -> Result<(), String> {
+    /// Fails some time after a failure that only a restart makes good. Reads go on until then, so that consumers get what
+    /// may not be on the disk.
+    fn live(&self) -> Result<(), String> {
+        let store = self.store.failure().map(|failure| (failure.since, failure.why));
+        let watched = self.watchdog.ended().map(|ended| (ended.since, ended.why));
+        let Some((since, why)) = [store, watched].into_iter().flatten().min() else { return Ok(()) };
+        let reads = self.settings.load().network.reads_after_failure.0;
+        if since.elapsed() < reads {
+            return Ok(());
+        }
+        Err(format!("{why}; reads went on for {} ms (readsAfterFailureMillis)", reads.as_millis()))
+    }
+
+    /// Known to a namesrv, recovered (or there would be no port to ask), able to take writes, and a slave near its master. One
+    /// namesrv is enough: clients ask another one when theirs does not answer.
+    fn ready(&self) -> Result<String, String> {
         if self.stopping.get().is_some() {
             return Err("stopping".to_owned());
         }
         let missing = self.registration.missing();
-        if !missing.is_empty() {
-            return Err(format!("not registered with {}", missing.join(", ")));
+        let unregistered = match missing.is_empty() {
+            true => String::new(),
+            false => format!("not registered with {}", missing.join(", ")),
+        };
+        if !missing.is_empty() && !self.registration.is_registered() {
+            return Err(unregistered);
+        }
+        if let Some(ended) = self.watchdog.ended() {
+            return Err(ended.why);
         }
         let settings = self.settings.load();
         if settings.is_slave() {
@@ -75,7 +97,7 @@ impl Health for Page {
         }
         match self.store.figures().refusing {
             Some(reason) => Err(format!("the store takes no writes: {reason}")),
-            None => Ok(()),
+            None => Ok(unregistered),
         }
     }
 
@@ -129,6 +151,11 @@ impl Page {
             "rocketmq_broker_unregistered_namesrvs",
             "Namesrvs this broker is not registered with.",
             self.registration.missing().len(),
+        )?;
+        to.counter(
+            "rocketmq_broker_ended_threads_total",
+            "Threads and tasks that have to run as long as the broker, and ended; the log says which. Not 0: it has to be restarted.",
+            self.watchdog.count() + self.store.figures().threads_ended,
         )?;
         // Java has a row for each of its thread pools. Here sends, pulls and heartbeats are handled as they are read.
         let watermark = GaugeVec::new(

@@ -1,6 +1,6 @@
 //! What happens by itself, every now and then.
 
-use super::parts::Parts;
+use super::{parts::Parts, watched};
 use crate::{clock::now_millis, long_polling::Ready, stats::SAMPLE_EVERY};
 use std::{
     sync::Arc,
@@ -18,7 +18,7 @@ pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: 
     let pull = Arc::new(parts.pull());
     let readers = tasks.clone();
     let stopped = stop.clone();
-    tasks.spawn(async move {
+    watched(&parts.watchdog, tasks, "resume parked pulls", async move {
         // Cancelled after the last connection has ended: pulls that are released by the stop are answered before.
         while let Some(Some(parked)) = stopped.run_until_cancelled(ready.recv()).await {
             if let Some(parked) = pull.resume(parked) {
@@ -29,13 +29,13 @@ pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: 
     });
 
     let long_polling = Arc::clone(&parts.tables.long_polling);
-    every(EXPIRE_PULLS, tasks, stop, move || {
+    every("expire parked pulls", EXPIRE_PULLS, parts, tasks, stop, move || {
         long_polling.expire(Instant::now());
         std::future::ready(())
     });
 
     let (clients, locks, settings) = (Arc::new(parts.clients()), Arc::clone(&parts.locks), Arc::clone(&parts.settings));
-    every(EXPIRE_CLIENTS, tasks, stop, move || {
+    every("expire clients", EXPIRE_CLIENTS, parts, tasks, stop, move || {
         let expiry = settings.load().clients.expiry.0.as_millis() as i64;
         clients.expire(now_millis() - expiry);
         locks.expire(Instant::now());
@@ -43,14 +43,14 @@ pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: 
     });
 
     let stats = Arc::clone(&parts.stats);
-    every(SAMPLE_EVERY, tasks, stop, move || {
+    every("sample rates", SAMPLE_EVERY, parts, tasks, stop, move || {
         stats.sample(Instant::now());
         std::future::ready(())
     });
 
     let (offsets, groups) = (Arc::clone(&parts.tables.offsets), Arc::clone(&parts.tables.groups));
     let period = parts.settings.load().clients.flush_offsets.0.max(Duration::from_millis(100));
-    every(period, tasks, stop, move || {
+    every("write offsets", period, parts, tasks, stop, move || {
         let (offsets, groups) = (Arc::clone(&offsets), Arc::clone(&groups));
         async move {
             // A group that a pull has made waits for this: its offsets are refused when it is not there any more.
@@ -63,7 +63,9 @@ pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: 
 }
 
 fn every<F>(
+    name: &'static str,
     period: Duration,
+    parts: &Parts,
     tasks: &TaskTracker,
     stop: &CancellationToken,
     mut work: impl FnMut() -> F + Send + 'static,
@@ -71,7 +73,7 @@ fn every<F>(
     F: Future<Output = ()> + Send,
 {
     let stop = stop.clone();
-    tasks.spawn(async move {
+    watched(&parts.watchdog, tasks, name, async move {
         let mut interval = tokio::time::interval(period);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(interval.tick()).await.is_some() {

@@ -22,7 +22,7 @@ use crate::{
     metrics::Page,
 };
 use parts::Parts;
-use rmq_remoting::{Limits, Reactors, http::Health};
+use rmq_remoting::{Limits, Reactors, Watchdog, http::Health};
 use rmq_store::MessageStore;
 use std::{
     io,
@@ -37,6 +37,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long handlers that wait may go on once no more requests are read.
 const LAST_TASKS: Duration = Duration::from_secs(5);
+
+/// Between two looks whether the broker can go on.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A running broker.
 pub struct Broker {
@@ -61,7 +64,11 @@ struct Early {
 }
 
 impl Health for Early {
-    fn ready(&self) -> Result<(), String> {
+    fn live(&self) -> Result<(), String> {
+        self.page.get().map_or(Ok(()), |page| page.live())
+    }
+
+    fn ready(&self) -> Result<String, String> {
         self.page.get().map_or_else(|| Err("the store is recovering".to_owned()), |page| page.ready())
     }
 
@@ -84,19 +91,25 @@ impl Broker {
     /// # Errors
     /// A port is taken, the store is damaged or used by another process, a table cannot be read.
     pub async fn start(mut config: Config, file: Option<PathBuf>) -> Result<Self, Error> {
-        let (early, stop_rest, rest) = (Arc::<Early>::default(), CancellationToken::new(), TaskTracker::new());
+        let (early, watchdog) = (Arc::<Early>::default(), Arc::<Watchdog>::default());
+        let (stop_rest, rest) = (CancellationToken::new(), TaskTracker::new());
         let bind = config.network.bind_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let http_address = match config.network.http_port {
             0 => None,
-            port => Some(serve_http(listen(bind, port)?, &early, &stop_rest, &rest)?),
+            port => {
+                let listener = listen(bind, port)?;
+                let address = local_address(&listener)?;
+                let answer = rmq_remoting::http::serve(listener, Arc::clone(&early) as _, stop_rest.clone());
+                watched(&watchdog, &rest, "http", answer);
+                Some(address)
+            }
         };
         let (tables, ready) = parts::Tables::open(&config)?;
         let store = open_store(&config, &tables).await?;
         let ports = open_ports(&mut config, bind)?;
-        let address =
-            ports.requests.local_addr().map_err(|source| Error::Listen { address: bind.to_string(), source })?;
+        let address = local_address(&ports.requests)?;
         let settings = Arc::new(Live::new(config, file));
-        let parts = Parts::build(settings, store, tables)?;
+        let parts = Parts::build(settings, store, tables, watchdog)?;
         let page = Arc::new(parts.page());
         let mut broker = Self {
             address,
@@ -131,7 +144,17 @@ impl Broker {
     /// # Errors
     /// Why clients should not be sent here.
     pub fn ready(&self) -> Result<(), String> {
-        self.page.ready()
+        self.page.ready().map(drop)
+    }
+
+    /// Waits until this broker cannot go on and has to be restarted, as `/healthz` tells it, and says why.
+    pub async fn failed(&self) -> String {
+        loop {
+            if let Err(why) = self.page.live() {
+                return why;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn begin(&mut self, ports: Ports, ready: Ready) -> Result<(), Error> {
@@ -140,14 +163,18 @@ impl Broker {
         if slave {
             let (following, master) = (Arc::clone(&parts.following), parts.registration.master());
             let (ask_again, stop) = (parts.registration.ask_for_master(), self.stop_rest.clone());
-            self.rest.spawn(async move { following.run(master, ask_again, stop).await });
-            self.rest.spawn(parts.metadata_sync().run(parts.registration.master(), self.stop_rest.clone()));
+            let follow = async move { following.run(master, ask_again, stop).await };
+            watched(&parts.watchdog, &self.rest, "follow the master", follow);
+            let sync = parts.metadata_sync().run(parts.registration.master(), self.stop_rest.clone());
+            watched(&parts.watchdog, &self.rest, "copy the master's tables", sync);
         } else {
-            let thread = delay::start(Arc::clone(&parts.tables.delay), Arc::clone(&parts.store), parts.store_host);
+            let (delay, watchdog) = (Arc::clone(&parts.tables.delay), Arc::clone(&parts.watchdog));
+            let thread = delay::start(delay, Arc::clone(&parts.store), parts.store_host, watchdog);
             self.delivery = Some(thread.map_err(|source| Error::Thread { name: "delay", source })?);
         }
         if let Some(listener) = ports.replication {
-            self.rest.spawn(Arc::clone(&parts.slaves).serve(listener, self.stop_rest.clone()));
+            let serve = Arc::clone(&parts.slaves).serve(listener, self.stop_rest.clone());
+            watched(&parts.watchdog, &self.rest, "accept slaves", serve);
         }
         housekeeping::start(parts, ready, &self.rest, &self.stop_rest);
         let settings = parts.settings.load();
@@ -157,21 +184,18 @@ impl Broker {
             ..Limits::default()
         };
         let dispatch = Arc::new(parts.dispatch());
-        let reactors = Reactors::start().map_err(|source| Error::Thread { name: "connections", source })?;
+        let reactors =
+            Reactors::start(&parts.watchdog).map_err(|source| Error::Thread { name: "connections", source })?;
         let reactors = Arc::new(reactors);
         for listener in [Some(ports.requests), ports.vip].into_iter().flatten() {
             let (dispatch, figures) = (Arc::clone(&dispatch), Arc::clone(&parts.figures));
-            self.requests.spawn(rmq_remoting::serve(
-                listener,
-                Arc::clone(&reactors),
-                dispatch,
-                limits.clone(),
-                figures,
-                self.stop_requests.clone(),
-            ));
+            let (reactors, stop) = (Arc::clone(&reactors), self.stop_requests.clone());
+            let serve = rmq_remoting::serve(listener, reactors, dispatch, limits.clone(), figures, stop);
+            watched(&parts.watchdog, &self.requests, "accept connections", serve);
         }
         let (registration, stop) = (Arc::clone(&parts.registration), self.stop_registration.clone());
-        self.registration.spawn(async move { registration.run(stop).await });
+        let register = async move { registration.run(stop).await };
+        watched(&parts.watchdog, &self.registration, "register with namesrvs", register);
         Ok(())
     }
 
@@ -182,6 +206,7 @@ impl Broker {
     pub async fn stop(mut self) -> Result<(), Error> {
         tracing::info!("stopping: leaving the namesrvs");
         let _ = self.page.stopping.set(());
+        self.parts.watchdog.stop();
         self.stop_registration.cancel();
         finish(&self.registration).await;
         tracing::info!("stopping: answering the last requests");
@@ -223,20 +248,19 @@ fn listen(ip: IpAddr, port: u16) -> Result<TcpListener, Error> {
     rmq_remoting::bind(address).map_err(|source| Error::Listen { address: address.to_string(), source })
 }
 
-fn serve_http(
-    listener: TcpListener,
-    early: &Arc<Early>,
-    stop: &CancellationToken,
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(|source| Error::Listen { address: "a listener".to_owned(), source })
+}
+
+/// Starts a task that has to run until the stop.
+fn watched(
+    watchdog: &Arc<Watchdog>,
     tasks: &TaskTracker,
-) -> Result<SocketAddr, Error> {
-    let address = listener.local_addr().map_err(|source| Error::Listen { address: "http".to_owned(), source })?;
-    let (health, stop) = (Arc::clone(early) as Arc<dyn Health>, stop.clone());
-    tasks.spawn(async move {
-        if let Err(error) = rmq_remoting::http::serve(listener, health, stop).await {
-            tracing::error!(%error, "probes and scrapers are not answered any more");
-        }
-    });
-    Ok(address)
+    name: &'static str,
+    task: impl Future<Output: Send> + Send + 'static,
+) {
+    let watchdog = Arc::clone(watchdog);
+    tasks.spawn(async move { watchdog.task(name, task).await });
 }
 
 /// Opens the ports and writes those that were left to the system into the settings.

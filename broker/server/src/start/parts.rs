@@ -34,7 +34,7 @@ use crate::{
     topic::Topics,
 };
 use rmq_protocol::message::message_id::UniqueIds;
-use rmq_remoting::{Figures, metrics::Connections};
+use rmq_remoting::{Figures, Watchdog, metrics::Connections};
 use rmq_store::MessageStore;
 use std::{
     net::SocketAddr,
@@ -90,12 +90,18 @@ pub(super) struct Parts {
     pub(super) figures: Arc<Figures>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stalled: Arc<stalled::Line>,
+    pub(super) watchdog: Arc<Watchdog>,
     /// Tasks of requests that wait.
     pub(super) request_tasks: TaskTracker,
 }
 
 impl Parts {
-    pub(super) fn build(settings: Arc<Live>, store: Arc<MessageStore>, tables: Tables) -> Result<Self, Error> {
+    pub(super) fn build(
+        settings: Arc<Live>,
+        store: Arc<MessageStore>,
+        tables: Tables,
+        watchdog: Arc<Watchdog>,
+    ) -> Result<Self, Error> {
         let store_host = {
             let config = settings.load();
             address::stored_host(&config.identity.broker_ip, config.network.listen_port)
@@ -119,6 +125,7 @@ impl Parts {
             stats: Arc::default(),
             stalled: Arc::new(stalled::Line::new(request_tasks.clone(), Handle::current())),
             request_tasks,
+            watchdog,
             settings,
             store,
             store_host,
@@ -157,6 +164,7 @@ impl Parts {
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
             waiting: self.request_tasks.clone(),
+            watchdog: Arc::clone(&self.watchdog),
             stopping: OnceLock::new(),
         }
     }
@@ -315,6 +323,7 @@ impl Parts {
                 stats: Arc::clone(&self.stats),
                 durability: Arc::clone(&self.durability),
                 stalled: Arc::clone(&self.stalled),
+                registration: Arc::clone(&self.registration),
                 waiting: self.request_tasks.clone(),
                 booted: now_millis(),
             }),
