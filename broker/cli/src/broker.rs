@@ -35,12 +35,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if settings.check || settings.check_important {
         let defaults = Config::default();
         let shown = SETTINGS.iter().filter(|setting| settings.check || setting.is_important());
-        settings::print(shown.map(|setting| {
+        return settings::print(shown.map(|setting| {
             let text = |config: &Config| config.text(setting.key).unwrap_or_default();
             let hot = if setting.hot { " (may change while it runs)" } else { "" };
             (setting.key.to_owned(), text(&config), text(&defaults), format!("{}{hot}", setting.meaning))
         }));
-        return Ok(());
     }
     let (identity, patience) = (config.identity.clone(), config.network.stop_timeout.0);
     let with_stdin = arguments.settings.stop_with_stdin;

@@ -48,7 +48,9 @@ pub(crate) fn start(arguments: &Arguments) {
         .with_writer(io::stderr)
         // Colours are for eyes; a container's log is read by programs.
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        // Told on standard error, too, and by a panic where that is closed: a server whose log nobody reads would lose its threads.
+        .log_internal_errors(false);
     match arguments.log_format {
         Format::Text => lines.init(),
         Format::Json => lines.json().init(),

@@ -10,12 +10,16 @@ mod crds;
 mod logging;
 mod namesrv;
 mod operator;
+mod output;
 mod settings;
 mod shutdown;
 mod up;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 /// RocketMQ: message brokers, their name service, their Kubernetes operator, and the tools around them.
 #[derive(Parser)]
@@ -73,9 +77,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the last words of a command line program")]
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("rocketmq: {}", words(error));
+    // Where nobody reads it there is nobody to tell.
+    let _ = writeln!(io::stderr(), "rocketmq: {}", words(error));
     ExitCode::FAILURE
 }
 

@@ -24,11 +24,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     // Of so few settings all matter.
     if settings.check || settings.check_important {
-        settings::print(config.describe().into_iter().map(|row| {
+        return settings::print(config.describe().into_iter().map(|row| {
             let live = if row.live { "may change while it runs" } else { "" };
             (row.key.to_owned(), row.value, row.default, live.to_owned())
         }));
-        return Ok(());
     }
     let namesrv = Namesrv::start(config, Overrides::default()).await?;
     tracing::info!(address = %namesrv.local_addr(), "the namesrv serves");
@@ -36,10 +35,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         wanted = shutdown::wanted(arguments.settings.stop_with_stdin) => wanted.map(|()| None)?,
         why = namesrv.failed() => Some(why),
     };
+    namesrv.stop().await;
     if let Some(why) = failed {
         anyhow::bail!("ended for a restart: {why}");
     }
-    namesrv.stop().await;
     tracing::info!("stopped");
     Ok(())
 }

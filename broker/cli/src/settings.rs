@@ -1,5 +1,6 @@
 //! Settings from a file and from the command line, as Java's `mqnamesrv` and `mqbroker` take them.
 
+use crate::output;
 use anyhow::Context;
 use rmq_operator::cluster::validate::Readers;
 use rmq_protocol::java_properties;
@@ -72,18 +73,12 @@ impl Arguments {
 }
 
 /// Prints settings by name: value, and the default where it is another.
-#[allow(clippy::print_stdout, reason = "this is what --check is for")]
-pub(crate) fn print(rows: impl IntoIterator<Item = (String, String, String, String)>) {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-    table.set_header(["KEY", "VALUE", "DEFAULT", "MEANING"]);
-    for (key, value, default, meaning) in rows {
+pub(crate) fn print(rows: impl IntoIterator<Item = (String, String, String, String)>) -> anyhow::Result<()> {
+    let rows = rows.into_iter().map(|(key, value, default, meaning)| {
         let default = if default == value { String::new() } else { default };
-        table.add_row([key, value, default, meaning]);
-    }
-    println!("{table}");
+        [key, value, default, meaning]
+    });
+    output::print_table(["KEY", "VALUE", "DEFAULT", "MEANING"], rows)
 }
 
 #[cfg(test)]

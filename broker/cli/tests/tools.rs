@@ -229,3 +229,65 @@ fn settings_of_a_namesrv_are_checked_without_a_start() {
     let all = check("namesrv", "listnPort=1\norderMessageEnable=maybe\n", "--check").unwrap_err();
     assert!(all.contains("did you mean listenPort?") && all.contains("true or false"), "{all}");
 }
+
+/// What prints, with a reader that goes away before the first word.
+fn unread(arguments: &[&str]) -> Output {
+    let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.wait_with_output().unwrap()
+}
+
+/// `rocketmq broker --check | head` ended with a back trace.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = format!("--set=storePathRootDir={}", folder.path().display());
+    for arguments in [
+        &["broker", "--check", &root][..],
+        &["broker", "-m", &root],
+        &["namesrv", "--check"],
+        &["crds"],
+        &["--help"],
+        &["admin", "-o", "json", "store", "check", &folder.path().display().to_string()],
+    ] {
+        let output = unread(arguments);
+        let complaint = text(&output.stderr);
+        assert!(!complaint.contains("panicked"), "{arguments:?}: {complaint}");
+        assert!(output.status.success() || arguments.contains(&"store"), "{arguments:?}: {complaint}");
+    }
+}
+
+/// Each line that could not be logged was told on the same closed pipe, by a panic: a server lost the thread that had something to say.
+#[test]
+fn a_server_whose_log_nobody_reads_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let settings = [
+        "--set=bindAddress=127.0.0.1".to_owned(),
+        "--set=listenPort=0".to_owned(),
+        format!("--set=kvConfigPath={}", path("kvConfig.json")),
+        format!("--set=configStorePath={}", path("namesrv.properties")),
+    ];
+    let mut server = command(&["namesrv", "--stop-with-stdin", "--log=debug"]);
+    server.args(settings).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = server.spawn().unwrap();
+    drop(child.stderr.take());
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+/// There is no terminal whose width lines could have.
+#[test]
+fn settings_are_plain_columns_where_no_terminal_is() {
+    let printed = check("broker", "brokerName=broker-q\n", "--check").unwrap();
+    assert!(!printed.contains(['─', '═', '│', '┆', '╌']), "{printed}");
+    assert!(printed.lines().all(|line| line == line.trim_end()), "{printed}");
+    let name: Vec<_> = printed.lines().filter(|line| line.starts_with("brokerName ")).collect();
+    assert!(name.len() == 1 && name[0].contains("broker-q") && name[0].contains("the broker group"), "{printed}");
+}
+
+#[test]
+fn a_file_with_a_byte_order_mark_is_read() {
+    assert!(check("broker", "\u{feff}brokerName=broker-q\n", "--check").unwrap().contains("broker-q"));
+    assert!(check("namesrv", "\u{feff}listenPort=19876\n", "--check").unwrap().contains("19876"));
+}

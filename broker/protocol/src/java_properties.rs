@@ -9,7 +9,8 @@
 //! ```
 //!
 //! One deviation: Java keeps blanks at the end of a value, and then cannot read `9876 ` as a number. No setting means
-//! them, so they are dropped, unless written as escapes.
+//! them, so they are dropped, unless written as escapes. And a byte order mark, which editors put before UTF-8, is no part of
+//! the first key.
 
 use std::{iter::Peekable, str::Chars};
 
@@ -53,6 +54,7 @@ pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Optio
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut continues = false;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let natural = text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'));
     for line in natural {
         let line = line.trim_start_matches(is_blank);
@@ -192,6 +194,14 @@ mod tests {
 
     fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    }
+
+    /// An editor's byte order mark made a setting unknown that looked right in every message.
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_key() {
+        assert_eq!(parse("\u{feff}brokerName=a"), [("brokerName".to_owned(), "a".to_owned())]);
+        assert_eq!(parse("\u{feff}# a comment"), []);
+        assert_eq!(parse("a=\u{feff}"), [("a".to_owned(), "\u{feff}".to_owned())]);
     }
 
     #[test]

@@ -11,13 +11,12 @@ mod group;
 mod message;
 mod namesrv;
 mod offset;
-mod output;
 mod store;
 mod target;
 mod time;
 mod topic;
 
-use output::{Format, Output};
+use crate::output::{self, Format, Output};
 use rmq_client::Admin;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! What a load has shown.
 
+use crate::output;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use std::io::{self, Write};
 
 /// How the report is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -88,7 +88,7 @@ impl Report {
             Format::Text => self.text(),
             Format::Json => serde_json::to_string_pretty(self)?,
         };
-        Ok(writeln!(io::stdout().lock(), "{text}")?)
+        output::print(&text)
     }
 
     fn text(&self) -> String {

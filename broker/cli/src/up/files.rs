@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(
             wrong("{brokers: {config: {fileReservedTime: soon}}}"),
             [
-                r#"a.yaml, document 1, RocketMQCluster/a, spec.brokers.config: fileReservedTime cannot be "soon": a number from 0 up is wanted"#
+                r#"a.yaml, document 1, RocketMQCluster/a, spec.brokers.config: fileReservedTime cannot be "soon": a number from 0 to 18446744073709551615 is wanted"#
             ]
         );
         assert!(wrong("{namesrv: {config: {enableTopicLst: 'true'}}}")[0].contains("enableTopicList"));

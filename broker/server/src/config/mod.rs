@@ -176,14 +176,36 @@ impl Config {
         if network.bind_address.parse::<std::net::IpAddr>().is_err() {
             contradiction(format!("bindAddress {:?} is no IP address", network.bind_address));
         }
-        if store.commit_log_file_size < 2 * (u64::from(messages.max_size) + 64 * 1024) {
+        let (file, longest) = (store.commit_log_file_size, u64::from(messages.max_size));
+        // What a record has beside its body.
+        let rest = 64 * 1024;
+        if file < 2 * (longest + rest) {
+            let fits = (file / 2).saturating_sub(rest);
             contradiction(format!(
-                "mappedFileSizeCommitLog {} is too small for messages of {} bytes: take at least twice as much",
-                store.commit_log_file_size, messages.max_size
+                "mappedFileSizeCommitLog {file} is too small for messages of maxMessageSize {longest} bytes: a file has to hold two of them; \
+                take {} or more{}",
+                2 * (longest + rest),
+                if fits > 0 { format!(", or a maxMessageSize of {fits} or less") } else { String::new() }
             ));
         }
         if store.consume_queue_file_size < 20 {
-            contradiction("mappedFileSizeConsumeQueue must hold at least one entry of 20 bytes".into());
+            contradiction(format!(
+                "mappedFileSizeConsumeQueue {} is too small: an entry has 20 bytes; the default is 6000000",
+                store.consume_queue_file_size
+            ));
+        }
+        if store.reserved_hours > u64::from(u32::MAX) {
+            contradiction(format!("fileReservedTime {} is above {} hours", store.reserved_hours, u32::MAX));
+        }
+        for (key, value) in [
+            ("diskMaxUsedSpaceRatio", store.disk_max_used),
+            ("diskSpaceCleanForciblyRatio", store.disk_clean_forcibly),
+            ("diskSpaceWarningLevelRatio", store.disk_warning),
+            ("accessMessageInMemoryMaxRatio", messages.memory_ratio),
+        ] {
+            if value > 100 {
+                contradiction(format!("{key} {value} is above 100: it is a percentage"));
+            }
         }
         if replication.min_in_sync > replication.in_sync {
             contradiction(format!(
@@ -261,6 +283,83 @@ mod tests {
             read("flushDiskType=SYNC").unwrap_err().to_string(),
             r#"flushDiskType cannot be "SYNC": ASYNC_FLUSH or SYNC_FLUSH is wanted"#
         );
+    }
+
+    /// A refusal told neither the limit nor what would do, and some values were taken for others without a word.
+    #[test]
+    fn a_refusal_names_the_value_the_limit_and_what_would_do() {
+        for (text, words) in [
+            (
+                "maxMessageSize=5000000000",
+                "maxMessageSize cannot be \"5000000000\": a number from 0 to 4294967295 is wanted",
+            ),
+            (
+                "fileReservedTime=-1",
+                "fileReservedTime cannot be \"-1\": a number from 0 to 18446744073709551615 is wanted",
+            ),
+            (
+                "slaveTimeout=3s",
+                "slaveTimeout cannot be \"3s\": a number of milliseconds from 0 to 18446744073709551615 is wanted",
+            ),
+            (
+                "mappedFileSizeCommitLog=1048576",
+                "mappedFileSizeCommitLog 1048576 is too small for messages of maxMessageSize 4194304 bytes: a file has to hold two of \
+                them; take 8519680 or more, or a maxMessageSize of 458752 or less",
+            ),
+            ("mappedFileSizeConsumeQueue=19", "mappedFileSizeConsumeQueue 19 is too small"),
+            ("diskMaxUsedSpaceRatio=175", "diskMaxUsedSpaceRatio 175 is above 100"),
+            ("diskMaxUsedSpaceRatio=0", "max used at 0 %: 1 to 100 are possible"),
+            ("accessMessageInMemoryMaxRatio=101", "accessMessageInMemoryMaxRatio 101 is above 100"),
+            ("readsAfterFailureMillis=86400001", "readsAfterFailureMillis 86400001 is above 86400000"),
+            ("maxIndexNum=1", "1 entries"),
+        ] {
+            let refused = read(text).unwrap_err().to_string();
+            assert!(refused.contains(words), "{text}: {refused}");
+        }
+    }
+
+    /// A value that is in no range of anything is an error, and no end of the process, here or where it is used.
+    #[test]
+    fn settings_of_any_values_are_read_or_refused() {
+        use rand::{RngExt, SeedableRng, rngs::StdRng};
+        const VALUES: [&str; 16] = [
+            "",
+            "0",
+            "1",
+            "-1",
+            "2147483648",
+            "4294967295",
+            "9223372036854775807",
+            "18446744073709551615",
+            "99999999999999999999",
+            "0x10",
+            "1e3",
+            "true",
+            "a;b",
+            ";;,",
+            "\u{0}\u{feff}",
+            "1s 2d 99999999999d",
+        ];
+        let seed = rand::random();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        for _ in 0..2000 {
+            let pairs: Vec<_> = (0..random.random_range(1..4))
+                .map(|_| {
+                    let key = SETTINGS[random.random_range(0..SETTINGS.len())].key;
+                    (key, VALUES[random.random_range(0..VALUES.len())])
+                })
+                .collect();
+            if let Ok((config, _)) = Config::from_properties(pairs.iter().copied()) {
+                let store = config.for_store().unwrap();
+                let later = std::time::Instant::now().checked_add(store.flush.interval);
+                assert!(later.is_some() && config.delay_levels().is_ok(), "{pairs:?}");
+                assert_eq!(
+                    read(&config.to_properties()).map(|(config, _)| config.to_properties()),
+                    Ok(config.to_properties())
+                );
+            }
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Config {
         config.index.slots = own.index_slots;
         config.index.entries = own.index_entries;
         config.retention.delete_when = hours(&own.delete_when)?;
-        config.retention.reserved = Duration::from_secs(own.reserved_hours * 3600);
+        config.retention.reserved = Duration::from_secs(own.reserved_hours.saturating_mul(3600));
         config.retention.max_used = percent(own.disk_max_used);
         config.retention.clean_forcibly = percent(own.disk_clean_forcibly);
         config.retention.refuse_writes = percent(own.disk_warning);

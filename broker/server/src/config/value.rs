@@ -48,7 +48,13 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u16: "a number from 0 to 65535", u32: "a number from 0 up", u64: "a number from 0 up", usize: "a number from 0 up", i32: "a number");
+numbers!(
+    u16: "a number from 0 to 65535",
+    u32: "a number from 0 to 4294967295",
+    u64: "a number from 0 to 18446744073709551615",
+    usize: "a number from 0 to 18446744073709551615",
+    i32: "a number from -2147483648 to 2147483647"
+);
 
 /// A time span that is written in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +62,9 @@ pub struct Millis(pub Duration);
 
 impl Value for Millis {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        text.parse().map(|millis| Self(Duration::from_millis(millis))).map_err(|_| "milliseconds")
+        text.parse()
+            .map(|millis| Self(Duration::from_millis(millis)))
+            .map_err(|_| "a number of milliseconds from 0 to 18446744073709551615")
     }
 
     fn text(&self) -> String {
@@ -70,7 +78,11 @@ pub struct Seconds(pub Duration);
 
 impl Value for Seconds {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        text.parse().map(|seconds| Self(Duration::from_secs(seconds))).map_err(|_| "seconds")
+        // More than a century: what is added to a moment stays one.
+        let seconds: Result<u32, _> = text.parse();
+        seconds
+            .map(|seconds| Self(Duration::from_secs(seconds.into())))
+            .map_err(|_| "a number of seconds from 0 to 4294967295")
     }
 
     fn text(&self) -> String {

@@ -22,7 +22,9 @@ fn pause(word: &str) -> Option<Duration> {
         _ => return None,
     };
     let number: u64 = word[..word.len() - 1].parse().ok()?;
-    Some(Duration::from_secs(number.checked_mul(unit)?))
+    // More than a century in milliseconds still fits a Java long.
+    let seconds = number.checked_mul(unit).filter(|seconds| *seconds <= u64::from(u32::MAX))?;
+    Some(Duration::from_secs(seconds))
 }
 
 impl Levels {
@@ -59,6 +61,7 @@ mod tests {
         assert_eq!(levels.pause(99), Some(Duration::from_secs(86_400)));
         assert_eq!(levels.pause(0), None);
         assert_eq!(parse_levels("1s 5x"), Err("5x".into()));
+        assert_eq!(parse_levels("99999999999d"), Err("99999999999d".into()));
         assert!(parse_levels("").is_err());
     }
 }

@@ -89,8 +89,8 @@ impl TopicAdmin {
             let queues = [config.read_queue_nums, config.write_queue_nums];
             if queues.iter().any(|queues| !(0..=MAX_QUEUES).contains(queues)) || queues == [0, 0] {
                 return Err(Rejection::invalid(format!(
-                    "{} cannot have {queues:?} queues to read and write",
-                    config.topic_name
+                    "{} cannot have {} queues to read and {} to write: 0 to {MAX_QUEUES} of each are possible, and one in all at least",
+                    config.topic_name, config.read_queue_nums, config.write_queue_nums
                 )));
             }
             if !(0..=7).contains(&config.perm) {

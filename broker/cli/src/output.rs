@@ -1,4 +1,6 @@
-//! Rows to text: aligned columns, or JSON. No colours; a table is fitted to the terminal, and left as wide as it is where there is none.
+//! What commands print: text, rows as aligned columns, or JSON. No colours and no borders; a table is fitted to the terminal,
+//! and left as wide as it is where there is none. All commands but
+//! `up`, which has a screen of its own, print through [`print`].
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -6,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 
 /// What a command prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// Aligned columns
     Table,
     /// One JSON document
@@ -14,19 +16,18 @@ pub(super) enum Format {
 }
 
 /// Prints what a command found.
-pub(super) struct Output {
+pub(crate) struct Output {
     format: Format,
     width: Option<u16>,
 }
 
 impl Output {
-    pub(super) fn new(format: Format) -> Self {
-        let width = io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
-        Self { format, width: width.map(|size| size.ws_col).filter(|columns| *columns > 0) }
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format, width: width() }
     }
 
     /// A list: a row each, or an array.
-    pub(super) fn list<T: Serialize, const N: usize>(
+    pub(crate) fn list<T: Serialize, const N: usize>(
         &self,
         header: [&str; N],
         items: &[T],
@@ -39,7 +40,7 @@ impl Output {
     }
 
     /// One thing with named properties: a row a property, or an object.
-    pub(super) fn properties<T: Serialize>(&self, thing: &T, pairs: Vec<(String, String)>) -> anyhow::Result<()> {
+    pub(crate) fn properties<T: Serialize>(&self, thing: &T, pairs: Vec<(String, String)>) -> anyhow::Result<()> {
         print(&match self.format {
             Format::Table => table(["NAME", "VALUE"], pairs.into_iter().map(|(name, value)| [name, value]), self.width),
             Format::Json => serde_json::to_string_pretty(thing)?,
@@ -47,7 +48,7 @@ impl Output {
     }
 
     /// A list below what was printed before; a program has it there already.
-    pub(super) fn list_below<T, const N: usize>(
+    pub(crate) fn list_below<T, const N: usize>(
         &self,
         header: [&str; N],
         items: &[T],
@@ -62,7 +63,7 @@ impl Output {
     }
 
     /// One thing of which people want to know no more than a sentence.
-    pub(super) fn sentence<T: Serialize>(&self, thing: &T, text: &str) -> anyhow::Result<()> {
+    pub(crate) fn sentence<T: Serialize>(&self, thing: &T, text: &str) -> anyhow::Result<()> {
         match self.format {
             Format::Table => print(text),
             Format::Json => print(&serde_json::to_string_pretty(thing)?),
@@ -70,17 +71,38 @@ impl Output {
     }
 
     /// What was done: a line, or nothing where a program reads.
-    pub(super) fn done(&self, text: &str) -> anyhow::Result<()> {
+    pub(crate) fn done(&self, text: &str) -> anyhow::Result<()> {
         if self.format == Format::Table { print(text) } else { Ok(()) }
     }
 }
 
-/// A reader that has seen enough (`| head`) is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
+/// Prints lines. A reader that has seen enough (`| head`) is no error, and what a command still has to do is done.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Prints rows.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_table<const N: usize>(
+    header: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> anyhow::Result<()> {
+    print(&table(header, rows, width()))
+}
+
+/// Columns of the terminal, if there is one.
+fn width() -> Option<u16> {
+    let size = io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
+    size.map(|size| size.ws_col).filter(|columns| *columns > 0)
 }
 
 fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>, width: Option<u16>) -> String {
@@ -97,7 +119,7 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
 }
 
 /// Properties from pairs, in order.
-pub(super) fn pairs<const N: usize>(pairs: [(&str, String); N]) -> Vec<(String, String)> {
+pub(crate) fn pairs<const N: usize>(pairs: [(&str, String); N]) -> Vec<(String, String)> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
