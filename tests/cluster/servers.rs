@@ -1,15 +1,16 @@
-//! Namesrvs and brokers on loopback, on ports that were free.
+//! Namesrvs and brokers on loopback, on ports that are kept free for them.
 
+#[path = "../ports.rs"]
+mod ports;
+
+pub(crate) use ports::free_port;
 use rmq_client::Admin;
 use rmq_namesrv::{Namesrv, Overrides};
 use rmq_server::Broker;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU16, Ordering::Relaxed},
-    },
+    sync::OnceLock,
     time::Duration,
 };
 use tokio::{
@@ -121,20 +122,6 @@ pub(crate) async fn try_broker(
     let settings = settings.into_iter().chain(more.iter().copied());
     let (config, _) = rmq_server::Config::from_properties(settings).expect("settings of a broker");
     Broker::start(config, Some(root.join(format!("{name}.conf")))).await
-}
-
-/// A port that is free together with the two a broker has beside it, and stays so: below those that the system gives to outgoing connections, one of which could
-/// otherwise have it when a broker comes back to it.
-pub(crate) fn free_port() -> u16 {
-    static TRIED: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + (std::process::id() % 500) as u16 * 20;
-    loop {
-        let port = first + TRIED.fetch_add(4, Relaxed) % 2000;
-        let free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(port - 2) && free(port) && free(port + 1) {
-            return port;
-        }
-    }
 }
 
 /// Waits until so many masters are registered.

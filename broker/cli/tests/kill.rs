@@ -9,7 +9,7 @@
 mod process;
 
 use parking_lot::Mutex;
-use process::{Broker, given, namesrv};
+use process::{Broker, given, namesrv, ports::free_port};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rmq_client::{
     Admin, Error, Message, MessageExt, MessageQueue, Producer, PullConsumer,
@@ -20,7 +20,6 @@ use rmq_protocol::ResponseCode;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::TcpListener,
     path::Path,
     sync::{
         Arc,
@@ -95,12 +94,6 @@ fn start(folder: &Path, namesrvs: &str, port: u16) -> Broker {
         ("cleanFileForciblyEnable", "false"),
     ];
     Broker::start(folder, namesrvs, &settings)
-}
-
-/// A port that is free together with the one two below it, and not one that the system gives to outgoing connections: the broker comes back to it.
-fn free_port() -> u16 {
-    let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    std::iter::repeat_with(|| rand::random_range(20_000..30_000)).find(|port| free(*port) && free(port - 2)).unwrap()
 }
 
 async fn until(what: &str, reached: impl AsyncFn() -> bool) {

@@ -9,7 +9,7 @@
 #[allow(dead_code, reason = "shared with the other tests of this folder")]
 mod process;
 
-use process::{Broker, free_port, given, namesrv, until};
+use process::{Broker, given, namesrv, ports::free_port, until};
 use rmq_client::{Admin, Message, MessageQueue, Producer, producer::Options};
 use rmq_protocol::{
     body::{ConsumerOffsetTable, TopicConfig, TopicConfigTable},

@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "shared with the other tests of this folder")]
 mod process;
 
-use process::{Process, command, free_port, text, until};
+use process::{Process, command, ports::free_port, text, until};
 use serde_json::Value;
 use std::{
     os::unix::fs::FileExt,

@@ -1,10 +1,12 @@
 //! Processes of the binary, and waiting for what they do.
 
+#[path = "../../../../tests/ports.rs"]
+pub(crate) mod ports;
+
 use rmq_namesrv::{Config, Namesrv, Overrides};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command},
     str::FromStr,
@@ -91,11 +93,6 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq"));
     command.args(arguments).env_remove("NAMESRV_ADDR").env_remove("RUST_BACKTRACE");
     command
-}
-
-/// A port that is free now.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until `found` is some.

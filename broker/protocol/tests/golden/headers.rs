@@ -1,11 +1,14 @@
 //! Typed headers: each Java class and the Rust type that reads and writes its fields.
 
-use crate::{assert_same_bytes, every_case, frames};
+use crate::{assert_same_bytes, cases, every_case, frames};
+use bytes::BytesMut;
+use proptest::prelude::*;
 use rmq_protocol::{
     Fields, Serialization,
+    frame::{self, MAX_FRAME},
     header::{self, Error, Header},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 /// Reads the fields as a Rust header and writes them again.
 type Again = fn(&Fields) -> Result<Fields, Error>;
@@ -192,5 +195,54 @@ fn the_tables_of_headers_speak_of_classes_there_are() {
     for class in NOT_SPOKEN {
         assert!(classes.contains(class), "{class} is in no case");
         assert!(KNOWN.iter().all(|known| known.class != *class), "{class} is known after all");
+    }
+}
+
+/// Java's frames, whole.
+static FRAMES: LazyLock<Vec<Vec<u8>>> =
+    LazyLock::new(|| cases("frames.json").iter().map(|case| case.bytes("hex")).collect());
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    /// What is read of them is whole commands that can be written and read again, whichever header they are taken for; or it is an error.
+    #[test]
+    fn javas_frames_with_some_bytes_changed_never_panic(
+        frame: prop::sample::Index,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        gone in (any::<prop::sample::Index>(), 0..20usize),
+        class: prop::sample::Index,
+    ) {
+        let mut bytes = frame.get(&FRAMES).clone();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let from = gone.0.index(bytes.len());
+        let to = bytes.len().min(from + gone.1);
+        bytes.drain(from..to);
+        let mut buffer = BytesMut::from(&bytes[..]);
+        while let Ok(Some(command)) = frame::decode(&mut buffer, MAX_FRAME) {
+            let _ = (class.get(KNOWN).again)(&command.fields);
+            let mut again = Vec::new();
+            command.encode(&mut again);
+            let read = frame::decode(&mut BytesMut::from(&again[..]), MAX_FRAME);
+            prop_assert_eq!(read.unwrap().unwrap(), command);
+        }
+    }
+
+    #[test]
+    fn headers_of_foreign_fields_never_panic(
+        class: prop::sample::Index,
+        values in prop::collection::vec(prop_oneof!["-?[0-9]{1,25}", "[ -~]{0,9}", Just("true".to_owned()), ".{0,3}"], 0..24),
+        from: prop::sample::Index,
+    ) {
+        // The names of some real header, so that the values are looked at.
+        let mut buffer = BytesMut::from(&from.get(&FRAMES)[..]);
+        let command = frame::decode(&mut buffer, MAX_FRAME).unwrap().unwrap();
+        let fields: Fields = command.fields.iter().map(|(name, _)| name).zip(values.iter().map(String::as_str)).collect();
+        if let Ok(again) = (class.get(KNOWN).again)(&fields) {
+            prop_assert!((class.get(KNOWN).again)(&again).is_ok());
+        }
     }
 }
