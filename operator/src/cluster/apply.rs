@@ -5,6 +5,8 @@
 //!
 //! Order matters: a pod that starts before its ConfigMap waits a minute for the kubelet's next look.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
@@ -18,9 +20,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{
-    build::{Plan, TEMPLATE_HASH},
-    observe::{ChildKind, Observed, SetState},
+    build::{Plan, TEMPLATE_HASH, claim_name},
+    observe::{ChildKind, Claim, Observed, SetState},
     rollout::{self, Gate, Presence},
+    topology::Set,
     validate::Validated,
 };
 use crate::{context::FIELD_MANAGER, error::Error, metrics::Metrics, quantity::milli_bytes};
@@ -142,21 +145,33 @@ impl Target<'_> {
         milli_bytes(&self.cluster.storage.size)
     }
 
-    /// Tells every smaller claim to grow. Comes before any gate: a full disk keeps brokers from ever becoming ready. Whether the
-    /// storage class can is the API server's to say, so no right to read classes is needed.
+    /// Claims that a pod of a planned set is bound to by its name, the only ones that are ever written. Not those of a member that
+    /// is no longer planned: if it comes back, so does its claim.
+    fn claims(&self) -> impl Iterator<Item = &Claim> {
+        let members = |set: &Set| (0..set.members).map(|ordinal| claim_name(&set.name, ordinal)).collect::<Vec<_>>();
+        let ours: BTreeSet<String> = self.cluster.topology.groups.iter().flat_map(members).collect();
+        self.observed.claims.iter().filter(move |claim| ours.contains(&claim.name))
+    }
+
+    /// Tells every smaller claim of ours to grow. Comes before any gate: a full disk keeps brokers from ever becoming ready.
+    /// Whether the storage class can is the API server's to say, so no right to read classes is needed.
     pub(crate) async fn grow_volumes(&self) -> Result<Growth, Error> {
         let mut growth = Growth::default();
         let Some(wanted) = self.disk() else { return Ok(growth) };
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &self.cluster.namespace);
-        for claim in &self.observed.claims {
+        for claim in self.claims() {
             if claim.requested < Some(wanted) && claim.capacity.is_some() {
-                let patch = json!({"spec": {"resources": {"requests": {"storage": self.cluster.storage.size}}}});
+                // With the uid: one that was made anew since it was read is refused, and looked at by the next pass.
+                let patch = json!({
+                    "metadata": {"uid": claim.uid},
+                    "spec": {"resources": {"requests": {"storage": self.cluster.storage.size}}},
+                });
                 match claims.patch(&claim.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
                     Ok(_) => growth.growing.push(claim.name.clone()),
                     Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
                         growth.refused.push(format!("{}: {}", claim.name, status.message));
                     }
-                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                     Err(error) => return Err(error.into()),
                 }
             } else if claim.capacity.is_some_and(|capacity| capacity < wanted) {

@@ -120,7 +120,8 @@ impl<A: Admin> Run<'_, A> {
         let home = key(self.cluster);
         let mut observed = observe::kubernetes(&self.context.client, &home.namespace, &home.name, &uid).await?;
         let opened = self.opened();
-        let existing_groups = existing_groups(&home.name, &observed, &self.previous());
+        let members = topology::members(&self.cluster.spec.brokers);
+        let existing_groups = existing_groups(&home.name, members, &observed, &self.previous());
         let surroundings = Surroundings {
             default_image: &self.context.settings.default_image,
             domain: &self.context.settings.domain,
@@ -295,12 +296,20 @@ impl<A: Admin> Run<'_, A> {
 /// Groups that were ever made: highest index plus 1. A StatefulSet may be away for a moment, deleted around its pods or by mistake;
 /// what the status told and the claims that hold messages are still there. Were such a group not planned, its pods would lose
 /// their names and its messages would be out of reach.
-fn existing_groups(cluster: &str, observed: &Observed, status: &ClusterStatus) -> u32 {
+///
+/// Only a claim that a pod of such a group would be bound to by its name counts, and only a StatefulSet that this cluster owns:
+/// what another made with the same labels would make the operator plan groups that nobody asked for.
+fn existing_groups(cluster: &str, members: u32, observed: &Observed, status: &ClusterStatus) -> u32 {
     let prefix = format!("{cluster}-broker-");
     let index = |name: &String| name.strip_prefix(&prefix)?.parse::<u32>().ok();
     let opened = status.groups.iter().filter(|group| group.open).map(|group| &group.name);
     let named = observed.sets.keys().chain(opened).filter_map(index);
-    let claimed = observed.claims.iter().filter(|claim| claim.kept).filter_map(|claim| claim.group);
+    let kept: BTreeSet<&str> =
+        observed.claims.iter().filter(|claim| claim.kept).map(|claim| claim.name.as_str()).collect();
+    let claimed = (0..topology::MAX_GROUPS).filter(|group| {
+        let set = topology::group_name(cluster, *group);
+        (0..members).any(|ordinal| kept.contains(build::claim_name(&set, ordinal).as_str()))
+    });
     let told = status.broker_groups.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
     named.chain(claimed).map(|index| index.saturating_add(1)).fold(told, u32::max)
 }

@@ -59,12 +59,11 @@ impl SetState {
     }
 }
 
-/// A volume claim of a broker.
+/// A volume claim that carries our labels. They prove nothing: whether it is ours, its name says (`build::claim_name`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) name: String,
-    /// Index of the broker group whose messages it holds.
-    pub(crate) group: Option<u32>,
+    pub(crate) uid: Option<String>,
     /// Whether it stays whatever becomes of StatefulSets and pods: nobody owns it and nobody deletes it.
     pub(crate) kept: bool,
     /// Asked for, in thousandths of a byte.
@@ -78,7 +77,7 @@ pub(crate) struct Claim {
 pub(crate) struct Observed {
     /// By kind and name.
     pub(crate) children: BTreeMap<(&'static str, String), Child>,
-    /// By name.
+    /// By name, those that this cluster owns. What another made under our labels stands among the children only.
     pub(crate) sets: BTreeMap<String, SetState>,
     pub(crate) claims: Vec<Claim>,
     /// Why pods are not ready, one sentence a pod.
@@ -111,7 +110,8 @@ pub(crate) async fn kubernetes(client: &Client, namespace: &str, cluster: &str, 
         objects::<StatefulSet>(client, namespace, &list),
         objects::<PersistentVolumeClaim>(client, namespace, &made),
     )?;
-    let states: BTreeMap<String, SetState> = sets.iter().map(|set| (set.name_any(), state(set))).collect();
+    let states: BTreeMap<String, SetState> =
+        sets.iter().filter(|set| owned_by(*set, uid)).map(|set| (set.name_any(), state(set))).collect();
     let troubles = if states.values().all(SetState::settled) {
         Vec::new()
     } else {
@@ -153,8 +153,12 @@ fn child<K: ChildKind>(object: &K, uid: &str) -> ((&'static str, String), Child)
 }
 
 fn child_of(kind: &'static str, object: &impl Resource, uid: &str) -> ((&'static str, String), Child) {
-    let owned = object.owner_references().iter().any(|owner| owner.uid == uid);
+    let owned = owned_by(object, uid);
     ((kind, object.name_any()), Child { uid: object.uid(), version: object.resource_version(), owned })
+}
+
+fn owned_by(object: &impl Resource, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.uid == uid)
 }
 
 fn state(set: &StatefulSet) -> SetState {
@@ -188,7 +192,7 @@ fn claim(claim: &PersistentVolumeClaim) -> Claim {
     let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref());
     Claim {
         name: claim.name_any(),
-        group: claim.labels().get(labels::GROUP).and_then(|index| index.parse().ok()),
+        uid: claim.uid(),
         kept: claim.owner_references().is_empty() && claim.metadata.deletion_timestamp.is_none(),
         requested: requests.and_then(|requests| milli_bytes(&requests.get("storage")?.0)),
         capacity: capacity.and_then(|capacity| milli_bytes(&capacity.get("storage")?.0)),

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt};
 
 use rmq_protocol::java_properties;
 
-use crate::api::cluster::{Advertise, ClusterSpec, Flush, Replication};
+use crate::api::cluster::{Advertise, Brokers, ClusterSpec, Flush, Replication};
 
 /// Port of a namesrv.
 pub const NAMESRV_PORT: u16 = 9876;
@@ -23,6 +23,8 @@ pub const BROKER_VIP_PORT: u16 = BROKER_PORT - 2;
 pub const BROKER_HA_PORT: u16 = 10912;
 /// Port of every process for `/healthz`, `/readyz` and `/metrics`.
 pub const HTTP_PORT: u16 = 8088;
+/// The most broker groups of a cluster, as in the rule of `spec.brokers.groups`.
+pub const MAX_GROUPS: u32 = 64;
 /// Folder of every process that it may write to.
 pub const DATA_PATH: &str = "/data";
 
@@ -193,8 +195,9 @@ impl Topology {
 /// rather than trusted, so nothing here can fail.
 pub fn plan(name: &str, spec: &ClusterSpec) -> Topology {
     let cluster_name = spec.cluster_name.clone().unwrap_or_else(|| name.to_owned());
-    let groups =
-        (0..bounded(spec.brokers.groups, 1, 64)).map(|group| broker_group(name, &cluster_name, group, spec)).collect();
+    let groups = (0..bounded(spec.brokers.groups, 1, MAX_GROUPS))
+        .map(|group| broker_group(name, &cluster_name, group, spec))
+        .collect();
     Topology {
         name: name.to_owned(),
         namesrv: namesrvs(name, spec),
@@ -253,11 +256,16 @@ fn broker_group(name: &str, cluster_name: &str, group: u32, spec: &ClusterSpec) 
         kind: Kind::Broker,
         name: set_name,
         group: Some(group),
-        members: 1 + bounded(brokers.slaves_per_group, 0, 4),
+        members: members(brokers),
         ports: Ports { listen: BROKER_PORT, vip: Some(BROKER_VIP_PORT), ha: Some(BROKER_HA_PORT), http: HTTP_PORT },
         config,
         data: Data { path: DATA_PATH, disk: Some(brokers.storage.size.clone()) },
     }
+}
+
+/// Processes of one broker group.
+pub(crate) fn members(brokers: &Brokers) -> u32 {
+    1 + bounded(brokers.slaves_per_group, 0, 4)
 }
 
 /// A count of the API (signed there) as an unsigned one.

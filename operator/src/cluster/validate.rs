@@ -82,7 +82,7 @@ pub fn validate(cluster: &RocketMQCluster, surroundings: &Surroundings<'_>) -> R
     let namesrv_overlay = overlay(&spec.namesrv.pod_template, Kind::Namesrv, &mut wrong);
     let broker_overlay = overlay(&spec.brokers.pod_template, Kind::Broker, &mut wrong);
 
-    let asked = topology::bounded(spec.brokers.groups, 1, 64);
+    let asked = topology::bounded(spec.brokers.groups, 1, topology::MAX_GROUPS);
     let refused = asked < surroundings.existing_groups;
     if refused {
         spec.brokers.groups = i32::try_from(surroundings.existing_groups).unwrap_or(spec.brokers.groups);

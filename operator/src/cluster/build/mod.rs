@@ -21,6 +21,8 @@ mod stateful_set;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use stateful_set::claim_name;
+
 use std::collections::BTreeSet;
 
 use k8s_openapi::{

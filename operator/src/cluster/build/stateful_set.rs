@@ -45,10 +45,16 @@ use crate::{
 
 /// The user of the image.
 const USER: i64 = 1000;
-/// Name of the volume of data; claims are called `data-<pod>`.
-pub(crate) const DATA_VOLUME: &str = "data";
+/// Name of the volume of data.
+const DATA_VOLUME: &str = "data";
 const CONFIG_VOLUME: &str = "config";
 const CONFIG_PATH: &str = "/etc/rocketmq";
+
+/// Name of the claim that the StatefulSet controller binds to a pod of a set, and makes where there is none. It is the only proof
+/// that a claim is ours: labels can be anybody's.
+pub(crate) fn claim_name(set: &str, ordinal: u32) -> String {
+    format!("{DATA_VOLUME}-{set}-{ordinal}")
+}
 
 pub(super) fn of_set(cluster: &Validated, set: &Set) -> StatefulSet {
     let template = template(cluster, set);

@@ -1,6 +1,7 @@
 //! Whole passes against brokers and an API server in memory.
 
 mod changes;
+mod claims;
 
 use axum::http::Method;
 use kube::runtime::{
