@@ -15,6 +15,9 @@ pub(super) fn of_set(cluster: &Validated, set: &Set) -> PodDisruptionBudget {
         metadata: metadata(cluster, &set.name, Some(set)),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
+            // A pod that is not ready may always be evicted. By default it may not while the set is below its budget, and a
+            // broker that crashes, or waits for a namesrv, then keeps `kubectl drain` waiting until its timeout.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
             selector: Some(LabelSelector {
                 match_labels: Some(labels::selector(&cluster.name, set)),
                 ..LabelSelector::default()
@@ -44,7 +47,11 @@ mod tests {
             assert_eq!(budget.metadata.owner_references, Some(vec![cluster.owner.clone()]));
             let spec = serde_json::to_value(budget.spec.unwrap()).unwrap();
             let selects = json!(labels::selector(&cluster.name, set));
-            assert_eq!(spec, json!({"maxUnavailable": 1, "selector": {"matchLabels": selects}}));
+            // Without it a drain hung for as long as a broker was not ready.
+            let wanted = json!({
+                "maxUnavailable": 1, "selector": {"matchLabels": selects}, "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            });
+            assert_eq!(spec, wanted);
             let pods =
                 super::super::stateful_set::of_set(&cluster, set).spec.unwrap().template.metadata.unwrap().labels;
             let pods = pods.unwrap();
