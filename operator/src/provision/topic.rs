@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use super::{Change, Comparison, OnBroker, Provisioned, Record};
 use crate::{
     admin::{self, Admin},
-    api::{Adoption, ClusterRef, DeletionPolicy, Management, RocketMQTopic, topic::TopicOnBroker, topic::TopicStatus},
+    api::{
+        Adoption, ClusterRef, DeletionPolicy, Management, RocketMQTopic,
+        topic::{MessageType, TopicOnBroker, TopicStatus},
+    },
     pool::Tables,
 };
 
@@ -78,9 +81,17 @@ impl Provisioned for RocketMQTopic {
             change("messageType", &of(have), &of(&want));
         }
         let most = have.write_queue_nums.max(have.read_queue_nums);
-        let refused = (most > self.spec.queues).then(|| {
+        let shrunk = (most > self.spec.queues).then(|| {
             format!("it has {most} queues and messages may be in all of them: write queues: {most} or more, shrinking is not served")
         });
+        // Only an object that was stored before the API server refused it.
+        let refused = match self.spec.message_type {
+            Some(MessageType::Transaction) => Some(
+                "brokers refuse transaction messages: delete this object and create it again without messageType: Transaction"
+                    .to_owned(),
+            ),
+            _ => shrunk,
+        };
         Comparison { changes, refused }
     }
 

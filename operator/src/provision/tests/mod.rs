@@ -88,6 +88,13 @@ async fn the_table_of_what_is_due() {
     let same = || [with(&[("orders", 8, 6)]), with(&[("orders", 8, 6)])];
     let other = || [with(&[("orders", 4, 6)]), with(&[("orders", 8, 4)])];
     let more = || [with(&[("orders", 16, 4)]), with(&[("orders", 8, 6)])];
+    let typed = |of: &str| {
+        same().map(|mut master| {
+            let config = master.topics.get_mut("orders").unwrap();
+            config.attributes.insert("message.type".into(), of.into());
+            master
+        })
+    };
     let ours = Some(Origin::Created);
     const CREATE: &[&str] = &["b0 w8 r8 p6", "b1 w8 r8 p6"];
     let (created, adopted) = (Some(Origin::Created), Some(Origin::Adopted));
@@ -155,6 +162,16 @@ async fn the_table_of_what_is_due() {
             "Differs+NotEnforced",
         ),
         ("more queues than wanted", json!({}), ours, more(), created, &["b0 w16 r16 p6"], "ChangeRefused"),
+        // Stored by a version whose rules let it in: it was called InSync, and every transaction was refused.
+        (
+            "a type that brokers refuse",
+            json!({"messageType": "Transaction"}),
+            ours,
+            typed("TRANSACTION"),
+            created,
+            &[],
+            "ChangeRefused",
+        ),
         ("placed on one", json!({"placement": {"groups": [1]}}), None, none(), created, &["b1 w8 r8 p6"], "Missing"),
         (
             "also where it should not be",
