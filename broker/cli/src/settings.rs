@@ -18,9 +18,18 @@ pub(crate) const READERS: Readers = Readers {
     },
 };
 
-/// What is wrong, for a condition, which is shown in a line.
+/// What is wrong, for a condition, which is shown in a line: several mistakes, which the readers
+/// write a line each, are numbered.
 fn in_one_line(error: impl std::fmt::Display) -> String {
-    error.to_string().replace('\n', "; ")
+    let text = error.to_string();
+    let mistakes: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    match mistakes.as_slice() {
+        [one] => (*one).to_owned(),
+        several => {
+            let numbered: Vec<String> = (1..).zip(several).map(|(number, text)| format!("({number}) {text}")).collect();
+            format!("{} settings are wrong: {}", several.len(), numbered.join("; "))
+        }
+    }
 }
 
 /// Options of namesrv and broker.
@@ -104,5 +113,27 @@ mod tests {
         let fields: Vec<&str> = wrong.iter().map(|(field, _)| field.as_str()).collect();
         assert_eq!(fields, ["spec.namesrv.config", "spec.brokers.config"]);
         assert!(wrong[0].1.contains("enableTopicList") && wrong[1].1.contains("fileReservedTime"), "{wrong:?}");
+    }
+
+    /// Two mistakes were told as "spec.brokers.config ;   fileReservedTime cannot be ...;   there
+    /// is no setting ...".
+    #[test]
+    fn several_mistakes_of_a_manifest_read_as_one_sentence() {
+        let in_a_pod = |config: &Properties| config.iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let mut spec = ClusterSpec::default();
+        for (key, value) in [("fileReservedTime", "two days"), ("deleteWhn", "04")] {
+            spec.brokers.config.insert(key.into(), value.into());
+        }
+        for (key, value) in [("orderMessageEnable", "perhaps"), ("enableTopicLst", "true")] {
+            spec.namesrv.config.insert(key.into(), value.into());
+        }
+        let wrong = validate::settings(&topology::plan("a", &spec), READERS, in_a_pod).unwrap_err();
+        for ((field, text), key) in wrong.iter().zip(["enableTopicLst", "deleteWhn"]) {
+            assert!(
+                text.starts_with("2 settings are wrong: (1) there is no setting ") && text.contains(key),
+                "{field}: {text}"
+            );
+            assert!(text.contains("; (2) ") && !text.contains("  ") && !text.contains('\n'), "{field}: {text}");
+        }
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn judge(findings: &Findings<'_>) -> (ClusterStatus, Vec<Judgement>) 
 
 /// What is judged of a cluster whose spec is not valid. Everything else stays as it was: so does the cluster.
 pub(crate) fn invalid(wrong: &[Wrong]) -> Vec<Judgement> {
-    let text = wrong.iter().map(|(field, message)| format!("{field} {message}")).collect::<Vec<_>>().join("; ");
+    let text = wrong.iter().map(|(field, message)| format!("{field}: {message}")).collect::<Vec<_>>().join("; ");
     vec![
         Judgement::new(Kind::SpecValid, false, "Invalid", text.clone()),
         Judgement::new(Kind::Ready, false, "SpecInvalid", format!("nothing is changed: {text}")),
