@@ -1,7 +1,8 @@
 //! The CustomResourceDefinitions as YAML: generated from `api`, checked in under `crds/` and in the chart.
 //!
-//! The chart carries its own copies as templates, because Helm installs a chart's `crds/` folder once and never upgrades it. The
-//! copies keep the definitions when the chart is uninstalled: deleting a definition deletes every object of its kind.
+//! The chart carries its own copies as templates, because Helm installs a chart's `crds/` folder
+//! once and never upgrades it. The copies keep the definitions when the chart is uninstalled, by
+//! Helm and by Argo CD: deleting a definition deletes every object of its kind.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -53,7 +54,9 @@ mod tests {
     /// Helm would read `{{` in a description as its own.
     fn chart_template(crd: &CustomResourceDefinition) -> String {
         let mut kept = crd.clone();
-        kept.metadata.annotations.get_or_insert_default().insert("helm.sh/resource-policy".into(), "keep".into());
+        let annotations = kept.metadata.annotations.get_or_insert_default();
+        annotations.insert("helm.sh/resource-policy".into(), "keep".into());
+        annotations.extend(crate::cluster::build::labels::kept());
         let body = document(&kept);
         assert!(!body.contains("{{"), "a description would be read as a Helm action");
         format!("{GENERATED}{{{{- if .Values.crds.install }}}}\n{body}{{{{- end }}}}\n")

@@ -9,6 +9,7 @@
 //! | `machines.rs` | that the cluster itself works, without RocketMQ |
 //! | `clusters.rs` | both charts, official clients by name and by address, manifests that are refused |
 //! | `provisioning.rs` | topics and consumer groups equal their manifests |
+//! | `claims.rs` | volume claims are kept, and those of others are left alone |
 //! | `scaling.rs` | a cluster grows while operators come and go |
 //! | `faults.rs` | brokers die, or are edited, under load, and the ledger of an official client says what was lost |
 //! | `deletion.rs` | namespaces end, in whatever order their objects go |
@@ -20,6 +21,7 @@
 #![allow(clippy::print_stdout, reason = "what a failed scenario left behind is printed beside its failure")]
 
 mod brokers;
+mod claims;
 mod clusters;
 mod deletion;
 mod faults;

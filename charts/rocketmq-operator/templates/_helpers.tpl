@@ -43,11 +43,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [get, list, create, patch, delete]
-# Why a pod is not ready is told in the status.
+# Why a pod is not ready is told in the status; pods are annotated before a StatefulSet is made anew around them.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list]
-# Volumes grow.
+  verbs: [list, patch]
+# Volumes grow, and are kept from tools that would prune them.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, patch]

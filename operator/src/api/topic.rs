@@ -74,8 +74,8 @@ pub struct TopicSpec {
     /// Who may use it.
     #[serde(default)]
     pub perm: Perm,
-    /// Kind of messages it takes (attribute message.type); absent: not managed. Cannot change. Transaction is refused: brokers do
-    /// not serve transaction messages yet.
+    /// Kind of messages it takes (attribute message.type); absent: not managed. Cannot change.
+    /// Transaction is refused: brokers do not serve transaction messages yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self != 'Transaction'")
         .message("messageType: Transaction is not served, brokers refuse transaction messages: write Normal, Fifo, Delay or Mixed, or leave messageType out"))]
@@ -126,8 +126,8 @@ pub enum MessageType {
     Fifo,
     /// Delivered later.
     Delay,
-    /// Half messages that are committed or rolled back. Refused by a rule, and kept here so that objects of an earlier version can
-    /// still be read and deleted.
+    /// Half messages that are committed or rolled back. Refused by a rule, and kept here so that
+    /// objects of an earlier version can still be read and deleted.
     Transaction,
     /// Any of them.
     Mixed,

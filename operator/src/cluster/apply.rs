@@ -5,11 +5,11 @@
 //!
 //! Order matters: a pod that starts before its ConfigMap waits a minute for the kubelet's next look.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
-    core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
+    core::v1::{ConfigMap, Service, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
@@ -17,25 +17,14 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
 
 use super::{
-    build::{Plan, TEMPLATE_HASH, claim_name},
-    observe::{ChildKind, Claim, Observed, SetState},
+    build::{Plan, TEMPLATE_HASH},
+    observe::{ChildKind, Observed, SetState},
     rollout::{self, Gate, Presence},
-    topology::Set,
     validate::Validated,
 };
-use crate::{context::FIELD_MANAGER, error::Error, metrics::Metrics, quantity::milli_bytes};
-
-/// What growing the volumes came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Growth {
-    /// Claims that are smaller than asked for and were told to grow.
-    pub(crate) growing: Vec<String>,
-    /// Claims that the API server will not let grow, and why.
-    pub(crate) refused: Vec<String>,
-}
+use crate::{context::FIELD_MANAGER, error::Error, metrics::Metrics};
 
 /// Where to write.
 pub(crate) struct Target<'a> {
@@ -109,76 +98,44 @@ impl Target<'_> {
             settled: here.is_some_and(SetState::settled),
             observed: here.is_some_and(|state| state.observed),
             current: here.is_some_and(|state| {
-                state.template_hash.as_ref() == set.annotations().get(TEMPLATE_HASH) && !self.outgrown(set, state)
+                state.template_hash.as_ref() == set.annotations().get(TEMPLATE_HASH) && !self.outdated(set, state)
             }),
         }
     }
 
-    /// Whether the claims that a set makes are smaller than wanted.
-    fn outgrown(&self, set: &StatefulSet, state: &SetState) -> bool {
-        let claims = set.spec.as_ref().and_then(|spec| spec.volume_claim_templates.as_ref());
-        claims.is_some() && state.claim_size < self.disk()
+    /// Whether the claims that a set makes are smaller than wanted, or lack a label or an
+    /// annotation. What they have beside those is no reason: an admission webhook that adds to
+    /// templates would have the set made anew for ever.
+    fn outdated(&self, set: &StatefulSet, state: &SetState) -> bool {
+        let wanted = set.spec.as_ref().and_then(|spec| spec.volume_claim_templates.as_ref()?.first());
+        wanted.is_some_and(|wanted| {
+            state.claim_size < self.disk()
+                || lacks(&state.claim_labels, wanted.labels())
+                || lacks(&state.claim_annotations, wanted.annotations())
+        })
     }
 
-    /// A claim template cannot change, so a StatefulSet whose volumes grew is deleted without its pods and made anew around them.
+    /// A claim template cannot change, so a StatefulSet whose claims are to be others is deleted
+    /// without its pods and made anew around them.
     async fn set(&self, set: &StatefulSet) -> Result<(), Error> {
         let name = set.name_any();
         if let Some(state) = self.observed.sets.get(&name) {
             if state.deleting {
                 return Ok(());
             }
-            if self.outgrown(set, state) {
+            if self.outdated(set, state) {
+                self.keep_pods(set, state).await?;
                 let delete = DeleteParams {
                     propagation_policy: Some(PropagationPolicy::Orphan),
                     preconditions: Some(Preconditions { uid: state.uid.clone(), resource_version: None }),
                     ..DeleteParams::default()
                 };
-                tracing::info!(%name, "StatefulSet is made anew around its pods: its volumes grew");
+                tracing::info!(%name, "StatefulSet is made anew around its pods: its claim template changed");
                 self.api::<StatefulSet>().delete(&name, &delete).await?;
                 return Ok(());
             }
         }
         self.apply(set).await
-    }
-
-    fn disk(&self) -> Option<u128> {
-        milli_bytes(&self.cluster.storage.size)
-    }
-
-    /// Claims that a pod of a planned set is bound to by its name, the only ones that are ever written. Not those of a member that
-    /// is no longer planned: if it comes back, so does its claim.
-    fn claims(&self) -> impl Iterator<Item = &Claim> {
-        let members = |set: &Set| (0..set.members).map(|ordinal| claim_name(&set.name, ordinal)).collect::<Vec<_>>();
-        let ours: BTreeSet<String> = self.cluster.topology.groups.iter().flat_map(members).collect();
-        self.observed.claims.iter().filter(move |claim| ours.contains(&claim.name))
-    }
-
-    /// Tells every smaller claim of ours to grow. Comes before any gate: a full disk keeps brokers from ever becoming ready.
-    /// Whether the storage class can is the API server's to say, so no right to read classes is needed.
-    pub(crate) async fn grow_volumes(&self) -> Result<Growth, Error> {
-        let mut growth = Growth::default();
-        let Some(wanted) = self.disk() else { return Ok(growth) };
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &self.cluster.namespace);
-        for claim in self.claims() {
-            if claim.requested < Some(wanted) && claim.capacity.is_some() {
-                // With the uid: one that was made anew since it was read is refused, and looked at by the next pass.
-                let patch = json!({
-                    "metadata": {"uid": claim.uid},
-                    "spec": {"resources": {"requests": {"storage": self.cluster.storage.size}}},
-                });
-                match claims.patch(&claim.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-                    Ok(_) => growth.growing.push(claim.name.clone()),
-                    Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
-                        growth.refused.push(format!("{}: {}", claim.name, status.message));
-                    }
-                    Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            } else if claim.capacity.is_some_and(|capacity| capacity < wanted) {
-                growth.growing.push(claim.name.clone());
-            }
-        }
-        Ok(growth)
     }
 
     /// Deletes our children that are no longer planned. StatefulSets of groups never are: removing one needs a drain first.
@@ -237,4 +194,8 @@ impl Target<'_> {
     fn api<K: ChildKind>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.cluster.namespace)
     }
+}
+
+fn lacks(has: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().any(|(key, value)| has.get(key) != Some(value))
 }

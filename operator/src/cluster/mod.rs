@@ -9,7 +9,7 @@
 //! | which processes | `topology.rs` | nothing, not even Kubernetes types |
 //! | which objects | `build/` | nothing |
 //! | which may change now | `rollout.rs` | nothing |
-//! | write | `apply.rs` | writes the API server |
+//! | write | `apply.rs`, `claims.rs` | writes the API server |
 //! | open new groups | `open.rs` | writes brokers |
 //! | tell | `status.rs` | nothing |
 //!
@@ -20,6 +20,7 @@
 
 mod apply;
 pub(crate) mod build;
+mod claims;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod observe;
@@ -145,6 +146,7 @@ impl<A: Admin> Run<'_, A> {
             metrics: &self.context.metrics,
         };
         let growth = target.grow_volumes().await?;
+        target.keep_claims().await?;
         let admitted = target.admitted(&plan, existing_groups, !opened.is_empty());
         target.small_children(&plan, &admitted).await?;
         target.sets(&plan, &admitted).await?;
@@ -297,8 +299,9 @@ impl<A: Admin> Run<'_, A> {
 /// what the status told and the claims that hold messages are still there. Were such a group not planned, its pods would lose
 /// their names and its messages would be out of reach.
 ///
-/// Only a claim that a pod of such a group would be bound to by its name counts, and only a StatefulSet that this cluster owns:
-/// what another made with the same labels would make the operator plan groups that nobody asked for.
+/// Only a claim that a pod of such a group would be bound to by its name counts, and only a
+/// StatefulSet that this cluster owns: what another made with the same labels would make the
+/// operator plan groups that nobody asked for.
 fn existing_groups(cluster: &str, members: u32, observed: &Observed, status: &ClusterStatus) -> u32 {
     let prefix = format!("{cluster}-broker-");
     let index = |name: &String| name.strip_prefix(&prefix)?.parse::<u32>().ok();

@@ -42,6 +42,10 @@ pub(crate) struct SetState {
     pub(crate) observed: bool,
     /// Size in its claim template, in thousandths of a byte.
     pub(crate) claim_size: Option<u128>,
+    /// Labels in its claim template.
+    pub(crate) claim_labels: BTreeMap<String, String>,
+    /// Annotations in its claim template.
+    pub(crate) claim_annotations: BTreeMap<String, String>,
     /// Orphaned and about to be made anew.
     pub(crate) deleting: bool,
 }
@@ -59,11 +63,15 @@ impl SetState {
     }
 }
 
-/// A volume claim that carries our labels. They prove nothing: whether it is ours, its name says (`build::claim_name`).
+/// A volume claim that carries our labels. They prove nothing: whether it is ours, its name says
+/// (`build::claim_name`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) name: String,
     pub(crate) uid: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// What its annotation tells Argo CD.
+    pub(crate) sync_options: Option<String>,
     /// Whether it stays whatever becomes of StatefulSets and pods: nobody owns it and nobody deletes it.
     pub(crate) kept: bool,
     /// Asked for, in thousandths of a byte.
@@ -77,7 +85,8 @@ pub(crate) struct Claim {
 pub(crate) struct Observed {
     /// By kind and name.
     pub(crate) children: BTreeMap<(&'static str, String), Child>,
-    /// By name, those that this cluster owns. What another made under our labels stands among the children only.
+    /// By name, those that this cluster owns. What another made under our labels stands among the
+    /// children only.
     pub(crate) sets: BTreeMap<String, SetState>,
     pub(crate) claims: Vec<Claim>,
     /// Why pods are not ready, one sentence a pod.
@@ -102,14 +111,19 @@ pub(crate) async fn kubernetes(client: &Client, namespace: &str, cluster: &str, 
     let list = ListParams::default().labels(&children);
     // What Kubernetes makes for us carries the labels of our templates, not who made the templates.
     let made = ListParams::default().labels(&labels::instance(cluster));
-    let (accounts, maps, services, budgets, sets, claims) = futures::try_join!(
+    let marked = ListParams::default().labels(&labels::claims(cluster));
+    let (accounts, maps, services, budgets, sets, claims, unmarked) = futures::try_join!(
         metadata::<ServiceAccount>(client, namespace, &list, uid),
         metadata::<ConfigMap>(client, namespace, &list, uid),
         metadata::<Service>(client, namespace, &list, uid),
         metadata::<PodDisruptionBudget>(client, namespace, &list, uid),
         objects::<StatefulSet>(client, namespace, &list),
+        objects::<PersistentVolumeClaim>(client, namespace, &marked),
         objects::<PersistentVolumeClaim>(client, namespace, &made),
     )?;
+    // One that has just been given the labels of the one kind may still have those of the other.
+    let claims: BTreeMap<String, Claim> =
+        unmarked.iter().chain(&claims).map(|found| (found.name_any(), claim(found))).collect();
     let states: BTreeMap<String, SetState> =
         sets.iter().filter(|set| owned_by(*set, uid)).map(|set| (set.name_any(), state(set))).collect();
     let troubles = if states.values().all(SetState::settled) {
@@ -122,7 +136,7 @@ pub(crate) async fn kubernetes(client: &Client, namespace: &str, cluster: &str, 
     Ok(Observed {
         children: [accounts, maps, services, budgets].into_iter().flatten().chain(set_children).collect(),
         sets: states,
-        claims: claims.iter().map(claim).collect(),
+        claims: claims.into_values().collect(),
         troubles,
         brokers: None,
     })
@@ -164,10 +178,9 @@ fn owned_by(object: &impl Resource, uid: &str) -> bool {
 fn state(set: &StatefulSet) -> SetState {
     let spec = set.spec.as_ref();
     let status = set.status.as_ref();
-    let size = spec
-        .and_then(|spec| {
-            spec.volume_claim_templates.as_ref()?.first()?.spec.as_ref()?.resources.as_ref()?.requests.as_ref()
-        })
+    let template = spec.and_then(|spec| spec.volume_claim_templates.as_ref()?.first());
+    let size = template
+        .and_then(|template| template.spec.as_ref()?.resources.as_ref()?.requests.as_ref())
         .and_then(|requests| milli_bytes(&requests.get("storage")?.0));
     SetState {
         uid: set.uid(),
@@ -183,6 +196,8 @@ fn state(set: &StatefulSet) -> SetState {
         }),
         observed: status.and_then(|status| status.observed_generation) == set.metadata.generation,
         claim_size: size,
+        claim_labels: template.map(|template| template.labels().clone()).unwrap_or_default(),
+        claim_annotations: template.map(|template| template.annotations().clone()).unwrap_or_default(),
         deleting: set.metadata.deletion_timestamp.is_some(),
     }
 }
@@ -193,6 +208,8 @@ fn claim(claim: &PersistentVolumeClaim) -> Claim {
     Claim {
         name: claim.name_any(),
         uid: claim.uid(),
+        labels: claim.labels().clone(),
+        sync_options: claim.annotations().get(labels::SYNC_OPTIONS).cloned(),
         kept: claim.owner_references().is_empty() && claim.metadata.deletion_timestamp.is_none(),
         requested: requests.and_then(|requests| milli_bytes(&requests.get("storage")?.0)),
         capacity: capacity.and_then(|capacity| milli_bytes(&capacity.get("storage")?.0)),

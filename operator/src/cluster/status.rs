@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 
 use super::{
-    apply::Growth,
     build::{Plan, TEMPLATE_HASH, labels, namesrv_addrs},
+    claims::Growth,
     observe::{Observed, SetState},
     open::Stage,
     topology::Set,

@@ -15,8 +15,9 @@ pub(super) fn of_set(cluster: &Validated, set: &Set) -> PodDisruptionBudget {
         metadata: metadata(cluster, &set.name, Some(set)),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
-            // A pod that is not ready may always be evicted. By default it may not while the set is below its budget, and a
-            // broker that crashes, or waits for a namesrv, then keeps `kubectl drain` waiting until its timeout.
+            // A pod that is not ready may always be evicted. By default it may not while the set is
+            // below its budget, and a broker that crashes, or waits for a namesrv, then keeps
+            // `kubectl drain` waiting until its timeout.
             unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
             selector: Some(LabelSelector {
                 match_labels: Some(labels::selector(&cluster.name, set)),

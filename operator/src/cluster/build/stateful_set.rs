@@ -50,8 +50,8 @@ const DATA_VOLUME: &str = "data";
 const CONFIG_VOLUME: &str = "config";
 const CONFIG_PATH: &str = "/etc/rocketmq";
 
-/// Name of the claim that the StatefulSet controller binds to a pod of a set, and makes where there is none. It is the only proof
-/// that a claim is ours: labels can be anybody's.
+/// Name of the claim that the StatefulSet controller binds to a pod of a set, and makes where there
+/// is none. It is the only proof that a claim is ours: labels can be anybody's.
 pub(crate) fn claim_name(set: &str, ordinal: u32) -> String {
     format!("{DATA_VOLUME}-{set}-{ordinal}")
 }
@@ -305,7 +305,8 @@ fn claim(cluster: &Validated, set: &Set) -> Option<PersistentVolumeClaim> {
     Some(PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(DATA_VOLUME.to_owned()),
-            labels: Some(labels::selector(&cluster.name, set)),
+            labels: Some(labels::of_claims(&cluster.name, set)),
+            annotations: Some(labels::kept()),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {

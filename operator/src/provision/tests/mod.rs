@@ -162,7 +162,8 @@ async fn the_table_of_what_is_due() {
             "Differs+NotEnforced",
         ),
         ("more queues than wanted", json!({}), ours, more(), created, &["b0 w16 r16 p6"], "ChangeRefused"),
-        // Stored by a version whose rules let it in: it was called InSync, and every transaction was refused.
+        // Stored by a version whose rules let it in: it was called InSync, and every transaction
+        // was refused.
         (
             "a type that brokers refuse",
             json!({"messageType": "Transaction"}),
