@@ -127,7 +127,7 @@ impl Namesrv {
             metrics: Arc::clone(&metrics),
             clock,
         };
-        let every = Every { interval: scan_interval, work: Routes::evict_silent };
+        let every = Every { interval: scan_interval, work: Routes::periodic_scan };
         let (routes, routes_thread) = Worker::start("routes", routes, Some(every))?;
         let (files, files_thread) = Worker::start("files", Files { kv, config: Arc::clone(&view.config) }, None)?;
 

@@ -80,6 +80,10 @@ impl Liveness {
         found
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Address, &Live)> {
+        self.0.iter()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub(crate) brokers: IntGauge,
     pub(crate) groups: IntGauge,
     pub(crate) topics: IntGauge,
+    pub(crate) shared_names: IntGauge,
     pub(crate) waiting: IntGauge,
     pub(crate) unregistered: IntCounter,
     pub(crate) disconnected: IntCounter,
@@ -50,6 +51,10 @@ impl Metrics {
             brokers: gauge("rocketmq_namesrv_brokers", "Brokers that are registered and alive.")?,
             groups: gauge("rocketmq_namesrv_broker_groups", "Broker groups with a member alive.")?,
             topics: gauge("rocketmq_namesrv_topics", "Topics that somebody serves.")?,
+            shared_names: gauge(
+                "rocketmq_namesrv_shared_broker_names",
+                "Broker names that several clusters use: their topics and queues are mixed in routes.",
+            )?,
             waiting: gauge("rocketmq_namesrv_waiting_changes", "Changes that wait to be carried out.")?,
             unregistered: gone.with_label_values(&["unregistered"]),
             disconnected: gone.with_label_values(&["disconnected"]),

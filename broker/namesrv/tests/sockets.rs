@@ -315,6 +315,23 @@ async fn silent_brokers_are_evicted_and_their_connections_closed() {
     server.until(async || server.route("orders").await.is_none()).await;
 }
 
+/// Two clusters that gave a broker the same name were mixed in one route without a warning.
+#[tokio::test]
+async fn a_broker_name_of_two_clusters_is_a_figure() {
+    let server = Server::start(options("scanNotActiveBrokerInterval=5")).await;
+    let other = server.another_client();
+    let shared = async |count| {
+        server.http("/metrics").await.contains(&format!("rocketmq_namesrv_shared_broker_names {count}\n"))
+    };
+    server.register(&broker("a", 0, "m:1"), &register_body(1, &["t"])).await;
+    other
+        .register(&header::RegisterBroker { cluster_name: "d", ..broker("a", 0, "m:2") }, &register_body(1, &["t"]))
+        .await;
+    server.until(async || shared(1).await).await;
+    other.client.close().await;
+    server.until(async || shared(0).await).await;
+}
+
 #[tokio::test]
 async fn members_of_a_group_are_told_of_a_new_lowest_id_only_if_configured() {
     for (text, told) in

@@ -24,6 +24,9 @@ use rmq_remoting::Connection;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
+/// Shared broker names that are logged one by one at a look.
+const MOST_TOLD: usize = 16;
+
 /// What the thread of the routes owns and uses.
 pub(crate) struct Routes {
     pub(crate) table: RouteTable,
@@ -47,9 +50,15 @@ impl Routes {
         self.after(gone.lowest_id_changed);
     }
 
+    /// Runs every `scanNotActiveBrokerInterval`.
+    pub(crate) fn periodic_scan(&mut self) {
+        self.evict_silent();
+        self.tell_shared_names();
+    }
+
     /// Silent brokers are gone, and their connections are closed, so that a broker that hangs registers again when it
     /// wakes.
-    pub(crate) fn evict_silent(&mut self) {
+    fn evict_silent(&mut self) {
         let gone = self.table.evict((self.clock)());
         for (broker, connection) in gone.brokers.iter().zip(&gone.connections) {
             tracing::warn!(
@@ -63,6 +72,23 @@ impl Routes {
         }
         self.metrics.evicted.inc_by(gone.brokers.len() as u64);
         self.after(gone.lowest_id_changed);
+    }
+
+    /// Tells of clusters that have begun to share a broker name; once for as long as they do.
+    fn tell_shared_names(&mut self) {
+        let new = self.table.newly_shared();
+        for (broker, clusters) in new.iter().take(MOST_TOLD) {
+            tracing::warn!(
+                %broker,
+                ?clusters,
+                "several clusters use one broker name, so their topics and queues are mixed in routes and their masters replace \
+                 each other; give each cluster namesrvs of its own, or its brokers other names (brokerName)"
+            );
+        }
+        if let Some(more) = new.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+            tracing::warn!(more, "further broker names are used by several clusters");
+        }
+        self.metrics.shared_names.set(self.table.shared_names() as i64);
     }
 
     /// After each change that brokers may come or go with.

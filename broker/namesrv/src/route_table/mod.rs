@@ -7,6 +7,7 @@
 //! | [`json`] | routes as clients read them |
 //! | [`register`] | a broker comes, or comes again |
 //! | [`unregister`] | a broker goes: by its own word, with its connection, or by silence |
+//! | [`shared`] | names that several clusters use |
 //! | [`topics`] | what operators do to topics: add, delete, take the write permission away |
 //!
 //! [`RouteTable`] has one owner, the thread that carries out all changes one after another, and needs no lock. After
@@ -15,6 +16,7 @@
 pub(crate) mod group;
 mod json;
 mod register;
+mod shared;
 pub(crate) mod snapshot;
 mod topics;
 mod unregister;
@@ -57,11 +59,19 @@ pub(crate) struct RouteTable {
     /// registers the same version again and names every topic its group has here. A new version or a deletion strikes
     /// it out; after a deletion the next registration brings the topic back, as in Java.
     complete: FxHashMap<Arc<str>, (Address, DataVersion)>,
+    /// As of the last look.
+    shared: shared::Shared,
 }
 
 impl RouteTable {
     pub(crate) fn new(published: Arc<ArcSwap<Snapshot>>) -> Self {
-        Self { snapshot: Snapshot::default(), published, live: Liveness::default(), complete: FxHashMap::default() }
+        Self {
+            snapshot: Snapshot::default(),
+            published,
+            live: Liveness::default(),
+            complete: FxHashMap::default(),
+            shared: shared::Shared::default(),
+        }
     }
 
     pub(crate) fn live(&self) -> &Liveness {

@@ -360,3 +360,28 @@ fn topics_are_added_on_known_brokers_and_deleted_by_cluster() {
     table.delete_topic("new", Some("c"));
     assert_eq!(route(&table, "new"), None);
 }
+
+/// They were mixed in one route, and nothing said so.
+#[test]
+fn clusters_that_share_a_broker_name_are_told_once_for_as_long_as_they_do() {
+    let mut table = table();
+    let of = |cluster: &str, broker: &str, address: &str| Registrant {
+        cluster: cluster.to_owned(),
+        ..who(broker, 0, address)
+    };
+    for (cluster, broker, address) in [("c", "a", "1"), ("c", "b", "2"), ("d", "e", "3")] {
+        register(&mut table, &of(cluster, broker, address), version(1), &two()).unwrap();
+    }
+    assert_eq!((table.newly_shared(), table.shared_names()), (Vec::new(), 0));
+    let told = |clusters: &[&str]| vec![("a".into(), clusters.iter().map(|name| (*name).to_owned()).collect())];
+    register(&mut table, &of("d", "a", "4"), version(1), &two()).unwrap();
+    assert_eq!((table.newly_shared(), table.shared_names()), (told(&["c", "d"]), 1));
+    assert_eq!((table.newly_shared(), table.shared_names()), (Vec::new(), 1));
+    register(&mut table, &of("e", "a", "5"), version(1), &two()).unwrap();
+    assert_eq!(table.newly_shared(), told(&["c", "d", "e"]));
+    table.unregister("a", &Address::new("e", "5"));
+    table.unregister("a", &Address::new("d", "4"));
+    assert_eq!((table.newly_shared(), table.shared_names()), (Vec::new(), 0));
+    register(&mut table, &of("d", "a", "4"), version(1), &two()).unwrap();
+    assert_eq!(table.newly_shared(), told(&["c", "d"]), "it is another occurrence");
+}
