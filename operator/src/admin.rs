@@ -4,7 +4,7 @@
 //! memory. Every call has a deadline of its own; a write without an answer may or may not have happened, so every write is read
 //! back by whoever made it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rmq_protocol::body::{SubscriptionGroup, SubscriptionGroupTable, TopicConfig, TopicConfigTable};
 
@@ -35,6 +35,15 @@ pub struct Progress {
     pub topics: BTreeSet<String>,
 }
 
+/// What a master is to do that takes no writes, as its log is empty or shorter than a slave's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Copy the log and the tables of the member at this address, then take writes.
+    CopyFrom(String),
+    /// Take writes with the log as it is.
+    AcceptLoss,
+}
+
 /// Admin calls to the brokers and namesrvs of one cluster. Cheap to clone.
 pub trait Admin: Clone + Send + Sync + 'static {
     /// A handle for the cluster with these namesrvs; connects when first used.
@@ -42,6 +51,12 @@ pub trait Admin: Clone + Send + Sync + 'static {
 
     /// Registered brokers, from the first namesrv that answers.
     fn brokers(&self) -> impl Future<Output = Result<Vec<Broker>>> + Send;
+
+    /// What a broker says of itself: the rows of `brokerStatus`.
+    fn status(&self, broker: &str) -> impl Future<Output = Result<BTreeMap<String, String>>> + Send;
+
+    /// Tells a master that waits for it what to do about its log.
+    fn recover(&self, broker: &str, recovery: &Recovery) -> impl Future<Output = Result<()>> + Send;
 
     /// All topics of a broker.
     fn topics(&self, broker: &str) -> impl Future<Output = Result<TopicConfigTable>> + Send;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rmq_protocol::body::{SubscriptionGroup, SubscriptionGroupTable, TopicConfig, TopicConfigTable};
 
 use crate::{
-    admin::{Admin, Broker, Progress, Result},
+    admin::{Admin, Broker, Progress, Recovery, Result},
     error::AdminError,
 };
 
@@ -22,6 +22,9 @@ pub(crate) struct Master {
     pub(crate) slaves: u32,
     pub(crate) stored: u64,
     pub(crate) members: BTreeSet<String>,
+    /// Rows of `brokerStatus` of the master, and of each slave.
+    pub(crate) status: BTreeMap<String, String>,
+    pub(crate) slave_status: BTreeMap<String, String>,
     /// Does not answer.
     pub(crate) down: bool,
     /// Answers writes with success and does nothing.
@@ -39,6 +42,8 @@ impl Default for Master {
             slaves: 0,
             stored: 0,
             members: BTreeSet::new(),
+            status: BTreeMap::new(),
+            slave_status: BTreeMap::new(),
             down: false,
             deaf: false,
             refuses: false,
@@ -104,6 +109,12 @@ impl Fake {
     }
 }
 
+/// Group and ordinal of the process at the DNS name of a pod.
+fn process(address: &str) -> (&str, u32) {
+    let pod = address.split('.').next().unwrap_or_default();
+    pod.rsplit_once('-').map_or((pod, 0), |(group, ordinal)| (group, ordinal.parse().unwrap_or(0)))
+}
+
 impl Admin for Fake {
     fn connect(namesrvs: &[String]) -> Self {
         PUBLISHED.lock().get(&namesrvs.join(";")).cloned().unwrap_or_default()
@@ -121,6 +132,25 @@ impl Admin for Fake {
             slaves: master.slaves,
         };
         Ok(state.masters.iter().map(broker).collect())
+    }
+
+    async fn status(&self, broker: &str) -> Result<BTreeMap<String, String>> {
+        let (group, ordinal) = process(broker);
+        self.read(group, |master| match ordinal {
+            0 => master.status.clone(),
+            _ => master.slave_status.clone(),
+        })
+    }
+
+    async fn recover(&self, broker: &str, recovery: &Recovery) -> Result<()> {
+        let what = match recovery {
+            Recovery::CopyFrom(address) => format!("copy {address}"),
+            Recovery::AcceptLoss => "accept-loss".to_owned(),
+        };
+        self.write("recover", process(broker).0, &what, |master| {
+            master.status.insert("logCheck".to_owned(), "open".to_owned());
+            master.slave_status.clear();
+        })
     }
 
     async fn topics(&self, broker: &str) -> Result<TopicConfigTable> {

@@ -11,7 +11,7 @@ use rmq_protocol::{
 };
 
 use crate::{
-    admin::{Admin, Broker, Progress, Result},
+    admin::{Admin, Broker, Progress, Recovery, Result},
     error::AdminError,
 };
 
@@ -44,6 +44,19 @@ impl Admin for Remote {
             cluster: group.cluster,
         };
         Ok(info.broker_addr_table.into_values().map(broker).collect())
+    }
+
+    async fn status(&self, broker: &str) -> Result<BTreeMap<String, String>> {
+        self.client()?.runtime_info(broker).await.map_err(|error| translate(broker, error))
+    }
+
+    async fn recover(&self, broker: &str, recovery: &Recovery) -> Result<()> {
+        let client = self.client()?;
+        let told = match recovery {
+            Recovery::CopyFrom(address) => client.recover_master_from(broker, Some(address)).await,
+            Recovery::AcceptLoss => client.accept_loss(broker).await,
+        };
+        told.map_err(|error| translate(broker, error))
     }
 
     async fn topics(&self, broker: &str) -> Result<TopicConfigTable> {

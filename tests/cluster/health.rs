@@ -22,6 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_broker_ended_threads_total", ""),
     ("rocketmq_broker_in_sync_members", ""),
+    ("rocketmq_broker_log_checked", ""),
     ("rocketmq_broker_parked_pulls", ""),
     ("rocketmq_broker_permission", ""),
     ("rocketmq_broker_slave_lag_bytes", ""),

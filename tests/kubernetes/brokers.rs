@@ -121,6 +121,24 @@ impl Brokers {
         })
     }
 
+    /// Sends so many messages one after another.
+    pub(crate) fn send_many(&self, topic: &str, count: usize) -> Result<()> {
+        self.runtime.block_on(async {
+            let producer = Producer::start(Options::new(&self.namesrvs, "scenario")).await?;
+            for number in 0..count {
+                producer.send(Message::new(topic, Bytes::from(number.to_string()))).await?;
+            }
+            producer.stop().await;
+            Ok(())
+        })
+    }
+
+    /// Messages of a topic on the master of group `index`.
+    pub(crate) fn messages(&self, index: u32, topic: &str) -> Result<i64> {
+        let stats = self.ask(self.admin.topic_stats(&self.master(index)?, topic))?;
+        Ok(stats.offset_table.0.values().map(|ends| ends.max_offset - ends.min_offset).sum())
+    }
+
     /// Settings in force on the master of group `index`.
     pub(crate) fn settings(&self, index: u32) -> Result<BTreeMap<String, String>> {
         self.ask(self.admin.broker_config(&self.master(index)?))

@@ -155,3 +155,45 @@ fn nothing_acknowledged_is_lost_while_an_edit_rolls_through_the_cluster() -> Res
         namespace.until_says("rmq/mq", "Ready", "True", "Running").map(drop)
     })
 }
+
+/// A new and empty master took writes and every condition stayed true: what only its slave had was lost.
+#[test]
+#[ignore = "needs the cluster of tests/kubernetes/run"]
+fn a_master_whose_volume_is_lost_takes_no_writes_until_somebody_decides() -> Result<()> {
+    let _operator = operator::shared()?;
+    scenario("lost-volume", |namespace| {
+        namespace.apply(&(manifest("groups: 1, slavesPerGroup: 1,", "") + &topic("kept", "queues: 2")))?;
+        for (object, reason) in [("rmq/mq", "Running"), ("rmqt/kept", "InSync")] {
+            namespace.until_says(object, "Ready", "True", reason)?;
+        }
+        Brokers::of(namespace)?.send_many("kept", 1000)?;
+        let lose = || {
+            namespace.kubectl(&["delete", "pvc", "data-mq-broker-0-0", "--wait=false"])?;
+            delete(namespace, "mq-broker-0-0")
+        };
+        lose()?;
+        let message = namespace.until_says("rmq/mq", "LogsComplete", "False", "DecisionNeeded")?;
+        for part in ["mq-broker-0-0 holds 0 bytes, mq-broker-0-1 holds ", "rocketmq.rs/recover=mq-broker-0=copy"] {
+            ensure!(message.contains(part), "'{part}' is not in: {message}");
+        }
+        namespace.until_says("rmq/mq", "Ready", "False", "DecisionNeeded")?;
+        ensure!(Brokers::of(namespace)?.send("kept", "refused").is_err(), "a master without its log took a message");
+
+        namespace.kubectl(&["annotate", "rmq/mq", "rocketmq.rs/recover=mq-broker-0=copy"])?;
+        namespace.until_says("rmq/mq", "Ready", "True", "Running")?;
+        let brokers = Brokers::of(namespace)?;
+        ensure!(brokers.messages(0, "kept")? == 1000, "{} of 1,000 messages are there", brokers.messages(0, "kept")?);
+        brokers.send_many("kept", 100)?;
+        ensure!(brokers.messages(0, "kept")? == 1100, "{} of 1,100", brokers.messages(0, "kept")?);
+        let annotations = namespace.read("rmq/mq")?["metadata"]["annotations"].clone();
+        ensure!(annotations["rocketmq.rs/recover"].is_null(), "it would decide about the next loss: {annotations}");
+
+        lose()?;
+        namespace.until_says("rmq/mq", "LogsComplete", "False", "DecisionNeeded")?;
+        namespace.kubectl(&["annotate", "rmq/mq", "rocketmq.rs/recover=mq-broker-0=accept-loss"])?;
+        namespace.until_says("rmq/mq", "LogsComplete", "True", "Checked")?;
+        let message = namespace.until_says("rmq/mq", "ReplicasInSync", "False", "LogsDiffer")?;
+        ensure!(message.contains("mq-broker-0-1"), "{message}");
+        Ok(())
+    })
+}

@@ -333,6 +333,8 @@ codes! {
         BrokerHaStatus = 907,
         /// The epochs of a broker's log.
         BrokerEpochCache = 1007,
+        /// What becomes of a master that takes no writes, as its log is empty or shorter than a slave's. Not one of Java's.
+        RecoverMaster = 1900,
         /// Create a user.
         AuthCreateUser = 3001,
         /// Change a user.

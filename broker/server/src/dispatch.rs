@@ -7,6 +7,7 @@
 use crate::{
     durability::Durability,
     error::{Answer, Rejection},
+    ha::LogCheck,
     handler::{
         admin::{broker::BrokerAdmin, consumer::ConsumerAdmin, subscription_group::GroupAdmin, topic::TopicAdmin},
         consumer_offset::Offsets,
@@ -49,6 +50,7 @@ pub(crate) struct Dispatch {
     pub(crate) group_admin: Arc<GroupAdmin>,
     pub(crate) consumer_admin: Arc<ConsumerAdmin>,
     pub(crate) broker_admin: Arc<BrokerAdmin>,
+    pub(crate) log_check: Arc<LogCheck>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stalled: Arc<stalled::Line>,
     /// Tasks of requests that wait; ended before the store is closed.
@@ -62,7 +64,10 @@ impl Handler for Dispatch {
         let started = Instant::now();
         let number = request.code;
         match RequestCode::from_number(number) {
-            Some(code) => self.route(code, request, responder),
+            Some(code) if self.log_check.is_open() || is_answered_unchecked(code) => {
+                self.route(code, request, responder)
+            }
+            Some(_) => responder.reply(&self.log_check.refusal().into_reply()),
             None => responder.reply(&unsupported(number)),
         }
         self.metrics.handled(number, started.elapsed());
@@ -71,6 +76,26 @@ impl Handler for Dispatch {
     fn closed(&self, connection: &Connection) {
         self.clients.disconnected(connection);
     }
+}
+
+/// Requests that a master answers before its log was checked: what tools and other members need to decide about it. All others
+/// would see, or change, a state that a copy of another log replaces.
+fn is_answered_unchecked(code: RequestCode) -> bool {
+    use RequestCode as C;
+    matches!(
+        code,
+        C::RecoverMaster
+            | C::BrokerRuntimeInfo
+            | C::BrokerConfig
+            | C::UpdateBrokerConfig
+            | C::BrokerHaStatus
+            | C::ExchangeBrokerHaInfo
+            | C::AllTopicConfig
+            | C::AllSubscriptionGroupConfig
+            | C::AllConsumerOffset
+            | C::AllDelayOffset
+            | C::AllMessageRequestMode
+    )
 }
 
 fn unsupported(number: i32) -> Reply {
@@ -135,6 +160,7 @@ impl Dispatch {
             C::AllMessageRequestMode => to.reply(&reply(self.tables.request_modes())),
             C::ExchangeBrokerHaInfo => to.reply(&reply(self.tables.exchange(&request))),
             C::BrokerHaStatus => to.reply(&reply(self.tables.status())),
+            C::RecoverMaster => to.reply(&reply(self.log_check.decide(&request))),
 
             C::InvokeBrokerToResetOffset => self.on_disk(to, &self.relay, move |relay| relay.reset_offset(&request)),
             C::InvokeBrokerToGetConsumerStatus => self.later(to, &self.relay, async move |relay, to| {

@@ -13,7 +13,7 @@ use crate::{
     stalled,
     stats::{Kind, SAMPLE_EVERY, Stats},
 };
-use rmq_protocol::{names, version};
+use rmq_protocol::{body::runtime_info, names, version};
 use rmq_store::MessageStore;
 use std::{
     collections::BTreeMap,
@@ -58,7 +58,7 @@ impl RuntimeInfo {
         put("runtime", elapsed(now_millis() - self.booted));
         put("startAcceptSendRequestTimeStamp", "0".into());
         // Not in Java: a broker is ready with one namesrv, and a rollout waits for all of them.
-        put("unregisteredNamesrvs", self.registration.missing().join(";"));
+        put(runtime_info::UNREGISTERED, self.registration.missing().join(";"));
 
         let cluster = &settings.identity.cluster_name;
         for (name, kind) in [("msgPutTotal", Kind::BrokerPut), ("msgGetTotal", Kind::BrokerGet)] {

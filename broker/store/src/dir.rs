@@ -219,9 +219,23 @@ impl AbortMark {
         fail_point::at("abort::look", || self.path.try_exists()).map_err(Error::io("look at", &self.path))
     }
 
-    /// Writes the process id, as Java does.
+    /// Whether the mark was left by a process of the system that runs now. If so, all that it wrote is still in the page cache or
+    /// on the disk; after a restart of the system only what was synced is there for certain. Java's marks do not tell, nor do
+    /// those whose contents a power cut took.
+    pub(crate) fn is_of_this_boot(&self) -> bool {
+        match fail_point::at("abort::read", || fs::read_to_string(&self.path)) {
+            Ok(text) => boot_id().is_some_and(|boot| text.lines().nth(1) == Some(boot.as_str())),
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "cannot tell whether the system was restarted; taken for restarted");
+                false
+            }
+        }
+    }
+
+    /// Writes the process id, as Java does, and below it the id of this boot of the system, where it has one.
     pub(crate) fn set(&self) -> Result<()> {
-        let write = || fs::write(&self.path, std::process::id().to_string());
+        let text = format!("{}\n{}", std::process::id(), boot_id().unwrap_or_default());
+        let write = || fs::write(&self.path, text);
         fail_point::at("abort::write", write).map_err(Error::io("write", &self.path))?;
         self.sync_parent()
     }
@@ -236,6 +250,12 @@ impl AbortMark {
     fn sync_parent(&self) -> Result<()> {
         self.path.parent().map_or(Ok(()), sync)
     }
+}
+
+/// Linux makes another one at each boot. It is of the kernel, not of a container.
+fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]

@@ -102,6 +102,7 @@ pub struct MessageStore {
     upkeep: Arc<upkeep::Upkeep>,
     threads: open::Threads,
     abort: dir::AbortMark,
+    lost_page_cache: bool,
     /// What lies further back than this from the end of the log has likely left the memory.
     memory_bytes: u64,
     /// What lies within so many bytes of the end of the log is taken to be in memory without asking.
@@ -145,6 +146,12 @@ impl MessageStore {
         retention.validate()?;
         *self.upkeep.retention.lock() = retention;
         Ok(())
+    }
+
+    /// Whether the last process did not stop by itself and the system was restarted since: what was not synced then is lost, so this log
+    /// may be shorter than it was. A process that was killed under a system that went on loses nothing.
+    pub fn lost_page_cache(&self) -> bool {
+        self.lost_page_cache
     }
 
     /// Why messages are not taken just now; `Ok` where they are.

@@ -88,6 +88,7 @@ impl MessageStore {
         let lock = Lock::acquire(&config.root)?;
         let abort = AbortMark::new(&config.root);
         let crashed = abort.exists()?;
+        let lost_page_cache = crashed && !abort.is_of_this_boot();
         let mut checkpoint = Checkpoint::open(&config.root)?;
         let marks = checkpoint.marks();
         let begun = Instant::now();
@@ -173,6 +174,7 @@ impl MessageStore {
             upkeep,
             threads: Threads { stop: Arc::new(AtomicBool::new(false)), handles: Mutex::default() },
             abort,
+            lost_page_cache,
             lock: Mutex::new(Some(lock)),
         };
         store.start_threads()?;

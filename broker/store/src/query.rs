@@ -65,6 +65,22 @@ impl MessageStore {
         self.log.range(offset, max)
     }
 
+    /// The same, but `None` where the bytes would have to come from the disk. Never blocks.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`].
+    pub fn read_resident(&self, offset: u64, max: usize) -> Result<Option<Bytes>> {
+        self.log.range_if_resident(offset, max)
+    }
+
+    /// The same, with the bytes brought into memory first. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], and [`Error::Io`] where the disk cannot be read.
+    pub fn read_from_disk(&self, offset: u64, max: usize) -> Result<Bytes> {
+        self.log.range_from_disk(offset, max)
+    }
+
     /// The record that begins at `offset`; `None` where none does.
     pub fn record(&self, offset: u64) -> Option<Bytes> {
         self.log.record(offset)

@@ -20,12 +20,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{/* What reconciling needs, verb by verb. A test of the project runs under exactly these. */}}
 {{- define "operator.rules" -}}
-# Objects are read and watched; finalizers of topics and consumer groups are patched.
+# Objects are read and watched; finalizers of topics and consumer groups are patched, and of clusters an annotation that was carried out.
 - apiGroups: [rocketmq.rs]
-  resources: [rocketmqclusters]
-  verbs: [get, list, watch]
-- apiGroups: [rocketmq.rs]
-  resources: [rocketmqtopics, rocketmqconsumergroups]
+  resources: [rocketmqclusters, rocketmqtopics, rocketmqconsumergroups]
   verbs: [get, list, watch, patch]
 - apiGroups: [rocketmq.rs]
   resources: [rocketmqclusters/status, rocketmqtopics/status, rocketmqconsumergroups/status]

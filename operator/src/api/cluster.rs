@@ -203,8 +203,8 @@ pub struct Brokers {
         .message("autoCreateTopicEnable and autoCreateSubscriptionGroup are set from spec.topics: write topics.autoCreate and topics.autoCreateGroups"))]
     #[x_kube(validation = Rule::new("!('brokerIP1' in self || 'brokerIP2' in self)")
         .message("brokerIP1 and brokerIP2 differ by pod and are set from spec.access: write access.internal.advertise: PodDNS or PodIP"))]
-    #[x_kube(validation = Rule::new("!('brokerName' in self || 'brokerId' in self || 'namesrvAddr' in self || 'listenPort' in self || 'haListenPort' in self || 'fastListenPort' in self || 'httpPort' in self || 'brokerPermission' in self || 'storePathRootDir' in self || 'storePathCommitLog' in self)")
-        .message("brokerName, brokerId, namesrvAddr, brokerPermission, the ports and the store paths are set by the operator: remove them from brokers.config"))]
+    #[x_kube(validation = Rule::new("!('brokerName' in self || 'brokerId' in self || 'namesrvAddr' in self || 'listenPort' in self || 'haListenPort' in self || 'fastListenPort' in self || 'httpPort' in self || 'brokerPermission' in self || 'checkLogBeforeWrites' in self || 'expectedSlaves' in self || 'storePathRootDir' in self || 'storePathCommitLog' in self)")
+        .message("brokerName, brokerId, namesrvAddr, brokerPermission, checkLogBeforeWrites, expectedSlaves, the ports and the store paths are set by the operator: remove them from brokers.config"))]
     pub config: BTreeMap<String, String>,
     /// The disk of each broker.
     #[serde(default)]
@@ -469,7 +469,7 @@ pub struct GroupStatus {
     /// Whether its master is registered and takes writes.
     #[serde(default)]
     pub writable: bool,
-    /// Slaves registered / wanted.
+    /// Slaves that follow their master and keep up / wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_sync: Option<String>,
     /// Whether the group has been given its topics and groups and was opened for writes. Once true it stays so.

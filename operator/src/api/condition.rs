@@ -23,8 +23,10 @@ pub enum Kind {
     NamesrvReady,
     /// Every broker pod is ready and runs the wanted revision.
     BrokersReady,
-    /// Every slave is registered with its group.
+    /// Every slave follows its master and keeps up.
     ReplicasInSync,
+    /// No master waits for a decision, as its log is empty or shorter than a slave's.
+    LogsComplete,
     /// Every volume has the size that the spec asks for.
     StorageHealthy,
     /// Fewer groups were asked for than exist; they stay.

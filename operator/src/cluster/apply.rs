@@ -95,12 +95,19 @@ impl Target<'_> {
                 None if existed || state.is_some() => Presence::Away,
                 None => Presence::New,
             },
-            settled: here.is_some_and(SetState::settled),
+            settled: here.is_some_and(SetState::settled) && self.members_are_well(&set.name_any()),
             observed: here.is_some_and(|state| state.observed),
             current: here.is_some_and(|state| {
                 state.template_hash.as_ref() == set.annotations().get(TEMPLATE_HASH) && !self.outdated(set, state)
             }),
         }
+    }
+
+    /// Whether every process of a group takes writes or follows, and is registered everywhere. Readiness asks less: a broker that one
+    /// namesrv does not know serves clients, but should that namesrv be the only one left, they would not find it.
+    fn members_are_well(&self, group: &str) -> bool {
+        let members = self.observed.members.get(group).map(Vec::as_slice).unwrap_or_default();
+        members.iter().all(|member| member.holds_up().is_none())
     }
 
     /// Whether the claims that a set makes are smaller than wanted, or lack a label or an

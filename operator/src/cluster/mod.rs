@@ -8,9 +8,11 @@
 //! | may it be built | `validate.rs` | nothing |
 //! | which processes | `topology.rs` | nothing, not even Kubernetes types |
 //! | which objects | `build/` | nothing |
+//! | what brokers say of themselves | `members.rs` | asks brokers |
 //! | which may change now | `rollout.rs` | nothing |
 //! | write | `apply.rs`, `claims.rs` | writes the API server |
 //! | open new groups | `open.rs` | writes brokers |
+//! | decisions about lost logs | `recover.rs` | writes brokers |
 //! | tell | `status.rs` | nothing |
 //!
 //! A step that waits does not wait here: the reconcile ends, says in a condition what it waits for, and comes again. What it must
@@ -23,8 +25,10 @@ pub(crate) mod build;
 mod claims;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod members;
 mod observe;
 pub mod open;
+mod recover;
 mod rollout;
 mod status;
 #[cfg(test)]
@@ -51,9 +55,10 @@ use self::{
     apply::Target,
     observe::Observed,
     open::{Objects, Stage},
+    recover::Wanted,
     status::Findings,
     topology::Topology,
-    validate::{Surroundings, validate},
+    validate::{Surroundings, Validated, validate},
 };
 use crate::{
     admin::{Admin, Broker},
@@ -139,6 +144,8 @@ impl<A: Admin> Run<'_, A> {
             }
         };
         let plan = build::build(&valid, &opened);
+        let admin = self.context.pool.admin(&home, &build::namesrv_addrs(&valid));
+        observed.members = members::ask(&admin, &valid, &observed, &opened).await;
         let target = Target {
             client: &self.context.client,
             cluster: &valid,
@@ -152,7 +159,8 @@ impl<A: Admin> Run<'_, A> {
         target.sets(&plan, &admitted).await?;
         target.prune(&plan).await?;
 
-        let stages = self.brokers(&home, &valid.topology, &build::namesrv_addrs(&valid), &mut observed, &opened).await;
+        let stages = self.brokers(&home, &valid.topology, &admin, &mut observed, &opened).await;
+        let recovery = self.recover(&valid, &admin, &observed).await?;
         let previous = self.previous();
         let (status, judgements) = status::judge(&Findings {
             cluster: &valid,
@@ -160,6 +168,7 @@ impl<A: Admin> Run<'_, A> {
             observed: &observed,
             growth: &growth,
             stages: &stages,
+            recovery: &recovery,
             previous: &previous,
         });
         let newly_open = status.groups.iter().any(|group| group.open && !opened.contains(&group.name));
@@ -189,14 +198,13 @@ impl<A: Admin> Run<'_, A> {
         &self,
         home: &ClusterKey,
         topology: &Topology,
-        namesrvs: &str,
+        admin: &A,
         observed: &mut Observed,
         opened: &BTreeSet<String>,
     ) -> BTreeMap<String, Stage> {
         if observed.sets.get(&topology.namesrv.name).is_none_or(|state| state.ready == 0) {
             return BTreeMap::new();
         }
-        let admin = self.context.pool.admin(home, namesrvs);
         let began = Instant::now();
         let answer = admin.brokers().await;
         self.context.metrics.admin_call("brokers", answer.is_ok(), began.elapsed());
@@ -211,7 +219,29 @@ impl<A: Admin> Run<'_, A> {
         let existing = topology.groups.iter().take_while(|set| there(&set.name)).count();
         let count = u32::try_from(existing).unwrap_or(u32::MAX);
         let names = (topology.name.as_str(), topology.cluster_name.as_str());
-        open::pass(&admin, names, count, opened, &registered, &self.objects(home)).await
+        open::pass(admin, names, count, opened, &registered, &self.objects(home)).await
+    }
+
+    /// Carries out what the annotation says about masters that take no writes, and removes it once it has done its work. Returns what
+    /// could not be done, in words.
+    async fn recover(&self, cluster: &Validated, admin: &A, observed: &Observed) -> Result<Vec<String>, Error> {
+        let Some(text) = self.cluster.annotations().get(recover::ANNOTATION) else { return Ok(Vec::new()) };
+        let groups: Vec<&str> = cluster.topology.groups.iter().map(|set| set.name.as_str()).collect();
+        let wanted = Wanted::read(text, &groups);
+        let outcome = wanted.carry_out(admin, &observed.members).await;
+        if outcome.done {
+            let patch = json!({"metadata": {
+                "annotations": {recover::ANNOTATION: null}, "resourceVersion": self.cluster.metadata.resource_version,
+            }});
+            let api: Api<RocketMQCluster> = Api::namespaced(self.context.client.clone(), &cluster.namespace);
+            match api.patch_metadata(&cluster.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Ok(_) => tracing::info!(cluster = cluster.name, decision = text, "carried out and removed"),
+                // Changed or deleted meanwhile: the next pass sees it.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(wanted.wrong.into_iter().chain(outcome.failed).collect())
     }
 
     /// The topics and consumer groups that name this cluster and may.

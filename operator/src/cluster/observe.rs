@@ -14,7 +14,10 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::build::{TEMPLATE_HASH, labels};
+use super::{
+    build::{TEMPLATE_HASH, labels},
+    members::Member,
+};
 use crate::{
     admin::{self, Broker},
     quantity::milli_bytes,
@@ -93,6 +96,8 @@ pub(crate) struct Observed {
     pub(crate) troubles: Vec<String>,
     /// Registered brokers; `None` when there is no namesrv to ask.
     pub(crate) brokers: Option<admin::Result<Vec<Broker>>>,
+    /// What broker processes say of themselves, by the name of their group; only of groups that may have one running.
+    pub(crate) members: BTreeMap<String, Vec<Member>>,
 }
 
 /// Kinds of children as text, for maps and metrics.
@@ -139,6 +144,7 @@ pub(crate) async fn kubernetes(client: &Client, namespace: &str, cluster: &str, 
         claims: claims.into_values().collect(),
         troubles,
         brokers: None,
+        members: BTreeMap::new(),
     })
 }
 

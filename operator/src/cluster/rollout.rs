@@ -23,7 +23,7 @@ pub(crate) enum Presence {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) presence: Presence,
-    /// Whether all its pods are ready and run its present template.
+    /// Whether all its pods are ready and run its present template, and their processes say that nothing is amiss.
     pub(crate) settled: bool,
     /// Whether its StatefulSet controller has seen the present template and so can have failed at it.
     pub(crate) observed: bool,

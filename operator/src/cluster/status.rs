@@ -5,7 +5,8 @@
 //! | SpecValid | the spec passes the checks that need the whole object or the world |
 //! | NamesrvReady | every namesrv pod is ready |
 //! | BrokersReady | every broker pod is ready and runs the wanted template |
-//! | ReplicasInSync | every slave is registered with a namesrv |
+//! | ReplicasInSync | every slave follows its master and keeps up, by its own word |
+//! | LogsComplete | no master takes no writes because its log is empty or shorter than a slave's |
 //! | StorageHealthy | every volume has the size asked for |
 //! | Available | a namesrv is ready and a group takes writes |
 //! | Progressing | the operator still has steps to take |
@@ -19,8 +20,10 @@ use kube::ResourceExt;
 use super::{
     build::{Plan, TEMPLATE_HASH, labels, namesrv_addrs},
     claims::Growth,
+    members::{Member, State},
     observe::{Observed, SetState},
     open::Stage,
+    recover::ANNOTATION,
     topology::Set,
     validate::{Validated, Wrong, scale_down_refused},
 };
@@ -40,6 +43,8 @@ pub(crate) struct Findings<'a> {
     pub(crate) growth: &'a Growth,
     /// Groups that could be looked at.
     pub(crate) stages: &'a BTreeMap<String, Stage>,
+    /// What could not be done of what somebody decided about lost logs.
+    pub(crate) recovery: &'a [String],
     pub(crate) previous: &'a ClusterStatus,
 }
 
@@ -90,9 +95,17 @@ fn group(findings: &Findings<'_>, set: &Set) -> GroupStatus {
         name: set.name.clone(),
         master: Some(format!("{}-0", set.name)),
         writable: open && registered.is_some_and(|broker| broker.master.is_some()),
-        in_sync: Some(format!("{}/{}", registered.map_or(0, |broker| broker.slaves), set.members - 1)),
+        in_sync: Some(format!("{}/{}", following(findings.observed, set), set.members - 1)),
         open: open || before,
     }
+}
+
+/// Slaves of a group that follow its master and keep up, by their own word.
+fn following(observed: &Observed, set: &Set) -> usize {
+    let members = observed.members.get(&set.name).map(Vec::as_slice).unwrap_or_default();
+    let follows =
+        |member: &&Member| member.ordinal > 0 && member.word.as_ref().is_ok_and(|word| word.state == State::Well);
+    members.iter().filter(follows).count()
 }
 
 fn registered<'a>(observed: &'a Observed, set: &Set) -> Option<&'a Broker> {
@@ -139,6 +152,7 @@ fn conditions(findings: &Findings<'_>, groups: &[GroupStatus]) -> Vec<Judgement>
     });
 
     judgements.push(in_sync(findings));
+    judgements.push(logs_complete(findings));
     judgements.push(if !growth.refused.is_empty() {
         let text =
             format!("volumes cannot grow, choose a storage class that allows expansion: {}", growth.refused.join("; "));
@@ -205,12 +219,66 @@ fn in_sync(findings: &Findings<'_>) -> Judgement {
                 .filter(|(set, slaves)| slaves + 1 < set.members)
                 .map(|(set, slaves)| format!("{} has {slaves} of {} slaves", set.name, set.members - 1))
                 .collect();
-            match lacking.is_empty() {
-                true => Judgement::new(Kind::ReplicasInSync, true, "AllRegistered", "every slave is registered"),
-                false => Judgement::new(Kind::ReplicasInSync, false, "SlaveMissing", lacking.join("; ")),
+            if !lacking.is_empty() {
+                return Judgement::new(Kind::ReplicasInSync, false, "SlaveMissing", lacking.join("; "));
+            }
+            let slaves = || observed.members.values().flatten().filter(|member| member.ordinal > 0);
+            let of = |state: fn(&State) -> Option<&String>| -> Vec<String> {
+                let words = slaves().filter_map(|slave| Some((slave, state(&slave.word.as_ref().ok()?.state)?)));
+                words.map(|(slave, words)| format!("{}: {words}", slave.name)).collect()
+            };
+            let differing = of(|state| if let State::Mismatch(words) = state { Some(words) } else { None });
+            if !differing.is_empty() {
+                return Judgement::new(Kind::ReplicasInSync, false, "LogsDiffer", differing.join("; "));
+            }
+            let moving = of(|state| if let State::Moving(words) = state { Some(words) } else { None });
+            if !moving.is_empty() {
+                return Judgement::new(Kind::ReplicasInSync, false, "NotFollowing", moving.join("; "));
+            }
+            let silent: Vec<String> = slaves().filter(|slave| slave.word.is_err()).map(ToString::to_string).collect();
+            match silent.is_empty() {
+                true => Judgement::new(Kind::ReplicasInSync, true, "AllFollow", "every slave follows its master"),
+                false => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "Unreachable", silent.join("; ")),
             }
         }
     }
+}
+
+fn logs_complete(findings: &Findings<'_>) -> Judgement {
+    let Findings { observed, recovery, .. } = findings;
+    let waiting: Vec<String> =
+        observed.members.iter().filter_map(|(group, members)| undecided(group, members)).collect();
+    if !waiting.is_empty() || !recovery.is_empty() {
+        let text: Vec<&str> = waiting.iter().chain(recovery.iter()).map(String::as_str).collect();
+        return Judgement::new(Kind::LogsComplete, false, "DecisionNeeded", text.join("; "));
+    }
+    let masters = || observed.members.values().flatten().filter(|member| member.ordinal == 0);
+    let moving: Vec<String> = masters()
+        .filter_map(|master| match &master.word.as_ref().ok()?.state {
+            State::Moving(words) => Some(format!("{}: {words}", master.name)),
+            _ => None,
+        })
+        .collect();
+    if !moving.is_empty() {
+        return Judgement::new(Kind::LogsComplete, false, "Checking", moving.join("; "));
+    }
+    let silent: Vec<String> = masters().filter(|master| master.word.is_err()).map(ToString::to_string).collect();
+    match silent.is_empty() {
+        true => Judgement::new(Kind::LogsComplete, true, "Checked", "no master has less than its slaves"),
+        false => Judgement::new(Kind::LogsComplete, Status::Unknown, "Unreachable", silent.join("; ")),
+    }
+}
+
+/// What a group's master lacks, what each member holds, and how to decide.
+fn undecided(group: &str, members: &[Member]) -> Option<String> {
+    let master = members.iter().find(|member| member.ordinal == 0)?;
+    let State::Undecided(words) = &master.word.as_ref().ok()?.state else { return None };
+    let held: Vec<String> = members.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "{group} takes no writes: {words} ({}). Annotate the cluster with {ANNOTATION}={group}=copy to copy the log of the slave that has \
+         most to the master, or with {ANNOTATION}={group}=accept-loss to go on without what only slaves have",
+        held.join(", ")
+    ))
 }
 
 /// The first thing that keeps the cluster from being ready, in the order in which a person would ask.
@@ -224,6 +292,10 @@ fn overall(judgements: &[Judgement], stages: &BTreeMap<String, Stage>, observed:
             Stage::Open => None,
         })
         .collect();
+    let undecided = failing(Kind::LogsComplete).filter(|judgement| judgement.reason == "DecisionNeeded");
+    if let Some(first) = undecided {
+        return Judgement::new(Kind::Ready, false, first.reason, first.message.clone());
+    }
     if let Some(first) = [Kind::NamesrvReady, Kind::BrokersReady].into_iter().find_map(failing) {
         return Judgement::new(Kind::Ready, false, first.reason, first.message.clone());
     }
@@ -239,7 +311,8 @@ fn overall(judgements: &[Judgement], stages: &BTreeMap<String, Stage>, observed:
         let text = if closed.is_empty() { "no group was looked at yet".to_owned() } else { closed.join("; ") };
         return Judgement::new(Kind::Ready, false, "GroupNotOpen", text);
     }
-    if let Some(first) = [Kind::ReplicasInSync, Kind::StorageHealthy].into_iter().find_map(failing) {
+    if let Some(first) = [Kind::LogsComplete, Kind::ReplicasInSync, Kind::StorageHealthy].into_iter().find_map(failing)
+    {
         return Judgement::new(Kind::Ready, false, first.reason, first.message.clone());
     }
     if let Some(refused) = judgements.iter().find(|judgement| judgement.kind == Kind::ScaleDownRefused) {
@@ -297,7 +370,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cluster::{build::build, fixtures::validated};
+    use crate::cluster::{build::build, fixtures::validated, members::Word, topology::Process};
 
     struct World {
         cluster: Validated,
@@ -306,6 +379,17 @@ mod tests {
         growth: Growth,
         stages: BTreeMap<String, Stage>,
         previous: ClusterStatus,
+    }
+
+    /// All of a group, and nothing amiss.
+    fn members(set: &Set) -> Vec<Member> {
+        let member = |process: Process| Member {
+            address: format!("{}:10911", process.name),
+            name: process.name,
+            ordinal: process.ordinal,
+            word: Ok(Word { log_end: 1000, ..Word::default() }),
+        };
+        set.processes().map(member).collect()
     }
 
     impl World {
@@ -336,6 +420,7 @@ mod tests {
                 claims: Vec::new(),
                 troubles: Vec::new(),
                 brokers: Some(Ok(brokers)),
+                members: cluster.topology.groups.iter().map(|set| (set.name.clone(), members(set))).collect(),
             };
             Self { cluster, plan, observed, growth: Growth::default(), stages, previous: ClusterStatus::default() }
         }
@@ -347,6 +432,7 @@ mod tests {
                 observed: &self.observed,
                 growth: &self.growth,
                 stages: &self.stages,
+                recovery: &[],
                 previous: &self.previous,
             })
         }
@@ -357,6 +443,10 @@ mod tests {
             let ready = judgements.iter().find(|judgement| judgement.kind == Kind::Ready).unwrap();
             assert_eq!((ready.reason, status.phase.as_deref()), (reason, Some(phase)), "{judgements:#?}");
             ready.message.clone()
+        }
+
+        fn word(&mut self, group: &str, ordinal: usize) -> &mut Word {
+            self.observed.members.get_mut(group).unwrap()[ordinal].word.as_mut().unwrap()
         }
 
         fn set(&mut self, name: &str) -> &mut SetState {
@@ -427,6 +517,44 @@ mod tests {
         let mut world = World::well();
         world.growth.refused = vec!["data-prod-broker-0-0: only dynamically provisioned".to_owned()];
         world.ready("ExpansionRefused", "Degraded");
+    }
+
+    /// It stayed ReplicasInSync=True while a new and empty master took writes and its slave was refused.
+    #[test]
+    fn a_master_that_lost_its_log_is_told_with_the_bytes_of_each_member_and_how_to_decide() {
+        let mut world = World::well();
+        *world.word("prod-broker-1", 0) =
+            Word { log_end: 0, state: State::Undecided("the log of this master is empty".into()), ..Word::default() };
+        // It is not ready, and that is not the sentence that helps.
+        world.set("prod-broker-1").ready = 1;
+        let message = world.ready("DecisionNeeded", "Degraded");
+        for part in [
+            "prod-broker-1 takes no writes: the log of this master is empty",
+            "prod-broker-1-0 holds 0 bytes, prod-broker-1-1 holds 1000 bytes",
+            "rocketmq.rs/recover=prod-broker-1=copy",
+            "rocketmq.rs/recover=prod-broker-1=accept-loss",
+        ] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+        let mut world = World::well();
+        world.word("prod-broker-1", 0).state = State::Moving("copying: the log of a:1".into());
+        assert!(world.ready("Checking", "Degraded").contains("prod-broker-1-0: copying: the log of a:1"));
+    }
+
+    #[test]
+    fn slaves_that_are_registered_and_do_not_follow_are_not_in_sync() {
+        let mut world = World::well();
+        world.word("prod-broker-0", 1).state = State::Mismatch("the logs differ".into());
+        assert!(world.ready("LogsDiffer", "Degraded").contains("prod-broker-0-1: the logs differ"));
+        let (status, _) = world.judge();
+        assert_eq!(status.groups[0].in_sync.as_deref(), Some("0/1"));
+        let mut world = World::well();
+        world.word("prod-broker-0", 1).state = State::Moving("behind: 300 bytes".into());
+        assert!(world.ready("NotFollowing", "Degraded").contains("prod-broker-0-1: behind: 300 bytes"));
+        let mut world = World::well();
+        world.observed.members.get_mut("prod-broker-0").unwrap()[1].word =
+            Err(crate::error::AdminError::Unreachable { target: "a".into(), why: "refused".into() });
+        assert!(world.ready("Unreachable", "Degraded").contains("prod-broker-0-1 does not answer"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `rocketmq admin broker`.
 
 use super::{Context, output, target};
-use rmq_protocol::body::HaRuntimeInfo;
-use std::collections::BTreeMap;
+use rmq_protocol::body::{HaRuntimeInfo, runtime_info};
+use std::{collections::BTreeMap, time::Duration};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -18,6 +18,21 @@ pub(super) enum Command {
     Ha {
         /// The name of its group (its master then), or its address
         broker: String,
+    },
+    /// Decide about a master that takes no writes, as its log is empty or shorter than a slave's
+    #[command(group = clap::ArgGroup::new("decision").required(true))]
+    Recover {
+        /// The address of the master, as host:port: it is not registered until it takes writes
+        master: String,
+        /// Copy log, topics, groups and offsets of the slave with the longest log, then take writes
+        #[arg(long, group = "decision")]
+        copy: bool,
+        /// The same from the member that answers at this address
+        #[arg(long, group = "decision", value_name = "HOST:PORT")]
+        copy_from: Option<String>,
+        /// Take writes with the log as it is; what only slaves have is out of reach from then on
+        #[arg(long, group = "decision")]
+        accept_loss: bool,
     },
 }
 
@@ -59,7 +74,36 @@ impl Command {
                 let status = context.admin.ha_status(&address).await?;
                 context.output.properties(&status, ha(&status))
             }
+            Self::Recover { master, copy_from, accept_loss, .. } => {
+                match accept_loss {
+                    true => context.admin.accept_loss(&master).await?,
+                    false => context.admin.recover_master_from(&master, copy_from.as_deref()).await?,
+                }
+                wait_until_open(context, &master).await
+            }
         }
+    }
+}
+
+/// Shows how far a master is that was told what to do, until it takes writes.
+async fn wait_until_open(context: &Context, master: &str) -> anyhow::Result<()> {
+    let mut shown = String::new();
+    loop {
+        let mut status = context.admin.runtime_info(master).await?;
+        let check = status.remove(runtime_info::LOG_CHECK).unwrap_or_default();
+        let end = status.remove("commitLogMaxOffset").unwrap_or_default();
+        match check.split(':').next().unwrap_or_default() {
+            "open" => return context.output.done(&format!("{master} takes writes; its log ends at {end}")),
+            // The decision is carried out a moment after it was taken; a failure is told with it.
+            "closed" if check.contains("copying failed") => anyhow::bail!("{master}: {check}"),
+            _ => {}
+        }
+        let progress = format!("{check}; {end} bytes are here");
+        if progress != shown {
+            tracing::info!("{progress}");
+            shown = progress;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -45,6 +45,25 @@ impl Admin {
         self.link.ask(address, RequestCode::BrokerHaStatus, &header::Empty {}).await?.body()
     }
 
+    /// Has a master that takes no writes, as its log is empty or shorter than a slave's, copy the log and the tables of another member: the
+    /// one that answers requests at `from`, or the slave with the longest log.
+    ///
+    /// # Errors
+    /// The broker did not answer, or does not wait for a decision.
+    pub async fn recover_master_from(&self, address: &str, from: Option<&str>) -> Result<(), Error> {
+        let header = header::RecoverMaster { action: header::RecoverMaster::COPY, from };
+        self.link.ask(address, RequestCode::RecoverMaster, &header).await.map(|_| ())
+    }
+
+    /// Has such a master take writes with the log it has. What only slaves have is out of reach then.
+    ///
+    /// # Errors
+    /// The broker did not answer, or does not wait for a decision.
+    pub async fn accept_loss(&self, address: &str) -> Result<(), Error> {
+        let header = header::RecoverMaster { action: header::RecoverMaster::ACCEPT_LOSS, from: None };
+        self.link.ask(address, RequestCode::RecoverMaster, &header).await.map(|_| ())
+    }
+
     /// One of a broker's counters, such as `TOPIC_PUT_NUMS` of a topic.
     ///
     /// # Errors

@@ -30,6 +30,17 @@ pub use stats::*;
 pub use subscription_group::*;
 pub use topic_config::*;
 
+/// Rows of `brokerStatus` that Java does not have. The first word of each value, up to a colon, is for programs.
+pub mod runtime_info {
+    /// Of a master: `open` once it takes writes; before, `asking`, `closed` or `copying`, and why.
+    pub const LOG_CHECK: &str = "logCheck";
+    /// Of a slave: `following` once it keeps up; before, `connecting` or `behind`; `mismatch` where its log and its master's do not go
+    /// together.
+    pub const SLAVE_STATE: &str = "slaveState";
+    /// Addresses of the namesrvs that a broker is not registered with, joined by `;`.
+    pub const UNREGISTERED: &str = "unregisteredNamesrvs";
+}
+
 /// Permission bits of a topic or broker.
 pub mod perm {
     /// Topics made after this one take its permission.

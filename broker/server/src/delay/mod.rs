@@ -226,15 +226,21 @@ fn deliver(store: &MessageStore, store_host: SocketAddr, record: &Record<'_>) ->
     store.put(&Draft { topic: &topic, queue_id, store_host, ..Draft::of(record) }).map(|_| ())
 }
 
-/// Runs [`Delay::deliver_until_stopped`] on a thread of its own: it reads from the disk, and waits for blocks to put into.
+/// Runs [`Delay::deliver_until_stopped`] on a thread of its own: it reads from the disk, and waits for blocks to put into. It begins
+/// when `until_open`, which blocks, says that the log may be appended to.
 pub(crate) fn start(
     delay: Arc<Delay>,
     store: Arc<MessageStore>,
     store_host: SocketAddr,
+    until_open: impl FnOnce() -> bool + Send + 'static,
     watchdog: Arc<Watchdog>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let deliver = move || watchdog.thread("delay", || delay.deliver_until_stopped(&store, store_host));
-    std::thread::Builder::new().name("delay".into()).spawn(deliver)
+    let deliver = move || {
+        if until_open() {
+            delay.deliver_until_stopped(&store, store_host);
+        }
+    };
+    std::thread::Builder::new().name("delay".into()).spawn(move || watchdog.thread("delay", deliver))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::wire::{HEADER, Piece, REPORT};
 use crate::{clock::now_millis, config::Live};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_protocol::body::{HaConnectionInfo, HaRuntimeInfo};
 use rmq_store::MessageStore;
@@ -16,8 +17,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// More slaves than this are turned away: no group has as many.
+/// Connections of slaves at a time; further ones are closed at once. A group has five members at most.
 const MAX_SLAVES: usize = 32;
+/// The same from one address, so that one peer cannot keep all others out.
+const MAX_SLAVES_OF_ADDRESS: usize = 8;
 
 /// The slaves of this master.
 pub(crate) struct Slaves {
@@ -26,10 +29,12 @@ pub(crate) struct Slaves {
     connected: Mutex<BTreeMap<SocketAddr, State>>,
 }
 
-/// One slave. `acked <= sent`, and -1 before the first report.
+/// One slave. `acked <= sent`.
 #[derive(Debug, Clone, Copy)]
 struct State {
-    acked: i64,
+    /// Up to here it has our log. `None` until it has said so: its first report, unless it is 0, only asks where to begin. A slave that
+    /// compares its log with ours begins before its end.
+    acked: Option<u64>,
     sent: i64,
     /// Bytes sent until, and when, the rate was last worked out.
     rate_since: (i64, i64),
@@ -43,8 +48,8 @@ impl Slaves {
 
     /// Members, the master among them, that keep up: connected, and less than `haMaxGapNotInSync` behind.
     pub(crate) fn in_sync(&self) -> u32 {
-        let (end, gap) = (self.store.max_physical_offset() as i64, self.settings.load().replication.max_gap as i64);
-        1 + self.connected.lock().values().filter(|slave| slave.acked >= 0 && end - slave.acked <= gap).count() as u32
+        let (end, gap) = (self.store.max_physical_offset(), self.settings.load().replication.max_gap);
+        1 + self.connected.lock().values().filter(|slave| slave.keeps_up(end, gap)).count() as u32
     }
 
     /// Members that must have a message before it is acknowledged, if there are enough of them: with `enableAutoInSyncReplicas` as many as keep up, but never fewer
@@ -68,8 +73,7 @@ impl Slaves {
     /// members than are needed it is where it was when there were enough of them. Worked out for who asks, as most masters have nobody who reports.
     pub(crate) fn confirmed(&self) -> u64 {
         let needed = self.needed().unwrap_or(self.settings.load().replication.in_sync).max(1) as usize;
-        let mut ends: Vec<u64> =
-            self.connected.lock().values().filter(|slave| slave.acked >= 0).map(|slave| slave.acked as u64).collect();
+        let mut ends: Vec<u64> = self.connected.lock().values().filter_map(|slave| slave.acked).collect();
         ends.push(self.store.max_physical_offset());
         ends.sort_unstable_by(|a, b| b.cmp(a));
         let before = self.store.confirmed().value();
@@ -78,14 +82,13 @@ impl Slaves {
 
     /// As `haStatus` tells it.
     pub(crate) fn describe(&self) -> HaRuntimeInfo {
-        let end = self.store.max_physical_offset() as i64;
-        let gap = self.settings.load().replication.max_gap as i64;
+        let (end, gap) = (self.store.max_physical_offset(), self.settings.load().replication.max_gap);
         let connected = self.connected.lock();
         let rows = connected.iter().map(|(address, slave)| HaConnectionInfo {
             addr: address.to_string(),
-            diff: end - slave.acked,
-            in_sync: slave.acked >= 0 && end - slave.acked <= gap,
-            slave_ack_offset: slave.acked,
+            diff: end.saturating_sub(slave.acked.unwrap_or(0)) as i64,
+            in_sync: slave.keeps_up(end, gap),
+            slave_ack_offset: slave.acked.map_or(-1, |acked| acked as i64),
             transferred_byte_in_second: slave.rate,
             transfer_from_where: slave.sent,
         });
@@ -94,7 +97,7 @@ impl Slaves {
             in_sync_slave_nums: ha_connection_info.iter().filter(|row| row.in_sync).count() as i32,
             ha_connection_info,
             master: true,
-            master_commit_log_max_offset: end,
+            master_commit_log_max_offset: end as i64,
             ..HaRuntimeInfo::default()
         }
     }
@@ -102,7 +105,7 @@ impl Slaves {
     /// Bytes that the slave furthest behind lacks; `None` without a slave.
     pub(crate) fn lag(&self) -> Option<u64> {
         let end = self.store.max_physical_offset();
-        self.connected.lock().values().map(|slave| end.saturating_sub(slave.acked.max(0) as u64)).max()
+        self.connected.lock().values().map(|slave| end.saturating_sub(slave.acked.unwrap_or(0))).max()
     }
 
     /// Serves slaves until `stop`.
@@ -114,13 +117,16 @@ impl Slaves {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((_, peer)) if self.connected.lock().len() >= MAX_SLAVES => {
-                    tracing::warn!(%peer, "too many slaves; closing a new one");
-                }
-                Ok((stream, peer)) => {
-                    let (slaves, stop) = (Arc::clone(&self), stop.clone());
-                    tasks.spawn(async move { slaves.serve_one(stream, peer, stop).await });
-                }
+                Ok((stream, peer)) => match Admitted::new(&self, peer) {
+                    Some(admitted) => {
+                        let stop = stop.clone();
+                        tasks.spawn(async move { admitted.serve(stream, stop).await });
+                    }
+                    None => tracing::warn!(
+                        %peer,
+                        "{MAX_SLAVES} slaves are connected, or {MAX_SLAVES_OF_ADDRESS} from this address; closing a new one"
+                    ),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a slave; waiting a little");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -131,34 +137,12 @@ impl Slaves {
         tasks.wait().await;
     }
 
-    async fn serve_one(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        tracing::info!(slave = %peer, "a slave has connected");
-        self.connected.lock().insert(peer, State { acked: -1, sent: -1, rate_since: (0, now_millis()), rate: 0 });
-        let outcome = async {
-            stream.set_nodelay(true)?;
-            let (reader, writer) = stream.into_split();
-            let (found, begin) = watch::channel(None);
-            tokio::select! {
-                read = self.take_reports(reader, peer, found) => read,
-                written = self.send_log(writer, peer, begin) => written,
-                () = stop.cancelled() => Ok(()),
-            }
-        }
-        .await;
-        self.connected.lock().remove(&peer);
-        match outcome {
-            Ok(()) => tracing::info!(slave = %peer, "a slave has gone"),
-            Err(error) => tracing::warn!(slave = %peer, %error, "the connection to a slave is lost"),
-        }
-    }
-
     /// Keeps what the slave says it has; the first time also tells `begin` where it goes on.
     async fn take_reports(
         &self,
         mut reader: OwnedReadHalf,
         peer: SocketAddr,
-        begin: watch::Sender<Option<u64>>,
+        begin: watch::Sender<Option<Begin>>,
     ) -> io::Result<()> {
         let silence = self.settings.load().replication.housekeeping.0;
         let mut report = [0; REPORT];
@@ -169,14 +153,17 @@ impl Slaves {
                 Ok(read) => read?,
             };
             let end = u64::from_be_bytes(report);
-            // Judged before it counts: who claims more than there is has another log, and confirms nothing of ours.
-            if begin.borrow().is_none() {
-                begin.send_replace(Some(self.first_offset(end)?));
-            } else if end > self.store.max_physical_offset() {
-                return Err(io::Error::other(format!("a report of {end}, which is beyond the end of our log")));
+            // Judged before it counts: a log that is longer is another one, and confirms nothing of this one.
+            let first = begin.borrow().is_none();
+            if first {
+                begin.send_replace(Some(self.check_end(end).and_then(|()| self.first_offset(end))));
+                if end != 0 {
+                    continue;
+                }
             }
+            self.check_end(end).map_err(io::Error::other)?;
             if let Some(slave) = self.connected.lock().get_mut(&peer) {
-                slave.acked = end as i64;
+                slave.acked = Some(end);
             }
             self.store.confirmed().advance(self.confirmed());
         }
@@ -186,21 +173,34 @@ impl Slaves {
         &self,
         mut writer: OwnedWriteHalf,
         peer: SocketAddr,
-        mut begin: watch::Receiver<Option<u64>>,
+        mut begin: watch::Receiver<Option<Begin>>,
     ) -> io::Result<()> {
-        let Ok(mut next) = begin.wait_for(Option::is_some).await.map(|first| first.unwrap_or(0)) else { return Ok(()) };
+        let Ok(begin) = begin.wait_for(Option::is_some).await.map(|begin| begin.clone()) else { return Ok(()) };
+        let mut next = match begin.unwrap_or(Ok(0)) {
+            Ok(first) => first,
+            Err(refusal) => {
+                // A heartbeat tells the slave where this log ends.
+                let end = self.store.max_physical_offset();
+                writer.write_all(&Piece { offset: end, size: 0 }.encode()).await?;
+                return Err(io::Error::other(refusal));
+            }
+        };
         tracing::info!(slave = %peer, offset = next, "sending the log");
         let heartbeat = self.settings.load().replication.heartbeat.0;
+        let mut told = false;
         loop {
             if self.store.max_physical_offset() <= next {
+                // A slave that compares logs learns at once that there is nothing behind what it got.
+                if !std::mem::replace(&mut told, true) {
+                    writer.write_all(&Piece { offset: next, size: 0 }.encode()).await?;
+                }
                 let more = self.store.appended().reached(next + 1);
                 if tokio::time::timeout(heartbeat, more).await.is_err() {
                     writer.write_all(&Piece { offset: next, size: 0 }.encode()).await?;
                 }
                 continue;
             }
-            let batch = self.settings.load().replication.batch as usize;
-            let bytes = self.store.read(next, batch).map_err(io::Error::other)?;
+            let bytes = self.read(next).await?;
             if bytes.is_empty() {
                 return Err(io::Error::other(format!("the log has nothing at {next}")));
             }
@@ -211,20 +211,40 @@ impl Slaves {
         }
     }
 
-    /// Where a slave begins whose log ends at `reported`.
-    fn first_offset(&self, reported: u64) -> io::Result<u64> {
-        let (min, max) = (self.store.min_physical_offset(), self.store.max_physical_offset());
-        if reported == 0 {
-            // A new slave starts at our last file: it gets what comes, and what is recent, not a copy of days.
-            let size = self.settings.load().store.commit_log_file_size;
-            return Ok((max - max % size).max(min));
+    /// The next bytes to send. Those that are not in memory are brought there by a blocking thread: the write to the socket would
+    /// otherwise wait for page faults, and with it all that runs on this thread.
+    async fn read(&self, offset: u64) -> io::Result<Bytes> {
+        let most = self.settings.load().replication.batch as usize;
+        if let Some(bytes) = self.store.read_resident(offset, most).map_err(io::Error::other)? {
+            return Ok(bytes);
         }
-        if (min..=max).contains(&reported) {
-            return Ok(reported);
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || store.read_from_disk(offset, most)).await?.map_err(io::Error::other)
+    }
+
+    /// Where a slave begins that asks for `reported`. A new one gets all that is retained: it counts as in sync when it has caught
+    /// up, so it must have what it would be asked for after a loss of this master. Java's masters begin at their last file.
+    fn first_offset(&self, reported: u64) -> Begin {
+        let min = self.store.min_physical_offset();
+        match reported {
+            0 => Ok(min),
+            reported if reported >= min => Ok(reported),
+            reported => Err(format!(
+                "its log ends at {reported}, and this one begins at {min}: what lies between was deleted here when its time was \
+                 over. Start the slave with another storePathRootDir to have it copy all there is"
+            )),
         }
-        Err(io::Error::other(format!(
-            "its log ends at {reported}, ours reaches from {min} to {max}: it followed another master, or was away too long; empty its store to have it begin anew"
-        )))
+    }
+
+    fn check_end(&self, reported: u64) -> Result<(), String> {
+        let end = self.store.max_physical_offset();
+        if reported <= end {
+            return Ok(());
+        }
+        Err(format!(
+            "its log ends at {reported}, this one at {end}: it has messages that this master lacks, or is of another master. \
+             Nothing is sent to it; keep its store until you know which messages are needed"
+        ))
     }
 
     fn note_sent(&self, peer: SocketAddr, next: u64) {
@@ -237,6 +257,61 @@ impl Slaves {
                 slave.rate_since = (slave.sent, now);
             }
         }
+    }
+}
+
+/// Where a slave begins, or why it gets nothing.
+type Begin = Result<u64, String>;
+
+impl State {
+    fn keeps_up(&self, end: u64, gap: u64) -> bool {
+        self.acked.is_some_and(|acked| end.saturating_sub(acked) <= gap)
+    }
+}
+
+/// A slave's entry in the table of those that are connected, removed when dropped. It is made before
+/// the connection's task is, so that a burst of connections cannot slip past the limits.
+struct Admitted {
+    slaves: Arc<Slaves>,
+    peer: SocketAddr,
+}
+
+impl Admitted {
+    fn new(slaves: &Arc<Slaves>, peer: SocketAddr) -> Option<Self> {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let mut connected = slaves.connected.lock();
+        let of_address = connected.keys().filter(|other| other.ip() == peer.ip()).count();
+        if connected.len() >= MAX_SLAVES || of_address >= MAX_SLAVES_OF_ADDRESS {
+            return None;
+        }
+        connected.insert(peer, State { acked: None, sent: -1, rate_since: (0, now_millis()), rate: 0 });
+        Some(Self { slaves: Arc::clone(slaves), peer })
+    }
+
+    async fn serve(self, stream: TcpStream, stop: CancellationToken) {
+        let peer = self.peer;
+        tracing::info!(slave = %peer, "a slave has connected");
+        let outcome = async {
+            stream.set_nodelay(true)?;
+            let (reader, writer) = stream.into_split();
+            let (found, begin) = watch::channel(None);
+            tokio::select! {
+                read = self.slaves.take_reports(reader, peer, found) => read,
+                written = self.slaves.send_log(writer, peer, begin) => written,
+                () = stop.cancelled() => Ok(()),
+            }
+        }
+        .await;
+        match outcome {
+            Ok(()) => tracing::info!(slave = %peer, "a slave has gone"),
+            Err(error) => tracing::warn!(slave = %peer, %error, "the connection to a slave is lost"),
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.slaves.connected.lock().remove(&self.peer);
     }
 }
 
@@ -288,9 +363,9 @@ mod tests {
         assert_eq!(two.confirmed(), 0, "nobody else has it");
         let slave = SocketAddr::from(([127, 0, 0, 1], 2));
         let with = |acked| State { acked, sent: 0, rate_since: (0, 0), rate: 0 };
-        two.connected.lock().insert(slave, with(-1));
+        two.connected.lock().insert(slave, with(None));
         assert_eq!(two.confirmed(), 0, "it has not said what it has");
-        two.connected.lock().insert(slave, with(7));
+        two.connected.lock().insert(slave, with(Some(7)));
         assert_eq!(two.confirmed(), 7);
         two.store.confirmed().advance(two.confirmed());
         two.connected.lock().clear();

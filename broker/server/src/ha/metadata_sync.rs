@@ -1,5 +1,8 @@
 //! A slave's copy of its master's tables: topics, groups, consumer offsets and delay positions.
 //!
+//! Only a master is asked whose log this slave follows: one that lost its volume has empty tables, and would take from the last
+//! copy of the group how far its consumers have come.
+//!
 //! The master is asked every few seconds; a table is replaced if its version is another. Offsets change all the time and are taken whole.
 
 use crate::{
@@ -31,13 +34,19 @@ pub(crate) struct MetadataSync {
 }
 
 impl MetadataSync {
-    /// Copies from whoever `masters` names, until `stop`.
-    pub(crate) async fn run(self, mut masters: watch::Receiver<Option<Master>>, stop: CancellationToken) {
+    /// Copies from the master that `masters` names, until `stop`. `in_step` says whether the master's log is followed.
+    pub(crate) async fn run(
+        self,
+        mut masters: watch::Receiver<Option<Master>>,
+        mut in_step: watch::Receiver<bool>,
+        stop: CancellationToken,
+    ) {
         let client = Client::new(Arc::new(()), Limits::default());
         let mut failing = false;
         loop {
             let master = masters.borrow_and_update().as_ref().map(|master| master.address.clone());
-            if let Some(master) = master {
+            let in_step_now = *in_step.borrow_and_update();
+            if let Some(master) = master.filter(|_| in_step_now) {
                 let copied = self.copy(&client, &master).await;
                 if let Err(error) = &copied
                     && !failing
@@ -49,13 +58,18 @@ impl MetadataSync {
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = masters.changed() => if changed.is_err() { break },
+                changed = in_step.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(EVERY) => {}
             }
         }
         client.close().await;
     }
 
-    async fn copy(&self, client: &Client, master: &str) -> Result<(), String> {
+    /// Copies all tables of another member once.
+    ///
+    /// # Errors
+    /// In words: no answer, or a table that cannot be written.
+    pub(crate) async fn copy(&self, client: &Client, master: &str) -> Result<(), String> {
         let topics: TopicConfigTable = fetch(client, master, RequestCode::AllTopicConfig).await?;
         if topics.data_version != self.topics.version() {
             self.topics.replace(topics);

@@ -1,12 +1,15 @@
 //! A slave's side: follow the master.
 
-use super::wire::{HEADER, MAX_PIECE, Piece};
+use super::{
+    compare::Overlap,
+    wire::{HEADER, MAX_OFFSET, MAX_PIECE, Piece},
+};
 use crate::{clock::now_millis, config::Live, registration::Master};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use rmq_protocol::body::{HaClientRuntimeInfo, HaRuntimeInfo};
 use rmq_store::MessageStore;
-use std::{io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -17,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Pause before the master is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same after a comparison of the logs that failed: only a person or another log changes that.
+const RETRY_MISMATCH: Duration = Duration::from_secs(10);
 /// How long opening a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
 /// Bytes taken off the socket at once.
@@ -27,29 +32,115 @@ pub(crate) struct Following {
     store: Arc<MessageStore>,
     settings: Arc<Live>,
     state: Mutex<State>,
+    /// Whether the log was compared with that of the master over the present connection.
+    in_step: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     master: String,
-    connected: bool,
     last_read: i64,
     last_write: i64,
     /// Where the master stood when it spoke last.
     master_end: u64,
     rate: i64,
     rate_since: (u64, i64),
+    /// Why the logs cannot go on together, until a comparison succeeds.
+    mismatch: Option<Mismatch>,
+}
+
+/// Why a log must not get what the other side sends. The words never advise to delete anything: this
+/// may be the only copy of what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    /// Other bytes at the same offset.
+    Differs { at: u64, end: u64 },
+    /// The other log ends before this one does.
+    Longer { end: u64, other: u64 },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Differs { at, end } => write!(
+                f,
+                "the logs differ: this one ends at {end}, and at {at} the other has other bytes, so one of them was begun anew; \
+                 nothing is copied. Keep both stores until you know which messages are needed, then start the member that \
+                 is to give way with another storePathRootDir"
+            ),
+            Self::Longer { end, other } => write!(
+                f,
+                "this log ends at {end}, the other at {other}: it lacks messages that are here, and nothing is copied. Keep this \
+                 store; `rocketmq admin broker recover` copies it to a master that waits, or accepts the loss"
+            ),
+        }
+    }
+}
+
+/// How a connection to a master ends.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Mismatch(Mismatch),
+}
+
+impl Ended {
+    fn protocol(words: impl Into<String>) -> Self {
+        Self::Io(io::Error::other(words.into()))
+    }
+}
+
+/// What the bytes of one read came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Taken {
+    /// There is something to report.
+    news: bool,
+    /// The other side has nothing more than this one.
+    caught_up: bool,
+}
+
+/// How long to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// As long as the connection lasts.
+    Closed,
+    /// Until both logs end at the same offset.
+    CaughtUp,
 }
 
 impl Following {
     pub(crate) fn new(store: Arc<MessageStore>, settings: Arc<Live>) -> Self {
-        Self { store, settings, state: Mutex::default() }
+        Self { store, settings, state: Mutex::default(), in_step: watch::Sender::new(false) }
     }
 
-    /// Bytes that this slave lacks of what the master has sent or announced; `None` without a master.
+    /// Bytes that this slave lacks of what the master has sent or announced; `None` without a master whose log agrees with this one.
     pub(crate) fn lag(&self) -> Option<u64> {
-        let state = self.state.lock();
-        state.connected.then(|| state.master_end.saturating_sub(self.store.max_physical_offset()))
+        let in_step = *self.in_step.borrow();
+        in_step.then(|| self.state.lock().master_end.saturating_sub(self.store.max_physical_offset()))
+    }
+
+    /// True while this slave is connected to a master whose log agrees with its own. Until then nothing
+    /// of the master's may replace what is here: it may be a new and empty one.
+    pub(crate) fn in_step(&self) -> watch::Receiver<bool> {
+        self.in_step.subscribe()
+    }
+
+    /// Why the master cannot be followed although it answers.
+    pub(crate) fn mismatch(&self) -> Option<Mismatch> {
+        self.state.lock().mismatch
+    }
+
+    /// In words; the first one is `following`, `behind`, `mismatch` or `connecting`.
+    pub(crate) fn describe_state(&self) -> String {
+        let limit = self.settings.load().replication.max_gap;
+        match (self.lag(), self.mismatch()) {
+            (Some(lag), _) if lag > limit => format!("behind: {lag} bytes behind the master, more than {limit}"),
+            (Some(lag), _) => format!("following: {lag} bytes behind the master"),
+            (None, Some(mismatch)) => format!("mismatch: {mismatch}"),
+            (None, None) => "connecting: there is no connection to a master".to_owned(),
+        }
     }
 
     /// As `haStatus` tells it.
@@ -70,7 +161,7 @@ impl Following {
         }
     }
 
-    /// Follows whoever `masters` names, until `stop`. `ask_again` is called when that one cannot be followed: it may have moved.
+    /// Follows the master that `masters` names, until `stop`. `ask_again` is called when it cannot be followed: it may have moved.
     pub(crate) async fn run(
         &self,
         mut masters: watch::Receiver<Option<Master>>,
@@ -79,22 +170,53 @@ impl Following {
     ) {
         loop {
             let Some(address) = self.master_address(&mut masters, &stop).await else { return };
+            let mut pause = RETRY;
             tokio::select! {
                 () = stop.cancelled() => return,
-                ended = self.follow(&address) => {
-                    let reason = ended.err().map_or_else(|| "it closed the connection".to_owned(), |error| error.to_string());
-                    tracing::warn!(master = %address, reason, "not following the master; trying again");
+                ended = self.follow(&address, Until::Closed) => {
+                    if self.judge(&address, ended) {
+                        pause = RETRY_MISMATCH;
+                    }
                     ask_again();
                 }
                 // Another master: drop this one.
                 _ = masters.wait_for(|master| self.configured().is_none() && master.as_ref().is_some_and(|m| m.replication_address != address)) => {}
             }
-            self.state.lock().connected = false;
+            self.in_step.send_replace(false);
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(RETRY) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Logs why a connection ended; true where the logs do not go together. That is an error once and not at each attempt.
+    fn judge(&self, master: &str, ended: Result<(), Ended>) -> bool {
+        match ended {
+            Err(Ended::Mismatch(mismatch)) => {
+                let before = self.state.lock().mismatch.replace(mismatch);
+                if before != Some(mismatch) {
+                    tracing::error!(%master, "not following the master: {mismatch}");
+                }
+                true
+            }
+            ended => {
+                let reason =
+                    ended.err().map_or_else(|| "it closed the connection".to_owned(), |error| error.to_string());
+                tracing::warn!(%master, reason, "not following the master; trying again");
+                false
+            }
+        }
+    }
+
+    /// Copies another member's log, which must agree with this one, until both end at the same offset.
+    ///
+    /// # Errors
+    /// In words: no connection, or the logs do not go together.
+    pub(crate) async fn copy_from(&self, address: &str) -> Result<(), String> {
+        let copied = self.follow(address, Until::CaughtUp).await;
+        self.in_step.send_replace(false);
+        copied.map_err(|error| error.to_string())
     }
 
     fn configured(&self) -> Option<String> {
@@ -117,14 +239,19 @@ impl Following {
         }
     }
 
-    async fn follow(&self, address: &str) -> io::Result<()> {
+    async fn follow(&self, address: &str, until: Until) -> Result<(), Ended> {
+        let store = Arc::clone(&self.store);
+        let overlap = tokio::task::spawn_blocking(move || Overlap::read(&store)).await.map_err(io::Error::other)?;
+        let mut overlap = overlap.map_err(io::Error::other)?;
         let mut stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {CONNECT:?}")))??;
         stream.set_nodelay(true)?;
         self.begin(address);
-        self.report(&mut stream).await?;
-        tracing::info!(master = %address, offset = self.store.max_physical_offset(), "following the master");
+        self.report(&mut stream, overlap.begin()).await?;
+        if overlap.is_complete() {
+            self.agreed(address);
+        }
         let (heartbeat, silence) = {
             let settings = self.settings.load();
             (settings.replication.heartbeat.0, settings.replication.housekeeping.0)
@@ -137,21 +264,43 @@ impl Following {
                 stream.read_buf(&mut buffer).await
             };
             match tokio::time::timeout(heartbeat, read).await {
+                Ok(Ok(0)) if until == Until::CaughtUp => {
+                    return Err(Ended::protocol("the other side closed the connection before its log was copied"));
+                }
                 Ok(Ok(0)) => return Ok(()),
                 Ok(read) => {
                     read?;
                     last_read = Instant::now();
-                    if self.take_pieces(&mut buffer).await? {
-                        self.report(&mut stream).await?;
+                    let compared = overlap.is_complete();
+                    let taken = match self.take_pieces(&mut buffer, &mut overlap).await {
+                        Err(ended @ Ended::Mismatch(Mismatch::Longer { end, .. })) => {
+                            // The master must know what it lacks.
+                            self.report(&mut stream, end).await?;
+                            return Err(ended);
+                        }
+                        taken => taken?,
+                    };
+                    if overlap.is_complete() && !compared {
+                        self.agreed(address);
+                    }
+                    if taken.news {
+                        self.report(&mut stream, self.store.max_physical_offset()).await?;
+                    }
+                    if taken.caught_up && until == Until::CaughtUp {
+                        return Ok(());
                     }
                 }
                 Err(_) if last_read.elapsed() > silence => {
-                    return Err(io::Error::new(
+                    return Err(Ended::Io(io::Error::new(
                         io::ErrorKind::TimedOut,
                         format!("the master is silent for {silence:?}"),
-                    ));
+                    )));
                 }
-                Err(_) => self.report(&mut stream).await?,
+                Err(_) if overlap.is_complete() => {
+                    self.report(&mut stream, self.store.max_physical_offset()).await?;
+                }
+                // A report before the logs were compared would count as an acknowledgement.
+                Err(_) => {}
             }
         }
     }
@@ -159,55 +308,88 @@ impl Following {
     fn begin(&self, address: &str) {
         let mut state = self.state.lock();
         state.master = address.to_owned();
-        state.connected = true;
+        state.master_end = 0;
         state.rate_since = (self.store.max_physical_offset(), now_millis());
     }
 
-    async fn report(&self, stream: &mut TcpStream) -> io::Result<()> {
-        stream.write_all(&self.store.max_physical_offset().to_be_bytes()).await?;
+    /// The logs agree as far as both reach.
+    fn agreed(&self, address: &str) {
+        tracing::info!(master = %address, offset = self.store.max_physical_offset(), "following the master");
+        self.state.lock().mismatch = None;
+        self.in_step.send_replace(true);
+    }
+
+    async fn report(&self, stream: &mut TcpStream, end: u64) -> io::Result<()> {
+        stream.write_all(&end.to_be_bytes()).await?;
         self.state.lock().last_write = now_millis();
         Ok(())
     }
 
-    /// Appends every whole piece; true if there was one.
-    async fn take_pieces(&self, buffer: &mut BytesMut) -> io::Result<bool> {
-        let mut any = false;
+    /// Compares or appends every whole piece.
+    async fn take_pieces(&self, buffer: &mut BytesMut, overlap: &mut Overlap) -> Result<Taken, Ended> {
+        let mut taken = Taken::default();
         while let Some(header) = buffer.first_chunk::<HEADER>() {
             let piece = Piece::decode(*header);
-            if piece.size > MAX_PIECE {
-                return Err(io::Error::other(format!("a piece of {} bytes: this is no master", piece.size)));
+            if piece.size > MAX_PIECE || piece.offset > MAX_OFFSET {
+                return Err(Ended::protocol(format!(
+                    "a piece of {} bytes at offset {}, beyond {MAX_PIECE} bytes or offset {MAX_OFFSET}: this is no master",
+                    piece.size, piece.offset
+                )));
             }
             if buffer.len() < HEADER + piece.size {
                 break;
             }
             let bytes = buffer.split_to(HEADER + piece.size);
-            let end = self.store.max_physical_offset();
+            taken.caught_up = piece.size == 0 && self.heartbeat(piece.offset, overlap)?;
             if piece.size > 0 {
-                if end != 0 && piece.offset != end {
-                    return Err(io::Error::other(format!(
-                        "the master sends offset {}, our log ends at {end}",
-                        piece.offset
-                    )));
-                }
-                self.append(piece.offset, bytes).await?;
-                any = true;
+                self.take(piece.offset, bytes, overlap).await?;
+                taken.news |= overlap.is_complete();
             }
             self.note(piece.offset + piece.size as u64);
         }
-        Ok(any)
+        Ok(taken)
     }
 
-    /// Appends what follows the header of a piece: here while there are blocks for it, as a rule, and else where the disk may be waited for, as other tasks
-    /// need this thread. Whoever ends the wait before it is over, for a stop or another master, leaves an append behind that may yet happen; it goes to its
-    /// place in the log or nowhere, as if the connection had been dropped a moment later.
-    async fn append(&self, offset: u64, piece: BytesMut) -> io::Result<()> {
-        let appended = self.store.append_replica_at_hand(offset, &piece[HEADER..]).map_err(io::Error::other)?;
-        let rest = HEADER + appended;
-        if rest == piece.len() {
+    /// A master that says where it is, as it has nothing to send. True where that is the end of this log.
+    fn heartbeat(&self, offset: u64, overlap: &Overlap) -> Result<bool, Ended> {
+        let end = self.store.max_physical_offset();
+        if !overlap.is_complete() {
+            return match offset <= overlap.next() {
+                true => Err(Ended::Mismatch(Mismatch::Longer { end, other: offset })),
+                false => {
+                    Err(Ended::protocol(format!("a heartbeat at {offset}, bytes from {} are missing", overlap.next())))
+                }
+            };
+        }
+        Ok(offset == end)
+    }
+
+    async fn take(&self, offset: u64, mut bytes: BytesMut, overlap: &mut Overlap) -> Result<(), Ended> {
+        let end = self.store.max_physical_offset();
+        let expected = if overlap.is_complete() { end } else { overlap.next() };
+        if expected != 0 && offset != expected {
+            return Err(Ended::protocol(format!("the master sends offset {offset}, {expected} is wanted")));
+        }
+        let compared = overlap
+            .compare(&bytes[HEADER..])
+            .map_err(|differs| Ended::Mismatch(Mismatch::Differs { at: differs.at, end }))?;
+        bytes.advance(HEADER + compared);
+        if !bytes.is_empty() {
+            self.append(offset + compared as u64, bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends bytes of the log: here while there are disk blocks for them, as a rule, and otherwise on a blocking thread. A stop or
+    /// another master ends the wait for that thread, not its append; that goes to its place in the log or nowhere, as if the
+    /// connection had been lost a moment later.
+    async fn append(&self, offset: u64, bytes: BytesMut) -> io::Result<()> {
+        let appended = self.store.append_replica_at_hand(offset, &bytes).map_err(io::Error::other)?;
+        if appended == bytes.len() {
             return Ok(());
         }
         let (store, offset) = (Arc::clone(&self.store), offset + appended as u64);
-        let append = move || store.append_replica(offset, &piece[rest..]).map_err(io::Error::other);
+        let append = move || store.append_replica(offset, &bytes[appended..]).map_err(io::Error::other);
         tokio::task::spawn_blocking(append).await?
     }
 
@@ -254,10 +436,11 @@ mod tests {
         let (settings, store) = member(roots[1].path(), &[]);
         let following = Following::new(Arc::clone(&store), settings);
         let mut buffer = BytesMut::new();
+        let mut overlap = Overlap::default();
         let mut pieces = 0;
         for byte in stream(&log, 100) {
             buffer.extend([byte]);
-            pieces += usize::from(following.take_pieces(&mut buffer).await.unwrap());
+            pieces += usize::from(following.take_pieces(&mut buffer, &mut overlap).await.unwrap().news);
         }
         assert_eq!(pieces, log.len().div_ceil(100));
         assert_eq!((store.max_physical_offset(), buffer.len()), (end, 0));
@@ -275,10 +458,13 @@ mod tests {
             Piece { offset: end, size: MAX_PIECE + 1 },
             Piece { offset: end + 1, size: 1 },
             Piece { offset: 0, size: 1 },
+            Piece { offset: MAX_OFFSET + 1, size: 1 },
+            Piece { offset: u64::MAX, size: 1 },
         ] {
             let mut bytes = BytesMut::from(&piece.encode()[..]);
             bytes.extend([0]);
-            assert!(following.take_pieces(&mut bytes).await.is_err(), "{piece:?}");
+            let mut overlap = Overlap::default();
+            assert!(following.take_pieces(&mut bytes, &mut overlap).await.is_err(), "{piece:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     connected::{Consumers, Producers},
     consumer_offset::ConsumerOffsets,
     durability::Durability,
-    ha::{Following, Slaves},
+    ha::{Following, LogCheck, Slaves},
     long_polling::LongPolling,
     registration::Registration,
     stalled,
@@ -42,6 +42,7 @@ pub(crate) struct Page {
     pub(crate) registration: Arc<Registration>,
     pub(crate) slaves: Arc<Slaves>,
     pub(crate) following: Arc<Following>,
+    pub(crate) log_check: Arc<LogCheck>,
     pub(crate) durability: Arc<Durability>,
     pub(crate) stalled: Arc<stalled::Line>,
     pub(crate) settings: Arc<Live>,
@@ -73,6 +74,9 @@ impl Health for Page {
         if self.stopping.get().is_some() {
             return Err("stopping".to_owned());
         }
+        if !self.log_check.is_open() {
+            return Err(format!("the log of this master was not checked yet; {}", self.log_check.describe()));
+        }
         let missing = self.registration.missing();
         let unregistered = match missing.is_empty() {
             true => String::new(),
@@ -88,7 +92,10 @@ impl Health for Page {
         if settings.is_slave() {
             let limit = settings.replication.max_gap;
             match self.following.lag() {
-                None => return Err("not connected to the master".to_owned()),
+                None => {
+                    let mismatch = self.following.mismatch().map(|mismatch| mismatch.to_string());
+                    return Err(mismatch.unwrap_or_else(|| "not connected to the master".to_owned()));
+                }
                 Some(lag) if lag > limit => {
                     return Err(format!("{lag} bytes behind the master, more than {limit} (haMaxGapNotInSync)"));
                 }
@@ -217,12 +224,22 @@ impl Page {
                 "1 while this slave follows its master.",
                 f64::from(u8::from(lag.is_some())),
             )?;
+            to.gauge(
+                "rocketmq_broker_log_mismatch",
+                "1 while this slave copies nothing, as its log and its master's do not go together; /readyz says how they differ.",
+                f64::from(u8::from(self.following.mismatch().is_some())),
+            )?;
             return to.gauge(
                 "rocketmq_broker_master_lag_bytes",
                 "Bytes of its master's commit log that this slave lacks.",
                 lag.unwrap_or(0) as f64,
             );
         }
+        to.gauge(
+            "rocketmq_broker_log_checked",
+            "1 once this master takes writes; 0 while it compares its log with its slaves' or waits for a decision (checkLogBeforeWrites).",
+            f64::from(u8::from(self.log_check.is_open())),
+        )?;
         to.gauge(
             "rocketmq_store_confirmed_offset",
             "Up to here inSyncReplicas members have the commit log, this master among them; it stands still while too few follow.",

@@ -8,6 +8,7 @@
 //!   handlers                                   no more requests; the last answers leave
 //!   replication, delay, housekeeping           replication, delay, housekeeping
 //!   requests are taken                         tables are written, the store is closed
+//!   the log is checked
 //!   registration -> ready
 //! ```
 
@@ -82,7 +83,7 @@ struct Ports {
     requests: TcpListener,
     /// Two below the former, for clients that use the "VIP channel".
     vip: Option<TcpListener>,
-    replication: Option<TcpListener>,
+    replication: TcpListener,
 }
 
 impl Broker {
@@ -165,17 +166,26 @@ impl Broker {
             let (ask_again, stop) = (parts.registration.ask_for_master(), self.stop_rest.clone());
             let follow = async move { following.run(master, ask_again, stop).await };
             watched(&parts.watchdog, &self.rest, "follow the master", follow);
-            let sync = parts.metadata_sync().run(parts.registration.master(), self.stop_rest.clone());
+            let (master, in_step) = (parts.registration.master(), parts.following.in_step());
+            let sync = parts.metadata_sync().run(master, in_step, self.stop_rest.clone());
             watched(&parts.watchdog, &self.rest, "copy the master's tables", sync);
         } else {
-            let (delay, watchdog) = (Arc::clone(&parts.tables.delay), Arc::clone(&parts.watchdog));
-            let thread = delay::start(delay, Arc::clone(&parts.store), parts.store_host, watchdog);
+            let (check, following) = (Arc::clone(&parts.log_check), Arc::clone(&parts.following));
+            let (tables, stop) = (parts.metadata_sync(), self.stop_rest.clone());
+            let check_log = async move {
+                check.run(&following, &tables, stop.clone()).await;
+                stop.cancelled().await;
+            };
+            watched(&parts.watchdog, &self.rest, "check the log", check_log);
+            // Delivery appends to the log.
+            let check = Arc::clone(&parts.log_check);
+            let until_open = move || check.wait_until_open();
+            let (delay, store) = (Arc::clone(&parts.tables.delay), Arc::clone(&parts.store));
+            let thread = delay::start(delay, store, parts.store_host, until_open, Arc::clone(&parts.watchdog));
             self.delivery = Some(thread.map_err(|source| Error::Thread { name: "delay", source })?);
         }
-        if let Some(listener) = ports.replication {
-            let serve = Arc::clone(&parts.slaves).serve(listener, self.stop_rest.clone());
-            watched(&parts.watchdog, &self.rest, "accept slaves", serve);
-        }
+        let serve = Arc::clone(&parts.slaves).serve(ports.replication, self.stop_rest.clone());
+        watched(&parts.watchdog, &self.rest, "accept slaves", serve);
         housekeeping::start(parts, ready, &self.rest, &self.stop_rest);
         let settings = parts.settings.load();
         let limits = Limits {
@@ -194,7 +204,12 @@ impl Broker {
             watched(&parts.watchdog, &self.requests, "accept connections", serve);
         }
         let (registration, stop) = (Arc::clone(&parts.registration), self.stop_registration.clone());
-        let register = async move { registration.run(stop).await };
+        let check = Arc::clone(&parts.log_check);
+        let register = async move {
+            if stop.run_until_cancelled(check.until_open()).await == Some(true) {
+                registration.run(stop).await;
+            }
+        };
         watched(&parts.watchdog, &self.registration, "register with namesrvs", register);
         Ok(())
     }
@@ -218,6 +233,7 @@ impl Broker {
             tracing::warn!("some requests are not answered: they still wait for a client or a slave");
         }
         self.parts.tables.delay.stop();
+        self.parts.log_check.stop();
         self.stop_rest.cancel();
         finish(&self.rest).await;
         tracing::info!("stopping: writing everything to disk");
@@ -269,12 +285,11 @@ fn open_ports(config: &mut Config, bind: IpAddr) -> Result<Ports, Error> {
     let requests = listen(bind, network.listen_port)?;
     let chosen = network.listen_port != 0;
     let vip = if chosen { Some(listen(bind, network.listen_port - 2)?) } else { None };
-    let replication = if config.identity.broker_id == 0 { Some(listen(bind, network.replication_port)?) } else { None };
+    // A slave serves its log too: to a master that has lost its own.
+    let replication = listen(bind, network.replication_port)?;
     let port = |listener: &TcpListener| listener.local_addr().map_or(0, |address| address.port());
     network.listen_port = port(&requests);
-    if let Some(replication) = &replication {
-        network.replication_port = port(replication);
-    }
+    network.replication_port = port(&replication);
     Ok(Ports { requests, vip, replication })
 }
 

@@ -10,7 +10,7 @@ use crate::{
     delay::Delay,
     dispatch::Dispatch,
     durability::Durability,
-    ha::{Following, Slaves, metadata_sync::MetadataSync},
+    ha::{Following, LogCheck, Slaves, metadata_sync::MetadataSync},
     handler::{
         admin::{broker::BrokerAdmin, consumer::ConsumerAdmin, subscription_group::GroupAdmin, topic::TopicAdmin},
         consumer_offset::Offsets,
@@ -86,6 +86,7 @@ pub(super) struct Parts {
     pub(super) registration: Arc<Registration>,
     pub(super) slaves: Arc<Slaves>,
     pub(super) following: Arc<Following>,
+    pub(super) log_check: Arc<LogCheck>,
     pub(super) durability: Arc<Durability>,
     pub(super) figures: Arc<Figures>,
     pub(super) metrics: Arc<Metrics>,
@@ -119,6 +120,7 @@ impl Parts {
             durability: Arc::new(Durability::new(Arc::clone(&store), Arc::clone(&slaves), Arc::clone(&settings))),
             slaves,
             following: Arc::new(Following::new(Arc::clone(&store), Arc::clone(&settings))),
+            log_check: Arc::new(LogCheck::new(Arc::clone(&store), Arc::clone(&settings))),
             producers: Arc::default(),
             consumers: Arc::default(),
             locks: Arc::default(),
@@ -135,7 +137,7 @@ impl Parts {
         })
     }
 
-    /// What a slave copies.
+    /// What a slave copies, or a master that is made whole from one.
     pub(super) fn metadata_sync(&self) -> MetadataSync {
         MetadataSync {
             topics: Arc::clone(&self.tables.topics),
@@ -159,6 +161,7 @@ impl Parts {
             registration: Arc::clone(&self.registration),
             slaves: Arc::clone(&self.slaves),
             following: Arc::clone(&self.following),
+            log_check: Arc::clone(&self.log_check),
             durability: Arc::clone(&self.durability),
             stalled: Arc::clone(&self.stalled),
             settings: Arc::clone(&self.settings),
@@ -206,6 +209,7 @@ impl Parts {
             }),
             consumer_admin: Arc::new(self.consumer_admin()),
             broker_admin: Arc::new(self.broker_admin()),
+            log_check: Arc::clone(&self.log_check),
             metrics: Arc::clone(&self.metrics),
             stalled: Arc::clone(&self.stalled),
             tasks: self.request_tasks.clone(),
@@ -316,6 +320,8 @@ impl Parts {
             registration: Arc::clone(&self.registration),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
+            following: Arc::clone(&self.following),
+            log_check: Arc::clone(&self.log_check),
             runtime_info: Arc::new(RuntimeInfo {
                 store: Arc::clone(&self.store),
                 delay: Arc::clone(&self.tables.delay),

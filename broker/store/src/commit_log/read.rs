@@ -12,17 +12,45 @@ use crate::mapped_file::{self, MappedFile};
 impl CommitLog {
     /// Up to `max` bytes from `offset`, all from one file. Empty at the end of the log.
     pub(crate) fn range(&self, offset: u64, max: usize) -> Result<Bytes> {
+        match self.locate(offset, max)? {
+            Some((file, len)) => self.share(&file, offset, len),
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    /// The same, or `None` where a look at the bytes would be a page fault that waits for the disk.
+    pub(crate) fn range_if_resident(&self, offset: u64, max: usize) -> Result<Option<Bytes>> {
+        match self.locate(offset, max)? {
+            Some((file, len)) if !file.is_resident(offset, len) => Ok(None),
+            Some((file, len)) => self.share(&file, offset, len).map(Some),
+            None => Ok(Some(Bytes::new())),
+        }
+    }
+
+    /// The same, once the pages are in memory.
+    pub(crate) fn range_from_disk(&self, offset: u64, max: usize) -> Result<Bytes> {
+        let Some((file, len)) = self.locate(offset, max)? else { return Ok(Bytes::new()) };
+        file.fetch(offset, len)?;
+        self.share(&file, offset, len)
+    }
+
+    /// The file that has `offset`, and how many bytes from there it has, at most `max`. `None` at the end of the log.
+    fn locate(&self, offset: u64, max: usize) -> Result<Option<(Arc<MappedFile>, usize)>> {
         let end = self.appended.value();
         if offset == end {
-            return Ok(Bytes::new());
+            return Ok(None);
         }
-        let out_of_range = || Error::OutOfRange { asked: offset, min: self.min(), max: end };
-        if offset > end {
-            return Err(out_of_range());
-        }
-        let file = self.file_at(offset).ok_or_else(out_of_range)?;
+        let file = (offset < end).then(|| self.file_at(offset)).flatten().ok_or_else(|| self.out_of_range(offset))?;
         let len = usize::try_from(end.min(file.published()).saturating_sub(offset)).unwrap_or(max).min(max);
-        mapped_file::share(&file, offset, len).ok_or_else(out_of_range)
+        Ok(Some((file, len)))
+    }
+
+    fn share(&self, file: &Arc<MappedFile>, offset: u64, len: usize) -> Result<Bytes> {
+        mapped_file::share(file, offset, len).ok_or_else(|| self.out_of_range(offset))
+    }
+
+    fn out_of_range(&self, offset: u64) -> Error {
+        Error::OutOfRange { asked: offset, min: self.min(), max: self.appended.value() }
     }
 
     /// The file and the size of the record that begins at `offset`; `None` where no record begins, or the disk does not give it.

@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::path::Path;
 
 /// A life of a store meets each of these: [`crate::every_step`].
-pub(crate) const LIFE: [&str; 47] = [
+pub(crate) const LIFE: [&str; 48] = [
     "abort::delete",
     "abort::look",
+    "abort::read",
     "abort::write",
     "checkpoint::open",
     "checkpoint::sync",
@@ -116,8 +117,9 @@ const PARTS_OF_STEPS: [&str; 5] = ["allocate", "write_zeros", "zero_tail", "data
 /// Files without points: mapped memory, whose callers have them, and the points themselves.
 const WITHOUT: [&str; 2] = ["mapped_file/region.rs", "fail_point.rs"];
 /// Steps that need none.
-const EXEMPT: [(&str, &str); 3] = [
+const EXEMPT: [(&str, &str); 4] = [
     // Kernel files: an error means that the system does not say.
+    ("dir.rs", "/proc/sys/kernel/random/boot_id"),
     ("memory.rs", "fs::read_to_string(\"/proc/self/cgroup\")"),
     ("memory.rs", "fs::read_to_string(file).ok()"),
     // It takes what the system has in memory. An error means that it has not, and the disk is asked.

@@ -13,14 +13,22 @@ use crate::cluster::{
 /// Readable, not writable: how a group boots that has not been given its topics yet.
 const READ_ONLY: &str = "brokerPermission=4\n";
 
+/// How a group boots that was opened: it had messages, so a master with an empty log, or one shorter than a slave's, lost some.
+fn checked(set: &Set) -> String {
+    format!("checkLogBeforeWrites=true\nexpectedSlaves={}\n", set.members - 1)
+}
+
 /// The configuration file of a set.
 ///
 /// The permission of a group that is not open yet stands in the file and not in its fingerprint: opening a group must not restart
 /// it, and a pod that restarts afterwards must come up writable without anybody's help.
 pub(super) fn of_set(cluster: &Validated, set: &Set, open: bool) -> ConfigMap {
     let mut text = set.config.to_string();
-    if set.kind == Kind::Broker && !open {
-        text.push_str(READ_ONLY);
+    if set.kind == Kind::Broker {
+        match open {
+            true => text.push_str(&checked(set)),
+            false => text.push_str(READ_ONLY),
+        }
     }
     ConfigMap {
         metadata: metadata(cluster, &set.name, Some(set)),

@@ -146,7 +146,9 @@ async fn a_manifest_becomes_a_ready_cluster_and_then_nothing_is_written() {
     world.condition("Ready", "True", "Running");
     assert_eq!((&world.status()["phase"], &world.status()["groupsReady"]), (&json!("Running"), &json!("2/2")));
     let map = world.api.object("/api/v1/namespaces/mq/configmaps/fresh-broker-1").unwrap();
-    assert!(!map["data"]["broker.conf"].as_str().unwrap().contains("brokerPermission"), "a restart comes up open");
+    let file = map["data"]["broker.conf"].as_str().unwrap();
+    assert!(!file.contains("brokerPermission"), "a restart comes up open");
+    assert!(file.ends_with("checkLogBeforeWrites=true\nexpectedSlaves=1\n"), "and not with an empty log: {file}");
     let discovery = world.api.object("/api/v1/namespaces/mq/configmaps/fresh-discovery").unwrap();
     assert_eq!(discovery["data"]["NAMESRV_ADDR"], world.status()["namesrvAddrs"]);
     world.brokers.writes();
@@ -183,6 +185,57 @@ async fn an_edit_reaches_one_group_at_a_time() {
     assert_eq!(changed(&world), [format!("PATCH {}", world.set("broker-1"))]);
     world.settle().await;
     world.condition("Ready", "True", "Running");
+}
+
+/// Readiness tells of one namesrv only, so that all brokers serve while another is away. A rollout has to know more.
+#[tokio::test]
+async fn an_edit_does_not_go_on_to_the_next_group_while_a_namesrv_does_not_know_the_first() {
+    let world = World::new("unregistered", json!({"brokers": {"groups": 2}})).await;
+    world.settle().await;
+    let rows = |value: &str| [("unregisteredNamesrvs".to_owned(), value.to_owned())].into();
+    world.brokers.change("unregistered-broker-0", |master| master.status = rows("a:9876"));
+    world.edit("/spec/brokers/flush", json!("Sync"));
+    let changed = |world: &World| -> Vec<String> {
+        world.api.writes().into_iter().filter(|write| write.contains("/statefulsets/")).collect()
+    };
+    world.pass().await.unwrap();
+    world.pods_become_ready();
+    world.pass().await.unwrap();
+    assert_eq!(changed(&world), [format!("PATCH {}", world.set("broker-0"))], "the second waits");
+    world.brokers.change("unregistered-broker-0", |master| master.status = rows(""));
+    world.pass().await.unwrap();
+    assert_eq!(changed(&world), [format!("PATCH {}", world.set("broker-1"))]);
+}
+
+#[tokio::test]
+async fn a_decision_about_a_lost_log_is_carried_out_once_and_then_forgotten() {
+    let world = World::new("lost", json!({"brokers": {"groups": 1, "slavesPerGroup": 1}})).await;
+    world.settle().await;
+    world.brokers.writes();
+    world.brokers.change("lost-broker-0", |master| {
+        master.status = [("logCheck", "closed: the log of this master is empty"), ("commitLogMaxOffset", "0")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        master.slave_status = [("commitLogMaxOffset".to_owned(), "182780".to_owned())].into();
+    });
+    world.pass().await.unwrap();
+    let message = world.condition("LogsComplete", "False", "DecisionNeeded");
+    assert!(message.contains("lost-broker-0-1 holds 182780 bytes"), "{message}");
+    assert!(world.brokers.writes().is_empty(), "nobody has decided");
+
+    world.edit("/metadata/annotations", json!({"rocketmq.rs/recover": "lost-broker-0=yes", "other": "stays"}));
+    world.pass().await.unwrap();
+    assert!(world.condition("Ready", "False", "DecisionNeeded").contains("write <group>=copy or <group>=accept-loss"));
+    world.edit("/metadata/annotations", json!({"rocketmq.rs/recover": "lost-broker-0=copy", "other": "stays"}));
+    world.pass().await.unwrap();
+    assert_eq!(
+        world.brokers.writes(),
+        ["recover lost-broker-0 copy lost-broker-0-1.lost-broker-0.mq.svc.cluster.local:10911"]
+    );
+    world.pass().await.unwrap();
+    let annotations = world.api.object(&world.path()).unwrap()["metadata"]["annotations"].clone();
+    assert_eq!(annotations, json!({"other": "stays"}), "it would decide about the next loss too");
+    world.condition("LogsComplete", "True", "Checked");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use crate::{
     connected::Consumers,
     error::{Answer, Rejection},
     filter,
+    ha::{Following, LogCheck},
     registration::Registration,
     runtime_info::RuntimeInfo,
     stats::{Kind, Stats},
@@ -13,7 +14,7 @@ use crate::{
 };
 use rmq_protocol::{
     Command, Reply, ResponseCode,
-    body::{ConsumeQueueBody, ConsumeQueueEntry, KvTable, Subscription},
+    body::{ConsumeQueueBody, ConsumeQueueEntry, KvTable, Subscription, runtime_info as rows},
     fastjson,
     header::{BrokerConfigResponse, Header, QueryConsumeQueue, ViewBrokerStats},
     java_properties,
@@ -33,6 +34,8 @@ pub(crate) struct BrokerAdmin {
     pub(crate) registration: Arc<Registration>,
     pub(crate) settings: Arc<Live>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) following: Arc<Following>,
+    pub(crate) log_check: Arc<LogCheck>,
     pub(crate) runtime_info: Arc<RuntimeInfo>,
 }
 
@@ -76,9 +79,14 @@ impl BrokerAdmin {
         Ok(reply)
     }
 
-    /// 28.
+    /// 28. Beside Java's rows: whether a master takes writes, or what a slave follows.
     pub(crate) fn runtime_info(&self) -> Answer {
-        Ok(Reply::body(fastjson::to_vec(&KvTable { table: self.runtime_info.table(Instant::now()) })))
+        let mut table = self.runtime_info.table(Instant::now());
+        match self.settings.load().is_slave() {
+            true => table.insert(rows::SLAVE_STATE.to_owned(), self.following.describe_state()),
+            false => table.insert(rows::LOG_CHECK.to_owned(), self.log_check.describe()),
+        };
+        Ok(Reply::body(fastjson::to_vec(&KvTable { table })))
     }
 
     /// 315.

@@ -1,0 +1,191 @@
+//! Whether the end of a member's log is what another member has at the same place.
+//!
+//! Two logs of one group can differ although the offsets fit: a master that lost its volume starts
+//! an empty log, and once it has grown past the end of its slave's log, offsets alone no longer
+//! tell them apart. So a follower first asks for bytes that it has already. What comes is compared
+//! with its own, and only what lies behind them is appended.
+//!
+//! ```text
+//! follower's log   ...............[ window, at most 64 KiB ][ zeros of a filler ]
+//! asks from                       ^                                              ^ appends from
+//! ```
+//!
+//! The window holds at least one record's end. Records carry their offset, the time they were
+//! stored and an id of their own, so two logs that were written apart do not agree there. Bytes of
+//! zeros at the end are no evidence: a filler of megabytes looks the same in all logs.
+//!
+//! Classic HA has no message for this, and none is needed: to a Java master the follower is one
+//! whose log ends a little earlier. The price is 64 KiB a connection.
+
+use rmq_store::{Error, MessageStore};
+
+/// Bytes compared, beside the zeros behind them.
+const WINDOW: u64 = 64 << 10;
+/// Zeros skipped at the end of a log, at most: more than a filler has with the usual message size.
+const MOST_ZEROS: u64 = 16 << 20;
+/// Bytes read at once.
+const CHUNK: u64 = 64 << 10;
+
+/// The end of an own log, to be compared with what a peer sends.
+#[derive(Debug, Default)]
+pub(super) struct Overlap {
+    from: u64,
+    own: Vec<u8>,
+    /// Bytes of `own` that the peer sent, too.
+    agreed: usize,
+}
+
+/// The peer has other bytes at this offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Differs {
+    pub(super) at: u64,
+}
+
+impl Overlap {
+    /// Reads the end of the log. Blocks.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub(super) fn read(store: &MessageStore) -> Result<Self, Error> {
+        let (min, end) = (store.min_physical_offset(), store.max_physical_offset());
+        if end == min {
+            return Ok(Self { from: end, own: Vec::new(), agreed: 0 });
+        }
+        let meaningful = last_non_zero(store, min, end)?;
+        // A Java master takes a request for offset 0 for that of an empty log.
+        let from = meaningful.saturating_sub(WINDOW).max(min).max(1);
+        Ok(Self { from, own: bytes(store, from, end)?, agreed: 0 })
+    }
+
+    /// Where the peer has to begin; 0 for an empty log.
+    pub(super) fn begin(&self) -> u64 {
+        self.from
+    }
+
+    /// What comes next.
+    pub(super) fn next(&self) -> u64 {
+        self.from + self.agreed as u64
+    }
+
+    /// Whether everything was compared.
+    pub(super) fn is_complete(&self) -> bool {
+        self.agreed == self.own.len()
+    }
+
+    /// Compares what the peer has at [`Overlap::next`]. Returns how many of the bytes were compared: what follows them is new.
+    pub(super) fn compare(&mut self, theirs: &[u8]) -> Result<usize, Differs> {
+        let own = &self.own[self.agreed..];
+        let count = own.len().min(theirs.len());
+        match own.iter().zip(theirs).position(|(own, theirs)| own != theirs) {
+            Some(at) => Err(Differs { at: self.next() + at as u64 }),
+            None => {
+                self.agreed += count;
+                if self.is_complete() {
+                    // It is not needed again as long as the connection lasts.
+                    self.from += self.agreed as u64;
+                    (self.own, self.agreed) = (Vec::new(), 0);
+                }
+                Ok(count)
+            }
+        }
+    }
+}
+
+/// End of the last byte that is not zero, as far as that is looked for.
+fn last_non_zero(store: &MessageStore, min: u64, end: u64) -> Result<u64, Error> {
+    let stop = min.max(end.saturating_sub(MOST_ZEROS));
+    let mut to = end;
+    while to > stop {
+        let from = to.saturating_sub(CHUNK).max(stop);
+        if let Some(at) = bytes(store, from, to)?.iter().rposition(|byte| *byte != 0) {
+            return Ok(from + at as u64 + 1);
+        }
+        to = from;
+    }
+    Ok(stop)
+}
+
+/// The bytes from `from` to `to`, which may be in several files.
+fn bytes(store: &MessageStore, from: u64, to: u64) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::with_capacity((to - from) as usize);
+    let mut at = from;
+    while at < to {
+        let piece = store.read_from_disk(at, (to - at) as usize)?;
+        if piece.is_empty() {
+            break;
+        }
+        at += piece.len() as u64;
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{member, message};
+    use std::sync::Arc;
+
+    fn log(bodies: impl Iterator<Item = usize>) -> (tempfile::TempDir, Arc<MessageStore>) {
+        let root = tempfile::tempdir().unwrap();
+        let (_, store) = member(root.path(), &[]);
+        for size in bodies {
+            store.put(&message(&vec![7; size])).unwrap();
+        }
+        (root, store)
+    }
+
+    #[test]
+    fn a_log_agrees_with_itself_however_it_is_cut() {
+        let (_root, store) = log((0..300).map(|n| n * 7));
+        let end = store.max_physical_offset();
+        let theirs = bytes(&store, 0, end).unwrap();
+        for piece in [1, 7, 1000, usize::MAX] {
+            let mut overlap = Overlap::read(&store).unwrap();
+            // The last record has no properties, so its last two bytes, their length, are zeros.
+            assert_eq!(overlap.begin(), end - 2 - WINDOW);
+            while !overlap.is_complete() {
+                let next = overlap.next() as usize;
+                let piece = &theirs[next..theirs.len().min(next.saturating_add(piece))];
+                assert_eq!(overlap.compare(piece), Ok(piece.len()));
+            }
+            assert_eq!(overlap.next(), end);
+            assert_eq!(overlap.compare(b"new"), Ok(0), "what follows is new");
+        }
+    }
+
+    #[test]
+    fn the_first_byte_that_differs_is_told() {
+        let (_root, store) = log(std::iter::repeat_n(100, 5));
+        let mut theirs = bytes(&store, 1, store.max_physical_offset()).unwrap();
+        theirs[200] ^= 1;
+        let mut overlap = Overlap::read(&store).unwrap();
+        assert_eq!(overlap.begin(), 1, "a request for 0 is that of an empty log");
+        assert_eq!(overlap.compare(&theirs), Err(Differs { at: 201 }));
+    }
+
+    /// Two logs that both end with a filler of zeros look alike there.
+    #[test]
+    fn zeros_at_the_end_are_no_evidence() {
+        // The second message does not fit into the file of 16 MiB: a filler of 8 MiB and more ends it.
+        let root = tempfile::tempdir().unwrap();
+        let (_, store) = member(root.path(), &[("maxMessageSize", "8000000"), ("mappedFileSizeCommitLog", "16777216")]);
+        let body = vec![0; 7_900_000];
+        for _ in 0..3 {
+            store.put(&message(&body)).unwrap();
+        }
+        // As a slave has it that got everything but the last message.
+        let file_end = 16_777_216;
+        let filler = store.read(file_end - 100, 100).unwrap();
+        assert!(filler.iter().all(|byte| *byte == 0));
+        assert!(last_non_zero(&store, 0, file_end).unwrap() < file_end - 900_000);
+    }
+
+    #[test]
+    fn an_empty_log_has_nothing_to_compare() {
+        let (_root, store) = log(std::iter::empty());
+        let overlap = Overlap::read(&store).unwrap();
+        assert!(overlap.is_complete());
+        assert_eq!(overlap.begin(), 0);
+    }
+}
