@@ -22,7 +22,7 @@ use super::{
 use crate::admin::{self, Admin};
 
 /// Processes asked at the same time: a cluster may have 320 of them.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 
 /// One broker process.
 #[derive(Clone, Debug)]

@@ -365,7 +365,7 @@ impl LogCheck {
                 self.store.dispatched().value()
             ));
         }
-        tables.copy(client, from).await
+        tables.copy_durably(client, from).await
     }
 
     /// The slaves of this group that answer. Which there are is asked from the namesrvs, with which they register.

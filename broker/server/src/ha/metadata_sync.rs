@@ -65,11 +65,8 @@ impl MetadataSync {
         client.close().await;
     }
 
-    /// Copies all tables of another member once.
-    ///
-    /// # Errors
-    /// In words: no answer, or a table that cannot be written.
-    pub(crate) async fn copy(&self, client: &Client, master: &str) -> Result<(), String> {
+    /// Copies all tables of another member once. The error, in words: no answer, or a table that cannot be written.
+    async fn copy(&self, client: &Client, master: &str) -> Result<(), String> {
         let topics: TopicConfigTable = fetch(client, master, RequestCode::AllTopicConfig).await?;
         if topics.data_version != self.topics.version() {
             self.topics.replace(topics);
@@ -88,6 +85,18 @@ impl MetadataSync {
         self.delay.replace(delay);
         let delay = Arc::clone(&self.delay);
         blocking(move || delay.persist()).await
+    }
+}
+
+impl MetadataSync {
+    /// Copies all tables of another member and writes them to disk, consumer offsets too, which are otherwise written every few seconds.
+    ///
+    /// # Errors
+    /// In words: no answer, or a table that cannot be written.
+    pub(crate) async fn copy_durably(&self, client: &Client, from: &str) -> Result<(), String> {
+        self.copy(client, from).await?;
+        let offsets = Arc::clone(&self.offsets);
+        blocking(move || offsets.persist()).await
     }
 }
 
