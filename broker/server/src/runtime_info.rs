@@ -138,7 +138,9 @@ impl RuntimeInfo {
     /// Of all these kinds together in the last 10, 60 and 600 seconds.
     fn rates(&self, kinds: &[Kind], key: &str, now: Instant) -> String {
         let rate = |span: Duration| -> f64 {
-            kinds.iter().filter_map(|kind| self.stats.find(*kind, key)).map(|counter| counter.over(span, now).tps).sum()
+            let found = kinds.iter().filter_map(|kind| self.stats.find(*kind, key));
+            // An empty sum of f64 is -0.0.
+            found.map(|counter| counter.over(span, now).tps).fold(0.0, |sum, tps| sum + tps)
         };
         let spans = [SAMPLE_EVERY, Duration::from_secs(60), Duration::from_secs(600)];
         spans.map(|span| rate(span).to_string()).join(" ")

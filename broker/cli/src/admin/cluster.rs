@@ -84,5 +84,7 @@ async fn row(context: &Context, broker: BrokerAddress) -> Row {
 
 /// The first of a rate's averages, which is that of the last ten seconds.
 fn recent(rates: Option<&String>) -> f64 {
-    rates.and_then(|rates| rates.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
+    let rate: Option<f64> = rates.and_then(|rates| rates.split_whitespace().next()?.parse().ok());
+    // Brokers before this one say -0 where nothing was counted yet.
+    rate.unwrap_or(0.0) + 0.0
 }

@@ -11,6 +11,10 @@ use std::{
 /// A sampler comes so much late or early.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// A rate is over so much time at least: over the microseconds that a new counter knows of, one
+/// message would be thousands a second.
+const LEAST: Duration = Duration::from_secs(10);
+
 /// Notes of one counter, which only grows; oldest first.
 pub(super) struct Notes {
     /// Between two notes.
@@ -61,8 +65,8 @@ impl Notes {
         // Between two notes of one value it was the same all the time.
         let flat = first.checked_sub(1).and_then(|earlier| self.ring.get(earlier)).is_some_and(|note| note.1 == before);
         let time = if flat { span } else { now.saturating_duration_since(when) };
-        let (sum, seconds) = (value.saturating_sub(before), time.as_secs_f64());
-        StatsItem { sum: sum as i64, tps: if seconds > 0.0 { sum as f64 / seconds } else { 0.0 }, avgpt: 0.0 }
+        let (sum, seconds) = (value.saturating_sub(before), time.max(LEAST).as_secs_f64());
+        StatsItem { sum: sum as i64, tps: sum as f64 / seconds, avgpt: 0.0 }
     }
 
     /// The counter was at `value` for as long as notes are kept.
@@ -81,6 +85,16 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_message_of_a_counter_is_not_thousands_a_second() {
+        let (mut notes, start) = (Notes::new(STEP, 6), Instant::now());
+        notes.note(start, 0);
+        for since in [Duration::ZERO, Duration::from_micros(217), Duration::from_secs(9)] {
+            let minute = notes.over(Duration::from_secs(60), start + since, 1);
+            assert_eq!((minute.sum, minute.tps), (1, 0.1), "{since:?}");
+        }
+    }
 
     const STEP: Duration = Duration::from_secs(10);
 
