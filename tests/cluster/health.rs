@@ -27,6 +27,8 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_broker_permission", ""),
     ("rocketmq_broker_slave_lag_bytes", ""),
     ("rocketmq_broker_stalled_send_bytes", ""),
+    ("rocketmq_broker_undeliverable_delayed_total", ""),
+    ("rocketmq_broker_failing_delay_levels", ""),
     ("rocketmq_broker_unknown_requests_total", ""),
     ("rocketmq_broker_unregistered_namesrvs", ""),
     ("rocketmq_consumer_connections", "consume_mode consumer_group is_system language protocol_type version"),

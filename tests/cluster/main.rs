@@ -10,6 +10,7 @@ mod client;
 mod full_disk;
 mod health;
 mod heartbeats;
+mod hostile;
 mod lost_master;
 mod pulls;
 mod registration;

@@ -18,6 +18,8 @@ pub const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 pub const BENCHMARK_TOPIC: &str = "BenchmarkTest";
 /// Notes of moved offsets.
 pub const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
+/// Delayed messages that could never be delivered; the broker keeps them here with the reason.
+pub const DELAY_DEAD_LETTER_TOPIC: &str = "rmq_sys_DELAY_DLQ";
 /// Messages that wait for an arbitrary time.
 pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 /// Every topic below this prefix belongs to the system.
@@ -30,8 +32,10 @@ const DLQ_PREFIX: &str = "%DLQ%";
 
 /// Longest topic an application may name, in bytes.
 pub const MAX_TOPIC: usize = 127;
-/// Longest retry or dead-letter topic, and longest group, in bytes.
+/// Longest retry or dead-letter topic, in bytes.
 pub const MAX_LONG_NAME: usize = 255;
+/// Longest group, in bytes: the name of its retry topic must be a legal one too.
+pub const MAX_GROUP: usize = MAX_LONG_NAME - RETRY_PREFIX.len();
 
 const SYSTEM_TOPICS: [&str; 10] = [
     AUTO_CREATE_TOPIC,
@@ -46,8 +50,15 @@ const SYSTEM_TOPICS: [&str; 10] = [
     "CHECKPOINT_TOPIC",
 ];
 
-const CLOSED_TO_CLIENTS: [&str; 6] =
-    [SCHEDULE_TOPIC, HALF_TOPIC, OP_HALF_TOPIC, CHECK_MAX_TIME_TOPIC, SELF_TEST_TOPIC, OFFSET_MOVED_TOPIC];
+const CLOSED_TO_CLIENTS: [&str; 7] = [
+    SCHEDULE_TOPIC,
+    HALF_TOPIC,
+    OP_HALF_TOPIC,
+    CHECK_MAX_TIME_TOPIC,
+    SELF_TEST_TOPIC,
+    OFFSET_MOVED_TOPIC,
+    DELAY_DEAD_LETTER_TOPIC,
+];
 
 /// Groups that every broker knows from the start.
 pub const SYSTEM_GROUPS: [&str; 8] = [
@@ -134,9 +145,9 @@ pub fn check_topic(topic: &str) -> Result<(), NameError> {
     check_name(topic, limit)
 }
 
-/// Checks a group's name: the same alphabet, at most 255 bytes.
+/// Checks a group's name: the same alphabet, at most [`MAX_GROUP`] bytes.
 pub fn check_group(group: &str) -> Result<(), NameError> {
-    check_name(group, MAX_LONG_NAME)
+    check_name(group, MAX_GROUP)
 }
 
 fn check_name(name: &str, limit: usize) -> Result<(), NameError> {
@@ -163,6 +174,16 @@ mod tests {
         assert_eq!(check_topic("a b"), Err(NameError::Character(' ')));
         assert_eq!(check_topic(&"t".repeat(128)), Err(NameError::TooLong { length: 128, limit: 127 }));
         assert_eq!(check_topic(&retry_topic(&"g".repeat(200))), Ok(()));
+    }
+
+    #[test]
+    fn every_legal_group_has_a_legal_retry_and_dead_letter_topic() {
+        let longest = "g".repeat(MAX_GROUP);
+        assert_eq!(check_group(&longest), Ok(()));
+        assert_eq!((check_topic(&retry_topic(&longest)), check_topic(&dead_letter_topic(&longest))), (Ok(()), Ok(())));
+        let longer = "g".repeat(MAX_GROUP + 1);
+        assert_eq!(check_group(&longer), Err(NameError::TooLong { length: 249, limit: 248 }));
+        assert!(check_topic(&retry_topic(&longer)).is_err());
     }
 
     #[test]

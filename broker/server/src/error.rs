@@ -1,6 +1,9 @@
 //! Two kinds of failure: the broker cannot start ([`Error`]), and a request is refused ([`Rejection`]).
 
-use rmq_protocol::{Reply, ResponseCode, header, names::NameError};
+use rmq_protocol::{
+    Reply, ResponseCode, header,
+    names::{self, NameError},
+};
 use std::{io, path::PathBuf};
 
 /// Why a broker does not start.
@@ -50,6 +53,16 @@ pub(crate) struct Rejection {
     pub(crate) remark: String,
 }
 
+fn group_name(group: &str, error: &NameError) -> String {
+    let retry_topic = match error {
+        NameError::TooLong { .. } => {
+            format!("; its retry topic is called %RETRY% and the group's name, {} bytes at most", names::MAX_LONG_NAME)
+        }
+        _ => String::new(),
+    };
+    format!("no consumer group can be called {group:?}: {error}{retry_topic}")
+}
+
 /// What a handler answers.
 pub(crate) type Answer = Result<Reply, Rejection>;
 
@@ -72,12 +85,33 @@ impl Rejection {
         )
     }
 
+    /// A queue that the topic does not have.
+    pub(crate) fn no_queue(topic: &str, queues: i32, queue_id: i32) -> Self {
+        Self::invalid(format!("the topic {topic} has {queues} queues here: there is no queueId {queue_id}"))
+    }
+
+    /// A number that is out of range.
+    pub(crate) fn number(field: &str, value: i64, wanted: &str) -> Self {
+        Self::invalid(format!("the field {field} cannot be {value}: {wanted}"))
+    }
+
     /// A group that is not there.
     pub(crate) fn no_group(group: &str) -> Self {
-        Self::new(
-            ResponseCode::SubscriptionGroupNotExist,
-            format!("the consumer group {group} does not exist on this broker; create it first"),
-        )
+        let remark = match names::check_group(group) {
+            Ok(()) => format!("the consumer group {group} does not exist on this broker; create it first"),
+            Err(error) => group_name(group, &error),
+        };
+        Self::new(ResponseCode::SubscriptionGroupNotExist, remark)
+    }
+
+    /// A name that no topic can have.
+    pub(crate) fn topic_name(topic: &str, error: &NameError) -> Self {
+        Self::invalid(format!("no topic can be called {topic:?}: {error}"))
+    }
+
+    /// A name that no group can have.
+    pub(crate) fn group_name(group: &str, error: &NameError) -> Self {
+        Self::invalid(group_name(group, error))
     }
 
     /// The answer.
@@ -95,12 +129,6 @@ impl From<header::Error> for Rejection {
 impl From<rmq_protocol::fastjson::Error> for Rejection {
     fn from(error: rmq_protocol::fastjson::Error) -> Self {
         Self::new(ResponseCode::SystemError, format!("the body cannot be read: {error}"))
-    }
-}
-
-impl From<NameError> for Rejection {
-    fn from(error: NameError) -> Self {
-        Self::new(ResponseCode::InvalidParameter, error.to_string())
     }
 }
 

@@ -73,7 +73,7 @@ pub enum Error {
     Message(#[from] rmq_protocol::message::Error),
     /// The message cannot be stored, whatever its bytes.
     #[error("message refused: {0}")]
-    Refused(&'static str),
+    Refused(String),
     /// The record is longer than a commit log file.
     #[error("a record of {size} bytes is above the limit of {max}")]
     TooLarge {
@@ -112,6 +112,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the message itself is what cannot be stored: another attempt would end the same way.
+    /// After any other error it may well succeed.
+    pub fn is_about_message(&self) -> bool {
+        matches!(self, Error::Message(_) | Error::Refused(_) | Error::TooLarge { .. })
+    }
+
     /// For a failed attempt to bring `path` to the disk.
     pub(crate) fn sync(path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Sync { path: path.to_owned(), source }

@@ -81,8 +81,26 @@ impl MessageStore {
     /// # Errors
     /// As [`MessageStore::put`].
     pub fn put_within(&self, message: &NewMessage<'_>, patience: Patience) -> Result<Option<Appended>> {
+        self.put_checked(message, patience, |message| self.check(message))
+    }
+
+    /// The same for a message that was stored before: `max_message_size` may have been lowered
+    /// since, and is not asked.
+    ///
+    /// # Errors
+    /// As [`MessageStore::put`].
+    pub fn put_again_within(&self, message: &NewMessage<'_>, patience: Patience) -> Result<Option<Appended>> {
+        self.put_checked(message, patience, check_place)
+    }
+
+    fn put_checked(
+        &self,
+        message: &NewMessage<'_>,
+        patience: Patience,
+        check: impl FnOnce(&NewMessage<'_>) -> Result<()>,
+    ) -> Result<Option<Appended>> {
         let begun = Instant::now();
-        let outcome = self.check(message).and_then(|()| {
+        let outcome = check(message).and_then(|()| {
             let record = message.prepare()?;
             let size = record.size() as u64;
             let placed = self.append(message, std::slice::from_ref(&record), patience)?;
@@ -113,11 +131,11 @@ impl MessageStore {
     }
 
     fn append_batch(&self, messages: &[NewMessage<'_>], patience: Patience) -> Result<Option<Vec<Appended>>> {
-        let first = messages.first().ok_or(Error::Refused("a batch without messages"))?;
+        let first = messages.first().ok_or(Error::Refused("a batch without messages".into()))?;
         let mut records = Vec::with_capacity(messages.len());
         for message in messages {
             if (message.topic, message.queue_id, state(message)) != (first.topic, first.queue_id, state(first)) {
-                return Err(Error::Refused("a batch must go to one queue"));
+                return Err(Error::Refused("a batch must go to one queue".into()));
             }
             self.check(message)?;
             records.push(message.prepare()?);
@@ -137,13 +155,7 @@ impl MessageStore {
             let (size, max) = (message.body.len() as u64, self.config.max_message_size as u64);
             return Err(Error::TooLarge { size, max });
         }
-        if message.queue_id < 0 {
-            return Err(Error::Refused("a queue id cannot be negative"));
-        }
-        if !dispatch::is_name(message.topic) {
-            return Err(Error::Refused("the topic cannot be a directory name of at most 255 bytes"));
-        }
-        Ok(())
+        check_place(message)
     }
 
     fn append(&self, message: &NewMessage<'_>, records: &[Prepared<'_>], patience: Patience) -> Result<Option<Placed>> {
@@ -191,6 +203,20 @@ impl MessageStore {
     pub fn append_replica_at_hand(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
         self.log.append_replica(offset, bytes, Patience::None)
     }
+}
+
+fn check_place(message: &NewMessage<'_>) -> Result<()> {
+    if message.queue_id < 0 {
+        return Err(Error::Refused(format!("the queue id {} is negative", message.queue_id)));
+    }
+    if !dispatch::is_name(message.topic) {
+        return Err(Error::Refused(format!(
+            "the topic {:?} of {} bytes cannot be the name of a directory: at most 255 bytes, without '/'",
+            message.topic,
+            message.topic.len()
+        )));
+    }
+    Ok(())
 }
 
 fn state(message: &NewMessage<'_>) -> Transaction {

@@ -1,5 +1,6 @@
 //! Looking things up: messages by key or place, offsets by time, what there is.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -104,6 +105,12 @@ impl MessageStore {
     /// The offset the next readable message of a queue will get; 0 where there is no such queue.
     pub fn max_offset(&self, topic: &str, queue_id: i32) -> u64 {
         self.table.find(topic, queue_id).map_or(0, |queue| queue.bounds().1)
+    }
+
+    /// The offset the next message of a queue gets, with those counted that are not readable yet; 0
+    /// where there is no such queue.
+    pub fn next_offset(&self, topic: &str, queue_id: i32) -> u64 {
+        self.table.find(topic, queue_id).map_or(0, |queue| queue.next.load(Ordering::Relaxed).max(queue.bounds().1))
     }
 
     /// The offset of a queue at a time (ms), within the queue's bounds; 0 where there is no such queue.

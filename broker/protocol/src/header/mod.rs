@@ -1,10 +1,12 @@
 //! The named fields of each request and answer, one file a family.
 //!
-//! A header is a table: field, type, name on the wire. [`header!`] makes the struct and both directions of it, so that they cannot drift apart. Text is
-//! borrowed from the command it was read from. A field that is not an `Option` must be there; a number that does not parse is an error for such a field and
-//! absent for an optional one, as in Java.
+//! A header is a table: field, type, name on the wire. [`header!`] makes the struct and both
+//! directions of it, so that they cannot drift apart. Text is borrowed from the command it was read
+//! from. A field that is not an `Option` must be there. A number that does not parse is an error,
+//! where Java takes an optional one as absent, and so as another wish; empty it is absent here too.
 //!
-//! Fields that Java's newer clients add to every request (`ns`, `nsd`, `bname`, `oway`, `lo`) mean nothing to a broker and are passed over.
+//! Fields that Java's newer clients add to every request (`ns`, `nsd`, `bname`, `oway`, `lo`) mean
+//! nothing to a broker and are passed over.
 
 use crate::fields::{Cursor, Fields};
 
@@ -122,7 +124,13 @@ macro_rules! values {
 
         impl<'a> Value<'a> for Option<$scalar> {
             fn decode(cursor: &mut Cursor<'a>, name: &'static str) -> Result<Self, Error> {
-                Ok(cursor.get(name).and_then(Scalar::parse))
+                match cursor.get(name) {
+                    None => Ok(None),
+                    Some(text) => match Scalar::parse(text) {
+                        None if !text.is_empty() => Err(Error::Value { field: name, value: text.to_owned() }),
+                        value => Ok(value),
+                    },
+                }
             }
 
             fn encode(&self, name: &'static str, fields: &mut Fields) {
@@ -177,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn required_fields_are_required_and_optional_ones_forgiving() {
+    fn required_fields_are_required() {
         let fields: Fields = [("consumerGroup", "g"), ("topic", "t"), ("queueId", "3"), ("setZeroIfNotFound", "TRUE")]
             .into_iter()
             .collect();
@@ -187,5 +195,18 @@ mod tests {
         assert_eq!(QueryConsumerOffset::decode(&fields), Err(Error::Missing("queueId")));
         let fields: Fields = [("consumerGroup", "g"), ("topic", "t"), ("queueId", "x")].into_iter().collect();
         assert_eq!(QueryConsumerOffset::decode(&fields), Err(Error::Value { field: "queueId", value: "x".into() }));
+    }
+
+    #[test]
+    fn an_optional_number_that_is_none_is_not_taken_as_absent() {
+        let reset = |queue_id| -> Fields {
+            [("topic", "t"), ("group", "g"), ("queueId", queue_id), ("timestamp", "0"), ("isForce", "x")]
+                .into_iter()
+                .collect()
+        };
+        let error = Error::Value { field: "queueId", value: "0x".into() };
+        assert_eq!(ResetOffset::decode(&reset("0x")), Err(error));
+        assert_eq!(ResetOffset::decode(&reset("")).map(|header| (header.queue_id, header.force)), Ok((None, false)));
+        assert_eq!(ResetOffset::decode(&reset("-1")).map(|header| header.queue_id), Ok(Some(-1)));
     }
 }

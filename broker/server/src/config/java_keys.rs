@@ -334,7 +334,6 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "maxLiteSubscriptionCount",
     "maxLmqConsumeQueueNum",
     "maxMessageFilterNumForNotification",
-    "maxMsgsNumBatch",
     "maxOffsetMapSize",
     "maxPopPollingSize",
     "maxReconnectIntervalTimeSeconds",

@@ -173,7 +173,8 @@ settings! {
         disk_bytes: u32 = "maxTransferBytesOnMessageInDisk", 64 << 10, fixed, "bytes of one pull of old messages";
         disk_count: u32 = "maxTransferCountOnMessageInDisk", 8, fixed, "messages of one pull of old messages";
         memory_ratio: u32 = "accessMessageInMemoryMaxRatio", 40, fixed, "percent of the memory of the machine, or of the pod where its limit is lower, that counts as recent";
-        query_max: u32 = "defaultQueryMaxNum", 32, hot, "messages found by one query";
+        query_max: u32 = "defaultQueryMaxNum", 32, hot, "messages found by one query by unique key";
+        query_batch: u32 = "maxMsgsNumBatch", 64, hot, "messages found by one query by key, at most";
         long_polling: bool = "longPollingEnable", true, hot, "let pulls wait for messages";
         short_polling: Millis = "shortPollingTimeMills", millis(1_000), hot, "how long they wait if not, in milliseconds";
         max_parked: usize = "maxParkedPulls", 100_000, hot, "pulls that may wait at a time";

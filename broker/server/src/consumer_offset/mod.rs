@@ -22,6 +22,9 @@ use std::{
     },
 };
 
+/// Corrected offsets that one warning names.
+const MAX_EXAMPLES: u64 = 10;
+
 /// Offsets of all groups. Lock order: the map, then a row.
 pub(crate) struct ConsumerOffsets {
     rows: RwLock<FxHashMap<String, Arc<Row>>>,
@@ -71,6 +74,39 @@ impl ConsumerOffsets {
             .into_iter()
             .map(|(key, committed)| (key, Arc::new(Row { committed: Mutex::new(committed), ..Row::default() })));
         *self.rows.write() = rows.collect();
+    }
+
+    /// Holds what groups have finished against the ends of their queues, of which `end` knows those
+    /// of topics that exist; `None` leaves an offset as it is. A crash may have cut the log, or the
+    /// file may be another node's: a group that is ahead of its queue would skip what comes next.
+    ///
+    /// For the start of a master, before requests are taken. A slave's offsets are its master's,
+    /// and its log may still be coming.
+    pub(crate) fn correct(&self, end: impl Fn(&str, i32) -> Option<u64>) {
+        let (mut corrected, mut examples) = (0_u64, Vec::new());
+        for (key, row) in self.rows.read().iter() {
+            let Some((topic, _)) = split(key) else { continue };
+            for (queue_id, offset) in row.committed.lock().iter_mut() {
+                let Some(end) = end(topic, *queue_id).and_then(|end| i64::try_from(end).ok()) else { continue };
+                if (0..=end).contains(offset) {
+                    continue;
+                }
+                let right = (*offset).clamp(0, end);
+                if corrected < MAX_EXAMPLES {
+                    examples.push(format!("{key} queue {queue_id} from {offset} to {right}"));
+                }
+                corrected += 1;
+                *offset = right;
+            }
+        }
+        if corrected > 0 {
+            self.changes.fetch_add(1, Relaxed);
+            tracing::warn!(
+                corrected,
+                examples = examples.join("; "),
+                "offsets of consumer groups were not within their queues and are set to the nearest end"
+            );
+        }
     }
 
     fn row(&self, topic: &str, group: &str) -> Option<Arc<Row>> {
@@ -195,5 +231,18 @@ mod tests {
         assert_eq!(again.groups_of("t"), BTreeSet::from(["g".to_owned(), "h".to_owned()]));
         again.retain(|_, group| group != "g");
         assert_eq!(again.committed("t", "g", 1), None);
+    }
+
+    #[test]
+    fn an_offset_outside_of_its_queue_is_set_to_the_nearest_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let offsets = ConsumerOffsets::open(folder.path()).unwrap();
+        for (queue_id, offset) in [(0, 5), (1, 6), (2, -1)] {
+            offsets.commit("t", "g", queue_id, offset);
+            offsets.commit("gone", "g", queue_id, offset);
+        }
+        offsets.correct(|topic, _| (topic == "t").then_some(5));
+        assert_eq!(offsets.queues("t", "g"), BTreeMap::from([(0, 5), (1, 5), (2, 0)]));
+        assert_eq!(offsets.queues("gone", "g"), BTreeMap::from([(0, 5), (1, 6), (2, -1)]));
     }
 }

@@ -6,9 +6,17 @@
 //! write of the positions: a delayed message comes at least once, as all others do.
 //!
 //! Only a master delivers; a slave copies the positions.
+//!
+//! | file | what |
+//! |---|---|
+//! | this | the positions, and their file |
+//! | [`levels`] | how long each level waits |
+//! | [`delivery`] | the thread that delivers |
 
+mod delivery;
 mod levels;
 
+pub(crate) use delivery::Delivery;
 pub(crate) use levels::{Levels, parse_levels};
 
 use crate::{
@@ -19,31 +27,14 @@ use crate::{
 use parking_lot::{Condvar, Mutex};
 use rmq_protocol::{
     body::{DataVersion, DelayOffsetTable},
-    fastjson,
-    message::{
-        properties,
-        stored::{Draft, Record, Records},
-    },
-    names,
+    fastjson, names,
 };
-use rmq_remoting::Watchdog;
-use rmq_store::{Filter, Limits, MessageStore};
+use rmq_store::{Boundary, MessageStore};
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
-
-/// Pause after a delivery that failed.
-const RETRY: Duration = Duration::from_secs(1);
-/// Between two writes of the positions.
-const PERSIST_EVERY: Duration = Duration::from_secs(10);
-/// Messages read at once.
-const BATCH: Limits = Limits { messages: 32, bytes: 1 << 20 };
-/// Longest sleep, so that a clock that was set is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// How far each level is delivered, and the thread's alarm clock.
 pub(crate) struct Delay {
@@ -51,6 +42,8 @@ pub(crate) struct Delay {
     state: Mutex<State>,
     alarm: Condvar,
     file: TableFile,
+    undeliverable: AtomicU64,
+    failing_levels: AtomicUsize,
 }
 
 struct State {
@@ -73,6 +66,8 @@ impl Delay {
             state: Mutex::new(State { version, offsets, changes: 0, arrived: false, stopping: false }),
             alarm: Condvar::new(),
             file: TableFile::new(path),
+            undeliverable: AtomicU64::new(0),
+            failing_levels: AtomicUsize::new(0),
         })
     }
 
@@ -114,87 +109,66 @@ impl Delay {
         self.alarm.notify_one();
     }
 
-    /// Ends [`Delay::deliver_until_stopped`].
+    /// Ends [`Delivery::run`].
     pub(crate) fn stop(&self) {
         self.state.lock().stopping = true;
         self.alarm.notify_one();
     }
 
-    /// The thread's body.
-    pub(crate) fn deliver_until_stopped(&self, store: &MessageStore, store_host: SocketAddr) {
-        let mut persist_at = Instant::now() + PERSIST_EVERY;
-        loop {
-            let next = self.deliver_due(store, store_host);
-            let now = Instant::now();
-            if now >= persist_at {
-                persist_at = now + PERSIST_EVERY;
-                if let Err(error) = self.persist() {
-                    tracing::warn!(%error, "cannot write how far delayed messages are delivered; a crash would repeat some");
-                }
+    /// Holds the positions against the queues of the store, as a crash may have cut the log and a
+    /// file may be another node's. For the start of a master, before anything is delivered.
+    ///
+    /// A position ahead of its queue says only that, when it was written, all was delivered that
+    /// was due then. What becomes due later is delivered; what the queue lost by a crash had been.
+    pub(crate) fn correct(&self, store: &MessageStore) {
+        let mut state = self.state.lock();
+        let written = state.version.timestamp;
+        let mut corrected = Vec::new();
+        state.offsets.retain(|level, offset| {
+            if *level < 1 {
+                corrected.push(format!("there is no level {level}"));
+                return false;
             }
-            let mut state = self.state.lock();
-            let until = (now + next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)).min(if state.changes > 0 {
-                persist_at
-            } else {
-                now + LONGEST_SLEEP
-            });
-            while !state.arrived && !state.stopping {
-                if self.alarm.wait_until(&mut state, until).timed_out() {
-                    break;
-                }
-            }
-            state.arrived = false;
-            if state.stopping {
-                return;
-            }
-        }
-    }
-
-    /// Delivers what is due, one batch of each level, so that none starves the others and a stop is seen in between; returns the time until more is.
-    fn deliver_due(&self, store: &MessageStore, store_host: SocketAddr) -> Option<Duration> {
-        (1..=self.levels.count()).filter_map(|level| self.deliver_level(store, store_host, level)).min()
-    }
-
-    fn deliver_level(&self, store: &MessageStore, store_host: SocketAddr, level: i32) -> Option<Duration> {
-        let pause = self.levels.pause(level)?;
-        let queue_id = level - 1;
-        let (min, max) =
-            (store.min_offset(names::SCHEDULE_TOPIC, queue_id), store.max_offset(names::SCHEDULE_TOPIC, queue_id));
-        // Positions beyond the queue come from a store that lost its end; before it, from retention.
-        let offset = (self.state.lock().offsets.get(&level).copied().unwrap_or(0).max(0) as u64).clamp(min, max);
-        if offset >= max {
-            return None;
-        }
-        let got = match store.get(names::SCHEDULE_TOPIC, queue_id, offset, BATCH, Filter::ALL) {
-            Ok(got) => got,
-            Err(error) => {
-                tracing::error!(level, %error, "delayed messages cannot be read");
-                return Some(RETRY);
-            }
-        };
-        if got.count == 0 && got.next_offset <= offset {
-            return Some(RETRY);
-        }
-        for record in got.records.iter().flat_map(|piece| Records::new(piece)) {
-            let record = match record {
-                Ok(record) => record,
-                Err(error) => {
-                    tracing::error!(level, %error, "a delayed message cannot be read");
-                    return Some(RETRY);
-                }
+            let (min, max) = bounds(store, *level);
+            let position = match u64::try_from(*offset) {
+                Ok(position) if position <= max => position.max(min),
+                Ok(_) => self.due_after(store, *level, written).unwrap_or(max).clamp(min, max),
+                Err(_) => min,
             };
-            let left = time_left(record.store_timestamp(), pause, now_millis());
-            if !left.is_zero() {
-                return Some(left);
+            if position as i64 != *offset {
+                corrected.push(format!("level {level} from {offset} to {position}, of {min}..={max}"));
+                *offset = position as i64;
             }
-            if let Err(error) = deliver(store, store_host, &record) {
-                tracing::warn!(level, %error, "cannot deliver a delayed message; trying again");
-                return Some(RETRY);
-            }
-            self.advance(level, record.queue_offset() + 1);
+            true
+        });
+        if !corrected.is_empty() {
+            state.changes += 1;
+            tracing::warn!(corrected = corrected.join("; "), "positions of delayed messages did not fit their queues");
         }
-        self.advance(level, got.next_offset);
-        Some(Duration::ZERO)
+    }
+
+    /// The first message of a level that was due after `time` (ms); `None` where the time is not
+    /// known.
+    fn due_after(&self, store: &MessageStore, level: i32, time: i64) -> Option<u64> {
+        let pause = i64::try_from(self.levels.pause(level)?.as_millis()).ok()?;
+        let stored = time.checked_sub(pause).filter(|_| time > 0)?;
+        store.offset_by_time(names::SCHEDULE_TOPIC, level - 1, stored, Boundary::Lower).ok()
+    }
+
+    /// Messages that could never be delivered so far.
+    pub(crate) fn undeliverable(&self) -> u64 {
+        self.undeliverable.load(Relaxed)
+    }
+
+    /// Levels whose next message cannot be delivered just now.
+    pub(crate) fn failing_levels(&self) -> usize {
+        self.failing_levels.load(Relaxed)
+    }
+
+    /// The position of a level, within its queue: what retention has taken is passed over.
+    fn position(&self, level: i32, min: u64, max: u64) -> u64 {
+        let known = self.state.lock().offsets.get(&level).copied().unwrap_or(0);
+        u64::try_from(known).unwrap_or(0).clamp(min, max)
     }
 
     fn advance(&self, level: i32, offset: u64) {
@@ -204,54 +178,6 @@ impl Delay {
     }
 }
 
-/// Time until a message is due that waits `pause` from `stored` on. A clock that was set back cannot make it wait longer than `pause`.
-fn time_left(stored: i64, pause: Duration, now: i64) -> Duration {
-    let left = stored.saturating_add(pause.as_millis() as i64).saturating_sub(now);
-    Duration::from_millis(left.max(0) as u64).min(pause)
-}
-
-/// Puts the message where it belongs. As in Java its properties still say that it was delayed.
-fn deliver(store: &MessageStore, store_host: SocketAddr, record: &Record<'_>) -> Result<(), rmq_store::Error> {
-    let (topic, queue_id) = (
-        record.property(properties::REAL_TOPIC),
-        properties::find_number(record.properties(), properties::REAL_QUEUE_ID),
-    );
-    let (Some(topic), Some(queue_id)) = (topic, queue_id) else {
-        tracing::error!(
-            offset = record.physical_offset(),
-            "a delayed message does not say where it belongs; it is left where it is"
-        );
-        return Ok(());
-    };
-    store.put(&Draft { topic: &topic, queue_id, store_host, ..Draft::of(record) }).map(|_| ())
-}
-
-/// Runs [`Delay::deliver_until_stopped`] on a thread of its own: it reads from the disk, and waits for blocks to put into. It begins
-/// when `until_open`, which blocks, says that the log may be appended to.
-pub(crate) fn start(
-    delay: Arc<Delay>,
-    store: Arc<MessageStore>,
-    store_host: SocketAddr,
-    until_open: impl FnOnce() -> bool + Send + 'static,
-    watchdog: Arc<Watchdog>,
-) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let deliver = move || {
-        if until_open() {
-            delay.deliver_until_stopped(&store, store_host);
-        }
-    };
-    std::thread::Builder::new().name("delay".into()).spawn(move || watchdog.thread("delay", deliver))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_set_back_does_not_lengthen_the_wait() {
-        let pause = Duration::from_secs(5);
-        assert_eq!(time_left(1000, pause, 2000), Duration::from_secs(4));
-        assert_eq!(time_left(1000, pause, 6000), Duration::ZERO);
-        assert_eq!(time_left(1_000_000, pause, 0), pause);
-    }
+fn bounds(store: &MessageStore, level: i32) -> (u64, u64) {
+    (store.min_offset(names::SCHEDULE_TOPIC, level - 1), store.max_offset(names::SCHEDULE_TOPIC, level - 1))
 }

@@ -250,10 +250,14 @@ impl LogCheck {
     }
 
     /// Runs the check to its end, until `stop`. `following` and `tables` copy a slave's log and tables, if that is decided.
-    pub(crate) async fn run(&self, following: &Following, tables: &MetadataSync, stop: CancellationToken) {
-        if self.is_open() {
-            return;
-        }
+    /// `before_open` is called when the log and the tables are what the broker will begin with.
+    pub(crate) async fn run(
+        &self,
+        following: &Following,
+        tables: &MetadataSync,
+        before_open: impl FnOnce(),
+        stop: CancellationToken,
+    ) {
         let client = Client::new(Arc::new(()), Limits::default());
         let check = async {
             let finding = match self.ask_until_settled(&client).await {
@@ -267,6 +271,7 @@ impl LogCheck {
             self.wait_for_decision(&client, following, tables).await;
         };
         if stop.run_until_cancelled(check).await.is_some() {
+            before_open();
             self.open();
         }
         self.stop();

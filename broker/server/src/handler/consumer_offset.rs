@@ -1,6 +1,7 @@
 //! Offsets of groups and queues: 14, 15, 29 to 32.
 
 use crate::{
+    config::Live,
     consumer_offset::ConsumerOffsets,
     error::{Answer, Rejection},
     subscription_group::SubscriptionGroups,
@@ -22,6 +23,7 @@ pub(crate) struct Offsets {
     pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) settings: Arc<Live>,
 }
 
 fn offset(offset: i64) -> Answer {
@@ -29,10 +31,22 @@ fn offset(offset: i64) -> Answer {
 }
 
 impl Offsets {
+    /// Refuses a queue that the topic does not have. One that was taken away may still hold
+    /// messages, and is there then.
+    fn check_queue(&self, topic: &str, queue_id: i32) -> Result<(), Rejection> {
+        let config = self.topics.find(topic).ok_or_else(|| Rejection::no_topic(topic))?;
+        let queues = config.read_queue_nums.max(config.write_queue_nums);
+        if (0..queues).contains(&queue_id) || self.store.queues(topic).contains(&queue_id) {
+            return Ok(());
+        }
+        Err(Rejection::no_queue(topic, queues, queue_id))
+    }
+
     /// 14: a group without an offset begins at 0 if the queue's first message is still there and recent, so that a new group misses nothing of a young
     /// topic; else the client decides.
     pub(crate) fn query(&self, request: &Command) -> Answer {
         let header = QueryConsumerOffset::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
         if let Some(committed) = self.offsets.committed(header.topic, header.consumer_group, header.queue_id) {
             return offset(committed);
         }
@@ -61,14 +75,28 @@ impl Offsets {
     /// 15.
     pub(crate) fn update(&self, request: &Command) -> Answer {
         let header = UpdateConsumerOffset::decode(&request.fields)?;
-        if self.topics.find(header.topic).is_none() {
-            return Err(Rejection::no_topic(header.topic));
-        }
+        self.check_queue(header.topic, header.queue_id)?;
         if self.groups.find(header.consumer_group).is_none() {
             return Err(Rejection::no_group(header.consumer_group));
         }
-        if header.queue_id < 0 || header.commit_offset < 0 {
-            return Err(Rejection::invalid("queue id and offset cannot be negative"));
+        let Ok(offset) = u64::try_from(header.commit_offset) else {
+            return Err(Rejection::number("commitOffset", header.commit_offset, "0 or more is wanted"));
+        };
+        // A tool, which waits for the answer, may put a group ahead of its queue. A client tells
+        // its progress one-way; where that is ahead it was made with a log that lost its end since,
+        // and the group would skip what comes next. On a slave it was made with a master that is
+        // gone.
+        let end = self.store.next_offset(header.topic, header.queue_id);
+        if request.is_one_way() && offset > end && !self.settings.load().is_slave() {
+            tracing::warn!(
+                group = header.consumer_group,
+                topic = header.topic,
+                queue_id = header.queue_id,
+                offset,
+                end,
+                "progress beyond the end of a queue is not kept"
+            );
+            return Err(Rejection::invalid(format!("the commitOffset {offset} is beyond the end of the queue, {end}")));
         }
         self.offsets.commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset);
         Ok(Reply::ok())
@@ -77,9 +105,15 @@ impl Offsets {
     /// 29.
     pub(crate) fn search(&self, request: &Command) -> Answer {
         let header = SearchOffset::decode(&request.fields)?;
-        let boundary = match header.boundary {
-            Some(boundary) if boundary.eq_ignore_ascii_case("upper") => Boundary::Upper,
-            _ => Boundary::Lower,
+        self.check_queue(header.topic, header.queue_id)?;
+        let boundary = match header.boundary.unwrap_or_default() {
+            upper if upper.eq_ignore_ascii_case("upper") => Boundary::Upper,
+            lower if lower.is_empty() || lower.eq_ignore_ascii_case("lower") => Boundary::Lower,
+            other => {
+                return Err(Rejection::invalid(format!(
+                    "the boundaryType cannot be {other:?}: LOWER or UPPER is wanted"
+                )));
+            }
         };
         offset(self.store.offset_by_time(header.topic, header.queue_id, header.timestamp, boundary)? as i64)
     }
@@ -87,18 +121,21 @@ impl Offsets {
     /// 30.
     pub(crate) fn max(&self, request: &Command) -> Answer {
         let header = QueueRequest::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
         offset(self.store.max_offset(header.topic, header.queue_id) as i64)
     }
 
     /// 31.
     pub(crate) fn min(&self, request: &Command) -> Answer {
         let header = QueueRequest::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
         offset(self.store.min_offset(header.topic, header.queue_id) as i64)
     }
 
     /// 32.
     pub(crate) fn earliest(&self, request: &Command) -> Answer {
         let header = QueueRequest::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
         let first = self.store.min_offset(header.topic, header.queue_id);
         let timestamp = self.store.store_timestamp(header.topic, header.queue_id, first)?.unwrap_or(-1);
         Ok(Reply::with(&TimestampResponse { timestamp }))

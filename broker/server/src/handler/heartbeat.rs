@@ -8,7 +8,7 @@ use crate::{
     filter,
     registration::Registration,
     subscription_group::SubscriptionGroups,
-    topic::Topics,
+    topic::{self, Topics},
 };
 use rmq_protocol::{
     Command, Reply, RequestCode, ResponseCode,
@@ -41,6 +41,9 @@ impl Clients {
     /// 34.
     pub(crate) fn heartbeat(&self, request: &Command, connection: &Connection) -> Result<(Reply, Made), Rejection> {
         let heartbeat: Heartbeat = fastjson::from_slice(&request.body)?;
+        for data in &heartbeat.consumer_data_set {
+            self.check_name(&data.group_name)?;
+        }
         let client = Client {
             id: heartbeat.client_id,
             language: request.language,
@@ -61,6 +64,15 @@ impl Clients {
             subscription_changed |= self.consumer(data, client.clone(), &mut made);
         }
         Ok((Reply::with(&HeartbeatResponse { supports_v2: true, subscription_changed }), made))
+    }
+
+    /// A group that the table holds already goes on, whatever its name; it may come from a broker
+    /// that refused less.
+    fn check_name(&self, group: &str) -> Result<(), Rejection> {
+        match names::check_group(group) {
+            Err(error) if self.groups.find(group).is_none() => Err(Rejection::group_name(group, &error)),
+            _ => Ok(()),
+        }
     }
 
     fn consumer(&self, data: &ConsumerData, client: Client, made: &mut Made) -> bool {
@@ -84,7 +96,12 @@ impl Clients {
 
     fn retry_topic(&self, data: &ConsumerData, queues: i32) -> bool {
         let name = names::retry_topic(&data.group_name);
-        let (_, new) = self.topics.find_or_create(&name, queues.max(1), perm::READ | perm::WRITE);
+        if names::check_topic(&name).is_err() {
+            // Of a group from the table whose name is too long for one: it consumes without
+            // retries.
+            return false;
+        }
+        let (_, new) = self.topics.find_or_create(&name, queues.clamp(1, topic::MAX_QUEUES), perm::READ | perm::WRITE);
         if new {
             self.registration.announce();
         }

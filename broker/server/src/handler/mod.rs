@@ -20,6 +20,9 @@ pub(crate) mod send_back;
 use crate::error::Rejection;
 use rmq_protocol::ResponseCode;
 
+/// Tries after which a message is dead, if nobody says otherwise.
+const DEFAULT_TRIES: i32 = 16;
+
 /// Runs what waits for the disk on a thread that may wait.
 async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Rejection>
 where

@@ -14,7 +14,7 @@ use crate::{
 };
 use rmq_protocol::{
     Body, Command, Reply, ResponseCode,
-    body::{MessageModel, Subscription, SubscriptionGroup, perm},
+    body::{EXPRESSION_TAG, MessageModel, Subscription, SubscriptionGroup, perm},
     header::{Header, PullMessage, PullMessageResponse},
     message::sys_flag,
 };
@@ -142,6 +142,7 @@ impl Pull {
 
     fn look(&self, request: &Command, run: Run, reading: Reading) -> Result<Outcome, Rejection> {
         let header = PullMessage::decode(&request.fields)?;
+        check_numbers(&header)?;
         let settings = self.settings.load();
         let group = self.check_group(&header, &settings)?;
         let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
@@ -161,7 +162,9 @@ impl Pull {
             ));
         }
         let subscription = self.subscription(&header, &group)?;
-        let offset = u64::try_from(header.queue_offset).unwrap_or(0);
+        let Ok(offset) = u64::try_from(header.queue_offset) else {
+            return Ok(Outcome::Answer(self.before_the_queue(&header, &group, topic.topic_sys_flag)));
+        };
         let wanted = |tags_code| filter::may_match(&subscription, tags_code);
         let (topic_name, queue_id, filter) =
             (header.topic, header.queue_id, Filter { by_tags_code: &wanted, by_record: None });
@@ -172,10 +175,12 @@ impl Pull {
                 None => return Ok(Outcome::Cold),
             },
         };
-        // What the client had done when it asked; by the time a parked pull runs again somebody may have done more, or reset the offset.
+        // What the client had done when it asked; by the time a parked pull runs again somebody may
+        // have done more, or reset the offset. Who is ahead of the queue read a log that lost its
+        // end since: the group must not begin there.
         if run == Run::First
             && header.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0
-            && header.commit_offset >= 0
+            && offset <= got.max_offset
             && !settings.is_slave()
         {
             self.offsets.commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset);
@@ -208,6 +213,25 @@ impl Pull {
         let suggested = if follows && !corrects { 0 } else { suggested(&got, &group, &settings) };
         let header = self.response(&got, suggested, &group, topic.topic_sys_flag);
         Ok(Outcome::Answer(Reply::of(code, &header).remark(format!("{:?}", got.status))))
+    }
+
+    /// The answer to a negative offset: where the queue begins, as Java answers.
+    fn before_the_queue(&self, header: &PullMessage<'_>, group: &SubscriptionGroup, topic_sys_flag: i32) -> Reply {
+        let (min, max) = (
+            self.store.min_offset(header.topic, header.queue_id),
+            self.store.max_offset(header.topic, header.queue_id),
+        );
+        let moved = PullMessageResponse {
+            next_offset: min as i64,
+            min_offset: min as i64,
+            max_offset: max as i64,
+            offset_delta: Some(0),
+            topic_sys_flag: Some(topic_sys_flag),
+            group_sys_flag: Some(group.group_sys_flag),
+            ..PullMessageResponse::default()
+        };
+        Reply::of(ResponseCode::PullOffsetMoved, &moved)
+            .remark(format!("OffsetTooSmall: the queueOffset {} is outside of {min}..={max}", header.queue_offset))
     }
 
     fn check_group(&self, header: &PullMessage<'_>, settings: &Config) -> Result<Arc<SubscriptionGroup>, Rejection> {
@@ -256,6 +280,12 @@ impl Pull {
         let subscription = subscribed.ok_or_else(|| unknown(&format!("does not subscribe to {}", header.topic)))?;
         if subscription.sub_version < header.subscription_version {
             self.consumers.outdated(name);
+            let expression_type = header.expression_type.filter(|text| !text.is_empty());
+            if expression_type.unwrap_or(&subscription.expression_type) == EXPRESSION_TAG {
+                // What it wants now is not known here, but every client filters by tags again: to
+                // send it too much holds nothing up.
+                return Ok(Arc::new(Subscription::tags(header.topic, "*", header.subscription_version)));
+            }
             return Err(Rejection::new(
                 ResponseCode::SubscriptionNotLatest,
                 format!("the subscription of {name} here is older than the client's"),
@@ -309,6 +339,25 @@ fn check_expression(expression_type: &str) -> Result<(), Rejection> {
         ResponseCode::SystemError,
         format!("this broker does not filter by {expression_type}; subscribe by tags, or filter in the application"),
     ))
+}
+
+/// Numbers that no client means.
+fn check_numbers(header: &PullMessage<'_>) -> Result<(), Rejection> {
+    let flag = |bit| header.sys_flag & bit != 0;
+    if header.max_messages < 1 {
+        return Err(Rejection::number("maxMsgNums", header.max_messages.into(), "1 or more is wanted"));
+    }
+    if let Some(bytes @ ..=-1) = header.max_bytes {
+        return Err(Rejection::number("maxMsgBytes", bytes.into(), "0 (no limit) or more is wanted"));
+    }
+    if flag(sys_flag::pull::SUSPEND) && header.suspend_timeout < 0 {
+        let wanted = "0 milliseconds or more are wanted";
+        return Err(Rejection::number("suspendTimeoutMillis", header.suspend_timeout, wanted));
+    }
+    if flag(sys_flag::pull::COMMIT_OFFSET) && header.commit_offset < 0 {
+        return Err(Rejection::number("commitOffset", header.commit_offset, "0 or more is wanted"));
+    }
+    Ok(())
 }
 
 /// What the client asks for; the store has limits of its own.

@@ -21,13 +21,13 @@ impl Query {
     /// 12. Reads from the disk: not for reactor threads.
     pub(crate) fn by_key(&self, request: &Command) -> Answer {
         let header = QueryMessage::decode(&request.fields)?;
-        let most = self.settings.load().messages.query_max as usize;
+        if header.max < 1 {
+            return Err(Rejection::number("maxNum", header.max.into(), "1 or more is wanted"));
+        }
+        let messages = &self.settings.load().messages;
         // A unique key has one message, and its asker does not know how many to ask for.
-        let wanted = if header.unique_key == Some(true) {
-            most
-        } else {
-            usize::try_from(header.max).unwrap_or(0).clamp(1, most)
-        };
+        let asked = if header.unique_key == Some(true) { messages.query_max } else { header.max.unsigned_abs() };
+        let wanted = asked.min(messages.query_batch).max(1) as usize;
         let found = self.store.query(header.topic, header.key, wanted, header.begin, header.end)?;
         if found.records.is_empty() {
             return Err(Rejection::new(

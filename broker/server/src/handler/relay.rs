@@ -6,6 +6,7 @@ use crate::{
     connected::{Client, Consumers},
     consumer_offset::ConsumerOffsets,
     error::{Answer, Rejection},
+    subscription_group::SubscriptionGroups,
     topic::Topics,
 };
 use rmq_protocol::{
@@ -25,36 +26,89 @@ use std::{sync::Arc, time::Duration};
 /// How long a client may take for an answer.
 const CLIENT: Duration = Duration::from_secs(10);
 
+/// What Java's tools send in a number that they do not mean.
+const NOT_SET: i32 = -1;
+
+/// Where a group is to be moved.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Offset(u64),
+    End,
+    /// Milliseconds since 1970.
+    Time(i64),
+}
+
+impl Target {
+    fn of(header: &ResetOffset<'_>) -> Result<Self, Rejection> {
+        let one_queue = header.queue_id.is_some_and(|queue_id| queue_id != NOT_SET);
+        match header.offset.filter(|offset| *offset != i64::from(NOT_SET)) {
+            Some(offset) if !one_queue => {
+                return Err(Rejection::number("offset", offset, "without a queueId, a timestamp alone is wanted"));
+            }
+            Some(offset) => {
+                let wanted = "0 or more, or -1 for a timestamp instead, is wanted";
+                return u64::try_from(offset)
+                    .map(Self::Offset)
+                    .map_err(|_| Rejection::number("offset", offset, wanted));
+            }
+            None => {}
+        }
+        match header.timestamp {
+            -1 => Ok(Self::End),
+            time @ 0.. => Ok(Self::Time(time)),
+            time => Err(Rejection::number("timestamp", time, "milliseconds since 1970, or -1 for the end, are wanted")),
+        }
+    }
+}
+
 /// Handles of these requests.
 pub(crate) struct Relay {
     pub(crate) store: Arc<MessageStore>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) settings: Arc<Live>,
 }
 
 impl Relay {
-    /// 222: moves a group, here and at its clients. Online groups are told; offline ones find the new offsets.
+    /// 222: moves a group, here and at its clients. Online groups are told; offline ones find the
+    /// new offsets. Moves all queues or, where one of them cannot be moved, none.
     pub(crate) fn reset_offset(&self, request: &Command) -> Answer {
         let header = ResetOffset::decode(&request.fields)?;
-        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
-        let broker_name = self.settings.load().identity.broker_name.clone();
-        let only = header.queue_id.filter(|queue_id| *queue_id >= 0);
-        let mut moved = Vec::new();
-        for queue_id in (0..topic.write_queue_nums).filter(|queue_id| only.is_none_or(|only| only == *queue_id)) {
-            let target = self.target(&header, queue_id)?;
-            let current = self.offsets.committed(header.topic, header.group, queue_id);
-            // Without force a group is moved back only; what it has not read stays unread.
-            let offset = match current {
-                Some(current) if !header.force && target > current => current,
-                _ => target,
-            };
-            self.offsets.commit(header.topic, header.group, queue_id, offset);
-            moved.push((
-                MessageQueue { broker_name: broker_name.clone(), queue_id, topic: header.topic.to_owned() },
-                offset,
+        let settings = self.settings.load();
+        if settings.is_slave() {
+            return Err(Rejection::new(
+                ResponseCode::SystemError,
+                "this broker is a slave; reset offsets on its master",
             ));
+        }
+        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
+        if self.groups.find(header.group).is_none() {
+            return Err(Rejection::no_group(header.group));
+        }
+        let target = Target::of(&header)?;
+        let queues = topic.read_queue_nums.max(topic.write_queue_nums);
+        let moved = match header.queue_id.filter(|queue_id| *queue_id != NOT_SET) {
+            None => 0..queues,
+            Some(queue_id) if (0..queues).contains(&queue_id) => queue_id..queue_id + 1,
+            Some(queue_id) => return Err(Rejection::no_queue(header.topic, queues, queue_id)),
+        };
+        let moved = moved
+            .map(|queue_id| {
+                let target = self.offset_of(target, header.topic, queue_id)?;
+                let current = self.offsets.committed(header.topic, header.group, queue_id);
+                // Without force a group is moved back only; what it has not read stays unread.
+                let offset = match current {
+                    Some(current) if !header.force && target > current => current,
+                    _ => target,
+                };
+                let broker_name = settings.identity.broker_name.clone();
+                Ok((MessageQueue { broker_name, queue_id, topic: header.topic.to_owned() }, offset))
+            })
+            .collect::<Result<Vec<_>, Rejection>>()?;
+        for (queue, offset) in &moved {
+            self.offsets.commit(header.topic, header.group, queue.queue_id, *offset);
         }
         if self.consumers.message_model(header.group) != Some(MessageModel::Broadcasting) {
             self.tell_reset(&header, &moved);
@@ -63,13 +117,20 @@ impl Relay {
         Ok(Reply::body(fastjson::to_vec(&body)))
     }
 
-    fn target(&self, header: &ResetOffset<'_>, queue_id: i32) -> Result<i64, Rejection> {
-        let (min, max) = (self.store.min_offset(header.topic, queue_id), self.store.max_offset(header.topic, queue_id));
-        Ok(match (header.offset.filter(|offset| *offset >= 0), header.timestamp) {
-            (Some(offset), _) => (offset as u64).clamp(min, max) as i64,
-            (None, -1) => max as i64,
-            (None, timestamp) => self.store.offset_by_time(header.topic, queue_id, timestamp, Boundary::Lower)? as i64,
-        })
+    fn offset_of(&self, target: Target, topic: &str, queue_id: i32) -> Result<i64, Rejection> {
+        let (min, max) = (self.store.min_offset(topic, queue_id), self.store.max_offset(topic, queue_id));
+        let offset = match target {
+            Target::Offset(offset) if (min..=max).contains(&offset) => offset,
+            Target::Offset(offset) => {
+                return Err(Rejection::new(
+                    ResponseCode::SystemError,
+                    format!("the offset {offset} is outside of {min}..={max}, what queue {queue_id} of {topic} holds"),
+                ));
+            }
+            Target::End => max,
+            Target::Time(time) => self.store.offset_by_time(topic, queue_id, time, Boundary::Lower)?,
+        };
+        Ok(offset as i64)
     }
 
     fn tell_reset(&self, header: &ResetOffset<'_>, moved: &[(MessageQueue, i64)]) {

@@ -4,7 +4,7 @@ use crate::{
     config::Live,
     consumer_offset::ConsumerOffsets,
     delay::Delay,
-    error::Answer,
+    error::{Answer, Rejection},
     ha::{Following, Slaves},
     subscription_group::SubscriptionGroups,
     topic::Topics,
@@ -40,6 +40,7 @@ impl Tables {
         let table = self.topics.snapshot();
         let total = table.topic_config_table.len() as i32;
         let part = Part { sequence: header.sequence, version: header.data_version, max: header.max };
+        part.check(["topicSeq", "maxTopicNum"])?;
         let body = TopicConfigAndMappingTable {
             data_version: table.data_version,
             topic_config_table: part.of(table.topic_config_table, table.data_version),
@@ -56,6 +57,7 @@ impl Tables {
         let mut table = self.groups.snapshot();
         let total = table.subscription_group_table.len() as i32;
         let part = Part { sequence: header.sequence, version: header.data_version, max: header.max };
+        part.check(["groupSeq", "maxGroupNum"])?;
         table.subscription_group_table = part.of(table.subscription_group_table, table.data_version);
         let mut reply = Reply::with(&AllGroupConfigResponse { total: Some(total) });
         reply.body = fastjson::to_vec(&table).into();
@@ -110,6 +112,16 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
+    fn check(&self, [sequence, max]: [&'static str; 2]) -> Result<(), Rejection> {
+        if let Some(value @ ..=-1) = self.sequence {
+            return Err(Rejection::number(sequence, value.into(), "0 or more is wanted"));
+        }
+        if let Some(value @ ..=0) = self.max {
+            return Err(Rejection::number(max, value.into(), "1 or more is wanted"));
+        }
+        Ok(())
+    }
+
     fn of<T>(&self, table: BTreeMap<String, T>, version: DataVersion) -> BTreeMap<String, T> {
         let Some(sequence) = self.sequence else { return table };
         let same = self.version.filter(|text| !text.is_empty()).is_none_or(|text| {

@@ -13,30 +13,58 @@ pub(super) struct Seen<'a> {
     /// False if the message says that it need not wait for disk or slaves.
     pub(super) wait: bool,
     pub(super) transactional: bool,
-    pub(super) timer: bool,
     /// The topic that a retried message had first.
     pub(super) retry_topic: Option<&'a str>,
     /// The id that it had first.
     pub(super) origin_id: Option<&'a str>,
+    /// A property with a meaning for the broker whose value is none: its name, the value, and what
+    /// is wanted.
+    pub(super) wrong: Option<(&'static str, &'a str, &'static str)>,
     /// A name that the broker sets is there already.
     must_be_written_anew: bool,
+}
+
+const LEVEL: &str = "a delay level is wanted, 0 (none) or more";
+const BOOLEAN: &str = "true or false is wanted";
+const NO_TIMER: &str = "this broker does not take messages for an arbitrary time; use a delay level (1 to 18)";
+
+/// As Java's `Boolean.parseBoolean` where that is sure of itself.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        _ if text.eq_ignore_ascii_case("true") => Some(true),
+        _ if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
 }
 
 /// Reads the properties.
 pub(super) fn see(raw: &[u8]) -> Seen<'_> {
     let mut seen = Seen { wait: true, ..Seen::default() };
     for (name, value) in properties::iter(raw) {
-        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else { continue };
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        let text = std::str::from_utf8(value);
+        // In a number or a boolean it is wrong like any other letter.
+        let value = text.unwrap_or("\u{fffd}");
         match name {
-            properties::UNIQ_KEY => seen.unique_key = Some(value),
-            properties::DELAY => seen.delay_level = value.parse().unwrap_or(0),
-            properties::WAIT => seen.wait = value.eq_ignore_ascii_case("true"),
-            properties::TRANSACTION_PREPARED => seen.transactional = value.eq_ignore_ascii_case("true"),
-            properties::RETRY_TOPIC => seen.retry_topic = Some(value),
-            properties::ORIGIN_MESSAGE_ID => seen.origin_id = Some(value),
-            properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => {
-                seen.timer = true
-            }
+            properties::DELAY => match value.parse() {
+                Ok(level @ 0..) => seen.delay_level = level,
+                _ => seen.wrong = Some((properties::DELAY, value, LEVEL)),
+            },
+            properties::WAIT => match boolean(value) {
+                Some(wait) => seen.wait = wait,
+                None => seen.wrong = Some((properties::WAIT, value, BOOLEAN)),
+            },
+            properties::TRANSACTION_PREPARED => match boolean(value) {
+                Some(transactional) => seen.transactional = transactional,
+                None => seen.wrong = Some((properties::TRANSACTION_PREPARED, value, BOOLEAN)),
+            },
+            properties::TIMER_DELAY_SEC => seen.wrong = Some((properties::TIMER_DELAY_SEC, value, NO_TIMER)),
+            properties::TIMER_DELAY_MS => seen.wrong = Some((properties::TIMER_DELAY_MS, value, NO_TIMER)),
+            properties::TIMER_DELIVER_MS => seen.wrong = Some((properties::TIMER_DELIVER_MS, value, NO_TIMER)),
+            properties::TIMER_DEL_UNIQKEY => seen.wrong = Some((properties::TIMER_DEL_UNIQKEY, value, NO_TIMER)),
+            properties::UNIQ_KEY => seen.unique_key = text.ok().or(seen.unique_key),
+            properties::RETRY_TOPIC => seen.retry_topic = text.ok().or(seen.retry_topic),
+            properties::ORIGIN_MESSAGE_ID => seen.origin_id = text.ok().or(seen.origin_id),
             properties::CLUSTER | properties::REAL_TOPIC | properties::REAL_QUEUE_ID => {
                 seen.must_be_written_anew = true
             }
@@ -101,8 +129,21 @@ mod tests {
     fn what_matters_is_seen() {
         let seen = see(b"UNIQ_KEY\x01U\x02DELAY\x013\x02WAIT\x01false\x02TRAN_MSG\x01true\x02");
         assert_eq!(seen.unique_key, Some("U"));
-        assert_eq!((seen.delay_level, seen.wait, seen.transactional, seen.timer), (3, false, true, false));
-        assert!(see("TIMER_DELAY_MS\u{1}5\u{2}".as_bytes()).timer);
+        assert_eq!((seen.delay_level, seen.wait, seen.transactional, seen.wrong), (3, false, true, None));
         assert!(see(b"").wait);
+    }
+
+    #[test]
+    fn a_value_that_is_none_is_never_taken_as_another() {
+        let wrong = |raw: &'static str| see(raw.as_bytes()).wrong.map(|(name, value, _)| (name, value));
+        for value in ["4x", " 1 ", "1.5", "99999999999", "-1", "\u{661}"] {
+            let raw = format!("a\u{1}1\u{2}DELAY\u{1}{value}\u{2}");
+            assert_eq!(see(raw.as_bytes()).wrong, Some(("DELAY", value, LEVEL)));
+        }
+        assert_eq!(wrong("WAIT\u{1}0\u{2}"), Some(("WAIT", "0")));
+        assert_eq!(wrong("TRAN_MSG\u{1}yes\u{2}"), Some(("TRAN_MSG", "yes")));
+        assert_eq!(wrong("TIMER_DELAY_MS\u{1}5\u{2}"), Some(("TIMER_DELAY_MS", "5")));
+        assert_eq!(see(b"DELAY\x013\xff\x02").wrong, Some(("DELAY", "\u{fffd}", LEVEL)));
+        assert_eq!(wrong("DELAY\u{1}0\u{2}WAIT\u{1}FALSE\u{2}TRAN_MSG\u{1}False\u{2}"), None);
     }
 }

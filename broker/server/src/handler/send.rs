@@ -4,7 +4,7 @@
 //! The answer is ready then; whether it may be given yet is for [`Durability`]. Where there are no disk blocks for it all of that is done again when its
 //! turn has come in the [line](crate::stalled): to keep it would cost those that find blocks, which are nearly all.
 
-use super::rewrite;
+use super::{DEFAULT_TRIES, rewrite};
 use crate::{
     clock::now_millis,
     config::{Config, Live},
@@ -16,13 +16,13 @@ use crate::{
     stalled::Attempt,
     stats::{Kind, Stats},
     subscription_group::SubscriptionGroups,
-    topic::Topics,
+    topic::{self, Topics},
 };
 use rmq_protocol::{
     Command, Reply, RequestCode, ResponseCode,
     body::{TopicConfig, perm},
     header::{Header, SendMessage, SendMessageResponse, SendMessageV2},
-    message::{OffsetId, batch, message_id::UniqueIds, properties, stored::Draft},
+    message::{OffsetId, batch, message_id::UniqueIds, properties, stored::Draft, sys_flag},
     names,
     version::V3_4_9,
 };
@@ -81,13 +81,14 @@ impl Send {
         };
         let settings = self.settings.load();
         self.check_broker(&settings)?;
-        names::check_topic(header.topic)?;
+        names::check_topic(header.topic).map_err(|error| Rejection::topic_name(header.topic, &error))?;
         if names::is_closed_to_clients(header.topic) {
             return Err(Rejection::new(
                 ResponseCode::NoPermission,
                 format!("the topic {} belongs to the system", header.topic),
             ));
         }
+        check_numbers(&header)?;
         let target = self.target(&header, &settings)?;
         let batch = code == RequestCode::SendBatchMessage || header.batch == Some(true);
         let asked = Asked { header: &header, request, born_host, settings: &settings, patience };
@@ -111,6 +112,10 @@ impl Send {
     }
 
     fn target(&self, header: &SendMessageV2<'_>, settings: &Config) -> Result<Target, Rejection> {
+        if header.default_topic_queues < 1 && self.topics.find(header.topic).is_none() {
+            let value = header.default_topic_queues.into();
+            return Err(Rejection::number("defaultTopicQueueNums", value, "1 or more is wanted for a new topic"));
+        }
         let found = match self.topics.find_or_inherit(header.topic, header.default_topic, header.default_topic_queues) {
             Some(found) => Some(found),
             None if names::is_retry_topic(header.topic) => {
@@ -124,7 +129,7 @@ impl Send {
         }
         let queues = topic.write_queue_nums.max(topic.read_queue_nums);
         let queue_id = match header.queue_id {
-            any if any < 0 => rand::random_range(0..topic.write_queue_nums.max(1)),
+            any if any < 0 => topic::random_queue(&topic).ok_or_else(|| no_queue(&topic))?,
             queue_id if queue_id >= queues => {
                 return Err(Rejection::new(
                     ResponseCode::SystemError,
@@ -140,7 +145,7 @@ impl Send {
         let Asked { header, request, born_host, settings, patience } = asked;
         let raw = header.properties.unwrap_or_default().as_bytes();
         let seen = rewrite::see(raw);
-        refuse_missing_kinds(&seen)?;
+        refuse_missing_kinds(header, &seen)?;
         check_size(request.body.len(), settings)?;
         let (mut target, mut delay_level) = (target, seen.delay_level);
         if names::is_retry_topic(header.topic)
@@ -204,6 +209,7 @@ impl Send {
         check_size(request.body.len(), settings)?;
         let shared = header.properties.unwrap_or_default().as_bytes();
         let batch_seen = rewrite::see(shared);
+        refuse_missing_kinds(header, &batch_seen)?;
         // What stands once for all of them; an entry's own value goes before.
         let inherited: Vec<(&str, &str)> = properties::iter(shared)
             .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?)))
@@ -216,7 +222,7 @@ impl Send {
                 Rejection::new(ResponseCode::MessageIllegal, format!("the batch cannot be read: {error}"))
             })?;
             let seen = rewrite::see(entry.properties);
-            refuse_missing_kinds(&seen)?;
+            refuse_missing_kinds(header, &seen)?;
             if seen.delay_level > 0 || batch_seen.delay_level > 0 {
                 return illegal("messages of a batch cannot be delayed");
             }
@@ -273,7 +279,9 @@ impl Send {
     fn dead_letter(&self, header: &SendMessageV2<'_>, request: &Command) -> Result<Option<Target>, Rejection> {
         let Some(group_name) = names::group_of_retry_topic(header.topic) else { return Ok(None) };
         let group = self.groups.find(group_name).ok_or_else(|| Rejection::no_group(group_name))?;
-        let limit = header.max_reconsume_times.filter(|_| request.version >= V3_4_9).unwrap_or(group.retry_max_times);
+        let asked = header.max_reconsume_times.filter(|limit| request.version >= V3_4_9 && *limit >= 0);
+        let limit = asked.unwrap_or(group.retry_max_times);
+        let limit = if limit < 0 { DEFAULT_TRIES } else { limit };
         let tries = header.reconsume_times.unwrap_or(0);
         if tries <= limit && !(tries > 0 && self.locks.is_locked(group_name, Instant::now())) {
             return Ok(None);
@@ -346,6 +354,11 @@ impl Send {
     }
 }
 
+fn no_queue(topic: &TopicConfig) -> Rejection {
+    let words = format!("the topic {} has {} queues to read; give it one", topic.topic_name, topic.read_queue_nums);
+    Rejection::new(ResponseCode::NoPermission, words)
+}
+
 /// Where the record goes; for a delayed message that is not where the message goes.
 struct Destination<'a> {
     topic: &'a str,
@@ -355,15 +368,29 @@ struct Destination<'a> {
 }
 
 /// Kinds of message that this broker would not treat as what they are must not be taken for plain ones.
-fn refuse_missing_kinds(seen: &rewrite::Seen<'_>) -> Result<(), Rejection> {
+fn refuse_missing_kinds(header: &SendMessageV2<'_>, seen: &rewrite::Seen<'_>) -> Result<(), Rejection> {
     if seen.transactional {
         return Err(Rejection::new(ResponseCode::NoPermission, "this broker does not take transaction messages"));
     }
-    if seen.timer {
-        return Err(Rejection::new(
-            ResponseCode::MessageIllegal,
-            "this broker does not take messages for an arbitrary time; use a delay level (1 to 18)",
-        ));
+    if sys_flag::transaction(header.sys_flag) != sys_flag::Transaction::None {
+        // Stored as it says, it would be in no queue.
+        let words = format!("sysFlag {} is that of a transaction; this broker does not take those", header.sys_flag);
+        return Err(Rejection::new(ResponseCode::MessageIllegal, words));
+    }
+    if let Some((name, value, wanted)) = seen.wrong {
+        let words = format!("the property {name} cannot be {value:?}: {wanted}");
+        return Err(Rejection::new(ResponseCode::MessageIllegal, words));
+    }
+    Ok(())
+}
+
+/// Numbers that no client means.
+fn check_numbers(header: &SendMessageV2<'_>) -> Result<(), Rejection> {
+    if let Some(times @ ..=-1) = header.reconsume_times {
+        return Err(Rejection::number("reconsumeTimes", times.into(), "0 or more is wanted"));
+    }
+    if let Some(limit @ ..=-2) = header.max_reconsume_times {
+        return Err(Rejection::number("maxReconsumeTimes", limit.into(), "-1 (the default) or more is wanted"));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A consumer wants a message again later: 36.
 
-use super::rewrite;
+use super::{DEFAULT_TRIES, rewrite};
 use crate::{
     config::Live,
     delay::Delay,
@@ -10,7 +10,7 @@ use crate::{
     stalled::Attempt,
     stats::{Kind, Stats},
     subscription_group::SubscriptionGroups,
-    topic::Topics,
+    topic::{self, Topics},
 };
 use rmq_protocol::{
     Command, Reply, ResponseCode,
@@ -26,8 +26,6 @@ use rmq_protocol::{
 use rmq_store::{Appended, MessageStore, Patience};
 use std::{net::SocketAddr, sync::Arc};
 
-/// Tries after which a message is dead, if nobody says otherwise.
-const DEFAULT_TRIES: i32 = 16;
 /// The level of the first retry: 10 s.
 const FIRST_LEVEL: i32 = 3;
 
@@ -69,6 +67,9 @@ impl SendBack {
         let offset = u64::try_from(header.offset).map_err(|_| not_found())?;
         let bytes = self.store.record(offset).ok_or_else(not_found)?;
         let record = Record::parse(&bytes).map_err(|_| not_found())?;
+        if let Some(limit @ ..=-2) = header.max_reconsume_times {
+            return Err(Rejection::number("maxReconsumeTimes", limit.into(), "-1 (the default) or more is wanted"));
+        }
         let limit = match header.max_reconsume_times {
             Some(limit) if request.version >= V3_4_9 => limit,
             _ => group.retry_max_times,
@@ -79,8 +80,9 @@ impl SendBack {
         let (name, queues) = if dead {
             (names::dead_letter_topic(header.group), 1)
         } else {
-            (names::retry_topic(header.group), group.retry_queue_nums)
+            (names::retry_topic(header.group), group.retry_queue_nums.min(topic::MAX_QUEUES))
         };
+        names::check_topic(&name).map_err(|error| Rejection::topic_name(&name, &error))?;
         let (topic, new) = self.topics.find_or_create(&name, queues, perm::READ | perm::WRITE);
         if !perm::is_writable(topic.perm) {
             return Err(Rejection::new(ResponseCode::NoPermission, format!("the topic {name} is not writable")));
@@ -89,10 +91,16 @@ impl SendBack {
             self.registration.announce();
         }
         let wanted = self.durability.wanted(true)?;
-        let queue_id = rand::random_range(0..queues.max(1));
+        // The topic may have fewer queues than the group says now.
+        let queue_id = topic::random_queue(&topic).ok_or_else(|| {
+            Rejection::new(
+                ResponseCode::NoPermission,
+                format!("the topic {name} has {} queues to read; give it one", topic.read_queue_nums),
+            )
+        })?;
         let level = match header.delay_level {
             _ if dead => 0,
-            0 => FIRST_LEVEL + tries,
+            0 => FIRST_LEVEL.saturating_add(tries),
             chosen => chosen,
         };
         let level = level.min(self.delay.levels().count());
@@ -141,10 +149,10 @@ impl SendBack {
             topic,
             queue_id,
             store_host: self.store_host,
-            reconsume_times: record.reconsume_times() + 1,
+            reconsume_times: record.reconsume_times().saturating_add(1),
             properties: &written,
             ..Draft::of(record)
         };
-        Ok(self.store.put_within(&draft, patience)?)
+        Ok(self.store.put_again_within(&draft, patience)?)
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     config::Live,
     connected::{Consumers, Producers},
     consumer_offset::ConsumerOffsets,
+    delay::Delay,
     durability::Durability,
     ha::{Following, LogCheck, Slaves},
     long_polling::LongPolling,
@@ -36,6 +37,7 @@ pub(crate) struct Page {
     pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) delay: Arc<Delay>,
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) long_polling: Arc<LongPolling>,
@@ -131,6 +133,7 @@ impl Page {
         self.read_replication(to)?;
         self.read_traffic(to)?;
         self.read_dead_letters(to)?;
+        self.read_delay(to)?;
         // Clients of a broadcasting group keep their progress themselves; who is not connected and never said what it has finished only looks.
         let kept = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
             Some(MessageModel::Broadcasting) => false,
@@ -184,6 +187,19 @@ impl Page {
             "rocketmq_broker_stalled_send_bytes",
             "Memory of sends that wait for disk blocks, as the disk is slow; beyond 64 MiB more are refused as busy.",
             bytes,
+        )
+    }
+
+    fn read_delay(&self, to: &Sheet) -> Filled {
+        to.counter(
+            "rocketmq_broker_undeliverable_delayed_total",
+            "Delayed messages that could never be delivered; they are kept in the topic rmq_sys_DELAY_DLQ with the reason.",
+            self.delay.undeliverable(),
+        )?;
+        to.count(
+            "rocketmq_broker_failing_delay_levels",
+            "Delay levels whose next message cannot be delivered just now; it is tried again each second, and the log says why.",
+            self.delay.failing_levels(),
         )
     }
 

@@ -18,7 +18,6 @@ mod parts;
 use crate::{
     Error,
     config::{Config, Live},
-    delay,
     long_polling::Ready,
     metrics::Page,
 };
@@ -172,16 +171,19 @@ impl Broker {
         } else {
             let (check, following) = (Arc::clone(&parts.log_check), Arc::clone(&parts.following));
             let (tables, stop) = (parts.metadata_sync(), self.stop_rest.clone());
-            let check_log = async move {
-                check.run(&following, &tables, stop.clone()).await;
-                stop.cancelled().await;
-            };
-            watched(&parts.watchdog, &self.rest, "check the log", check_log);
+            let correct = parts.correction();
+            if check.is_open() {
+                correct();
+            } else {
+                let check_log = async move {
+                    check.run(&following, &tables, correct, stop.clone()).await;
+                    stop.cancelled().await;
+                };
+                watched(&parts.watchdog, &self.rest, "check the log", check_log);
+            }
             // Delivery appends to the log.
             let check = Arc::clone(&parts.log_check);
-            let until_open = move || check.wait_until_open();
-            let (delay, store) = (Arc::clone(&parts.tables.delay), Arc::clone(&parts.store));
-            let thread = delay::start(delay, store, parts.store_host, until_open, Arc::clone(&parts.watchdog));
+            let thread = parts.delivery().start(move || check.wait_until_open(), Arc::clone(&parts.watchdog));
             self.delivery = Some(thread.map_err(|source| Error::Thread { name: "delay", source })?);
         }
         let serve = Arc::clone(&parts.slaves).serve(ports.replication, self.stop_rest.clone());

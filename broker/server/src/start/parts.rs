@@ -7,7 +7,7 @@ use crate::{
     config::{Config, Live},
     connected::{Consumers, Producers, QueueLocks},
     consumer_offset::ConsumerOffsets,
-    delay::Delay,
+    delay::{Delay, Delivery},
     dispatch::Dispatch,
     durability::Durability,
     ha::{Following, LogCheck, Slaves, metadata_sync::MetadataSync},
@@ -147,6 +147,30 @@ impl Parts {
         }
     }
 
+    /// See [`ConsumerOffsets::correct`].
+    ///
+    /// Runs before the first request is taken: a message that came earlier would be behind a position that is still to be
+    /// corrected.
+    pub(super) fn correction(&self) -> impl FnOnce() + std::marker::Send + 'static {
+        let (topics, offsets) = (Arc::clone(&self.tables.topics), Arc::clone(&self.tables.offsets));
+        let (delay, store) = (Arc::clone(&self.tables.delay), Arc::clone(&self.store));
+        move || {
+            offsets.correct(|topic: &str, queue_id| topics.find(topic).map(|_| store.max_offset(topic, queue_id)));
+            delay.correct(&store);
+        }
+    }
+
+    /// What a master delivers delayed messages with.
+    pub(super) fn delivery(&self) -> Delivery {
+        Delivery {
+            delay: Arc::clone(&self.tables.delay),
+            store: Arc::clone(&self.store),
+            topics: Arc::clone(&self.tables.topics),
+            registration: Arc::clone(&self.registration),
+            store_host: self.store_host,
+        }
+    }
+
     /// What probes and scrapers are told.
     pub(super) fn page(&self) -> Page {
         Page {
@@ -155,6 +179,7 @@ impl Parts {
             topics: Arc::clone(&self.tables.topics),
             groups: Arc::clone(&self.tables.groups),
             offsets: Arc::clone(&self.tables.offsets),
+            delay: Arc::clone(&self.tables.delay),
             producers: Arc::clone(&self.producers),
             consumers: Arc::clone(&self.consumers),
             long_polling: Arc::clone(&self.tables.long_polling),
@@ -190,6 +215,7 @@ impl Parts {
                 topics: Arc::clone(&self.tables.topics),
                 groups: Arc::clone(&self.tables.groups),
                 offsets: Arc::clone(&self.tables.offsets),
+                settings: Arc::clone(&self.settings),
             }),
             locks: Arc::new(Locks { locks: Arc::clone(&self.locks) }),
             query: Arc::new(Query { store: Arc::clone(&self.store), settings: Arc::clone(&self.settings) }),
@@ -198,6 +224,7 @@ impl Parts {
                 topics: Arc::clone(&self.tables.topics),
                 consumers: Arc::clone(&self.consumers),
                 offsets: Arc::clone(&self.tables.offsets),
+                groups: Arc::clone(&self.tables.groups),
                 settings: Arc::clone(&self.settings),
             }),
             tables: Arc::new(self.table_requests()),

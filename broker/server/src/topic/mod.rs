@@ -20,6 +20,9 @@ use rmq_protocol::{
 };
 use std::{path::Path, sync::Arc};
 
+/// Queues of one topic on one broker: beyond this it is a typing error.
+pub(crate) const MAX_QUEUES: i32 = 65_536;
+
 /// The topics of this broker.
 pub(crate) struct Topics {
     table: Table<TopicConfig>,
@@ -129,9 +132,31 @@ pub(crate) fn masked(topic: i32, broker: i32) -> i32 {
     if broker & both == both { topic } else { topic & broker }
 }
 
+/// A queue of the topic that can be read: `wanted`, or any other where that cannot. On a topic
+/// without a queue to read nothing can be chosen better; the message waits there.
+pub(crate) fn readable_queue(topic: &TopicConfig, wanted: i32) -> i32 {
+    if topic.read_queue_nums <= 0 || (0..topic.read_queue_nums).contains(&wanted) {
+        return wanted.max(0);
+    }
+    random_queue(topic).unwrap_or(0)
+}
+
+/// Any queue that is both written and read, or at least read; `None` where none is.
+pub(crate) fn random_queue(topic: &TopicConfig) -> Option<i32> {
+    let both = topic.read_queue_nums.min(topic.write_queue_nums);
+    let queues = if both > 0 { both } else { topic.read_queue_nums };
+    (queues > 0).then(|| rand::random_range(0..queues))
+}
+
 /// Topics whose names an application may not create, change or delete.
 pub(crate) fn is_reserved(topic: &str, config: &Config) -> bool {
     names::is_system_topic(topic) || topic == system::reply_topic(config)
+}
+
+/// Topics named after the cluster and the broker, which may be changed: every start makes them
+/// anew, and clients take them for templates.
+pub(crate) fn is_own(topic: &str, config: &Config) -> bool {
+    topic == config.identity.cluster_name || topic == config.identity.broker_name
 }
 
 #[cfg(test)]

@@ -135,8 +135,19 @@ impl BrokerAdmin {
         );
         let subscription =
             header.consumer_group.and_then(|group| self.consumers.subscription(group, header.topic).flatten());
-        let first = u64::try_from(header.index).unwrap_or(0).max(min);
-        let last = max.min(first.saturating_add(header.count.clamp(0, MAX_ENTRIES) as u64));
+        if header.count < 1 {
+            return Err(Rejection::number("count", header.count.into(), "1 or more is wanted"));
+        }
+        let Some(first) = u64::try_from(header.index).ok().filter(|index| (min..max).contains(index)) else {
+            return Err(Rejection::new(
+                ResponseCode::SystemError,
+                format!(
+                    "the index {} is outside of {min}..{max}, what queue {} of {} holds",
+                    header.index, header.queue_id, header.topic
+                ),
+            ));
+        };
+        let last = max.min(first.saturating_add(header.count.min(MAX_ENTRIES) as u64));
         let mut queue_data = Vec::new();
         for offset in first..last {
             let Some(place) = self.store.physical_offset(header.topic, header.queue_id, offset)? else { continue };

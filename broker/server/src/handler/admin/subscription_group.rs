@@ -5,6 +5,7 @@ use crate::{
     consumer_offset::ConsumerOffsets,
     error::{Answer, Rejection},
     subscription_group::SubscriptionGroups,
+    topic,
 };
 use rmq_protocol::{
     Command, Reply, ResponseCode,
@@ -20,6 +21,21 @@ pub(crate) struct GroupAdmin {
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
     pub(crate) settings: Arc<Live>,
+}
+
+fn check_numbers(group: &SubscriptionGroup) -> Result<(), Rejection> {
+    let queues = format!("0 (no retries) to {} is wanted", topic::MAX_QUEUES);
+    let rows = [
+        ("retryQueueNums", i64::from(group.retry_queue_nums), 0..=i64::from(topic::MAX_QUEUES), queues.as_str()),
+        ("retryMaxTimes", group.retry_max_times.into(), -1..=i64::MAX, "-1 (the default) or more is wanted"),
+        ("brokerId", group.broker_id, 0..=i64::MAX, "0 (the master) or more is wanted"),
+        ("whichBrokerWhenConsumeSlowly", group.which_broker_when_consume_slowly, 0..=i64::MAX, "0 or more is wanted"),
+        ("consumeTimeoutMinute", group.consume_timeout_minute.into(), 0..=i64::MAX, "0 or more is wanted"),
+    ];
+    match rows.into_iter().find(|(_, value, range, _)| !range.contains(value)) {
+        Some((field, value, _, wanted)) => Err(Rejection::number(field, value, wanted)),
+        None => Ok(()),
+    }
 }
 
 impl GroupAdmin {
@@ -38,13 +54,11 @@ impl GroupAdmin {
     async fn put_all(&self, groups: Vec<SubscriptionGroup>) -> Answer {
         self.check_master()?;
         for group in &groups {
-            names::check_group(&group.group_name)?;
-            if group.retry_queue_nums < 0 || group.retry_max_times < -1 {
-                return Err(Rejection::invalid(format!(
-                    "{}: retryQueueNums and retryMaxTimes cannot be negative",
-                    group.group_name
-                )));
+            if self.groups.find(&group.group_name).is_none() {
+                names::check_group(&group.group_name)
+                    .map_err(|error| Rejection::group_name(&group.group_name, &error))?;
             }
+            check_numbers(group)?;
         }
         for group in groups {
             if self.groups.find(&group.group_name).is_some_and(|known| *known == group) {

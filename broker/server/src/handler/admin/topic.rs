@@ -25,8 +25,6 @@ use std::{
 
 /// How long the answer waits for the namesrvs; a topic that is made but not registered yet is registered with the next heartbeat.
 const REGISTER: Duration = Duration::from_secs(3);
-/// Queues of one topic on one broker: beyond this it is a typing error.
-const MAX_QUEUES: i32 = 65_536;
 
 /// Handles of these requests.
 pub(crate) struct TopicAdmin {
@@ -77,7 +75,7 @@ impl TopicAdmin {
                 "this broker is a slave; change topics on its master",
             ));
         }
-        names::check_topic(topic)?;
+        names::check_topic(topic).map_err(|error| Rejection::topic_name(topic, &error))?;
         if topic::is_reserved(topic, &settings) {
             return Err(Rejection::invalid(format!("the topic {topic} belongs to the system")));
         }
@@ -87,11 +85,18 @@ impl TopicAdmin {
     async fn put_all(&self, configs: Vec<TopicConfig>) -> Answer {
         for config in &configs {
             let queues = [config.read_queue_nums, config.write_queue_nums];
-            if queues.iter().any(|queues| !(0..=MAX_QUEUES).contains(queues)) || queues == [0, 0] {
+            if queues.iter().any(|queues| !(0..=topic::MAX_QUEUES).contains(queues)) || queues == [0, 0] {
                 return Err(Rejection::invalid(format!(
-                    "{} cannot have {} queues to read and {} to write: 0 to {MAX_QUEUES} of each are possible, and one in all at least",
-                    config.topic_name, config.read_queue_nums, config.write_queue_nums
+                    "{} cannot have {} queues to read and {} to write: 0 to {} of each are possible, and one in all at least",
+                    config.topic_name,
+                    config.read_queue_nums,
+                    config.write_queue_nums,
+                    topic::MAX_QUEUES
                 )));
+            }
+            if !(0..=3).contains(&config.topic_sys_flag) {
+                let wanted = "0, 1 (unit), 2 (unit subscription) or 3 is wanted";
+                return Err(Rejection::number("topicSysFlag", config.topic_sys_flag.into(), wanted));
             }
             if !(0..=7).contains(&config.perm) {
                 return Err(Rejection::invalid(format!(
@@ -128,6 +133,10 @@ impl TopicAdmin {
     pub(crate) async fn delete(&self, request: Command) -> Answer {
         let header = TopicRequest::decode(&request.fields)?;
         self.check(header.topic)?;
+        if topic::is_own(header.topic, &self.settings.load()) {
+            let words = format!("the topic {} has the name of this broker or its cluster and stays", header.topic);
+            return Err(Rejection::invalid(words));
+        }
         self.topics.remove(header.topic);
         self.offsets.retain(|topic, _| topic != header.topic);
         self.persist().await?;
@@ -170,10 +179,11 @@ impl TopicAdmin {
     pub(crate) fn system_topics(&self) -> Answer {
         let settings = self.settings.load();
         let topics = self.topics.snapshot().topic_config_table.into_keys();
-        let own = [&settings.identity.cluster_name, &settings.identity.broker_name];
         let list = TopicList {
             broker_addr: None,
-            topic_list: topics.filter(|topic| topic::is_reserved(topic, &settings) || own.contains(&topic)).collect(),
+            topic_list: topics
+                .filter(|topic| topic::is_reserved(topic, &settings) || topic::is_own(topic, &settings))
+                .collect(),
         };
         Ok(Reply::body(fastjson::to_vec(&list)))
     }

@@ -1,0 +1,357 @@
+//! The thread that delivers delayed messages.
+//!
+//! All consumers share a level's queue, so whatever stops its first message stops them all. Hence
+//! the two ways out of a failed delivery: a message that no later attempt could store is passed
+//! over, counted, logged and kept in [`names::DELAY_DEAD_LETTER_TOPIC`]; after any other failure
+//! the same message is tried again, for as long as it takes.
+
+use super::{Delay, bounds};
+use crate::{
+    clock::now_millis,
+    registration::Registration,
+    topic::{self, Topics},
+};
+use rmq_protocol::{
+    body::perm,
+    message::{
+        properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR},
+        stored::{Draft, Record, Records},
+    },
+    names,
+};
+use rmq_remoting::Watchdog;
+use rmq_store::{Appended, Error, Filter, Limits, MessageStore, Patience};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// Pause after a delivery that failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// Between two warnings about the same message.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Between two writes of the positions.
+const PERSIST_EVERY: Duration = Duration::from_secs(10);
+/// Messages read at once.
+const BATCH: Limits = Limits { messages: 32, bytes: 1 << 20 };
+const ONE: Limits = Limits { messages: 1, bytes: 1 << 20 };
+/// Longest sleep, so that a clock that was set is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The property of a kept message that says why it could not be delivered.
+const REASON: &str = "UNDELIVERABLE";
+/// Bytes of a foreign name in a property that is added: all of them might leave no room for the
+/// rest.
+const NAME_MAX: usize = 1024;
+
+/// What delivers, and what it needs for that.
+pub(crate) struct Delivery {
+    pub(crate) delay: Arc<Delay>,
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) store_host: SocketAddr,
+}
+
+/// Levels whose next message cannot be delivered: its offset, and when that was logged.
+type Failing = BTreeMap<i32, (u64, Instant)>;
+
+impl Delivery {
+    /// Runs [`Delivery::run`] on a thread of its own: it reads from the disk, and waits for blocks to put into. It begins when
+    /// `until_open`, which blocks, says that the log may be appended to.
+    pub(crate) fn start(
+        self,
+        until_open: impl FnOnce() -> bool + Send + 'static,
+        watchdog: Arc<Watchdog>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let deliver = move || {
+            if until_open() {
+                self.run();
+            }
+        };
+        std::thread::Builder::new().name("delay".into()).spawn(move || watchdog.thread("delay", deliver))
+    }
+
+    fn run(&self) {
+        // Levels that were configured before are delivered to their end.
+        let stored = self.store.queues(names::SCHEDULE_TOPIC).last().map_or(0, |queue_id| queue_id.saturating_add(1));
+        let levels = self.delay.levels.count().max(stored);
+        let mut failing = Failing::new();
+        let mut persist_at = Instant::now() + PERSIST_EVERY;
+        loop {
+            // One batch of each level, so that none starves the others and a stop is seen in
+            // between.
+            let next = (1..=levels).filter_map(|level| self.deliver_level(level, &mut failing)).min();
+            self.delay.failing_levels.store(failing.len(), Relaxed);
+            let now = Instant::now();
+            if now >= persist_at {
+                persist_at = now + PERSIST_EVERY;
+                if let Err(error) = self.delay.persist() {
+                    tracing::warn!(%error, "cannot write how far delayed messages are delivered; a crash would repeat some");
+                }
+            }
+            let mut state = self.delay.state.lock();
+            let until = (now + next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)).min(if state.changes > 0 {
+                persist_at
+            } else {
+                now + LONGEST_SLEEP
+            });
+            while !state.arrived && !state.stopping {
+                if self.delay.alarm.wait_until(&mut state, until).timed_out() {
+                    break;
+                }
+            }
+            state.arrived = false;
+            if state.stopping {
+                return;
+            }
+        }
+    }
+
+    /// Delivers what is due of a level, a batch at most; returns the time until more is.
+    fn deliver_level(&self, level: i32, failing: &mut Failing) -> Option<Duration> {
+        let pause = self.delay.levels.pause(level)?;
+        let (min, max) = bounds(&self.store, level);
+        let mut position = self.delay.position(level, min, max);
+        if position >= max {
+            return None;
+        }
+        let got = match self.store.get(names::SCHEDULE_TOPIC, level - 1, position, BATCH, Filter::ALL) {
+            Ok(got) => got,
+            Err(error) => return Some(fails(failing, level, position, None, &error.to_string())),
+        };
+        if got.count == 0 && got.next_offset <= position {
+            return Some(RETRY);
+        }
+        for record in got.records.iter().flat_map(|piece| Records::new(piece)) {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return Some(self.pass_damaged(level, position, &error.to_string(), failing)),
+            };
+            let left = time_left(record.store_timestamp(), pause, now_millis());
+            if !left.is_zero() {
+                return Some(left);
+            }
+            if let Err(error) = self.deliver(level, &record) {
+                return Some(fails(failing, level, position, Some(&record), &error.to_string()));
+            }
+            position = record.queue_offset() + 1;
+            failing.remove(&level);
+            self.delay.advance(level, position);
+        }
+        self.delay.advance(level, got.next_offset);
+        Some(Duration::ZERO)
+    }
+
+    /// Puts the message where it belongs. As in Java its properties still say that it was delayed.
+    fn deliver(&self, level: i32, record: &Record<'_>) -> Result<(), Error> {
+        let delivered = destination(record).map(|(topic, queue_id)| {
+            let known = self.topics.find(&topic);
+            // The queue may have been taken away meanwhile, and nobody would read it.
+            let queue_id = known.map_or(queue_id, |known| topic::readable_queue(&known, queue_id));
+            self.put(&Draft { topic: &topic, queue_id, store_host: self.store_host, ..Draft::of(record) })
+        });
+        match delivered {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.is_about_message() => self.keep(level, record, &error.to_string()),
+            Ok(Err(error)) => Err(error),
+            Err(reason) => self.keep(level, record, &reason),
+        }
+    }
+
+    /// Whatever `maxMessageSize` is now: the message was taken.
+    fn put(&self, draft: &Draft<'_>) -> Result<Appended, Error> {
+        self.store.put_again_within(draft, Patience::begin())?.ok_or(Error::Stalled)
+    }
+
+    /// Keeps a message that can never be delivered, with the reason, where a person can read it.
+    fn keep(&self, level: i32, record: &Record<'_>, reason: &str) -> Result<(), Error> {
+        self.make_dead_letter_topic();
+        let topic = record.property(properties::REAL_TOPIC).unwrap_or_default();
+        let id = record.offset_id().to_string();
+        let added = [
+            (properties::DLQ_ORIGIN_TOPIC, shortened(&topic)),
+            (properties::DLQ_ORIGIN_MESSAGE_ID, id.as_str()),
+            (REASON, shortened(reason)),
+        ];
+        let kept = self.put(&Draft {
+            topic: names::DELAY_DEAD_LETTER_TOPIC,
+            queue_id: 0,
+            store_host: self.store_host,
+            properties: &with_added(record.properties(), &added),
+            ..Draft::of(record)
+        });
+        let kept_at = match kept {
+            Ok(kept) => Some(kept.queue_offset),
+            // It stays readable in its level's queue for as long as the log has it.
+            Err(error) if error.is_about_message() => {
+                tracing::error!(level, offset = record.queue_offset(), %error, "a delayed message cannot be kept either");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        self.delay.undeliverable.fetch_add(1, Relaxed);
+        tracing::error!(
+            level,
+            offset = record.queue_offset(),
+            topic = shortened(&topic),
+            id,
+            reason,
+            kept_in = names::DELAY_DEAD_LETTER_TOPIC,
+            ?kept_at,
+            "a delayed message can never be delivered and is passed over"
+        );
+        Ok(())
+    }
+
+    fn make_dead_letter_topic(&self) {
+        let (_, new) = self.topics.find_or_create(names::DELAY_DEAD_LETTER_TOPIC, 1, perm::READ | perm::WRITE);
+        if !new {
+            return;
+        }
+        self.registration.announce();
+        if let Err(error) = self.topics.persist() {
+            tracing::warn!(%error, "a new topic cannot be written to disk; it lasts until the broker ends");
+        }
+    }
+
+    /// Of bytes that are no record nothing can be kept.
+    fn pass_damaged(&self, level: i32, position: u64, error: &str, failing: &mut Failing) -> Duration {
+        let next = match self.store.get(names::SCHEDULE_TOPIC, level - 1, position, ONE, Filter::ALL) {
+            Ok(got) if got.next_offset > position => got.next_offset,
+            Ok(_) => return RETRY,
+            Err(error) => return fails(failing, level, position, None, &error.to_string()),
+        };
+        self.delay.undeliverable.fetch_add(1, Relaxed);
+        tracing::error!(level, offset = position, error, "a damaged delayed message is passed over");
+        self.delay.advance(level, next);
+        Duration::ZERO
+    }
+}
+
+/// Notes that a message cannot be delivered just now, and warns unless that was done a moment ago.
+fn fails(failing: &mut Failing, level: i32, offset: u64, record: Option<&Record<'_>>, error: &str) -> Duration {
+    let now = Instant::now();
+    let told = failing.get(&level).is_some_and(|(known, at)| *known == offset && now - *at < WARN_EVERY);
+    if !told {
+        failing.insert(level, (offset, now));
+        let topic = record.and_then(|record| record.property(properties::REAL_TOPIC)).unwrap_or_default();
+        tracing::warn!(
+            level,
+            offset,
+            topic = shortened(&topic),
+            error,
+            "cannot deliver a delayed message; trying again"
+        );
+    }
+    RETRY
+}
+
+/// Where a message belongs, or why that cannot be said.
+fn destination(record: &Record<'_>) -> Result<(String, i32), String> {
+    let missing = |name: &str| format!("it does not say where it belongs: {name} is missing");
+    let topic = record.property(properties::REAL_TOPIC).ok_or_else(|| missing(properties::REAL_TOPIC))?;
+    let queue_id = record.property(properties::REAL_QUEUE_ID).ok_or_else(|| missing(properties::REAL_QUEUE_ID))?;
+    match queue_id.parse::<i32>() {
+        Ok(number @ 0..) => Ok((topic.into_owned(), number)),
+        _ => Err(format!("{} {:?} is no queue", properties::REAL_QUEUE_ID, shortened(&queue_id))),
+    }
+}
+
+/// A property string with properties added; without its own where both together would be too long.
+fn with_added(own: &[u8], added: &[(&str, &str)]) -> Vec<u8> {
+    let mut end = Vec::new();
+    for (name, value) in added.iter().filter(|(_, value)| !value.is_empty()) {
+        end.extend_from_slice(name.as_bytes());
+        end.push(NAME_VALUE_SEPARATOR);
+        end.extend_from_slice(value.as_bytes());
+        end.push(PROPERTY_SEPARATOR);
+    }
+    let mut all = own.to_vec();
+    if !all.is_empty() && all.last() != Some(&PROPERTY_SEPARATOR) {
+        all.push(PROPERTY_SEPARATOR);
+    }
+    all.extend_from_slice(&end);
+    if all.len() > properties::MAX_LEN { end } else { all }
+}
+
+fn shortened(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(NAME_MAX)).unwrap_or(text)
+}
+
+/// Time until a message is due that waits `pause` from `stored` on. A clock that was set back
+/// cannot make it wait longer than `pause`.
+fn time_left(stored: i64, pause: Duration, now: i64) -> Duration {
+    let pause_millis = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+    let left = stored.saturating_add(pause_millis).saturating_sub(now);
+    Duration::from_millis(left.max(0) as u64).min(pause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Live,
+        testing::{member, message},
+    };
+    use std::path::Path;
+
+    /// A level without a pause, and who delivers it.
+    fn delivery(root: &Path) -> Delivery {
+        let (settings, store): (Arc<Live>, _) = member(root, &[("messageDelayLevel", "0s")]);
+        let config = settings.load_full();
+        let topics = Arc::new(Topics::open(root, &config).unwrap());
+        Delivery {
+            delay: Arc::new(Delay::open(root, config.delay_levels().unwrap()).unwrap()),
+            registration: Arc::new(Registration::new(settings, Arc::clone(&topics))),
+            topics,
+            store,
+            store_host: SocketAddr::from(([127, 0, 0, 1], 1)),
+        }
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_stored_just_now_is_tried_again_and_never_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = delivery(folder.path());
+        let delayed = rmq_store::NewMessage {
+            topic: names::SCHEDULE_TOPIC,
+            properties: b"REAL_TOPIC\x01T\x02REAL_QID\x013\x02",
+            ..message(b"patient")
+        };
+        let stored = first.store.put(&delayed).unwrap();
+        let dispatched = Instant::now() + Duration::from_secs(60);
+        assert_eq!(first.store.dispatched().wait_until(stored.end, dispatched), Ok(true));
+        first.store.close().unwrap();
+        let mut failing = Failing::new();
+        for _ in 0..3 {
+            assert_eq!(first.deliver_level(1, &mut failing), Some(RETRY), "the store takes nothing more");
+        }
+        assert_eq!((failing.len(), first.delay.undeliverable(), first.delay.position(1, 0, 1)), (1, 0, 0));
+        drop(first);
+
+        let second = delivery(folder.path());
+        failing.clear();
+        assert_eq!(second.deliver_level(1, &mut failing), Some(Duration::ZERO));
+        assert_eq!((failing.len(), second.delay.undeliverable(), second.delay.position(1, 0, 1)), (0, 0, 1));
+        assert_eq!(second.store.next_offset("T", 3), 1);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_lengthen_the_wait() {
+        let pause = Duration::from_secs(5);
+        assert_eq!(time_left(1000, pause, 2000), Duration::from_secs(4));
+        assert_eq!(time_left(1000, pause, 6000), Duration::ZERO);
+        assert_eq!(time_left(1_000_000, pause, 0), pause);
+    }
+
+    #[test]
+    fn what_is_added_replaces_properties_that_leave_no_room_for_it() {
+        let added = [(REASON, "x"), ("empty", "")];
+        assert_eq!(with_added(b"a\x01b", &added), b"a\x01b\x02UNDELIVERABLE\x01x\x02");
+        assert_eq!(with_added(b"", &added), b"UNDELIVERABLE\x01x\x02");
+        assert_eq!(with_added(&[b'p'; properties::MAX_LEN], &added), b"UNDELIVERABLE\x01x\x02");
+    }
+}
