@@ -6,7 +6,7 @@ use rmq_protocol::{
     RequestCode, ResponseCode,
     body::{Subscription, SubscriptionGroup},
     fastjson,
-    header::{ConsumerGroupRequest, Empty, UpdateConsumerOffset},
+    header::{ConsumerGroupRequest, Empty, TopicRequest, UpdateConsumerOffset},
 };
 
 /// One group of 249 letters sent one message back, and no consumer of that broker got a retry any
@@ -55,6 +55,21 @@ async fn a_group_that_could_have_no_retry_topic_is_refused_by_every_request() {
     peer.wait_for(&format!("%RETRY%{longest}"), 0, 1).await;
     assert_taken(&peer.send_back(&longest, offset, -1).await);
     peer.wait_for(&format!("%DLQ%{longest}"), 0, 1).await;
+    peer.close().await;
+    broker.stop().await.unwrap();
+}
+
+/// The topic was made, written and told to the namesrvs, and then the message was refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_for_the_retries_of_no_group_makes_no_topic() {
+    let root = folder("no-group");
+    let broker = broker_with(&root, "names", "", 0, &[]).await;
+    let peer = Peer::new(broker.address());
+    let refused = peer.send("%RETRY%nobody", &[], "hello").await;
+    assert_refused(&refused, ResponseCode::SubscriptionGroupNotExist, &["nobody"]);
+    let header = TopicRequest { topic: "%RETRY%nobody" };
+    let topic = peer.ask(RequestCode::TopicConfig, &header, Vec::new()).await;
+    assert_refused(&topic, ResponseCode::TopicNotExist, &["%RETRY%nobody"]);
     peer.close().await;
     broker.stop().await.unwrap();
 }

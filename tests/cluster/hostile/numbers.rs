@@ -281,6 +281,20 @@ async fn the_largest_number_of_tries_is_not_counted_beyond() {
     broker.stop().await.unwrap();
 }
 
+/// Sums of offsets that a tool may store left the range of their type, and who asked got no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_offsets_can_be_added_up() {
+    let (broker, peer) = start("sums").await;
+    for queue_id in 0..4 {
+        assert_taken(&commit(&peer, queue_id, i64::MAX).await);
+    }
+    assert_taken(&peer.ask(RequestCode::BrokerConsumeStats, &Empty {}, Vec::new()).await);
+    let fields = [("topic", "numbers"), ("group", "numbers-g")];
+    assert_taken(&peer.ask_with(RequestCode::QueryConsumeTimeSpan, &fields, Vec::new()).await);
+    peer.close().await;
+    broker.stop().await.unwrap();
+}
+
 /// Java's admin asks for 64 and got 32.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_by_key_finds_as_many_as_javas() {

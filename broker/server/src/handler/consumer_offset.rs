@@ -86,17 +86,20 @@ impl Offsets {
         // its progress one-way; where that is ahead it was made with a log that lost its end since,
         // and the group would skip what comes next. On a slave it was made with a master that is
         // gone.
-        let end = self.store.next_offset(header.topic, header.queue_id);
-        if request.is_one_way() && offset > end && !self.settings.load().is_slave() {
-            tracing::warn!(
-                group = header.consumer_group,
-                topic = header.topic,
-                queue_id = header.queue_id,
-                offset,
-                end,
-                "progress beyond the end of a queue is not kept"
-            );
-            return Err(Rejection::invalid(format!("the commitOffset {offset} is beyond the end of the queue, {end}")));
+        if request.is_one_way() && !self.settings.load().is_slave() {
+            let end = self.store.next_offset(header.topic, header.queue_id);
+            if offset > end {
+                tracing::warn!(
+                    group = header.consumer_group,
+                    topic = header.topic,
+                    queue_id = header.queue_id,
+                    offset,
+                    end,
+                    "progress beyond the end of a queue is not kept"
+                );
+                let words = format!("the commitOffset {offset} is beyond the end of the queue, {end}");
+                return Err(Rejection::invalid(words));
+            }
         }
         self.offsets.commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset);
         Ok(Reply::ok())

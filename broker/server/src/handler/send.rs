@@ -112,6 +112,12 @@ impl Send {
     }
 
     fn target(&self, header: &SendMessageV2<'_>, settings: &Config) -> Result<Target, Rejection> {
+        // Before it makes the topic.
+        if let Some(group) = names::group_of_retry_topic(header.topic)
+            && self.groups.find(group).is_none()
+        {
+            return Err(Rejection::no_group(group));
+        }
         if header.default_topic_queues < 1 && self.topics.find(header.topic).is_none() {
             let value = header.default_topic_queues.into();
             return Err(Rejection::number("defaultTopicQueueNums", value, "1 or more is wanted for a new topic"));

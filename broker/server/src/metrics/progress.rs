@@ -40,10 +40,10 @@ impl Progress {
     fn add(&mut self, (min, max): (i64, i64), committed: i64, pulled: Option<i64>, age: impl Fn(i64) -> Option<i64>) {
         let older = |known: Option<i64>, offset: i64| Some(known?.max(age(offset.max(min))?));
         let pulled = pulled.unwrap_or(committed);
-        let (lag, ready) = ((max - committed).max(0), (max - pulled).max(0));
-        self.lag += lag;
-        self.ready += ready;
-        self.inflight += (pulled - committed).max(0);
+        let (lag, ready) = (max.saturating_sub(committed).max(0), max.saturating_sub(pulled).max(0));
+        self.lag = self.lag.saturating_add(lag);
+        self.ready = self.ready.saturating_add(ready);
+        self.inflight = self.inflight.saturating_add(pulled.saturating_sub(committed).max(0));
         // What was deleted before anybody read it has no age any more.
         if lag > 0 {
             self.lag_latency = older(self.lag_latency, committed);
@@ -99,7 +99,7 @@ pub(super) fn read(
                 }
                 let offset = u64::try_from(offset).unwrap_or(0);
                 let stored = store.store_timestamp(topic, queue_id, offset).ok().flatten();
-                Some(stored.map_or(0, |stored| (now - stored).max(0)))
+                Some(stored.map_or(0, |stored| now.saturating_sub(stored).max(0)))
             };
             let finished = committed.get(&queue_id).copied().unwrap_or(0);
             progress.add(bounds, finished, pulled.get(&queue_id).copied(), age);

@@ -141,6 +141,10 @@ impl Queue {
         let newer = {
             let state = self.state.lock();
             let to = from.saturating_add(count as u64).min(state.max);
+            if from >= to {
+                // Whoever asks may be far beyond the end.
+                return Ok(true);
+            }
             let on_disk = if from < state.tail_from { to.min(state.written).saturating_sub(from) } else { 0 };
             into.resize(on_disk as usize * SIZE, 0);
             let tail = |offset: u64| offset.saturating_sub(state.tail_from) as usize * SIZE;

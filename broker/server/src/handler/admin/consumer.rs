@@ -160,8 +160,9 @@ impl ConsumerAdmin {
         for group in self.groups.snapshot().subscription_group_table.into_keys() {
             let stats: Vec<_> = self.topics_of(&group).iter().map(|topic| self.progress(topic, &group)).collect();
             for row in stats.iter().flat_map(|stats| stats.offset_table.0.values()) {
-                body.total_diff += row.broker_offset - row.consumer_offset;
-                body.total_inflight_diff += row.pull_offset - row.consumer_offset;
+                let behind = |end: i64| end.saturating_sub(row.consumer_offset);
+                body.total_diff = body.total_diff.saturating_add(behind(row.broker_offset));
+                body.total_inflight_diff = body.total_inflight_diff.saturating_add(behind(row.pull_offset));
             }
             if !stats.is_empty() {
                 body.consume_stats_list.push(BTreeMap::from([(group, stats)]));
@@ -180,14 +181,15 @@ impl ConsumerAdmin {
             let (min, max) =
                 (self.store.min_offset(header.topic, queue_id), self.store.max_offset(header.topic, queue_id));
             let committed = self.offsets.committed(header.topic, header.group, queue_id);
-            let consumed =
-                committed.and_then(|offset| u64::try_from(offset - 1).ok()).and_then(|offset| time(queue_id, offset));
+            let consumed = committed
+                .and_then(|offset| u64::try_from(offset.saturating_sub(1)).ok())
+                .and_then(|offset| time(queue_id, offset));
             let min_time_stamp = time(queue_id, min).unwrap_or(-1);
             // A group that has consumed nothing stands at the oldest message.
             let consume_time_stamp = consumed.unwrap_or(min_time_stamp);
             let waiting = committed.and_then(|offset| u64::try_from(offset).ok()).unwrap_or(min);
             let delay_time = if waiting < max {
-                time(queue_id, waiting).map_or(0, |stored| (now_millis() - stored).max(0))
+                time(queue_id, waiting).map_or(0, |stored| now_millis().saturating_sub(stored).max(0))
             } else {
                 0
             };
