@@ -2,11 +2,11 @@
 
 use crate::{
     Error, Figures, Limits,
-    limits::HeldBack,
+    input::{Input, READ},
+    limits::{Held, HeldBack, Reasons},
     outbox::{Outbox, Pushed},
     reactors,
 };
-use bytes::BytesMut;
 use parking_lot::Mutex;
 use rmq_protocol::{Command, Reply, command::Origin, frame};
 use rustc_hash::FxHashMap;
@@ -25,14 +25,13 @@ use std::{
 use tokio::{
     io::Interest,
     net::TcpStream,
-    sync::{Notify, oneshot},
+    sync::{Notify, Semaphore, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-/// Bytes asked for in one read of a quiet connection, and of one that always has more. A large frame gets what it needs.
-const READ: usize = 8 * 1024;
-const READ_BUSY: usize = 64 * 1024;
+/// How long a connection may handle requests before others of its thread have a turn.
+const TURN: Duration = Duration::from_millis(1);
 
 /// What a process does with the commands that reach it.
 pub trait Handler: Send + Sync + 'static {
@@ -50,14 +49,20 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     id: u64,
     peer: SocketAddr,
     local: SocketAddr,
     stream: TcpStream,
     outbox: Outbox,
     /// Wakes the connection's task: the outbox is blocked, the last late answer is given, or the end is wanted.
-    wake: Notify,
+    pub(crate) wake: Notify,
+    /// Wakes those who wait for room in the outbox, or for the end.
+    pub(crate) drained: Notify,
+    /// See [`Connection::turn`].
+    pub(crate) turns: Arc<Semaphore>,
+    /// Requests that wait or are worked on elsewhere.
+    pub(crate) deferred: AtomicUsize,
     closing: AtomicBool,
     /// No more requests are read; the end comes with the last answer.
     stopping: AtomicBool,
@@ -65,7 +70,7 @@ struct Inner {
     unanswered: AtomicUsize,
     next_opaque: AtomicI32,
     pending: Mutex<Pending>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     figures: Arc<Figures>,
 }
 
@@ -87,6 +92,9 @@ impl Connection {
             stream,
             outbox: Outbox::default(),
             wake: Notify::new(),
+            drained: Notify::new(),
+            turns: Arc::new(Semaphore::new(limits.turns)),
+            deferred: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             unanswered: AtomicUsize::new(0),
@@ -95,6 +103,10 @@ impl Connection {
             limits,
             figures,
         })))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
     }
 
     /// A number that no other connection of this process has or will have.
@@ -173,6 +185,37 @@ impl Connection {
         }
     }
 
+    /// The peer has so much to read that no more is made for it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.outbox.waiting() > self.0.limits.outbox || self.holds_too_much(0)
+    }
+
+    /// It holds more than its share while the budget is used up; `input` are bytes of the buffer it reads into.
+    fn holds_too_much(&self, input: usize) -> bool {
+        let (budget, connections) = (&self.0.figures.budget, &self.0.figures.connections);
+        budget.is_exhausted() && input + self.0.outbox.waiting() > budget.share(connections.load(Relaxed))
+    }
+
+    /// Why it is not read from.
+    fn reasons(&self, input: usize) -> Reasons {
+        let (inner, limits) = (&*self.0, &self.0.limits);
+        Reasons {
+            outbox: inner.outbox.waiting() > limits.outbox,
+            requests: inner.unanswered.load(SeqCst) >= limits.unanswered
+                || inner.deferred.load(SeqCst) >= limits.deferred,
+            memory: self.holds_too_much(input),
+        }
+    }
+
+    /// Writes what the socket takes.
+    fn write(&self) -> Pushed {
+        let pushed = self.0.outbox.write(&self.0.stream, &self.0.figures);
+        if !self.is_full() {
+            self.0.drained.notify_waiters();
+        }
+        pushed
+    }
+
     fn closed_error(&self) -> Error {
         Error::Closed(self.0.peer.to_string())
     }
@@ -194,15 +237,15 @@ impl Connection {
     ) -> impl Future<Output = ()> + Send {
         let open = Open::new(&self.0.figures);
         async move {
+            let end = End { connection: &self, handler: &*handler };
             self.read_until_end(&*handler, &stop).await;
-            self.end();
             drop(open);
-            handler.closed(&self);
+            drop(end);
         }
     }
 
     fn end(&self) {
-        self.0.closing.store(true, Relaxed);
+        self.0.closing.store(true, SeqCst);
         self.0.outbox.close(&self.0.figures);
         let waiting = {
             let mut pending = self.0.pending.lock();
@@ -210,13 +253,16 @@ impl Connection {
             std::mem::take(&mut pending.waiting)
         };
         drop(waiting);
+        self.0.turns.close();
+        self.0.drained.notify_waiters();
         // Handles may live on, in a client's table or a parked answer, and with them the socket: the peer must learn of the end all the same.
         let _ = socket2::SockRef::from(&self.0.stream).shutdown(std::net::Shutdown::Both);
     }
 
     async fn read_until_end<H: Handler + ?Sized>(&self, handler: &H, stop: &CancellationToken) {
         let inner = &*self.0;
-        let mut input = Input { buffer: BytesMut::new(), read: READ };
+        let mut input = Input::new(Arc::clone(&inner.figures));
+        let mut held = Held::default();
         let (mut blocked, mut held_back) = (false, HeldBack::no(&inner.figures));
         let mut last_active = Instant::now();
         let mut stopping_until: Option<Instant> = None;
@@ -235,9 +281,35 @@ impl Connection {
                 stopping_until = Some(until);
                 timer.as_mut().reset(until);
             }
-            let outbox_full = inner.outbox.waiting() > inner.limits.outbox;
-            let room = held_back.set(outbox_full, inner.unanswered.load(SeqCst) >= inner.limits.unanswered);
-            let read = stopping_until.is_none() && room;
+            let reasons = self.reasons(input.counted());
+            if !reasons.outbox && !reasons.memory {
+                inner.drained.notify_waiters();
+            }
+            let read = stopping_until.is_none() && held_back.set(reasons);
+            if let Some(look) = held.look(reasons.memory, input.counted() + inner.outbox.waiting(), inner.limits.relief)
+            {
+                let Some(at) = look else {
+                    Figures::add(&inner.figures.closed_for_memory, 1);
+                    tracing::warn!(
+                        peer = %inner.peer,
+                        used = inner.figures.budget.used(),
+                        limit = inner.figures.budget.limit(),
+                        "closing a connection that does not give memory back while network buffers take more than their limit"
+                    );
+                    return;
+                };
+                timer.as_mut().reset(stopping_until.map_or(at, |until| until.min(at)));
+            }
+            if read && input.more {
+                match self.handle_some(&mut input, handler) {
+                    Pushed::Done => {}
+                    Pushed::Blocked => blocked = true,
+                    Pushed::Closed => return,
+                }
+                last_active = Instant::now();
+                tokio::task::yield_now().await;
+                continue;
+            }
             blocked |= !read && inner.outbox.waiting() > 0;
             if let Some(deadline) = stopping_until
                 && (Instant::now() >= deadline || (inner.unanswered.load(SeqCst) == 0 && inner.outbox.waiting() == 0))
@@ -262,7 +334,7 @@ impl Connection {
                     let Ok(ready) = ready else { return };
                     last_active = Instant::now();
                     if ready.is_writable() && blocked {
-                        match inner.outbox.write(&inner.stream, &inner.figures) {
+                        match self.write() {
                             Pushed::Done => blocked = false,
                             Pushed::Blocked => {}
                             Pushed::Closed => return,
@@ -276,7 +348,7 @@ impl Connection {
                             Pushed::Closed => return,
                         }
                         // Who sends much takes turns with the others of this thread; who sends one request at a time need not.
-                        if bytes >= READ {
+                        if bytes >= READ || input.more {
                             tokio::task::yield_now().await;
                         }
                     }
@@ -284,8 +356,12 @@ impl Connection {
                 () = inner.wake.notified() => blocked |= inner.outbox.waiting() > 0,
                 () = &mut stopped, if stopping_until.is_none() => {}
                 () = &mut timer => {
-                    if stopping_until.is_some() {
-                        return;
+                    if let Some(until) = stopping_until {
+                        timer.as_mut().reset(until);
+                        continue;
+                    }
+                    if reasons.memory {
+                        continue;
                     }
                     let idle_until = last_active + inner.limits.idle;
                     if Instant::now() >= idle_until {
@@ -299,7 +375,7 @@ impl Connection {
         }
     }
 
-    /// Reads once and handles every whole frame; the answers that came at once leave together. Also says how many bytes were read.
+    /// Reads once and handles the whole frames; the answers that came at once leave together. Also says how many bytes were read.
     fn read_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> (usize, Pushed) {
         let inner = &*self.0;
         let bytes = match input.read(&inner.stream) {
@@ -311,9 +387,16 @@ impl Connection {
             Err(_) => return (0, Pushed::Closed),
         };
         Figures::add(&inner.figures.bytes_in, bytes as u64);
+        (bytes, self.handle_some(input, handler))
+    }
+
+    /// Handles whole frames that have been read, until there are no more or the connection may not go on: its turn is over, or one of its limits is reached.
+    fn handle_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> Pushed {
+        let inner = &*self.0;
         inner.outbox.cork();
-        let unanswered = inner.unanswered.load(Relaxed);
+        let (begun, unanswered) = (std::time::Instant::now(), inner.unanswered.load(Relaxed));
         let (mut requests, mut malformed) = (0, false);
+        input.more = false;
         loop {
             match frame::decode(&mut input.buffer, inner.limits.frame) {
                 Ok(Some(command)) => {
@@ -328,14 +411,21 @@ impl Connection {
                     break;
                 }
             }
+            if !input.buffer.is_empty()
+                && (begun.elapsed() >= TURN || self.reasons(input.counted()) != Reasons::default())
+            {
+                input.more = true;
+                break;
+            }
         }
+        input.count();
         // Those that are answered later gather behind what they wait for.
         let later = inner.unanswered.load(Relaxed).saturating_sub(unanswered);
         if reactors::answered(requests.saturating_sub(later)) {
             Figures::add(&inner.figures.pauses, 1);
         }
         let pushed = inner.outbox.uncork(&inner.stream, &inner.figures);
-        (bytes, if malformed { Pushed::Closed } else { pushed })
+        if malformed { Pushed::Closed } else { pushed }
     }
 
     /// Says whether it was a request.
@@ -360,47 +450,24 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// What is read and not handled yet.
-struct Input {
-    buffer: BytesMut,
-    /// Bytes of the next read: the more a peer has to say, the more requests share the price of a read and a write.
-    read: usize,
+/// Ends a connection, also when a handler panics or its runtime is shut down.
+struct End<'a, H: Handler + ?Sized> {
+    connection: &'a Connection,
+    handler: &'a H,
 }
 
-impl Input {
-    /// Reads once. A read that was not filled has emptied the socket; the stream is then told that it is not ready, which saves the next read that would only say
-    /// the same. The outer call has noted the state before the read, so bytes that come meanwhile are not missed.
-    fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
-        self.make_room();
-        let mut outcome = Err(io::ErrorKind::WouldBlock.into());
-        let _ = stream.try_io(Interest::READABLE, || {
-            outcome = stream.try_read_buf(&mut self.buffer);
-            match outcome {
-                Ok(1..) if self.buffer.len() < self.buffer.capacity() => Err(io::ErrorKind::WouldBlock.into()),
-                _ => Ok(()),
-            }
-        });
-        if let Ok(bytes) = outcome {
-            self.took(bytes);
+impl<H: Handler + ?Sized> Drop for End<'_, H> {
+    fn drop(&mut self) {
+        let connection = self.connection;
+        if std::thread::panicking() {
+            Figures::add(&connection.0.figures.panics, 1);
+            tracing::error!(peer = %connection.0.peer, "a request made its handler panic; its connection is closed");
         }
-        outcome
-    }
-
-    fn make_room(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() > 2 * self.read {
-            // The peer was busy once; its memory is for others now.
-            self.buffer = BytesMut::new();
-        }
-        if self.buffer.capacity() - self.buffer.len() < self.read / 4 {
-            self.buffer.reserve(self.read);
-        }
-    }
-
-    fn took(&mut self, bytes: usize) {
-        if self.buffer.len() == self.buffer.capacity() {
-            self.read = (2 * self.read).min(READ_BUSY);
-        } else if bytes < self.read / 4 {
-            self.read = (self.read / 2).max(READ);
+        connection.end();
+        // A second panic while the first one unwinds would end the process.
+        let closed = std::panic::AssertUnwindSafe(|| self.handler.closed(connection));
+        if std::panic::catch_unwind(closed).is_err() {
+            tracing::error!(peer = %connection.0.peer, "the end of a connection made its handler panic");
         }
     }
 }
@@ -504,7 +571,7 @@ pub struct Unsent {
 impl Drop for Unsent {
     fn drop(&mut self) {
         let connection = &self.responder.connection;
-        connection.after_push(connection.0.outbox.write(&connection.0.stream, &connection.0.figures));
+        connection.after_push(connection.write());
     }
 }
 

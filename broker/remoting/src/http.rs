@@ -2,8 +2,10 @@
 //!
 //! It stands on a port of its own, so that it answers while the command ports are full. Whoever can reach that port
 //! could still waste memory with it, hence the caps below; connections over the cap wait in the kernel's queue, since
-//! a probe that comes a second late is better than one that is refused.
+//! a probe that comes a second late is better than one that is refused. Figures are read on a blocking thread, once for all who ask
+//! meanwhile: on a large broker they are megabytes and take half a second.
 
+use crate::Shared;
 use axum::{
     Router,
     extract::State,
@@ -11,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -68,7 +71,7 @@ pub async fn serve(listener: TcpListener, health: Arc<dyn Health>, stop: Cancell
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, PATHS))
-        .with_state(health);
+        .with_state(Asked { health, metrics: Arc::default() });
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
@@ -114,12 +117,19 @@ async fn connection(stream: TcpStream, routes: Router, stop: CancellationToken, 
     drop(place);
 }
 
-async fn live(State(health): State<Arc<dyn Health>>) -> Response {
-    answer(health.live().map(|()| String::new()))
+/// What answers are made with.
+#[derive(Clone)]
+struct Asked {
+    health: Arc<dyn Health>,
+    metrics: Arc<Shared<Bytes>>,
 }
 
-async fn ready(State(health): State<Arc<dyn Health>>) -> Response {
-    answer(health.ready())
+async fn live(State(asked): State<Asked>) -> Response {
+    answer(asked.health.live().map(|()| String::new()))
+}
+
+async fn ready(State(asked): State<Asked>) -> Response {
+    answer(asked.health.ready())
 }
 
 fn answer(outcome: Result<String, String>) -> Response {
@@ -130,8 +140,14 @@ fn answer(outcome: Result<String, String>) -> Response {
     }
 }
 
-async fn metrics(State(health): State<Arc<dyn Health>>) -> Response {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], health.metrics()).into_response()
+async fn metrics(State(asked): State<Asked>) -> Response {
+    let health = asked.health;
+    match asked.metrics.fresh(move || Bytes::from(health.metrics())).await {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("the figures cannot be read: {error}\n")).into_response()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -22,27 +22,36 @@
 //! answers; work of any length belongs elsewhere.
 //!
 //! **Limits.** Frames, connections, bytes waiting to be written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read is not read from.
+//! They are looked at after each frame, and so is the time: a connection that has handled requests for a millisecond lets others of its thread go on. All buffers of
+//! a process together have a [`Budget`], whose head says what happens when it is used up.
 //!
 //! Beside the commands a process speaks HTTP to those who watch it: [`http`] answers probes and scrapers, [`metrics`] shows the figures. [`Watchdog`] watches threads
 //! and tasks that have to run as long as the process.
 //!
 //! **Stop.** When the token is cancelled, listeners close, connections read no more, and go when their last answer is written or the grace time ends.
 
+mod budget;
 mod client;
 mod connection;
 mod error;
 pub mod http;
+mod input;
 mod limits;
 mod listener;
 pub mod metrics;
 mod outbox;
 mod reactors;
+mod shared;
+mod turns;
 mod watchdog;
 
+pub use budget::Budget;
 pub use client::Client;
 pub use connection::{Connection, Handler, Responder, Unsent};
 pub use error::Error;
 pub use limits::{Figures, Limits};
 pub use listener::{bind, serve};
 pub use reactors::Reactors;
+pub use shared::Shared;
+pub use turns::{Deferred, Turn};
 pub use watchdog::{Ended, Watchdog};

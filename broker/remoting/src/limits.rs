@@ -1,9 +1,17 @@
 //! The caps of a set of connections, and the figures that show how near they are.
 
+use crate::Budget;
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
+use tokio::time::Instant;
+
+/// Between two looks of a connection that is held back for memory.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What connections may use. One value serves a listener or a client.
 #[derive(Debug, Clone)]
@@ -20,6 +28,12 @@ pub struct Limits {
     pub pending: usize,
     /// Requests of the peer that may be without an answer on one connection, parked pulls among them: above it the peer is not read from.
     pub unanswered: usize,
+    /// Requests of one connection that may wait for threads, the disk or other processes: above it the peer is not read from.
+    pub deferred: usize,
+    /// Turns ([`Connection::turn`](crate::Connection::turn)) of one connection at a time.
+    pub turns: usize,
+    /// How long a connection that holds too much while the [`Budget`] is used up may take to give back half of it.
+    pub relief: Duration,
     /// How long a stopping connection may take to write its last answers.
     pub grace: Duration,
     /// How long opening a connection may take.
@@ -35,6 +49,9 @@ impl Default for Limits {
             outbox: 8 * 1024 * 1024,
             pending: 65_536,
             unanswered: 65_536,
+            deferred: 1000,
+            turns: 8,
+            relief: Duration::from_secs(10),
             grace: Duration::from_secs(5),
             connect: Duration::from_secs(3),
         }
@@ -42,8 +59,10 @@ impl Default for Limits {
 }
 
 /// Counters since the start, shared by all connections of a listener or client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Figures {
+    /// What their buffers may take together; by default that of the process.
+    pub budget: Arc<Budget>,
     /// Open now.
     pub connections: AtomicUsize,
     /// Opened.
@@ -70,53 +89,137 @@ pub struct Figures {
     pub requests_refused: AtomicU64,
     /// Bytes that sockets have not taken. Those they take at once are never counted, so that it costs nothing while all is well.
     pub outbox_bytes: AtomicUsize,
+    /// Bytes of buffers that connections read into.
+    pub input_bytes: AtomicUsize,
     /// Connections that are not read from now.
     pub held_back: AtomicUsize,
     /// How often one was not, for its outbox was full.
     pub held_back_for_outbox: AtomicU64,
     /// How often one was not, for too many of its requests were without an answer.
     pub held_back_for_requests: AtomicU64,
+    /// How often one was not, for it held more than its share while the budget was used up.
+    pub held_back_for_memory: AtomicU64,
+    /// Connections closed, for they kept such memory.
+    pub closed_for_memory: AtomicU64,
+    /// Handlers that panicked; each ended its connection.
+    pub panics: AtomicU64,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self::with_budget(Budget::of_process())
+    }
 }
 
 impl Figures {
+    /// Figures of connections with this budget.
+    pub fn with_budget(budget: Arc<Budget>) -> Self {
+        Self {
+            budget,
+            connections: AtomicUsize::default(),
+            accepted: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            malformed: AtomicU64::default(),
+            idle_closed: AtomicU64::default(),
+            frames_in: AtomicU64::default(),
+            frames_out: AtomicU64::default(),
+            bytes_in: AtomicU64::default(),
+            bytes_out: AtomicU64::default(),
+            pauses: AtomicU64::default(),
+            pushes_dropped: AtomicU64::default(),
+            requests_refused: AtomicU64::default(),
+            outbox_bytes: AtomicUsize::default(),
+            input_bytes: AtomicUsize::default(),
+            held_back: AtomicUsize::default(),
+            held_back_for_outbox: AtomicU64::default(),
+            held_back_for_requests: AtomicU64::default(),
+            held_back_for_memory: AtomicU64::default(),
+            closed_for_memory: AtomicU64::default(),
+            panics: AtomicU64::default(),
+        }
+    }
+
     pub(crate) fn add(counter: &AtomicU64, amount: u64) {
         counter.fetch_add(amount, Relaxed);
+    }
+}
+
+/// Why a connection is not read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Reasons {
+    /// Too many bytes wait for its peer to read.
+    pub(crate) outbox: bool,
+    /// Too many of its requests are without an answer, or wait for threads.
+    pub(crate) requests: bool,
+    /// It holds more than its share of a budget that is used up.
+    pub(crate) memory: bool,
+}
+
+impl Reasons {
+    fn any(self) -> bool {
+        self.outbox || self.requests || self.memory
     }
 }
 
 /// Shows in the figures that a connection is not read from, as long as that is so.
 pub(crate) struct HeldBack<'f> {
     figures: &'f Figures,
-    outbox: bool,
-    requests: bool,
+    reasons: Reasons,
 }
 
 impl<'f> HeldBack<'f> {
     pub(crate) fn no(figures: &'f Figures) -> Self {
-        Self { figures, outbox: false, requests: false }
+        Self { figures, reasons: Reasons::default() }
     }
 
-    /// What is full now: the outbox, the number of requests without an answer. Returns whether the connection may be read from.
-    pub(crate) fn set(&mut self, outbox: bool, requests: bool) -> bool {
-        let (before, now) = (self.outbox || self.requests, outbox || requests);
-        if outbox && !self.outbox {
-            Figures::add(&self.figures.held_back_for_outbox, 1);
+    /// Returns whether the connection may be read from.
+    pub(crate) fn set(&mut self, now: Reasons) -> bool {
+        let before = std::mem::replace(&mut self.reasons, now);
+        for (now, before, counter) in [
+            (now.outbox, before.outbox, &self.figures.held_back_for_outbox),
+            (now.requests, before.requests, &self.figures.held_back_for_requests),
+            (now.memory, before.memory, &self.figures.held_back_for_memory),
+        ] {
+            if now && !before {
+                Figures::add(counter, 1);
+            }
         }
-        if requests && !self.requests {
-            Figures::add(&self.figures.held_back_for_requests, 1);
-        }
-        if now && !before {
+        if now.any() && !before.any() {
             self.figures.held_back.fetch_add(1, Relaxed);
-        } else if before && !now {
+        } else if before.any() && !now.any() {
             self.figures.held_back.fetch_sub(1, Relaxed);
         }
-        (self.outbox, self.requests) = (outbox, requests);
-        !now
+        !now.any()
     }
 }
 
 impl Drop for HeldBack<'_> {
     fn drop(&mut self) {
-        self.set(false, false);
+        self.set(Reasons::default());
+    }
+}
+
+/// How long a connection has been held back for memory.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// Until when, and below how many bytes it must come.
+    until: Option<(Instant, usize)>,
+}
+
+impl Held {
+    /// `None` if the connection is not held back for memory; else when to look again, or `Some(None)` if it has held what it holds for too long.
+    pub(crate) fn look(&mut self, memory: bool, holds: usize, relief: Duration) -> Option<Option<Instant>> {
+        if !memory {
+            self.until = None;
+            return None;
+        }
+        let now = Instant::now();
+        let (until, below) = *self.until.get_or_insert((now + relief, holds / 2));
+        if holds < below {
+            self.until = Some((now + relief, holds / 2));
+        } else if now >= until {
+            return Some(None);
+        }
+        Some(Some(now + LOOK))
     }
 }

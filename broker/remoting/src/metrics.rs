@@ -31,7 +31,7 @@ const fn gauge(name: &'static str, help: &'static str, read: fn(&Figures) -> u64
     Row { name, help, kind: MetricType::GAUGE, read }
 }
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 22] = [
     gauge("rocketmq_remoting_connections", "Connections that are open now.", |figures| {
         figures.connections.load(Relaxed) as u64
     }),
@@ -41,8 +41,23 @@ const ROWS: [Row; 16] = [
         |figures| figures.outbox_bytes.load(Relaxed) as u64,
     ),
     gauge(
+        "rocketmq_remoting_input_bytes",
+        "Bytes of buffers that connections read into, incomplete frames among them.",
+        |figures| figures.input_bytes.load(Relaxed) as u64,
+    ),
+    gauge(
+        "rocketmq_remoting_buffer_bytes",
+        "Bytes of all input buffers and unread answers that share this side's limit, which by default is one for the whole process.",
+        |figures| figures.budget.used() as u64,
+    ),
+    gauge(
+        "rocketmq_remoting_buffer_limit_bytes",
+        "Above so many bytes of buffers a connection with more than its share is not read from, and closed if it does not give back half of it within 10 s.",
+        |figures| figures.budget.limit() as u64,
+    ),
+    gauge(
         "rocketmq_remoting_held_back_connections",
-        "Connections not read from just now: too many bytes wait for the peer, or too many of its requests for an answer.",
+        "Connections not read from just now: too many bytes wait for the peer, too many of its requests for an answer, or it holds more than its share of the memory.",
         |figures| figures.held_back.load(Relaxed) as u64,
     ),
     counter(
@@ -52,8 +67,23 @@ const ROWS: [Row; 16] = [
     ),
     counter(
         "rocketmq_remoting_held_back_for_requests_total",
-        "Times a connection was not read from because 65,536 of its requests were without an answer.",
+        "Times a connection was not read from because 65,536 of its requests were without an answer, or 1,000 waited for threads, the disk or others.",
         |figures| figures.held_back_for_requests.load(Relaxed),
+    ),
+    counter(
+        "rocketmq_remoting_held_back_for_memory_total",
+        "Times a connection was not read from because it held more than its share while buffers took more than their limit.",
+        |figures| figures.held_back_for_memory.load(Relaxed),
+    ),
+    counter(
+        "rocketmq_remoting_closed_for_memory_total",
+        "Connections closed because they kept more than their share while buffers took more than their limit.",
+        |figures| figures.closed_for_memory.load(Relaxed),
+    ),
+    counter(
+        "rocketmq_remoting_handler_panics_total",
+        "Connections closed because a request made its handler panic: a fault of this program.",
+        |figures| figures.panics.load(Relaxed),
     ),
     counter(
         "rocketmq_remoting_requests_refused_total",

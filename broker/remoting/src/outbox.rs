@@ -12,7 +12,7 @@ use rmq_protocol::{Command, Reply, command::Origin};
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    sync::atomic::Ordering::Relaxed,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 use tokio::net::TcpStream;
 
@@ -20,12 +20,16 @@ use tokio::net::TcpStream;
 const COPY_BELOW: usize = 2048;
 /// Pieces of one write.
 const SLICES: usize = 64;
+/// Bytes of a batch that figures and budget need not know of until it is written.
+const UNSHOWN: usize = 64 * 1024;
 /// The buffer is given back when it has grown beyond this.
 const KEEP: usize = 256 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
+    /// `State::waiting` after the last change, for those who only ask.
+    waiting: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -56,8 +60,16 @@ pub(crate) enum Pushed {
 }
 
 impl Outbox {
+    /// Bytes that wait to be written.
     pub(crate) fn waiting(&self) -> usize {
-        self.state.lock().waiting
+        self.waiting.load(Relaxed)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let changed = change(&mut state);
+        self.waiting.store(state.waiting, Relaxed);
+        changed
     }
 
     /// Holds writes back until [`Outbox::uncork`].
@@ -66,9 +78,10 @@ impl Outbox {
     }
 
     pub(crate) fn uncork(&self, stream: &TcpStream, figures: &Figures) -> Pushed {
-        let mut state = self.state.lock();
-        state.corked = false;
-        state.write(stream, figures)
+        self.change(|state| {
+            state.corked = false;
+            state.write(stream, figures)
+        })
     }
 
     pub(crate) fn push_reply(&self, origin: Origin, reply: &Reply, stream: &TcpStream, figures: &Figures) -> Pushed {
@@ -77,11 +90,12 @@ impl Outbox {
 
     /// Adds an answer that is not written yet: the caller promises to call [`Outbox::write`] soon.
     pub(crate) fn hold_reply(&self, origin: Origin, reply: &Reply, figures: &Figures) {
-        let mut state = self.state.lock();
-        if !state.closed {
-            state.append_reply(origin, reply);
-            Figures::add(&figures.frames_out, 1);
-        }
+        self.change(|state| {
+            if !state.closed {
+                state.append_reply(origin, reply);
+                Figures::add(&figures.frames_out, 1);
+            }
+        });
     }
 
     pub(crate) fn push_command(&self, command: &Command, stream: &TcpStream, figures: &Figures) -> Pushed {
@@ -94,33 +108,35 @@ impl Outbox {
     }
 
     fn push(&self, stream: &TcpStream, figures: &Figures, add: impl FnOnce(&mut State)) -> Pushed {
-        let mut state = self.state.lock();
-        if state.closed {
-            return Pushed::Closed;
-        }
-        let others_wait = state.waiting > 0;
-        add(&mut state);
-        Figures::add(&figures.frames_out, 1);
-        // If others wait already, the socket is full or the batch is not over: somebody will write.
-        if !state.corked && !others_wait {
-            return state.write(stream, figures);
-        }
-        if state.shown > 0 {
-            state.show(figures);
-        }
-        Pushed::Done
+        self.change(|state| {
+            if state.closed {
+                return Pushed::Closed;
+            }
+            let others_wait = state.waiting > 0;
+            add(state);
+            Figures::add(&figures.frames_out, 1);
+            // If others wait already, the socket is full or the batch is not over: somebody will write.
+            if !state.corked && !others_wait {
+                return state.write(stream, figures);
+            }
+            if state.shown > 0 || state.waiting > UNSHOWN {
+                state.show(figures);
+            }
+            Pushed::Done
+        })
     }
 
     /// Writes what the socket takes.
     pub(crate) fn write(&self, stream: &TcpStream, figures: &Figures) -> Pushed {
-        self.state.lock().write(stream, figures)
+        self.change(|state| state.write(stream, figures))
     }
 
     /// Forgets what waits; nothing is taken from now on.
     pub(crate) fn close(&self, figures: &Figures) {
-        let mut state = self.state.lock();
-        state.fail();
-        state.show(figures);
+        self.change(|state| {
+            state.fail();
+            state.show(figures);
+        });
     }
 }
 
@@ -154,8 +170,9 @@ impl State {
         pushed
     }
 
-    /// Tells the figures what is left. While sockets take everything there is never anything to tell.
+    /// Tells the figures and the budget what is left. While sockets take everything there is never anything to tell.
     fn show(&mut self, figures: &Figures) {
+        figures.budget.change(self.shown, self.waiting);
         if self.waiting > self.shown {
             figures.outbox_bytes.fetch_add(self.waiting - self.shown, Relaxed);
         } else if self.waiting < self.shown {

@@ -1,0 +1,277 @@
+//! Peers that ask for much and read little, send frames that never end, or find a fault of a handler: what the others and the memory notice of it.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use bytes::BytesMut;
+use rmq_protocol::{Command, Reply, RequestCode, frame, header};
+use rmq_remoting::{Budget, Client, Connection, Figures, Handler, Limits, Reactors, Responder, bind, serve};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What any condition may take on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes of an answer to `large`.
+const LARGE: usize = 64 * 1024;
+
+/// Does what the body of a request says.
+#[derive(Default)]
+struct Obedient {
+    closed: AtomicUsize,
+}
+
+impl Handler for Obedient {
+    fn handle(&self, request: Command, responder: Responder) {
+        match &request.body[..] {
+            b"large" => responder.reply(&Reply::body(vec![7; LARGE])),
+            b"slow" => {
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_millis(2) {}
+                responder.reply(&Reply::ok());
+            }
+            b"panic" => panic!("a handler's fault, on purpose"),
+            _ => responder.reply(&Reply::body(request.body)),
+        }
+    }
+
+    fn closed(&self, _connection: &Connection) {
+        self.closed.fetch_add(1, Relaxed);
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    handler: Arc<Obedient>,
+    figures: Arc<Figures>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+fn server(limits: Limits, budget: Budget) -> Server {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (handler, stop) = (Arc::<Obedient>::default(), CancellationToken::new());
+    let figures = Arc::new(Figures::with_budget(Arc::new(budget)));
+    let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
+    tokio::spawn(serve(listener, reactors, Arc::clone(&handler), limits, Arc::clone(&figures), stop.clone()));
+    Server { address, handler, figures, _stop: stop.drop_guard() }
+}
+
+fn wide() -> Budget {
+    Budget::new(1 << 30)
+}
+
+fn frame_of(body: &'static str) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Command::request(RequestCode::SendMessageV2, &header::Empty {}).with_body(body).encode(&mut frame);
+    frame
+}
+
+async fn until(what: &str, reached: impl Fn() -> bool) {
+    let reached = async {
+        while !reached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, reached).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
+}
+
+async fn answer(stream: &mut TcpStream, input: &mut BytesMut) -> Command {
+    loop {
+        if let Some(answer) = frame::decode(input, 1 << 20).unwrap() {
+            return answer;
+        }
+        let read = tokio::time::timeout(DEADLINE, stream.read_buf(input)).await.expect("an answer in time").unwrap();
+        assert!(read > 0, "the connection ended");
+    }
+}
+
+async fn is_answered(address: SocketAddr) {
+    let client = Client::new(Arc::new(()), Limits::default());
+    let request = Command::request(RequestCode::SendMessageV2, &header::Empty {}).with_body("hello");
+    let answer = client.request(&address.to_string(), request, DEADLINE).await.unwrap();
+    assert_eq!(answer.body, "hello");
+    client.close().await;
+}
+
+/// 280 small requests in one burst took 198 MiB of answers: the limit was looked at once a read.
+#[tokio::test]
+async fn a_burst_of_requests_for_much_stops_at_the_limit_and_goes_on_when_the_peer_reads() {
+    let outbox = 4 * LARGE;
+    let server = server(Limits { outbox, ..Limits::default() }, wide());
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let count = 400;
+    stream.write_all(&frame_of("large").repeat(count)).await.unwrap();
+    until("it is held back", || server.figures.held_back.load(Relaxed) == 1).await;
+    let most = outbox + LARGE + 1024;
+    let waiting = server.figures.outbox_bytes.load(Relaxed);
+    assert!((outbox..most).contains(&waiting), "{waiting} bytes wait, at most {most} may");
+    assert_eq!(server.figures.budget.used() - server.figures.input_bytes.load(Relaxed), waiting);
+
+    let mut input = BytesMut::new();
+    for _ in 0..count {
+        assert_eq!(answer(&mut stream, &mut input).await.body.len(), LARGE);
+    }
+    stream.write_all(&frame_of("again")).await.unwrap();
+    assert_eq!(answer(&mut stream, &mut input).await.body, "again");
+    drop(stream);
+    until("nothing is counted any more", || server.figures.budget.used() == 0).await;
+}
+
+/// Requests of one read were all handled before another connection of the thread had its turn.
+#[tokio::test]
+async fn others_of_the_thread_have_their_turns_while_one_peer_asks_for_much_work() {
+    let server = server(Limits::default(), wide());
+    let threads = std::thread::available_parallelism().unwrap().get().min(16);
+    // As many as one read of 8 KiB brings.
+    let count = 60;
+    let mut busy = Vec::new();
+    for _ in 0..threads {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(&frame_of("slow").repeat(count)).await.unwrap();
+        busy.push(stream);
+    }
+    until("work has begun", || server.figures.frames_in.load(Relaxed) >= threads as u64).await;
+    is_answered(server.address).await;
+    let handled = server.figures.frames_in.load(Relaxed);
+    assert!(handled < (threads * count) as u64, "all {handled} requests of others were handled first");
+    for mut stream in busy {
+        let mut input = BytesMut::new();
+        for _ in 0..count {
+            answer(&mut stream, &mut input).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn frames_that_never_end_do_not_keep_the_memory_of_all() {
+    let limit = 4 << 20;
+    let limits = Limits { relief: Duration::from_millis(500), ..Limits::default() };
+    let server = server(limits, Budget::new(limit));
+    // 2 MiB are announced, and all but the last byte would come.
+    let mut begun = vec![0; 2 << 20];
+    begun[..4].copy_from_slice(&(2u32 << 20).to_be_bytes());
+    begun[7] = 100;
+    let begun: Arc<[u8]> = begun.into();
+    let peers = 40;
+    let writers: Vec<_> = (0..peers)
+        .map(|_| {
+            let begun = Arc::clone(&begun);
+            tokio::spawn(async move {
+                let mut stream = TcpStream::connect(server.address).await.unwrap();
+                let _ = stream.write_all(&begun).await;
+                let mut rest = Vec::new();
+                let _ = stream.read_to_end(&mut rest).await;
+            })
+        })
+        .collect();
+    let figures = Arc::clone(&server.figures);
+    // A share, one read of 64 KiB, and what the unit of counting adds.
+    let most = limit + peers * (64 + 64 + 72) * 1024;
+    let watched = async {
+        let mut seen = 0;
+        while figures.closed_for_memory.load(Relaxed) == 0 {
+            seen = seen.max(figures.budget.used());
+            assert!(seen < most, "{seen} bytes are taken of {limit}, at most {most} may be");
+            tokio::task::yield_now().await;
+        }
+        seen
+    };
+    let seen = tokio::time::timeout(DEADLINE, watched).await.expect("connections that are closed");
+    assert!(seen > limit, "the budget was not used up: {seen}");
+    assert!(figures.held_back_for_memory.load(Relaxed) > 0);
+    is_answered(server.address).await;
+    for writer in writers {
+        writer.abort();
+        let _ = writer.await;
+    }
+    until("nothing is counted any more", || figures.budget.used() == 0).await;
+    assert_eq!((figures.input_bytes.load(Relaxed), figures.held_back.load(Relaxed)), (0, 0));
+}
+
+/// Who reads again in time is not closed, and gets every answer.
+#[tokio::test]
+async fn peers_that_read_slowly_while_memory_is_short_get_their_answers() {
+    let server = server(Limits { outbox: 16 * LARGE, ..Limits::default() }, Budget::new(8 * LARGE));
+    let count = 100;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(&frame_of("large").repeat(count)).await.unwrap();
+        streams.push(stream);
+    }
+    until("memory is short", || server.figures.held_back_for_memory.load(Relaxed) > 0).await;
+    is_answered(server.address).await;
+    for mut stream in streams {
+        let mut input = BytesMut::new();
+        for _ in 0..count {
+            assert_eq!(answer(&mut stream, &mut input).await.body.len(), LARGE);
+        }
+    }
+    assert_eq!(server.figures.closed_for_memory.load(Relaxed), 0);
+}
+
+/// The socket and what the handler knew of the client stayed for two minutes.
+#[tokio::test]
+async fn a_handler_that_panics_ends_its_connection_and_no_other() {
+    let server = server(Limits::default(), wide());
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&frame_of("panic")).await.unwrap();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok() && rest.is_empty(), "the connection goes on: {rest:?}");
+    until("its end is told", || server.handler.closed.load(Relaxed) == 1).await;
+    assert_eq!(server.figures.panics.load(Relaxed), 1);
+    is_answered(server.address).await;
+}
+
+/// Passes on what holds turns.
+struct Keeper(tokio::sync::mpsc::UnboundedSender<Responder>);
+
+impl Handler for Keeper {
+    fn handle(&self, _request: Command, responder: Responder) {
+        let _ = self.0.send(responder);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_has_so_many_turns_and_waits_for_more_until_its_end() {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let (sender, mut kept) = tokio::sync::mpsc::unbounded_channel();
+    let limits = Limits { turns: 2, deferred: 3, ..Limits::default() };
+    let figures = Arc::<Figures>::default();
+    let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
+    tokio::spawn(serve(listener, reactors, Arc::new(Keeper(sender)), limits, Arc::clone(&figures), stop.clone()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&frame_of("a")).await.unwrap();
+    let responder = tokio::time::timeout(DEADLINE, kept.recv()).await.unwrap().unwrap();
+    let connection = responder.connection().clone();
+    let (one, two) = (connection.try_turn().unwrap(), connection.try_turn().unwrap());
+    assert!(connection.try_turn().is_none());
+    let mut third = Box::pin(connection.turn());
+    assert!(futures::poll!(&mut third).is_pending());
+    stream.write_all(&frame_of("a")).await.unwrap();
+    until("it is held back", || figures.held_back_for_requests.load(Relaxed) == 1).await;
+    drop(one);
+    let third = tokio::time::timeout(DEADLINE, third).await.unwrap();
+    assert!(third.is_some());
+    until("it is read from again", || figures.held_back.load(Relaxed) == 0).await;
+    let fourth = tokio::spawn({
+        let connection = connection.clone();
+        async move { connection.turn().await }
+    });
+    drop(stream);
+    assert!(tokio::time::timeout(DEADLINE, fourth).await.unwrap().unwrap().is_none(), "a turn after the end");
+    drop((two, third));
+    stop.cancel();
+}
