@@ -30,6 +30,11 @@ impl Fields {
         Self { text: String::with_capacity(bytes), spans: Vec::with_capacity(fields) }
     }
 
+    /// Bytes of all names and values.
+    pub fn text_len(&self) -> usize {
+        self.text.len()
+    }
+
     /// Appends a field.
     pub fn push(&mut self, name: &str, value: &str) {
         self.push_with(name, |text| text.push_str(value));

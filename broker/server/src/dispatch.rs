@@ -1,7 +1,8 @@
 //! From a request's code to its handler: one line an arm.
 //!
 //! Three ways to handle a request. *Now*: on the connection's task, for what only touches memory. *Disk*: on a blocking thread, for what reads or writes files.
-//! *Later*: on a task of its own, for what waits. Sends are now, and later only if they must wait for disk or slaves, or, on a slow disk, for blocks to be put into
+//! *Later*: on a task of its own, for what waits. What works on a blocking thread has a turn of its connection, of which each has a few at a time and none while its peer
+//! leaves too many answers unread: so that one who asks for much gets it as fast as it reads, and leaves threads and memory to others. Sends are now, and later only if they must wait for disk or slaves, or, on a slow disk, for blocks to be put into
 //! ([`stalled`]); pulls are now while their messages are in memory, as those of consumers that keep up are, so that one who reads old messages holds up nobody else.
 
 use crate::{
@@ -74,6 +75,7 @@ impl Handler for Dispatch {
     }
 
     fn closed(&self, connection: &Connection) {
+        self.pull.long_polling.forget(connection);
         self.clients.disconnected(connection);
     }
 }
@@ -140,7 +142,10 @@ impl Dispatch {
             C::ConsumerListByGroup => to.reply(&reply(self.clients.consumer_ids(&request))),
             C::CheckClientConfig => to.reply(&reply(self.clients.check_expression(&request))),
 
-            C::QueryConsumerOffset => to.reply(&reply(self.offsets.query(&request))),
+            C::QueryConsumerOffset => match self.offsets.committed(&request) {
+                Some(answer) => to.reply(&reply(answer)),
+                None => self.on_disk(to, &self.offsets, move |offsets| offsets.query(&request)),
+            },
             C::UpdateConsumerOffset => to.reply(&reply(self.offsets.update(&request))),
             C::MaxOffset => to.reply(&reply(self.offsets.max(&request))),
             C::MinOffset => to.reply(&reply(self.offsets.min(&request))),
@@ -153,9 +158,11 @@ impl Dispatch {
             C::QueryMessage => self.on_disk(to, &self.query, move |query| query.by_key(&request)),
             C::ViewMessageById => self.on_disk(to, &self.query, move |query| query.by_place(&request)),
 
-            C::AllTopicConfig => to.reply(&reply(self.tables.topics(&request))),
-            C::AllSubscriptionGroupConfig => to.reply(&reply(self.tables.groups(&request))),
-            C::AllConsumerOffset => to.reply(&reply(self.tables.consumer_offsets())),
+            C::AllTopicConfig => self.in_turn(to, &self.tables, async move |tables| tables.topics(&request).await),
+            C::AllSubscriptionGroupConfig => {
+                self.in_turn(to, &self.tables, async move |tables| tables.groups(&request).await);
+            }
+            C::AllConsumerOffset => self.in_turn(to, &self.tables, async |tables| tables.consumer_offsets().await),
             C::AllDelayOffset => to.reply(&reply(self.tables.delay_offsets())),
             C::AllMessageRequestMode => to.reply(&reply(self.tables.request_modes())),
             C::ExchangeBrokerHaInfo => to.reply(&reply(self.tables.exchange(&request))),
@@ -185,8 +192,8 @@ impl Dispatch {
                 self.later(to, &self.topic_admin, async move |admin, to| to.reply(&reply(admin.delete(request).await)))
             }
             C::TopicStatsInfo => self.on_disk(to, &self.topic_admin, move |admin| admin.stats(&request)),
-            C::QueryTopicConsumeByWho => to.reply(&reply(self.topic_admin.groups(&request))),
-            C::SystemTopicListFromBroker => to.reply(&reply(self.topic_admin.system_topics())),
+            C::QueryTopicConsumeByWho => self.on_disk(to, &self.topic_admin, move |admin| admin.groups(&request)),
+            C::SystemTopicListFromBroker => self.on_disk(to, &self.topic_admin, move |admin| admin.system_topics()),
             C::TopicConfig => to.reply(&reply(self.topic_admin.one(&request))),
 
             C::UpdateAndCreateSubscriptionGroup => {
@@ -202,14 +209,20 @@ impl Dispatch {
             }
             C::SubscriptionGroupConfig => to.reply(&reply(self.group_admin.one(&request))),
 
-            C::ConsumerConnectionList => to.reply(&reply(self.consumer_admin.consumer_connections(&request))),
-            C::ProducerConnectionList => to.reply(&reply(self.consumer_admin.producer_connections(&request))),
-            C::AllProducerInfo => to.reply(&reply(self.consumer_admin.producers())),
+            C::ConsumerConnectionList => {
+                self.on_disk(to, &self.consumer_admin, move |admin| admin.consumer_connections(&request));
+            }
+            C::ProducerConnectionList => {
+                self.on_disk(to, &self.consumer_admin, move |admin| admin.producer_connections(&request));
+            }
+            C::AllProducerInfo => self.on_disk(to, &self.consumer_admin, move |admin| admin.producers()),
             C::ConsumeStats => self.on_disk(to, &self.consumer_admin, move |admin| admin.consume_stats(&request)),
             C::BrokerConsumeStats => self.on_disk(to, &self.consumer_admin, move |admin| admin.all_consume_stats()),
             C::QueryConsumeTimeSpan => self.on_disk(to, &self.consumer_admin, move |admin| admin.time_spans(&request)),
-            C::CloneGroupOffset => to.reply(&reply(self.consumer_admin.clone_offsets(&request))),
-            C::QueryCorrectionOffset => to.reply(&reply(self.consumer_admin.correction_offsets(&request))),
+            C::CloneGroupOffset => self.on_disk(to, &self.consumer_admin, move |admin| admin.clone_offsets(&request)),
+            C::QueryCorrectionOffset => {
+                self.on_disk(to, &self.consumer_admin, move |admin| admin.correction_offsets(&request));
+            }
 
             C::UpdateBrokerConfig => self.on_disk(to, &self.broker_admin, move |admin| admin.update_config(&request)),
             C::BrokerConfig => to.reply(&reply(self.broker_admin.config())),
@@ -269,9 +282,13 @@ impl AfterSend {
         if !new_topic {
             return;
         }
+        // One write that has yet to begin covers all topics that are made until then.
+        if !self.topics.begin_write() {
+            return;
+        }
         let topics = Arc::clone(&self.topics);
         let write = move || {
-            if let Err(error) = topics.persist() {
+            if let Err(error) = topics.write() {
                 tracing::warn!(%error, "a new topic cannot be written to disk; it lasts until the broker ends");
             }
         };
@@ -313,10 +330,16 @@ impl Dispatch {
                 if made == crate::handler::heartbeat::Made::default() {
                     return;
                 }
-                let (topics, groups) = (Arc::clone(&self.clients.topics), Arc::clone(&self.clients.groups));
+                let topics =
+                    (made.topics && self.clients.topics.begin_write()).then(|| Arc::clone(&self.clients.topics));
+                let groups =
+                    (made.groups && self.clients.groups.begin_write()).then(|| Arc::clone(&self.clients.groups));
+                if topics.is_none() && groups.is_none() {
+                    return;
+                }
                 let write = move || {
-                    let written = if made.topics { topics.persist() } else { Ok(()) };
-                    if let Err(error) = written.and_then(|()| if made.groups { groups.persist() } else { Ok(()) }) {
+                    let written = topics.map_or(Ok(()), |topics| topics.write());
+                    if let Err(error) = groups.map_or(Ok(()), |groups| groups.write()).and(written) {
                         tracing::warn!(%error, "a new group cannot be written to disk; it lasts until the broker ends");
                     }
                 };
@@ -338,11 +361,47 @@ impl Dispatch {
         None
     }
 
-    /// On a blocking thread.
+    /// On a blocking thread, with a turn of its connection.
     fn disk(&self, to: Responder, work: impl FnOnce(Responder) + std::marker::Send + 'static) {
-        if let Some(to) = self.admit(to) {
-            self.tasks.spawn_blocking_on(move || work(to), &self.runtime);
+        let Some(to) = self.admit(to) else { return };
+        let work = |to, turn| {
+            move || {
+                work(to);
+                drop(turn);
+            }
+        };
+        if let Some(turn) = to.connection().try_turn() {
+            self.tasks.spawn_blocking_on(work(to, turn), &self.runtime);
+            return;
         }
+        let (tasks, runtime, turn) = (self.tasks.clone(), self.runtime.clone(), to.connection().turn());
+        let wait = async move {
+            if let Some(turn) = turn.await {
+                tasks.spawn_blocking_on(work(to, turn), &runtime);
+            }
+        };
+        self.tasks.spawn_on(wait, &self.runtime);
+    }
+
+    /// On a task, with a turn of its connection: for answers that may be large.
+    fn in_turn<H, F>(
+        &self,
+        to: Responder,
+        handler: &Arc<H>,
+        work: impl FnOnce(Arc<H>) -> F + std::marker::Send + 'static,
+    ) where
+        H: std::marker::Send + Sync + 'static,
+        F: Future<Output = Answer> + std::marker::Send + 'static,
+    {
+        let Some(to) = self.admit(to) else { return };
+        let (handler, turn) = (Arc::clone(handler), to.connection().turn());
+        let answer = async move {
+            if let Some(turn) = turn.await {
+                to.reply(&reply(work(handler).await));
+                drop(turn);
+            }
+        };
+        self.tasks.spawn_on(answer, &self.runtime);
     }
 
     fn on_disk<H>(&self, to: Responder, handler: &Arc<H>, work: impl FnOnce(&H) -> Answer + std::marker::Send + 'static)
@@ -359,7 +418,13 @@ impl Dispatch {
         F: Future<Output = ()> + std::marker::Send + 'static,
     {
         if let Some(to) = self.admit(to) {
-            self.tasks.spawn_on(work(Arc::clone(handler), to), &self.runtime);
+            let deferred = to.connection().defer();
+            let work = work(Arc::clone(handler), to);
+            let work = async move {
+                work.await;
+                drop(deferred);
+            };
+            self.tasks.spawn_on(work, &self.runtime);
         }
     }
 }

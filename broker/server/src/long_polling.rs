@@ -3,14 +3,18 @@
 //! A pull that found nothing is parked with its queue and offset. The store tells of each message as soon as it can be read; the pulls it may interest are handed to
 //! [`Ready`], and run again. Those nobody wakes run again at their deadline, and answer "nothing" then.
 //!
+//! What a connection parked ends with it. Each connection may park as many pulls as there is room for; when there is none, one that has fewer than its share, the
+//! limit divided by the connections that have parked any, takes the places of the connection with the most, whose pulls are answered early.
+//!
 //! Parking and a message's arrival can cross: whoever parks must look at the queue's end once more afterwards, and take his pull back if it has moved
 //! (see `handler/pull.rs`).
 
 use parking_lot::Mutex;
 use rmq_protocol::{Command, body::Subscription};
-use rmq_remoting::Responder;
+use rmq_remoting::{Connection, Responder};
 use rustc_hash::{FxHashMap, FxHasher};
 use std::{
+    collections::hash_map::Entry,
     hash::{Hash, Hasher},
     sync::{
         Arc,
@@ -26,6 +30,8 @@ use tokio::sync::mpsc;
 
 /// Locks to share the queues out on: the dispatch thread and the connections rarely meet.
 const SHARDS: usize = 16;
+/// Pulls that are answered early at a time for one that has no place: to find them costs a look at all connections.
+const DISPLACED: usize = 64;
 
 /// A pull that waits.
 pub(crate) struct Parked {
@@ -43,12 +49,38 @@ pub(crate) struct Parked {
 /// Woken pulls, to be run again.
 pub(crate) type Ready = mpsc::UnboundedReceiver<Parked>;
 
-type Queues = FxHashMap<Box<str>, FxHashMap<i32, Vec<Parked>>>;
+type Queues = FxHashMap<Arc<str>, FxHashMap<i32, Vec<Parked>>>;
 
-/// All parked pulls.
+/// Where a connection has parked, and how many pulls in all.
+#[derive(Default)]
+struct Peer {
+    parked: usize,
+    queues: FxHashMap<(Arc<str>, i32), usize>,
+}
+
+impl Peer {
+    fn remove(&mut self, queue: &(Arc<str>, i32), count: usize) {
+        self.parked = self.parked.saturating_sub(count);
+        if let Entry::Occupied(mut entry) = self.queues.entry(queue.clone()) {
+            *entry.get_mut() = entry.get().saturating_sub(count);
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+type Peers = FxHashMap<u64, Peer>;
+
+/// All parked pulls. Lock order: the peers of a connection, then a shard of queues.
 pub(crate) struct LongPolling {
+    /// By the connection's number.
+    peers: [Mutex<Peers>; SHARDS],
     shards: [Mutex<Queues>; SHARDS],
     parked: AtomicUsize,
+    /// Connections that have parked.
+    connections: AtomicUsize,
+    displaced: AtomicUsize,
     /// The broker stops: nobody waits any more.
     closed: AtomicBool,
     /// Unbounded, yet never longer than the number of pulls that may be parked.
@@ -59,7 +91,15 @@ impl LongPolling {
     pub(crate) fn new() -> (Self, Ready) {
         let (ready, receiver) = mpsc::unbounded_channel();
         (
-            Self { shards: Default::default(), parked: AtomicUsize::new(0), closed: AtomicBool::new(false), ready },
+            Self {
+                peers: Default::default(),
+                shards: Default::default(),
+                parked: AtomicUsize::new(0),
+                connections: AtomicUsize::new(0),
+                displaced: AtomicUsize::new(0),
+                closed: AtomicBool::new(false),
+                ready,
+            },
             receiver,
         )
     }
@@ -70,30 +110,139 @@ impl LongPolling {
         &self.shards[(hasher.finish() >> 32) as usize % SHARDS]
     }
 
+    fn peers(&self, connection: u64) -> &Mutex<Peers> {
+        &self.peers[connection as usize % SHARDS]
+    }
+
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.parked.load(Relaxed)
     }
 
-    /// Parks a pull, or gives it back if `limit` are parked already or the broker stops.
+    /// How many were answered early to make room for others, since the start.
+    pub(crate) fn displaced(&self) -> usize {
+        self.displaced.load(Relaxed)
+    }
+
+    /// Parks a pull, or gives it back if there is no room among `limit`, its connection has ended or the broker stops.
     pub(crate) fn park(&self, topic: &str, queue_id: i32, pull: Parked, limit: usize) -> Result<(), Box<Parked>> {
-        if self.parked.fetch_add(1, Relaxed) >= limit {
+        if !self.take_place(limit) {
+            let connection = pull.responder.connection().id();
+            if !self.make_room(connection, limit) || !self.take_place(limit) {
+                return Err(Box::new(pull));
+            }
+        }
+        self.put(topic, queue_id, pull).inspect_err(|_| {
             self.parked.fetch_sub(1, Relaxed);
+        })
+    }
+
+    fn take_place(&self, limit: usize) -> bool {
+        let had_room = self.parked.fetch_add(1, Relaxed) < limit;
+        if !had_room {
+            self.parked.fetch_sub(1, Relaxed);
+        }
+        had_room
+    }
+
+    fn put(&self, topic: &str, queue_id: i32, pull: Parked) -> Result<(), Box<Parked>> {
+        let connection = pull.responder.connection();
+        let id = connection.id();
+        let mut peers = self.peers(id).lock();
+        // Under this lock, which `forget` takes after the connection was closed: so none is parked behind its back.
+        if !connection.is_open() {
             return Err(Box::new(pull));
         }
-        let mut queues = self.shard(topic).lock();
-        // Under the shard's lock, which `release` takes after it has closed: so none is parked behind its back.
+        let mut shard = self.shard(topic).lock();
+        // And the same for `release` and the shard's lock.
         if self.closed.load(SeqCst) {
-            self.parked.fetch_sub(1, Relaxed);
             return Err(Box::new(pull));
         }
-        let queues = match queues.get_mut(topic) {
-            Some(queues) => queues,
-            None => queues.entry(topic.into()).or_default(),
+        let topic = match shard.get_key_value(topic) {
+            Some((topic, _)) => Arc::clone(topic),
+            None => topic.into(),
         };
-        queues.entry(queue_id).or_default().push(pull);
+        shard.entry(Arc::clone(&topic)).or_default().entry(queue_id).or_default().push(pull);
+        let peer = peers.entry(id).or_insert_with(|| {
+            self.connections.fetch_add(1, Relaxed);
+            Peer::default()
+        });
+        peer.parked += 1;
+        *peer.queues.entry((topic, queue_id)).or_default() += 1;
         fence(SeqCst);
         Ok(())
+    }
+
+    /// There is no room for a connection: if it has fewer than its share, some of the one with the most are answered early.
+    fn make_room(&self, connection: u64, limit: usize) -> bool {
+        let own = self.peers(connection).lock().get(&connection).map_or(0, |peer| peer.parked);
+        if own >= limit / self.connections.load(Relaxed).max(1) {
+            return false;
+        }
+        let heaviest = |peers: &Mutex<Peers>| peers.lock().iter().map(|(id, peer)| (peer.parked, *id)).max();
+        let Some((parked, id)) = self.peers.iter().filter_map(heaviest).max() else { return false };
+        let surplus = parked.saturating_sub(own + 1).div_ceil(2).min(DISPLACED);
+        let mut displaced = self.take_from(id, surplus);
+        if displaced.is_empty() {
+            return false;
+        }
+        self.displaced.fetch_add(displaced.len(), Relaxed);
+        for pull in &mut displaced {
+            pull.last_try = true;
+        }
+        self.hand_over(displaced);
+        true
+    }
+
+    /// The connection has ended: what it parked is dropped.
+    pub(crate) fn forget(&self, connection: &Connection) {
+        let dropped = self.take_from(connection.id(), usize::MAX);
+        self.parked.fetch_sub(dropped.len(), Relaxed);
+    }
+
+    /// Takes up to `most` pulls of a connection out; they still count as parked.
+    fn take_from(&self, connection: u64, most: usize) -> Vec<Parked> {
+        let mut peers = self.peers(connection).lock();
+        let Some(peer) = peers.get_mut(&connection) else { return Vec::new() };
+        let (mut taken, mut touched) = (Vec::new(), Vec::new());
+        for queue in peer.queues.keys() {
+            if taken.len() >= most {
+                break;
+            }
+            let (topic, queue_id) = queue;
+            let mut room = most - taken.len();
+            let before = taken.len();
+            let mut shard = self.shard(topic).lock();
+            take(&mut shard, topic, *queue_id, &mut taken, |pull| {
+                let wanted = room > 0 && pull.responder.connection().id() == connection;
+                room -= usize::from(wanted);
+                wanted
+            });
+            touched.push((queue.clone(), taken.len() - before));
+        }
+        for (queue, count) in touched {
+            peer.remove(&queue, count);
+        }
+        if peer.parked == 0 {
+            peers.remove(&connection);
+            self.connections.fetch_sub(1, Relaxed);
+        }
+        taken
+    }
+
+    /// Pulls of this queue were taken out: their connections have fewer.
+    fn left(&self, topic: &Arc<str>, queue_id: i32, pulls: &[Parked]) {
+        let queue = (Arc::clone(topic), queue_id);
+        for pull in pulls {
+            let id = pull.responder.connection().id();
+            let mut peers = self.peers(id).lock();
+            let Some(peer) = peers.get_mut(&id) else { continue };
+            peer.remove(&queue, 1);
+            if peer.parked == 0 {
+                peers.remove(&id);
+                self.connections.fetch_sub(1, Relaxed);
+            }
+        }
     }
 
     /// A message can be read: wakes the pulls it may interest.
@@ -117,18 +266,16 @@ impl LongPolling {
         self.wake(topic, queue_id, |pull| pull.offset < end);
     }
 
-    fn wake(&self, topic: &str, queue_id: i32, mut wanted: impl FnMut(&Parked) -> bool) {
-        let mut shard = self.shard(topic).lock();
-        let Some(queues) = shard.get_mut(topic) else { return };
-        let Some(pulls) = queues.get_mut(&queue_id) else { return };
-        let woken: Vec<_> = pulls.extract_if(.., |pull| wanted(pull)).collect();
-        if pulls.is_empty() {
-            queues.remove(&queue_id);
-            if queues.is_empty() {
-                shard.remove(topic);
-            }
-        }
-        drop(shard);
+    fn wake(&self, topic: &str, queue_id: i32, wanted: impl FnMut(&Parked) -> bool) {
+        let mut woken = Vec::new();
+        let topic = {
+            let mut shard = self.shard(topic).lock();
+            let Some((name, _)) = shard.get_key_value(topic) else { return };
+            let name = Arc::clone(name);
+            take(&mut shard, &name, queue_id, &mut woken, wanted);
+            name
+        };
+        self.left(&topic, queue_id, &woken);
         self.hand_over(woken);
     }
 
@@ -146,26 +293,45 @@ impl LongPolling {
     fn wake_for_the_last_time(&self, mut wanted: impl FnMut(&Parked) -> bool) {
         for shard in &self.shards {
             let mut woken = Vec::new();
-            shard.lock().retain(|_, queues| {
-                queues.retain(|_, pulls| {
-                    woken.extend(pulls.extract_if(.., |pull| wanted(pull)));
+            shard.lock().retain(|topic, queues| {
+                queues.retain(|queue_id, pulls| {
+                    let some: Vec<_> = pulls.extract_if(.., |pull| wanted(pull)).collect();
+                    if !some.is_empty() {
+                        woken.push((Arc::clone(topic), *queue_id, some));
+                    }
                     !pulls.is_empty()
                 });
                 !queues.is_empty()
             });
-            for pull in &mut woken {
-                pull.last_try = true;
+            for (topic, queue_id, mut pulls) in woken {
+                self.left(&topic, queue_id, &pulls);
+                for pull in &mut pulls {
+                    pull.last_try = true;
+                }
+                self.hand_over(pulls);
             }
-            self.hand_over(woken);
         }
     }
 
-    /// Pulls of connections that are gone hold nothing but memory until their deadline; they are dropped by whoever runs them.
+    /// They are run again, and dropped there if their connections have ended meanwhile.
     fn hand_over(&self, woken: Vec<Parked>) {
         self.parked.fetch_sub(woken.len(), Relaxed);
         for pull in woken {
             // The receiver is gone only when the broker is: then nobody waits for an answer.
             let _ = self.ready.send(pull);
+        }
+    }
+}
+
+/// Moves the pulls of a queue that are `wanted` to `to`, and forgets a queue without pulls.
+fn take(shard: &mut Queues, topic: &str, queue_id: i32, to: &mut Vec<Parked>, mut wanted: impl FnMut(&Parked) -> bool) {
+    let Some(queues) = shard.get_mut(topic) else { return };
+    let Some(pulls) = queues.get_mut(&queue_id) else { return };
+    to.extend(pulls.extract_if(.., |pull| wanted(pull)));
+    if pulls.is_empty() {
+        queues.remove(&queue_id);
+        if queues.is_empty() {
+            shard.remove(topic);
         }
     }
 }

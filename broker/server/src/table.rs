@@ -12,13 +12,20 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 /// Named values of one kind.
 pub(crate) struct Table<T> {
     state: RwLock<State<T>>,
     file: TableFile,
+    /// A write is on its way that has not begun yet.
+    write_waits: AtomicBool,
+    /// It was told that the table is full.
+    told_full: AtomicBool,
 }
 
 struct State<T> {
@@ -41,7 +48,30 @@ impl<T> Table<T> {
             .into_iter()
             .map(|(name, value)| (name.into(), Entry { value: Arc::new(value), since: 1 }))
             .collect();
-        Self { state: RwLock::new(State { version, generation: 1, entries }), file: TableFile::new(path) }
+        Self {
+            state: RwLock::new(State { version, generation: 1, entries }),
+            file: TableFile::new(path),
+            write_waits: AtomicBool::new(false),
+            told_full: AtomicBool::new(false),
+        }
+    }
+
+    /// True if the caller is to see to a write, for which nobody waits: one that has yet to begin covers what comes until then. Before it takes the table it calls
+    /// [`Table::end_waiting`].
+    pub(crate) fn begin_write(&self) -> bool {
+        !self.write_waits.swap(true, SeqCst)
+    }
+
+    pub(crate) fn end_waiting(&self) {
+        self.write_waits.store(false, SeqCst);
+    }
+
+    /// Tells, once, that `name` is not made as there are `most` already.
+    pub(crate) fn refused(&self, name: &str, most: usize) {
+        if !self.told_full.swap(true, SeqCst) {
+            let table = self.file.path.display();
+            tracing::warn!(%table, name, most, "nothing more is made here, as there is the most there may be; delete what is not used");
+        }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<T>> {

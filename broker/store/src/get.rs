@@ -14,8 +14,11 @@ use crate::dispatch::{self, SCHEDULE_TOPIC};
 use crate::error::Result;
 use crate::mapped_file::{self, MappedFile};
 
-/// Entries one read looks at, at least; a filter that matches rarely must not hold a thread for long.
-const SCAN_MIN: usize = 800;
+/// Entries one read looks at; a filter that matches rarely must not hold a thread for long, and neither must a reader that asks for more than it can get. Who
+/// finds nothing in them goes on where they end.
+const SCAN: usize = 800;
+/// Bytes of records from a disk that one read looks at, those that are damaged among them.
+const COMPARED: usize = 32 << 20;
 /// Entries taken from the queue at once.
 const CHUNK: usize = 204;
 /// Bytes fetched at once of what may have left the memory: a call for each of many small messages that lie together would cost more than to look at them.
@@ -194,7 +197,8 @@ impl MessageStore {
         let log_end = self.log.appended.value();
         let mut runs: Vec<Run> = Vec::new();
         let mut entries = Vec::new();
-        let mut scan = SCAN_MIN.max(limits.messages);
+        let mut scan = SCAN.max(limits.messages.min(self.config.transfer.count_in_memory));
+        let mut compared = 0;
         let mut last_end = None;
         let mut fetched = 0..0;
         // A chunk larger than what can be returned would be read for nothing.
@@ -210,7 +214,7 @@ impl MessageStore {
             for entry in entry::iter(&entries) {
                 read += 1;
                 let behind = log_end.saturating_sub(entry.physical_offset);
-                if self.is_full(&got, &limits, &entry, behind) {
+                if self.is_full(&got, &limits, &entry, behind) || compared >= COMPARED {
                     break 'scan;
                 }
                 got.next_offset += 1;
@@ -219,6 +223,7 @@ impl MessageStore {
                 }
                 // What this process has neither appended nor read back, or what has likely left the memory, comes from a disk.
                 let from_disk = behind > self.memory_bytes || self.log.is_unchecked(entry.physical_offset);
+                compared += if from_disk { entry.size as usize } else { 0 };
                 let file = self.log.file_at(entry.physical_offset);
                 let cold = file.as_ref().filter(|_| from_disk || behind > self.hot_bytes);
                 match cold.map_or(Ok(true), |file| fetch(file, &entry, &mut fetched, reach)) {

@@ -1,7 +1,13 @@
 //! Requests that no official client sends, and data that no broker of this version wrote: what they
 //! may not do to others.
 
+mod creation;
 mod delay;
+mod floods;
+mod joins;
 mod names;
 mod numbers;
+mod parked;
+mod peer;
+mod scans;
 mod wire;

@@ -3,10 +3,14 @@
 //! Nothing here is stored. A client exists from its first heartbeat until it says goodbye, its connection ends, or it is silent too long.
 
 mod consumers;
+mod memberships;
+mod notices;
 mod producers;
 mod queue_locks;
 
 pub(crate) use consumers::Consumers;
+use memberships::Memberships;
+pub(crate) use notices::Notices;
 pub(crate) use producers::Producers;
 pub(crate) use queue_locks::QueueLocks;
 

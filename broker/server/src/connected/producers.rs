@@ -1,6 +1,6 @@
 //! Producer groups and their clients.
 
-use super::Client;
+use super::{Client, Memberships};
 use parking_lot::Mutex;
 use rmq_remoting::Connection;
 use std::collections::BTreeMap;
@@ -8,53 +8,91 @@ use std::collections::BTreeMap;
 /// Clients by id, by group.
 #[derive(Default)]
 pub(crate) struct Producers {
-    groups: Mutex<BTreeMap<String, BTreeMap<String, Client>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    groups: BTreeMap<String, BTreeMap<String, Client>>,
+    memberships: Memberships,
+}
+
+impl State {
+    fn leave(&mut self, group: &str, client_id: &str) -> Option<Client> {
+        let clients = self.groups.get_mut(group)?;
+        let left = clients.remove(client_id);
+        if clients.is_empty() {
+            self.groups.remove(group);
+        }
+        left
+    }
 }
 
 impl Producers {
-    /// A heartbeat.
-    pub(crate) fn register(&self, group: &str, client: Client) {
-        let mut groups = self.groups.lock();
-        match groups.get_mut(group) {
-            Some(clients) => clients.insert(client.id.clone(), client),
-            None => groups.entry(group.to_owned()).or_default().insert(client.id.clone(), client),
+    /// A heartbeat; false if the connection has too many clients already.
+    pub(crate) fn register(&self, group: &str, client: Client) -> bool {
+        let mut state = self.state.lock();
+        let State { groups, memberships } = &mut *state;
+        if !memberships.admit(group, &client) {
+            return false;
+        }
+        let clients = match groups.get_mut(group) {
+            Some(clients) => clients,
+            None => groups.entry(group.to_owned()).or_default(),
         };
+        let connection = client.connection.id();
+        if clients.get(&client.id).is_none_or(|known| known.connection.id() != connection) {
+            memberships.begin(group, &client);
+        }
+        let before = clients.insert(client.id.clone(), client);
+        if let Some(before) = before.filter(|before| before.connection.id() != connection) {
+            memberships.end(group, &before);
+        }
+        true
     }
 
     /// A goodbye.
     pub(crate) fn unregister(&self, group: &str, client_id: &str) {
-        self.retain(|g, client| g != group || client.id != client_id);
+        let mut state = self.state.lock();
+        if let Some(client) = state.leave(group, client_id) {
+            state.memberships.end(group, &client);
+        }
     }
 
     /// The end of a connection.
     pub(crate) fn disconnect(&self, connection: &Connection) {
-        self.retain(|_, client| client.connection.id() != connection.id());
+        let mut state = self.state.lock();
+        for (group, client_id) in state.memberships.end_all(connection) {
+            state.leave(&group, &client_id);
+        }
     }
 
     /// Forgets clients that were seen last before `oldest` (milliseconds since 1970).
     pub(crate) fn expire(&self, oldest: i64) {
-        self.retain(|_, client| client.seen >= oldest);
-    }
-
-    fn retain(&self, keep: impl Fn(&str, &Client) -> bool) {
-        self.groups.lock().retain(|group, clients| {
-            clients.retain(|_, client| keep(group, client));
+        let mut state = self.state.lock();
+        let State { groups, memberships } = &mut *state;
+        groups.retain(|group, clients| {
+            for (_, client) in clients.extract_if(.., |_, client| client.seen < oldest) {
+                memberships.end(group, &client);
+            }
             !clients.is_empty()
         });
     }
 
     /// The clients of a group.
     pub(crate) fn clients(&self, group: &str) -> Vec<Client> {
-        self.groups.lock().get(group).map(|clients| clients.values().cloned().collect()).unwrap_or_default()
+        let state = self.state.lock();
+        state.groups.get(group).map(|clients| clients.values().cloned().collect()).unwrap_or_default()
     }
 
     /// The client with this id, in whatever group.
     pub(crate) fn find(&self, client_id: &str) -> Option<Client> {
-        self.groups.lock().values().find_map(|clients| clients.get(client_id).cloned())
+        self.state.lock().groups.values().find_map(|clients| clients.get(client_id).cloned())
     }
 
     /// Everybody.
     pub(crate) fn all(&self) -> BTreeMap<String, Vec<Client>> {
-        self.groups.lock().iter().map(|(group, clients)| (group.clone(), clients.values().cloned().collect())).collect()
+        let state = self.state.lock();
+        state.groups.iter().map(|(group, clients)| (group.clone(), clients.values().cloned().collect())).collect()
     }
 }

@@ -184,6 +184,11 @@ impl ConsumerOffsets {
         rows.into_iter().map(copy).collect()
     }
 
+    /// Changes of this process so far.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Relaxed)
+    }
+
     pub(crate) fn snapshot(&self) -> ConsumerOffsetTable {
         let rows: Vec<_> = self.rows.read().iter().map(|(key, row)| (key.clone(), Arc::clone(row))).collect();
         ConsumerOffsetTable {

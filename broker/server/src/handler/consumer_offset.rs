@@ -42,8 +42,17 @@ impl Offsets {
         Err(Rejection::no_queue(topic, queues, queue_id))
     }
 
+    /// 14, where nothing has to be read for it: the group has an offset, or the question is no good.
+    pub(crate) fn committed(&self, request: &Command) -> Option<Answer> {
+        let header = match QueryConsumerOffset::decode(&request.fields) {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error.into())),
+        };
+        self.offsets.committed(header.topic, header.consumer_group, header.queue_id).map(offset)
+    }
+
     /// 14: a group without an offset begins at 0 if the queue's first message is still there and recent, so that a new group misses nothing of a young
-    /// topic; else the client decides.
+    /// topic; else the client decides. Reads from the disk: not for reactor threads.
     pub(crate) fn query(&self, request: &Command) -> Answer {
         let header = QueryConsumerOffset::decode(&request.fields)?;
         self.check_queue(header.topic, header.queue_id)?;

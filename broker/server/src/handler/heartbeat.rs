@@ -3,7 +3,7 @@
 use crate::{
     clock::now_millis,
     config::Live,
-    connected::{Client, Consumers, Producers},
+    connected::{Client, Consumers, Notices, Producers},
     error::{Answer, Rejection},
     filter,
     registration::Registration,
@@ -11,8 +11,8 @@ use crate::{
     topic::{self, Topics},
 };
 use rmq_protocol::{
-    Command, Reply, RequestCode, ResponseCode,
-    body::{CheckClientConfig, ConsumerData, ConsumerIds, Heartbeat, perm},
+    Command, Reply, ResponseCode,
+    body::{CheckClientConfig, ConsumerData, Heartbeat, perm},
     fastjson,
     header::{ConsumerGroupRequest, Header, HeartbeatResponse, UnregisterClient},
     names,
@@ -20,10 +20,17 @@ use rmq_protocol::{
 use rmq_remoting::Connection;
 use std::sync::Arc;
 
+/// Groups of one kind that a heartbeat may name, and topics that one group may subscribe to in it. Real clients have a few: each group of Java's has threads of its own.
+const MAX_GROUPS: usize = 256;
+const MAX_SUBSCRIPTIONS: usize = 1000;
+/// Bytes of a heartbeat or a check of an expression; they are parsed on the connection's thread.
+const MAX_BODY: usize = 1 << 20;
+
 /// Handles of the clients' tables.
 pub(crate) struct Clients {
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
+    pub(crate) notices: Arc<Notices>,
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) registration: Arc<Registration>,
@@ -40,7 +47,9 @@ pub(crate) struct Made {
 impl Clients {
     /// 34.
     pub(crate) fn heartbeat(&self, request: &Command, connection: &Connection) -> Result<(Reply, Made), Rejection> {
+        check_size(request)?;
         let heartbeat: Heartbeat = fastjson::from_slice(&request.body)?;
+        check_numbers(&heartbeat)?;
         for data in &heartbeat.consumer_data_set {
             self.check_name(&data.group_name)?;
         }
@@ -52,7 +61,9 @@ impl Clients {
             seen: now_millis(),
         };
         for producer in &heartbeat.producer_data_set {
-            self.producers.register(&producer.group_name, client.clone());
+            if !self.producers.register(&producer.group_name, client.clone()) {
+                return Err(too_many_clients(&producer.group_name));
+            }
         }
         let mut made = Made::default();
         let mut subscription_changed = false;
@@ -61,7 +72,7 @@ impl Clients {
                 subscription_changed |= !self.consumers.touch(&data.group_name, client.clone());
                 continue;
             }
-            subscription_changed |= self.consumer(data, client.clone(), &mut made);
+            subscription_changed |= self.consumer(data, client.clone(), &mut made)?;
         }
         Ok((Reply::with(&HeartbeatResponse { supports_v2: true, subscription_changed }), made))
     }
@@ -75,7 +86,7 @@ impl Clients {
         }
     }
 
-    fn consumer(&self, data: &ConsumerData, client: Client, made: &mut Made) -> bool {
+    fn consumer(&self, data: &ConsumerData, client: Client, made: &mut Made) -> Result<bool, Rejection> {
         let settings = self.settings.load();
         let group =
             self.groups.find_or_create(&data.group_name, settings.topics.auto_create_group && !settings.is_slave());
@@ -87,11 +98,11 @@ impl Clients {
                 made.topics |= self.retry_topic(data, group.retry_queue_nums);
             }
         }
-        let change = self.consumers.register(data, client);
+        let change = self.consumers.register(data, client).ok_or_else(|| too_many_clients(&data.group_name))?;
         if change.matters() && notify {
-            self.notify(&data.group_name);
+            self.notices.changed(&data.group_name);
         }
-        change.subscriptions
+        Ok(change.subscriptions)
     }
 
     fn retry_topic(&self, data: &ConsumerData, queues: i32) -> bool {
@@ -108,26 +119,13 @@ impl Clients {
         new
     }
 
-    /// Tells every client of the group that its members have changed.
-    fn notify(&self, group: &str) {
-        for connection in self.consumers.connections(group) {
-            let command = Command::request(
-                RequestCode::NotifyConsumerIdsChanged,
-                &ConsumerGroupRequest { consumer_group: group },
-            );
-            if let Err(error) = connection.one_way(command) {
-                tracing::debug!(%error, group, "a consumer cannot be told that its group has changed; it will find out by itself");
-            }
-        }
-    }
-
     fn notify_all<'a>(&self, groups: impl IntoIterator<Item = &'a String>) {
         if !self.settings.load().clients.notify_members {
             return;
         }
         for group in groups {
             if self.groups.find(group).is_none_or(|group| group.notify_consumer_ids_changed_enable) {
-                self.notify(group);
+                self.notices.changed(group);
             }
         }
     }
@@ -155,11 +153,12 @@ impl Clients {
                 format!("no client of the group {} is connected", header.consumer_group),
             )
         })?;
-        Ok(Reply::body(fastjson::to_vec(&ConsumerIds { consumer_id_list: ids })))
+        Ok(Reply::body(ids))
     }
 
     /// 46.
     pub(crate) fn check_expression(&self, request: &Command) -> Answer {
+        check_size(request)?;
         let config: CheckClientConfig = fastjson::from_slice(&request.body)?;
         let expression_type = &config.subscription_data.expression_type;
         if filter::is_supported(expression_type) {
@@ -184,4 +183,40 @@ impl Clients {
         self.producers.expire(oldest);
         self.notify_all(&self.consumers.expire(oldest));
     }
+}
+
+fn check_size(request: &Command) -> Result<(), Rejection> {
+    let size = request.body.len();
+    if size <= MAX_BODY {
+        return Ok(());
+    }
+    Err(Rejection::invalid(format!(
+        "a heartbeat of {size} bytes is over the limit of {MAX_BODY}; give each client fewer groups and subscriptions"
+    )))
+}
+
+/// Before anything of it is stored.
+fn check_numbers(heartbeat: &Heartbeat) -> Result<(), Rejection> {
+    let (producers, consumers) = (heartbeat.producer_data_set.len(), heartbeat.consumer_data_set.len());
+    if producers.max(consumers) > MAX_GROUPS {
+        return Err(Rejection::invalid(format!(
+            "a heartbeat with {producers} producer groups and {consumers} consumer groups is over the limit of {MAX_GROUPS} of each; use several clients"
+        )));
+    }
+    for data in &heartbeat.consumer_data_set {
+        let topics = data.subscription_data_set.len();
+        if topics > MAX_SUBSCRIPTIONS {
+            return Err(Rejection::invalid(format!(
+                "the group {} subscribes to {topics} topics, over the limit of {MAX_SUBSCRIPTIONS}; use several groups",
+                data.group_name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn too_many_clients(group: &str) -> Rejection {
+    Rejection::invalid(format!(
+        "this connection has 1000 clients in groups, the most there may be; the group {group} needs a connection of its own"
+    ))
 }

@@ -3,33 +3,60 @@
 use crate::{
     connected::QueueLocks,
     error::{Answer, Rejection},
+    subscription_group::SubscriptionGroups,
+    topic::Topics,
 };
 use rmq_protocol::{
     Command, Reply,
     body::{LockBatch, LockBatchResponse},
     fastjson,
+    message::MessageQueue,
 };
 use std::{sync::Arc, time::Instant};
+
+/// Bytes of a request, which is parsed on the connection's thread: some 5,000 queues.
+const MAX_BODY: usize = 1 << 20;
 
 /// Handles of these requests.
 pub(crate) struct Locks {
     pub(crate) locks: Arc<QueueLocks>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
 }
 
 impl Locks {
-    /// 41.
+    fn read(request: &Command) -> Result<LockBatch, Rejection> {
+        let size = request.body.len();
+        if size > MAX_BODY {
+            return Err(Rejection::invalid(format!(
+                "a request of {size} bytes to lock queues is over the limit of {MAX_BODY}; ask for fewer queues at a time"
+            )));
+        }
+        Ok(fastjson::from_slice(&request.body)?)
+    }
+
+    fn exists(&self, queue: &MessageQueue) -> bool {
+        let topic = self.topics.find(&queue.topic);
+        topic.is_some_and(|topic| (0..topic.read_queue_nums.max(topic.write_queue_nums)).contains(&queue.queue_id))
+    }
+
+    /// 41: queues that do not exist are not locked.
     pub(crate) fn lock(&self, request: &Command) -> Answer {
-        let body: LockBatch = fastjson::from_slice(&request.body)?;
+        let mut body = Self::read(request)?;
         if let Some(queue) = body.mq_set.iter().find(|queue| queue.queue_id < 0) {
             return Err(Rejection::number("queueId", queue.queue_id.into(), "0 or more is wanted"));
         }
+        if self.groups.find(&body.consumer_group).is_none() {
+            return Err(Rejection::no_group(&body.consumer_group));
+        }
+        body.mq_set.retain(|queue| self.exists(queue));
         let locked = self.locks.lock(&body.consumer_group, &body.client_id, &body.mq_set, Instant::now());
         Ok(Reply::body(fastjson::to_vec(&LockBatchResponse { locked })))
     }
 
     /// 42.
     pub(crate) fn unlock(&self, request: &Command) -> Answer {
-        let body: LockBatch = fastjson::from_slice(&request.body)?;
+        let body = Self::read(request)?;
         self.locks.unlock(&body.consumer_group, &body.client_id, &body.mq_set);
         Ok(Reply::ok())
     }

@@ -1,7 +1,7 @@
 //! Reading messages of a queue: 11 and 361.
 
 use crate::{
-    config::{Config, Live},
+    config::{Config, Live, Messages},
     connected::Consumers,
     consumer_offset::ConsumerOffsets,
     error::Rejection,
@@ -24,6 +24,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+/// The longest a pull waits for messages, whatever its client asks for. Official clients ask for 15 to 30 s.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Characters of header fields that a pull may have to be parked: names, and a subscription by tags.
+const MAX_PARKED_TEXT: usize = 16 << 10;
 
 /// Handles of the pull path.
 pub(crate) struct Pull {
@@ -85,14 +90,9 @@ impl Pull {
             Ok(Outcome::Answer(reply)) => responder.reply(&reply),
             Ok(Outcome::Wait { offset, subscription, patience }) => {
                 let subscription = (subscription.sub_string != "*").then_some(subscription);
-                self.park(Parked {
-                    request,
-                    responder,
-                    offset,
-                    subscription,
-                    deadline: now + patience,
-                    last_try: false,
-                });
+                let pull =
+                    Parked { request, responder, offset, subscription, deadline: now + patience, last_try: false };
+                return self.park(pull, reading).map(|pull| (pull.request, pull.responder));
             }
             Err(rejection) => responder.reply(&rejection.into_reply()),
         }
@@ -117,27 +117,30 @@ impl Pull {
             Ok(Outcome::Cold) => return Some(pull),
             Ok(Outcome::Answer(reply)) => pull.responder.reply(&reply),
             // Woken for a message that another filter stage did not want: its deadline stays what it was.
-            Ok(Outcome::Wait { offset, .. }) => self.park(Parked { offset, ..pull }),
+            Ok(Outcome::Wait { offset, .. }) => return self.park(Parked { offset, ..pull }, reading),
             Err(rejection) => pull.responder.reply(&rejection.into_reply()),
         }
         None
     }
 
-    fn park(&self, pull: Parked) {
-        let Ok(header) = PullMessage::decode(&pull.request.fields) else { return };
+    /// Parks a pull, or answers it if it cannot wait: there was nothing to read a moment ago. Gives it back if for that the disk must be waited for.
+    fn park(&self, mut pull: Parked, reading: Reading) -> Option<Parked> {
+        let Ok(header) = PullMessage::decode(&pull.request.fields) else { return None };
         let (topic, queue_id, offset) = (header.topic.to_owned(), header.queue_id, pull.offset);
-        let limit = self.settings.load().messages.max_parked;
+        let limit =
+            if pull.request.fields.text_len() > MAX_PARKED_TEXT { 0 } else { self.settings.load().messages.max_parked };
+        // Its memory may be that of other requests, which would be kept as long as it waits.
+        pull.request.body = bytes::Bytes::new();
         if let Err(mut pull) = self.long_polling.park(&topic, queue_id, pull, limit) {
-            // There was nothing to read a moment ago, so there is nothing to wait for.
             pull.last_try = true;
-            self.resume_from_disk(*pull);
-            return;
+            return self.run_again(*pull, reading);
         }
         // A message may have arrived between our look and the parking.
         let end = self.store.max_offset(&topic, queue_id);
         if end > offset {
             self.long_polling.moved(&topic, queue_id, end);
         }
+        None
     }
 
     fn look(&self, request: &Command, run: Run, reading: Reading) -> Result<Outcome, Rejection> {
@@ -203,9 +206,7 @@ impl Pull {
             && header.sys_flag & sys_flag::pull::SUSPEND != 0
             && header.suspend_timeout > 0
         {
-            let asked = Duration::from_millis(header.suspend_timeout.unsigned_abs());
-            let messages = &settings.messages;
-            let patience = if messages.long_polling { asked } else { messages.short_polling.0.min(asked) };
+            let patience = patience(header.suspend_timeout, &settings.messages);
             // Where there are messages already, but none it can be given, only the deadline wakes it.
             let offset = if got.max_offset > got.next_offset { u64::MAX } else { got.next_offset };
             return Ok(Outcome::Wait { offset, subscription, patience });
@@ -360,6 +361,12 @@ fn check_numbers(header: &PullMessage<'_>) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// How long a pull waits whose client asks for so many milliseconds.
+fn patience(asked: i64, messages: &Messages) -> Duration {
+    let asked = Duration::from_millis(asked.unsigned_abs()).min(MAX_WAIT);
+    if messages.long_polling { asked } else { messages.short_polling.0.min(asked) }
+}
+
 /// What the client asks for; the store has limits of its own.
 fn limits(header: &PullMessage<'_>) -> Limits {
     let positive = |number: i32| usize::try_from(number).ok().filter(|number| *number > 0);
@@ -391,5 +398,21 @@ fn code_of_nothing(status: GetStatus, asked: i64, slave: bool, follows: bool) ->
         GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue => ResponseCode::PullNotFound,
         GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne => ResponseCode::PullNotFound,
         GetStatus::OffsetOverflowBadly | GetStatus::OffsetTooSmall => ResponseCode::PullOffsetMoved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The client's own timeout had no limit.
+    #[test]
+    fn nobody_waits_longer_than_a_minute() {
+        let mut messages = Messages::default();
+        assert_eq!(patience(15_000, &messages), Duration::from_secs(15));
+        assert_eq!(patience(i64::MAX, &messages), MAX_WAIT);
+        messages.long_polling = false;
+        assert_eq!(patience(15_000, &messages), Duration::from_secs(1));
+        assert_eq!(patience(10, &messages), Duration::from_millis(10));
     }
 }

@@ -193,13 +193,17 @@ impl Relay {
     }
 
     /// 309: the message travels with the request.
-    pub(crate) async fn consume_directly(&self, mut request: Command, responder: Responder) {
-        let found = self.message_for(&request);
-        let client = found.map(|(client, body)| {
+    pub(crate) async fn consume_directly(self: Arc<Self>, mut request: Command, responder: Responder) {
+        // The message may have to be read from the disk.
+        let found = super::blocking(move || {
+            let (client, body) = self.message_for(&request)?;
             request.body = body;
-            client
+            Ok::<_, Rejection>((client, request))
         });
-        pass_on(client, request, responder).await;
+        match found.await {
+            Ok((client, request)) => pass_on(Ok(client), request, responder).await,
+            Err(rejection) => responder.reply(&rejection.into_reply()),
+        }
     }
 
     fn message_for(&self, request: &Command) -> Result<(Client, bytes::Bytes), Rejection> {

@@ -122,13 +122,15 @@ impl Send {
             let value = header.default_topic_queues.into();
             return Err(Rejection::number("defaultTopicQueueNums", value, "1 or more is wanted for a new topic"));
         }
-        let found = match self.topics.find_or_inherit(header.topic, header.default_topic, header.default_topic_queues) {
-            Some(found) => Some(found),
-            None if names::is_retry_topic(header.topic) => {
-                Some(self.topics.find_or_create(header.topic, 1, perm::READ | perm::WRITE))
-            }
-            None => None,
-        };
+        let found =
+            match self.topics.find_or_inherit(header.topic, header.default_topic, header.default_topic_queues)? {
+                Some(found) => Some(found),
+                None if names::is_retry_topic(header.topic) => {
+                    self.topics.check_room(header.topic, 1)?;
+                    Some(self.topics.find_or_create(header.topic, 1, perm::READ | perm::WRITE))
+                }
+                None => None,
+            };
         let (topic, new) = found.ok_or_else(|| Rejection::no_topic(header.topic))?;
         if settings.topics.reject_read_only && !perm::is_writable(topic.perm) {
             return Err(Rejection::new(ResponseCode::NoPermission, format!("the topic {} is read only", header.topic)));

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::Live,
-    connected::{Consumers, Producers},
+    connected::{Consumers, Notices, Producers},
     consumer_offset::ConsumerOffsets,
     delay::Delay,
     durability::Durability,
@@ -40,6 +40,7 @@ pub(crate) struct Page {
     pub(crate) delay: Arc<Delay>,
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
+    pub(crate) notices: Arc<Notices>,
     pub(crate) long_polling: Arc<LongPolling>,
     pub(crate) registration: Arc<Registration>,
     pub(crate) slaves: Arc<Slaves>,
@@ -154,8 +155,18 @@ impl Page {
         to.count("rocketmq_consumer_group_number", "Consumer groups of this broker.", self.groups.len())?;
         to.count(
             "rocketmq_broker_parked_pulls",
-            "Pulls parked until there are messages for them; beyond maxParkedPulls they are answered at once.",
+            "Pulls parked until there are messages for them; beyond maxParkedPulls those of the connections with the most are answered at once.",
             self.long_polling.len(),
+        )?;
+        to.counter(
+            "rocketmq_broker_displaced_pulls_total",
+            "Parked pulls answered early, to make room for those of connections with fewer.",
+            self.long_polling.displaced() as u64,
+        )?;
+        to.counter(
+            "rocketmq_broker_group_notices_total",
+            "Notices to consumers that their group has changed; a group is told at most every 100 ms.",
+            self.notices.sent(),
         )?;
         to.count(
             "rocketmq_broker_unregistered_namesrvs",

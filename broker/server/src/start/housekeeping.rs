@@ -28,6 +28,8 @@ pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: 
         }
     });
 
+    tasks.spawn(Arc::clone(&parts.notices).run(Arc::clone(&parts.consumers), stop.clone()));
+
     let long_polling = Arc::clone(&parts.tables.long_polling);
     every("expire parked pulls", EXPIRE_PULLS, parts, tasks, stop, move || {
         long_polling.expire(Instant::now());

@@ -5,7 +5,7 @@ use crate::{
     Error, address,
     clock::now_millis,
     config::{Config, Live},
-    connected::{Consumers, Producers, QueueLocks},
+    connected::{Consumers, Notices, Producers, QueueLocks},
     consumer_offset::ConsumerOffsets,
     delay::{Delay, Delivery},
     dispatch::Dispatch,
@@ -34,7 +34,7 @@ use crate::{
     topic::Topics,
 };
 use rmq_protocol::message::message_id::UniqueIds;
-use rmq_remoting::{Figures, Watchdog, metrics::Connections};
+use rmq_remoting::{Budget, Figures, Watchdog, metrics::Connections};
 use rmq_store::MessageStore;
 use std::{
     net::SocketAddr,
@@ -81,6 +81,7 @@ pub(super) struct Parts {
     pub(super) tables: Tables,
     pub(super) producers: Arc<Producers>,
     pub(super) consumers: Arc<Consumers>,
+    pub(super) notices: Arc<Notices>,
     pub(super) locks: Arc<QueueLocks>,
     pub(super) stats: Arc<Stats>,
     pub(super) registration: Arc<Registration>,
@@ -108,7 +109,10 @@ impl Parts {
             address::stored_host(&config.identity.broker_ip, config.network.listen_port)
         };
         let slaves = Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&settings)));
-        let figures = Arc::<Figures>::default();
+        let figures = Arc::new(match settings.load().network.buffer_limit {
+            0 => Figures::default(),
+            limit => Figures::with_budget(Arc::new(Budget::new(limit))),
+        });
         let metrics = Arc::new(Metrics::new().map_err(Error::Metrics)?);
         metrics
             .registry()
@@ -123,6 +127,7 @@ impl Parts {
             log_check: Arc::new(LogCheck::new(Arc::clone(&store), Arc::clone(&settings))),
             producers: Arc::default(),
             consumers: Arc::default(),
+            notices: Arc::default(),
             locks: Arc::default(),
             stats: Arc::default(),
             stalled: Arc::new(stalled::Line::new(request_tasks.clone(), Handle::current())),
@@ -182,6 +187,7 @@ impl Parts {
             delay: Arc::clone(&self.tables.delay),
             producers: Arc::clone(&self.producers),
             consumers: Arc::clone(&self.consumers),
+            notices: Arc::clone(&self.notices),
             long_polling: Arc::clone(&self.tables.long_polling),
             registration: Arc::clone(&self.registration),
             slaves: Arc::clone(&self.slaves),
@@ -217,7 +223,11 @@ impl Parts {
                 offsets: Arc::clone(&self.tables.offsets),
                 settings: Arc::clone(&self.settings),
             }),
-            locks: Arc::new(Locks { locks: Arc::clone(&self.locks) }),
+            locks: Arc::new(Locks {
+                locks: Arc::clone(&self.locks),
+                topics: Arc::clone(&self.tables.topics),
+                groups: Arc::clone(&self.tables.groups),
+            }),
             query: Arc::new(Query { store: Arc::clone(&self.store), settings: Arc::clone(&self.settings) }),
             relay: Arc::new(Relay {
                 store: Arc::clone(&self.store),
@@ -294,6 +304,7 @@ impl Parts {
         Clients {
             producers: Arc::clone(&self.producers),
             consumers: Arc::clone(&self.consumers),
+            notices: Arc::clone(&self.notices),
             groups: Arc::clone(&self.tables.groups),
             topics: Arc::clone(&self.tables.topics),
             registration: Arc::clone(&self.registration),
@@ -311,6 +322,7 @@ impl Parts {
             settings: Arc::clone(&self.settings),
             slaves: Arc::clone(&self.slaves),
             following: Arc::clone(&self.following),
+            whole: replication::Whole::default(),
         }
     }
 

@@ -12,6 +12,7 @@ mod system;
 use crate::{
     Error,
     config::Config,
+    error::Rejection,
     table::{self, Changes, Table},
 };
 use rmq_protocol::{
@@ -20,6 +21,9 @@ use rmq_protocol::{
 };
 use std::{path::Path, sync::Arc};
 
+/// Topics that this broker makes at a first send or is told to make, at most; those for retries and dead letters, two for each consumer group, come on top.
+/// What one peer makes must not take the memory of all.
+pub(crate) const MAX_TOPICS: usize = 100_000;
 /// Queues of one topic on one broker: beyond this it is a typing error.
 pub(crate) const MAX_QUEUES: i32 = 65_536;
 
@@ -33,6 +37,9 @@ impl Topics {
     pub(crate) fn open(root: &Path, config: &Config) -> Result<Self, Error> {
         let path = root.join("config/topics.json");
         let TopicConfigTable { data_version, topic_config_table: mut topics } = table::load(&path)?;
+        if let Some(reason) = topics.values().find_map(|topic| check_queues(topic).err()) {
+            return Err(Error::Table { path, reason });
+        }
         for topic in system::topics(config) {
             topics.entry(topic.topic_name.clone()).or_insert(topic);
         }
@@ -75,17 +82,40 @@ impl Topics {
 
     /// The topic of a first send: made after `template` with at most `queues` queues, if the template may be inherited from.
     /// The flag says whether it is new.
-    pub(crate) fn find_or_inherit(&self, topic: &str, template: &str, queues: i32) -> Option<(Arc<TopicConfig>, bool)> {
+    ///
+    /// # Errors
+    /// There are too many topics to make another.
+    pub(crate) fn find_or_inherit(
+        &self,
+        topic: &str,
+        template: &str,
+        queues: i32,
+    ) -> Result<Option<(Arc<TopicConfig>, bool)>, Rejection> {
         if let Some(found) = self.table.find(topic) {
-            return Some((found, false));
+            return Ok(Some((found, false)));
         }
-        let template = self.table.find(template).filter(|template| perm::is_inherited(template.perm))?;
+        let Some(template) = self.table.find(template).filter(|template| perm::is_inherited(template.perm)) else {
+            return Ok(None);
+        };
+        self.check_room(topic, 1)?;
         let queues = queues.clamp(1, template.write_queue_nums.max(1));
         let permission = template.perm & !perm::INHERIT;
-        Some(self.table.find_or_put(topic, || TopicConfig {
+        Ok(Some(self.table.find_or_put(topic, || TopicConfig {
             topic_sys_flag: template.topic_sys_flag,
             ..TopicConfig::new(topic, queues, queues, permission)
-        }))
+        })))
+    }
+
+    /// Refuses `more` topics, the first of which is `topic`, if there would be too many.
+    pub(crate) fn check_room(&self, topic: &str, more: usize) -> Result<(), Rejection> {
+        let topics = self.table.len();
+        if topics + more <= MAX_TOPICS {
+            return Ok(());
+        }
+        self.table.refused(topic, MAX_TOPICS);
+        Err(Rejection::invalid(format!(
+            "the topic {topic} is not made: this broker has {topics} topics, and may have {MAX_TOPICS}; delete topics that are not used"
+        )))
     }
 
     /// A retry or dead-letter topic, made if it is not there. The flag says whether it is new.
@@ -106,6 +136,17 @@ impl Topics {
         self.table.replace(table.data_version, table.topic_config_table);
     }
 
+    /// See [`Table::begin_write`].
+    pub(crate) fn begin_write(&self) -> bool {
+        self.table.begin_write()
+    }
+
+    /// See [`Table::begin_write`].
+    pub(crate) fn write(&self) -> Result<(), rmq_store::Error> {
+        self.table.end_waiting();
+        self.persist()
+    }
+
     /// See [`Table::persist`].
     pub(crate) fn persist(&self) -> Result<(), rmq_store::Error> {
         self.table.persist(|data_version, topic_config_table| TopicConfigTable { data_version, topic_config_table })
@@ -124,6 +165,19 @@ impl Topics {
         }
         changes
     }
+}
+
+/// Refuses numbers of queues that no topic may have.
+pub(crate) fn check_queues(topic: &TopicConfig) -> Result<(), String> {
+    for (name, queues) in [("readQueueNums", topic.read_queue_nums), ("writeQueueNums", topic.write_queue_nums)] {
+        if !(0..=MAX_QUEUES).contains(&queues) {
+            return Err(format!("the topic {} cannot have {name}={queues}: 0 to {MAX_QUEUES}", topic.topic_name));
+        }
+    }
+    if topic.read_queue_nums == 0 && topic.write_queue_nums == 0 {
+        return Err(format!("the topic {} cannot have readQueueNums=0 and writeQueueNums=0", topic.topic_name));
+    }
+    Ok(())
 }
 
 /// A topic's permission on a broker that does not permit everything.
@@ -173,12 +227,15 @@ mod tests {
     #[test]
     fn a_first_send_inherits_from_the_template() {
         let (_folder, topics) = topics();
-        let (topic, new) = topics.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 4).unwrap();
+        let (topic, new) = topics.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 4).unwrap().unwrap();
         assert!(new);
         assert_eq!((topic.read_queue_nums, topic.write_queue_nums, topic.perm), (4, 4, 6));
-        assert!(!topics.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 16).unwrap().1);
-        assert!(topics.find_or_inherit("others", "orders", 4).is_none(), "orders cannot be inherited from");
-        assert_eq!(topics.find_or_inherit("more", names::AUTO_CREATE_TOPIC, 100).unwrap().0.write_queue_nums, 8);
+        assert!(!topics.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 16).unwrap().unwrap().1);
+        assert!(topics.find_or_inherit("others", "orders", 4).unwrap().is_none(), "orders cannot be inherited from");
+        assert_eq!(
+            topics.find_or_inherit("more", names::AUTO_CREATE_TOPIC, 100).unwrap().unwrap().0.write_queue_nums,
+            8
+        );
     }
 
     #[test]
@@ -188,7 +245,7 @@ mod tests {
         let settings = [("brokerName", "b"), ("brokerClusterName", "c"), ("autoCreateTopicEnable", "false")];
         let (config, _) = Config::from_properties(settings).unwrap();
         let again = Topics::open(folder.path(), &config).unwrap();
-        assert!(again.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 4).is_none());
+        assert!(again.find_or_inherit("orders", names::AUTO_CREATE_TOPIC, 4).unwrap().is_none());
     }
 
     #[test]

@@ -130,28 +130,38 @@ impl Table {
             );
             return Ok(());
         }
+        // Counted before the writer can see it: written meanwhile, it would be subtracted first.
+        let pending = self.pending.fetch_add(SIZE as u64, Ordering::Relaxed);
+        let added = self.add_to(queue, offset, entry);
+        if !matches!(added, Ok(true)) {
+            self.pending.fetch_sub(SIZE as u64, Ordering::Relaxed);
+            return added.map(drop);
+        }
+        if pending < self.buffer / 2 && pending + SIZE as u64 >= self.buffer / 2 {
+            let _dirty = self.dirty.lock();
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// False if the queue has the entry already.
+    fn add_to(&self, queue: &Arc<Queue>, offset: u64, entry: Entry) -> Result<bool> {
         loop {
             match queue.add(offset, entry) {
                 Added::Repeated if self.begins_anew(queue, offset, entry)? => self.begin_anew(queue, offset)?,
-                Added::Repeated => return Ok(()),
-                Added::Listed => break,
+                Added::Repeated => return Ok(false),
+                Added::Listed => return Ok(true),
                 Added::List => {
                     let mut dirty = self.dirty.lock();
                     dirty.push(Arc::clone(queue));
                     if dirty.len() == 1 {
                         self.work.notify_one();
                     }
-                    break;
+                    return Ok(true);
                 }
                 Added::Gap(places) => self.bridge(queue, offset, places)?,
             }
         }
-        let pending = self.pending.fetch_add(SIZE as u64, Ordering::Relaxed);
-        if pending < self.buffer / 2 && pending + SIZE as u64 >= self.buffer / 2 {
-            let _dirty = self.dirty.lock();
-            self.work.notify_one();
-        }
-        Ok(())
     }
 
     /// Whether an entry before a queue's end is the first of it. That end is then nothing but the name of a file whose entries were lost; or the topic was deleted

@@ -211,11 +211,13 @@ impl ConsumerAdmin {
     /// 314.
     pub(crate) fn clone_offsets(&self, request: &Command) -> Answer {
         let header = CloneGroupOffset::decode(&request.fields)?;
-        if let Some(missing) =
-            [header.source_group, header.target_group].into_iter().find(|group| self.groups.find(group).is_none())
-        {
-            return Err(Rejection::no_group(missing));
+        if self.groups.find(header.source_group).is_none() {
+            return Err(Rejection::no_group(header.source_group));
         }
+        let settings = self.settings.load();
+        self.groups
+            .find_or_create(header.target_group, settings.topics.auto_create_group && !settings.is_slave())
+            .ok_or_else(|| Rejection::no_group(header.target_group))?;
         let topics = match header.topic.filter(|topic| !topic.is_empty()) {
             Some(topic) => vec![topic.to_owned()],
             None => self.offsets.topics_of(header.source_group).into_iter().collect(),

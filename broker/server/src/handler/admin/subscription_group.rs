@@ -4,7 +4,7 @@ use crate::{
     config::Live,
     consumer_offset::ConsumerOffsets,
     error::{Answer, Rejection},
-    subscription_group::SubscriptionGroups,
+    subscription_group::{MAX_GROUPS, SubscriptionGroups},
     topic,
 };
 use rmq_protocol::{
@@ -59,6 +59,13 @@ impl GroupAdmin {
                     .map_err(|error| Rejection::group_name(&group.group_name, &error))?;
             }
             check_numbers(group)?;
+        }
+        let (known, new) =
+            (self.groups.len(), groups.iter().filter(|g| self.groups.find(&g.group_name).is_none()).count());
+        if new > 0 && known + new > MAX_GROUPS {
+            return Err(Rejection::invalid(format!(
+                "{new} groups are not made: this broker has {known} consumer groups, and may have {MAX_GROUPS}; delete groups that are not used"
+            )));
         }
         for group in groups {
             if self.groups.find(&group.group_name).is_some_and(|known| *known == group) {

@@ -84,16 +84,7 @@ impl TopicAdmin {
 
     async fn put_all(&self, configs: Vec<TopicConfig>) -> Answer {
         for config in &configs {
-            let queues = [config.read_queue_nums, config.write_queue_nums];
-            if queues.iter().any(|queues| !(0..=topic::MAX_QUEUES).contains(queues)) || queues == [0, 0] {
-                return Err(Rejection::invalid(format!(
-                    "{} cannot have {} queues to read and {} to write: 0 to {} of each are possible, and one in all at least",
-                    config.topic_name,
-                    config.read_queue_nums,
-                    config.write_queue_nums,
-                    topic::MAX_QUEUES
-                )));
-            }
+            topic::check_queues(config).map_err(Rejection::invalid)?;
             if !(0..=3).contains(&config.topic_sys_flag) {
                 let wanted = "0, 1 (unit), 2 (unit subscription) or 3 is wanted";
                 return Err(Rejection::number("topicSysFlag", config.topic_sys_flag.into(), wanted));
@@ -104,6 +95,11 @@ impl TopicAdmin {
                     config.topic_name, config.perm
                 )));
             }
+        }
+        let new = configs.iter().filter(|config| self.topics.find(&config.topic_name).is_none());
+        let (first, more) = (configs.first().map_or("", |config| &config.topic_name), new.count());
+        if more > 0 {
+            self.topics.check_room(first, more)?;
         }
         for config in configs {
             if self.topics.find(&config.topic_name).is_some_and(|known| *known == config) {

@@ -1,0 +1,161 @@
+//! A broker of a test's own, its figures, and peers that write what they like.
+
+use crate::servers::{ask, broker_with, folder, free_port, namesrv};
+use bytes::BytesMut;
+use rmq_namesrv::Namesrv;
+use rmq_protocol::{
+    Command, RequestCode, ResponseCode, Serialization,
+    body::{TopicConfig, TopicConfigList},
+    fastjson, frame,
+    header::{self, PullMessage},
+    message::sys_flag::pull,
+};
+use rmq_server::Broker;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// What any condition may take on a busy machine.
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) broker: Broker,
+    _namesrv: Namesrv,
+    http: SocketAddr,
+}
+
+impl Server {
+    pub(super) async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+        let root = folder(name);
+        let namesrv = namesrv(&root).await;
+        let http = free_port().to_string();
+        let settings: Vec<_> = settings.iter().copied().chain([("httpPort", http.as_str())]).collect();
+        let broker = broker_with(&root, name, &namesrv.local_addr().to_string(), 0, &settings).await;
+        let http = broker.http_address().expect("an HTTP port");
+        Self { address: broker.address(), broker, _namesrv: namesrv, http }
+    }
+
+    /// A figure without labels of its own, or of connections that others opened; 0 if it is not there yet.
+    pub(super) async fn figure(&self, name: &str) -> f64 {
+        let (_, page) = ask(self.http, "/metrics").await;
+        let rows =
+            page.lines().filter(|line| line.starts_with(&format!("{name}{{")) && !line.contains("side=\"client\""));
+        rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    pub(super) async fn until(&self, what: &str, name: &str, reached: impl Fn(f64) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let value = self.figure(name).await;
+            if reached(value) {
+                return;
+            }
+            assert!(begun.elapsed() < DEADLINE, "waited in vain until {what}: {name} is {value}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(super) async fn peer(&self) -> Peer {
+        let stream = TcpStream::connect(self.address).await.expect("a connection");
+        Peer { stream, input: BytesMut::new(), opaque: 0 }
+    }
+
+    pub(super) async fn put_topics(&self, topics: Vec<TopicConfig>) {
+        let body = fastjson::to_vec(&TopicConfigList { topic_config_list: topics });
+        let command = request(RequestCode::UpdateAndCreateTopicList).with_body(body);
+        assert_eq!(self.peer().await.ask(command).await.code, 0);
+    }
+
+    pub(super) async fn put_topic(&self, name: &str, queues: i32) {
+        self.put_topics(vec![TopicConfig::new(name, queues, queues, 6)]).await;
+    }
+}
+
+/// A request without fields.
+pub(super) fn request(code: RequestCode) -> Command {
+    Command::request(code, &header::Empty {})
+}
+
+/// A pull of queue 0 from the beginning that is willing to wait so long.
+pub(super) fn pull_of<'a>(topic: &'a str, group: &'a str, wait: Duration) -> PullMessage<'a> {
+    PullMessage {
+        consumer_group: group,
+        topic,
+        queue_id: 0,
+        queue_offset: 0,
+        max_messages: 32,
+        sys_flag: pull::SUBSCRIPTION | pull::SUSPEND,
+        commit_offset: 0,
+        suspend_timeout: wait.as_millis() as i64,
+        subscription: Some("*"),
+        subscription_version: 0,
+        expression_type: None,
+        max_bytes: None,
+        request_source: None,
+        proxy_forward_client_id: None,
+    }
+}
+
+/// A connection that is read from only when a test does.
+pub(super) struct Peer {
+    stream: TcpStream,
+    input: BytesMut,
+    opaque: i32,
+}
+
+impl Peer {
+    /// Sends a request so many times in one burst; their numbers count up.
+    pub(super) async fn send_many(&mut self, command: &Command, count: usize) {
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            self.opaque += 1;
+            let command = Command { opaque: self.opaque, serialization: Serialization::Binary, ..command.clone() };
+            command.encode(&mut bytes);
+        }
+        self.write(&bytes).await;
+    }
+
+    pub(super) async fn write(&mut self, bytes: &[u8]) {
+        let written = tokio::time::timeout(DEADLINE, self.stream.write_all(bytes)).await;
+        written.expect("bytes are taken in time").expect("a connection that is open");
+    }
+
+    pub(super) async fn send(&mut self, command: &Command) {
+        self.send_many(command, 1).await;
+    }
+
+    /// What comes next; `None` at the end of the connection.
+    pub(super) async fn next(&mut self) -> Option<Command> {
+        loop {
+            if let Some(command) = frame::decode(&mut self.input, frame::MAX_FRAME).expect("frames") {
+                return Some(command);
+            }
+            let read = tokio::time::timeout(DEADLINE, self.stream.read_buf(&mut self.input)).await;
+            if !read.expect("an answer in time").is_ok_and(|bytes| bytes > 0) {
+                return None;
+            }
+        }
+    }
+
+    /// Sends a request and gives its answer; others that come before are passed over.
+    pub(super) async fn ask(&mut self, command: Command) -> Command {
+        self.send(&command).await;
+        loop {
+            let answer = self.next().await.expect("an answer");
+            if answer.is_response() && answer.opaque == self.opaque {
+                return answer;
+            }
+        }
+    }
+
+    pub(super) async fn code(&mut self, command: Command) -> (Option<ResponseCode>, String) {
+        let answer = self.ask(command).await;
+        (ResponseCode::from_number(answer.code), answer.remark.unwrap_or_default())
+    }
+}
