@@ -72,6 +72,7 @@ async fn a_delayed_message_that_can_never_be_delivered_is_passed_and_kept() {
         (destination("orders", "x"), "no number"),
         (homeless, "homeless"),
         (full, "slash"),
+        (destination(names::SCHEDULE_TOPIC, "0"), "again"),
         (destination("orders", "0"), "good"),
     ];
     store_delayed(&root.join("late"), &messages);
@@ -81,17 +82,17 @@ async fn a_delayed_message_that_can_never_be_delivered_is_passed_and_kept() {
     assert_taken(&peer.send("orders", &[], "first").await);
     let bodies = |read: Vec<super::wire::Read>| read.into_iter().map(|read| read.body).collect::<Vec<_>>();
     assert!(bodies(peer.wait_for("orders", 0, 2).await).contains(&"good".to_owned()));
-    let kept = peer.wait_for("rmq_sys_DELAY_DLQ", 0, 5).await;
+    let kept = peer.wait_for("rmq_sys_DELAY_DLQ", 0, 6).await;
     assert_eq!(kept[0].properties.get(DLQ_ORIGIN_TOPIC), Some(long.as_str()));
     assert_eq!(kept[0].properties.get("color"), Some("red"));
     let reasons: Vec<_> = kept.iter().map(|read| read.properties.get("UNDELIVERABLE").unwrap().to_owned()).collect();
-    for (reason, named) in reasons.iter().zip(["256", "-1", "\"x\"", "REAL_TOPIC", "'/'"]) {
+    for (reason, named) in reasons.iter().zip(["256", "-1", "\"x\"", "REAL_TOPIC", "'/'", "for ever"]) {
         assert!(reason.contains(named), "{named} is not named: {reason}");
     }
-    assert_eq!(bodies(kept), ["long", "negative", "no number", "homeless", "slash"]);
+    assert_eq!(bodies(kept), ["long", "negative", "no number", "homeless", "slash", "again"]);
     let (_, metrics) = ask(broker.http_address().unwrap(), "/metrics").await;
     let counted = metrics.lines().find(|line| line.starts_with("rocketmq_broker_undeliverable_delayed_total"));
-    assert!(counted.is_some_and(|line| line.ends_with(" 5")), "{counted:?}");
+    assert!(counted.is_some_and(|line| line.ends_with(" 6")), "{counted:?}");
     peer.close().await;
     broker.stop().await.unwrap();
 }

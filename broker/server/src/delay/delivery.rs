@@ -22,7 +22,7 @@ use rmq_protocol::{
 use rmq_remoting::Watchdog;
 use rmq_store::{Appended, Error, Filter, Limits, MessageStore, Patience};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::JoinHandle,
@@ -76,14 +76,14 @@ impl Delivery {
 
     fn run(&self) {
         // Levels that were configured before are delivered to their end.
-        let stored = self.store.queues(names::SCHEDULE_TOPIC).last().map_or(0, |queue_id| queue_id.saturating_add(1));
-        let levels = self.delay.levels.count().max(stored);
+        let stored = self.store.queues(names::SCHEDULE_TOPIC).into_iter().map(|queue_id| queue_id.saturating_add(1));
+        let levels: BTreeSet<i32> = (1..=self.delay.levels.count()).chain(stored).collect();
         let mut failing = Failing::new();
         let mut persist_at = Instant::now() + PERSIST_EVERY;
         loop {
             // One batch of each level, so that none starves the others and a stop is seen in
             // between.
-            let next = (1..=levels).filter_map(|level| self.deliver_level(level, &mut failing)).min();
+            let next = levels.iter().filter_map(|level| self.deliver_level(*level, &mut failing)).min();
             self.delay.failing_levels.store(failing.len(), Relaxed);
             let now = Instant::now();
             if now >= persist_at {
@@ -253,6 +253,9 @@ fn fails(failing: &mut Failing, level: i32, offset: u64, record: Option<&Record<
 fn destination(record: &Record<'_>) -> Result<(String, i32), String> {
     let missing = |name: &str| format!("it does not say where it belongs: {name} is missing");
     let topic = record.property(properties::REAL_TOPIC).ok_or_else(|| missing(properties::REAL_TOPIC))?;
+    if topic == names::SCHEDULE_TOPIC {
+        return Err(format!("it belongs to {topic}: delivered it would wait again, for ever"));
+    }
     let queue_id = record.property(properties::REAL_QUEUE_ID).ok_or_else(|| missing(properties::REAL_QUEUE_ID))?;
     match queue_id.parse::<i32>() {
         Ok(number @ 0..) => Ok((topic.into_owned(), number)),

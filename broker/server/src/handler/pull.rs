@@ -345,8 +345,9 @@ fn check_expression(expression_type: &str) -> Result<(), Rejection> {
 /// Numbers that no client means.
 fn check_numbers(header: &PullMessage<'_>) -> Result<(), Rejection> {
     let flag = |bit| header.sys_flag & bit != 0;
-    if header.max_messages < 1 {
-        return Err(Rejection::number("maxMsgNums", header.max_messages.into(), "1 or more is wanted"));
+    // The Go client's pull consumer asks for 0 unless told otherwise, and gets one at a time.
+    if header.max_messages < 0 {
+        return Err(Rejection::number("maxMsgNums", header.max_messages.into(), "0 or more is wanted"));
     }
     if let Some(bytes @ ..=-1) = header.max_bytes {
         return Err(Rejection::number("maxMsgBytes", bytes.into(), "0 (no limit) or more is wanted"));

@@ -85,6 +85,13 @@ impl TopicAdmin {
     async fn put_all(&self, configs: Vec<TopicConfig>) -> Answer {
         for config in &configs {
             topic::check_queues(config).map_err(Rejection::invalid)?;
+            if config.write_queue_nums > config.read_queue_nums {
+                return Err(Rejection::invalid(format!(
+                    "{} cannot have {} queues to write (writeQueueNums) and {} to read (readQueueNums): \
+                    nobody would get what lies in the others; raise readQueueNums",
+                    config.topic_name, config.write_queue_nums, config.read_queue_nums
+                )));
+            }
             if !(0..=3).contains(&config.topic_sys_flag) {
                 let wanted = "0, 1 (unit), 2 (unit subscription) or 3 is wanted";
                 return Err(Rejection::number("topicSysFlag", config.topic_sys_flag.into(), wanted));
