@@ -20,7 +20,7 @@ pub use settings::{
 };
 pub use value::{Flush, Millis, Role, Seconds};
 
-use rmq_protocol::java_properties;
+use rmq_protocol::{java_properties, names::MAX_TOPIC};
 use std::time::Duration;
 
 /// Settings that cannot be used.
@@ -137,6 +137,15 @@ impl Config {
         if store.root.is_empty() {
             let home = std::env::var("HOME").unwrap_or_else(|_| ".".to_owned());
             store.root = format!("{home}/store");
+        }
+        let reply_topic = crate::topic::reply_topic(&identity.cluster_name);
+        if reply_topic.len() > MAX_TOPIC {
+            warnings.push(format!(
+                "brokerClusterName has {} bytes: requests cannot be answered, as the topic {reply_topic} has {}, more \
+                than the {MAX_TOPIC} that clients may send to",
+                identity.cluster_name.len(),
+                reply_topic.len()
+            ));
         }
         let period = namesrv.period.0.clamp(Duration::from_secs(10), Duration::from_secs(60));
         if period != namesrv.period.0 {
@@ -273,6 +282,14 @@ mod tests {
         let (config, _) = read("brokerId=1\nbrokerRole=SYNC_MASTER").unwrap();
         assert!(config.is_slave());
         assert!(matches!(read("brokerRole=SLAVE"), Err(Error::Contradiction(_))));
+    }
+
+    #[test]
+    fn a_cluster_whose_name_leaves_no_room_for_its_reply_topic_is_told_so() {
+        let cluster = |length| read(&format!("brokerClusterName={}", "c".repeat(length))).unwrap().1;
+        assert_eq!(cluster(115), Vec::<String>::new());
+        let warnings = cluster(116);
+        assert!(warnings.len() == 1 && warnings[0].contains("116") && warnings[0].contains("128"), "{warnings:?}");
     }
 
     #[test]

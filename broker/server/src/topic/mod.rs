@@ -9,6 +9,8 @@
 pub(crate) mod attributes;
 mod system;
 
+pub(crate) use system::reply_topic;
+
 use crate::{
     Error,
     config::Config,
@@ -204,7 +206,7 @@ pub(crate) fn random_queue(topic: &TopicConfig) -> Option<i32> {
 
 /// Topics whose names an application may not create, change or delete.
 pub(crate) fn is_reserved(topic: &str, config: &Config) -> bool {
-    names::is_system_topic(topic) || topic == system::reply_topic(config)
+    names::is_system_topic(topic) || topic == reply_topic(&config.identity.cluster_name)
 }
 
 /// Topics named after the cluster and the broker, which may be changed: every start makes them

@@ -9,8 +9,8 @@ use rmq_protocol::{
 const READ_WRITE: i32 = perm::READ | perm::WRITE;
 
 /// The topic into which answers of request-reply go.
-pub(crate) fn reply_topic(config: &Config) -> String {
-    format!("{}_REPLY_TOPIC", config.identity.cluster_name)
+pub(crate) fn reply_topic(cluster_name: &str) -> String {
+    format!("{cluster_name}_REPLY_TOPIC")
 }
 
 /// The system's topics under these settings.
@@ -31,7 +31,7 @@ pub(super) fn topics(config: &Config) -> Vec<TopicConfig> {
         },
         one(names::OFFSET_MOVED_TOPIC),
         TopicConfig::new(names::SCHEDULE_TOPIC, levels, levels, READ_WRITE),
-        one(&reply_topic(config)),
+        one(&reply_topic(&identity.cluster_name)),
     ];
     if config.topics.auto_create {
         let queues = config.topics.default_queues;
