@@ -3,6 +3,9 @@
 use crate::{Fields, RequestCode, ResponseCode, frame, header::Header, language::Language, version};
 use bytes::Bytes;
 
+/// Bytes of the words of a refusal.
+const LONGEST_REMARK: usize = 2000;
+
 /// How the header of a command is written. The answer takes the request's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Serialization {
@@ -198,9 +201,15 @@ impl Reply {
         Self { body: body.into(), ..Self::default() }
     }
 
-    /// A refusal in words.
+    /// A refusal in words. Words that repeat much of a request lose their middle: a header has room for 16 MiB, and a person for less.
     pub fn refuse(code: ResponseCode, remark: impl Into<String>) -> Self {
-        Self { code, remark: Some(remark.into()), ..Self::default() }
+        let mut remark = remark.into();
+        if remark.len() > LONGEST_REMARK {
+            let (head, tail) = (remark.floor_char_boundary(LONGEST_REMARK / 2), remark.len() - LONGEST_REMARK / 4);
+            let tail = remark.ceil_char_boundary(tail);
+            remark.replace_range(head..tail, " [...] ");
+        }
+        Self { code, remark: Some(remark), ..Self::default() }
     }
 
     /// The same with a remark.
@@ -222,5 +231,20 @@ impl Reply {
             fields: &self.fields,
         };
         head.encode(origin.serialization, self.body.len(), out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A remark that repeated a field of some MiB did not fit the length of a header, and the peer could not read what followed.
+    #[test]
+    fn a_refusal_that_repeats_a_large_request_keeps_its_beginning_and_its_end() {
+        let key = "\u{1F980}".repeat(5 << 20);
+        let remark = Reply::refuse(ResponseCode::SystemError, format!("the key {key} is unknown")).remark;
+        let remark = remark.unwrap_or_default();
+        assert!(remark.len() < LONGEST_REMARK, "{} bytes", remark.len());
+        assert!(remark.starts_with("the key \u{1F980}") && remark.ends_with("\u{1F980} is unknown"), "{remark}");
     }
 }

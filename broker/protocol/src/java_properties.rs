@@ -36,10 +36,16 @@ pub fn to_text<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Strin
     text
 }
 
+/// Bytes of an unknown word that is compared with known ones.
+const LONGEST: usize = 200;
+
 /// The known word that `unknown` is probably a misspelling of: upper and lower case aside, at most a third of its
 /// letters are wrong, missing, too many or swapped with their neighbour. Of several the nearest, of equally near ones
-/// the first.
+/// the first. A word that is much longer than any key is no misspelling; comparing takes time with its length.
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if unknown.len() > LONGEST {
+        return None;
+    }
     let letters: Vec<char> = unknown.chars().flat_map(char::to_lowercase).collect();
     let limit = (letters.len() / 3).max(1);
     known
@@ -251,6 +257,8 @@ mod tests {
         assert_eq!(nearest("brokerNam", known.into_iter()), Some("brokerName"));
         assert_eq!(nearest("maxMemory", known.into_iter()), None);
         assert_eq!(nearest("", ["a"].into_iter()), None);
+        let long = "a".repeat(LONGEST + 1);
+        assert_eq!(nearest(&long, [long.as_str()].into_iter()), None, "it would take long to compare");
     }
 
     proptest! {

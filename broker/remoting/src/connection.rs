@@ -8,7 +8,7 @@ use crate::{
     reactors,
 };
 use parking_lot::Mutex;
-use rmq_protocol::{Command, Reply, command::Origin, frame};
+use rmq_protocol::{Command, Reply, ResponseCode, command::Origin, frame};
 use rustc_hash::FxHashMap;
 use std::{
     fmt, io,
@@ -32,6 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a connection may handle requests before others of its thread have a turn.
 const TURN: Duration = Duration::from_millis(1);
+
+/// What a peer is told whose request is not answered because its handler panicked.
+const PANICKED: &str = "this request made its handler panic, which is a fault of this program; its log says where";
 
 /// What a process does with the commands that reach it.
 pub trait Handler: Send + Sync + 'static {
@@ -438,7 +441,12 @@ impl Connection {
             return false;
         }
         self.0.unanswered.fetch_add(1, Relaxed);
-        let responder = Responder { connection: self.clone(), origin: command.origin(), one_way: command.is_one_way() };
+        let responder = Responder {
+            connection: self.clone(),
+            origin: command.origin(),
+            one_way: command.is_one_way(),
+            answered: false,
+        };
         handler.handle(command, responder);
         true
     }
@@ -500,11 +508,12 @@ impl Drop for Place<'_> {
     }
 }
 
-/// The right to answer one request, once. Dropping it leaves the request unanswered, as a one-way request is.
+/// The right to answer one request, once. Dropping it leaves the request unanswered, as a one-way request is; where it is dropped by a panic the peer is told of that.
 pub struct Responder {
     connection: Connection,
     origin: Origin,
     one_way: bool,
+    answered: bool,
 }
 
 impl Responder {
@@ -519,7 +528,12 @@ impl Responder {
     }
 
     /// Answers. To a one-way request, or on a closed connection, nothing is sent.
-    pub fn reply(self, reply: &Reply) {
+    pub fn reply(mut self, reply: &Reply) {
+        self.send(reply);
+    }
+
+    fn send(&mut self, reply: &Reply) {
+        self.answered = true;
         if self.one_way {
             return;
         }
@@ -530,7 +544,8 @@ impl Responder {
 
     /// Answers, as one of several that are given at the same time: those of one connection leave in one write as soon as the first [`Unsent`] of them is
     /// dropped.
-    pub fn reply_unsent(self, reply: &Reply) -> Unsent {
+    pub fn reply_unsent(mut self, reply: &Reply) -> Unsent {
+        self.answered = true;
         let inner = &*self.connection.0;
         if !self.one_way {
             inner.outbox.hold_reply(self.origin, reply, &inner.figures);
@@ -539,7 +554,8 @@ impl Responder {
     }
 
     /// Passes on an answer that another process gave to the same question.
-    pub fn relay(self, mut answer: Command) {
+    pub fn relay(mut self, mut answer: Command) {
+        self.answered = true;
         if self.one_way {
             return;
         }
@@ -553,6 +569,10 @@ impl Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
+        if !self.answered && std::thread::panicking() {
+            tracing::error!(peer = %self.connection.peer(), "a request made its handler panic");
+            self.send(&Reply::refuse(ResponseCode::SystemError, PANICKED));
+        }
         // Sequentially consistent, as is the reading side: either we see `stopping`, or the connection's task sees our zero.
         let inner = &*self.connection.0;
         let before = inner.unanswered.fetch_sub(1, SeqCst);

@@ -40,6 +40,10 @@ impl Handler for Obedient {
                 responder.reply(&Reply::ok());
             }
             b"panic" => panic!("a handler's fault, on purpose"),
+            b"panic elsewhere" => drop(std::thread::spawn(move || {
+                let _responder = responder;
+                panic!("a handler's fault, on purpose");
+            })),
             _ => responder.reply(&Reply::body(request.body)),
         }
     }
@@ -232,6 +236,16 @@ async fn a_handler_that_panics_ends_its_connection_and_no_other() {
     until("its end is told", || server.handler.closed.load(Relaxed) == 1).await;
     assert_eq!(server.figures.panics.load(Relaxed), 1);
     is_answered(server.address).await;
+}
+
+/// The peer waited for its answer in vain.
+#[tokio::test]
+async fn a_handler_that_panics_on_another_thread_is_an_answer() {
+    let server = server(Limits::default(), wide());
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&frame_of("panic elsewhere")).await.unwrap();
+    let answer = answer(&mut stream, &mut BytesMut::new()).await;
+    assert!(answer.code == 1 && answer.remark.as_ref().is_some_and(|words| words.contains("panic")), "{answer:?}");
 }
 
 /// Passes on what holds turns.

@@ -225,7 +225,8 @@ impl Dispatch {
             }
 
             C::UpdateBrokerConfig => self.on_disk(to, &self.broker_admin, move |admin| admin.update_config(&request)),
-            C::BrokerConfig => to.reply(&reply(self.broker_admin.config())),
+            // It waits for a change that is being written.
+            C::BrokerConfig => self.on_disk(to, &self.broker_admin, |admin| admin.config()),
             C::BrokerRuntimeInfo => self.on_disk(to, &self.broker_admin, move |admin| admin.runtime_info()),
             C::ViewBrokerStatsData => to.reply(&reply(self.broker_admin.stats(&request))),
             C::DeleteExpiredCommitLog => self.on_disk(to, &self.broker_admin, move |admin| admin.delete_expired()),

@@ -4,6 +4,7 @@
 mod creation;
 mod delay;
 mod floods;
+mod generated;
 mod joins;
 mod names;
 mod numbers;

@@ -17,7 +17,10 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 
 /// What any condition may take on a busy machine.
@@ -63,7 +66,8 @@ impl Server {
 
     pub(super) async fn peer(&self) -> Peer {
         let stream = TcpStream::connect(self.address).await.expect("a connection");
-        Peer { stream, input: BytesMut::new(), opaque: 0 }
+        let (reader, writer) = stream.into_split();
+        Peer { reader: Reader { half: reader, input: BytesMut::new() }, writer: Writer { half: writer, opaque: 0 } }
     }
 
     pub(super) async fn put_topics(&self, topics: Vec<TopicConfig>) {
@@ -104,51 +108,78 @@ pub(super) fn pull_of<'a>(topic: &'a str, group: &'a str, wait: Duration) -> Pul
 
 /// A connection that is read from only when a test does.
 pub(super) struct Peer {
-    stream: TcpStream,
+    reader: Reader,
+    writer: Writer,
+}
+
+pub(super) struct Reader {
+    half: OwnedReadHalf,
     input: BytesMut,
+}
+
+pub(super) struct Writer {
+    half: OwnedWriteHalf,
     opaque: i32,
 }
 
-impl Peer {
+impl Writer {
+    /// Sends a request; says with which number.
+    pub(super) async fn send(&mut self, command: &Command) -> i32 {
+        self.send_many(command, 1).await;
+        self.opaque
+    }
+
     /// Sends a request so many times in one burst; their numbers count up.
-    pub(super) async fn send_many(&mut self, command: &Command, count: usize) {
+    async fn send_many(&mut self, command: &Command, count: usize) {
         let mut bytes = Vec::new();
         for _ in 0..count {
             self.opaque += 1;
             let command = Command { opaque: self.opaque, serialization: Serialization::Binary, ..command.clone() };
             command.encode(&mut bytes);
         }
-        self.write(&bytes).await;
-    }
-
-    pub(super) async fn write(&mut self, bytes: &[u8]) {
-        let written = tokio::time::timeout(DEADLINE, self.stream.write_all(bytes)).await;
+        let written = tokio::time::timeout(DEADLINE, self.half.write_all(&bytes)).await;
         written.expect("bytes are taken in time").expect("a connection that is open");
     }
+}
 
-    pub(super) async fn send(&mut self, command: &Command) {
-        self.send_many(command, 1).await;
-    }
-
+impl Reader {
     /// What comes next; `None` at the end of the connection.
     pub(super) async fn next(&mut self) -> Option<Command> {
         loop {
             if let Some(command) = frame::decode(&mut self.input, frame::MAX_FRAME).expect("frames") {
                 return Some(command);
             }
-            let read = tokio::time::timeout(DEADLINE, self.stream.read_buf(&mut self.input)).await;
+            let read = tokio::time::timeout(DEADLINE, self.half.read_buf(&mut self.input)).await;
             if !read.expect("an answer in time").is_ok_and(|bytes| bytes > 0) {
                 return None;
             }
         }
     }
+}
+
+impl Peer {
+    pub(super) fn split(&mut self) -> (&mut Reader, &mut Writer) {
+        (&mut self.reader, &mut self.writer)
+    }
+
+    pub(super) async fn send(&mut self, command: &Command) -> i32 {
+        self.writer.send(command).await
+    }
+
+    pub(super) async fn send_many(&mut self, command: &Command, count: usize) {
+        self.writer.send_many(command, count).await;
+    }
+
+    pub(super) async fn next(&mut self) -> Option<Command> {
+        self.reader.next().await
+    }
 
     /// Sends a request and gives its answer; others that come before are passed over.
     pub(super) async fn ask(&mut self, command: Command) -> Command {
-        self.send(&command).await;
+        let opaque = self.send(&command).await;
         loop {
             let answer = self.next().await.expect("an answer");
-            if answer.is_response() && answer.opaque == self.opaque {
+            if answer.is_response() && answer.opaque == opaque {
                 return answer;
             }
         }

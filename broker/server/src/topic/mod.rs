@@ -262,6 +262,29 @@ mod tests {
     }
 
     #[test]
+    fn first_sends_make_no_more_topics_than_there_may_be() {
+        let (_folder, topics) = topics();
+        for number in topics.len()..MAX_TOPICS {
+            topics.put(TopicConfig::new(format!("t{number}"), 1, 1, 6));
+        }
+        let refused = topics.find_or_inherit("another", names::AUTO_CREATE_TOPIC, 4).unwrap_err();
+        assert!(refused.remark.contains("another") && refused.remark.contains("100000"), "{refused:?}");
+        let known = format!("t{}", MAX_TOPICS - 1);
+        assert!(topics.find_or_inherit(&known, names::AUTO_CREATE_TOPIC, 4).unwrap().is_some());
+        assert!(topics.find_or_create("%RETRY%g", 1, 6).1, "those of groups come on top");
+    }
+
+    #[test]
+    fn a_table_with_more_queues_than_a_topic_may_have_is_not_read() {
+        let (folder, topics) = topics();
+        topics.put(TopicConfig::new("orders", 1, MAX_QUEUES + 1, 6));
+        topics.persist().unwrap();
+        let (config, _) = Config::from_properties([("brokerName", "b"), ("brokerClusterName", "c")]).unwrap();
+        let refused = Topics::open(folder.path(), &config).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("orders") && refused.contains("writeQueueNums=65537"), "{refused:?}");
+    }
+
+    #[test]
     fn the_brokers_permission_covers_the_topics() {
         assert_eq!(masked(7, 6), 7);
         assert_eq!(masked(6, 4), 4);
