@@ -346,18 +346,20 @@ fn a_next_file_that_gets_no_blocks_ahead_of_time_gets_them_when_it_is_needed() {
     let _alone = alone();
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
-    let near_the_end = LOG_FILE - LOG_FILE / 8;
-    let mut armed = None;
-    while store.max_physical_offset() < 2 * LOG_FILE {
-        if armed.is_none() && store.max_physical_offset() > LOG_FILE / 2 {
-            armed = Some(arm("commit_log::allocate", Fault::Error(EIO), 0, 1));
-        }
-        put(&store, "T", 0, &[7; 1000]);
-        if store.max_physical_offset() > near_the_end {
-            assert!(armed.as_ref().is_some_and(|armed| armed.wait()));
-        }
+    put(&store, "T", 0, b"first");
+    // The thread stands in the making of the next file, whose blocks it will ask for next.
+    let held = arm("commit_log::sync_new", Fault::Delay(std::time::Duration::from_secs(600)), 0, 1);
+    while held.struck() == 0 {
+        assert!(store.max_physical_offset() < LOG_FILE, "the next file is not made ahead of time");
+        put(&store, "T", 0, &[7; 500]);
     }
-    assert!(store.failure().is_none());
+    let armed = arm("commit_log::allocate", Fault::Error(EIO), 0, 1);
+    drop(held);
+    assert!(armed.wait());
+    while store.max_physical_offset() < 2 * LOG_FILE {
+        put(&store, "T", 0, &[7; 500]);
+    }
+    assert!(armed.struck() == 1 && store.failure().is_none());
     settle(&store);
     store.close().unwrap();
 }
