@@ -128,10 +128,10 @@ impl Namesrv {
             clock,
         };
         let every = Every { interval: scan_interval, work: Routes::periodic_scan };
-        let (routes, routes_thread) = Worker::start("routes", routes, Some(every))?;
-        let (files, files_thread) = Worker::start("files", Files { kv, config: Arc::clone(&view.config) }, None)?;
-
         let watchdog = Arc::<Watchdog>::default();
+        let (routes, routes_thread) = Worker::start("routes", routes, Some(every), &watchdog)?;
+        let files = Files { kv, config: Arc::clone(&view.config) };
+        let (files, files_thread) = Worker::start("files", files, None, &watchdog)?;
         let reactors = Reactors::start(&watchdog).map_err(|error| Error::Start(error.to_string()))?;
         let figures = Arc::<Figures>::default();
         for (side, figures) in [("server", &figures), ("client", notifier.client().figures())] {
@@ -213,9 +213,6 @@ impl Status {
 
 impl Health for Status {
     fn live(&self) -> Result<(), String> {
-        if !self.routes_thread.is_alive() || !self.files_thread.is_alive() {
-            return Err("a thread that owns the state has ended; restart this namesrv".to_owned());
-        }
         self.watchdog.ended().map_or(Ok(()), |ended| Err(format!("{}; restart this namesrv", ended.why)))
     }
 
@@ -231,6 +228,7 @@ impl Health for Status {
         let (metrics, snapshot) = (&self.view.metrics, self.view.routes.load());
         metrics.groups.set(snapshot.groups().count() as i64);
         metrics.topics.set(snapshot.topic_count() as i64);
+        metrics.ended.set(self.watchdog.count() as i64);
         metrics.waiting.set((self.routes.waiting() + self.files.waiting()) as i64);
         text(&metrics.registry)
     }

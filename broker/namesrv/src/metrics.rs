@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     pub(crate) topics: IntGauge,
     pub(crate) shared_names: IntGauge,
     pub(crate) waiting: IntGauge,
+    pub(crate) ended: IntGauge,
     pub(crate) unregistered: IntCounter,
     pub(crate) disconnected: IntCounter,
     pub(crate) evicted: IntCounter,
@@ -56,6 +57,10 @@ impl Metrics {
                 "Broker names that several clusters use: their topics and queues are mixed in routes.",
             )?,
             waiting: gauge("rocketmq_namesrv_waiting_changes", "Changes that wait to be carried out.")?,
+            ended: gauge(
+                "rocketmq_namesrv_ended_threads",
+                "Threads and tasks that have to run as long as the namesrv, and ended; the log says which. Not 0: it has to be restarted.",
+            )?,
             unregistered: gone.with_label_values(&["unregistered"]),
             disconnected: gone.with_label_values(&["disconnected"]),
             evicted: gone.with_label_values(&["silent"]),

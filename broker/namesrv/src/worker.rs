@@ -10,7 +10,7 @@
 use crate::Error;
 use parking_lot::Mutex;
 use rmq_protocol::{Command, Reply};
-use rmq_remoting::{Connection, Responder};
+use rmq_remoting::{Connection, Responder, Watchdog};
 use std::{
     sync::{
         Arc,
@@ -67,17 +67,22 @@ pub(crate) struct Every<S> {
 }
 
 impl<S: Send + 'static> Worker<S> {
-    /// Starts the thread.
+    /// Starts the thread, watched by `watchdog`.
     ///
     /// # Errors
     /// The system has no more threads to give.
-    pub(crate) fn start(name: &str, owned: S, every: Option<Every<S>>) -> Result<(Self, Running<S>), Error> {
+    pub(crate) fn start(
+        name: &'static str,
+        owned: S,
+        every: Option<Every<S>>,
+        watchdog: &Arc<Watchdog>,
+    ) -> Result<(Self, Running<S>), Error> {
         let (jobs, queue) = mpsc::channel();
         let worker = Self { jobs, waiting: Arc::default() };
-        let waiting = Arc::clone(&worker.waiting);
+        let (waiting, watchdog) = (Arc::clone(&worker.waiting), Arc::clone(watchdog));
         let thread = thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || run(owned, &queue, &waiting, every.as_ref()))
+            .spawn(move || watchdog.thread(name, move || run(owned, &queue, &waiting, every.as_ref())))
             .map_err(|error| Error::Start(error.to_string()))?;
         Ok((worker.clone(), Running { worker, thread: Mutex::new(Some(thread)) }))
     }
@@ -117,15 +122,10 @@ impl<S> Running<S> {
     /// Lets the thread finish what waits, and waits for its end. Blocks.
     pub(crate) fn stop(&self) {
         let _ = self.worker.jobs.send(Job::Stop);
-        let thread = self.thread.lock().take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("a thread that owned part of the namesrv's state had panicked");
+        if let Some(thread) = self.thread.lock().take() {
+            // Panics are caught and told where they happen.
+            let _ = thread.join();
         }
-    }
-
-    /// False after the stop, or after a panic, which is a bug of ours.
-    pub(crate) fn is_alive(&self) -> bool {
-        self.thread.lock().as_ref().is_some_and(|thread| !thread.is_finished())
     }
 }
 

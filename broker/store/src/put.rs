@@ -135,7 +135,10 @@ impl MessageStore {
         let mut records = Vec::with_capacity(messages.len());
         for message in messages {
             if (message.topic, message.queue_id, state(message)) != (first.topic, first.queue_id, state(first)) {
-                return Err(Error::Refused("a batch must go to one queue".into()));
+                return Err(Error::Refused(format!(
+                    "a batch must go to one queue: queue {} of {:?} is one, queue {} of {:?} another",
+                    first.queue_id, first.topic, message.queue_id, message.topic
+                )));
             }
             self.check(message)?;
             records.push(message.prepare()?);

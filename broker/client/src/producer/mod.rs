@@ -144,7 +144,10 @@ impl Producer {
         names::check_group(&options.group)
             .map_err(|why| Error::Argument(format!("producer group {:?}: {why}", options.group)))?;
         if options.in_flight == 0 || options.in_flight_bytes == 0 {
-            return Err(Error::Argument("in_flight and in_flight_bytes must be at least 1".to_owned()));
+            return Err(Error::Argument(format!(
+                "in_flight {} and in_flight_bytes {} must both be at least 1",
+                options.in_flight, options.in_flight_bytes
+            )));
         }
         // Never less than what may be in flight: a connection must not refuse what the producer let through.
         let limits = Limits {

@@ -121,7 +121,9 @@ pub(super) const KEYS: [Key; 17] = [
         takes: Takes::AtOnce,
         show: |config| config.wait_for_service.as_secs().to_string(),
         read: |config, text| {
-            config.wait_for_service = Duration::from_secs(text.parse().map_err(|_| "a number of seconds")?);
+            // More than a century: what is added to a moment stays one.
+            let seconds: u32 = text.parse().map_err(|_| "a number of seconds from 0 to 4294967295")?;
+            config.wait_for_service = Duration::from_secs(seconds.into());
             Ok(())
         },
     },
@@ -223,5 +225,6 @@ fn flag(text: &str) -> Result<bool, &'static str> {
 }
 
 fn at_least_one(text: &str) -> Result<u64, &'static str> {
-    text.parse().ok().filter(|number| *number > 0).ok_or("a number of at least 1")
+    let number: Option<u32> = text.parse().ok().filter(|number| *number > 0);
+    number.map(u64::from).ok_or("a number from 1 to 4294967295")
 }

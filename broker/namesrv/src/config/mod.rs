@@ -235,7 +235,13 @@ mod tests {
             ("quorum=1", "there is no setting quorum"),
             ("listenPort=70000", "listenPort cannot be \"70000\"; it must be a port"),
             ("orderMessageEnable=yes", "orderMessageEnable cannot be \"yes\"; it must be true or false"),
-            ("scanNotActiveBrokerInterval=0", "a number of at least 1"),
+            (
+                "scanNotActiveBrokerInterval=0",
+                "scanNotActiveBrokerInterval cannot be \"0\"; it must be a number from 1 to 4294967295",
+            ),
+            // Added to the moment of a connection's last word it ended every connection.
+            ("waitSecondsForService=18446744073709551615", "a number of seconds from 0 to 4294967295"),
+            ("serverChannelMaxIdleTimeSeconds=18446744073709551615", "a number from 1 to 4294967295"),
             ("bindAddress=localhost", "it must be an IP address"),
         ] {
             let error = read(text).unwrap_err().to_string();

@@ -57,8 +57,13 @@ pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: 
         async move {
             // A group that a pull has made waits for this: its offsets are refused when it is not there any more.
             let written = tokio::task::spawn_blocking(move || groups.persist().and(offsets.persist())).await;
-            if let Ok(Err(error)) = written {
-                tracing::warn!(%error, "consumer groups and offsets cannot be written; after a crash messages would come again");
+            match written {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "consumer groups and offsets cannot be written; after a crash messages would come again");
+                }
+                // Tried again with the next period, and told again.
+                Err(panic) => tracing::error!(%panic, "consumer groups and offsets are not written"),
             }
         }
     });
