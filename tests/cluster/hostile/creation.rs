@@ -130,7 +130,8 @@ async fn a_number_of_queues_is_limited_whichever_request_it_comes_by() {
     let groups = SubscriptionGroupList { group_config_list: vec![group] };
     let list = request(RequestCode::UpdateAndCreateSubscriptionGroupList).with_body(fastjson::to_vec(&groups));
     is_refused(&mut peer, list, &["retryQueueNums", "2000000000"]).await;
-    let clone = CloneGroupOffset { source_group: "TOOLS_CONSUMER", target_group: "not-there", topic: None, offline: None };
+    let clone =
+        CloneGroupOffset { source_group: "TOOLS_CONSUMER", target_group: "not-there", topic: None, offline: None };
     is_refused(&mut peer, Command::request(RequestCode::CloneGroupOffset, &clone), &["not-there"]).await;
     server.broker.stop().await.unwrap();
 }

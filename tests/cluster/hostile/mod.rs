@@ -10,5 +10,6 @@ mod names;
 mod numbers;
 mod parked;
 mod peer;
+mod replication_stream;
 mod scans;
 mod wire;
