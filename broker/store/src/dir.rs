@@ -263,6 +263,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_mark_tells_whether_the_system_was_restarted_since() {
+        let root = tempfile::tempdir().unwrap();
+        let mark = AbortMark::new(root.path());
+        mark.set().unwrap();
+        assert!(mark.exists().unwrap() && mark.is_of_this_boot());
+        for left in ["", "17", "17\nanother-boot", "\n"] {
+            fs::write(root.path().join("abort"), left).unwrap();
+            assert!(!mark.is_of_this_boot(), "{left:?}");
+        }
+        mark.clear().unwrap();
+        assert!(!mark.is_of_this_boot());
+    }
+
+    #[test]
     fn a_second_store_in_the_same_process_is_kept_out() {
         let root = tempfile::tempdir().unwrap();
         let lock = Lock::acquire(root.path()).unwrap();
