@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -32,6 +33,7 @@ use crate::{
     metrics::Metrics,
     pool::Pool,
     reference::ClusterKey,
+    watches::Watch,
 };
 
 /// Name under which the operator applies fields; one for all versions, or an upgrade would fight itself.
@@ -42,39 +44,46 @@ const LONGEST_RETRY: Duration = Duration::from_secs(300);
 /// Text of an event, bounded by the API server at 1024 bytes.
 const MAX_NOTE: usize = 1000;
 
+/// A store and the watch that fills it.
+pub type Watched<K> = (Store<DeserializeGuard<K>>, Arc<Watch>);
+
 /// Objects of one kind as watches see them, one store for each watched namespace (or one for all).
 #[derive(Clone, Debug)]
-pub struct Stores<K: Resource<DynamicType = ()> + Clone + 'static>(Vec<Store<DeserializeGuard<K>>>);
+pub struct Stores<K: Resource<DynamicType = ()> + Clone + 'static>(Vec<Watched<K>>);
 
 impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static> Stores<K> {
     /// Of these stores.
-    pub fn new(stores: Vec<Store<DeserializeGuard<K>>>) -> Self {
+    pub fn new(stores: Vec<Watched<K>>) -> Self {
         Self(stores)
+    }
+
+    fn stores(&self) -> impl Iterator<Item = &Store<DeserializeGuard<K>>> {
+        self.0.iter().map(|(store, _)| store)
     }
 
     /// One object; `None` when it is not there, not readable, or in a namespace that is not watched.
     pub fn one(&self, namespace: &str, name: &str) -> Option<K> {
         let key = ObjectRef::new(name).within(namespace);
-        self.0.iter().find_map(|store| store.get(&key)).and_then(|object| object.0.as_ref().ok().cloned())
+        self.stores().find_map(|store| store.get(&key)).and_then(|object| object.0.as_ref().ok().cloned())
     }
 
-    /// Waits until every store has been filled once. Before that an object that is not there may only not be known yet.
+    /// Waits until every store has been filled once, or its watch is refused. Before that an object that is not there may only
+    /// not be known yet.
     pub async fn filled(&self) {
-        for store in &self.0 {
-            // The writer is dropped when the process ends, and then nobody comes here any more.
-            let _ = store.wait_until_ready().await;
+        for (_, watch) in &self.0 {
+            watch.listed().await;
         }
     }
 
     /// The first object that fits.
     pub fn find(&self, fits: impl Fn(&K) -> bool) -> Option<K> {
         let readable = |object: &DeserializeGuard<K>| object.0.as_ref().is_ok_and(&fits);
-        self.0.iter().find_map(|store| store.find(readable)).and_then(|object| object.0.as_ref().ok().cloned())
+        self.stores().find_map(|store| store.find(readable)).and_then(|object| object.0.as_ref().ok().cloned())
     }
 
     /// All objects that fit.
     pub fn all(&self, fits: impl Fn(&K) -> bool) -> Vec<K> {
-        let objects = self.0.iter().flat_map(|store| store.state());
+        let objects = self.stores().flat_map(Store::state);
         objects.filter_map(|object| object.0.as_ref().ok().filter(|object| fits(object)).cloned()).collect()
     }
 }

@@ -23,6 +23,23 @@ pub enum Error {
     /// Another replica holds the Lease, or it could not be renewed in time.
     #[error("the Lease is lost: another replica goes on")]
     LeaseLost,
+    /// A reconcile did not end in time and was given up; it is tried again.
+    #[error("the reconcile did not end within {} s and was given up", .0.as_secs())]
+    Deadline(std::time::Duration),
+    /// A controller stands still: a fault of this process that only a new one gets over.
+    #[error(
+        "{controller} has reconciled nothing for {seconds} s while {waiting} objects wait: the process ends to begin afresh"
+    )]
+    Stalled {
+        /// Which controller.
+        controller: String,
+        /// Objects that no reconcile began for.
+        waiting: usize,
+        /// Reconciles that began and did not end.
+        running: usize,
+        /// How long.
+        seconds: u64,
+    },
     /// A figure could not be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -46,6 +63,8 @@ impl Error {
             Error::Admin(AdminError::Refused { .. }) => "refused",
             Error::Incomplete(_) => "incomplete",
             Error::Listen { .. } => "listen",
+            Error::Deadline(_) => "deadline",
+            Error::Stalled { .. } => "stalled",
             Error::LeaseLost => "lease",
             Error::Metrics(_) => "metrics",
         }

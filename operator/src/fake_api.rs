@@ -1,10 +1,9 @@
 //! An API server in memory, for tests of what a real one will not do on demand: refuse, fail, lose a race.
 //!
-//! It knows objects, lists by label, server-side apply (as a deep merge), merge patches and replacement with a version,
-//! finalizers and deletion;
-//! no watches, no schema and no controllers. Whoever needs those needs a real one.
+//! It knows objects, lists by label and in pages, watches, server-side apply (as a deep merge), merge patches and replacement
+//! with a version, finalizers and deletion; no schema and no controllers. Whoever needs those needs a real one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -20,6 +19,17 @@ use serde_json::{Value, json};
 /// Method, part of a path, answer.
 type Failure = (Method, &'static str, u16, &'static str);
 
+/// How long a watch stays open without news.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// What a watch delivers.
+struct Event {
+    version: u64,
+    kind: &'static str,
+    path: String,
+    object: Value,
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct ApiServer(Arc<Mutex<State>>);
 
@@ -29,6 +39,12 @@ struct State {
     version: u64,
     failures: Vec<Failure>,
     writes: Vec<String>,
+    /// Every change since the start, in order of version.
+    events: Vec<Event>,
+    /// Told the version of each change.
+    changed: tokio::sync::watch::Sender<u64>,
+    /// How long each page of a list takes, by part of its path.
+    slow: Vec<(&'static str, Duration)>,
 }
 
 impl ApiServer {
@@ -66,7 +82,12 @@ impl ApiServer {
 
     /// Removes an object as if somebody else had, its pods left alone.
     pub(crate) fn remove(&self, path: &str) {
-        self.0.lock().objects.remove(path);
+        self.0.lock().forget(path);
+    }
+
+    /// From now on each page of a matching list takes this long.
+    pub(crate) fn slow_down(&self, part: &'static str, page: Duration) {
+        self.0.lock().slow.push((part, page));
     }
 
     pub(crate) fn paths(&self, part: &str) -> Vec<String> {
@@ -110,6 +131,7 @@ impl State {
         let generation = old.and_then(|old| old["metadata"]["generation"].as_i64()).unwrap_or(0);
         let respecified = old.is_none_or(|old| !same(old, &object, "spec"));
         object["metadata"]["generation"] = json!(generation + i64::from(respecified));
+        let old_is_none = old.is_none();
         let mut before = old.cloned().unwrap_or_default();
         let version = before.get("metadata").map(|metadata| metadata["resourceVersion"].clone());
         before.get_mut("metadata").and_then(Value::as_object_mut).map(|metadata| metadata.remove("resourceVersion"));
@@ -118,32 +140,121 @@ impl State {
         } else {
             self.version += 1;
             object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            self.publish(if old_is_none { "ADDED" } else { "MODIFIED" }, path, object.clone());
         }
         self.objects.insert(path.to_owned(), object.clone());
         object
     }
 
+    fn forget(&mut self, path: &str) {
+        if let Some(mut object) = self.objects.remove(path) {
+            self.version += 1;
+            object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            self.publish("DELETED", path, object);
+        }
+    }
+
+    fn publish(&mut self, kind: &'static str, path: &str, object: Value) {
+        // Nobody watches events.
+        if !path.contains("/events/") {
+            self.events.push(Event { version: self.version, kind, path: path.to_owned(), object });
+            self.changed.send_replace(self.version);
+        }
+    }
+
+    /// Lines of a watch after a version, and the version of the last one looked at.
+    fn after(&self, version: u64, path: &str, query: &str) -> (Vec<u8>, u64) {
+        let fresh = &self.events[self.events.partition_point(|event| event.version <= version)..];
+        let selector = Selector::of(query);
+        let mut lines = Vec::new();
+        for event in fresh.iter().filter(|event| within(&event.path, path) && selector.fits(&event.object)) {
+            serde_json::to_writer(&mut lines, &json!({"type": event.kind, "object": event.object})).unwrap();
+            lines.push(b'\n');
+        }
+        (lines, self.version)
+    }
+
+    /// A page of a list; what follows it is named by the number of objects before.
     fn list(&self, path: &str, query: &str) -> Value {
-        let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector=")).unwrap_or_default();
-        let selector = selector.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",");
-        let fits = |object: &Value| {
-            selector.split(',').filter(|term| !term.is_empty()).all(|term| {
-                let (key, value) = term.split_once('=').unwrap();
-                object["metadata"]["labels"][key] == value
-            })
-        };
-        let prefix = format!("{path}/");
-        let below =
-            |(found, _): &(&String, &Value)| found.strip_prefix(&prefix).is_some_and(|name| !name.contains('/'));
-        let items: Vec<&Value> =
-            self.objects.iter().filter(below).map(|(_, object)| object).filter(|object| fits(object)).collect();
-        json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": self.version.to_string()}, "items": items})
+        let selector = Selector::of(query);
+        let number = |name| parameter(query, name).and_then(|number| number.parse::<usize>().ok());
+        let (begin, limit) = (number("continue").unwrap_or(0), number("limit").unwrap_or(usize::MAX));
+        let below = |(found, object): &(&String, &Value)| within(found, path) && selector.fits(object);
+        let mut found = self.objects.iter().filter(below).map(|(_, object)| object).skip(begin);
+        let items: Vec<&Value> = found.by_ref().take(limit).collect();
+        let more = found.next().map(|_| (begin + items.len()).to_string());
+        json!({
+            "kind": "List", "apiVersion": "v1", "items": items,
+            "metadata": {"resourceVersion": self.version.to_string(), "continue": more},
+        })
     }
 }
 
+/// Labels and their values, all of which an object must have.
+struct Selector(Vec<(String, String)>);
+
+impl Selector {
+    fn of(query: &str) -> Self {
+        let text = parameter(query, "labelSelector").unwrap_or_default();
+        let text = text.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",");
+        let terms = text.split(',').filter_map(|term| term.split_once('='));
+        Self(terms.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    }
+
+    fn fits(&self, object: &Value) -> bool {
+        self.0.iter().all(|(key, value)| object["metadata"]["labels"][key] == **value)
+    }
+}
+
+fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Whether an object lies in a collection: of its namespace, or of all (`/apis/g/v1/kinds`).
+fn within(object: &str, collection: &str) -> bool {
+    let Some((found, name)) = object.rsplit_once('/') else { return false };
+    let (group, kind) = collection.rsplit_once('/').unwrap_or_default();
+    let everywhere = || {
+        let rest = found.strip_prefix(group).and_then(|rest| rest.strip_prefix("/namespaces/"));
+        rest.and_then(|rest| rest.split_once('/')).is_some_and(|(_, found)| found == kind)
+    };
+    !name.is_empty() && (found == collection || !collection.contains("/namespaces/") && everywhere())
+}
+
+/// Lines of a watch until its client goes.
+fn watch(server: ApiServer, path: String, query: String) -> Response {
+    let version = parameter(&query, "resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+    let changed = server.0.lock().changed.subscribe();
+    let lines = futures::stream::unfold((version, changed), move |(mut version, mut changed)| {
+        let (server, path, query) = (server.clone(), path.clone(), query.clone());
+        let next = async move {
+            loop {
+                let (lines, looked_at) = server.0.lock().after(version, &path, &query);
+                if !lines.is_empty() {
+                    return Some((Ok::<_, std::convert::Infallible>(lines), (looked_at, changed)));
+                }
+                version = looked_at;
+                changed.wait_for(|last| *last > version).await.ok()?;
+            }
+        };
+        // A quiet watch ends, as a real one does, and before its client takes it for dead.
+        async move { tokio::time::timeout(QUIET, next).await.ok()? }
+    });
+    (StatusCode::OK, axum::body::Body::from_stream(lines)).into_response()
+}
+
 async fn handle(Extract(server): Extract<ApiServer>, method: Method, uri: Uri, body: Bytes) -> Response {
-    let mut state = server.0.lock();
     let path = uri.path().to_owned();
+    let query = uri.query().unwrap_or_default();
+    let collection = method == Method::GET && is_collection(&path);
+    let pause = {
+        let state = server.0.lock();
+        state.slow.iter().find(|(part, _)| collection && path.contains(part)).map(|(_, pause)| *pause)
+    };
+    if let Some(pause) = pause {
+        tokio::time::sleep(pause).await;
+    }
+    let mut state = server.0.lock();
     if let Some((_, _, code, message)) = state.failures.iter().find(|(m, part, ..)| *m == method && path.contains(part))
     {
         return status(*code, message);
@@ -156,7 +267,11 @@ async fn handle(Extract(server): Extract<ApiServer>, method: Method, uri: Uri, b
     let known = state.objects.get(&target).cloned();
     let answer = match (&method, known) {
         (&Method::GET, Some(object)) => object,
-        (&Method::GET, None) if is_collection(&target) => state.list(&target, uri.query().unwrap_or_default()),
+        (&Method::GET, None) if collection && parameter(query, "watch").is_some() => {
+            drop(state);
+            return watch(server, target, query.to_owned());
+        }
+        (&Method::GET, None) if collection => state.list(&target, query),
         (&Method::POST, _) => {
             let name = body["metadata"]["name"].as_str().unwrap().to_owned();
             let target = format!("{target}/{name}");
@@ -188,7 +303,7 @@ async fn handle(Extract(server): Extract<ApiServer>, method: Method, uri: Uri, b
                 state.writes.push(format!("PATCH {path}"));
             }
             if stored["metadata"]["deletionTimestamp"].is_string() && finalizers(&stored) == 0 {
-                state.objects.remove(&target);
+                state.forget(&target);
             }
             stored
         }
@@ -202,7 +317,7 @@ async fn handle(Extract(server): Extract<ApiServer>, method: Method, uri: Uri, b
         (&Method::DELETE, Some(object)) => {
             state.writes.push(format!("DELETE {target}"));
             if finalizers(&object) == 0 {
-                state.objects.remove(&target);
+                state.forget(&target);
             } else {
                 let mut object = object.clone();
                 object["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
@@ -219,10 +334,15 @@ fn finalizers(object: &Value) -> usize {
     object["metadata"]["finalizers"].as_array().map_or(0, Vec::len)
 }
 
-/// `/api/v1/namespaces/x/kinds` has a last part at an even place, one of its objects at an odd one.
+/// `/api/v1/namespaces/x/kinds` has a last part at an even place, one of its objects at an odd one; `/apis/g/v1/kinds` is all.
 fn is_collection(path: &str) -> bool {
-    let after = path.split("/namespaces/").nth(1).unwrap_or_default();
-    after.split('/').count() == 2
+    match path.split_once("/namespaces/") {
+        Some((_, after)) => after.split('/').count() == 2,
+        None => {
+            path.starts_with("/apis/") && path.split('/').count() == 5
+                || path.starts_with("/api/v1/") && path.split('/').count() == 4
+        }
+    }
 }
 
 fn merge(target: &mut Value, patch: &Value) {

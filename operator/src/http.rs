@@ -1,7 +1,8 @@
 //! `/healthz`, `/readyz` and `/metrics` of the operator.
 //!
-//! Healthy: the process answers. Ready: it has reached the API server once; a replica that stands by for the Lease is ready too,
-//! or a rollout of the operator would never end.
+//! Healthy: the process answers. Ready: it has reached the API server once, and no controller stands still; a replica that stands
+//! by for the Lease is ready too, or a rollout of the operator would never end. What else does not go well, as a watch that is
+//! refused, is told in the text of the answer.
 
 use std::{
     net::SocketAddr,
@@ -12,20 +13,48 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing::get};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, metrics::Metrics};
+use crate::{error::Error, metrics::Metrics, watchdog::Watchdog};
 
-/// Told once the API server has answered.
+/// What `/readyz` answers from.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether the API server has answered once.
+    reached: AtomicBool,
+    /// Of the controllers, while they run.
+    watchdog: Mutex<Option<Arc<Watchdog>>>,
+}
 
 impl Readiness {
-    /// From now on `/readyz` says yes.
+    /// The API server has answered.
     pub fn reached(&self) {
         // A flag that guards nothing else.
-        self.0.store(true, Ordering::Relaxed);
+        self.0.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Controllers begin, and with them what there is to know about them.
+    pub(crate) fn controllers(&self, watchdog: Arc<Watchdog>) {
+        *self.0.watchdog.lock() = Some(watchdog);
+    }
+
+    pub(crate) fn answer(&self) -> (StatusCode, String) {
+        if !self.0.reached.load(Ordering::Relaxed) {
+            return (StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet\n".to_owned());
+        }
+        let watchdog = self.0.watchdog.lock().clone();
+        let health = watchdog.map(|watchdog| watchdog.health(tokio::time::Instant::now())).unwrap_or_default();
+        let (status, word) = match health.faults.is_empty() {
+            true => (StatusCode::OK, "ready"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+        };
+        let lines = health.faults.iter().chain(&health.notes);
+        (status, lines.fold(format!("{word}\n"), |text, line| text + line + "\n"))
     }
 }
 
@@ -41,12 +70,7 @@ pub async fn serve(
 ) -> Result<(SocketAddr, impl Future<Output = ()>), Error> {
     let listening = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) = listening.map_err(|source| Error::Listen { address, source })?;
-    let ready = move || async move {
-        match readiness.0.load(Ordering::Relaxed) {
-            true => (StatusCode::OK, "ready"),
-            false => (StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet"),
-        }
-    };
+    let ready = move || async move { readiness.answer() };
     let router = Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).route(
         "/metrics",
         get(move || async move { ([("content-type", "text/plain; version=0.0.4")], metrics.text()) }),

@@ -8,6 +8,7 @@
 //! | [`provision`] | topics and consumer groups on brokers | API server, brokers |
 //! | [`admin`], [`remote`], [`pool`] | what is asked of brokers, over which connections, how often | brokers |
 //! | [`run`], [`lease`], [`http`], [`metrics`], [`context`] | the process: leader, ports, figures | API server |
+//! | `controllers`, [`watches`], `watchdog` | what starts a reconcile, and what notices that none comes | API server |
 //!
 //! `rocketmq operator` is [`run::run`]; `rocketmq crds` prints [`crds::yaml`]; `rocketmq up` reads a manifest with
 //! [`manifest::load`], plans it with [`cluster::topology::plan`], opens its groups with [`cluster::open::pass`] and makes its topics
@@ -21,6 +22,7 @@ pub mod admin;
 pub mod api;
 pub mod cluster;
 pub mod context;
+mod controllers;
 pub mod crds;
 pub mod error;
 #[cfg(test)]
@@ -37,3 +39,5 @@ mod quantity;
 pub mod reference;
 pub mod remote;
 pub mod run;
+mod watchdog;
+pub mod watches;

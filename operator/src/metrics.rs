@@ -1,10 +1,11 @@
 //! Figures of the operator for `/metrics`. No label is a topic or an object: their state is in their status, where
-//! kube-state-metrics reads it.
+//! kube-state-metrics reads it. Namespaces are those of `watchNamespaces`.
 
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, histogram_opts,
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    histogram_opts,
 };
 
 /// All of them. Cheap to clone.
@@ -18,6 +19,9 @@ pub struct Metrics {
     drift: IntCounterVec,
     admin_calls: HistogramVec,
     leader: IntGauge,
+    watches_listed: IntGaugeVec,
+    watch_failures: IntCounterVec,
+    waiting: IntGaugeVec,
 }
 
 impl Metrics {
@@ -27,6 +31,7 @@ impl Metrics {
     /// Never in practice: names are constants, and a test makes one.
     pub fn new() -> prometheus::Result<Self> {
         let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let gauge = |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
         let histogram = |options: HistogramOpts, labels: &[&str]| HistogramVec::new(options, labels);
         let metrics = Self {
             registry: Registry::new(),
@@ -67,11 +72,31 @@ impl Metrics {
                 &["call", "result"],
             )?,
             leader: IntGauge::new("rocketmq_operator_leader", "1 while this replica holds the lease and reconciles.")?,
+            watches_listed: gauge(
+                "rocketmq_operator_watch_listed",
+                "1 when the objects of a kind are known, by kind and watched namespace (empty: all). 0 while their list is waited for or refused.",
+                &["kind", "namespace"],
+            )?,
+            watch_failures: counter(
+                "rocketmq_operator_watch_failures_total",
+                "Lists and watches that failed, by kind, watched namespace (empty: all) and whether the API server refused.",
+                &["kind", "namespace", "reason"],
+            )?,
+            waiting: gauge(
+                "rocketmq_operator_waiting_objects",
+                "Objects that came or changed and were not reconciled since, by kind and watched namespace (empty: all).",
+                &["kind", "namespace"],
+            )?,
         };
-        for figure in [&metrics.reconciles, &metrics.errors, &metrics.applied, &metrics.drift] {
+        let counters =
+            [&metrics.reconciles, &metrics.errors, &metrics.applied, &metrics.drift, &metrics.watch_failures];
+        for figure in counters {
             metrics.registry.register(Box::new(figure.clone()))?;
         }
         for figure in [&metrics.durations, &metrics.admin_calls] {
+            metrics.registry.register(Box::new(figure.clone()))?;
+        }
+        for figure in [&metrics.watches_listed, &metrics.waiting] {
             metrics.registry.register(Box::new(figure.clone()))?;
         }
         metrics.registry.register(Box::new(metrics.leader.clone()))?;
@@ -110,6 +135,22 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
+    /// Whether the objects of a watch are known. `None`: all namespaces.
+    pub fn watch_listed(&self, kind: &str, namespace: Option<&str>, listed: bool) {
+        self.watches_listed.with_label_values(&[kind, namespace.unwrap_or_default()]).set(i64::from(listed));
+    }
+
+    /// A list or watch that failed.
+    pub fn watch_failed(&self, kind: &str, namespace: Option<&str>, reason: &str) {
+        self.watch_failures.with_label_values(&[kind, namespace.unwrap_or_default(), reason]).inc();
+    }
+
+    /// Objects of a controller that wait for a reconcile.
+    pub fn waiting(&self, kind: &str, namespace: Option<&str>, objects: usize) {
+        let objects = i64::try_from(objects).unwrap_or(i64::MAX);
+        self.waiting.with_label_values(&[kind, namespace.unwrap_or_default()]).set(objects);
+    }
+
     /// The text that Prometheus reads.
     pub fn text(&self) -> String {
         let mut buffer = Vec::new();
@@ -132,6 +173,9 @@ mod tests {
         metrics.drift_corrected("RocketMQTopic");
         metrics.admin_call("topics", true, Duration::from_millis(2));
         metrics.leading(true);
+        metrics.watch_listed("RocketMQTopic", Some("mq"), false);
+        metrics.watch_failed("RocketMQTopic", Some("mq"), "refused");
+        metrics.waiting("RocketMQTopic", None, 7);
         let text = metrics.text();
         for line in [
             r#"rocketmq_operator_reconcile_total{kind="RocketMQTopic",result="ok"} 1"#,
@@ -140,6 +184,9 @@ mod tests {
             r#"rocketmq_operator_drift_corrected_total{kind="RocketMQTopic"} 1"#,
             r#"rocketmq_operator_admin_call_seconds_count{call="topics",result="ok"} 1"#,
             "rocketmq_operator_leader 1",
+            r#"rocketmq_operator_watch_listed{kind="RocketMQTopic",namespace="mq"} 0"#,
+            r#"rocketmq_operator_watch_failures_total{kind="RocketMQTopic",namespace="mq",reason="refused"} 1"#,
+            r#"rocketmq_operator_waiting_objects{kind="RocketMQTopic",namespace=""} 7"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -97,7 +97,6 @@ pub(crate) async fn reconcile<A: Admin>(
         context.gone("RocketMQCluster", key(cluster));
         return Ok(Action::await_change());
     }
-    context.filled().await;
     let began = Instant::now();
     let run = Run { cluster, context: &context };
     match run.pass().await {

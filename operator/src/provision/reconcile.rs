@@ -84,7 +84,6 @@ where
             return Ok(Action::await_change());
         }
     };
-    context.filled().await;
     let began = Instant::now();
     let run = Run { object, context: &*context };
     let action = if object.meta().deletion_timestamp.is_some() { run.delete().await? } else { run.apply().await? };

@@ -4,10 +4,7 @@ mod changes;
 mod claims;
 
 use axum::http::Method;
-use kube::runtime::{
-    events::{Recorder, Reporter},
-    reflector,
-};
+use kube::runtime::events::{Recorder, Reporter};
 use serde_json::Value;
 
 use super::*;
@@ -54,9 +51,9 @@ impl World {
         let settings = Settings { default_image: image, domain: "cluster.local".to_owned(), readers };
         let recorder = Recorder::new(client.clone(), Reporter::from("test".to_owned()));
         let stores = (
-            Stores::<RocketMQCluster>::new(vec![reflector::store().0]),
-            Stores::<RocketMQTopic>::new(vec![reflector::store().0]),
-            Stores::<RocketMQConsumerGroup>::new(vec![reflector::store().0]),
+            Stores::<RocketMQCluster>::new(Vec::new()),
+            Stores::<RocketMQTopic>::new(Vec::new()),
+            Stores::<RocketMQConsumerGroup>::new(Vec::new()),
         );
         let context = Arc::new(Context::new(client, settings, Metrics::new().unwrap(), recorder, stores));
         Self { api, brokers, context, name: name.to_owned() }

@@ -14,7 +14,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::{
     controller::Action,
     events::{Recorder, Reporter},
-    reflector::{self, store::Writer},
+    reflector::{self, Store, store::Writer},
     watcher::Event,
 };
 use rmq_protocol::body::{SubscriptionGroup, TopicConfig};
@@ -31,6 +31,7 @@ use crate::{
     metrics::Metrics,
     pool::Pool,
     reference::ClusterKey,
+    watches::Watch,
 };
 
 fn defaulted<K: Provisioned>(object: Value) -> K {
@@ -49,6 +50,13 @@ fn with(topics: &[(&str, i32, i32)]) -> Master {
     let config =
         |&(name, queues, perm): &(&str, i32, i32)| (name.to_owned(), TopicConfig::new(name, queues, queues, perm));
     Master { topics: topics.iter().map(config).collect(), ..Master::default() }
+}
+
+fn of<K>(store: Store<DeserializeGuard<K>>, metrics: &Metrics) -> Stores<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+{
+    Stores::new(vec![(store, Watch::new(&K::kind(&()), None, metrics))])
 }
 
 async fn inventory(fake: &Fake) -> Arc<Inventory> {
@@ -244,9 +252,9 @@ impl World {
         let recorder = Recorder::new(client.clone(), Reporter::from("test".to_owned()));
         let (cluster_store, clusters) = reflector::store();
         let (topic_store, topics) = reflector::store();
-        let stores =
-            (Stores::new(vec![cluster_store]), Stores::new(vec![topic_store]), Stores::new(vec![reflector::store().0]));
-        let context = Arc::new(Context::new(client, settings, Metrics::new().unwrap(), recorder, stores));
+        let metrics = Metrics::new().unwrap();
+        let stores = (of(cluster_store, &metrics), of(topic_store, &metrics), Stores::new(Vec::new()));
+        let context = Arc::new(Context::new(client, settings, metrics, recorder, stores));
         let (mut clusters, mut topics) = (clusters, topics);
         clusters.apply_watcher_event(&Event::Init);
         clusters.apply_watcher_event(&Event::InitDone);

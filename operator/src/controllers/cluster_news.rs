@@ -1,0 +1,116 @@
+//! What topics and consumer groups hear of clusters: that one came, went, or changed in what they need of it. Each cluster is
+//! watched once, whatever the number of controllers; its status changes more often than that, and thousands of objects may name it.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use futures::{Stream, StreamExt, stream};
+use kube::{
+    ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher::Event,
+    },
+};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::{api::RocketMQCluster, context::key, provision::Provisioned, reference::ClusterKey};
+
+/// Compares what a watch delivers with what was known, and tells what differs.
+pub(super) struct News {
+    store: Store<DeserializeGuard<RocketMQCluster>>,
+    told: broadcast::Sender<ClusterKey>,
+    /// Fingerprints of the clusters in the store.
+    known: HashMap<ClusterKey, u64>,
+}
+
+impl News {
+    pub(super) fn new(store: Store<DeserializeGuard<RocketMQCluster>>, told: broadcast::Sender<ClusterKey>) -> Self {
+        Self { store, told, known: HashMap::new() }
+    }
+
+    /// Looks at an event that is in the store already.
+    pub(super) fn note(&mut self, event: &Event<DeserializeGuard<RocketMQCluster>>) {
+        match event {
+            Event::Apply(cluster) => self.compare(key(cluster), fingerprint(cluster)),
+            Event::Delete(cluster) => {
+                let key = key(cluster);
+                self.known.remove(&key);
+                self.tell(key);
+            }
+            // Objects of a list are in the store when it is complete; what is not in it any more is gone.
+            Event::InitDone => {
+                let listed: HashMap<_, _> =
+                    self.store.state().iter().map(|cluster| (key(&**cluster), fingerprint(cluster))).collect();
+                let gone = self.known.keys().filter(|key| !listed.contains_key(*key)).cloned();
+                for key in gone.collect::<Vec<_>>() {
+                    self.known.remove(&key);
+                    self.tell(key);
+                }
+                for (key, fingerprint) in listed {
+                    self.compare(key, fingerprint);
+                }
+            }
+            Event::Init | Event::InitApply(_) => {}
+        }
+    }
+
+    fn compare(&mut self, key: ClusterKey, fingerprint: u64) {
+        if self.known.insert(key.clone(), fingerprint) != Some(fingerprint) {
+            self.tell(key);
+        }
+    }
+
+    fn tell(&self, key: ClusterKey) {
+        // Without a receiver there is no controller that could act on it.
+        let _ = self.told.send(key);
+    }
+}
+
+/// Of all that `provision` reads of a cluster.
+fn fingerprint(cluster: &DeserializeGuard<RocketMQCluster>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if let Ok(cluster) = &cluster.0 {
+        let status = cluster.status.as_ref();
+        let read = (
+            &cluster.metadata.uid,
+            cluster.metadata.deletion_timestamp.is_some(),
+            &cluster.spec.cluster_name,
+            &cluster.spec.topics,
+            status.and_then(|status| status.namesrv_addrs.as_ref()),
+            status.and_then(|status| status.broker_groups),
+        );
+        format!("{read:?}").hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// The objects that name the clusters of which there is news.
+pub(super) fn naming<K: Provisioned>(
+    news: broadcast::Receiver<ClusterKey>,
+    objects: Store<DeserializeGuard<K>>,
+) -> impl Stream<Item = ObjectRef<DeserializeGuard<K>>> + Send + 'static {
+    let clusters = stream::unfold(news, |mut news| async move {
+        match news.recv().await {
+            Ok(key) => Some((Some(key), news)),
+            // What was missed is not known, so it may be any.
+            Err(RecvError::Lagged(_)) => Some((None, news)),
+            Err(RecvError::Closed) => None,
+        }
+    });
+    clusters.flat_map(move |cluster| {
+        let names_it = |object: &DeserializeGuard<K>| {
+            let object = object.0.as_ref().ok()?;
+            let namespace = object.namespace().unwrap_or_default();
+            let of = ClusterKey::of(object.cluster_ref(), &namespace);
+            cluster
+                .as_ref()
+                .is_none_or(|cluster| of == *cluster)
+                .then(|| ObjectRef::new(&object.name_any()).within(&namespace))
+        };
+        stream::iter(objects.state().iter().filter_map(|object| names_it(object)).collect::<Vec<_>>())
+    })
+}

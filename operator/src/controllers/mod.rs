@@ -1,0 +1,340 @@
+//! What starts a reconcile: a person changed an object, a child changed, the cluster that an object names changed, or time is up.
+//! Writes of a status are no reason: a status that shows figures would otherwise start the next look at them, and so for ever.
+//!
+//! One controller a kind and watched namespace, or one a kind for all namespaces. A kind has one watch in each of them, whose
+//! objects are in memory; topics and consumer groups hear of clusters through `cluster_news.rs` and not by watches of their own.
+//! Of children only those that we made are watched, and only their metadata is kept.
+
+mod cluster_news;
+#[cfg(test)]
+mod tests;
+
+use std::{future::ready, sync::Arc, time::Duration};
+
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered},
+};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, Service},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, Client, Resource,
+    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
+    runtime::{
+        Controller, Predicate, WatchStreamExt,
+        controller::{self, Action, Config},
+        events::{Recorder, Reporter},
+        predicates,
+        reflector::{self, Store},
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use self::cluster_news::News;
+use crate::{
+    admin::Admin,
+    api::{RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic},
+    cluster,
+    context::{Context, FIELD_MANAGER, Settings, Stores, key},
+    error::Error,
+    http::Readiness,
+    metrics::Metrics,
+    provision::{self, Provisioned, reconcile::Siblings},
+    reference::ClusterKey,
+    run::Options,
+    watchdog::{DEADLINE, Pulse, Watchdog},
+    watches::{self, Watch, follow},
+};
+
+/// Objects of one kind that are reconciled at the same time.
+const CONCURRENCY: u16 = 16;
+/// Changes of one object within this time are one reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+/// How long the controllers may take to finish after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(10);
+/// Clusters that changed and were not looked at yet by a controller. One that falls behind looks at all its objects.
+const NEWS: usize = 256;
+
+/// An object that may not be readable.
+type Guarded<K> = DeserializeGuard<K>;
+type Reconciling = BoxFuture<'static, Result<Action, Error>>;
+
+/// Runs all controllers until the stop, then lets them finish for a while.
+///
+/// # Errors
+/// A controller stands still.
+pub(crate) async fn run<A: Admin>(
+    options: &Options,
+    client: &Client,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let scopes: Vec<Option<&str>> = match options.namespaces.as_slice() {
+        [] => vec![None],
+        namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
+    };
+    let clusters: Vec<_> = scopes.iter().map(|scope| Source::<RocketMQCluster>::new(client, *scope, metrics)).collect();
+    let topics: Vec<_> = scopes.iter().map(|scope| Source::<RocketMQTopic>::new(client, *scope, metrics)).collect();
+    let groups: Vec<_> =
+        scopes.iter().map(|scope| Source::<RocketMQConsumerGroup>::new(client, *scope, metrics)).collect();
+    let stores = (stores(&clusters), stores(&topics), stores(&groups));
+    let settings = Settings {
+        default_image: options.default_image.clone(),
+        domain: options.domain.clone(),
+        readers: options.readers,
+    };
+    let reporter = Reporter {
+        controller: FIELD_MANAGER.to_owned(),
+        instance: options.lease.as_ref().map(|lease| lease.holder.clone()),
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let context = Arc::new(Context::<A>::new(client.clone(), settings, metrics.clone(), recorder, stores));
+    let mut watchdog = Watchdog {
+        controllers: pulses(&clusters).chain(pulses(&topics)).chain(pulses(&groups)).collect(),
+        stores: of_stores(&clusters).chain(of_stores(&topics)).chain(of_stores(&groups)).collect(),
+        children: Vec::new(),
+    };
+
+    let (news, _) = broadcast::channel(NEWS);
+    let running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    for (source, scope) in clusters.into_iter().zip(&scopes) {
+        let pulse = source.pulse.clone();
+        let controller = source.telling(news.clone()).controller();
+        let children = Children { client, scope: *scope, metrics, watches: &mut watchdog.children };
+        let stream = children.owned_by(controller).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
+            bounded(pulse.clone(), cluster::reconcile),
+            failed::<RocketMQCluster, A>,
+            context.clone(),
+        );
+        running.push(drive(pulse, context.clone(), stream).boxed());
+    }
+    provisioned(topics, &news, &context, stop, &running);
+    provisioned(groups, &news, &context, stop, &running);
+    let watchdog = Arc::new(watchdog);
+    readiness.controllers(watchdog.clone());
+    let grace = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = running.for_each(|()| ready(())) => Ok(()),
+        () = grace => {
+            tracing::warn!("controllers did not finish in time");
+            Ok(())
+        }
+        error = watchdog.stalled(metrics) => Err(error),
+    }
+}
+
+/// The controllers of a kind that is made on brokers.
+fn provisioned<K: Provisioned, A: Admin>(
+    sources: Vec<Source<K>>,
+    news: &broadcast::Sender<ClusterKey>,
+    context: &Arc<Context<A>>,
+    stop: &CancellationToken,
+    running: &FuturesUnordered<BoxFuture<'static, ()>>,
+) where
+    Context<A>: Siblings<K>,
+{
+    for source in sources {
+        let pulse = source.pulse.clone();
+        let named = cluster_news::naming(news.subscribe(), source.store.clone());
+        let stream = source.controller().reconcile_on(named).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
+            bounded(pulse.clone(), provision::reconcile::reconcile),
+            failed::<K, A>,
+            context.clone(),
+        );
+        running.push(drive(pulse, context.clone(), stream).boxed());
+    }
+}
+
+/// A reconcile as controllers run it: it waits until all that it judges by is known, has a deadline, and is seen by the watchdog.
+fn bounded<K, A, F, R>(pulse: Arc<Pulse>, reconcile: F) -> impl FnMut(Arc<Guarded<K>>, Arc<Context<A>>) -> Reconciling
+where
+    K: Resource<DynamicType = ()> + Send + Sync + 'static,
+    A: Admin,
+    F: Fn(Arc<Guarded<K>>, Arc<Context<A>>) -> R + Copy + Send + 'static,
+    R: Future<Output = Result<Action, Error>> + Send,
+{
+    move |object, context| {
+        let ClusterKey { namespace, name } = key(&*object);
+        let running = pulse.begin(&namespace, &name);
+        async move {
+            context.filled().await;
+            let ended = tokio::time::timeout(DEADLINE, reconcile(object, context)).await;
+            drop(running);
+            ended.unwrap_or(Err(Error::Deadline(DEADLINE)))
+        }
+        .boxed()
+    }
+}
+
+fn failed<K: Resource<DynamicType = ()>, A: Admin>(
+    object: Arc<Guarded<K>>,
+    error: &Error,
+    context: Arc<Context<A>>,
+) -> Action {
+    context.failed(&*object, error)
+}
+
+/// Runs a controller to its end. Errors of reconciles were told where they were handled, those of watches in `watches.rs`; what is
+/// left is objects that a child pointed to after they were gone.
+async fn drive<T, A: Admin>(
+    pulse: Arc<Pulse>,
+    context: Arc<Context<A>>,
+    stream: impl Stream<Item = Result<T, controller::Error<Error, watcher::Error>>>,
+) {
+    stream
+        .for_each(|result| {
+            match result {
+                Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+                Err(controller::Error::ObjectNotFound(object)) => {
+                    let namespace = object.namespace.clone().unwrap_or_default();
+                    pulse.forget(&namespace, &object.name);
+                    context.gone(pulse.kind(), ClusterKey { namespace, name: object.name.clone() });
+                }
+                Err(error) => tracing::warn!(kind = pulse.kind(), %error, "the controller fails"),
+            }
+            ready(())
+        })
+        .await;
+}
+
+/// The objects of a kind in one namespace or in all.
+struct Source<K: Resource<DynamicType = ()> + Clone + 'static> {
+    store: Store<Guarded<K>>,
+    watch: Arc<Watch>,
+    pulse: Arc<Pulse>,
+    events: BoxStream<'static, watcher::Result<Event<Guarded<K>>>>,
+}
+
+impl<K> Source<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    fn new(client: &Client, scope: Option<&str>, metrics: &Metrics) -> Self {
+        let kind = K::kind(&());
+        let (store, writer) = reflector::store();
+        let watch = Watch::new(&kind, scope, metrics);
+        let events = follow(watch.clone(), watcher(api(client, scope), watches::config()), Some(writer)).boxed();
+        Self { store, watch, pulse: Pulse::new(&kind, scope), events }
+    }
+
+    fn controller(self) -> Controller<Guarded<K>> {
+        let pulse = self.pulse;
+        let changes = people_s_changes(self.events.applied_objects()).inspect(move |object| {
+            if let Ok(object) = object {
+                let ClusterKey { namespace, name } = key(object);
+                pulse.wait(&namespace, &name);
+            }
+        });
+        let config = Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
+        Controller::for_stream(changes, self.store).with_config(config)
+    }
+}
+
+impl Source<RocketMQCluster> {
+    /// The same, and its changes go to `told` as well.
+    fn telling(mut self, told: broadcast::Sender<ClusterKey>) -> Self {
+        let mut news = News::new(self.store.clone(), told);
+        self.events = self
+            .events
+            .inspect(move |event| {
+                if let Ok(event) = event {
+                    news.note(event);
+                }
+            })
+            .boxed();
+        self
+    }
+}
+
+fn stores<K>(sources: &[Source<K>]) -> Stores<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
+{
+    Stores::new(sources.iter().map(|source| (source.store.clone(), source.watch.clone())).collect())
+}
+
+fn pulses<K: Resource<DynamicType = ()> + Clone>(sources: &[Source<K>]) -> impl Iterator<Item = Arc<Pulse>> {
+    sources.iter().map(|source| source.pulse.clone())
+}
+
+fn of_stores<K: Resource<DynamicType = ()> + Clone>(sources: &[Source<K>]) -> impl Iterator<Item = Arc<Watch>> {
+    sources.iter().map(|source| source.watch.clone())
+}
+
+/// What is left of a watch without changes of the status alone. Every write of a spec and the start of a deletion move the
+/// generation; annotations (pause, abandon) and finalizers do not.
+fn people_s_changes<K>(
+    seen: impl Stream<Item = Result<K, watcher::Error>>,
+) -> impl Stream<Item = Result<K, watcher::Error>>
+where
+    K: Resource<DynamicType = ()> + 'static,
+{
+    let deletion = |object: &K| object.meta().deletion_timestamp.as_ref().map(|time| time.0.as_second().unsigned_abs());
+    let changes =
+        predicates::generation.combine(predicates::annotations).combine(predicates::finalizers).combine(deletion);
+    seen.predicate_filter(changes, Default::default())
+}
+
+/// What a cluster owns in one namespace or in all.
+struct Children<'a> {
+    client: &'a Client,
+    scope: Option<&'a str>,
+    metrics: &'a Metrics,
+    watches: &'a mut Vec<Arc<Watch>>,
+}
+
+impl Children<'_> {
+    fn owned_by(mut self, controller: Controller<Guarded<RocketMQCluster>>) -> Controller<Guarded<RocketMQCluster>> {
+        controller
+            .owns_stream(self.changes::<StatefulSet>())
+            .owns_stream(self.changes::<Service>())
+            .owns_stream(self.changes::<ConfigMap>())
+            .owns_stream(self.changes::<PodDisruptionBudget>())
+    }
+
+    /// Children of a kind that came, changed or went.
+    fn changes<K>(&mut self) -> impl Stream<Item = watcher::Result<PartialObjectMeta<K>>> + Send + 'static
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let watch = Watch::new(&K::kind(&()), self.scope, self.metrics);
+        let config = watches::config().labels(cluster::build::labels::MANAGED_BY);
+        let events = watcher(api::<PartialObjectMeta<K>>(self.client, self.scope), config);
+        let followed = follow(watch.clone(), events, None);
+        self.watches.push(watch);
+        followed.touched_objects()
+    }
+}
+
+fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}

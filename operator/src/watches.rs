@@ -1,0 +1,326 @@
+//! How each watch of the API server fares, and what of its objects is kept.
+//!
+//! A watch that fails is tried again with pauses of its own, so one that is refused does not slow down the others. Its errors end
+//! here: they are logged, counted and told by `/readyz`, and no controller sees them.
+//!
+//! A namespace of `watchNamespaces` may be gone, or lack its Role. The API server then refuses the list with 403 or 404, and what
+//! would be listed counts as absent, so that the other namespaces go on; objects that need something from there say in their
+//! condition that it cannot be seen. A refused watch of *all* namespaces is waited for: there is nothing else to go on with.
+//!
+//! Reconciles wait until every store is listed, through a channel that wakes all of them. `Store::wait_until_ready` of kube-runtime
+//! 5.0 keeps the waker of the one task that polled last; the others that wait for the same store are never woken.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt, future::ready};
+use kube::{
+    Resource,
+    runtime::{
+        WatchStreamExt,
+        reflector::store::Writer,
+        utils::Backoff,
+        watcher::{self, Event},
+    },
+};
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{error::plain, metrics::Metrics, pool::jittered};
+
+/// Objects in one page of a list. A page is held as it came, with the fields that are stripped afterwards.
+const PAGE: u32 = 100;
+/// Pause after the first failure of a watch; doubled with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long a failure is told after it happened: a watch that still fails does so again in less than this.
+const RECENT: Duration = Duration::from_secs(150);
+/// Where `kubectl apply` keeps a copy of the manifest.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// How far the first list of a watch has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    /// What is there is not known yet.
+    Pending,
+    /// The API server refuses to tell; what is there counts as nothing.
+    Refused,
+    /// The store holds what is there.
+    Complete,
+}
+
+/// One watch.
+#[derive(Debug)]
+pub struct Watch {
+    kind: String,
+    /// `None`: all namespaces.
+    namespace: Option<String>,
+    metrics: Metrics,
+    listing: watch::Sender<Listing>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// In a row.
+    failures: u32,
+    /// The last one.
+    trouble: Option<(String, Instant)>,
+    /// When it last delivered something.
+    delivered: Instant,
+    /// When its first list was complete or refused.
+    listed: Option<Instant>,
+}
+
+impl Watch {
+    /// A watch that has delivered nothing yet.
+    pub fn new(kind: &str, namespace: Option<&str>, metrics: &Metrics) -> Arc<Self> {
+        metrics.watch_listed(kind, namespace, false);
+        Arc::new(Self {
+            kind: kind.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            metrics: metrics.clone(),
+            listing: watch::Sender::new(Listing::Pending),
+            state: Mutex::new(State { failures: 0, trouble: None, delivered: Instant::now(), listed: None }),
+        })
+    }
+
+    /// Waits until it is known what is there. Any number of tasks may wait.
+    pub async fn listed(&self) {
+        // The sender lives as long as `self`, so the only error there is cannot come.
+        let _ = self.listing.subscribe().wait_for(|listing| *listing != Listing::Pending).await;
+    }
+
+    /// Since when nothing came of a first list that is not complete; `None` when it is, or is refused.
+    pub(crate) fn pending_since(&self) -> Option<Instant> {
+        (*self.listing.borrow() == Listing::Pending).then(|| self.state.lock().delivered)
+    }
+
+    /// When its first list was complete or refused.
+    pub(crate) fn listed_at(&self) -> Option<Instant> {
+        self.state.lock().listed
+    }
+
+    /// What it fails with at present.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let state = self.state.lock();
+        let (text, at) = state.trouble.as_ref()?;
+        let refused = *self.listing.borrow() == Listing::Refused;
+        (refused || at.elapsed() < RECENT).then(|| format!("{self} fails: {text}"))
+    }
+
+    /// Notes an event that is in the store by now.
+    fn deliver<K>(&self, event: &Event<K>) {
+        let mut state = self.state.lock();
+        state.delivered = Instant::now();
+        // The first events of a list come before each failure of its next page, too.
+        if matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_)) {
+            state.failures = 0;
+            state.trouble = None;
+        }
+        if matches!(event, Event::InitDone) {
+            state.listed.get_or_insert_with(Instant::now);
+        }
+        drop(state);
+        if matches!(event, Event::InitDone) {
+            self.metrics.watch_listed(&self.kind, self.namespace.as_deref(), true);
+            self.listing.send_replace(Listing::Complete);
+        }
+    }
+
+    fn fail(&self, error: &watcher::Error) {
+        let (refused, text) = describe(error);
+        {
+            let mut state = self.state.lock();
+            state.failures = state.failures.saturating_add(1);
+            state.trouble = Some((text.clone(), Instant::now()));
+        }
+        self.metrics.watch_failed(&self.kind, self.namespace.as_deref(), if refused { "refused" } else { "failed" });
+        let given_up = refused
+            && self.namespace.is_some()
+            && self.listing.send_if_modified(|listing| {
+                let pending = *listing == Listing::Pending;
+                if pending {
+                    *listing = Listing::Refused;
+                }
+                pending
+            });
+        if given_up {
+            self.state.lock().listed = Some(Instant::now());
+            tracing::warn!(
+                watch = %self, error = text,
+                "the API server refuses this watch: its objects count as absent and the other watches go on; \
+                 does the namespace exist, and the operator's Role in it?"
+            );
+        } else {
+            tracing::warn!(watch = %self, error = text, "the watch fails; it is tried again with growing pauses");
+        }
+    }
+}
+
+impl std::fmt::Display for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "the watch of {} in namespace {namespace}", self.kind),
+            None => write!(f, "the watch of {} in all namespaces", self.kind),
+        }
+    }
+}
+
+/// Whether the API server refused, and its sentence.
+fn describe(error: &watcher::Error) -> (bool, String) {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => {
+            let refused = matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404));
+            (refused, plain(error))
+        }
+        other => (false, other.to_string()),
+    }
+}
+
+/// How lists and watches are made.
+pub(crate) fn config() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
+
+/// The pauses of one watch. They grow until it is complete again and not, as kube's own, until it begins a list.
+struct Pauses(Arc<Watch>);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let failures = self.0.state.lock().failures;
+        let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10));
+        Some(jittered(doubled.min(LONGEST_PAUSE)))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {}
+}
+
+/// Events without errors, and objects without what nobody reads. With a writer they are in its store when they come out.
+pub(crate) fn follow<K>(
+    watch: Arc<Watch>,
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    writer: Option<Writer<K>>,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let (failing, delivering) = (watch.clone(), watch.clone());
+    let noted = events.inspect(move |event| {
+        if let Err(error) = event {
+            failing.fail(error);
+        }
+    });
+    let kept = noted.backoff(Pauses(watch)).filter(|event| ready(event.is_ok())).modify(strip);
+    let stored = match writer {
+        Some(writer) => kept.reflect(writer).left_stream(),
+        None => kept.right_stream(),
+    };
+    stored.inspect(move |event| {
+        if let Ok(event) = event {
+            delivering.deliver(event);
+        }
+    })
+}
+
+/// Takes away what no reconcile reads. Managed fields are often the larger part of an object.
+fn strip<K: Resource>(object: &mut K) {
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::{core::Status, runtime::reflector};
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal(code: u16) -> watcher::Error {
+        let status = Status { code, message: "no".to_owned(), ..Status::default() };
+        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)))
+    }
+
+    fn fresh(namespace: Option<&str>) -> Arc<Watch> {
+        Watch::new("ConfigMap", namespace, &Metrics::new().unwrap())
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_for_a_list_is_woken() {
+        let watch = fresh(None);
+        let waiters: Vec<_> = (0..50)
+            .map(|_| {
+                let watch = watch.clone();
+                tokio::spawn(async move { watch.listed().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        watch.deliver(&Event::<()>::InitDone);
+        for waiter in waiters {
+            tokio::time::timeout(Duration::from_secs(60), waiter).await.unwrap().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_refused_namespace_counts_as_listed_and_all_namespaces_do_not() {
+        for (namespace, code, pending) in
+            [(Some("gone"), 403, false), (Some("gone"), 404, false), (Some("gone"), 500, true), (None, 403, true)]
+        {
+            let watch = fresh(namespace);
+            watch.fail(&refusal(code));
+            assert_eq!(watch.pending_since().is_some(), pending, "{namespace:?} {code}");
+            assert!(watch.trouble().unwrap().contains("ConfigMap"));
+        }
+    }
+
+    #[test]
+    fn pauses_grow_until_the_list_is_complete() {
+        let watch = fresh(Some("gone"));
+        let mut pauses = Pauses(watch.clone());
+        let mut last = Duration::ZERO;
+        for _ in 0..6 {
+            watch.deliver(&Event::<()>::Init);
+            watch.fail(&refusal(403));
+            pauses.reset();
+            let pause = pauses.next().unwrap();
+            assert!(pause > last, "{pause:?} after {last:?}");
+            last = pause;
+        }
+        for _ in 0..40 {
+            watch.fail(&refusal(403));
+        }
+        assert!(pauses.next().unwrap() <= LONGEST_PAUSE.mul_f64(1.1));
+        watch.deliver(&Event::<()>::InitDone);
+        watch.fail(&refusal(403));
+        assert!(pauses.next().unwrap() <= FIRST_PAUSE.mul_f64(1.1));
+    }
+
+    #[tokio::test]
+    async fn a_store_keeps_neither_managed_fields_nor_the_last_applied_manifest() {
+        let map: ConfigMap = serde_json::from_value(json!({
+            "metadata": {
+                "name": "a", "namespace": "mq", "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:data": {}}}],
+                "annotations": {LAST_APPLIED: "{}", "rocketmq.rs/pause": "true"},
+            },
+        }))
+        .unwrap();
+        let (store, writer) = reflector::store();
+        let events = [Ok(Event::Init), Ok(Event::InitApply(map)), Ok(Event::InitDone)];
+        let watch = fresh(None);
+        follow(watch.clone(), stream::iter(events), Some(writer)).for_each(|_| ready(())).await;
+        let kept = &store.state()[0].metadata;
+        assert_eq!(kept.managed_fields, None);
+        assert_eq!(kept.annotations.as_ref().unwrap().keys().collect::<Vec<_>>(), ["rocketmq.rs/pause"]);
+        assert_eq!(watch.pending_since(), None);
+    }
+}
