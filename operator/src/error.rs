@@ -1,5 +1,7 @@
 //! Everything that can stop a reconcile, as conditions with a remedy.
 
+use crate::lease::Loss;
+
 /// Why a reconcile could not finish. What a user's spec got wrong is no error: it is a condition of the object.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,8 +23,8 @@ pub enum Error {
     #[error("the object has no {0}")]
     Incomplete(&'static str),
     /// Another replica holds the Lease, or it could not be renewed in time.
-    #[error("the Lease is lost: another replica goes on")]
-    LeaseLost,
+    #[error(transparent)]
+    LeaseLost(#[from] Loss),
     /// A reconcile did not end in time and was given up; it is tried again.
     #[error("the reconcile did not end within {} s and was given up", .0.as_secs())]
     Deadline(std::time::Duration),
@@ -65,7 +67,7 @@ impl Error {
             Error::Listen { .. } => "listen",
             Error::Deadline(_) => "deadline",
             Error::Stalled { .. } => "stalled",
-            Error::LeaseLost => "lease",
+            Error::LeaseLost(_) => "lease",
             Error::Metrics(_) => "metrics",
         }
     }

@@ -45,6 +45,10 @@ struct State {
     changed: tokio::sync::watch::Sender<u64>,
     /// How long each page of a list takes, by part of its path.
     slow: Vec<(&'static str, Duration)>,
+    /// Requests that are never answered, by part of their path.
+    silent: Vec<&'static str>,
+    /// How often each path was asked for.
+    requests: BTreeMap<String, usize>,
 }
 
 impl ApiServer {
@@ -90,6 +94,16 @@ impl ApiServer {
         self.0.lock().slow.push((part, page));
     }
 
+    /// From now on no matching request is answered.
+    pub(crate) fn fall_silent(&self, part: &'static str) {
+        self.0.lock().silent.push(part);
+    }
+
+    /// Requests so far whose path holds this.
+    pub(crate) fn requests(&self, part: &str) -> usize {
+        self.0.lock().requests.iter().filter(|(path, _)| path.contains(part)).map(|(_, count)| count).sum()
+    }
+
     pub(crate) fn paths(&self, part: &str) -> Vec<String> {
         self.0.lock().objects.keys().filter(|path| path.contains(part)).cloned().collect()
     }
@@ -100,7 +114,9 @@ impl ApiServer {
     }
 
     pub(crate) fn heal(&self) {
-        self.0.lock().failures.clear();
+        let mut state = self.0.lock();
+        state.failures.clear();
+        state.silent.clear();
     }
 
     /// Writes that changed something since the last call, as `METHOD path`; events are left out.
@@ -247,10 +263,15 @@ async fn handle(Extract(server): Extract<ApiServer>, method: Method, uri: Uri, b
     let path = uri.path().to_owned();
     let query = uri.query().unwrap_or_default();
     let collection = method == Method::GET && is_collection(&path);
-    let pause = {
-        let state = server.0.lock();
-        state.slow.iter().find(|(part, _)| collection && path.contains(part)).map(|(_, pause)| *pause)
+    let (silent, pause) = {
+        let mut state = server.0.lock();
+        *state.requests.entry(path.clone()).or_default() += 1;
+        let pause = state.slow.iter().find(|(part, _)| collection && path.contains(part)).map(|(_, pause)| *pause);
+        (state.silent.iter().any(|part| path.contains(part)), pause)
     };
+    if silent {
+        std::future::pending::<()>().await;
+    }
     if let Some(pause) = pause {
         tokio::time::sleep(pause).await;
     }

@@ -122,10 +122,10 @@ async fn lead<A: Admin>(
     metrics.leading(true);
     let result = tokio::select! {
         result = controllers::run::<A>(options, client, metrics, readiness, stop) => result,
-        () = elector.hold() => Err(Error::LeaseLost),
+        loss = elector.hold() => Err(Error::LeaseLost(loss)),
     };
     metrics.leading(false);
-    if !matches!(result, Err(Error::LeaseLost)) {
+    if !matches!(result, Err(Error::LeaseLost(_))) {
         elector.release().await;
     }
     result
