@@ -41,6 +41,8 @@ struct State {
     writes: Vec<String>,
     /// Every change since the start, in order of version.
     events: Vec<Event>,
+    /// Watches from before this version cannot go on.
+    expired: u64,
     /// Told the version of each change.
     changed: tokio::sync::watch::Sender<u64>,
     /// How long each page of a list takes, by part of its path.
@@ -52,14 +54,20 @@ struct State {
 }
 
 impl ApiServer {
-    /// Serves on a loopback port for as long as the test runs.
-    pub(crate) async fn start() -> (Self, Client) {
+    /// Serves on a loopback port for as long as the test runs, and says where.
+    pub(crate) async fn listen() -> (Self, String) {
         let server = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(handle).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let mut config = kube::Config::new(format!("http://{address}").parse().unwrap());
+        (server, format!("http://{address}"))
+    }
+
+    /// The same with a client.
+    pub(crate) async fn start() -> (Self, Client) {
+        let (server, address) = Self::listen().await;
+        let mut config = kube::Config::new(address.parse().unwrap());
         // The client's own retries would hide what a test provokes.
         config.read_timeout = Some(std::time::Duration::from_secs(10));
         (server, Client::try_from(config).unwrap())
@@ -102,6 +110,16 @@ impl ApiServer {
     /// Requests so far whose path holds this.
     pub(crate) fn requests(&self, part: &str) -> usize {
         self.0.lock().requests.iter().filter(|(path, _)| path.contains(part)).map(|(_, count)| count).sum()
+    }
+
+    /// Ends all watches as too old to go on: their clients must list anew.
+    pub(crate) fn expire_watches(&self) {
+        let mut state = self.0.lock();
+        state.events.clear();
+        state.version += 1;
+        state.expired = state.version;
+        let version = state.version;
+        state.changed.send_replace(version);
     }
 
     pub(crate) fn paths(&self, part: &str) -> Vec<String> {
@@ -180,6 +198,10 @@ impl State {
 
     /// Lines of a watch after a version, and the version of the last one looked at.
     fn after(&self, version: u64, path: &str, query: &str) -> (Vec<u8>, u64) {
+        if version < self.expired {
+            let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
+            return (json!({"type": "ERROR", "object": gone}).to_string().into_bytes(), self.version);
+        }
         let fresh = &self.events[self.events.partition_point(|event| event.version <= version)..];
         let selector = Selector::of(query);
         let mut lines = Vec::new();

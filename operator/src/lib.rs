@@ -6,7 +6,7 @@
 //! | [`crds`], [`manifest`] | definitions as YAML; manifests from files, judged without a cluster | files |
 //! | [`cluster`] | from a manifest to running brokers | API server, brokers |
 //! | [`provision`] | topics and consumer groups on brokers | API server, brokers |
-//! | [`admin`], [`remote`], [`pool`] | what is asked of brokers, over which connections, how often | brokers |
+//! | [`admin`], [`remote`], [`pool`], [`table`] | what is asked of brokers, over which connections, how often | brokers |
 //! | [`run`], [`lease`], [`http`], [`metrics`], [`context`] | the process: leader, ports, figures | API server |
 //! | `controllers`, [`watches`], `watchdog` | what starts a reconcile, and what notices that none comes | API server |
 //!
@@ -39,5 +39,6 @@ mod quantity;
 pub mod reference;
 pub mod remote;
 pub mod run;
+pub mod table;
 mod watchdog;
 pub mod watches;

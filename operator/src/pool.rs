@@ -4,6 +4,8 @@
 //! many objects there are. Whoever wrote something asks for an inventory younger than the write; writers that wait for it at
 //! the same time share one fetch, so reading back ten thousand topics costs a few fetches.
 //!
+//! What brokers hold like each other is kept once (`table.rs`), and an inventory is let go before anything is waited for.
+//!
 //! A cluster that does not answer is left alone for a growing pause (1 s to 1 min), so that its thousand topics cannot keep the
 //! queue busy for the others.
 //!
@@ -17,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::StreamExt;
 use parking_lot::Mutex;
 use rmq_protocol::body::{SubscriptionGroup, TopicConfig};
 
@@ -25,6 +28,7 @@ use crate::{
     error::AdminError,
     metrics::Metrics,
     reference::ClusterKey,
+    table::Table,
 };
 
 /// How often brokers are compared with objects that are well.
@@ -32,6 +36,9 @@ pub const PERIOD: Duration = Duration::from_secs(60);
 /// How old an inventory may be for that. Less than the shortest [`Inventory::next_look`], so that the first object to come after
 /// a period fetches, and those that come soon after it share what it fetched: no difference stands for longer than one period.
 pub const INVENTORY_AGE: Duration = Duration::from_secs(53);
+/// Brokers of a cluster whose tables are on their way at the same time. Each holds a body of some 300 bytes a topic or group beside
+/// what is read from it.
+const AT_A_TIME: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -41,10 +48,19 @@ pub struct Holdings {
     /// Name and addresses.
     pub broker: Broker,
     /// Tables of its master; the error when it could not be asked.
-    pub tables: Result<Tables, AdminError>,
+    pub tables: Result<Held, AdminError>,
 }
 
-/// Topics and consumer groups of one master, by name.
+/// Topics and consumer groups of one master, as an inventory keeps them.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Topics.
+    pub topics: Table<TopicConfig>,
+    /// Consumer groups.
+    pub consumer_groups: Table<SubscriptionGroup>,
+}
+
+/// Topics and consumer groups of one master, by name, as it told them.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// Topics.
@@ -136,7 +152,7 @@ impl<A: Admin> Pool<A> {
             return Err(Unavailable { error: pause.error, retry_in: left });
         }
         let began = Instant::now();
-        let fetched = fetch(&connection.admin, began).await;
+        let fetched = fetch(&connection.admin, began, held.as_deref()).await;
         self.metrics.admin_call("inventory", fetched.is_ok(), began.elapsed());
         match fetched {
             Ok(inventory) => {
@@ -173,20 +189,34 @@ impl<A: Admin> Pool<A> {
     }
 }
 
-/// Asks all brokers at once.
-async fn fetch<A: Admin>(admin: &A, begun: Instant) -> Result<Inventory, AdminError> {
+/// Asks a few brokers at a time. What they hold like each other, or like `before`, is kept once.
+async fn fetch<A: Admin>(admin: &A, begun: Instant, before: Option<&Inventory>) -> Result<Inventory, AdminError> {
     let mut brokers = admin.brokers().await?;
     brokers.sort_by(|left, right| left.name.cmp(&right.name));
-    let holdings = futures::future::join_all(brokers.into_iter().map(|broker| holdings(admin, broker))).await;
+    let asked = brokers.into_iter().map(|broker| async move {
+        let tables = match &broker.master {
+            Some(master) => tables(admin, master).await,
+            None => {
+                Err(AdminError::Unreachable { target: broker.name.clone(), why: "no master is registered".to_owned() })
+            }
+        };
+        (broker, tables)
+    });
+    let mut answers = std::pin::pin!(futures::stream::iter(asked).buffered(AT_A_TIME));
+    let mut holdings: Vec<Holdings> = Vec::new();
+    while let Some((broker, told)) = answers.next().await {
+        let tables = told.map(|told| {
+            let known = before.map(|before| before.brokers.as_slice()).unwrap_or_default();
+            let held = known.iter().filter(|other| other.broker.name == broker.name).chain(&holdings);
+            let held = held.filter_map(|other| other.tables.as_ref().ok());
+            Held {
+                topics: Table::sharing(told.topics, held.clone().map(|held| &held.topics)),
+                consumer_groups: Table::sharing(told.consumer_groups, held.map(|held| &held.consumer_groups)),
+            }
+        });
+        holdings.push(Holdings { broker, tables });
+    }
     Ok(Inventory { begun, brokers: holdings })
-}
-
-async fn holdings<A: Admin>(admin: &A, broker: Broker) -> Holdings {
-    let tables = match &broker.master {
-        Some(master) => tables(admin, master).await,
-        None => Err(AdminError::Unreachable { target: broker.name.clone(), why: "no master is registered".to_owned() }),
-    };
-    Holdings { broker, tables }
 }
 
 /// Both tables of a master.

@@ -235,6 +235,8 @@ fn strip<K: Resource>(object: &mut K) {
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove(LAST_APPLIED);
     }
+    // An emptied map keeps its memory.
+    metadata.annotations.take_if(|annotations| annotations.is_empty());
 }
 
 #[cfg(test)]

@@ -218,7 +218,10 @@ impl<A: Admin> Run<'_, A> {
         let existing = topology.groups.iter().take_while(|set| there(&set.name)).count();
         let count = u32::try_from(existing).unwrap_or(u32::MAX);
         let names = (topology.name.as_str(), topology.cluster_name.as_str());
-        open::pass(admin, names, count, opened, &registered, &self.objects(home)).await
+        // Copies of all of them, which only a group that is not open yet is compared with.
+        let closed = topology.groups.iter().take(existing).any(|set| !opened.contains(&set.name));
+        let objects = if closed { self.objects(home) } else { Objects::default() };
+        open::pass(admin, names, count, opened, &registered, &objects).await
     }
 
     /// Carries out what the annotation says about masters that take no writes, and removes it once it has done its work. Returns what

@@ -7,6 +7,8 @@
 
 mod cluster_news;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod tests;
 
 use std::{future::ready, sync::Arc, time::Duration};
@@ -34,7 +36,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use self::cluster_news::News;
@@ -53,8 +55,10 @@ use crate::{
     watches::{self, Watch, follow},
 };
 
-/// Objects of one kind that are reconciled at the same time.
+/// Objects of one controller that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
+/// Objects of all controllers, of which each watched namespace has three.
+const RECONCILES: usize = 48;
 /// Changes of one object within this time are one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How long the controllers may take to finish after a stop was asked for.
@@ -104,20 +108,21 @@ pub(crate) async fn run<A: Admin>(
     };
 
     let (news, _) = broadcast::channel(NEWS);
+    let permits = Arc::new(Semaphore::new(RECONCILES));
     let running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     for (source, scope) in clusters.into_iter().zip(&scopes) {
         let pulse = source.pulse.clone();
         let controller = source.telling(news.clone()).controller();
         let children = Children { client, scope: *scope, metrics, watches: &mut watchdog.children };
         let stream = children.owned_by(controller).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
-            bounded(pulse.clone(), cluster::reconcile),
+            bounded(pulse.clone(), permits.clone(), cluster::reconcile),
             failed::<RocketMQCluster, A>,
             context.clone(),
         );
         running.push(drive(pulse, context.clone(), stream).boxed());
     }
-    provisioned(topics, &news, &context, stop, &running);
-    provisioned(groups, &news, &context, stop, &running);
+    provisioned(topics, &news, &permits, &context, stop, &running);
+    provisioned(groups, &news, &permits, &context, stop, &running);
     let watchdog = Arc::new(watchdog);
     readiness.controllers(watchdog.clone());
     let grace = async {
@@ -138,6 +143,7 @@ pub(crate) async fn run<A: Admin>(
 fn provisioned<K: Provisioned, A: Admin>(
     sources: Vec<Source<K>>,
     news: &broadcast::Sender<ClusterKey>,
+    permits: &Arc<Semaphore>,
     context: &Arc<Context<A>>,
     stop: &CancellationToken,
     running: &FuturesUnordered<BoxFuture<'static, ()>>,
@@ -148,7 +154,7 @@ fn provisioned<K: Provisioned, A: Admin>(
         let pulse = source.pulse.clone();
         let named = cluster_news::naming(news.subscribe(), source.store.clone());
         let stream = source.controller().reconcile_on(named).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
-            bounded(pulse.clone(), provision::reconcile::reconcile),
+            bounded(pulse.clone(), permits.clone(), provision::reconcile::reconcile),
             failed::<K, A>,
             context.clone(),
         );
@@ -157,7 +163,11 @@ fn provisioned<K: Provisioned, A: Admin>(
 }
 
 /// A reconcile as controllers run it: it waits until all that it judges by is known, has a deadline, and is seen by the watchdog.
-fn bounded<K, A, F, R>(pulse: Arc<Pulse>, reconcile: F) -> impl FnMut(Arc<Guarded<K>>, Arc<Context<A>>) -> Reconciling
+fn bounded<K, A, F, R>(
+    pulse: Arc<Pulse>,
+    permits: Arc<Semaphore>,
+    reconcile: F,
+) -> impl FnMut(Arc<Guarded<K>>, Arc<Context<A>>) -> Reconciling
 where
     K: Resource<DynamicType = ()> + Send + Sync + 'static,
     A: Admin,
@@ -167,8 +177,11 @@ where
     move |object, context| {
         let ClusterKey { namespace, name } = key(&*object);
         let running = pulse.begin(&namespace, &name);
+        let permits = permits.clone();
         async move {
             context.filled().await;
+            // Nobody closes it, so there is a permit.
+            let _permit = permits.acquire_owned().await;
             let ended = tokio::time::timeout(DEADLINE, reconcile(object, context)).await;
             drop(running);
             ended.unwrap_or(Err(Error::Deadline(DEADLINE)))

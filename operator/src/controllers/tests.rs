@@ -13,7 +13,7 @@ use crate::{
     fake_api::ApiServer,
 };
 
-const KINDS: &str = "/apis/rocketmq.rs/v1alpha1/namespaces";
+pub(super) const KINDS: &str = "/apis/rocketmq.rs/v1alpha1/namespaces";
 
 /// Lag and members stand in the status of a consumer group and are asked at each reconcile. Each write of them was a change
 /// that the watch delivered, so a busy group was reconciled five times a second.
@@ -54,8 +54,20 @@ async fn figures_in_a_status_start_no_reconcile() {
     assert!(delivered.iter().all(|object| object["status"]["lag"] != 7), "{delivered:#?}");
 }
 
+/// Options of an operator without a Lease.
+pub(super) fn options(namespaces: &[&str]) -> Options {
+    Options {
+        namespaces: namespaces.iter().map(|namespace| (*namespace).to_owned()).collect(),
+        default_image: Image { repository: "example/rocketmq".into(), tag: "1".into(), ..Image::default() },
+        domain: "cluster.local".into(),
+        readers: READERS,
+        lease: None,
+        http: SocketAddr::from(([127, 0, 0, 1], 0)),
+    }
+}
+
 /// The operator's controllers on an API server in memory.
-struct World {
+pub(super) struct World {
     api: ApiServer,
     metrics: Metrics,
     readiness: Readiness,
@@ -66,25 +78,21 @@ struct World {
 impl World {
     /// Starts them as they start on a replica that has got the Lease.
     fn lead(api: &ApiServer, client: &Client, namespaces: &[&str]) -> Self {
-        let options = Options {
-            namespaces: namespaces.iter().map(|namespace| (*namespace).to_owned()).collect(),
-            default_image: Image { repository: "example/rocketmq".into(), tag: "1".into(), ..Image::default() },
-            domain: "cluster.local".into(),
-            readers: READERS,
-            lease: None,
-            http: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
+        Self::lead_with::<Fake>(api, client, options(namespaces))
+    }
+
+    pub(super) fn lead_with<A: Admin>(api: &ApiServer, client: &Client, options: Options) -> Self {
         let (metrics, readiness, stop) = (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
         readiness.reached();
         let running = {
             let (client, metrics, readiness, stop) = (client.clone(), metrics.clone(), readiness.clone(), stop.clone());
-            tokio::spawn(async move { run::<Fake>(&options, &client, &metrics, &readiness, &stop).await })
+            tokio::spawn(async move { run::<A>(&options, &client, &metrics, &readiness, &stop).await })
         };
         Self { api: api.clone(), metrics, readiness, stop, running }
     }
 
     /// Reconciles of a kind that ended well.
-    fn reconciled(&self, kind: &str) -> u64 {
+    pub(super) fn reconciled(&self, kind: &str) -> u64 {
         let begin = format!("rocketmq_operator_reconcile_total{{kind=\"{kind}\",result=\"ok\"}} ");
         let text = self.metrics.text();
         text.lines().find_map(|line| line.strip_prefix(&begin)).map_or(0, |count| count.parse().unwrap())
@@ -99,7 +107,7 @@ impl World {
         }
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();
     }

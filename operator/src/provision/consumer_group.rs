@@ -11,7 +11,7 @@ use crate::{
     api::{
         Adoption, ClusterRef, DeletionPolicy, Management, RocketMQConsumerGroup, consumer_group::ConsumerGroupStatus,
     },
-    pool::Tables,
+    pool::Held,
 };
 
 /// Topics listed in a status; a group with more has its first ones listed.
@@ -58,7 +58,7 @@ impl Provisioned for RocketMQConsumerGroup {
         names::is_system_group(name)
     }
 
-    fn found<'a>(tables: &'a Tables, name: &str) -> Option<&'a SubscriptionGroup> {
+    fn found<'a>(tables: &'a Held, name: &str) -> Option<&'a SubscriptionGroup> {
         tables.consumer_groups.get(name)
     }
 

@@ -15,7 +15,7 @@ use crate::{
         Adoption, Management, Origin,
         condition::{Judgement, Kind, Status},
     },
-    pool::{Inventory, Tables},
+    pool::{Held, Inventory},
 };
 
 /// The object on one broker.
@@ -129,7 +129,7 @@ pub(crate) fn decide<K: Provisioned>(
 }
 
 /// Address and tables of a group's master, or why they are not known.
-fn look<'a>(inventory: &'a Inventory, group: &str) -> Result<(&'a str, &'a Tables), String> {
+fn look<'a>(inventory: &'a Inventory, group: &str) -> Result<(&'a str, &'a Held), String> {
     let holdings = inventory.brokers.iter().find(|holdings| holdings.broker.name == *group);
     let holdings = holdings.ok_or_else(|| format!("{group} is not registered"))?;
     let tables = holdings.tables.as_ref().map_err(|error| format!("{group}: {error}"))?;

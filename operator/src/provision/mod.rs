@@ -28,7 +28,7 @@ use crate::{
     admin::{self, Admin},
     api::{Adoption, ClusterRef, DeletionPolicy, Management, Origin},
     error::AdminError,
-    pool::{Inventory, Tables},
+    pool::{Held, Inventory},
 };
 
 /// One setting that differs.
@@ -106,7 +106,7 @@ pub trait Provisioned:
     /// Whether RocketMQ itself owns the name in this cluster; such a one is never touched.
     fn is_system(name: &str, cluster_name: &str) -> bool;
     /// The settings of one in a broker's tables.
-    fn found<'a>(tables: &'a Tables, name: &str) -> Option<&'a Self::Config>;
+    fn found<'a>(tables: &'a Held, name: &str) -> Option<&'a Self::Config>;
     /// Settings against the spec.
     fn compare(&self, have: &Self::Config) -> Comparison;
     /// The settings to write: the spec over what is there.

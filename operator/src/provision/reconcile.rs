@@ -189,9 +189,12 @@ where
             .filter(|holdings| home.groups.contains(&holdings.broker.name))
             .filter_map(|holdings| holdings.broker.master.clone())
             .collect();
+        let next_look = inventory.next_look();
+        // All settings of all brokers: it must not live as long as the slowest reconcile that judged by it.
+        drop(inventory);
         let figures = self.object.figures(&self.context.pool.admin(&home.key, &home.namesrvs), &masters).await;
         self.write_status(record, decision.verdict.judgements, Some(&decision.brokers), figures).await?;
-        Ok(Action::requeue(if ready { inventory.next_look() } else { jittered(SOON) }))
+        Ok(Action::requeue(if ready { next_look } else { jittered(SOON) }))
     }
 
     async fn carry_out(&self, home: &Home, decision: &Decision<K::Config>, drifted: bool) -> Result<(), AdminError> {

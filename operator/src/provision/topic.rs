@@ -10,7 +10,7 @@ use crate::{
         Adoption, ClusterRef, DeletionPolicy, Management, RocketMQTopic,
         topic::{MessageType, TopicOnBroker, TopicStatus},
     },
-    pool::Tables,
+    pool::Held,
 };
 
 /// Attribute that holds the kind of messages.
@@ -57,7 +57,7 @@ impl Provisioned for RocketMQTopic {
         is_system(name, cluster_name)
     }
 
-    fn found<'a>(tables: &'a Tables, name: &str) -> Option<&'a TopicConfig> {
+    fn found<'a>(tables: &'a Held, name: &str) -> Option<&'a TopicConfig> {
         tables.topics.get(name)
     }
 
