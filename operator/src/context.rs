@@ -67,8 +67,8 @@ impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static> Stores<
         self.stores().find_map(|store| store.get(&key)).and_then(|object| object.0.as_ref().ok().cloned())
     }
 
-    /// Waits until every store has been filled once, or its watch is refused. Before that an object that is not there may only
-    /// not be known yet.
+    /// Waits until every store has been filled once, or its watch is refused. Before that an object
+    /// that is not there may only not be known yet.
     pub async fn filled(&self) {
         for (_, watch) in &self.0 {
             watch.listed().await;

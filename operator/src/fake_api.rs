@@ -1,7 +1,8 @@
 //! An API server in memory, for tests of what a real one will not do on demand: refuse, fail, lose a race.
 //!
-//! It knows objects, lists by label and in pages, watches, server-side apply (as a deep merge), merge patches and replacement
-//! with a version, finalizers and deletion; no schema and no controllers. Whoever needs those needs a real one.
+//! It knows objects, lists by label and in pages, watches, server-side apply (as a deep merge),
+//! merge patches and replacement with a version, finalizers and deletion; no schema and no
+//! controllers. A test that needs those needs a real one.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -377,7 +378,8 @@ fn finalizers(object: &Value) -> usize {
     object["metadata"]["finalizers"].as_array().map_or(0, Vec::len)
 }
 
-/// `/api/v1/namespaces/x/kinds` has a last part at an even place, one of its objects at an odd one; `/apis/g/v1/kinds` is all.
+/// `/api/v1/namespaces/x/kinds` has a last part at an even place, one of its objects at an odd one;
+/// `/apis/g/v1/kinds` is all.
 fn is_collection(path: &str) -> bool {
     match path.split_once("/namespaces/") {
         Some((_, after)) => after.split('/').count() == 2,

@@ -1,11 +1,13 @@
 //! One of several replicas reconciles: the holder of a Lease.
 //!
-//! The holder renews every 2 s. Another takes the Lease when its record has not changed for 30 s *by the taker's own clock*: no two
-//! clocks are compared, so a skewed one cannot make two leaders. A holder goes on without a renewal for 25 s, counted from before
-//! the last one was sent, and then stops by itself, five seconds before anybody may take over: a restart of the API server is
-//! survived. The price is that after the death of a node up to 32 s pass before another replica leads; brokers do not notice.
-//! Every write carries the version that was read, so of two takers one fails. A holder whose write fails so has lost nothing yet:
-//! whoever changed the record may have changed a label. It reads again.
+//! The holder renews every 2 s. Another takes the Lease when its record has not changed for 30 s
+//! *by the taker's own clock*: no two clocks are compared, so a skewed one cannot make two leaders.
+//! A holder goes on without a renewal for 25 s, counted from before the last one was sent, and then
+//! stops by itself, five seconds before anybody may take over: a restart of the API server is
+//! survived. The price is that after the death of a node up to 32 s pass before another replica
+//! leads; brokers do not notice. Every write carries the version that was read, so of two takers
+//! one fails. A holder whose write fails so has lost nothing yet: whoever changed the record may
+//! have changed a label. It reads again.
 //!
 //! At a planned stop the Lease is given back, and the next takes it at its next look.
 
@@ -23,7 +25,8 @@ use crate::error::plain;
 /// How long a record must stay unchanged before another may take it.
 const DURATION: Duration = Duration::from_secs(30);
 
-/// How a candidate and a holder spend their time. client-go calls the second and third renewDeadline and retryPeriod.
+/// How a candidate and a holder spend their time. client-go calls the first two renewDeadline and
+/// retryPeriod.
 #[derive(Clone, Copy, Debug)]
 struct Timing {
     /// How long a holder goes on without a renewal.
@@ -118,7 +121,8 @@ impl Elector {
         Self { api, identity, seen: None, timing: TIMING, renewed: Instant::now() }
     }
 
-    /// Returns when the Lease is ours. Failures of the API server are waited out: there is nothing else to do.
+    /// Returns when the Lease is ours. Failures of the API server are waited out: there is nothing
+    /// else to do.
     pub async fn acquire(&mut self) {
         loop {
             match self.attempt(self.timing.attempt).await {
@@ -324,7 +328,8 @@ mod tests {
         assert!(elector.round().await.is_err(), "an error is not leadership either");
     }
 
-    /// "Another replica goes on" was told, the process ended, and the same pod led again two seconds later.
+    /// "Another replica goes on" was told, the process ended, and the same pod led again two
+    /// seconds later.
     #[tokio::test]
     async fn a_holder_whose_record_somebody_changed_looks_again_before_it_gives_up() {
         let (api, client) = ApiServer::start().await;
@@ -339,7 +344,8 @@ mod tests {
         holds_until(&mut elector, || renewal() != last).await;
     }
 
-    /// With the API server away for 10 s the leader ended itself. Connections that were open then are never answered.
+    /// With the API server away for 10 s the leader ended itself. Connections that were open then
+    /// are never answered.
     #[tokio::test]
     async fn a_holder_survives_an_api_server_that_is_silent_for_less_than_the_deadline() {
         let (api, client) = ApiServer::start().await;

@@ -4,7 +4,8 @@
 //! many objects there are. Whoever wrote something asks for an inventory younger than the write; writers that wait for it at
 //! the same time share one fetch, so reading back ten thousand topics costs a few fetches.
 //!
-//! What brokers hold like each other is kept once (`table.rs`), and an inventory is let go before anything is waited for.
+//! What brokers hold like each other is kept once (`table.rs`), and an inventory is let go before
+//! anything is waited for.
 //!
 //! A cluster that does not answer is left alone for a growing pause (1 s to 1 min), so that its thousand topics cannot keep the
 //! queue busy for the others.
@@ -36,8 +37,8 @@ pub const PERIOD: Duration = Duration::from_secs(60);
 /// How old an inventory may be for that. Less than the shortest [`Inventory::next_look`], so that the first object to come after
 /// a period fetches, and those that come soon after it share what it fetched: no difference stands for longer than one period.
 pub const INVENTORY_AGE: Duration = Duration::from_secs(53);
-/// Brokers of a cluster whose tables are on their way at the same time. Each holds a body of some 300 bytes a topic or group beside
-/// what is read from it.
+/// Brokers of a cluster whose tables are on their way at the same time. Each holds a body of some
+/// 300 bytes a topic or group beside what is read from it.
 const AT_A_TIME: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);

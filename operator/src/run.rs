@@ -25,8 +25,8 @@ use crate::{
 
 /// Between tries to reach the API server at the start.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long the API server may be silent in an answer or a watch. It ends a quiet watch itself after 290 s; a connection that is
-/// cut without a word would be waited for for ever.
+/// How long the API server may be silent in an answer or a watch. It ends a quiet watch itself
+/// after 290 s; without this, a connection that is cut without a word would be waited for for ever.
 const SILENCE: Duration = Duration::from_secs(300);
 
 /// What whoever starts the operator chooses.
@@ -49,8 +49,8 @@ pub struct Options {
 /// Runs the operator until `shutdown` ends.
 ///
 /// # Errors
-/// No configuration for the API server is found, the port is taken, the Lease was lost, or a controller stands still; then the
-/// process should end, and whoever supervises it starts it anew.
+/// No configuration for the API server is found, the port is taken, the Lease was lost, or a
+/// controller stands still; then the process should end, and whoever supervises it starts it anew.
 pub async fn run<A: Admin>(options: Options, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
     let metrics = Metrics::new()?;
     let stop = CancellationToken::new();

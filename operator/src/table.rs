@@ -1,6 +1,7 @@
-//! A broker's table, its entries shared with other tables that have the same: most brokers of a cluster hold most topics and groups
-//! with equal settings, and a table differs from the one before it in few entries. So what an operator keeps grows with objects and
-//! not with objects times brokers.
+//! A broker's table, its entries shared with other tables that have the same: most brokers of a
+//! cluster hold most topics and groups with equal settings, and a table differs from the one before
+//! it in few entries. So what an operator keeps grows with objects and not with objects times
+//! brokers.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,15 +1,17 @@
 //! Notices controllers that stand still.
 //!
-//! Each controller has a pulse: which objects its watch has delivered that no reconcile has begun for, how many reconciles run, and
-//! when one last ended. A controller with something to do that ends nothing is stalled:
+//! Each controller has a pulse: which objects its watch has delivered that no reconcile has begun
+//! for, how many reconciles run, and when one last ended. A controller with something to do that
+//! ends nothing is stalled:
 //!
 //! | for | then |
 //! |---|---|
 //! | 2 min (`NOT_READY`) | `/readyz` says 503 and names it |
 //! | 10 min (`END`) | the process ends with an error, the Lease is given back, and another process begins afresh |
 //!
-//! A single reconcile is ended after `DEADLINE`, so a stall of `END` is no slow broker: it is a fault of the process. A list that
-//! does not come is another matter: `/readyz` says so, and no restart would bring it.
+//! A single reconcile is ended after `DEADLINE`, so a stall of `END` is no slow broker: it is a
+//! fault of the process. A list that does not come is another matter: `/readyz` says so, and no
+//! restart would bring it.
 
 use std::{
     collections::{HashSet, hash_map::DefaultHasher},
@@ -27,8 +29,8 @@ use crate::{error::Error, metrics::Metrics, watches::Watch};
 const NOT_READY: Duration = Duration::from_secs(120);
 /// How long before the process ends.
 const END: Duration = Duration::from_secs(600);
-/// How long one reconcile may take. Copying ten thousand topics to a new broker group is the longest there is, and goes on where it
-/// was ended.
+/// How long one reconcile may take. Copying ten thousand topics to a new broker group is the
+/// longest there is, and goes on where it was ended.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
 /// Between looks.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -177,7 +179,8 @@ impl Watchdog {
         health
     }
 
-    /// Controllers with something to do, and since when they did nothing. None while a first list is waited for.
+    /// Controllers with something to do, and since when they did nothing. None while a first list
+    /// is waited for.
     fn stalls(&self, now: Instant) -> impl Iterator<Item = Stall> {
         let pending = self.stores.iter().any(|watch| watch.pending_since().is_some());
         // What waited for lists was not stalled before the last of them came.
@@ -228,7 +231,8 @@ mod tests {
         Watchdog { controllers: vec![Pulse::new("RocketMQTopic", None), pulse.clone()], stores, children: Vec::new() }
     }
 
-    /// Clusters and consumer groups were not reconciled any more, `/readyz` said 200 and the process stayed.
+    /// Clusters and consumer groups were not reconciled any more, `/readyz` said 200 and the
+    /// process stayed.
     #[test]
     fn a_controller_that_stands_still_is_told_and_then_ends_the_process() {
         let pulse = Pulse::new("RocketMQCluster", Some("mq"));

@@ -1,14 +1,17 @@
 //! How each watch of the API server fares, and what of its objects is kept.
 //!
-//! A watch that fails is tried again with pauses of its own, so one that is refused does not slow down the others. Its errors end
-//! here: they are logged, counted and told by `/readyz`, and no controller sees them.
+//! A watch that fails is tried again with pauses of its own, so one that is refused does not slow
+//! down the others. Its errors end here: they are logged, counted and told by `/readyz`, and no
+//! controller sees them.
 //!
-//! A namespace of `watchNamespaces` may be gone, or lack its Role. The API server then refuses the list with 403 or 404, and what
-//! would be listed counts as absent, so that the other namespaces go on; objects that need something from there say in their
-//! condition that it cannot be seen. A refused watch of *all* namespaces is waited for: there is nothing else to go on with.
+//! A namespace of `watchNamespaces` may be gone, or lack its Role. The API server then refuses the
+//! list with 403 or 404, and what would be listed counts as absent, so that the other namespaces go
+//! on; objects that need something from there say in their condition that it cannot be seen. A
+//! refused watch of *all* namespaces is waited for: there is nothing else to go on with.
 //!
-//! Reconciles wait until every store is listed, through a channel that wakes all of them. `Store::wait_until_ready` of kube-runtime
-//! 5.0 keeps the waker of the one task that polled last; the others that wait for the same store are never woken.
+//! Reconciles wait until every store is listed, through a channel that wakes all of them.
+//! `Store::wait_until_ready` of kube-runtime 5.0 keeps the waker of the one task that polled last;
+//! the others that wait for the same store are never woken.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,12 +30,14 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{error::plain, metrics::Metrics, pool::jittered};
 
-/// Objects in one page of a list. A page is held as it came, with the fields that are stripped afterwards.
+/// Objects in one page of a list. A page is held as it came, with the fields that are stripped
+/// afterwards.
 const PAGE: u32 = 100;
 /// Pause after the first failure of a watch; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How long a failure is told after it happened: a watch that still fails does so again in less than this.
+/// How long a failure is told after it happened: a watch that still fails does so again in less
+/// than this.
 const RECENT: Duration = Duration::from_secs(150);
 /// Where `kubectl apply` keeps a copy of the manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -90,7 +95,8 @@ impl Watch {
         let _ = self.listing.subscribe().wait_for(|listing| *listing != Listing::Pending).await;
     }
 
-    /// Since when nothing came of a first list that is not complete; `None` when it is, or is refused.
+    /// Since when nothing came of a first list that is not complete; `None` when it is, or is
+    /// refused.
     pub(crate) fn pending_since(&self) -> Option<Instant> {
         (*self.listing.borrow() == Listing::Pending).then(|| self.state.lock().delivered)
     }
@@ -184,7 +190,8 @@ pub(crate) fn config() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
 }
 
-/// The pauses of one watch. They grow until it is complete again and not, as kube's own, until it begins a list.
+/// The pauses of one watch. They grow until it is complete again and not, as kube's own, until it
+/// begins a list.
 struct Pauses(Arc<Watch>);
 
 impl Iterator for Pauses {
@@ -201,7 +208,8 @@ impl Backoff for Pauses {
     fn reset(&mut self) {}
 }
 
-/// Events without errors, and objects without what nobody reads. With a writer they are in its store when they come out.
+/// Events without errors, and objects without what nobody reads. With a writer they are in its
+/// store when they come out.
 pub(crate) fn follow<K>(
     watch: Arc<Watch>,
     events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,

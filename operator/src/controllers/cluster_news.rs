@@ -1,5 +1,6 @@
-//! What topics and consumer groups hear of clusters: that one came, went, or changed in what they need of it. Each cluster is
-//! watched once, whatever the number of controllers; its status changes more often than that, and thousands of objects may name it.
+//! What topics and consumer groups hear of clusters: that one came, went, or changed in what they
+//! need of it. Each cluster is watched once, whatever the number of controllers; its status changes
+//! more often than that, and thousands of objects may name it.
 
 use std::{
     collections::HashMap,
@@ -41,7 +42,8 @@ impl News {
                 self.known.remove(&key);
                 self.tell(key);
             }
-            // Objects of a list are in the store when it is complete; what is not in it any more is gone.
+            // Objects of a list are in the store when it is complete; what is not in it any more is
+            // gone.
             Event::InitDone => {
                 let listed: HashMap<_, _> =
                     self.store.state().iter().map(|cluster| (key(&**cluster), fingerprint(cluster))).collect();

@@ -1,5 +1,6 @@
-//! How much memory the operator needs for 5,000 objects on eight broker groups, as the kernel counts it: the controllers run in a
-//! process of their own, against an API server in the process of the test.
+//! How much memory the operator needs for 5,000 objects on eight broker groups, as the kernel
+//! counts it: the controllers run in a process of their own, against an API server in the process
+//! of the test.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,7 +62,8 @@ fn consumer_group_name(index: usize) -> String {
 /// Bytes of a table's entry in a body.
 const ENTRY: usize = 320;
 
-/// A table as it comes from a broker: beside the body that says it. Decoding is left out, for it takes minutes without optimisation.
+/// A table as it comes from a broker: beside the body that says it. Decoding is left out, for it
+/// takes minutes without optimisation.
 fn table<T>(names: &BTreeSet<String>, config: impl Fn(&str) -> T) -> BTreeMap<String, T> {
     let body = vec![b' '; names.len() * ENTRY];
     let table = names.iter().map(|name| (name.clone(), config(name))).collect();
@@ -300,7 +302,8 @@ impl Drop for Process {
     }
 }
 
-/// 182 MB were needed where the chart gave 128: six kills in two minutes, both replicas in CrashLoopBackOff.
+/// 182 MB were needed where the chart gave 128: six kills in two minutes, both replicas in
+/// CrashLoopBackOff.
 #[test]
 fn five_thousand_objects_on_eight_broker_groups_fit_the_chart() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

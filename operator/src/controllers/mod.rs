@@ -1,9 +1,11 @@
-//! What starts a reconcile: a person changed an object, a child changed, the cluster that an object names changed, or time is up.
-//! Writes of a status are no reason: a status that shows figures would otherwise start the next look at them, and so for ever.
+//! What starts a reconcile: a person changed an object, a child changed, the cluster that an object
+//! names changed, or time is up. Writes of a status are no reason: a status that shows figures
+//! would otherwise start the next look at them, and so for ever.
 //!
-//! One controller a kind and watched namespace, or one a kind for all namespaces. A kind has one watch in each of them, whose
-//! objects are in memory; topics and consumer groups hear of clusters through `cluster_news.rs` and not by watches of their own.
-//! Of children only those that we made are watched, and only their metadata is kept.
+//! One controller a kind and watched namespace, or one a kind for all namespaces. A kind has one
+//! watch in each of them, whose objects are in memory; topics and consumer groups hear of clusters
+//! through `cluster_news.rs` and not by watches of their own. Of children only those that we made
+//! are watched, and only their metadata is kept.
 
 mod cluster_news;
 #[cfg(test)]
@@ -63,7 +65,8 @@ const RECONCILES: usize = 48;
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How long the controllers may take to finish after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
-/// Clusters that changed and were not looked at yet by a controller. One that falls behind looks at all its objects.
+/// Clusters that changed and were not looked at yet by a controller. One that falls behind looks at
+/// all its objects.
 const NEWS: usize = 256;
 
 /// An object that may not be readable.
@@ -162,7 +165,8 @@ fn provisioned<K: Provisioned, A: Admin>(
     }
 }
 
-/// A reconcile as controllers run it: it waits until all that it judges by is known, has a deadline, and is seen by the watchdog.
+/// A reconcile as controllers run it: it waits until all that it judges by is known, has a
+/// deadline, and is seen by the watchdog.
 fn bounded<K, A, F, R>(
     pulse: Arc<Pulse>,
     permits: Arc<Semaphore>,
@@ -198,8 +202,8 @@ fn failed<K: Resource<DynamicType = ()>, A: Admin>(
     context.failed(&*object, error)
 }
 
-/// Runs a controller to its end. Errors of reconciles were told where they were handled, those of watches in `watches.rs`; what is
-/// left is objects that a child pointed to after they were gone.
+/// Runs a controller to its end. Errors of reconciles were told where they were handled, those of
+/// watches in `watches.rs`; what is left is objects that a child pointed to after they were gone.
 async fn drive<T, A: Admin>(
     pulse: Arc<Pulse>,
     context: Arc<Context<A>>,
@@ -291,8 +295,8 @@ fn of_stores<K: Resource<DynamicType = ()> + Clone>(sources: &[Source<K>]) -> im
     sources.iter().map(|source| source.watch.clone())
 }
 
-/// What is left of a watch without changes of the status alone. Every write of a spec and the start of a deletion move the
-/// generation; annotations (pause, abandon) and finalizers do not.
+/// What is left of a watch without changes of the status alone. Every write of a spec and the start
+/// of a deletion move the generation; annotations (pause, abandon) and finalizers do not.
 fn people_s_changes<K>(
     seen: impl Stream<Item = Result<K, watcher::Error>>,
 ) -> impl Stream<Item = Result<K, watcher::Error>>

@@ -15,8 +15,9 @@ use crate::{
 
 pub(super) const KINDS: &str = "/apis/rocketmq.rs/v1alpha1/namespaces";
 
-/// Lag and members stand in the status of a consumer group and are asked at each reconcile. Each write of them was a change
-/// that the watch delivered, so a busy group was reconciled five times a second.
+/// Lag and members stand in the status of a consumer group and are asked at each reconcile. Each
+/// write of them was a change that the watch delivered, so a busy group was reconciled five times a
+/// second.
 #[tokio::test]
 async fn figures_in_a_status_start_no_reconcile() {
     let seen = |metadata: Value, status: Value| {
@@ -137,8 +138,9 @@ fn put_consumer_group(api: &ApiServer, namespace: &str, name: &str, cluster: &st
     api.insert(&format!("{KINDS}/{namespace}/rocketmqconsumergroups/{name}"), group);
 }
 
-/// Each list took seconds, and while the last of them was on its way the reconciles of the others waited for it. Of all that waited
-/// for one store only the last was woken: clusters and consumer groups were never reconciled again, and nothing said so.
+/// Each list took seconds, and while the last of them was on its way the reconciles of the others
+/// waited for it. Of all that waited for one store only the last was woken: clusters and consumer
+/// groups were never reconciled again, and nothing said so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_controllers_reconcile_after_a_leader_start_with_thousands_of_objects() {
     let (api, client) = ApiServer::start().await;
