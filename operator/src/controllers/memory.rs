@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::tests::{KINDS, World, options};
 use crate::{
-    admin::{Admin, Broker, Progress, Result},
+    admin::{Admin, Broker, Progress, Recovery, Result},
     fake_api::ApiServer,
 };
 
@@ -90,6 +90,14 @@ impl Admin for Brokers {
             Broker { cluster: "big".to_owned(), master: Some(name.clone()), slaves: 1, name }
         };
         Ok((0..BROKER_GROUPS).map(broker).collect())
+    }
+
+    async fn status(&self, _: &str) -> Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn recover(&self, broker: &str, _: &Recovery) -> Result<()> {
+        unreachable!("{broker} waits for no decision")
     }
 
     async fn topics(&self, broker: &str) -> Result<TopicConfigTable> {
