@@ -21,6 +21,9 @@ use bytes::{Buf, Bytes, BytesMut};
 /// The default limit of a frame, in bytes: Java's `com.rocketmq.remoting.frameMaxLength`.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
+/// The limit of a header, in bytes. It is parsed on the thread that other connections share; the longest of real clients have some 40 KiB, of a message's properties.
+pub const MAX_HEADER: usize = 1024 * 1024;
+
 /// Length word and header-length word.
 const PREFIX: usize = 8;
 
@@ -43,6 +46,9 @@ pub enum Error {
         /// Bytes announced for the frame.
         length: usize,
     },
+    /// A header longer than allowed.
+    #[error("a header of {0} bytes is over the limit of {MAX_HEADER}")]
+    HeaderTooLong(usize),
     /// Neither JSON nor ROCKETMQ.
     #[error("unknown header form {0}")]
     Form(u8),
@@ -75,6 +81,9 @@ pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Command>, Er
     let header = u32::from_be_bytes([0, a, b, c]) as usize;
     if header + 4 > length {
         return Err(Error::HeaderLength { header, length });
+    }
+    if header > MAX_HEADER {
+        return Err(Error::HeaderTooLong(header));
     }
     if form > 1 {
         return Err(Error::Form(form));
@@ -187,5 +196,16 @@ mod tests {
         let mut buffer = BytesMut::from(&bytes[..16]);
         assert!(decode(&mut buffer, MAX_FRAME).unwrap().is_none());
         assert!(buffer.capacity() >= bytes.len());
+    }
+
+    #[test]
+    fn a_header_over_the_limit_is_refused_before_it_comes() {
+        let head = |header: u32| {
+            let mut bytes = (header + 4).to_be_bytes().to_vec();
+            bytes.extend(header.to_be_bytes());
+            decode(&mut BytesMut::from(&bytes[..]), MAX_FRAME)
+        };
+        assert!(matches!(head(MAX_HEADER as u32), Ok(None)));
+        assert!(matches!(head(MAX_HEADER as u32 + 1), Err(Error::HeaderTooLong(_))));
     }
 }
