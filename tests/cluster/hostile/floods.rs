@@ -156,6 +156,7 @@ async fn bystanders_are_answered_while_one_peer_pipelines_ten_thousand_requests(
     assert!(most < (16 << 20) as f64, "{most} bytes of buffers");
     let (count, beside) = (times.len(), p99(times));
     println!("p99 of {count} answers: {alone:?} alone, {beside:?} beside the flood");
-    assert!(beside < Duration::from_millis(20) + 10 * alone, "{alone:?} alone, {beside:?} beside the flood");
+    let base = Duration::from_millis(if cfg!(debug_assertions) { 300 } else { 20 });
+    assert!(beside < base + 10 * alone, "{alone:?} alone, {beside:?} beside the flood");
     server.broker.stop().await.unwrap();
 }
