@@ -105,12 +105,12 @@ async fn a_master_that_lost_its_volume_takes_no_writes_and_is_made_whole_from_it
     let master = lost.master(&CHECKED).await;
     let told = lost.until_closed(&master).await;
     let (slave, end) = (lost.slave.address(), lost.end(&lost.slave).await);
-    assert_eq!(told, format!("closed: the log of this master is empty, that of {slave} at {end}"));
+    assert_eq!(told, format!("closed: the store of this master is new and empty, that of {slave} at {end}"));
     assert!(master.ready().unwrap_err().contains(&told), "{:?}", master.ready());
     let address = master.address().to_string();
     assert!(lost.group.admin.masters(None).await.unwrap().is_empty(), "it is not registered");
     let refused = lost.group.admin.put_topic(&address, &topic::Config::new("t", 1, 1, topic::READ_WRITE)).await;
-    assert!(refused.unwrap_err().to_string().contains("the log of this master is empty"));
+    assert!(refused.unwrap_err().to_string().contains("the store of this master is new"));
     assert_eq!(lost.offset(&lost.slave).await, Some(7), "its tables are no empty ones now");
 
     lost.group.admin.recover_master_from(&address, None).await.unwrap();
@@ -120,6 +120,48 @@ async fn a_master_that_lost_its_volume_takes_no_writes_and_is_made_whole_from_it
     lost.goes_on(&master, 50).await;
     let after = lost.group.admin.accept_loss(&address).await.unwrap_err().to_string();
     assert!(after.contains("nothing to decide"), "{after}");
+    master.stop().await.unwrap();
+    lost.slave.stop().await.unwrap();
+}
+
+/// A group that was opened and has no message yet was closed by each restart of its master, for a log without bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_without_messages_opens_by_itself() {
+    let group = Group::new("idle-group").await;
+    let master = group.master(0, &[]).await;
+    let port = master.address().port();
+    ready(&master).await;
+    let slave = group.slave().await;
+    ready(&slave).await;
+    master.stop().await.unwrap();
+    let master = group.master(port, &CHECKED).await;
+    ready(&master).await;
+    master.stop().await.unwrap();
+    std::fs::remove_dir_all(group.root.join("group")).unwrap();
+    let master = group.master(port, &CHECKED).await;
+    ready(&master).await;
+    master.stop().await.unwrap();
+    slave.stop().await.unwrap();
+}
+
+/// A restart of a master that waited for a decision found a store that was there, and opened it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_waits_for_a_decision_waits_after_a_restart_too() {
+    let lost = Lost::new("waits-again").await;
+    lost.lose_volume();
+    for _ in 0..2 {
+        let master = lost.master(&CHECKED).await;
+        lost.until_closed(&master).await;
+        master.stop().await.unwrap();
+    }
+    let master = lost.master(&CHECKED).await;
+    lost.until_closed(&master).await;
+    lost.group.admin.recover_master_from(&master.address().to_string(), None).await.unwrap();
+    ready(&master).await;
+    master.stop().await.unwrap();
+    let master = lost.master(&CHECKED).await;
+    ready(&master).await;
+    lost.goes_on(&master, 50).await;
     master.stop().await.unwrap();
     lost.slave.stop().await.unwrap();
 }

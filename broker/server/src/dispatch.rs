@@ -92,11 +92,6 @@ fn is_answered_unchecked(code: RequestCode) -> bool {
             | C::UpdateBrokerConfig
             | C::BrokerHaStatus
             | C::ExchangeBrokerHaInfo
-            | C::AllTopicConfig
-            | C::AllSubscriptionGroupConfig
-            | C::AllConsumerOffset
-            | C::AllDelayOffset
-            | C::AllMessageRequestMode
     )
 }
 

@@ -240,6 +240,12 @@ impl AbortMark {
         self.sync_parent()
     }
 
+    /// Takes the id of the boot from the mark: what the process wrote last is not there any more.
+    pub(crate) fn set_lost(&self) -> Result<()> {
+        let write = || fs::write(&self.path, std::process::id().to_string());
+        fail_point::at("abort::write", write).map_err(Error::io("write", &self.path))
+    }
+
     pub(crate) fn clear(&self) -> Result<()> {
         match fail_point::at("abort::delete", || fs::remove_file(&self.path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &self.path)(error)),

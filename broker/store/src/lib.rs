@@ -103,6 +103,7 @@ pub struct MessageStore {
     threads: open::Threads,
     abort: dir::AbortMark,
     lost_page_cache: bool,
+    is_new: bool,
     /// What lies further back than this from the end of the log has likely left the memory.
     memory_bytes: u64,
     /// What lies within so many bytes of the end of the log is taken to be in memory without asking.
@@ -148,10 +149,15 @@ impl MessageStore {
         Ok(())
     }
 
-    /// Whether the last process did not stop by itself and the system was restarted since: what was not synced then is lost, so this log
-    /// may be shorter than it was. A process that was killed under a system that went on loses nothing.
+    /// Whether the last process did not stop by itself and the system was restarted since, or its disk failed a sync: what was not synced
+    /// then is lost, so this log may be shorter than it was. A process that was killed under a system that went on loses nothing.
     pub fn lost_page_cache(&self) -> bool {
         self.lost_page_cache
+    }
+
+    /// Whether this opening made the store: its root held none before.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Why messages are not taken just now; `Ok` where they are.

@@ -88,6 +88,7 @@ impl MessageStore {
         let lock = Lock::acquire(&config.root)?;
         let abort = AbortMark::new(&config.root);
         let crashed = abort.exists()?;
+        let is_new = !crashed && !Checkpoint::exists(&config.root)?;
         let lost_page_cache = crashed && !abort.is_of_this_boot();
         let mut checkpoint = Checkpoint::open(&config.root)?;
         let marks = checkpoint.marks();
@@ -175,6 +176,7 @@ impl MessageStore {
             threads: Threads { stop: Arc::new(AtomicBool::new(false)), handles: Mutex::default() },
             abort,
             lost_page_cache,
+            is_new,
             lock: Mutex::new(Some(lock)),
         };
         store.start_threads()?;
@@ -199,6 +201,10 @@ impl MessageStore {
     /// Where something could not be written; the next start then reads the log as after a crash.
     pub fn close(&self) -> Result<()> {
         let Some(_lock) = self.lock.lock().take() else { return Ok(()) };
+        if self.log.failure().is_err() {
+            // The next start drops what a failed sync left in the page cache, as after a restart of the system.
+            self.abort.set_lost()?;
+        }
         self.log.set_closed();
         let end = self.log.appended.value();
         if self.log.failure().is_ok() && self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH) != Ok(true)

@@ -6,7 +6,7 @@
 //!
 //! A group that is not settled goes first: if a bad template is what unsettled it, the corrected one must not wait for it. But
 //! never beside a group that is on its way to the wanted template already. Readiness alone does not tell a bad template from
-//! something that all groups suffer alike: a broker is not ready while any namesrv is away.
+//! something that all groups suffer alike: while a namesrv is away none is registered everywhere.
 
 /// Whether a group's StatefulSet is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(crate) enum Gate {
     Idle,
     /// Namesrvs are as wanted and ready.
     Open,
-    /// They are not: while one is away no broker is ready, and one that restarts cannot come back.
+    /// They are not: while one is away no broker is registered everywhere, and clients of the others depend on those that are left.
     Shut,
 }
 
@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// Every broker is not ready while a namesrv is away, whatever its template. That once made all groups look stuck, and two
+    /// No group is settled while a namesrv is away, whatever its template. That once made all groups look stuck, and two
     /// masters restarted together.
     #[test]
     fn groups_that_are_not_ready_because_of_a_namesrv_do_not_overtake_each_other() {

@@ -229,7 +229,11 @@ fn in_sync(findings: &Findings<'_>) -> Judgement {
             };
             let differing = of(|state| if let State::Mismatch(words) = state { Some(words) } else { None });
             if !differing.is_empty() {
-                return Judgement::new(Kind::ReplicasInSync, false, "LogsDiffer", differing.join("; "));
+                let text = format!(
+                    "{}. To have a slave begin anew once nothing that only it has is needed: delete its claim (data-<pod>) and its pod",
+                    differing.join("; ")
+                );
+                return Judgement::new(Kind::ReplicasInSync, false, "LogsDiffer", text);
             }
             let moving = of(|state| if let State::Moving(words) = state { Some(words) } else { None });
             if !moving.is_empty() {

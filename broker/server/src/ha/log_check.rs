@@ -1,24 +1,27 @@
 //! Whether a master may take writes after a start.
 //!
-//! A master whose volume was lost starts with an empty log, one whose system lost power with a log
+//! A master whose volume was lost starts with a new store, one whose system lost power with a log
 //! that lacks its last bytes. If it took writes then, what its slaves still have would be out of
 //! reach for good: their logs could never go on together with the new one. With
-//! `checkLogBeforeWrites` a master looks first.
+//! `checkLogBeforeWrites` a master looks first, and asks its slaves once a second:
 //!
-//! ```text
-//! start -> own log empty ----------------------------------> closed until somebody decides
-//!       -> asks the slaves for their ends
-//!            one is longer --------------------------------> closed until somebody decides
-//!            expectedSlaves have answered, none is longer -> open
-//!            checkLogTimeout is over ----------------------> open, unless the page cache was lost with the system
-//! decision: copy the log and the tables of a slave, then open | accept the loss and open
-//! ```
+//! | what it finds | then |
+//! |---|---|
+//! | a slave with a longer log | closed until an administrator decides |
+//! | a new store, and not `expectedSlaves` (one or more) whose logs are empty too | closed until an administrator decides |
+//! | `expectedSlaves` answer and none has more | open |
+//! | the same not within `checkLogTimeout`, after a clean stop or a kill | open: this log lacks nothing |
+//! | the same after a restart of the system or a failed sync | closed until they answer, or an administrator decides |
+//!
+//! The decision is to copy the log and the tables of a slave and then open, or to accept the loss.
 //!
 //! While it is closed nothing is appended: clients' requests are refused, delayed messages stay
 //! where they are, and the broker is not registered, so that producers go to other groups and
-//! consumers to the slaves. A slave copies no tables of a master whose log it does not follow.
+//! consumers to the slaves. It gives its tables to nobody: they may be empty.
 //!
-//! Once open, it stays open as long as the process lives.
+//! What speaks against this log is kept in the file `logCheck` until it is open: a restart, or an
+//! end in the middle of a copy, must not pass for a check. Once open, it stays open as long as the
+//! process lives.
 
 use super::{Following, metadata_sync::MetadataSync};
 use crate::{
@@ -36,7 +39,8 @@ use rmq_remoting::{Client, Limits};
 use rmq_store::MessageStore;
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -48,8 +52,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two looks at the slaves.
 const EVERY: Duration = Duration::from_secs(1);
-/// The same once it is closed: only the numbers that are told may change.
-const EVERY_CLOSED: Duration = Duration::from_secs(5);
+/// The file below the root of the store, and what it may say.
+const FILE: &str = "logCheck";
+const NEW: &str = "new";
+const LOST: &str = "lost";
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Slaves that are asked, at most.
@@ -78,28 +84,38 @@ struct State {
     stopping: bool,
 }
 
+/// What speaks against the log of a master that starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// It was stopped or killed; what it wrote is there.
+    None,
+    /// Its end may be lost.
+    Lost,
+    /// All of it may be.
+    New,
+}
+
 /// How far the check is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
     Open,
-    /// So many slaves have answered, of those that are expected.
-    Asking {
-        answered: usize,
-        expected: usize,
-    },
+    /// Waits for the slaves.
+    Asking(Finding),
     Closed(Finding),
     Copying {
         from: String,
     },
 }
 
-/// Why a master does not take writes by itself.
+/// What is known while a master does not take writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
+    doubt: Doubt,
     /// End of the own log.
     end: u64,
-    /// The slaves that answered.
+    /// The slaves that answered, of so many that are expected.
     slaves: Vec<Slave>,
+    expected: usize,
     /// Why the last attempt to copy a log failed.
     failed: Option<String>,
 }
@@ -123,9 +139,12 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open => f.write_str("open"),
-            Self::Asking { answered, expected } => {
-                write!(f, "asking: {answered} of {expected} slaves have said where their log ends")
-            }
+            Self::Asking(finding) => write!(
+                f,
+                "asking: {} of {} slaves have said where their log ends",
+                finding.slaves.len(),
+                finding.expected
+            ),
             Self::Closed(finding) => write!(f, "closed: {finding}"),
             Self::Copying { from } => write!(f, "copying: the log of {from}"),
         }
@@ -134,21 +153,51 @@ impl fmt::Display for Stage {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.end {
-            0 => f.write_str("the log of this master is empty")?,
-            end => write!(f, "the log of this master ends at {end}")?,
+        match (self.doubt, self.end) {
+            (Doubt::New, 0) => f.write_str("the store of this master is new and empty")?,
+            (Doubt::New, end) => {
+                write!(f, "the store of this master is new and was not copied whole, its log ends at {end}")?
+            }
+            (Doubt::Lost, end) => write!(f, "the log of this master ends at {end} and may have lost its end")?,
+            (Doubt::None, end) => write!(f, "the log of this master ends at {end}")?,
         }
         for slave in &self.slaves {
             write!(f, ", that of {} at {}", slave.address, slave.end)?;
         }
-        if self.slaves.is_empty() {
-            f.write_str(", and no slave answers")?;
+        if self.slaves.len() < self.expected {
+            write!(f, ", and {} of {} slaves answer", self.slaves.len(), self.expected)?;
         }
         if let Some(failed) = &self.failed {
             write!(f, "; copying failed: {failed}")?;
         }
         Ok(())
     }
+}
+
+impl Finding {
+    /// What comes of it; `waited` is over when the slaves that have not answered need not be waited for.
+    fn judge(&self, longest: u64, waited: bool) -> Verdict {
+        if longest > self.end {
+            return Verdict::Closed;
+        }
+        let all = self.slaves.len() >= self.expected;
+        match self.doubt {
+            // A group that has no message anywhere has lost none.
+            Doubt::New if all && self.expected > 0 && self.end == 0 => Verdict::Open,
+            Doubt::New => Verdict::Closed,
+            Doubt::None | Doubt::Lost if all => Verdict::Open,
+            Doubt::None if waited => Verdict::Open,
+            Doubt::Lost if waited => Verdict::Closed,
+            Doubt::None | Doubt::Lost => Verdict::Asking,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Open,
+    Asking,
+    Closed,
 }
 
 impl LogCheck {
@@ -158,7 +207,9 @@ impl LogCheck {
             let settings = settings.load();
             (settings.replication.check_log && !settings.is_slave(), settings.replication.expected_slaves as usize)
         };
-        let stage = if wanted { Stage::Asking { answered: 0, expected } } else { Stage::Open };
+        let end = store.max_physical_offset();
+        let asking = Finding { doubt: Doubt::None, end, slaves: Vec::new(), expected, failed: None };
+        let stage = if wanted { Stage::Asking(asking) } else { Stage::Open };
         Self {
             store,
             settings,
@@ -225,12 +276,21 @@ impl LogCheck {
     pub(crate) fn decide(&self, request: &Command) -> Answer {
         let header = RecoverMaster::decode(&request.fields)?;
         let mut state = self.state.lock();
-        let Stage::Closed(finding) = &state.stage else {
+        let (Stage::Closed(finding) | Stage::Asking(finding)) = &mut state.stage else {
             return Err(Rejection::new(
                 ResponseCode::NoPermission,
                 format!("there is nothing to decide here; the log check of this broker: {}", state.stage),
             ));
         };
+        let (end, whole) = (self.store.max_physical_offset(), self.store.dispatched().value());
+        if header.action == RecoverMaster::ACCEPT_LOSS && whole != end {
+            return Err(Rejection::new(
+                ResponseCode::NoPermission,
+                format!(
+                    "the log ends at {end} within a record that begins at {whole}; restart this broker, which removes it, and decide again"
+                ),
+            ));
+        }
         let decision = match (header.action, header.from.filter(|from| !from.is_empty())) {
             (RecoverMaster::ACCEPT_LOSS, None) => Decision::AcceptLoss,
             (RecoverMaster::COPY, from) => Decision::Copy { from: source(from, finding)? },
@@ -243,7 +303,8 @@ impl LogCheck {
                 )));
             }
         };
-        tracing::warn!(?decision, from = %finding, "somebody has decided about this master's log");
+        tracing::warn!(?decision, %finding, "an administrator has decided about this master's log");
+        finding.failed = None;
         state.decision = Some(decision);
         self.decided.notify_one();
         Ok(Reply::ok())
@@ -259,19 +320,10 @@ impl LogCheck {
         stop: CancellationToken,
     ) {
         let client = Client::new(Arc::new(()), Limits::default());
-        let check = async {
-            let finding = match self.ask_until_settled(&client).await {
-                Some(finding) => finding,
-                None => return,
-            };
-            tracing::error!(
-                "this master takes no writes: {finding}. `rocketmq admin broker recover` copies the log of a slave, or accepts the loss"
-            );
-            self.set(Stage::Closed(finding));
-            self.wait_for_decision(&client, following, tables).await;
-        };
+        let check = self.check(&client, following, tables);
         if stop.run_until_cancelled(check).await.is_some() {
             before_open();
+            self.forget_doubt().await;
             self.open();
         }
         self.stop();
@@ -290,64 +342,99 @@ impl LogCheck {
         self.state.lock().stage = stage;
     }
 
-    /// Asks the slaves until it is clear whether this log is the longest; the finding if somebody has to decide.
-    async fn ask_until_settled(&self, client: &Client) -> Option<Finding> {
+    /// Returns when writes may be taken.
+    async fn check(&self, client: &Client, following: &Following, tables: &MetadataSync) {
         let begun = Instant::now();
-        let (expected, timeout) = {
-            let settings = self.settings.load();
-            (settings.replication.expected_slaves as usize, settings.replication.check_log_timeout.0)
-        };
-        let end = self.store.max_physical_offset();
-        let is_empty = end == self.store.min_physical_offset();
+        let timeout = self.settings.load().replication.check_log_timeout.0;
+        let doubt = self.doubt().await;
+        // The longest log that was seen: a slave that is gone again had it all the same.
+        let (mut longest, mut failed) = (0, None);
         loop {
-            let slaves = self.slaves(client).await;
-            let answered = slaves.len();
-            if is_empty || slaves.iter().any(|slave| slave.end > end) {
-                return Some(Finding { end: if is_empty { 0 } else { end }, slaves, failed: None });
+            let finding = self.look(client, doubt, failed.take()).await;
+            longest = finding.slaves.iter().map(|slave| slave.end).fold(longest, u64::max);
+            let closed = matches!(self.state.lock().stage, Stage::Closed(_));
+            match finding.judge(longest, begun.elapsed() >= timeout) {
+                Verdict::Open => return,
+                Verdict::Asking if !closed => self.set(Stage::Asking(finding)),
+                Verdict::Asking | Verdict::Closed => {
+                    if !closed {
+                        tracing::error!(
+                            "this master takes no writes: {finding}. `rocketmq admin broker recover` copies the log of a slave, \
+                             or accepts the loss"
+                        );
+                    }
+                    self.set(Stage::Closed(finding));
+                }
             }
-            if answered >= expected {
-                return None;
-            }
-            if begun.elapsed() >= timeout && !self.store.lost_page_cache() {
-                tracing::warn!(
-                    answered,
-                    expected,
-                    end,
-                    "not all slaves say where their log ends; this master takes writes with its own, as nothing of it can be lost"
-                );
-                return None;
-            }
-            self.set(Stage::Asking { answered, expected });
-            tokio::time::sleep(EVERY).await;
-        }
-    }
-
-    /// Keeps what is told up to date until somebody decides, and does what was decided.
-    async fn wait_for_decision(&self, client: &Client, following: &Following, tables: &MetadataSync) {
-        loop {
-            let _ = tokio::time::timeout(EVERY_CLOSED, self.decided.notified()).await;
+            let _ = tokio::time::timeout(EVERY, self.decided.notified()).await;
             let decision = self.state.lock().decision.take();
             match decision {
+                None => {}
                 Some(Decision::AcceptLoss) => return,
                 Some(Decision::Copy { from }) => {
                     self.set(Stage::Copying { from: from.clone() });
                     let Err(error) = self.copy(client, &from, following, tables).await else { return };
                     tracing::error!(%from, error, "cannot copy the log of another member");
-                    let slaves = self.slaves(client).await;
-                    let end = self.store.max_physical_offset();
-                    self.set(Stage::Closed(Finding { end, slaves, failed: Some(error) }));
-                }
-                None => {
-                    let slaves = self.slaves(client).await;
-                    if let Stage::Closed(finding) = &mut self.state.lock().stage {
-                        finding.slaves = slaves;
-                    }
+                    failed = Some(error);
                 }
             }
         }
     }
 
-    /// Copies log and tables; the log first, as the tables speak of it.
+    /// What is known now. The reason of a failed copy stays until the next decision.
+    async fn look(&self, client: &Client, doubt: Doubt, failed: Option<String>) -> Finding {
+        let slaves = self.slaves(client).await;
+        let before = match &self.state.lock().stage {
+            Stage::Closed(finding) | Stage::Asking(finding) => finding.failed.clone(),
+            _ => None,
+        };
+        let expected = self.settings.load().replication.expected_slaves as usize;
+        Finding { doubt, end: self.store.max_physical_offset(), slaves, expected, failed: failed.or(before) }
+    }
+
+    /// What speaks against the log: what an earlier start has noted, and what this one finds. It is noted before the first answer.
+    async fn doubt(&self) -> Doubt {
+        let noted = tokio::fs::read_to_string(self.file()).await.unwrap_or_default();
+        let doubt = match noted.trim() {
+            NEW => Doubt::New,
+            _ if self.store.is_new() => Doubt::New,
+            LOST => Doubt::Lost,
+            _ if self.store.lost_page_cache() => Doubt::Lost,
+            _ => Doubt::None,
+        };
+        match doubt {
+            Doubt::None => {}
+            Doubt::Lost => self.note(LOST).await,
+            Doubt::New => self.note(NEW).await,
+        }
+        doubt
+    }
+
+    fn file(&self) -> PathBuf {
+        self.store.config().root.join(FILE)
+    }
+
+    async fn note(&self, text: &'static str) {
+        let path = self.file();
+        let written =
+            tokio::task::spawn_blocking(move || rmq_store::durable_file::replace(&path, text.as_bytes())).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "cannot note what speaks against this log; a restart would not know of it");
+        }
+    }
+
+    async fn forget_doubt(&self) {
+        for path in [self.file(), self.file().with_extension("bak")] {
+            match tokio::fs::remove_file(&path).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove a note; the next start would ask for a decision");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Copies log and tables; the log first, as the tables speak of it. Until both are whole the store counts as new.
     async fn copy(
         &self,
         client: &Client,
@@ -360,6 +447,7 @@ impl LogCheck {
         let told = ExchangeHaInfo::decode(&answer.fields).map_err(|error| error.to_string())?;
         let replication = told.master_ha_address.filter(|address| !address.is_empty());
         let replication = replication.ok_or_else(|| format!("{from} does not say where it serves its log"))?;
+        self.note(NEW).await;
         following.copy_from(replication).await?;
         let end = self.store.max_physical_offset();
         // Appends go on behind whole records only.
@@ -432,11 +520,9 @@ mod tests {
     use super::*;
     use crate::testing::{member, message};
 
-    fn check(root: &std::path::Path, full: bool) -> LogCheck {
+    fn check(root: &std::path::Path) -> LogCheck {
         let (settings, store) = member(root, &[("checkLogBeforeWrites", "true"), ("expectedSlaves", "1")]);
-        if full {
-            store.put(&message(b"here")).unwrap();
-        }
+        store.put(&message(b"here")).unwrap();
         LogCheck::new(store, settings)
     }
 
@@ -444,19 +530,58 @@ mod tests {
         check.decide(&Command::request(RequestCode::RecoverMaster, &RecoverMaster { action, from }))
     }
 
-    #[test]
-    fn nothing_is_decided_about_a_master_that_is_not_closed() {
-        let root = tempfile::tempdir().unwrap();
-        let check = check(root.path(), true);
-        assert!(!check.is_open());
-        assert!(decide(&check, "accept-loss", None).unwrap_err().remark.contains("asking: 0 of 1 slaves"));
+    fn slave(address: &str, end: u64) -> Slave {
+        Slave { address: address.into(), end }
+    }
+
+    fn finding(doubt: Doubt, end: u64, slaves: &[u64], expected: usize) -> Finding {
+        let slaves = slaves.iter().map(|end| slave("a:1", *end)).collect();
+        Finding { doubt, end, slaves, expected, failed: None }
     }
 
     #[test]
-    fn a_decision_is_one_of_two_and_names_a_member_by_an_address() {
+    fn what_is_known_decides_whether_a_master_opens_waits_or_asks_for_a_decision() {
+        use Verdict::{Asking, Closed, Open};
+        let table = [
+            ("a slave has as much", Doubt::None, 7, vec![7], 1, [Open, Open]),
+            ("a slave has less", Doubt::None, 7, vec![3], 1, [Open, Open]),
+            ("a slave has more", Doubt::None, 7, vec![8], 1, [Closed, Closed]),
+            ("one of two has more", Doubt::None, 7, vec![7, 8], 2, [Closed, Closed]),
+            ("a slave is away", Doubt::None, 7, vec![], 1, [Asking, Open]),
+            ("a slave is away after a power cut", Doubt::Lost, 7, vec![], 1, [Asking, Closed]),
+            ("all answer after a power cut", Doubt::Lost, 7, vec![7], 1, [Open, Open]),
+            ("no slaves after a power cut", Doubt::Lost, 7, vec![], 0, [Open, Open]),
+            ("a group without messages", Doubt::None, 0, vec![0], 1, [Open, Open]),
+            ("the same with a lost volume", Doubt::New, 0, vec![0], 1, [Open, Open]),
+            ("a lost volume", Doubt::New, 0, vec![8], 1, [Closed, Closed]),
+            ("a lost volume and no slave", Doubt::New, 0, vec![], 0, [Closed, Closed]),
+            ("a lost volume and the slave is away", Doubt::New, 0, vec![], 1, [Closed, Closed]),
+            ("a copy that was cut off", Doubt::New, 8, vec![8], 1, [Closed, Closed]),
+        ];
+        for (what, doubt, end, slaves, expected, verdicts) in table {
+            let finding = finding(doubt, end, &slaves, expected);
+            let longest = slaves.iter().copied().max().unwrap_or(0);
+            assert_eq!([false, true].map(|waited| finding.judge(longest, waited)), verdicts, "{what}");
+        }
+        assert_eq!(finding(Doubt::None, 7, &[], 1).judge(8, true), Closed, "it was seen and is gone again");
+    }
+
+    #[test]
+    fn nothing_is_decided_about_a_master_that_is_open() {
         let root = tempfile::tempdir().unwrap();
-        let check = check(root.path(), true);
-        let closed = |slaves| Stage::Closed(Finding { end: 7, slaves, failed: None });
+        let check = check(root.path());
+        assert!(!check.is_open());
+        check.open();
+        assert!(decide(&check, "accept-loss", None).unwrap_err().remark.contains("nothing to decide"));
+    }
+
+    #[tokio::test]
+    async fn a_decision_is_one_of_two_and_names_a_member_by_an_address() {
+        let root = tempfile::tempdir().unwrap();
+        let check = check(root.path());
+        let end = check.store.max_physical_offset();
+        check.store.dispatched().reached(end).await.unwrap();
+        let closed = |slaves| Stage::Closed(Finding { slaves, ..finding(Doubt::None, 7, &[], 1) });
         check.set(closed(Vec::new()));
         for (action, from) in [
             ("", None),
@@ -472,7 +597,6 @@ mod tests {
             assert_eq!(refused.code, ResponseCode::InvalidParameter, "{action} {from:?}");
         }
         assert_eq!(check.state.lock().decision, None);
-        let slave = |address: &str, end| Slave { address: address.into(), end };
         check.set(closed(vec![slave("a:1", 8), slave("b:1", 9)]));
         decide(&check, "copy", None).unwrap();
         assert_eq!(check.state.lock().decision, Some(Decision::Copy { from: "b:1".into() }), "the longest");
@@ -480,10 +604,31 @@ mod tests {
         assert_eq!(check.state.lock().decision, Some(Decision::AcceptLoss));
     }
 
+    /// A second start found a store that was there, and opened it.
+    #[tokio::test]
+    async fn what_speaks_against_a_log_is_known_after_a_restart_and_until_it_is_open() {
+        let root = tempfile::tempdir().unwrap();
+        let start = || {
+            let (settings, store) = member(root.path(), &[("checkLogBeforeWrites", "true")]);
+            LogCheck::new(store, settings)
+        };
+        let first = start();
+        assert_eq!(first.doubt().await, Doubt::New);
+        first.store.close().unwrap();
+        drop(first);
+        let second = start();
+        assert_eq!(second.doubt().await, Doubt::New);
+        second.forget_doubt().await;
+        second.store.close().unwrap();
+        drop(second);
+        let third = start();
+        assert_eq!(third.doubt().await, Doubt::None);
+    }
+
     #[tokio::test]
     async fn those_who_wait_are_told_of_the_end_of_the_check_and_of_the_broker() {
         let root = tempfile::tempdir().unwrap();
-        let stopped = Arc::new(check(root.path(), true));
+        let stopped = Arc::new(check(root.path()));
         let thread = std::thread::spawn({
             let stopped = Arc::clone(&stopped);
             move || stopped.wait_until_open()

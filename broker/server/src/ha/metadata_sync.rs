@@ -47,7 +47,12 @@ impl MetadataSync {
             let master = masters.borrow_and_update().as_ref().map(|master| master.address.clone());
             let in_step_now = *in_step.borrow_and_update();
             if let Some(master) = master.filter(|_| in_step_now) {
-                let copied = self.copy(&client, &master).await;
+                let copied = match Tables::fetch(&client, &master).await {
+                    // They may be those of another process at the same address.
+                    Ok(_) if !*in_step.borrow() => Err("its log is not followed any more".to_owned()),
+                    Ok(tables) => self.take(tables).await,
+                    Err(error) => Err(error),
+                };
                 if let Err(error) = &copied
                     && !failing
                 {
@@ -65,38 +70,51 @@ impl MetadataSync {
         client.close().await;
     }
 
-    /// Copies all tables of another member once. The error, in words: no answer, or a table that cannot be written.
-    async fn copy(&self, client: &Client, master: &str) -> Result<(), String> {
-        let topics: TopicConfigTable = fetch(client, master, RequestCode::AllTopicConfig).await?;
-        if topics.data_version != self.topics.version() {
-            self.topics.replace(topics);
+    /// Puts the tables of another member in the place of those here. The error, in words: a table cannot be written.
+    async fn take(&self, tables: Tables) -> Result<(), String> {
+        if tables.topics.data_version != self.topics.version() {
+            self.topics.replace(tables.topics);
             let topics = Arc::clone(&self.topics);
             blocking(move || topics.persist()).await?;
         }
-        let groups: SubscriptionGroupTable = fetch(client, master, RequestCode::AllSubscriptionGroupConfig).await?;
-        if groups.data_version != self.groups.version() {
-            self.groups.replace(groups);
+        if tables.groups.data_version != self.groups.version() {
+            self.groups.replace(tables.groups);
             let groups = Arc::clone(&self.groups);
             blocking(move || groups.persist()).await?;
         }
-        let offsets: ConsumerOffsetTable = fetch(client, master, RequestCode::AllConsumerOffset).await?;
-        self.offsets.replace(offsets);
-        let delay: DelayOffsetTable = fetch(client, master, RequestCode::AllDelayOffset).await?;
-        self.delay.replace(delay);
+        self.offsets.replace(tables.offsets);
+        self.delay.replace(tables.delay);
         let delay = Arc::clone(&self.delay);
         blocking(move || delay.persist()).await
     }
-}
 
-impl MetadataSync {
     /// Copies all tables of another member and writes them to disk, consumer offsets too, which are otherwise written every few seconds.
     ///
     /// # Errors
     /// In words: no answer, or a table that cannot be written.
     pub(crate) async fn copy_durably(&self, client: &Client, from: &str) -> Result<(), String> {
-        self.copy(client, from).await?;
+        self.take(Tables::fetch(client, from).await?).await?;
         let offsets = Arc::clone(&self.offsets);
         blocking(move || offsets.persist()).await
+    }
+}
+
+/// All tables of a member.
+struct Tables {
+    topics: TopicConfigTable,
+    groups: SubscriptionGroupTable,
+    offsets: ConsumerOffsetTable,
+    delay: DelayOffsetTable,
+}
+
+impl Tables {
+    async fn fetch(client: &Client, from: &str) -> Result<Self, String> {
+        Ok(Self {
+            topics: fetch(client, from, RequestCode::AllTopicConfig).await?,
+            groups: fetch(client, from, RequestCode::AllSubscriptionGroupConfig).await?,
+            offsets: fetch(client, from, RequestCode::AllConsumerOffset).await?,
+            delay: fetch(client, from, RequestCode::AllDelayOffset).await?,
+        })
     }
 }
 

@@ -65,8 +65,8 @@ impl fmt::Display for Mismatch {
             Self::Differs { at, end } => write!(
                 f,
                 "the logs differ: this one ends at {end}, and at {at} the other has other bytes, so one of them was begun anew; \
-                 nothing is copied. Keep both stores until you know which messages are needed, then start the member that \
-                 is to give way with another storePathRootDir"
+                 nothing is copied. Keep both stores until you know which messages are needed; the member that is to give way \
+                 then begins anew with an empty storePathRootDir"
             ),
             Self::Longer { end, other } => write!(
                 f,

@@ -98,7 +98,8 @@ impl Offsets {
         if request.is_one_way() && !self.settings.load().is_slave() {
             let end = self.store.next_offset(header.topic, header.queue_id);
             if offset > end {
-                tracing::warn!(
+                // A peer may send many of these; at this level they fill no log.
+                tracing::debug!(
                     group = header.consumer_group,
                     topic = header.topic,
                     queue_id = header.queue_id,

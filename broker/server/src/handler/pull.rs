@@ -184,6 +184,7 @@ impl Pull {
         if run == Run::First
             && header.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0
             && offset <= got.max_offset
+            && u64::try_from(header.commit_offset).is_ok_and(|commit| commit <= got.max_offset)
             && !settings.is_slave()
         {
             self.offsets.commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset);

@@ -28,7 +28,8 @@ pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: 
         }
     });
 
-    tasks.spawn(Arc::clone(&parts.notices).run(Arc::clone(&parts.consumers), stop.clone()));
+    let notices = Arc::clone(&parts.notices).run(Arc::clone(&parts.consumers), stop.clone());
+    watched(&parts.watchdog, tasks, "tell consumer groups of their members", notices);
 
     let long_polling = Arc::clone(&parts.tables.long_polling);
     every("expire parked pulls", EXPIRE_PULLS, parts, tasks, stop, move || {

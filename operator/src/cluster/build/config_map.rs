@@ -13,7 +13,7 @@ use crate::cluster::{
 /// Readable, not writable: how a group boots that has not been given its topics yet.
 const READ_ONLY: &str = "brokerPermission=4\n";
 
-/// How a group boots that was opened: it had messages, so a master with an empty log, or one shorter than a slave's, lost some.
+/// How a group boots that was opened: it may have messages, so a master with a new store, or with less than a slave, has lost some.
 fn checked(set: &Set) -> String {
     format!("checkLogBeforeWrites=true\nexpectedSlaves={}\n", set.members - 1)
 }

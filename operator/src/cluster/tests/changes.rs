@@ -90,7 +90,7 @@ async fn groups_are_remembered_by_the_status_and_by_claims_that_stay() {
     }
 }
 
-/// Brokers are not ready while a namesrv is away, so an edit of the image made every group look stuck on its template, stuck
+/// Brokers were not ready while a namesrv was away, so an edit of the image made every group look stuck on its template, stuck
 /// groups went first, and two masters restarted together.
 #[tokio::test]
 async fn a_namesrv_that_is_away_does_not_open_the_gate_for_all_groups() {
