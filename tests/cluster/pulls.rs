@@ -73,8 +73,16 @@ async fn a_parked_pull_does_not_commit_again_when_it_wakes() {
     admin.put_topic(&address, &config).await.unwrap();
     admin.put_consumer_group(&address, &rmq_protocol::body::SubscriptionGroup::new("parked-g")).await.unwrap();
     let queue = rmq_client::MessageQueue { broker_name: "broker-a".into(), queue_id: 0, topic: "parked".into() };
+    let options = rmq_client::producer::Options::new(&crate::servers::servers().await.namesrvs, "p");
+    let producer = rmq_client::Producer::start(options).await.unwrap();
+    for _ in 0..9 {
+        producer.send_to(&queue, rmq_client::Message::new("parked", "a")).await.unwrap();
+    }
+    while admin.max_offset(&address, "parked", 0).await.unwrap() < 9 {
+        tokio::task::yield_now().await;
+    }
     let puller = Puller::new(&address, "parked", "parked-g");
-    let waiting = tokio::spawn(async move { puller.pull(0, Duration::from_secs(2), Some(5)).await });
+    let waiting = tokio::spawn(async move { puller.pull(9, Duration::from_secs(2), Some(5)).await });
     let committed = async |wanted| admin.consumer_offset(&address, "parked-g", &queue).await.unwrap() == Some(wanted);
     while !committed(5).await {
         assert!(!waiting.is_finished(), "it did not wait");
