@@ -56,6 +56,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// The API server makes nothing in a namespace that is being deleted. It says so with the code of a missing right.
+    pub(crate) fn is_of_a_terminating_namespace(&self) -> bool {
+        let Self::Kubernetes(kube::Error::Api(status)) = self else { return false };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        status.code == 403 && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+    }
+
     /// Label of metrics; one word for each variant.
     pub fn label(&self) -> &'static str {
         match self {

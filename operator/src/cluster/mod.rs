@@ -104,6 +104,11 @@ pub(crate) async fn reconcile<A: Admin>(
             context.succeeded(cluster, began);
             Ok(action)
         }
+        // Its children go before it does, and cannot be made again.
+        Err(error) if error.is_of_a_terminating_namespace() => {
+            tracing::debug!(%error, "the namespace is being deleted");
+            Ok(Action::await_change())
+        }
         Err(error) => {
             run.tell(&error).await?;
             Err(error)
