@@ -145,9 +145,9 @@ settings! {
         batch: u32 = "haTransferBatchSize", 32 * 1024, fixed, "bytes sent to a slave at once";
         max_gap: u64 = "haMaxGapNotInSync", 256 << 20, hot, "bytes a slave may lack and still count as keeping up";
         master_address: String = "haMasterAddress", String::new(), fixed, "where a slave finds its master (default: told by the namesrv)";
-        check_log: bool = "checkLogBeforeWrites", false, fixed, "whether a master takes no writes after a start until it has found its log no shorter than its slaves'; an empty one waits for a decision";
+        check_log: bool = "checkLogBeforeWrites", false, fixed, "whether a master takes no writes after a start until it has found its log no shorter than its slaves'; a new store waits for an administrator's decision, so leave it off for the first start of a group";
         expected_slaves: u32 = "expectedSlaves", 0, fixed, "slaves of this group that such a master waits for";
-        check_log_timeout: Millis = "checkLogTimeout", millis(30_000), fixed, "how long it waits for them, in milliseconds; without limit after a restart of the system that was no clean stop";
+        check_log_timeout: Millis = "checkLogTimeout", millis(30_000), fixed, "how long it waits for them, in milliseconds; after a restart of the system that was no clean stop, an administrator decides then";
         slave_read: bool = "slaveReadEnable", false, hot, "send clients that are far behind to a slave";
     }
 
