@@ -278,14 +278,14 @@ impl LogCheck {
         let mut state = self.state.lock();
         let (Stage::Closed(finding) | Stage::Asking(finding)) = &mut state.stage else {
             return Err(Rejection::new(
-                ResponseCode::NoPermission,
+                ResponseCode::InvalidParameter,
                 format!("there is nothing to decide here; the log check of this broker: {}", state.stage),
             ));
         };
         let (end, whole) = (self.store.max_physical_offset(), self.store.dispatched().value());
         if header.action == RecoverMaster::ACCEPT_LOSS && whole != end {
             return Err(Rejection::new(
-                ResponseCode::NoPermission,
+                ResponseCode::InvalidParameter,
                 format!(
                     "the log ends at {end} within a record that begins at {whole}; restart this broker, which removes it, and decide again"
                 ),
