@@ -1,7 +1,7 @@
 //! From a request's code to its handler: one line an arm.
 //!
-//! Three ways to handle a request. *Now*: on the connection's task, for what only touches memory. *Disk*: on a blocking thread, for what reads or writes files.
-//! *Later*: on a task of its own, for what waits. What works on a blocking thread has a turn of its connection, of which each has a few at a time and none while its peer
+//! Four ways to handle a request. *Now*: on the connection's task, for what only touches memory. *Disk*: on a blocking thread, for what reads or writes files.
+//! *Later*: on a task of its own, for what waits. *In turn*: on a task, for answers that may be large. What works on a blocking thread has a turn of its connection, of which each has a few at a time and none while its peer
 //! leaves too many answers unread: so that one who asks for much gets it as fast as it reads, and leaves threads and memory to others. Sends are now, and later only if they must wait for disk or slaves, or, on a slow disk, for blocks to be put into
 //! ([`stalled`]); pulls are now while their messages are in memory, as those of consumers that keep up are, so that one who reads old messages holds up nobody else.
 

@@ -23,6 +23,9 @@
 //! end in the middle of a copy, must not pass for a check. Once open, it stays open as long as the
 //! process lives.
 
+mod finding;
+
+use self::finding::{Doubt, Finding, Slave, Stage, Verdict};
 use super::{Following, metadata_sync::MetadataSync};
 use crate::{
     config::Live,
@@ -36,10 +39,10 @@ use rmq_protocol::{
     header::{self, ExchangeHaInfo, Header, RecoverMaster},
 };
 use rmq_remoting::{Client, Limits};
-use rmq_store::MessageStore;
+use rmq_store::{MessageStore, durable_file};
 use std::{
     collections::BTreeMap,
-    fmt, io,
+    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -83,121 +86,11 @@ struct State {
     /// The broker stops: those who wait need not.
     stopping: bool,
 }
-
-/// What speaks against the log of a master that starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doubt {
-    /// It was stopped or killed; what it wrote is there.
-    None,
-    /// Its end may be lost.
-    Lost,
-    /// All of it may be.
-    New,
-}
-
-/// How far the check is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
-    Open,
-    /// Waits for the slaves.
-    Asking(Finding),
-    Closed(Finding),
-    Copying {
-        from: String,
-    },
-}
-
-/// What is known while a master does not take writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Finding {
-    doubt: Doubt,
-    /// End of the own log.
-    end: u64,
-    /// The slaves that answered, of so many that are expected.
-    slaves: Vec<Slave>,
-    expected: usize,
-    /// Why the last attempt to copy a log failed.
-    failed: Option<String>,
-}
-
-/// A slave and the end of its log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Slave {
-    address: String,
-    end: u64,
-}
-
-/// What somebody decided about a closed master.
+/// What an administrator decided about a closed master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Decision {
     Copy { from: String },
     AcceptLoss,
-}
-
-impl fmt::Display for Stage {
-    /// The first word is for programs, what follows for people.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open => f.write_str("open"),
-            Self::Asking(finding) => write!(
-                f,
-                "asking: {} of {} slaves have said where their log ends",
-                finding.slaves.len(),
-                finding.expected
-            ),
-            Self::Closed(finding) => write!(f, "closed: {finding}"),
-            Self::Copying { from } => write!(f, "copying: the log of {from}"),
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.doubt, self.end) {
-            (Doubt::New, 0) => f.write_str("the store of this master is new and empty")?,
-            (Doubt::New, end) => {
-                write!(f, "the store of this master is new and was not copied whole, its log ends at {end}")?
-            }
-            (Doubt::Lost, end) => write!(f, "the log of this master ends at {end} and may have lost its end")?,
-            (Doubt::None, end) => write!(f, "the log of this master ends at {end}")?,
-        }
-        for slave in &self.slaves {
-            write!(f, ", that of {} at {}", slave.address, slave.end)?;
-        }
-        if self.slaves.len() < self.expected {
-            write!(f, ", and {} of {} slaves answer", self.slaves.len(), self.expected)?;
-        }
-        if let Some(failed) = &self.failed {
-            write!(f, "; copying failed: {failed}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Finding {
-    /// What comes of it; `waited` is over when the slaves that have not answered need not be waited for.
-    fn judge(&self, longest: u64, waited: bool) -> Verdict {
-        if longest > self.end {
-            return Verdict::Closed;
-        }
-        let all = self.slaves.len() >= self.expected;
-        match self.doubt {
-            // A group that has no message anywhere has lost none.
-            Doubt::New if all && self.expected > 0 && self.end == 0 => Verdict::Open,
-            Doubt::New => Verdict::Closed,
-            Doubt::None | Doubt::Lost if all => Verdict::Open,
-            Doubt::None if waited => Verdict::Open,
-            Doubt::Lost if waited => Verdict::Closed,
-            Doubt::None | Doubt::Lost => Verdict::Asking,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Open,
-    Asking,
-    Closed,
 }
 
 impl LogCheck {
@@ -394,20 +287,31 @@ impl LogCheck {
 
     /// What speaks against the log: what an earlier start has noted, and what this one finds. It is noted before the first answer.
     async fn doubt(&self) -> Doubt {
-        let noted = tokio::fs::read_to_string(self.file()).await.unwrap_or_default();
-        let doubt = match noted.trim() {
-            NEW => Doubt::New,
-            _ if self.store.is_new() => Doubt::New,
-            LOST => Doubt::Lost,
-            _ if self.store.lost_page_cache() => Doubt::Lost,
-            _ => Doubt::None,
+        let noted = self.noted().await;
+        let found = match (self.store.is_new(), self.store.lost_page_cache()) {
+            (true, _) => Doubt::New,
+            (false, true) => Doubt::Lost,
+            (false, false) => Doubt::None,
         };
-        match doubt {
-            Doubt::None => {}
-            Doubt::Lost => self.note(LOST).await,
-            Doubt::New => self.note(NEW).await,
+        if found > noted {
+            self.note(if found == Doubt::New { NEW } else { LOST }).await;
         }
-        doubt
+        noted.max(found)
+    }
+
+    /// What an earlier start has noted. A note that cannot be read is the worst one: it would not be there without a reason.
+    async fn noted(&self) -> Doubt {
+        let path = self.file();
+        let parse = |text: &[u8]| Ok(if text == LOST.as_bytes() { Doubt::Lost } else { Doubt::New });
+        let load = move || durable_file::load::<Doubt, rmq_store::Error>(&path, parse);
+        match tokio::task::spawn_blocking(load).await {
+            Ok(Ok(noted)) => noted.unwrap_or(Doubt::None),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot read what an earlier start noted about this log");
+                Doubt::New
+            }
+            Err(_) => Doubt::New,
+        }
     }
 
     fn file(&self) -> PathBuf {
@@ -416,8 +320,7 @@ impl LogCheck {
 
     async fn note(&self, text: &'static str) {
         let path = self.file();
-        let written =
-            tokio::task::spawn_blocking(move || rmq_store::durable_file::replace(&path, text.as_bytes())).await;
+        let written = tokio::task::spawn_blocking(move || durable_file::replace(&path, text.as_bytes())).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(%error, "cannot note what speaks against this log; a restart would not know of it");
         }
@@ -516,130 +419,4 @@ async fn ask(client: &Client, address: &str, request: Command) -> Result<Command
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{member, message};
-
-    fn check(root: &std::path::Path) -> LogCheck {
-        let (settings, store) = member(root, &[("checkLogBeforeWrites", "true"), ("expectedSlaves", "1")]);
-        store.put(&message(b"here")).unwrap();
-        LogCheck::new(store, settings)
-    }
-
-    fn decide(check: &LogCheck, action: &str, from: Option<&str>) -> Result<Reply, Rejection> {
-        check.decide(&Command::request(RequestCode::RecoverMaster, &RecoverMaster { action, from }))
-    }
-
-    fn slave(address: &str, end: u64) -> Slave {
-        Slave { address: address.into(), end }
-    }
-
-    fn finding(doubt: Doubt, end: u64, slaves: &[u64], expected: usize) -> Finding {
-        let slaves = slaves.iter().map(|end| slave("a:1", *end)).collect();
-        Finding { doubt, end, slaves, expected, failed: None }
-    }
-
-    #[test]
-    fn what_is_known_decides_whether_a_master_opens_waits_or_asks_for_a_decision() {
-        use Verdict::{Asking, Closed, Open};
-        let table = [
-            ("a slave has as much", Doubt::None, 7, vec![7], 1, [Open, Open]),
-            ("a slave has less", Doubt::None, 7, vec![3], 1, [Open, Open]),
-            ("a slave has more", Doubt::None, 7, vec![8], 1, [Closed, Closed]),
-            ("one of two has more", Doubt::None, 7, vec![7, 8], 2, [Closed, Closed]),
-            ("a slave is away", Doubt::None, 7, vec![], 1, [Asking, Open]),
-            ("a slave is away after a power cut", Doubt::Lost, 7, vec![], 1, [Asking, Closed]),
-            ("all answer after a power cut", Doubt::Lost, 7, vec![7], 1, [Open, Open]),
-            ("no slaves after a power cut", Doubt::Lost, 7, vec![], 0, [Open, Open]),
-            ("a group without messages", Doubt::None, 0, vec![0], 1, [Open, Open]),
-            ("the same with a lost volume", Doubt::New, 0, vec![0], 1, [Open, Open]),
-            ("a lost volume", Doubt::New, 0, vec![8], 1, [Closed, Closed]),
-            ("a lost volume and no slave", Doubt::New, 0, vec![], 0, [Closed, Closed]),
-            ("a lost volume and the slave is away", Doubt::New, 0, vec![], 1, [Closed, Closed]),
-            ("a copy that was cut off", Doubt::New, 8, vec![8], 1, [Closed, Closed]),
-        ];
-        for (what, doubt, end, slaves, expected, verdicts) in table {
-            let finding = finding(doubt, end, &slaves, expected);
-            let longest = slaves.iter().copied().max().unwrap_or(0);
-            assert_eq!([false, true].map(|waited| finding.judge(longest, waited)), verdicts, "{what}");
-        }
-        assert_eq!(finding(Doubt::None, 7, &[], 1).judge(8, true), Closed, "it was seen and is gone again");
-    }
-
-    #[test]
-    fn nothing_is_decided_about_a_master_that_is_open() {
-        let root = tempfile::tempdir().unwrap();
-        let check = check(root.path());
-        assert!(!check.is_open());
-        check.open();
-        assert!(decide(&check, "accept-loss", None).unwrap_err().remark.contains("nothing to decide"));
-    }
-
-    #[tokio::test]
-    async fn a_decision_is_one_of_two_and_names_a_member_by_an_address() {
-        let root = tempfile::tempdir().unwrap();
-        let check = check(root.path());
-        let end = check.store.max_physical_offset();
-        check.store.dispatched().reached(end).await.unwrap();
-        let closed = |slaves| Stage::Closed(Finding { slaves, ..finding(Doubt::None, 7, &[], 1) });
-        check.set(closed(Vec::new()));
-        for (action, from) in [
-            ("", None),
-            ("drop", None),
-            ("accept-loss", Some("a:1")),
-            ("copy", None),
-            ("copy", Some("a")),
-            ("copy", Some(":1")),
-            ("copy", Some("a:0")),
-            ("copy", Some("a:65536")),
-        ] {
-            let refused = decide(&check, action, from).unwrap_err();
-            assert_eq!(refused.code, ResponseCode::InvalidParameter, "{action} {from:?}");
-        }
-        assert_eq!(check.state.lock().decision, None);
-        check.set(closed(vec![slave("a:1", 8), slave("b:1", 9)]));
-        decide(&check, "copy", None).unwrap();
-        assert_eq!(check.state.lock().decision, Some(Decision::Copy { from: "b:1".into() }), "the longest");
-        decide(&check, "accept-loss", None).unwrap();
-        assert_eq!(check.state.lock().decision, Some(Decision::AcceptLoss));
-    }
-
-    /// A second start found a store that was there, and opened it.
-    #[tokio::test]
-    async fn what_speaks_against_a_log_is_known_after_a_restart_and_until_it_is_open() {
-        let root = tempfile::tempdir().unwrap();
-        let start = || {
-            let (settings, store) = member(root.path(), &[("checkLogBeforeWrites", "true")]);
-            LogCheck::new(store, settings)
-        };
-        let first = start();
-        assert_eq!(first.doubt().await, Doubt::New);
-        first.store.close().unwrap();
-        drop(first);
-        let second = start();
-        assert_eq!(second.doubt().await, Doubt::New);
-        second.forget_doubt().await;
-        second.store.close().unwrap();
-        drop(second);
-        let third = start();
-        assert_eq!(third.doubt().await, Doubt::None);
-    }
-
-    #[tokio::test]
-    async fn those_who_wait_are_told_of_the_end_of_the_check_and_of_the_broker() {
-        let root = tempfile::tempdir().unwrap();
-        let stopped = Arc::new(check(root.path()));
-        let thread = std::thread::spawn({
-            let stopped = Arc::clone(&stopped);
-            move || stopped.wait_until_open()
-        });
-        let task = tokio::spawn({
-            let stopped = Arc::clone(&stopped);
-            async move { stopped.until_open().await }
-        });
-        stopped.stop();
-        assert!(!task.await.unwrap() && !thread.join().unwrap());
-        stopped.open();
-        assert!(stopped.wait_until_open() && stopped.until_open().await && stopped.is_open());
-    }
-}
+mod tests;

@@ -1,0 +1,112 @@
+//! What a master knows about its log after a start, what comes of it, and how it is told. No waiting and no I/O.
+
+use std::fmt;
+
+/// What speaks against the log of a master that starts, from nothing to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Doubt {
+    /// It was stopped or killed; what it wrote is there.
+    None,
+    /// Its end may be lost.
+    Lost,
+    /// All of it may be.
+    New,
+}
+
+/// How far the check is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    /// Waits for the slaves.
+    Asking(Finding),
+    Closed(Finding),
+    Copying {
+        from: String,
+    },
+}
+
+/// What is known while a master does not take writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) doubt: Doubt,
+    /// End of the own log.
+    pub(super) end: u64,
+    /// The slaves that answered, of so many that are expected.
+    pub(super) slaves: Vec<Slave>,
+    pub(super) expected: usize,
+    /// Why the last attempt to copy a log failed.
+    pub(super) failed: Option<String>,
+}
+
+/// A slave and the end of its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Slave {
+    pub(super) address: String,
+    pub(super) end: u64,
+}
+
+impl fmt::Display for Stage {
+    /// The first word is for programs, what follows for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open"),
+            Self::Asking(finding) => write!(
+                f,
+                "asking: {} of {} slaves have said where their log ends",
+                finding.slaves.len(),
+                finding.expected
+            ),
+            Self::Closed(finding) => write!(f, "closed: {finding}"),
+            Self::Copying { from } => write!(f, "copying: the log of {from}"),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.doubt, self.end) {
+            (Doubt::New, 0) => f.write_str("the store of this master is new and empty")?,
+            (Doubt::New, end) => {
+                write!(f, "the store of this master is new and was not copied whole, its log ends at {end}")?
+            }
+            (Doubt::Lost, end) => write!(f, "the log of this master ends at {end} and may have lost its end")?,
+            (Doubt::None, end) => write!(f, "the log of this master ends at {end}")?,
+        }
+        for slave in &self.slaves {
+            write!(f, ", that of {} at {}", slave.address, slave.end)?;
+        }
+        if self.slaves.len() < self.expected {
+            write!(f, ", and {} of {} slaves answer", self.slaves.len(), self.expected)?;
+        }
+        if let Some(failed) = &self.failed {
+            write!(f, "; copying failed: {failed}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Finding {
+    /// What comes of it; `waited` is over when the slaves that have not answered need not be waited for.
+    pub(super) fn judge(&self, longest: u64, waited: bool) -> Verdict {
+        if longest > self.end {
+            return Verdict::Closed;
+        }
+        let all = self.slaves.len() >= self.expected;
+        match self.doubt {
+            // A group that has no message anywhere has lost none.
+            Doubt::New if all && self.expected > 0 && self.end == 0 => Verdict::Open,
+            Doubt::New => Verdict::Closed,
+            Doubt::None | Doubt::Lost if all => Verdict::Open,
+            Doubt::None if waited => Verdict::Open,
+            Doubt::Lost if waited => Verdict::Closed,
+            Doubt::None | Doubt::Lost => Verdict::Asking,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Open,
+    Asking,
+    Closed,
+}
