@@ -1,9 +1,20 @@
 //! From a request's code to its handler: one line an arm.
 //!
-//! Four ways to handle a request. *Now*: on the connection's task, for what only touches memory. *Disk*: on a blocking thread, for what reads or writes files.
-//! *Later*: on a task of its own, for what waits. *In turn*: on a task, for answers that may be large. What works on a blocking thread has a turn of its connection, of which each has a few at a time and none while its peer
-//! leaves too many answers unread: so that one who asks for much gets it as fast as it reads, and leaves threads and memory to others. Sends are now, and later only if they must wait for disk or slaves, or, on a slow disk, for blocks to be put into
-//! ([`stalled`]); pulls are now while their messages are in memory, as those of consumers that keep up are, so that one who reads old messages holds up nobody else.
+//! | way | where a request is handled | for |
+//! |---|---|---|
+//! | now | on the connection's task | what only touches memory |
+//! | disk | on a blocking thread, with a turn | what reads or writes files |
+//! | in turn | on a task, with a turn | answers that may be large, and tasks that use blocking threads |
+//! | later | on a task, without a turn | what waits for other processes: clients, namesrvs |
+//!
+//! Sends are handled now; they go on later if they must wait for a flush, for slaves or, on a slow disk, for blocks
+//! ([`stalled`]). Pulls are handled now while their messages are in memory, as those of consumers that keep up are, so
+//! a consumer that reads old messages holds up no other one.
+//!
+//! A connection has a few turns at a time, and none while its peer leaves too many answers unread. Requests that wait
+//! for a turn are bounded by their connection and by the memory that they take: the connection is not read from
+//! ([`Connection::turn`]). Only requests that have a turn count in [`MAX_AT_WORK`], so peers that do not read their
+//! answers take no places from others.
 
 use crate::{
     durability::Durability,
@@ -26,14 +37,48 @@ use crate::{
     stalled::{self, Attempt},
 };
 use rmq_protocol::{Command, Reply, RequestCode, ResponseCode};
-use rmq_remoting::{Connection, Handler, Responder};
+use rmq_remoting::{Connection, Handler, Responder, Turn};
 use rmq_store::Patience;
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Requests that may wait for a thread, the disk or somebody else's answer at a time; what comes beyond is refused as Java does when it is overloaded.
-pub(crate) const MAX_WAITING: usize = 10_000;
+/// Requests of all connections that may be at work on blocking threads, or wait for one with a turn. More are refused
+/// with the answer that Java gives when it is overloaded.
+pub(crate) const MAX_AT_WORK: usize = 10_000;
+
+/// How many of [`MAX_AT_WORK`] there are. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct AtWork(Arc<AtomicUsize>);
+
+/// One of them; the place is free again when this is dropped.
+pub(crate) struct Place(AtWork);
+
+impl AtWork {
+    /// How many requests are at work now.
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// A place for one more request, if there is one.
+    pub(crate) fn enter(&self) -> Option<Place> {
+        // The place is given back when there were too many: the number is above the limit for a moment only.
+        let place = Place(self.clone());
+        (self.0.fetch_add(1, Relaxed) < MAX_AT_WORK).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
+}
 
 /// All handlers of a broker.
 pub(crate) struct Dispatch {
@@ -54,6 +99,7 @@ pub(crate) struct Dispatch {
     pub(crate) log_check: Arc<LogCheck>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stalled: Arc<stalled::Line>,
+    pub(crate) at_work: AtWork,
     /// Tasks of requests that wait; ended before the store is closed.
     pub(crate) tasks: TaskTracker,
     /// Where requests are handled that are not handled on their connection's thread. Answers of sends that wait for a disk or a slave stay on that thread.
@@ -184,7 +230,7 @@ impl Dispatch {
                 });
             }
             C::DeleteTopicInBroker => {
-                self.later(to, &self.topic_admin, async move |admin, to| to.reply(&reply(admin.delete(request).await)))
+                self.in_turn(to, &self.topic_admin, async move |admin| admin.delete(request).await);
             }
             C::TopicStatsInfo => self.on_disk(to, &self.topic_admin, move |admin| admin.stats(&request)),
             C::QueryTopicConsumeByWho => self.on_disk(to, &self.topic_admin, move |admin| admin.groups(&request)),
@@ -192,15 +238,13 @@ impl Dispatch {
             C::TopicConfig => to.reply(&reply(self.topic_admin.one(&request))),
 
             C::UpdateAndCreateSubscriptionGroup => {
-                self.later(to, &self.group_admin, async move |admin, to| to.reply(&reply(admin.create(request).await)));
+                self.in_turn(to, &self.group_admin, async move |admin| admin.create(request).await);
             }
             C::UpdateAndCreateSubscriptionGroupList => {
-                self.later(to, &self.group_admin, async move |admin, to| {
-                    to.reply(&reply(admin.create_several(request).await))
-                });
+                self.in_turn(to, &self.group_admin, async move |admin| admin.create_several(request).await);
             }
             C::DeleteSubscriptionGroup => {
-                self.later(to, &self.group_admin, async move |admin, to| to.reply(&reply(admin.delete(request).await)))
+                self.in_turn(to, &self.group_admin, async move |admin| admin.delete(request).await);
             }
             C::SubscriptionGroupConfig => to.reply(&reply(self.group_admin.one(&request))),
 
@@ -344,42 +388,22 @@ impl Dispatch {
         }
     }
 
-    /// Gives the responder back if there is room for a request that waits.
-    fn admit(&self, to: Responder) -> Option<Responder> {
-        let waiting = self.tasks.len();
-        if waiting < MAX_WAITING {
-            return Some(to);
-        }
-        to.reply(&Reply::refuse(
-            ResponseCode::SystemBusy,
-            format!("[OVERLOAD]system busy, {waiting} requests wait already; try again later"),
-        ));
-        None
-    }
-
     /// On a blocking thread, with a turn of its connection.
     fn disk(&self, to: Responder, work: impl FnOnce(Responder) + std::marker::Send + 'static) {
-        let Some(to) = self.admit(to) else { return };
-        let work = |to, turn| {
-            move || {
-                work(to);
-                drop(turn);
-            }
-        };
         if let Some(turn) = to.connection().try_turn() {
-            self.tasks.spawn_blocking_on(work(to, turn), &self.runtime);
-            return;
+            return work_on_thread(&self.at_work, &self.tasks, &self.runtime, turn, to, work);
         }
-        let (tasks, runtime, turn) = (self.tasks.clone(), self.runtime.clone(), to.connection().turn());
+        let (at_work, tasks, runtime) = (self.at_work.clone(), self.tasks.clone(), self.runtime.clone());
+        let turn = to.connection().turn();
         let wait = async move {
             if let Some(turn) = turn.await {
-                tasks.spawn_blocking_on(work(to, turn), &runtime);
+                work_on_thread(&at_work, &tasks, &runtime, turn, to, work);
             }
         };
         self.tasks.spawn_on(wait, &self.runtime);
     }
 
-    /// On a task, with a turn of its connection: for answers that may be large.
+    /// On a task, with a turn of its connection.
     fn in_turn<H, F>(
         &self,
         to: Responder,
@@ -389,12 +413,15 @@ impl Dispatch {
         H: std::marker::Send + Sync + 'static,
         F: Future<Output = Answer> + std::marker::Send + 'static,
     {
-        let Some(to) = self.admit(to) else { return };
-        let (handler, turn) = (Arc::clone(handler), to.connection().turn());
+        let (handler, at_work, turn) = (Arc::clone(handler), self.at_work.clone(), to.connection().turn());
         let answer = async move {
-            if let Some(turn) = turn.await {
-                to.reply(&reply(work(handler).await));
-                drop(turn);
+            let Some(turn) = turn.await else { return };
+            match at_work.enter() {
+                Some(place) => {
+                    to.reply(&reply(work(handler).await));
+                    drop((place, turn));
+                }
+                None => to.reply(&overloaded()),
             }
         };
         self.tasks.spawn_on(answer, &self.runtime);
@@ -408,19 +435,41 @@ impl Dispatch {
         self.disk(to, move |to| to.reply(&reply(work(&handler))));
     }
 
-    /// On a task of its own.
+    /// On a task of its own, without a turn. Such requests are bounded by their connection, as those that wait for a
+    /// turn are.
     fn later<H, F>(&self, to: Responder, handler: &Arc<H>, work: impl FnOnce(Arc<H>, Responder) -> F)
     where
         F: Future<Output = ()> + std::marker::Send + 'static,
     {
-        if let Some(to) = self.admit(to) {
-            let deferred = to.connection().defer();
-            let work = work(Arc::clone(handler), to);
-            let work = async move {
-                work.await;
-                drop(deferred);
-            };
-            self.tasks.spawn_on(work, &self.runtime);
-        }
+        let deferred = to.connection().defer();
+        let work = work(Arc::clone(handler), to);
+        let work = async move {
+            work.await;
+            drop(deferred);
+        };
+        self.tasks.spawn_on(work, &self.runtime);
     }
+}
+
+fn work_on_thread(
+    at_work: &AtWork,
+    tasks: &TaskTracker,
+    runtime: &Handle,
+    turn: Turn,
+    to: Responder,
+    work: impl FnOnce(Responder) + std::marker::Send + 'static,
+) {
+    let Some(place) = at_work.enter() else { return to.reply(&overloaded()) };
+    let work = move || {
+        work(to);
+        drop((place, turn));
+    };
+    tasks.spawn_blocking_on(work, runtime);
+}
+
+fn overloaded() -> Reply {
+    Reply::refuse(
+        ResponseCode::SystemBusy,
+        format!("[OVERLOAD]system busy, {MAX_AT_WORK} requests are at work already; try again later"),
+    )
 }

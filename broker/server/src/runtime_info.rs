@@ -7,7 +7,7 @@ use crate::{
     clock::now_millis,
     config::Live,
     delay::Delay,
-    dispatch::MAX_WAITING,
+    dispatch::{AtWork, MAX_AT_WORK},
     durability::Durability,
     registration::Registration,
     stalled,
@@ -20,7 +20,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio_util::task::TaskTracker;
 
 /// Thread pools that Java's tools print.
 const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
@@ -36,14 +35,13 @@ pub(crate) struct RuntimeInfo {
     pub(crate) durability: Arc<Durability>,
     pub(crate) stalled: Arc<stalled::Line>,
     pub(crate) registration: Arc<Registration>,
-    /// Requests that wait for a thread or for others.
-    pub(crate) waiting: TaskTracker,
+    pub(crate) at_work: AtWork,
     /// Milliseconds since 1970.
     pub(crate) booted: i64,
 }
 
 impl RuntimeInfo {
-    /// The table. Looks at the disk, and may wait for the append lock. Whoever asks for it is one of those in `waiting`.
+    /// The table. Looks at the disk, and may wait for the append lock. The request for it is one of those at work.
     pub(crate) fn table(&self, now: Instant) -> BTreeMap<String, String> {
         let mut table = BTreeMap::new();
         let mut put = |name: &str, value: String| {
@@ -131,7 +129,7 @@ impl RuntimeInfo {
                 (self.stalled.waiting().0 + flush + slaves, i32::MAX as usize, self.durability.longest_wait())
             }
             "ack" => (0, 0, Duration::ZERO),
-            _ => (self.waiting.len().saturating_sub(1), MAX_WAITING, Duration::ZERO),
+            _ => (self.at_work.count().saturating_sub(1), MAX_AT_WORK, Duration::ZERO),
         }
     }
 
@@ -232,8 +230,8 @@ mod tests {
         let slaves = Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&settings)));
         RuntimeInfo {
             durability: Arc::new(Durability::new(Arc::clone(&store), slaves, Arc::clone(&settings))),
-            stalled: Arc::new(stalled::Line::new(TaskTracker::new(), runtime.handle().clone())),
-            waiting: TaskTracker::new(),
+            stalled: Arc::new(stalled::Line::new(tokio_util::task::TaskTracker::new(), runtime.handle().clone())),
+            at_work: AtWork::default(),
             stats: Arc::default(),
             booted: now_millis(),
             registration: Arc::new(Registration::new(Arc::clone(&settings), topics)),
@@ -297,7 +295,7 @@ mod tests {
         // Dispatch stands at the first message until `go_on` is dropped.
         let info = info_with(&folder, Box::new(move |_: &_| _ = held.lock().recv()));
         let end = put(&info.store, 2);
-        let waiting = [(); 4].map(|()| info.waiting.token());
+        let working = [(); 4].map(|()| info.at_work.enter().unwrap());
         let table = info.table(Instant::now());
         assert_eq!(table["dispatchBehindBytes"], end.to_string());
         let queues = ["send", "pull", "litePull", "query", "ack"].map(|pool| {
@@ -307,7 +305,7 @@ mod tests {
         assert_eq!(queues, [["0", "2147483647", "0"], shared, shared, shared, ["0", "0", "0"]]);
         let held_for: u64 = table["pageCacheLockTimeMills"].parse().unwrap();
         assert!(held_for <= LOCK_PATIENCE.as_millis() as u64 + 60_000, "{held_for}");
-        drop((go_on, waiting));
+        drop((go_on, working));
         assert_eq!(info.store.dispatched().wait_until(end, Instant::now() + Duration::from_secs(30)), Ok(true));
         let table = info.table(Instant::now());
         assert_eq!((&*table["dispatchBehindBytes"], &*table["pullThreadPoolQueueSize"]), ("0", "0"));

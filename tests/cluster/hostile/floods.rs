@@ -85,6 +85,39 @@ async fn requests_that_wait_for_threads_leave_room_for_those_of_others() {
     server.broker.stop().await.unwrap();
 }
 
+/// Requests that waited for a turn of their connection counted with those at work: ten peers that read nothing made the broker refuse everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_do_not_read_leave_the_places_at_work_to_others() {
+    let server = Server::start("unread", &[("maxNetworkBufferBytes", &(2usize << 30).to_string())]).await;
+    server.put_topic("unread", 2000).await;
+    let stats = Command::request(RequestCode::TopicStatsInfo, &TopicRequest { topic: "unread" });
+    let (mut other, mut peers) = (server.peer().await, Vec::new());
+    for _ in 0..16 {
+        let mut peer = server.peer().await;
+        peer.send_many(&stats, 1500).await;
+        peers.push(peer);
+        let (code, remark) = other.code(request(RequestCode::AllProducerInfo)).await;
+        assert_eq!(code, Some(ResponseCode::Success), "{remark}");
+    }
+    // Each of them has 8 MiB unread, and nearly 1,000 requests that wait until it reads.
+    let begun = Instant::now();
+    while server.figure("rocketmq_processor_watermark").await < 12_000.0 {
+        assert!(begun.elapsed() < DEADLINE, "the requests do not wait");
+        let (code, remark) = other.code(request(RequestCode::AllProducerInfo)).await;
+        assert_eq!(code, Some(ResponseCode::Success), "{remark}");
+    }
+    for _ in 0..20 {
+        let (code, remark) = other.code(request(RequestCode::AllProducerInfo)).await;
+        assert_eq!(code, Some(ResponseCode::Success), "{remark}");
+    }
+    for peer in &mut peers {
+        assert_eq!(peer.next().await.expect("an answer").code, 0);
+    }
+    drop(peers);
+    server.until("nothing waits any more", "rocketmq_processor_watermark", |waiting| waiting == 0.0).await;
+    server.broker.stop().await.unwrap();
+}
+
 /// The 99th of a hundred.
 fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();

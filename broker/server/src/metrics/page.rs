@@ -11,6 +11,7 @@ use crate::{
     connected::{Consumers, Notices, Producers},
     consumer_offset::ConsumerOffsets,
     delay::Delay,
+    dispatch::AtWork,
     durability::Durability,
     ha::{Following, LogCheck, Slaves},
     long_polling::LongPolling,
@@ -52,6 +53,7 @@ pub(crate) struct Page {
     pub(crate) stats: Arc<Stats>,
     /// Requests that wait.
     pub(crate) waiting: TaskTracker,
+    pub(crate) at_work: AtWork,
     pub(crate) watchdog: Arc<Watchdog>,
     /// Set when the broker stops: the first thing a probe should see.
     pub(crate) stopping: OnceLock<()>,
@@ -182,14 +184,17 @@ impl Page {
         let watermark = GaugeVec::new(
             Opts::new(
                 "rocketmq_processor_watermark",
-                "Requests that wait: shared ones for the disk or another's answer, sends for disk blocks, their flush or their slaves. Beyond 10,000 shared \
-                ones more are refused, and beyond 10,000 for blocks.",
+                "Requests that wait: shared ones for a turn of their connection, the disk or the answer of another process, \
+                those of them that are at work on threads (at_work), sends for disk blocks, their flush or their slaves. \
+                Beyond 10,000 at work more are refused, and beyond 10,000 for blocks.",
             ),
             &["processor"],
         )?;
         let [flush, slaves] = self.durability.waiting();
         let (stalled, bytes) = self.stalled.waiting();
-        let waiting = [("shared", self.waiting.len()), ("blocks", stalled), ("flush", flush), ("slaves", slaves)];
+        let (shared, at_work) = (self.waiting.len(), self.at_work.count());
+        let waiting =
+            [("shared", shared), ("at_work", at_work), ("blocks", stalled), ("flush", flush), ("slaves", slaves)];
         for (processor, waiting) in waiting {
             watermark.with_label_values(&[processor]).set(waiting as f64);
         }

@@ -8,7 +8,7 @@ use crate::{
     connected::{Consumers, Notices, Producers, QueueLocks},
     consumer_offset::ConsumerOffsets,
     delay::{Delay, Delivery},
-    dispatch::Dispatch,
+    dispatch::{AtWork, Dispatch},
     durability::Durability,
     ha::{Following, LogCheck, Slaves, metadata_sync::MetadataSync},
     handler::{
@@ -95,6 +95,7 @@ pub(super) struct Parts {
     pub(super) watchdog: Arc<Watchdog>,
     /// Tasks of requests that wait.
     pub(super) request_tasks: TaskTracker,
+    pub(super) at_work: AtWork,
 }
 
 impl Parts {
@@ -132,6 +133,7 @@ impl Parts {
             stats: Arc::default(),
             stalled: Arc::new(stalled::Line::new(request_tasks.clone(), Handle::current())),
             request_tasks,
+            at_work: AtWork::default(),
             watchdog,
             settings,
             store,
@@ -198,6 +200,7 @@ impl Parts {
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
             waiting: self.request_tasks.clone(),
+            at_work: self.at_work.clone(),
             watchdog: Arc::clone(&self.watchdog),
             stopping: OnceLock::new(),
         }
@@ -249,6 +252,7 @@ impl Parts {
             log_check: Arc::clone(&self.log_check),
             metrics: Arc::clone(&self.metrics),
             stalled: Arc::clone(&self.stalled),
+            at_work: self.at_work.clone(),
             tasks: self.request_tasks.clone(),
             runtime: Handle::current(),
         }
@@ -369,7 +373,7 @@ impl Parts {
                 durability: Arc::clone(&self.durability),
                 stalled: Arc::clone(&self.stalled),
                 registration: Arc::clone(&self.registration),
-                waiting: self.request_tasks.clone(),
+                at_work: self.at_work.clone(),
                 booted: now_millis(),
             }),
         }
