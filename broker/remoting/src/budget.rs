@@ -4,7 +4,8 @@
 //! connections they limit nothing, so all connections count their buffers here as well.
 //!
 //! **Policy.** While the budget is used up, a connection with more than its share ([`Budget::share`]) is not read from; all others are served as usual, and
-//! whatever waits to be written is written. A connection that is held back so and has not given back half of what it holds within 10 s is closed: an incomplete frame
+//! whatever waits to be written is written. Requests that have been read are handled, and room of an input buffer that
+//! is not used is given back: neither is held against a peer. A connection that is held back so and has not given back half of what it holds within 10 s is closed: an incomplete frame
 //! and a peer that does not read would otherwise keep the memory for as long as they like. So there is no deadlock, and the memory stays below the
 //! limit plus, for each connection, one share, one read and one answer.
 

@@ -199,7 +199,7 @@ impl Connection {
         budget.is_exhausted() && input + self.0.outbox.waiting() > budget.share(connections.load(Relaxed))
     }
 
-    /// Why it is not read from.
+    /// Why it is not read from, if it has `input` bytes in the buffer it reads into.
     fn reasons(&self, input: usize) -> Reasons {
         let (inner, limits) = (&*self.0, &self.0.limits);
         Reasons {
@@ -284,7 +284,12 @@ impl Connection {
                 stopping_until = Some(until);
                 timer.as_mut().reset(until);
             }
-            let reasons = self.reasons(input.counted());
+            let mut reasons = self.reasons(input.counted());
+            if reasons.memory {
+                // Empty room is no debt of the peer.
+                input.shrink();
+                reasons = self.reasons(input.counted());
+            }
             if !reasons.outbox && !reasons.memory {
                 inner.drained.notify_waiters();
             }
@@ -303,7 +308,8 @@ impl Connection {
                 };
                 timer.as_mut().reset(stopping_until.map_or(at, |until| until.min(at)));
             }
-            if read && input.more {
+            // Requests that have come are handled even if their buffer is too large to read more: that empties it.
+            if input.more && stopping_until.is_none() && self.reasons(0) == Reasons::default() {
                 match self.handle_some(&mut input, handler) {
                     Pushed::Done => {}
                     Pushed::Blocked => blocked = true,
@@ -414,9 +420,7 @@ impl Connection {
                     break;
                 }
             }
-            if !input.buffer.is_empty()
-                && (begun.elapsed() >= TURN || self.reasons(input.counted()) != Reasons::default())
-            {
+            if !input.buffer.is_empty() && (begun.elapsed() >= TURN || self.reasons(0) != Reasons::default()) {
                 input.more = true;
                 break;
             }

@@ -64,6 +64,17 @@ impl Input {
         }
     }
 
+    /// Gives back room that nothing was read into, for memory is short. A large part of a frame is not copied for that:
+    /// the room beside it is small.
+    pub(crate) fn shrink(&mut self) {
+        let needed = self.buffer.len().next_multiple_of(READ);
+        if needed < self.counted && needed <= READ_BUSY {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+            self.read = READ;
+            self.count();
+        }
+    }
+
     /// Bytes that count for it.
     pub(crate) fn counted(&self) -> usize {
         self.counted
@@ -93,5 +104,110 @@ impl Input {
 impl Drop for Input {
     fn drop(&mut self) {
         self.recount(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Budget, Figures, Handler, Limits, Reactors, Responder, bind, serve};
+    use bytes::BytesMut;
+    use rmq_protocol::{Command, Reply, RequestCode, frame, header};
+    use std::{
+        sync::{Arc, atomic::Ordering::Relaxed},
+        time::{Duration, Instant},
+    };
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+    /// Bytes that make the budget of these tests exhausted.
+    const OTHERS: usize = 64 << 20;
+
+    /// Answers; a large request takes longer than a connection may go on at a time.
+    struct Slow;
+
+    impl Handler for Slow {
+        fn handle(&self, request: Command, responder: Responder) {
+            let begun = Instant::now();
+            while request.body.len() > 900 && begun.elapsed() < Duration::from_millis(2) {}
+            responder.reply(&Reply::ok());
+        }
+    }
+
+    struct Peer {
+        stream: TcpStream,
+        input: BytesMut,
+        _others: Vec<TcpStream>,
+        figures: Arc<Figures>,
+    }
+
+    impl Peer {
+        /// A peer of a server whose share of the memory is 8 KiB, after it sent so much that the
+        /// server reads 64 KiB at a time.
+        async fn busy() -> Self {
+            let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let address = listener.local_addr().unwrap();
+            let figures = Arc::new(Figures::with_budget(Arc::new(Budget::new(128 << 10))));
+            let limits = Limits { relief: Duration::from_millis(300), ..Limits::default() };
+            let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
+            tokio::spawn(serve(listener, reactors, Arc::new(Slow), limits, Arc::clone(&figures), Default::default()));
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut others = Vec::new();
+            for _ in 0..7 {
+                others.push(TcpStream::connect(address).await.unwrap());
+            }
+            let mut peer = Self { stream, input: BytesMut::new(), _others: others, figures };
+            while peer.figures.input_bytes.load(Relaxed) < 64 << 10 {
+                peer.ask(2000, 100).await;
+            }
+            peer
+        }
+
+        async fn ask(&mut self, count: usize, body: usize) {
+            let mut frames = Vec::new();
+            Command::request(RequestCode::SendMessageV2, &header::Empty {})
+                .with_body(vec![b'b'; body])
+                .encode(&mut frames);
+            self.stream.write_all(&frames.repeat(count)).await.unwrap();
+            for _ in 0..count {
+                self.answer().await;
+            }
+        }
+
+        async fn answer(&mut self) {
+            while frame::decode(&mut self.input, 1 << 20).unwrap().is_none() {
+                let read = tokio::time::timeout(DEADLINE, self.stream.read_buf(&mut self.input)).await;
+                assert!(read.expect("an answer in time").unwrap() > 0, "the connection was closed");
+            }
+        }
+    }
+
+    /// The buffer of a peer that was busy a moment ago counted as what it owes, and after 10 s it was closed.
+    #[tokio::test]
+    async fn a_peer_that_owes_nothing_is_served_while_memory_is_short() {
+        let mut peer = Peer::busy().await;
+        peer.figures.budget.change(0, OTHERS);
+        for _ in 0..3 {
+            peer.ask(1, 100).await;
+        }
+        assert_eq!(peer.figures.closed_for_memory.load(Relaxed), 0);
+    }
+
+    /// Requests that had come were not handled as they took memory, and took it as they were not handled.
+    #[tokio::test]
+    async fn requests_that_have_come_are_handled_while_memory_is_short() {
+        let mut peer = Peer::busy().await;
+        let handled = peer.figures.frames_in.load(Relaxed);
+        let figures = Arc::clone(&peer.figures);
+        let shortage = async {
+            while figures.frames_in.load(Relaxed) == handled {
+                tokio::task::yield_now().await;
+            }
+            figures.budget.change(0, OTHERS);
+        };
+        tokio::join!(peer.ask(60, 1000), shortage);
+        assert_eq!(peer.figures.closed_for_memory.load(Relaxed), 0);
     }
 }
