@@ -18,6 +18,7 @@ use std::{
         atomic::{
             AtomicBool, AtomicI32, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
+            fence,
         },
     },
     time::Duration,
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) wake: Notify,
     /// Wakes those who wait for room in the outbox, or for the end.
     pub(crate) drained: Notify,
+    /// How many of them there are. To wake nobody takes a lock, and most of the time nobody waits.
+    pub(crate) waiting_for_room: AtomicUsize,
     /// See [`Connection::turn`].
     pub(crate) turns: Arc<Semaphore>,
     /// Requests that wait or are worked on elsewhere.
@@ -96,6 +99,7 @@ impl Connection {
             outbox: Outbox::default(),
             wake: Notify::new(),
             drained: Notify::new(),
+            waiting_for_room: AtomicUsize::new(0),
             turns: Arc::new(Semaphore::new(limits.turns)),
             deferred: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
@@ -213,10 +217,17 @@ impl Connection {
     /// Writes what the socket takes.
     fn write(&self) -> Pushed {
         let pushed = self.0.outbox.write(&self.0.stream, &self.0.figures);
-        if !self.is_full() {
+        self.announce_room();
+        pushed
+    }
+
+    /// Wakes those who wait for room in the outbox, if there are any and there is room.
+    fn announce_room(&self) {
+        // Pairs with the fence of `turn`: either we see that it waits, or it sees the room.
+        fence(SeqCst);
+        if self.0.waiting_for_room.load(Relaxed) > 0 && !self.is_full() {
             self.0.drained.notify_waiters();
         }
-        pushed
     }
 
     fn closed_error(&self) -> Error {
@@ -290,9 +301,7 @@ impl Connection {
                 input.shrink();
                 reasons = self.reasons(input.counted());
             }
-            if !reasons.outbox && !reasons.memory {
-                inner.drained.notify_waiters();
-            }
+            self.announce_room();
             let read = stopping_until.is_none() && held_back.set(reasons);
             if let Some(look) = held.look(reasons.memory, input.counted() + inner.outbox.waiting(), inner.limits.relief)
             {

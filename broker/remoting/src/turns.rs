@@ -4,8 +4,8 @@
 //! a few of them at a time, and none while too many answers wait for it to be read. What only waits is counted ([`Connection::defer`]). A connection
 //! with too many of both is not read from.
 
-use crate::Connection;
-use std::sync::atomic::Ordering::SeqCst;
+use crate::{Connection, connection::Inner};
+use std::sync::atomic::{Ordering::SeqCst, fence};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// A request of a connection that waits, or is worked on elsewhere; it counts until this is dropped.
@@ -53,19 +53,43 @@ impl Connection {
         async move {
             let inner = connection.inner();
             let permit = inner.turns.clone().acquire_owned().await.ok()?;
-            loop {
-                // Asked for before the look, so that no change in between is missed.
-                let drained = inner.drained.notified();
-                if !connection.is_open() {
-                    return None;
-                }
-                if !connection.is_full() {
-                    return Some(Turn { _permit: permit, _deferred: deferred });
-                }
-                // While it is memory that others must give back, the connection's task looks for it.
-                inner.wake.notify_one();
-                drained.await;
+            if connection.is_full() {
+                connection.room_or_end().await;
             }
+            connection.is_open().then_some(Turn { _permit: permit, _deferred: deferred })
         }
+    }
+
+    /// Waits until there is room in the outbox, or the connection has ended.
+    async fn room_or_end(&self) {
+        let inner = self.inner();
+        let _counted = WaitsForRoom::new(inner);
+        loop {
+            // Created before the condition is checked, so that no change in between is missed.
+            let drained = inner.drained.notified();
+            fence(SeqCst);
+            if !self.is_open() || !self.is_full() {
+                return;
+            }
+            // If it is other connections that must give memory back, the connection's task checks that now and then.
+            inner.wake.notify_one();
+            drained.await;
+        }
+    }
+}
+
+/// Counts in `Inner::waiting_for_room`.
+struct WaitsForRoom<'a>(&'a Inner);
+
+impl<'a> WaitsForRoom<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        inner.waiting_for_room.fetch_add(1, SeqCst);
+        Self(inner)
+    }
+}
+
+impl Drop for WaitsForRoom<'_> {
+    fn drop(&mut self) {
+        self.0.waiting_for_room.fetch_sub(1, SeqCst);
     }
 }

@@ -51,7 +51,8 @@ pub(crate) type Ready = mpsc::UnboundedReceiver<Parked>;
 
 type Queues = FxHashMap<Arc<str>, FxHashMap<i32, Vec<Parked>>>;
 
-/// Where a connection has parked, and how many pulls in all.
+/// Where a connection has parked, and how many pulls in all. It stays from its first pull to its end: to make it anew for
+/// each pull would cost allocations.
 #[derive(Default)]
 struct Peer {
     parked: usize,
@@ -78,7 +79,7 @@ pub(crate) struct LongPolling {
     peers: [Mutex<Peers>; SHARDS],
     shards: [Mutex<Queues>; SHARDS],
     parked: AtomicUsize,
-    /// Connections that have parked.
+    /// Connections that have pulls parked.
     connections: AtomicUsize,
     displaced: AtomicUsize,
     /// The broker stops: nobody waits any more.
@@ -163,10 +164,10 @@ impl LongPolling {
             None => topic.into(),
         };
         shard.entry(Arc::clone(&topic)).or_default().entry(queue_id).or_default().push(pull);
-        let peer = peers.entry(id).or_insert_with(|| {
+        let peer = peers.entry(id).or_default();
+        if peer.parked == 0 {
             self.connections.fetch_add(1, Relaxed);
-            Peer::default()
-        });
+        }
         peer.parked += 1;
         *peer.queues.entry((topic, queue_id)).or_default() += 1;
         fence(SeqCst);
@@ -196,8 +197,14 @@ impl LongPolling {
 
     /// The connection has ended: what it parked is dropped.
     pub(crate) fn forget(&self, connection: &Connection) {
-        let dropped = self.take_from(connection.id(), usize::MAX);
+        let id = connection.id();
+        let dropped = self.take_from(id, usize::MAX);
         self.parked.fetch_sub(dropped.len(), Relaxed);
+        let peer = self.peers(id).lock().remove(&id);
+        // Pulls that were woken meanwhile and are not taken off its number yet.
+        if peer.is_some_and(|peer| peer.parked > 0) {
+            self.connections.fetch_sub(1, Relaxed);
+        }
     }
 
     /// Takes up to `most` pulls of a connection out; they still count as parked.
@@ -221,11 +228,7 @@ impl LongPolling {
             touched.push((queue.clone(), taken.len() - before));
         }
         for (queue, count) in touched {
-            peer.remove(&queue, count);
-        }
-        if peer.parked == 0 {
-            peers.remove(&connection);
-            self.connections.fetch_sub(1, Relaxed);
+            self.remove(peer, &queue, count);
         }
         taken
     }
@@ -237,11 +240,16 @@ impl LongPolling {
             let id = pull.responder.connection().id();
             let mut peers = self.peers(id).lock();
             let Some(peer) = peers.get_mut(&id) else { continue };
-            peer.remove(&queue, 1);
-            if peer.parked == 0 {
-                peers.remove(&id);
-                self.connections.fetch_sub(1, Relaxed);
-            }
+            self.remove(peer, &queue, 1);
+        }
+    }
+
+    /// So many pulls of a queue that a connection had parked were taken out.
+    fn remove(&self, peer: &mut Peer, queue: &(Arc<str>, i32), count: usize) {
+        let had_any = peer.parked > 0;
+        peer.remove(queue, count);
+        if had_any && peer.parked == 0 {
+            self.connections.fetch_sub(1, Relaxed);
         }
     }
 
