@@ -6,9 +6,10 @@ use crate::{
     limits::{Held, HeldBack, Reasons},
     outbox::{Outbox, Pushed},
     reactors,
+    responder::{Handling, Responder},
 };
 use parking_lot::Mutex;
-use rmq_protocol::{Command, Reply, ResponseCode, command::Origin, frame};
+use rmq_protocol::{Command, frame};
 use rustc_hash::FxHashMap;
 use std::{
     fmt, io,
@@ -34,9 +35,6 @@ use tokio_util::sync::CancellationToken;
 /// How long a connection may handle requests before others of its thread have a turn.
 const TURN: Duration = Duration::from_millis(1);
 
-/// What a peer is told whose request is not answered because its handler panicked.
-const PANICKED: &str = "this request made its handler panic, which is a fault of this program; its log says where";
-
 /// What a process does with the commands that reach it.
 pub trait Handler: Send + Sync + 'static {
     /// Handles one request, on the connection's task: in order of arrival. Other connections of the same thread wait meanwhile, so it must not block. The answer
@@ -57,8 +55,8 @@ pub(crate) struct Inner {
     id: u64,
     peer: SocketAddr,
     local: SocketAddr,
-    stream: TcpStream,
-    outbox: Outbox,
+    pub(crate) stream: TcpStream,
+    pub(crate) outbox: Outbox,
     /// Wakes the connection's task: the outbox is blocked, the last late answer is given, or the end is wanted.
     pub(crate) wake: Notify,
     /// Wakes those who wait for room in the outbox, or for the end.
@@ -71,13 +69,13 @@ pub(crate) struct Inner {
     pub(crate) deferred: AtomicUsize,
     closing: AtomicBool,
     /// No more requests are read; the end comes with the last answer.
-    stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
     /// Requests that were handed to the handler and are not answered yet.
-    unanswered: AtomicUsize,
+    pub(crate) unanswered: AtomicUsize,
     next_opaque: AtomicI32,
     pending: Mutex<Pending>,
     pub(crate) limits: Limits,
-    figures: Arc<Figures>,
+    pub(crate) figures: Arc<Figures>,
 }
 
 #[derive(Default)]
@@ -215,7 +213,7 @@ impl Connection {
     }
 
     /// Writes what the socket takes.
-    fn write(&self) -> Pushed {
+    pub(crate) fn write(&self) -> Pushed {
         let pushed = self.0.outbox.write(&self.0.stream, &self.0.figures);
         self.announce_room();
         pushed
@@ -234,7 +232,7 @@ impl Connection {
         Error::Closed(self.0.peer.to_string())
     }
 
-    fn after_push(&self, pushed: Pushed) {
+    pub(crate) fn after_push(&self, pushed: Pushed) {
         match pushed {
             Pushed::Done => {}
             Pushed::Blocked => self.0.wake.notify_one(),
@@ -412,6 +410,7 @@ impl Connection {
     fn handle_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> Pushed {
         let inner = &*self.0;
         inner.outbox.cork();
+        let _handling = Handling::begin();
         let (begun, unanswered) = (std::time::Instant::now(), inner.unanswered.load(Relaxed));
         let (mut requests, mut malformed) = (0, false);
         input.more = false;
@@ -454,12 +453,7 @@ impl Connection {
             return false;
         }
         self.0.unanswered.fetch_add(1, Relaxed);
-        let responder = Responder {
-            connection: self.clone(),
-            origin: command.origin(),
-            one_way: command.is_one_way(),
-            answered: false,
-        };
+        let responder = Responder::new(self.clone(), &command);
         handler.handle(command, responder);
         true
     }
@@ -483,6 +477,8 @@ impl<H: Handler + ?Sized> Drop for End<'_, H> {
         if std::thread::panicking() {
             Figures::add(&connection.0.figures.panics, 1);
             tracing::error!(peer = %connection.0.peer, "a request made its handler panic; its connection is closed");
+            // The answers that were given before, and the one that tells of the panic.
+            connection.0.outbox.uncork(&connection.0.stream, &connection.0.figures);
         }
         connection.end();
         // A second panic while the first one unwinds would end the process.
@@ -518,93 +514,6 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.connection.0.pending.lock().waiting.remove(&self.opaque);
-    }
-}
-
-/// The right to answer one request, once. Dropping it leaves the request unanswered, as a one-way request is; where it is dropped by a panic the peer is told of that.
-pub struct Responder {
-    connection: Connection,
-    origin: Origin,
-    one_way: bool,
-    answered: bool,
-}
-
-impl Responder {
-    /// Who asks.
-    pub fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    /// Nobody waits for the answer.
-    pub fn is_one_way(&self) -> bool {
-        self.one_way
-    }
-
-    /// Answers. To a one-way request, or on a closed connection, nothing is sent.
-    pub fn reply(mut self, reply: &Reply) {
-        self.send(reply);
-    }
-
-    fn send(&mut self, reply: &Reply) {
-        self.answered = true;
-        if self.one_way {
-            return;
-        }
-        let inner = &*self.connection.0;
-        let pushed = inner.outbox.push_reply(self.origin, reply, &inner.stream, &inner.figures);
-        self.connection.after_push(pushed);
-    }
-
-    /// Answers, as one of several that are given at the same time: those of one connection leave in one write as soon as the first [`Unsent`] of them is
-    /// dropped.
-    pub fn reply_unsent(mut self, reply: &Reply) -> Unsent {
-        self.answered = true;
-        let inner = &*self.connection.0;
-        if !self.one_way {
-            inner.outbox.hold_reply(self.origin, reply, &inner.figures);
-        }
-        Unsent { responder: self }
-    }
-
-    /// Passes on an answer that another process gave to the same question.
-    pub fn relay(mut self, mut answer: Command) {
-        self.answered = true;
-        if self.one_way {
-            return;
-        }
-        answer.opaque = self.origin.opaque;
-        answer.serialization = self.origin.serialization;
-        let inner = &*self.connection.0;
-        let pushed = inner.outbox.push_command(&answer, &inner.stream, &inner.figures);
-        self.connection.after_push(pushed);
-    }
-}
-
-impl Drop for Responder {
-    fn drop(&mut self) {
-        if !self.answered && std::thread::panicking() {
-            tracing::error!(peer = %self.connection.peer(), "a request made its handler panic");
-            self.send(&Reply::refuse(ResponseCode::SystemError, PANICKED));
-        }
-        // Sequentially consistent, as is the reading side: either we see `stopping`, or the connection's task sees our zero.
-        let inner = &*self.connection.0;
-        let before = inner.unanswered.fetch_sub(1, SeqCst);
-        if before == inner.limits.unanswered || (before == 1 && inner.stopping.load(SeqCst)) {
-            inner.wake.notify_one();
-        }
-    }
-}
-
-/// An answer that waits for others of its connection; when dropped, all of them are written. A request counts as unanswered until then.
-#[must_use = "the answer leaves when this is dropped"]
-pub struct Unsent {
-    responder: Responder,
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        let connection = &self.responder.connection;
-        connection.after_push(connection.write());
     }
 }
 

@@ -224,28 +224,63 @@ async fn peers_that_read_slowly_while_memory_is_short_get_their_answers() {
     assert_eq!(server.figures.closed_for_memory.load(Relaxed), 0);
 }
 
-/// The socket and what the handler knew of the client stayed for two minutes.
+/// What the connections of this process log; lines of other tests are told apart by the peer.
+static LOG: parking_lot::Mutex<Vec<u8>> = parking_lot::Mutex::new(Vec::new());
+
+struct Log;
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Errors that are logged of this peer.
+fn logged(stream: &TcpStream) -> Vec<String> {
+    let peer = stream.local_addr().unwrap().to_string();
+    let log = String::from_utf8(LOG.lock().clone()).unwrap();
+    log.lines().filter(|line| line.contains("ERROR") && line.contains(&peer)).map(str::to_owned).collect()
+}
+
+fn begin_log() {
+    // Whichever test comes first.
+    let _ = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).try_init();
+}
+
+/// The socket and what the handler knew of the client stayed for two minutes; later the answer was lost, and the panic logged twice.
 #[tokio::test]
 async fn a_handler_that_panics_ends_its_connection_and_no_other() {
+    begin_log();
     let server = server(Limits::default(), wide());
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&frame_of("panic")).await.unwrap();
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await;
-    assert!(ended.is_ok() && rest.is_empty(), "the connection goes on: {rest:?}");
+    assert!(ended.is_ok(), "the connection goes on: {rest:?}");
+    let answer = frame::decode(&mut BytesMut::from(&rest[..]), 1 << 20).unwrap().expect("an answer");
+    assert!(answer.code == 1 && answer.remark.as_ref().is_some_and(|words| words.contains("panic")), "{answer:?}");
     until("its end is told", || server.handler.closed.load(Relaxed) == 1).await;
     assert_eq!(server.figures.panics.load(Relaxed), 1);
+    let logged = logged(&stream);
+    assert!(logged.len() == 1 && logged[0].contains("its connection is closed"), "{logged:?}");
     is_answered(server.address).await;
 }
 
 /// The peer waited for its answer in vain.
 #[tokio::test]
 async fn a_handler_that_panics_on_another_thread_is_an_answer() {
+    begin_log();
     let server = server(Limits::default(), wide());
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&frame_of("panic elsewhere")).await.unwrap();
     let answer = answer(&mut stream, &mut BytesMut::new()).await;
     assert!(answer.code == 1 && answer.remark.as_ref().is_some_and(|words| words.contains("panic")), "{answer:?}");
+    assert_eq!(logged(&stream).len(), 1);
 }
 
 /// Passes on what holds turns.

@@ -1,0 +1,125 @@
+//! Answers to the requests of a connection.
+
+use crate::Connection;
+use rmq_protocol::{Command, Reply, ResponseCode, command::Origin};
+use std::{cell::Cell, sync::atomic::Ordering::SeqCst};
+
+/// What a peer is told whose request is not answered because its handler panicked.
+const PANICKED: &str = "this request made its handler panic, which is a fault of this program; its log says where";
+
+thread_local! {
+    /// This thread handles requests on their connection's task just now.
+    static HANDLING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sets [`HANDLING`] until it is dropped.
+pub(crate) struct Handling;
+
+impl Handling {
+    pub(crate) fn begin() -> Self {
+        HANDLING.set(true);
+        Self
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        HANDLING.set(false);
+    }
+}
+
+/// The right to answer one request, once. To drop it leaves the request unanswered, as a one-way request is. If a panic
+/// drops it, the peer gets an error.
+pub struct Responder {
+    connection: Connection,
+    origin: Origin,
+    one_way: bool,
+    answered: bool,
+}
+
+impl Responder {
+    pub(crate) fn new(connection: Connection, request: &Command) -> Self {
+        Self { connection, origin: request.origin(), one_way: request.is_one_way(), answered: false }
+    }
+
+    /// Who asks.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Nobody waits for the answer.
+    pub fn is_one_way(&self) -> bool {
+        self.one_way
+    }
+
+    /// Answers. To a one-way request, or on a closed connection, nothing is sent.
+    pub fn reply(mut self, reply: &Reply) {
+        self.send(reply);
+    }
+
+    fn send(&mut self, reply: &Reply) {
+        self.answered = true;
+        if self.one_way {
+            return;
+        }
+        let inner = self.connection.inner();
+        let pushed = inner.outbox.push_reply(self.origin, reply, &inner.stream, &inner.figures);
+        self.connection.after_push(pushed);
+    }
+
+    /// Answers, as one of several that are given at the same time: those of one connection leave in one write as soon
+    /// as the first [`Unsent`] of them is dropped.
+    pub fn reply_unsent(mut self, reply: &Reply) -> Unsent {
+        self.answered = true;
+        let inner = self.connection.inner();
+        if !self.one_way {
+            inner.outbox.hold_reply(self.origin, reply, &inner.figures);
+        }
+        Unsent { responder: self }
+    }
+
+    /// Passes on an answer that another process gave to the same question.
+    pub fn relay(mut self, mut answer: Command) {
+        self.answered = true;
+        if self.one_way {
+            return;
+        }
+        answer.opaque = self.origin.opaque;
+        answer.serialization = self.origin.serialization;
+        let inner = self.connection.inner();
+        let pushed = inner.outbox.push_command(&answer, &inner.stream, &inner.figures);
+        self.connection.after_push(pushed);
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if !self.answered && std::thread::panicking() {
+            // On the connection's task the end of the connection tells of it, also if there was an answer already.
+            if !HANDLING.get() {
+                tracing::error!(peer = %self.connection.peer(), "a request made its handler panic");
+            }
+            self.send(&Reply::refuse(ResponseCode::SystemError, PANICKED));
+        }
+        // Sequentially consistent, as is the reading side: either we see `stopping`, or the connection's task sees our zero.
+        let inner = self.connection.inner();
+        let before = inner.unanswered.fetch_sub(1, SeqCst);
+        if before == inner.limits.unanswered || (before == 1 && inner.stopping.load(SeqCst)) {
+            inner.wake.notify_one();
+        }
+    }
+}
+
+/// An answer that waits for others of its connection. When it is dropped all of them are written; the request counts as
+/// unanswered until then.
+#[must_use = "the answer leaves when this is dropped"]
+pub struct Unsent {
+    responder: Responder,
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        let connection = &self.responder.connection;
+        connection.after_push(connection.write());
+    }
+}
