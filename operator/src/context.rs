@@ -81,6 +81,16 @@ impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static> Stores<
         self.stores().find_map(|store| store.find(readable)).and_then(|object| object.0.as_ref().ok().cloned())
     }
 
+    /// Why objects of these namespaces may exist that no store holds: watches that the API server
+    /// refuses. Empty when the stores tell all.
+    pub fn refusals(&self, concerns: impl Fn(&str) -> bool) -> Vec<String> {
+        let watches = self.0.iter().map(|(_, watch)| watch);
+        watches
+            .filter(|watch| watch.namespace().is_none_or(|namespace| concerns(namespace)))
+            .filter_map(|watch| watch.refusal())
+            .collect()
+    }
+
     /// All objects that fit.
     pub fn all(&self, fits: impl Fn(&K) -> bool) -> Vec<K> {
         let objects = self.stores().flat_map(Store::state);

@@ -21,6 +21,7 @@ use crate::{
     http::{self, Readiness},
     lease::{Elector, Identity},
     metrics::Metrics,
+    watches::REFUSED_FOR,
 };
 
 /// Between tries to reach the API server at the start.
@@ -111,7 +112,7 @@ async fn lead<A: Admin>(
     }
     let Some(identity) = options.lease.clone() else {
         metrics.leading(true);
-        return controllers::run::<A>(options, client, metrics, readiness, stop).await;
+        return controllers::run::<A>(options, client, metrics, readiness, stop, REFUSED_FOR).await;
     };
     let mut elector = Elector::new(client.clone(), identity.clone());
     tokio::select! {
@@ -121,7 +122,7 @@ async fn lead<A: Admin>(
     tracing::info!(lease = identity.name, holder = identity.holder, "leading");
     metrics.leading(true);
     let result = tokio::select! {
-        result = controllers::run::<A>(options, client, metrics, readiness, stop) => result,
+        result = controllers::run::<A>(options, client, metrics, readiness, stop, REFUSED_FOR) => result,
         loss = elector.hold() => Err(Error::LeaseLost(loss)),
     };
     metrics.leading(false);

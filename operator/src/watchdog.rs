@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn a_list_that_does_not_come_is_told_and_is_no_stall() {
         let pulse = Pulse::new("RocketMQTopic", None);
-        let list = Watch::new("RocketMQConsumerGroup", None, &Metrics::new().unwrap());
+        let list = Watch::new("RocketMQConsumerGroup", None, &Metrics::new().unwrap(), Duration::ZERO);
         let watchdog = watchdog(&pulse, vec![list]);
         pulse.wait("mq", "orders");
         let later = Instant::now() + END * 2;

@@ -5,9 +5,12 @@
 //! controller sees them.
 //!
 //! A namespace of `watchNamespaces` may be gone, or lack its Role. The API server then refuses the
-//! list with 403 or 404, and what would be listed counts as absent, so that the other namespaces go
-//! on; objects that need something from there say in their condition that it cannot be seen. A
-//! refused watch of *all* namespaces is waited for: there is nothing else to go on with.
+//! list with 403 or 404. It does the same for a moment when it starts and has not read its roles
+//! yet, so only `MIN_REFUSALS` over `REFUSED_FOR` are believed. Then what would be listed counts as
+//! absent, so that the other namespaces go on. An empty store is no evidence that nothing exists:
+//! whoever must know asks `refusal`, and objects that need something from there say in their
+//! condition that it cannot be seen. A refused watch of *all* namespaces is waited for: there is
+//! nothing else to go on with.
 //!
 //! Reconciles wait until every store is listed, through a channel that wakes all of them.
 //! `Store::wait_until_ready` of kube-runtime 5.0 keeps the waker of the one task that polled last;
@@ -39,6 +42,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long a failure is told after it happened: a watch that still fails does so again in less
 /// than this.
 const RECENT: Duration = Duration::from_secs(150);
+/// Refusals in a row before a first list is given up.
+const MIN_REFUSALS: u32 = 4;
+/// How long the API server must have refused by then.
+pub const REFUSED_FOR: Duration = Duration::from_secs(30);
 /// Where `kubectl apply` keeps a copy of the manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -60,14 +67,21 @@ pub struct Watch {
     /// `None`: all namespaces.
     namespace: Option<String>,
     metrics: Metrics,
+    /// How long refusals must last before its first list is given up.
+    refused_for: Duration,
     listing: watch::Sender<Listing>,
-    state: Mutex<State>,
+    outcomes: Mutex<Outcomes>,
 }
 
+/// What came of the requests of a watch.
 #[derive(Debug)]
-struct State {
+struct Outcomes {
     /// In a row.
     failures: u32,
+    /// Refusals since it last delivered something, and when the first came. Other failures in
+    /// between say nothing about rights.
+    refusals: u32,
+    refused_since: Option<Instant>,
     /// The last one.
     trouble: Option<(String, Instant)>,
     /// When it last delivered something.
@@ -77,15 +91,24 @@ struct State {
 }
 
 impl Watch {
-    /// A watch that has delivered nothing yet.
-    pub fn new(kind: &str, namespace: Option<&str>, metrics: &Metrics) -> Arc<Self> {
+    /// A watch that has delivered nothing yet, and gives up its first list when it was refused for
+    /// this long.
+    pub fn new(kind: &str, namespace: Option<&str>, metrics: &Metrics, refused_for: Duration) -> Arc<Self> {
         metrics.watch_listed(kind, namespace, false);
         Arc::new(Self {
             kind: kind.to_owned(),
             namespace: namespace.map(str::to_owned),
             metrics: metrics.clone(),
+            refused_for,
             listing: watch::Sender::new(Listing::Pending),
-            state: Mutex::new(State { failures: 0, trouble: None, delivered: Instant::now(), listed: None }),
+            outcomes: Mutex::new(Outcomes {
+                failures: 0,
+                refusals: 0,
+                refused_since: None,
+                trouble: None,
+                delivered: Instant::now(),
+                listed: None,
+            }),
         })
     }
 
@@ -98,51 +121,73 @@ impl Watch {
     /// Since when nothing came of a first list that is not complete; `None` when it is, or is
     /// refused.
     pub(crate) fn pending_since(&self) -> Option<Instant> {
-        (*self.listing.borrow() == Listing::Pending).then(|| self.state.lock().delivered)
+        (*self.listing.borrow() == Listing::Pending).then(|| self.outcomes.lock().delivered)
     }
 
     /// When its first list was complete or refused.
     pub(crate) fn listed_at(&self) -> Option<Instant> {
-        self.state.lock().listed
+        self.outcomes.lock().listed
     }
 
     /// What it fails with at present.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let state = self.state.lock();
-        let (text, at) = state.trouble.as_ref()?;
+        let outcomes = self.outcomes.lock();
+        let (text, at) = outcomes.trouble.as_ref()?;
         let refused = *self.listing.borrow() == Listing::Refused;
         (refused || at.elapsed() < RECENT).then(|| format!("{self} fails: {text}"))
     }
 
+    /// Why its store may lack objects that exist: the API server refuses to tell of the namespace.
+    /// `None` when nothing was refused since it last delivered something.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let outcomes = self.outcomes.lock();
+        outcomes.refused_since?;
+        let (text, _) = outcomes.trouble.as_ref()?;
+        Some(format!("{self} is refused: {text}"))
+    }
+
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// Notes an event that is in the store by now.
-    fn deliver<K>(&self, event: &Event<K>) {
-        let mut state = self.state.lock();
-        state.delivered = Instant::now();
+    pub(crate) fn deliver<K>(&self, event: &Event<K>) {
+        let mut outcomes = self.outcomes.lock();
+        outcomes.delivered = Instant::now();
         // The first events of a list come before each failure of its next page, too.
         if matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_)) {
-            state.failures = 0;
-            state.trouble = None;
+            outcomes.failures = 0;
+            outcomes.refusals = 0;
+            outcomes.refused_since = None;
+            outcomes.trouble = None;
         }
         if matches!(event, Event::InitDone) {
-            state.listed.get_or_insert_with(Instant::now);
+            outcomes.listed.get_or_insert_with(Instant::now);
         }
-        drop(state);
+        drop(outcomes);
         if matches!(event, Event::InitDone) {
             self.metrics.watch_listed(&self.kind, self.namespace.as_deref(), true);
             self.listing.send_replace(Listing::Complete);
         }
     }
 
-    fn fail(&self, error: &watcher::Error) {
+    /// Notes a failure that came at `now`.
+    pub(crate) fn fail(&self, error: &watcher::Error, now: Instant) {
         let (refused, text) = describe(error);
-        {
-            let mut state = self.state.lock();
-            state.failures = state.failures.saturating_add(1);
-            state.trouble = Some((text.clone(), Instant::now()));
-        }
+        let gives_up = {
+            let mut outcomes = self.outcomes.lock();
+            outcomes.failures = outcomes.failures.saturating_add(1);
+            outcomes.trouble = Some((text.clone(), now));
+            if refused {
+                outcomes.refusals = outcomes.refusals.saturating_add(1);
+                outcomes.refused_since.get_or_insert(now);
+            }
+            let lasting =
+                outcomes.refused_since.is_some_and(|since| now.saturating_duration_since(since) >= self.refused_for);
+            refused && self.namespace.is_some() && outcomes.refusals >= MIN_REFUSALS && lasting
+        };
         self.metrics.watch_failed(&self.kind, self.namespace.as_deref(), if refused { "refused" } else { "failed" });
-        let given_up = refused
-            && self.namespace.is_some()
+        let given_up = gives_up
             && self.listing.send_if_modified(|listing| {
                 let pending = *listing == Listing::Pending;
                 if pending {
@@ -151,7 +196,7 @@ impl Watch {
                 pending
             });
         if given_up {
-            self.state.lock().listed = Some(Instant::now());
+            self.outcomes.lock().listed = Some(now);
             tracing::warn!(
                 watch = %self, error = text,
                 "the API server refuses this watch: its objects count as absent and the other watches go on; \
@@ -198,7 +243,7 @@ impl Iterator for Pauses {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let failures = self.0.state.lock().failures;
+        let failures = self.0.outcomes.lock().failures;
         let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10));
         Some(jittered(doubled.min(LONGEST_PAUSE)))
     }
@@ -221,7 +266,7 @@ where
     let (failing, delivering) = (watch.clone(), watch.clone());
     let noted = events.inspect(move |event| {
         if let Err(error) = event {
-            failing.fail(error);
+            failing.fail(error, Instant::now());
         }
     });
     let kept = noted.backoff(Pauses(watch)).filter(|event| ready(event.is_ok())).modify(strip);
@@ -262,7 +307,7 @@ mod tests {
     }
 
     fn fresh(namespace: Option<&str>) -> Arc<Watch> {
-        Watch::new("ConfigMap", namespace, &Metrics::new().unwrap())
+        Watch::new("ConfigMap", namespace, &Metrics::new().unwrap(), REFUSED_FOR)
     }
 
     #[tokio::test]
@@ -287,10 +332,40 @@ mod tests {
             [(Some("gone"), 403, false), (Some("gone"), 404, false), (Some("gone"), 500, true), (None, 403, true)]
         {
             let watch = fresh(namespace);
-            watch.fail(&refusal(code));
+            let began = Instant::now();
+            for second in [0, 10, 20, 30] {
+                watch.fail(&refusal(code), began + Duration::from_secs(second));
+            }
             assert_eq!(watch.pending_since().is_some(), pending, "{namespace:?} {code}");
             assert!(watch.trouble().unwrap().contains("ConfigMap"));
+            assert_eq!(watch.refusal().is_some(), code != 500);
         }
+    }
+
+    /// An API server that has just started refuses what it allows a second later. One such answer
+    /// made a namespace count as empty, and what was in it as deleted.
+    #[test]
+    fn a_refusal_is_believed_when_it_is_repeated_for_half_a_minute() {
+        let second = Duration::from_secs(1);
+        let began = Instant::now();
+        let watch = fresh(Some("mq"));
+        for refusals in 0..10 {
+            watch.fail(&refusal(403), began + refusals * second);
+            assert!(watch.pending_since().is_some(), "{refusals} s are not long");
+        }
+        watch.fail(&refusal(500), began + REFUSED_FOR);
+        assert!(watch.pending_since().is_some(), "a failure is no refusal");
+        watch.fail(&refusal(403), began + REFUSED_FOR);
+        assert_eq!(watch.pending_since(), None);
+
+        let seldom = fresh(Some("mq"));
+        seldom.fail(&refusal(403), began);
+        seldom.fail(&refusal(403), began + REFUSED_FOR * 2);
+        assert!(seldom.pending_since().is_some(), "two are not several");
+        seldom.deliver(&Event::<()>::InitDone);
+        assert_eq!(seldom.refusal(), None);
+        seldom.fail(&refusal(403), began + REFUSED_FOR * 3);
+        assert!(seldom.refusal().unwrap().contains("namespace mq"), "what came since is not in the store");
     }
 
     #[test]
@@ -300,18 +375,18 @@ mod tests {
         let mut last = Duration::ZERO;
         for _ in 0..6 {
             watch.deliver(&Event::<()>::Init);
-            watch.fail(&refusal(403));
+            watch.fail(&refusal(403), Instant::now());
             pauses.reset();
             let pause = pauses.next().unwrap();
             assert!(pause > last, "{pause:?} after {last:?}");
             last = pause;
         }
         for _ in 0..40 {
-            watch.fail(&refusal(403));
+            watch.fail(&refusal(403), Instant::now());
         }
         assert!(pauses.next().unwrap() <= LONGEST_PAUSE.mul_f64(1.1));
         watch.deliver(&Event::<()>::InitDone);
-        watch.fail(&refusal(403));
+        watch.fail(&refusal(403), Instant::now());
         assert!(pauses.next().unwrap() <= FIRST_PAUSE.mul_f64(1.1));
     }
 

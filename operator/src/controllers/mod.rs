@@ -54,7 +54,7 @@ use crate::{
     reference::ClusterKey,
     run::Options,
     watchdog::{DEADLINE, Pulse, Watchdog},
-    watches::{self, Watch, follow},
+    watches::{self, REFUSED_FOR, Watch, follow},
 };
 
 /// Objects of one controller that are reconciled at the same time.
@@ -73,7 +73,8 @@ const NEWS: usize = 256;
 type Guarded<K> = DeserializeGuard<K>;
 type Reconciling = BoxFuture<'static, Result<Action, Error>>;
 
-/// Runs all controllers until the stop, then lets them finish for a while.
+/// Runs all controllers until the stop, then lets them finish for a while. A namespace whose first
+/// lists are refused for `refused_for` counts as empty.
 ///
 /// # Errors
 /// A controller stands still.
@@ -83,15 +84,15 @@ pub(crate) async fn run<A: Admin>(
     metrics: &Metrics,
     readiness: &Readiness,
     stop: &CancellationToken,
+    refused_for: Duration,
 ) -> Result<(), Error> {
     let scopes: Vec<Option<&str>> = match options.namespaces.as_slice() {
         [] => vec![None],
         namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
-    let clusters: Vec<_> = scopes.iter().map(|scope| Source::<RocketMQCluster>::new(client, *scope, metrics)).collect();
-    let topics: Vec<_> = scopes.iter().map(|scope| Source::<RocketMQTopic>::new(client, *scope, metrics)).collect();
-    let groups: Vec<_> =
-        scopes.iter().map(|scope| Source::<RocketMQConsumerGroup>::new(client, *scope, metrics)).collect();
+    let clusters = sources::<RocketMQCluster>(client, &scopes, metrics, refused_for);
+    let topics = sources::<RocketMQTopic>(client, &scopes, metrics, refused_for);
+    let groups = sources::<RocketMQConsumerGroup>(client, &scopes, metrics, refused_for);
     let stores = (stores(&clusters), stores(&topics), stores(&groups));
     let settings = Settings {
         default_image: options.default_image.clone(),
@@ -243,10 +244,10 @@ where
         + Sync
         + 'static,
 {
-    fn new(client: &Client, scope: Option<&str>, metrics: &Metrics) -> Self {
+    fn new(client: &Client, scope: Option<&str>, metrics: &Metrics, refused_for: Duration) -> Self {
         let kind = K::kind(&());
         let (store, writer) = reflector::store();
-        let watch = Watch::new(&kind, scope, metrics);
+        let watch = Watch::new(&kind, scope, metrics, refused_for);
         let events = follow(watch.clone(), watcher(api(client, scope), watches::config()), Some(writer)).boxed();
         Self { store, watch, pulse: Pulse::new(&kind, scope), events }
     }
@@ -278,6 +279,20 @@ impl Source<RocketMQCluster> {
             .boxed();
         self
     }
+}
+
+/// The objects of a kind in each scope.
+fn sources<K>(client: &Client, scopes: &[Option<&str>], metrics: &Metrics, refused_for: Duration) -> Vec<Source<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    scopes.iter().map(|scope| Source::new(client, *scope, metrics, refused_for)).collect()
 }
 
 fn stores<K>(sources: &[Source<K>]) -> Stores<K>
@@ -337,7 +352,7 @@ impl Children<'_> {
             + Sync
             + 'static,
     {
-        let watch = Watch::new(&K::kind(&()), self.scope, self.metrics);
+        let watch = Watch::new(&K::kind(&()), self.scope, self.metrics, REFUSED_FOR);
         let config = watches::config().labels(cluster::build::labels::MANAGED_BY);
         let events = watcher(api::<PartialObjectMeta<K>>(self.client, self.scope), config);
         let followed = follow(watch.clone(), events, None);

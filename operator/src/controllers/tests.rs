@@ -87,7 +87,7 @@ impl World {
         readiness.reached();
         let running = {
             let (client, metrics, readiness, stop) = (client.clone(), metrics.clone(), readiness.clone(), stop.clone());
-            tokio::spawn(async move { run::<A>(&options, &client, &metrics, &readiness, &stop).await })
+            tokio::spawn(async move { run::<A>(&options, &client, &metrics, &readiness, &stop, Duration::ZERO).await })
         };
         Self { api: api.clone(), metrics, readiness, stop, running }
     }

@@ -253,6 +253,18 @@ where
         if self.successor(&home) {
             return self.release().await;
         }
+        let unseen = self.unseen(&home);
+        if !unseen.is_empty() {
+            let text = format!(
+                "another object may name {} {}, and cannot be seen: {}; give the operator its rights there, \
+                 or take the namespace out of watchNamespaces",
+                K::WHAT,
+                self.object.remote_name(),
+                unseen.join("; ")
+            );
+            let judgement = Judgement::new(Kind::Ready, Status::Unknown, "SiblingsNotSeen", or_abandon(&text));
+            return self.wait(judgement, SOON).await;
+        }
         if paused(self.object) {
             self.pause(&or_abandon("rocketmq.rs/pause keeps brokers as they are, so it is not deleted there")).await?;
             return Ok(Action::requeue(jittered(PERIOD)));
@@ -343,6 +355,13 @@ where
     /// Whether another object will take over.
     fn successor(&self, home: &Home) -> bool {
         self.context.siblings().find(|other| self.rival(other, home)).is_some()
+    }
+
+    /// Watches that would tell of another object that takes over, and are refused. While there is
+    /// one, that no such object is known does not mean that there is none.
+    fn unseen(&self, home: &Home) -> Vec<String> {
+        let admitted = |namespace: &str| reference::admits(&home.cluster, &home.key.namespace, namespace);
+        self.context.siblings().refusals(admitted)
     }
 
     fn rival(&self, other: &K, home: &Home) -> bool {

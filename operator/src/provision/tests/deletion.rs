@@ -199,6 +199,41 @@ async fn a_cluster_that_is_only_not_seen_is_not_gone() {
     assert!(world.api.events().contains(&"ClusterGone".to_owned()));
 }
 
+/// A namespace that the API server refused to list counted as empty, and the deletion of one object
+/// took a topic and its messages away from another object there.
+#[tokio::test]
+async fn a_topic_is_not_deleted_while_a_namespace_that_may_name_it_cannot_be_seen() {
+    let status = kube::core::Status { code: 403, message: "forbidden".to_owned(), ..kube::core::Status::default() };
+    let refusal = kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+    let mut world = world_with_orders("blind:1").await;
+    world.admit(&["team"], "blind:1");
+    world.team.fail(&refusal, tokio::time::Instant::now());
+    world.delete("orders");
+    for _ in 0..2 {
+        world.pass("orders").await.unwrap();
+    }
+    let message = world.ready("orders", "Unknown", "SiblingsNotSeen");
+    for part in ["the watch of RocketMQTopic in namespace team", "forbidden", "rocketmq.rs/abandon=true"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert!(world.brokers.writes().is_empty() && !world.gone("orders"));
+
+    world.team.deliver(&Event::<()>::InitDone);
+    for _ in 0..2 {
+        world.pass("orders").await.unwrap();
+    }
+    assert!(world.gone("orders"));
+
+    // Objects of a namespace that is not admitted name nothing here.
+    let mut world = world_with_orders("elsewhere:1").await;
+    world.team.fail(&refusal, tokio::time::Instant::now());
+    world.delete("orders");
+    for _ in 0..2 {
+        world.pass("orders").await.unwrap();
+    }
+    assert!(world.gone("orders"));
+}
+
 #[tokio::test]
 async fn the_pause_annotation_stops_writes_and_says_so_once() {
     let mut world = world_with_orders("pausing:1").await;

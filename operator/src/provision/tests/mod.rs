@@ -31,7 +31,7 @@ use crate::{
     metrics::Metrics,
     pool::Pool,
     reference::ClusterKey,
-    watches::Watch,
+    watches::{REFUSED_FOR, Watch},
 };
 
 fn defaulted<K: Provisioned>(object: Value) -> K {
@@ -56,7 +56,7 @@ fn of<K>(store: Store<DeserializeGuard<K>>, metrics: &Metrics) -> Stores<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
 {
-    Stores::new(vec![(store, Watch::new(&K::kind(&()), None, metrics))])
+    Stores::new(vec![(store, Watch::new(&K::kind(&()), None, metrics, REFUSED_FOR))])
 }
 
 async fn inventory(fake: &Fake) -> Arc<Inventory> {
@@ -239,6 +239,8 @@ struct World {
     context: Arc<Context<Fake>>,
     clusters: Writer<DeserializeGuard<RocketMQCluster>>,
     topics: Writer<DeserializeGuard<RocketMQTopic>>,
+    /// The watch of topics in namespace team, which delivers nothing.
+    team: Arc<Watch>,
 }
 
 impl World {
@@ -253,14 +255,17 @@ impl World {
         let (cluster_store, clusters) = reflector::store();
         let (topic_store, topics) = reflector::store();
         let metrics = Metrics::new().unwrap();
-        let stores = (of(cluster_store, &metrics), of(topic_store, &metrics), Stores::new(Vec::new()));
+        let team = Watch::new("RocketMQTopic", Some("team"), &metrics, REFUSED_FOR);
+        let all = Watch::new("RocketMQTopic", None, &metrics, REFUSED_FOR);
+        let topic_stores = Stores::new(vec![(topic_store, all), (reflector::store().0, team.clone())]);
+        let stores = (of(cluster_store, &metrics), topic_stores, Stores::new(Vec::new()));
         let context = Arc::new(Context::new(client, settings, metrics, recorder, stores));
         let (mut clusters, mut topics) = (clusters, topics);
         clusters.apply_watcher_event(&Event::Init);
         clusters.apply_watcher_event(&Event::InitDone);
         topics.apply_watcher_event(&Event::Init);
         topics.apply_watcher_event(&Event::InitDone);
-        let mut world = Self { api, brokers, context, clusters, topics };
+        let mut world = Self { api, brokers, context, clusters, topics, team };
         world.cluster(|cluster| cluster["status"] = json!({"brokerGroups": 2, "namesrvAddrs": namesrv}));
         world
     }
