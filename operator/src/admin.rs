@@ -26,6 +26,14 @@ pub struct Broker {
     pub slaves: u32,
 }
 
+impl Broker {
+    /// Whether it is the group of this name of this cluster. A namesrv may serve several clusters,
+    /// and whoever reaches it may register a broker of any name.
+    pub(crate) fn is_of(&self, cluster_name: &str, group: &str) -> bool {
+        self.name == group && self.cluster == cluster_name
+    }
+}
+
 /// How far a consumer group has come on one broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {

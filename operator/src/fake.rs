@@ -16,6 +16,8 @@ use crate::{
 /// One broker group; its master's address is its name.
 #[derive(Clone, Debug)]
 pub(crate) struct Master {
+    /// The cluster name that it is registered under.
+    pub(crate) cluster: String,
     pub(crate) topics: BTreeMap<String, TopicConfig>,
     pub(crate) groups: BTreeMap<String, SubscriptionGroup>,
     pub(crate) permission: i32,
@@ -36,6 +38,7 @@ pub(crate) struct Master {
 impl Default for Master {
     fn default() -> Self {
         Self {
+            cluster: "prod".to_owned(),
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),
             permission: 6,
@@ -127,7 +130,7 @@ impl Admin for Fake {
         }
         let broker = |(name, master): (&String, &Master)| Broker {
             name: name.clone(),
-            cluster: "prod".to_owned(),
+            cluster: master.cluster.clone(),
             master: (!master.down).then(|| name.clone()),
             slaves: master.slaves,
         };

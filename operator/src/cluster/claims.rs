@@ -5,12 +5,13 @@
 //! controller makes them; only those that it binds to a pod of a planned set, by their name, are
 //! ever written here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{PersistentVolumeClaim, Pod},
 };
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -129,6 +130,17 @@ impl Target<'_> {
         }
         Ok(())
     }
+}
+
+/// Groups with a claim that is older than the cluster: it was kept when an earlier cluster of this
+/// name was deleted, and may hold its messages. Claims that this cluster's StatefulSets made are
+/// younger. Both times never change, so the answer does not change while such a claim is there,
+/// whatever becomes of the status. Times are whole seconds: a claim of the same second is not older.
+pub(super) fn stored_before(groups: &[Set], claims: &[Claim], cluster: Option<Timestamp>) -> BTreeSet<String> {
+    let older = |claim: &&Claim| claim.kept && claim.created.is_some_and(|created| Some(created) < cluster);
+    let old: BTreeSet<&str> = claims.iter().filter(older).map(|claim| claim.name.as_str()).collect();
+    let stored = |set: &&Set| claims_of(set).any(|(name, _)| old.contains(name.as_str()));
+    groups.iter().filter(stored).map(|set| set.name.clone()).collect()
 }
 
 /// The claims that the pods of a set are bound to.

@@ -34,12 +34,12 @@ pub(crate) struct Member {
     /// 0 is the master.
     pub(crate) ordinal: u32,
     /// What it says; the error when it could not be asked.
-    pub(crate) word: admin::Result<Word>,
+    pub(crate) report: admin::Result<Report>,
 }
 
 /// What a broker says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Word {
+pub(crate) struct Report {
     /// End of its commit log, in bytes.
     pub(crate) log_end: u64,
     /// Whether a master takes writes, or what a slave follows.
@@ -53,27 +53,28 @@ pub(crate) struct Word {
 pub(crate) enum State {
     /// A master that takes writes, or a slave that follows its master and keeps up.
     #[default]
-    Well,
+    InSync,
     /// On its way there by itself.
-    Moving(String),
+    CatchingUp(String),
     /// A master that takes no writes until somebody decides about its log.
     Undecided(String),
     /// A slave whose log does not go together with its master's.
     Mismatch(String),
 }
 
-impl Word {
-    /// Reads the rows of `brokerStatus`. A broker of another version may lack those that are ours; nothing is said against it then.
+impl Report {
+    /// Reads the rows of `brokerStatus`. A broker of another version may lack those that are ours;
+    /// nothing is said against it then.
     fn read(rows: &BTreeMap<String, String>) -> Self {
         let row = |name: &str| rows.get(name).map(String::as_str).unwrap_or_default();
         let check = row(runtime_info::LOG_CHECK);
         let slave = row(runtime_info::SLAVE_STATE);
         let state = match (first_word(check), first_word(slave)) {
             ("closed", _) => State::Undecided(rest(check)),
-            ("asking" | "copying", _) => State::Moving(check.to_owned()),
+            ("asking" | "copying", _) => State::CatchingUp(check.to_owned()),
             (_, "mismatch") => State::Mismatch(rest(slave)),
-            (_, "connecting" | "behind") => State::Moving(slave.to_owned()),
-            _ => State::Well,
+            (_, "connecting" | "behind") => State::CatchingUp(slave.to_owned()),
+            _ => State::InSync,
         };
         Self {
             log_end: row("commitLogMaxOffset").parse().unwrap_or(0),
@@ -98,11 +99,13 @@ fn rest(text: &str) -> String {
 impl Member {
     /// Why a rollout has to wait for it; `None` when it need not.
     pub(crate) fn holds_up(&self) -> Option<String> {
-        let why = match &self.word {
+        let why = match &self.report {
             Err(error) => error.to_string(),
-            Ok(Word { state: State::Moving(why) | State::Undecided(why) | State::Mismatch(why), .. }) => why.clone(),
-            Ok(word) if !word.unregistered.is_empty() => {
-                format!("not registered with {}", word.unregistered.join(", "))
+            Ok(Report { state: State::CatchingUp(why) | State::Undecided(why) | State::Mismatch(why), .. }) => {
+                why.clone()
+            }
+            Ok(report) if !report.unregistered.is_empty() => {
+                format!("not registered with {}", report.unregistered.join(", "))
             }
             Ok(_) => return None,
         };
@@ -113,32 +116,33 @@ impl Member {
 impl fmt::Display for Member {
     /// With the bytes it holds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.word {
-            Ok(word) => write!(f, "{} holds {} bytes", self.name, word.log_end),
+        match &self.report {
+            Ok(report) => write!(f, "{} holds {} bytes", self.name, report.log_end),
             Err(_) => write!(f, "{} does not answer", self.name),
         }
     }
 }
 
-/// Asks every process of the groups that may have one running: those that were opened, and those with a ready pod. Others are being
-/// made, and to ask them would only wait for names that do not exist yet.
+/// Asks every process of the groups that may have one running: those with messages, and those with
+/// a ready pod. Others are being made, and to ask them would only wait for names that do not exist
+/// yet.
 pub(crate) async fn ask<A: Admin>(
     admin: &A,
     cluster: &Validated,
     observed: &Observed,
-    opened: &BTreeSet<String>,
+    stored: &BTreeSet<String>,
 ) -> BTreeMap<String, Vec<Member>> {
     let runs = |set: &&Set| {
         let ready = observed.sets.get(&set.name).is_some_and(|state| state.ready > 0);
-        ready || observed.sets.contains_key(&set.name) && opened.contains(&set.name)
+        ready || observed.sets.contains_key(&set.name) && stored.contains(&set.name)
     };
     let mut processes = Vec::new();
     for set in cluster.topology.groups.iter().filter(runs) {
         processes.extend(set.processes().map(|process| (set.name.clone(), address(cluster, set, &process), process)));
     }
     let asked = stream::iter(processes).map(|(group, address, process)| async move {
-        let word = admin.status(&address).await.map(|rows| Word::read(&rows));
-        (group, Member { name: process.name, address, ordinal: process.ordinal, word })
+        let report = admin.status(&address).await.map(|rows| Report::read(&rows));
+        (group, Member { name: process.name, address, ordinal: process.ordinal, report })
     });
     let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();
     for (group, member) in asked.buffered(AT_ONCE).collect::<Vec<_>>().await {
@@ -157,21 +161,24 @@ mod tests {
 
     #[test]
     fn what_a_member_says_is_read_and_what_it_does_not_say_is_no_fault() {
-        let word = |rows: &[(&str, &str)]| {
-            Word::read(&rows.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        let report = |rows: &[(&str, &str)]| {
+            Report::read(&rows.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
         };
-        assert_eq!(word(&[]), Word::default(), "Java's broker");
-        assert_eq!(word(&[("logCheck", "open"), ("commitLogMaxOffset", "7")]), Word { log_end: 7, ..Word::default() });
+        assert_eq!(report(&[]), Report::default(), "Java's broker");
+        assert_eq!(
+            report(&[("logCheck", "open"), ("commitLogMaxOffset", "7")]),
+            Report { log_end: 7, ..Report::default() }
+        );
         let table = [
             ("logCheck", "closed: the log is empty", State::Undecided("the log is empty".to_owned())),
-            ("logCheck", "copying: the log of a:1", State::Moving("copying: the log of a:1".to_owned())),
-            ("slaveState", "following: 3 bytes behind the master", State::Well),
+            ("logCheck", "copying: the log of a:1", State::CatchingUp("copying: the log of a:1".to_owned())),
+            ("slaveState", "following: 3 bytes behind the master", State::InSync),
             ("slaveState", "mismatch: the logs differ: at 7", State::Mismatch("the logs differ: at 7".to_owned())),
-            ("slaveState", "connecting: no master", State::Moving("connecting: no master".to_owned())),
+            ("slaveState", "connecting: no master", State::CatchingUp("connecting: no master".to_owned())),
         ];
         for (row, text, state) in table {
-            assert_eq!(word(&[(row, text)]).state, state);
+            assert_eq!(report(&[(row, text)]).state, state);
         }
-        assert_eq!(word(&[("unregisteredNamesrvs", "a:1;b:1")]).unregistered, ["a:1", "b:1"]);
+        assert_eq!(report(&[("unregisteredNamesrvs", "a:1;b:1")]).unregistered, ["a:1", "b:1"]);
     }
 }

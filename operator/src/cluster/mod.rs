@@ -53,6 +53,7 @@ use serde_json::json;
 
 use self::{
     apply::Target,
+    build::Groups,
     observe::Observed,
     open::{Objects, Stage},
     recover::Wanted,
@@ -147,9 +148,12 @@ impl<A: Admin> Run<'_, A> {
                 return Ok(Action::requeue(jittered(STEADY)));
             }
         };
-        let plan = build::build(&valid, &opened);
+        let created = self.cluster.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let mut stored = claims::stored_before(&valid.topology.groups, &observed.claims, created);
+        stored.extend(opened.iter().cloned());
+        let plan = build::build(&valid, &Groups { open: &opened, stored: &stored });
         let admin = self.context.pool.admin(&home, &build::namesrv_addrs(&valid));
-        observed.members = members::ask(&admin, &valid, &observed, &opened).await;
+        observed.members = members::ask(&admin, &valid, &observed, &stored).await;
         let target = Target {
             client: &self.context.client,
             cluster: &valid,

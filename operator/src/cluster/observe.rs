@@ -7,6 +7,7 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ListParams,
@@ -75,6 +76,8 @@ pub(crate) struct Claim {
     pub(crate) labels: BTreeMap<String, String>,
     /// What its annotation tells Argo CD.
     pub(crate) sync_options: Option<String>,
+    /// When it was made.
+    pub(crate) created: Option<Timestamp>,
     /// Whether it stays whatever becomes of StatefulSets and pods: nobody owns it and nobody deletes it.
     pub(crate) kept: bool,
     /// Asked for, in thousandths of a byte.
@@ -216,6 +219,7 @@ fn claim(claim: &PersistentVolumeClaim) -> Claim {
         uid: claim.uid(),
         labels: claim.labels().clone(),
         sync_options: claim.annotations().get(labels::SYNC_OPTIONS).cloned(),
+        created: claim.metadata.creation_timestamp.as_ref().map(|time| time.0),
         kept: claim.owner_references().is_empty() && claim.metadata.deletion_timestamp.is_none(),
         requested: requests.and_then(|requests| milli_bytes(&requests.get("storage")?.0)),
         capacity: capacity.and_then(|capacity| milli_bytes(&capacity.get("storage")?.0)),

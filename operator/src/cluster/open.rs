@@ -61,15 +61,23 @@ pub async fn pass<A: Admin>(
     let mut stages = BTreeMap::new();
     for index in 0..count {
         let group = group_name(name, index);
-        let master = brokers.iter().find(|broker| broker.name == group).and_then(|broker| broker.master.as_deref());
-        let stage = match master {
+        let stage = match address(brokers, cluster_name, &group) {
+            None if let Some(other) =
+                brokers.iter().find(|broker| broker.name == group && broker.cluster != cluster_name) =>
+            {
+                Stage::Closed(format!(
+                    "{group}: a broker of this name is registered under the cluster name {} and not {cluster_name}: \
+                     stop it, or give it another brokerName",
+                    other.cluster
+                ))
+            }
             None => Stage::Closed(format!("{group}: its master is not registered")),
             Some(master) if opened.contains(&group) => {
                 ensure_writable(admin, master).await.unwrap_or_else(closed(&group))
             }
             Some(master) => {
                 let sources: Vec<(&str, Option<&str>)> =
-                    opened.iter().map(|open| (open.as_str(), address(brokers, open))).collect();
+                    opened.iter().map(|open| (open.as_str(), address(brokers, cluster_name, open))).collect();
                 let job = Job { admin, master, index, cluster_name, objects };
                 job.open(&group, &sources).await.unwrap_or_else(closed(&group))
             }
@@ -83,8 +91,8 @@ fn closed(group: &str) -> impl Fn(crate::error::AdminError) -> Stage {
     move |error| Stage::Closed(format!("{group}: {error}"))
 }
 
-fn address<'a>(brokers: &'a [Broker], name: &str) -> Option<&'a str> {
-    brokers.iter().find(|broker| broker.name == name).and_then(|broker| broker.master.as_deref())
+fn address<'a>(brokers: &'a [Broker], cluster_name: &str, name: &str) -> Option<&'a str> {
+    brokers.iter().find(|broker| broker.is_of(cluster_name, name)).and_then(|broker| broker.master.as_deref())
 }
 
 async fn ensure_writable<A: Admin>(admin: &A, master: &str) -> admin::Result<Stage> {
@@ -259,6 +267,21 @@ mod tests {
                 "permit prod-broker-1 6",
             ]
         );
+    }
+
+    /// Its permission was set, and topics were written to it.
+    #[tokio::test]
+    async fn a_broker_of_our_name_under_another_cluster_name_is_not_ours() {
+        let stranger = || Master { permission: 4, cluster: "theirs".into(), ..Master::default() };
+        let fake = Fake::new(&[("prod-broker-0", stranger()), ("prod-broker-1", stranger())]);
+        let stages = run(&fake, 2, &["prod-broker-0"], &objects(&[("orders", json!({}))])).await;
+        for group in ["prod-broker-0", "prod-broker-1"] {
+            assert!(
+                matches!(&stages[group], Stage::Closed(why) if why.contains("under the cluster name theirs and not prod")),
+                "{stages:?}"
+            );
+        }
+        assert!(fake.writes().is_empty());
     }
 
     #[tokio::test]

@@ -66,7 +66,7 @@ impl Wanted {
                 outcome.done = false;
                 continue;
             };
-            match master.word.as_ref().map(|word| &word.state) {
+            match master.report.as_ref().map(|report| &report.state) {
                 Ok(State::Undecided(_)) => {
                     outcome.done = false;
                     let failed = match recovery(*choice, of_group) {
@@ -75,7 +75,7 @@ impl Wanted {
                     };
                     outcome.failed.extend(failed.map(|why| format!("{group}: {why}")));
                 }
-                Ok(State::Well) => {}
+                Ok(State::InSync) => {}
                 _ => outcome.done = false,
             }
         }
@@ -89,7 +89,7 @@ fn recovery(choice: Choice, members: &[Member]) -> Result<Recovery, String> {
         return Ok(Recovery::AcceptLoss);
     }
     let slaves = members.iter().filter(|member| member.ordinal > 0);
-    let longest = slaves.filter_map(|slave| Some((slave.word.as_ref().ok()?.log_end, &slave.address))).max();
+    let longest = slaves.filter_map(|slave| Some((slave.report.as_ref().ok()?.log_end, &slave.address))).max();
     match longest {
         Some((end, address)) if end > 0 => Ok(Recovery::CopyFrom(address.clone())),
         _ => Err("there is no log to copy: no slave answers that has one".to_owned()),
@@ -100,21 +100,21 @@ fn recovery(choice: Choice, members: &[Member]) -> Result<Recovery, String> {
 mod tests {
     use super::*;
     use crate::{
-        cluster::members::Word,
+        cluster::members::Report,
         error::AdminError,
         fake::{Fake, Master},
     };
 
     fn member(ordinal: u32, log_end: u64, state: State) -> Member {
-        let word = Ok(Word { log_end, state, unregistered: Vec::new() });
+        let report = Ok(Report { log_end, state, unregistered: Vec::new() });
         let name = format!("prod-broker-0-{ordinal}");
-        Member { address: format!("{name}.prod-broker-0.mq.svc.cluster.local:10911"), name, ordinal, word }
+        Member { address: format!("{name}.prod-broker-0.mq.svc.cluster.local:10911"), name, ordinal, report }
     }
 
     fn group(master: State) -> BTreeMap<String, Vec<Member>> {
-        let mut away = member(3, 0, State::Well);
-        away.word = Err(AdminError::Unreachable { target: "a".into(), why: "refused".into() });
-        let slaves = [member(1, 8, State::Well), member(2, 9, State::Well), away];
+        let mut away = member(3, 0, State::InSync);
+        away.report = Err(AdminError::Unreachable { target: "a".into(), why: "refused".into() });
+        let slaves = [member(1, 8, State::InSync), member(2, 9, State::InSync), away];
         let members = std::iter::once(member(0, 0, master)).chain(slaves).collect();
         BTreeMap::from([("prod-broker-0".to_owned(), members)])
     }
@@ -141,9 +141,9 @@ mod tests {
             fake.writes(),
             ["recover prod-broker-0 copy prod-broker-0-2.prod-broker-0.mq.svc.cluster.local:10911"]
         );
-        let outcome = wanted.carry_out(&fake, &group(State::Moving("copying".into()))).await;
+        let outcome = wanted.carry_out(&fake, &group(State::CatchingUp("copying".into()))).await;
         assert_eq!((outcome.done, fake.writes().len()), (false, 0), "it is told once");
-        let outcome = wanted.carry_out(&fake, &group(State::Well)).await;
+        let outcome = wanted.carry_out(&fake, &group(State::InSync)).await;
         assert_eq!((outcome.done, fake.writes().len()), (true, 0));
     }
 

@@ -5,7 +5,7 @@
 //! | SpecValid | the spec passes the checks that need the whole object or the world |
 //! | NamesrvReady | every namesrv pod is ready |
 //! | BrokersReady | every broker pod is ready and runs the wanted template |
-//! | ReplicasInSync | every slave follows its master and keeps up, by its own word |
+//! | ReplicasInSync | every slave follows its master and keeps up, by its own report |
 //! | LogsComplete | no master takes no writes because its log is empty or shorter than a slave's |
 //! | StorageHealthy | every volume has the size asked for |
 //! | Available | a namesrv is ready and a group takes writes |
@@ -88,7 +88,7 @@ pub(crate) fn invalid(wrong: &[Wrong]) -> Vec<Judgement> {
 }
 
 fn group(findings: &Findings<'_>, set: &Set) -> GroupStatus {
-    let registered = registered(findings.observed, set);
+    let registered = registered(findings.cluster, findings.observed, set);
     let open = findings.stages.get(&set.name) == Some(&Stage::Open);
     let before = findings.previous.groups.iter().any(|group| group.name == set.name && group.open);
     GroupStatus {
@@ -100,16 +100,18 @@ fn group(findings: &Findings<'_>, set: &Set) -> GroupStatus {
     }
 }
 
-/// Slaves of a group that follow its master and keep up, by their own word.
+/// Slaves of a group that follow its master and keep up, by their own report.
 fn following(observed: &Observed, set: &Set) -> usize {
     let members = observed.members.get(&set.name).map(Vec::as_slice).unwrap_or_default();
-    let follows =
-        |member: &&Member| member.ordinal > 0 && member.word.as_ref().is_ok_and(|word| word.state == State::Well);
+    let follows = |member: &&Member| {
+        member.ordinal > 0 && member.report.as_ref().is_ok_and(|report| report.state == State::InSync)
+    };
     members.iter().filter(follows).count()
 }
 
-fn registered<'a>(observed: &'a Observed, set: &Set) -> Option<&'a Broker> {
-    observed.brokers.as_ref()?.as_ref().ok()?.iter().find(|broker| broker.name == set.name)
+fn registered<'a>(cluster: &Validated, observed: &'a Observed, set: &Set) -> Option<&'a Broker> {
+    let cluster_name = &cluster.topology.cluster_name;
+    observed.brokers.as_ref()?.as_ref().ok()?.iter().find(|broker| broker.is_of(cluster_name, &set.name))
 }
 
 fn ready_pods(observed: &Observed, set: &Set) -> i32 {
@@ -215,7 +217,7 @@ fn in_sync(findings: &Findings<'_>) -> Judgement {
                 .topology
                 .groups
                 .iter()
-                .map(|set| (set, registered(observed, set).map_or(0, |broker| broker.slaves)))
+                .map(|set| (set, registered(cluster, observed, set).map_or(0, |broker| broker.slaves)))
                 .filter(|(set, slaves)| slaves + 1 < set.members)
                 .map(|(set, slaves)| format!("{} has {slaves} of {} slaves", set.name, set.members - 1))
                 .collect();
@@ -224,7 +226,7 @@ fn in_sync(findings: &Findings<'_>) -> Judgement {
             }
             let slaves = || observed.members.values().flatten().filter(|member| member.ordinal > 0);
             let of = |state: fn(&State) -> Option<&String>| -> Vec<String> {
-                let words = slaves().filter_map(|slave| Some((slave, state(&slave.word.as_ref().ok()?.state)?)));
+                let words = slaves().filter_map(|slave| Some((slave, state(&slave.report.as_ref().ok()?.state)?)));
                 words.map(|(slave, words)| format!("{}: {words}", slave.name)).collect()
             };
             let differing = of(|state| if let State::Mismatch(words) = state { Some(words) } else { None });
@@ -235,11 +237,11 @@ fn in_sync(findings: &Findings<'_>) -> Judgement {
                 );
                 return Judgement::new(Kind::ReplicasInSync, false, "LogsDiffer", text);
             }
-            let moving = of(|state| if let State::Moving(words) = state { Some(words) } else { None });
+            let moving = of(|state| if let State::CatchingUp(words) = state { Some(words) } else { None });
             if !moving.is_empty() {
                 return Judgement::new(Kind::ReplicasInSync, false, "NotFollowing", moving.join("; "));
             }
-            let silent: Vec<String> = slaves().filter(|slave| slave.word.is_err()).map(ToString::to_string).collect();
+            let silent: Vec<String> = slaves().filter(|slave| slave.report.is_err()).map(ToString::to_string).collect();
             match silent.is_empty() {
                 true => Judgement::new(Kind::ReplicasInSync, true, "AllFollow", "every slave follows its master"),
                 false => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "Unreachable", silent.join("; ")),
@@ -258,15 +260,15 @@ fn logs_complete(findings: &Findings<'_>) -> Judgement {
     }
     let masters = || observed.members.values().flatten().filter(|member| member.ordinal == 0);
     let moving: Vec<String> = masters()
-        .filter_map(|master| match &master.word.as_ref().ok()?.state {
-            State::Moving(words) => Some(format!("{}: {words}", master.name)),
+        .filter_map(|master| match &master.report.as_ref().ok()?.state {
+            State::CatchingUp(words) => Some(format!("{}: {words}", master.name)),
             _ => None,
         })
         .collect();
     if !moving.is_empty() {
         return Judgement::new(Kind::LogsComplete, false, "Checking", moving.join("; "));
     }
-    let silent: Vec<String> = masters().filter(|master| master.word.is_err()).map(ToString::to_string).collect();
+    let silent: Vec<String> = masters().filter(|master| master.report.is_err()).map(ToString::to_string).collect();
     match silent.is_empty() {
         true => Judgement::new(Kind::LogsComplete, true, "Checked", "no master has less than its slaves"),
         false => Judgement::new(Kind::LogsComplete, Status::Unknown, "Unreachable", silent.join("; ")),
@@ -276,7 +278,7 @@ fn logs_complete(findings: &Findings<'_>) -> Judgement {
 /// What a group's master lacks, what each member holds, and how to decide.
 fn undecided(group: &str, members: &[Member]) -> Option<String> {
     let master = members.iter().find(|member| member.ordinal == 0)?;
-    let State::Undecided(words) = &master.word.as_ref().ok()?.state else { return None };
+    let State::Undecided(words) = &master.report.as_ref().ok()?.state else { return None };
     let held: Vec<String> = members.iter().map(ToString::to_string).collect();
     Some(format!(
         "{group} takes no writes: {words} ({}). Annotate the cluster with {ANNOTATION}={group}=copy to copy the log of the slave that has \
@@ -374,7 +376,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cluster::{build::build, fixtures::validated, members::Word, topology::Process};
+    use crate::cluster::{
+        build::{Groups, build},
+        fixtures::validated,
+        members::Report,
+        topology::Process,
+    };
 
     struct World {
         cluster: Validated,
@@ -391,7 +398,7 @@ mod tests {
             address: format!("{}:10911", process.name),
             name: process.name,
             ordinal: process.ordinal,
-            word: Ok(Word { log_end: 1000, ..Word::default() }),
+            report: Ok(Report { log_end: 1000, ..Report::default() }),
         };
         set.processes().map(member).collect()
     }
@@ -400,7 +407,7 @@ mod tests {
         /// Two groups with a slave each, all well.
         fn well() -> Self {
             let cluster = validated(json!({"brokers": {"groups": 2}}));
-            let plan = build(&cluster, &BTreeSet::new());
+            let plan = build(&cluster, &Groups { open: &BTreeSet::new(), stored: &BTreeSet::new() });
             let state = |set: &k8s_openapi::api::apps::v1::StatefulSet| SetState {
                 template_hash: set.annotations().get(TEMPLATE_HASH).cloned(),
                 replicas: 2,
@@ -449,8 +456,8 @@ mod tests {
             ready.message.clone()
         }
 
-        fn word(&mut self, group: &str, ordinal: usize) -> &mut Word {
-            self.observed.members.get_mut(group).unwrap()[ordinal].word.as_mut().unwrap()
+        fn report(&mut self, group: &str, ordinal: usize) -> &mut Report {
+            self.observed.members.get_mut(group).unwrap()[ordinal].report.as_mut().unwrap()
         }
 
         fn set(&mut self, name: &str) -> &mut SetState {
@@ -502,7 +509,7 @@ mod tests {
             name: "prod-broker-0".into(),
             master: Some("a".into()),
             slaves: 1,
-            ..Broker::default()
+            cluster: "prod".into(),
         }]));
         world.stages.insert(
             "prod-broker-1".to_owned(),
@@ -519,6 +526,14 @@ mod tests {
         world.ready("SlaveMissing", "Creating");
 
         let mut world = World::well();
+        if let Some(Ok(brokers)) = &mut world.observed.brokers {
+            brokers[1].cluster = "theirs".into();
+        }
+        assert!(world.ready("SlaveMissing", "Degraded").contains("prod-broker-1 has 0 of 1 slaves"));
+        let (status, _) = world.judge();
+        assert!(!status.groups[1].writable, "a broker of another cluster takes them");
+
+        let mut world = World::well();
         world.growth.refused = vec!["data-prod-broker-0-0: only dynamically provisioned".to_owned()];
         world.ready("ExpansionRefused", "Degraded");
     }
@@ -527,8 +542,11 @@ mod tests {
     #[test]
     fn a_master_that_lost_its_log_is_told_with_the_bytes_of_each_member_and_how_to_decide() {
         let mut world = World::well();
-        *world.word("prod-broker-1", 0) =
-            Word { log_end: 0, state: State::Undecided("the log of this master is empty".into()), ..Word::default() };
+        *world.report("prod-broker-1", 0) = Report {
+            log_end: 0,
+            state: State::Undecided("the log of this master is empty".into()),
+            ..Report::default()
+        };
         // It is not ready, and that is not the sentence that helps.
         world.set("prod-broker-1").ready = 1;
         let message = world.ready("DecisionNeeded", "Degraded");
@@ -541,22 +559,22 @@ mod tests {
             assert!(message.contains(part), "{part} is not in {message}");
         }
         let mut world = World::well();
-        world.word("prod-broker-1", 0).state = State::Moving("copying: the log of a:1".into());
+        world.report("prod-broker-1", 0).state = State::CatchingUp("copying: the log of a:1".into());
         assert!(world.ready("Checking", "Degraded").contains("prod-broker-1-0: copying: the log of a:1"));
     }
 
     #[test]
     fn slaves_that_are_registered_and_do_not_follow_are_not_in_sync() {
         let mut world = World::well();
-        world.word("prod-broker-0", 1).state = State::Mismatch("the logs differ".into());
+        world.report("prod-broker-0", 1).state = State::Mismatch("the logs differ".into());
         assert!(world.ready("LogsDiffer", "Degraded").contains("prod-broker-0-1: the logs differ"));
         let (status, _) = world.judge();
         assert_eq!(status.groups[0].in_sync.as_deref(), Some("0/1"));
         let mut world = World::well();
-        world.word("prod-broker-0", 1).state = State::Moving("behind: 300 bytes".into());
+        world.report("prod-broker-0", 1).state = State::CatchingUp("behind: 300 bytes".into());
         assert!(world.ready("NotFollowing", "Degraded").contains("prod-broker-0-1: behind: 300 bytes"));
         let mut world = World::well();
-        world.observed.members.get_mut("prod-broker-0").unwrap()[1].word =
+        world.observed.members.get_mut("prod-broker-0").unwrap()[1].report =
             Err(crate::error::AdminError::Unreachable { target: "a".into(), why: "refused".into() });
         assert!(world.ready("Unreachable", "Degraded").contains("prod-broker-0-1 does not answer"));
     }

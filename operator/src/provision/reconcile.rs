@@ -26,7 +26,7 @@ use super::{
     remove,
 };
 use crate::{
-    admin::Admin,
+    admin::{Admin, Broker},
     api::{
         ABANDON_ANNOTATION, DeletionPolicy, Management, RocketMQCluster,
         condition::{self, Judgement, Kind, Status},
@@ -376,7 +376,18 @@ where
     async fn inventory(&self, home: &Home, since: Option<Instant>) -> Result<Arc<Inventory>, Unavailable> {
         // A machine that runs for less than an inventory may be old: ask anew.
         let since = since.unwrap_or_else(Instant::now);
-        self.context.pool.inventory(&home.key, &home.namesrvs, since).await
+        let inventory = self.context.pool.inventory(&home.key, &home.namesrvs, since).await?;
+        let stranger = |broker: &&Broker| home.groups.contains(&broker.name) && broker.cluster != home.cluster_name;
+        match inventory.brokers.iter().map(|holdings| &holdings.broker).find(stranger) {
+            None => Ok(inventory),
+            // What is written would go to somebody else's broker, and what is read says nothing of ours.
+            Some(broker) => {
+                let why =
+                    format!("it is registered under the cluster name {} and not {}", broker.cluster, home.cluster_name);
+                let error = AdminError::Unreachable { target: broker.name.clone(), why };
+                Err(Unavailable { error, retry_in: SOON })
+            }
+        }
     }
 
     async fn unreachable(&self, record: Record, unavailable: Unavailable) -> Result<Action, Error> {

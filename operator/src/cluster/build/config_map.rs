@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use super::{config_file, metadata, namesrv_addrs};
+use super::{Groups, config_file, metadata, namesrv_addrs};
 use crate::cluster::{
     topology::{Kind, Set},
     validate::Validated,
@@ -13,21 +13,25 @@ use crate::cluster::{
 /// Readable, not writable: how a group boots that has not been given its topics yet.
 const READ_ONLY: &str = "brokerPermission=4\n";
 
-/// How a group boots that was opened: it may have messages, so a master with a new store, or with less than a slave, has lost some.
+/// How a group boots that may have messages: a master with a new store, or with less than a slave,
+/// has lost some.
 fn checked(set: &Set) -> String {
     format!("checkLogBeforeWrites=true\nexpectedSlaves={}\n", set.members - 1)
 }
 
 /// The configuration file of a set.
 ///
-/// The permission of a group that is not open yet stands in the file and not in its fingerprint: opening a group must not restart
-/// it, and a pod that restarts afterwards must come up writable without anybody's help.
-pub(super) fn of_set(cluster: &Validated, set: &Set, open: bool) -> ConfigMap {
+/// The permission of a group that is not open yet, and whether its log is checked, stand in the
+/// file and not in its fingerprint: opening a group must not restart it, and a pod that restarts
+/// afterwards must come up writable without anybody's help.
+pub(super) fn of_set(cluster: &Validated, set: &Set, groups: &Groups<'_>) -> ConfigMap {
     let mut text = set.config.to_string();
     if set.kind == Kind::Broker {
-        match open {
-            true => text.push_str(&checked(set)),
-            false => text.push_str(READ_ONLY),
+        if !groups.open.contains(&set.name) {
+            text.push_str(READ_ONLY);
+        }
+        if groups.stored.contains(&set.name) {
+            text.push_str(&checked(set));
         }
     }
     ConfigMap {

@@ -57,13 +57,21 @@ pub(crate) struct Plan {
     pub(crate) groups: Vec<StatefulSet>,
 }
 
-/// Builds all objects. `open` holds the names of groups that may take writes; the others boot readable but not writable, until
-/// their topics are there.
-pub(crate) fn build(cluster: &Validated, open: &BTreeSet<String>) -> Plan {
+/// What the files of broker groups depend on beside the spec, by the names of groups.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Groups<'a> {
+    /// Those that may take writes. The others boot readable and not writable, until their topics
+    /// are there.
+    pub(crate) open: &'a BTreeSet<String>,
+    /// Those that may have messages: a master checks its log before it takes writes.
+    pub(crate) stored: &'a BTreeSet<String>,
+}
+
+/// Builds all objects.
+pub(crate) fn build(cluster: &Validated, groups: &Groups<'_>) -> Plan {
     let topology = &cluster.topology;
     let sets = || std::iter::once(&topology.namesrv).chain(&topology.groups);
-    let mut config_maps: Vec<ConfigMap> =
-        sets().map(|set| config_map::of_set(cluster, set, open.contains(&set.name))).collect();
+    let mut config_maps: Vec<ConfigMap> = sets().map(|set| config_map::of_set(cluster, set, groups)).collect();
     config_maps.push(config_map::discovery(cluster));
     let mut services: Vec<Service> = sets().map(|set| service::headless(cluster, set)).collect();
     services.push(service::namesrv_client(cluster));

@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::fixtures::{cluster, surroundings, validated};
 
+/// No group was opened and none has messages.
+const NONE: Groups<'static> = Groups { open: &BTreeSet::new(), stored: &BTreeSet::new() };
+
 fn plan(spec: Value) -> Plan {
-    build(&validated(spec), &BTreeSet::new())
+    build(&validated(spec), &NONE)
 }
 
 fn group(spec: Value) -> Value {
@@ -72,12 +75,16 @@ fn advertise_decides_what_a_broker_registers() {
 #[test]
 fn opening_a_group_changes_its_file_and_not_its_pods() {
     let cluster = validated(json!({}));
-    let closed = build(&cluster, &BTreeSet::new());
-    let open = build(&cluster, &BTreeSet::from(["prod-broker-0".to_owned()]));
+    let all = BTreeSet::from(["prod-broker-0".to_owned()]);
+    let closed = build(&cluster, &NONE);
+    let open = build(&cluster, &Groups { open: &all, stored: &all });
+    let remade = build(&cluster, &Groups { stored: &all, ..NONE });
     let text = |plan: &Plan| plan.config_maps[1].data.as_ref().unwrap()["broker.conf"].clone();
     assert!(text(&closed).ends_with("brokerPermission=4\n"));
     assert!(!text(&open).contains("brokerPermission"));
+    assert!(text(&remade).ends_with("brokerPermission=4\ncheckLogBeforeWrites=true\nexpectedSlaves=1\n"));
     assert_eq!(closed.groups, open.groups);
+    assert_eq!(closed.groups, remade.groups);
 }
 
 /// Every served field reaches a pod: changing it changes the template, or the file and thereby the template's fingerprint.
@@ -153,8 +160,8 @@ proptest! {
         object.metadata.name = Some(name);
         prop_assert!(object.validate_cel().is_ok());
         let cluster = super::super::validate::validate(&object, &surroundings()).unwrap();
-        let plan = build(&cluster, &BTreeSet::new());
-        prop_assert_eq!(&plan, &build(&cluster, &BTreeSet::new()));
+        let plan = build(&cluster, &NONE);
+        prop_assert_eq!(&plan, &build(&cluster, &NONE));
 
         // A pod's name is its host name and the label of its index; a StatefulSet's gets 11 characters of revision in a label.
         for set in plan.groups.iter().chain([&plan.namesrv]) {

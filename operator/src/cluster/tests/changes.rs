@@ -22,7 +22,7 @@ impl World {
         });
     }
 
-    fn file(&self, suffix: &str) -> String {
+    pub(super) fn file(&self, suffix: &str) -> String {
         let map = self.api.object(&format!("{MAPS}/{}-{suffix}", self.name)).unwrap();
         map["data"]["broker.conf"].as_str().unwrap().to_owned()
     }

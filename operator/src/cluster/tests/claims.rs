@@ -217,3 +217,42 @@ async fn a_group_is_remembered_by_a_claim_that_has_our_own_labels_alone() {
     world.settle().await;
     world.condition("ScaleDownRefused", "True", "DrainNotServed");
 }
+
+/// A cluster that was deleted and made anew over the claims it had kept: its master's was emptied,
+/// it opened without a question, and what its slave had was out of reach.
+#[tokio::test]
+async fn a_group_over_claims_of_an_earlier_cluster_checks_its_log_before_it_is_opened() {
+    const CHECK: &str = "checkLogBeforeWrites=true\nexpectedSlaves=1\n";
+    let world = World::new("remade", json!({"brokers": {"groups": 2, "storage": {"size": "1Gi"}}})).await;
+    let labels = json!({"rocketmq.rs/cluster": "remade", "rocketmq.rs/group": "1"});
+    let slave = world.claim("data-remade-broker-1-1", labels);
+    world.api.change(&slave, |claim| claim["metadata"]["creationTimestamp"] = json!("2025-12-31T23:59:59Z"));
+    world.pass().await.unwrap();
+    assert!(world.file("broker-1").ends_with(&format!("brokerPermission=4\n{CHECK}")), "{}", world.file("broker-1"));
+    assert!(world.file("broker-0").ends_with("brokerPermission=4\n"), "it has no messages: {}", world.file("broker-0"));
+
+    // What StatefulSets of this cluster made says nothing about the past.
+    let templates = || ["broker-0", "broker-1"].map(|set| world.api.object(&world.set(set)).unwrap()["spec"].clone());
+    let before = (world.file("broker-0"), world.file("broker-1"), templates());
+    for name in ["data-remade-broker-0-0", "data-remade-broker-0-1", "data-remade-broker-1-0"] {
+        world.claim(name, old_labels("remade", 0));
+    }
+    world.pass().await.unwrap();
+    assert_eq!((world.file("broker-0"), world.file("broker-1"), templates()), before);
+
+    // Its master found the slave's log and waits: it is asked, though it was never open.
+    world.pods_become_ready();
+    world.brokers_register();
+    world.brokers.change("remade-broker-1", |master| {
+        master.down = false;
+        master.status = [("logCheck".to_owned(), "closed: a slave has more".to_owned())].into();
+    });
+    world.api.change(&world.set("broker-1"), |set| set["status"]["readyReplicas"] = json!(0));
+    world.pass().await.unwrap();
+    assert!(world.condition("Ready", "False", "DecisionNeeded").contains("remade-broker-1 takes no writes"));
+    world.brokers.change("remade-broker-1", |master| master.status.clear());
+    world.settle().await;
+    world.condition("Ready", "True", "Running");
+    assert!(world.file("broker-0").ends_with(CHECK) && world.file("broker-1").ends_with(CHECK));
+    assert_eq!(templates(), before.2, "no pod restarts for it");
+}

@@ -91,7 +91,8 @@ impl World {
             let set = self.api.object(path).unwrap();
             let name = set["metadata"]["name"].as_str().unwrap().to_owned();
             let slaves = set["spec"]["replicas"].as_u64().unwrap() as u32 - 1;
-            state.masters.entry(name).or_insert_with(|| Master { permission: 4, ..Master::default() }).slaves = slaves;
+            let new = || Master { permission: 4, cluster: self.name.clone(), ..Master::default() };
+            state.masters.entry(name).or_insert_with(new).slaves = slaves;
         }
     }
 

@@ -234,6 +234,18 @@ async fn a_topic_is_not_deleted_while_a_namespace_that_may_name_it_cannot_be_see
     assert!(world.gone("orders"));
 }
 
+/// A broker that somebody registered under our name was written to as if it were ours.
+#[tokio::test]
+async fn a_broker_of_our_name_under_another_cluster_name_is_neither_written_nor_believed() {
+    let mut world = world_with_orders("stranger:1").await;
+    world.brokers.change("prod-broker-1", |master| master.cluster = "theirs".into());
+    world.delete("orders");
+    world.pass("orders").await.unwrap();
+    let message = world.ready("orders", "Unknown", "ClusterUnreachable");
+    assert!(message.contains("prod-broker-1") && message.contains("cluster name theirs"), "{message}");
+    assert!(world.brokers.writes().is_empty() && !world.gone("orders"));
+}
+
 #[tokio::test]
 async fn the_pause_annotation_stops_writes_and_says_so_once() {
     let mut world = world_with_orders("pausing:1").await;
