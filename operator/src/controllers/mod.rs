@@ -53,7 +53,7 @@ use crate::{
     provision::{self, Provisioned, reconcile::Siblings},
     reference::ClusterKey,
     run::Options,
-    watchdog::{DEADLINE, Pulse, Watchdog},
+    watchdog::{Activity, DEADLINE, Watchdog},
     watches::{self, REFUSED_FOR, Watch, follow},
 };
 
@@ -106,7 +106,7 @@ pub(crate) async fn run<A: Admin>(
     let recorder = Recorder::new(client.clone(), reporter);
     let context = Arc::new(Context::<A>::new(client.clone(), settings, metrics.clone(), recorder, stores));
     let mut watchdog = Watchdog {
-        controllers: pulses(&clusters).chain(pulses(&topics)).chain(pulses(&groups)).collect(),
+        controllers: activities(&clusters).chain(activities(&topics)).chain(activities(&groups)).collect(),
         stores: of_stores(&clusters).chain(of_stores(&topics)).chain(of_stores(&groups)).collect(),
         children: Vec::new(),
     };
@@ -115,15 +115,15 @@ pub(crate) async fn run<A: Admin>(
     let permits = Arc::new(Semaphore::new(RECONCILES));
     let running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     for (source, scope) in clusters.into_iter().zip(&scopes) {
-        let pulse = source.pulse.clone();
+        let activity = source.activity.clone();
         let controller = source.telling(news.clone()).controller();
         let children = Children { client, scope: *scope, metrics, watches: &mut watchdog.children };
         let stream = children.owned_by(controller).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
-            bounded(pulse.clone(), permits.clone(), cluster::reconcile),
+            bounded(activity.clone(), permits.clone(), cluster::reconcile),
             failed::<RocketMQCluster, A>,
             context.clone(),
         );
-        running.push(drive(pulse, context.clone(), stream).boxed());
+        running.push(drive(activity, context.clone(), stream).boxed());
     }
     provisioned(topics, &news, &permits, &context, stop, &running);
     provisioned(groups, &news, &permits, &context, stop, &running);
@@ -155,21 +155,21 @@ fn provisioned<K: Provisioned, A: Admin>(
     Context<A>: Siblings<K>,
 {
     for source in sources {
-        let pulse = source.pulse.clone();
+        let activity = source.activity.clone();
         let named = cluster_news::naming(news.subscribe(), source.store.clone());
         let stream = source.controller().reconcile_on(named).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
-            bounded(pulse.clone(), permits.clone(), provision::reconcile::reconcile),
+            bounded(activity.clone(), permits.clone(), provision::reconcile::reconcile),
             failed::<K, A>,
             context.clone(),
         );
-        running.push(drive(pulse, context.clone(), stream).boxed());
+        running.push(drive(activity, context.clone(), stream).boxed());
     }
 }
 
 /// A reconcile as controllers run it: it waits until all that it judges by is known, has a
 /// deadline, and is seen by the watchdog.
 fn bounded<K, A, F, R>(
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
     permits: Arc<Semaphore>,
     reconcile: F,
 ) -> impl FnMut(Arc<Guarded<K>>, Arc<Context<A>>) -> Reconciling
@@ -181,14 +181,15 @@ where
 {
     move |object, context| {
         let ClusterKey { namespace, name } = key(&*object);
-        let running = pulse.begin(&namespace, &name);
+        let mut watched = activity.begin(&namespace, &name);
         let permits = permits.clone();
         async move {
             context.filled().await;
             // Nobody closes it, so there is a permit.
             let _permit = permits.acquire_owned().await;
+            watched.run();
             let ended = tokio::time::timeout(DEADLINE, reconcile(object, context)).await;
-            drop(running);
+            drop(watched);
             ended.unwrap_or(Err(Error::Deadline(DEADLINE)))
         }
         .boxed()
@@ -206,7 +207,7 @@ fn failed<K: Resource<DynamicType = ()>, A: Admin>(
 /// Runs a controller to its end. Errors of reconciles were told where they were handled, those of
 /// watches in `watches.rs`; what is left is objects that a child pointed to after they were gone.
 async fn drive<T, A: Admin>(
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
     context: Arc<Context<A>>,
     stream: impl Stream<Item = Result<T, controller::Error<Error, watcher::Error>>>,
 ) {
@@ -216,10 +217,10 @@ async fn drive<T, A: Admin>(
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 Err(controller::Error::ObjectNotFound(object)) => {
                     let namespace = object.namespace.clone().unwrap_or_default();
-                    pulse.forget(&namespace, &object.name);
-                    context.gone(pulse.kind(), ClusterKey { namespace, name: object.name.clone() });
+                    activity.forget(&namespace, &object.name);
+                    context.gone(activity.kind(), ClusterKey { namespace, name: object.name.clone() });
                 }
-                Err(error) => tracing::warn!(kind = pulse.kind(), %error, "the controller fails"),
+                Err(error) => tracing::warn!(kind = activity.kind(), %error, "the controller fails"),
             }
             ready(())
         })
@@ -230,7 +231,7 @@ async fn drive<T, A: Admin>(
 struct Source<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<Guarded<K>>,
     watch: Arc<Watch>,
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
     events: BoxStream<'static, watcher::Result<Event<Guarded<K>>>>,
 }
 
@@ -249,15 +250,15 @@ where
         let (store, writer) = reflector::store();
         let watch = Watch::new(&kind, scope, metrics, refused_for);
         let events = follow(watch.clone(), watcher(api(client, scope), watches::config()), Some(writer)).boxed();
-        Self { store, watch, pulse: Pulse::new(&kind, scope), events }
+        Self { store, watch, activity: Activity::new(&kind, scope), events }
     }
 
     fn controller(self) -> Controller<Guarded<K>> {
-        let pulse = self.pulse;
+        let activity = self.activity;
         let changes = people_s_changes(self.events.applied_objects()).inspect(move |object| {
             if let Ok(object) = object {
                 let ClusterKey { namespace, name } = key(object);
-                pulse.wait(&namespace, &name);
+                activity.wait(&namespace, &name);
             }
         });
         let config = Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
@@ -302,8 +303,8 @@ where
     Stores::new(sources.iter().map(|source| (source.store.clone(), source.watch.clone())).collect())
 }
 
-fn pulses<K: Resource<DynamicType = ()> + Clone>(sources: &[Source<K>]) -> impl Iterator<Item = Arc<Pulse>> {
-    sources.iter().map(|source| source.pulse.clone())
+fn activities<K: Resource<DynamicType = ()> + Clone>(sources: &[Source<K>]) -> impl Iterator<Item = Arc<Activity>> {
+    sources.iter().map(|source| source.activity.clone())
 }
 
 fn of_stores<K: Resource<DynamicType = ()> + Clone>(sources: &[Source<K>]) -> impl Iterator<Item = Arc<Watch>> {
