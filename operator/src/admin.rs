@@ -1,8 +1,8 @@
 //! What the operator asks of brokers and namesrvs, and nothing more.
 //!
-//! Narrow on purpose: the controllers are written against this trait, `remote.rs` answers it over the network, tests answer it from
-//! memory. Every call has a deadline of its own; a write without an answer may or may not have happened, so every write is read
-//! back by whoever made it.
+//! Narrow on purpose: the controllers are written against this trait, `remote.rs` answers it over
+//! the network, tests answer it from memory. Every call has a deadline of its own; a write without
+//! an answer may or may not have happened, so every write is read back by whoever made it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,13 +72,15 @@ pub trait Admin: Clone + Send + Sync + 'static {
     /// Creates a topic or changes it to this.
     fn put_topic(&self, broker: &str, topic: &TopicConfig) -> impl Future<Output = Result<()>> + Send;
 
-    /// Deletes a topic with its messages on one broker. A topic that is not there is deleted already.
+    /// Deletes a topic with its messages on one broker. A topic that is not there is deleted
+    /// already.
     fn delete_topic(&self, broker: &str, topic: &str) -> impl Future<Output = Result<()>> + Send;
 
     /// Makes every namesrv forget a topic on the brokers of one cluster.
     fn forget_topic(&self, topic: &str, cluster_name: &str) -> impl Future<Output = Result<()>> + Send;
 
-    /// Messages of a topic that a broker stores, consumed or not; consumers may still go back to them.
+    /// Messages of a topic that a broker stores, consumed or not; consumers may still go back to
+    /// them.
     fn stored_messages(&self, broker: &str, topic: &str) -> impl Future<Output = Result<u64>> + Send;
 
     /// All consumer groups of a broker.
@@ -87,7 +89,8 @@ pub trait Admin: Clone + Send + Sync + 'static {
     /// Creates a consumer group or changes it to this.
     fn put_consumer_group(&self, broker: &str, group: &SubscriptionGroup) -> impl Future<Output = Result<()>> + Send;
 
-    /// Deletes a consumer group with its offsets on one broker. A group that is not there is deleted already.
+    /// Deletes a consumer group with its offsets on one broker. A group that is not there is
+    /// deleted already.
     fn delete_consumer_group(&self, broker: &str, group: &str) -> impl Future<Output = Result<()>> + Send;
 
     /// Progress of a consumer group on a broker; nothing when it never consumed there.

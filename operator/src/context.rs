@@ -1,7 +1,8 @@
-//! What reconciles share: client, connections to clusters, the objects that watches keep in memory, figures.
+//! What reconciles share: client, connections to clusters, the objects that watches keep in memory,
+//! figures.
 //!
-//! Nothing of it outlives the process and nothing of it is state that matters: whatever a reconcile must remember stands in the
-//! status of its object. There is no static anywhere.
+//! Nothing of it outlives the process and nothing of it is state that matters: whatever a reconcile
+//! must remember stands in the status of its object. There is no static anywhere.
 
 use std::{
     collections::HashMap,
@@ -36,7 +37,8 @@ use crate::{
     watches::Watch,
 };
 
-/// Name under which the operator applies fields; one for all versions, or an upgrade would fight itself.
+/// Name under which the operator applies fields; one for all versions, or an upgrade would fight
+/// itself.
 pub const FIELD_MANAGER: &str = "rocketmq-operator";
 /// Pause after the first failure of an object; doubled with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -61,7 +63,8 @@ impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static> Stores<
         self.0.iter().map(|(store, _)| store)
     }
 
-    /// One object; `None` when it is not there, not readable, or in a namespace that is not watched.
+    /// One object; `None` when it is not there, not readable, or in a namespace that is not
+    /// watched.
     pub fn one(&self, namespace: &str, name: &str) -> Option<K> {
         let key = ObjectRef::new(name).within(namespace);
         self.stores().find_map(|store| store.get(&key)).and_then(|object| object.0.as_ref().ok().cloned())
@@ -85,10 +88,7 @@ impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static> Stores<
     /// refuses. Empty when the stores tell all.
     pub fn refusals(&self, concerns: impl Fn(&str) -> bool) -> Vec<String> {
         let watches = self.0.iter().map(|(_, watch)| watch);
-        watches
-            .filter(|watch| watch.namespace().is_none_or(|namespace| concerns(namespace)))
-            .filter_map(|watch| watch.refusal())
-            .collect()
+        watches.filter(|watch| watch.namespace().is_none_or(&concerns)).filter_map(|watch| watch.refusal()).collect()
     }
 
     /// All objects that fit.
@@ -154,8 +154,8 @@ impl<A: Admin> Context<A> {
         }
     }
 
-    /// Waits until all watches have delivered what there was. Judging earlier would take a cluster for gone, or a group for
-    /// complete, that is not.
+    /// Waits until all watches have delivered what there was. Judging earlier would take a cluster
+    /// for gone, or a group for complete, that is not.
     pub async fn filled(&self) {
         self.clusters.filled().await;
         self.topics.filled().await;
@@ -190,7 +190,8 @@ impl<A: Admin> Context<A> {
         self.failures.lock().remove(&(kind.to_owned(), key));
     }
 
-    /// Publishes an event about an object. An event that cannot be published is logged and dropped: the condition says the same.
+    /// Publishes an event about an object. An event that cannot be published is logged and dropped:
+    /// the condition says the same.
     pub async fn event<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: &str) {
         let event = Event {
             type_,
@@ -214,10 +215,14 @@ impl<A: Admin> Context<A> {
     }
 }
 
-/// Whether a judgement deserves an event: what went wrong, what was refused, and that all is well again.
+/// Whether a judgement deserves an event: what went wrong, what was refused, and that all is well
+/// again.
 fn event_type(judgement: &Judgement) -> Option<EventType> {
     match (judgement.kind, judgement.status) {
         (Kind::ScaleDownRefused | Kind::Drifted, Status::True) => Some(EventType::Warning),
+        (Kind::LogsComplete, Status::False) if matches!(judgement.reason, "DecisionNeeded" | "DecisionRefused") => {
+            Some(EventType::Warning)
+        }
         (Kind::SpecValid | Kind::StorageHealthy, Status::False) => Some(EventType::Warning),
         (Kind::Ready, Status::False)
             if matches!(

@@ -68,7 +68,8 @@ pub(crate) struct State {
     pub(crate) writes: Vec<String>,
 }
 
-/// Brokers by the list of their namesrvs, for code that connects by address. Each test has namesrvs of its own.
+/// Brokers by the list of their namesrvs, for code that connects by address. Each test has namesrvs
+/// of its own.
 static PUBLISHED: Mutex<BTreeMap<String, Fake>> = Mutex::new(BTreeMap::new());
 
 impl Fake {

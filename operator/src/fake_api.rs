@@ -1,4 +1,5 @@
-//! An API server in memory, for tests of what a real one will not do on demand: refuse, fail, lose a race.
+//! An API server in memory, for tests of what a real one will not do on demand: refuse, fail, lose
+//! a race.
 //!
 //! It knows objects, lists by label and in pages, watches, server-side apply (as a deep merge),
 //! merge patches and replacement with a version, finalizers and deletion; no schema and no
@@ -145,7 +146,8 @@ impl ApiServer {
         writes
     }
 
-    /// Reasons of all events so far, in order of name, each as often as it was told: repetitions are a count in one object.
+    /// Reasons of all events so far, in order of name, each as often as it was told: repetitions
+    /// are a count in one object.
     pub(crate) fn events(&self) -> Vec<String> {
         let state = self.0.lock();
         let events = state.objects.iter().filter(|(path, _)| path.contains("/events/"));
@@ -359,6 +361,10 @@ async fn handle(Extract(server): Extract<ApiServer>, method: Method, uri: Uri, b
             state.store(&target, body)
         }
         (&Method::DELETE, Some(object)) => {
+            let uid = &body["preconditions"]["uid"];
+            if uid.is_string() && object["metadata"]["uid"] != *uid {
+                return status(409, "the uid in the precondition differs");
+            }
             state.writes.push(format!("DELETE {target}"));
             if finalizers(&object) == 0 {
                 state.forget(&target);

@@ -217,7 +217,8 @@ impl Watchdog {
         let ended = self.controllers.iter().filter_map(|activity| activity.work.lock().ended).max();
         self.controllers.iter().filter(move |_| !pending).filter_map(move |activity| {
             let work = activity.work.lock();
-            // All that it has begun waits for a permit, which comes when a reconcile of any controller ends.
+            // All that it has begun waits for a permit, which comes when a reconcile of any
+            // controller ends.
             let shared = ended.filter(|_| work.queued > 0 && work.running == 0);
             let since = [listed, shared].into_iter().flatten().fold(work.since, Instant::max);
             (!work.idle()).then(|| Stall {

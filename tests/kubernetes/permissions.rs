@@ -72,6 +72,8 @@ fn an_operator_of_two_namespaces_serves_both_and_neither_sees_nor_may_see_anothe
                 for act in [
                     ["list", "rocketmqclusters"],
                     ["list", "pods"],
+                    ["delete", "pods"],
+                    ["delete", "persistentvolumeclaims"],
                     ["create", "statefulsets"],
                     ["patch", "configmaps"],
                 ] {
@@ -84,9 +86,9 @@ fn an_operator_of_two_namespaces_serves_both_and_neither_sees_nor_may_see_anothe
                 for act in [
                     ["get", "secrets"],
                     ["create", "pods/exec"],
-                    ["delete", "pods"],
+                    ["create", "pods"],
                     ["create", "rolebindings"],
-                    ["delete", "persistentvolumeclaims"],
+                    ["create", "persistentvolumeclaims"],
                 ] {
                     ensure!(!may(&account, &[act.as_slice(), &here].concat())?, "may {}", act.join(" "));
                 }
@@ -119,10 +121,10 @@ fn the_operator_of_all_namespaces_lacks_no_right_and_has_no_more_than_its_chart_
         let account = format!("system:serviceaccount:{RELEASE}:{RELEASE}");
         for act in [
             ["get", "secrets"],
-            ["delete", "pods"],
+            ["create", "pods"],
             ["create", "clusterroles"],
             ["delete", "namespaces"],
-            ["delete", "persistentvolumeclaims"],
+            ["create", "persistentvolumeclaims"],
         ] {
             ensure!(
                 !may(&account, &[&act, ["--all-namespaces", "--quiet"].as_slice()].concat())?,

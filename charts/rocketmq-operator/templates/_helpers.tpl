@@ -40,14 +40,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [get, list, create, patch, delete]
-# Why a pod is not ready is told in the status; pods are annotated before a StatefulSet is made anew around them.
+# Why a pod is not ready is told in the status; pods are annotated before a StatefulSet is made anew around them. A slave whose log
+# differs is deleted when the annotation rocketmq.rs/recover says so.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, patch]
-# Volumes grow, and are kept from tools that would prune them.
+  verbs: [list, patch, delete]
+# Volumes grow, and are kept from tools that would prune them. That of a slave that is replaced is deleted with it.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [list, patch]
+  verbs: [list, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

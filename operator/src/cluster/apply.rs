@@ -1,9 +1,12 @@
-//! Writes a plan: server-side apply under one field manager, ConfigMaps and Services before StatefulSets, orphans last.
+//! Writes a plan: server-side apply under one field manager, ConfigMaps and Services before
+//! StatefulSets, orphans last.
 //!
-//! Fields that we set are taken back by force, on our own children only: an object of a planned name that another made is never
-//! written, and what somebody added to our children beside our fields stays.
+//! Fields that we set are taken back by force, on our own children only: an object of a planned
+//! name that another made is never written, and what somebody added to our children beside our
+//! fields stays.
 //!
-//! Order matters: a pod that starts before its ConfigMap waits a minute for the kubelet's next look.
+//! Order matters: a pod that starts before its ConfigMap waits a minute for the kubelet's next
+//! look.
 
 use std::collections::BTreeMap;
 
@@ -35,8 +38,9 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Everything but StatefulSets. The file of a group that waits for its turn stays as it is: a pod of it that restarts
-    /// meanwhile must come up as it was, and a bad setting must not reach more than one group.
+    /// Everything but StatefulSets. The file of a group that waits for its turn stays as it is: a
+    /// pod of it that restarts meanwhile must come up as it was, and a bad setting must not reach
+    /// more than one group.
     pub(crate) async fn small_children(&self, plan: &Plan, admitted: &[bool]) -> Result<(), Error> {
         self.apply(&plan.service_account).await?;
         let waiting: Vec<String> = plan
@@ -67,8 +71,8 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// For each planned group whether it may be written now. `existing` are the groups that were ever made, `served` says whether
-    /// one of them was ever opened.
+    /// For each planned group whether it may be written now. `existing` are the groups that were
+    /// ever made, `served` says whether one of them was ever opened.
     pub(crate) fn admitted(&self, plan: &Plan, existing: u32, served: bool) -> Vec<bool> {
         let states: Vec<rollout::Group> =
             (0..).zip(&plan.groups).map(|(index, set)| self.rollout_state(set, index < existing)).collect();
@@ -96,6 +100,7 @@ impl Target<'_> {
                 None => Presence::New,
             },
             settled: here.is_some_and(SetState::settled) && self.members_are_well(&set.name_any()),
+            differs: here.is_some_and(|state| self.only_slaves_differ(&set.name_any(), state)),
             observed: here.is_some_and(|state| state.observed),
             current: here.is_some_and(|state| {
                 state.template_hash.as_ref() == set.annotations().get(TEMPLATE_HASH) && !self.outdated(set, state)
@@ -103,11 +108,24 @@ impl Target<'_> {
         }
     }
 
-    /// Whether every process of a group takes writes or follows, and is registered everywhere. Readiness asks less: a broker that one
-    /// namesrv does not know serves clients, but should that namesrv be the only one left, they would not find it.
+    /// Whether every process of a group takes writes or follows, and is registered everywhere.
+    /// Readiness asks less: a broker that one namesrv does not know serves clients, but should that
+    /// namesrv be the only one left, they would not find it.
     fn members_are_well(&self, group: &str) -> bool {
         let members = self.observed.members.get(group).map(Vec::as_slice).unwrap_or_default();
         members.iter().all(|member| member.holds_up().is_none())
+    }
+
+    /// Whether some slaves of a group have a log that differs from their master's, and nothing else
+    /// is amiss. The pods of such slaves are not ready.
+    fn only_slaves_differ(&self, group: &str, state: &SetState) -> bool {
+        let members = self.observed.members.get(group).map(Vec::as_slice).unwrap_or_default();
+        let (differing, others): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.mismatch().is_some());
+        let unready = usize::try_from(state.replicas.saturating_sub(state.ready)).unwrap_or(0);
+        !differing.is_empty()
+            && others.iter().all(|member| member.holds_up().is_none())
+            && state.observed
+            && unready <= differing.len()
     }
 
     /// Whether the claims that a set makes are smaller than wanted, or lack a label or an
@@ -145,7 +163,8 @@ impl Target<'_> {
         self.apply(set).await
     }
 
-    /// Deletes our children that are no longer planned. StatefulSets of groups never are: removing one needs a drain first.
+    /// Deletes our children that are no longer planned. StatefulSets of groups never are: removing
+    /// one needs a drain first.
     pub(crate) async fn prune(&self, plan: &Plan) -> Result<(), Error> {
         self.prune_kind::<ConfigMap>(&plan.config_maps).await?;
         self.prune_kind::<Service>(&plan.services).await?;

@@ -40,7 +40,7 @@ impl Target<'_> {
     /// Claims that a pod of a planned set is bound to by its name, the only ones that are ever
     /// written. Not those of a member that is no longer planned: if it comes back, so does its
     /// claim.
-    fn claims(&self) -> impl Iterator<Item = (&Set, &Claim)> {
+    pub(super) fn claims(&self) -> impl Iterator<Item = (&Set, &Claim)> {
         let ours: BTreeMap<String, &Set> = self.cluster.topology.groups.iter().flat_map(claims_of).collect();
         self.observed.claims.iter().filter_map(move |claim| Some((*ours.get(&claim.name)?, claim)))
     }
@@ -135,7 +135,8 @@ impl Target<'_> {
 /// Groups with a claim that is older than the cluster: it was kept when an earlier cluster of this
 /// name was deleted, and may hold its messages. Claims that this cluster's StatefulSets made are
 /// younger. Both times never change, so the answer does not change while such a claim is there,
-/// whatever becomes of the status. Times are whole seconds: a claim of the same second is not older.
+/// whatever becomes of the status. Times are whole seconds: a claim of the same second is not
+/// older.
 pub(super) fn stored_before(groups: &[Set], claims: &[Claim], cluster: Option<Timestamp>) -> BTreeSet<String> {
     let older = |claim: &&Claim| claim.kept && claim.created.is_some_and(|created| Some(created) < cluster);
     let old: BTreeSet<&str> = claims.iter().filter(older).map(|claim| claim.name.as_str()).collect();
@@ -158,7 +159,7 @@ enum Patched {
 }
 
 /// Whether a patch with a uid came too late: the object is not there, or another has its name.
-fn is_gone(status: &Status) -> bool {
+pub(super) fn is_gone(status: &Status) -> bool {
     let other_uid = |details: &StatusDetails| details.causes.iter().any(|cause| cause.field == "metadata.uid");
     matches!(status.code, 404 | 409) || status.code == 422 && status.details.as_ref().is_some_and(other_uid)
 }

@@ -113,6 +113,16 @@ impl Member {
     }
 }
 
+impl Member {
+    /// How the log of a slave differs from its master's; `None` when it is not known to.
+    pub(crate) fn mismatch(&self) -> Option<&str> {
+        match &self.report.as_ref().ok()?.state {
+            State::Mismatch(words) if self.ordinal > 0 => Some(words),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Member {
     /// With the bytes it holds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

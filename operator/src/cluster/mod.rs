@@ -12,23 +12,28 @@
 //! | which may change now | `rollout.rs` | nothing |
 //! | write | `apply.rs`, `claims.rs` | writes the API server |
 //! | open new groups | `open.rs` | writes brokers |
-//! | decisions about lost logs | `recover.rs` | writes brokers |
-//! | tell | `status.rs` | nothing |
+//! | decisions about logs | `recover.rs` | writes brokers |
+//! | slaves that begin anew | `replace.rs` | writes the API server |
+//! | tell | `status.rs`, `log_conditions.rs` | nothing |
 //!
-//! A step that waits does not wait here: the reconcile ends, says in a condition what it waits for, and comes again. What it must
-//! remember stands in the status: which groups were opened. All else is found anew each time.
+//! A step that waits does not wait here: the reconcile ends, says in a condition what it waits for,
+//! and comes again. What it must remember stands in the status: which groups were opened. All else
+//! is found anew each time.
 //!
-//! Roles are static: ordinal 0 of a group is its master. The brokers live without the operator; only changes wait for it.
+//! Roles are static: ordinal 0 of a group is its master. The brokers live without the operator;
+//! only changes wait for it.
 
 mod apply;
 pub(crate) mod build;
 mod claims;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod log_conditions;
 mod members;
 mod observe;
 pub mod open;
 mod recover;
+mod replace;
 mod rollout;
 mod status;
 #[cfg(test)]
@@ -56,7 +61,7 @@ use self::{
     build::Groups,
     observe::Observed,
     open::{Objects, Stage},
-    recover::Wanted,
+    recover::{Outcome, Wanted},
     status::Findings,
     topology::Topology,
     validate::{Surroundings, Validated, validate},
@@ -75,7 +80,8 @@ use crate::{
     reference::{self, ClusterKey},
 };
 
-/// Between looks at a cluster that has all it asked for: brokers are looked at although no watch tells of them.
+/// Between looks at a cluster that has all it asked for: brokers are looked at although no watch
+/// tells of them.
 const STEADY: Duration = Duration::from_secs(60);
 /// Between looks at one that has not: registration with a namesrv is told by no watch.
 const MOVING: Duration = Duration::from_secs(3);
@@ -94,7 +100,8 @@ pub(crate) async fn reconcile<A: Admin>(
         }
     };
     if cluster.meta().deletion_timestamp.is_some() {
-        // Children go by their owner references, volumes by the reclaim policy, topics free themselves.
+        // Children go by their owner references, volumes by the reclaim policy, topics free
+        // themselves.
         context.gone("RocketMQCluster", key(cluster));
         return Ok(Action::await_change());
     }
@@ -154,12 +161,7 @@ impl<A: Admin> Run<'_, A> {
         let plan = build::build(&valid, &Groups { open: &opened, stored: &stored });
         let admin = self.context.pool.admin(&home, &build::namesrv_addrs(&valid));
         observed.members = members::ask(&admin, &valid, &observed, &stored).await;
-        let target = Target {
-            client: &self.context.client,
-            cluster: &valid,
-            observed: &observed,
-            metrics: &self.context.metrics,
-        };
+        let target = self.target(&valid, &observed);
         let growth = target.grow_volumes().await?;
         target.keep_claims().await?;
         let admitted = target.admitted(&plan, existing_groups, !opened.is_empty());
@@ -168,7 +170,7 @@ impl<A: Admin> Run<'_, A> {
         target.prune(&plan).await?;
 
         let stages = self.brokers(&home, &valid.topology, &admin, &mut observed, &opened).await;
-        let recovery = self.recover(&valid, &admin, &observed).await?;
+        let recovery = self.recover(&self.target(&valid, &observed), &admin, &stages).await?;
         let previous = self.previous();
         let (status, judgements) = status::judge(&Findings {
             cluster: &valid,
@@ -183,12 +185,18 @@ impl<A: Admin> Run<'_, A> {
         let moving =
             judgements.iter().any(|judgement| judgement.kind == Kind::Progressing && judgement.status == Status::True);
         self.write_status(status, judgements, condition::set).await?;
-        // A group that was just opened must lose the key that closes it from its file, before a pod of it restarts.
+        // A group that was just opened must lose the key that closes it from its file, before a pod
+        // of it restarts.
         let pause = if newly_open { Duration::ZERO } else { jittered(if moving { MOVING } else { STEADY }) };
         Ok(Action::requeue(pause))
     }
 
-    /// Says in the status what only a person can put right; a passing fault is only logged and counted.
+    fn target<'a>(&'a self, cluster: &'a Validated, observed: &'a Observed) -> Target<'a> {
+        Target { client: &self.context.client, cluster, observed, metrics: &self.context.metrics }
+    }
+
+    /// Says in the status what only a person can put right; a passing fault is only logged and
+    /// counted.
     async fn tell(&self, error: &Error) -> Result<(), Error> {
         let reason = match error {
             Error::Foreign { .. } => "NameTaken",
@@ -233,13 +241,24 @@ impl<A: Admin> Run<'_, A> {
         open::pass(admin, names, count, opened, &registered, &objects).await
     }
 
-    /// Carries out what the annotation says about masters that take no writes, and removes it once it has done its work. Returns what
-    /// could not be done, in words.
-    async fn recover(&self, cluster: &Validated, admin: &A, observed: &Observed) -> Result<Vec<String>, Error> {
-        let Some(text) = self.cluster.annotations().get(recover::ANNOTATION) else { return Ok(Vec::new()) };
+    /// Carries out what the annotation says about logs that do not go together, and removes it once
+    /// it has done its work.
+    async fn recover(
+        &self,
+        target: &Target<'_>,
+        admin: &A,
+        stages: &BTreeMap<String, Stage>,
+    ) -> Result<Outcome, Error> {
+        let Some(text) = self.cluster.annotations().get(recover::ANNOTATION) else { return Ok(Outcome::default()) };
+        let cluster = target.cluster;
         let groups: Vec<&str> = cluster.topology.groups.iter().map(|set| set.name.as_str()).collect();
         let wanted = Wanted::read(text, &groups);
-        let outcome = wanted.carry_out(admin, &observed.members).await;
+        let mut outcome = wanted.carry_out(admin, &target.observed.members).await;
+        let replaced = target.replace_slaves(&wanted, stages, &mut outcome).await;
+        for text in &outcome.replaced {
+            self.context.event(self.cluster, EventType::Warning, "SlaveReplaced", text).await;
+        }
+        replaced?;
         if outcome.done {
             let patch = json!({"metadata": {
                 "annotations": {recover::ANNOTATION: null}, "resourceVersion": self.cluster.metadata.resource_version,
@@ -252,7 +271,7 @@ impl<A: Admin> Run<'_, A> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(wanted.wrong.into_iter().chain(outcome.failed).collect())
+        Ok(outcome)
     }
 
     /// The topics and consumer groups that name this cluster and may.
@@ -264,8 +283,9 @@ impl<A: Admin> Run<'_, A> {
         }
     }
 
-    /// Objects that hold what they name in this cluster. One that does not yet is nowhere, so no group lacks it; making it here
-    /// would take the decision about adoption out of its own reconcile.
+    /// Objects that hold what they name in this cluster. One that does not yet is nowhere, so no
+    /// group lacks it; making it here would take the decision about adoption out of its own
+    /// reconcile.
     fn admitted<K: Provisioned>(&self, object: &K, home: &ClusterKey) -> bool {
         let namespace = object.namespace().unwrap_or_default();
         let record = object.record();
@@ -305,7 +325,8 @@ impl<A: Admin> Run<'_, A> {
         groups.filter(|group| group.open).map(|group| group.name.clone()).collect()
     }
 
-    /// Writes the status if it changed, and one event for what is new. `conditions` says what becomes of those not judged.
+    /// Writes the status if it changed, and one event for what is new. `conditions` says what
+    /// becomes of those not judged.
     async fn write_status(
         &self,
         mut status: ClusterStatus,
@@ -336,9 +357,10 @@ impl<A: Admin> Run<'_, A> {
     }
 }
 
-/// Groups that were ever made: highest index plus 1. A StatefulSet may be away for a moment, deleted around its pods or by mistake;
-/// what the status told and the claims that hold messages are still there. Were such a group not planned, its pods would lose
-/// their names and its messages would be out of reach.
+/// Groups that were ever made: highest index plus 1. A StatefulSet may be away for a moment,
+/// deleted around its pods or by mistake; what the status told and the claims that hold messages
+/// are still there. Were such a group not planned, its pods would lose their names and its messages
+/// would be out of reach.
 ///
 /// Only a claim that a pod of such a group would be bound to by its name counts, and only a
 /// StatefulSet that this cluster owns: what another made with the same labels would make the

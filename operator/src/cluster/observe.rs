@@ -1,4 +1,5 @@
-//! What is there: children, pods and volumes from the API server, brokers from a namesrv. Reads only, and no judgement.
+//! What is there: children, pods and volumes from the API server, brokers from a namesrv. Reads
+//! only, and no judgement.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +79,8 @@ pub(crate) struct Claim {
     pub(crate) sync_options: Option<String>,
     /// When it was made.
     pub(crate) created: Option<Timestamp>,
-    /// Whether it stays whatever becomes of StatefulSets and pods: nobody owns it and nobody deletes it.
+    /// Whether it stays whatever becomes of StatefulSets and pods: nobody owns it and nobody
+    /// deletes it.
     pub(crate) kept: bool,
     /// Asked for, in thousandths of a byte.
     pub(crate) requested: Option<u128>,
@@ -99,7 +101,8 @@ pub(crate) struct Observed {
     pub(crate) troubles: Vec<String>,
     /// Registered brokers; `None` when there is no namesrv to ask.
     pub(crate) brokers: Option<admin::Result<Vec<Broker>>>,
-    /// What broker processes say of themselves, by the name of their group; only of groups that may have one running.
+    /// What broker processes say of themselves, by the name of their group; only of groups that may
+    /// have one running.
     pub(crate) members: BTreeMap<String, Vec<Member>>,
 }
 
@@ -196,8 +199,9 @@ fn state(set: &StatefulSet) -> SetState {
         template_hash: set.annotations().get(TEMPLATE_HASH).cloned(),
         replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
         ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
-        // A set that never rolled may lack the count: then the pods of its one revision are counted as current. Not all of its
-        // pods: those that a set was made anew around may run an older revision than the only one it knows.
+        // A set that never rolled may lack the count: then the pods of its one revision are counted
+        // as current. Not all of its pods: those that a set was made anew around may run an older
+        // revision than the only one it knows.
         updated: status.map_or(0, |status| {
             let uniform = status.current_revision == status.update_revision;
             let current = status.current_replicas.filter(|_| uniform).unwrap_or(0);
@@ -303,7 +307,8 @@ mod tests {
         assert!(set(1, uniform).settled());
     }
 
-    /// A set that was made anew with another template knows one revision only, and none of its pods runs it yet.
+    /// A set that was made anew with another template knows one revision only, and none of its pods
+    /// runs it yet.
     #[test]
     fn a_set_made_anew_around_old_pods_is_not_settled() {
         let object = json!({

@@ -1,15 +1,17 @@
-//! Opening groups for writes: a group that is new boots readable and not writable, is given the topics and consumer groups that
-//! the others have and those of the objects, and only then takes writes. So no producer ever reaches a group whose consumers
-//! would be refused.
+//! Opening groups for writes: a group that is new boots readable and not writable, is given the
+//! topics and consumer groups that the others have and those of the objects, and only then takes
+//! writes. So no producer ever reaches a group whose consumers would be refused.
 //!
 //! ```text
 //! not registered -> provision (put what lacks) -> read back -> brokerPermission=6 -> read back -> open
 //! ```
 //!
-//! Every step is derived from what brokers say, so the operator may die after any of them. `open` in the status only remembers
-//! that the last was reached once; from then on a broker that is found not writable is opened again at once.
+//! Every step is derived from what brokers say, so the operator may die after any of them. `open`
+//! in the status only remembers that the last was reached once; from then on a broker that is found
+//! not writable is opened again at once.
 //!
-//! Messages do not need to be waited for: a new queue begins at offset 0 and consumers that have no offset for it begin there.
+//! Messages do not need to be waited for: a new queue begins at offset 0 and consumers that have no
+//! offset for it begin there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,8 +49,9 @@ pub struct Objects {
     pub consumer_groups: Vec<RocketMQConsumerGroup>,
 }
 
-/// One pass over all groups: opens what can be opened. `cluster` is its name in Kubernetes and in RocketMQ, `opened` are the groups
-/// that were open before. The answer has an entry for each of the `count` groups.
+/// One pass over all groups: opens what can be opened. `cluster` is its name in Kubernetes and in
+/// RocketMQ, `opened` are the groups that were open before. The answer has an entry for each of the
+/// `count` groups.
 pub async fn pass<A: Admin>(
     admin: &A,
     cluster: (&str, &str),
@@ -163,8 +166,9 @@ impl Lacking {
     }
 }
 
-/// The union of what the open groups hold and the objects ask for, less what is there. An object's placement has the last word;
-/// system topics are each broker's own, and dead-letter topics come into being when they are needed.
+/// The union of what the open groups hold and the objects ask for, less what is there. An object's
+/// placement has the last word; system topics are each broker's own, and dead-letter topics come
+/// into being when they are needed.
 fn lacking(others: &[Tables], have: &Tables, index: u32, cluster_name: &str, objects: &Objects) -> Lacking {
     let mut topics: BTreeMap<&str, TopicConfig> = BTreeMap::new();
     let mut groups: BTreeMap<&str, SubscriptionGroup> = BTreeMap::new();

@@ -1,8 +1,16 @@
-//! What somebody decided about a master that takes no writes, as its log is empty or shorter than a slave's.
+//! What an administrator decided about logs of a group that do not go together.
 //!
-//! The decision is an annotation of the cluster, `rocketmq.rs/recover: <group>=copy` or
-//! `<group>=accept-loss`, several separated by commas. It is carried out once and then removed: one
-//! that stayed would also decide about the next loss, which nobody has looked at.
+//! The decision is an annotation of the cluster, `rocketmq.rs/recover: <group>=<decision>`, several
+//! separated by commas:
+//!
+//! | decision | for | does |
+//! |---|---|---|
+//! | `copy` | a master that takes no writes, as its log is empty or shorter than a slave's | it copies the slave that has most |
+//! | `accept-loss` | the same | it takes writes without what only slaves have |
+//! | `replace-slave` | slaves whose log differs from that of a master that takes writes | they begin anew, see `replace.rs` |
+//!
+//! It is carried out once and then removed: one that stayed would also decide about the next loss,
+//! which nobody has looked at. If a part of it cannot be understood, nothing of it is carried out.
 
 use std::collections::BTreeMap;
 
@@ -16,21 +24,37 @@ pub(crate) const ANNOTATION: &str = "rocketmq.rs/recover";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     decisions: BTreeMap<String, Choice>,
-    pub(crate) wrong: Vec<String>,
+    wrong: Vec<String>,
 }
 
-/// One of the two decisions.
+/// One of the decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Choice {
     Copy,
     AcceptLoss,
+    ReplaceSlave,
+}
+
+impl Choice {
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "copy" => Some(Self::Copy),
+            "accept-loss" => Some(Self::AcceptLoss),
+            "replace-slave" => Some(Self::ReplaceSlave),
+            _ => None,
+        }
+    }
 }
 
 /// What came of the decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
+    /// What the annotation says that cannot be understood.
+    pub(crate) refused: Vec<String>,
     /// Why one could not be carried out.
     pub(crate) failed: Vec<String>,
+    /// Slaves that were told to begin anew, and what goes with them.
+    pub(crate) replaced: Vec<String>,
     /// None is left to be carried out: the annotation has done its work.
     pub(crate) done: bool,
 }
@@ -41,26 +65,39 @@ impl Wanted {
         let mut wanted = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (group, choice) = part.split_once('=').unwrap_or((part, ""));
-            let choice = match choice.trim() {
-                "copy" => Some(Choice::Copy),
-                "accept-loss" => Some(Choice::AcceptLoss),
-                _ => None,
-            };
-            match choice.filter(|_| groups.contains(&group.trim())) {
-                Some(choice) => drop(wanted.decisions.insert(group.trim().to_owned(), choice)),
+            let group = group.trim();
+            if wanted.decisions.contains_key(group) {
+                wanted
+                    .wrong
+                    .push(format!("the annotation {ANNOTATION} decides twice about {group}: write one decision"));
+                continue;
+            }
+            match Choice::read(choice.trim()).filter(|_| groups.contains(&group)) {
+                Some(choice) => drop(wanted.decisions.insert(group.to_owned(), choice)),
                 None => wanted.wrong.push(format!(
-                    "the annotation {ANNOTATION} says {part:?}: write <group>=copy or <group>=accept-loss, the group one of {}",
+                    "the annotation {ANNOTATION} says {part:?}: write <group>=copy, <group>=accept-loss or \
+                     <group>=replace-slave, the group one of {}",
                     groups.join(", ")
                 )),
             }
         }
+        if !wanted.wrong.is_empty() {
+            wanted.decisions.clear();
+        }
         wanted
     }
 
-    /// Carries out what is wanted for masters that wait for it. A master that does not wait needs nothing.
+    /// Groups whose slaves are to begin anew where they differ.
+    pub(super) fn replacements(&self) -> impl Iterator<Item = &String> {
+        self.decisions.iter().filter(|(_, choice)| **choice == Choice::ReplaceSlave).map(|(group, _)| group)
+    }
+
+    /// Carries out what is wanted for masters that wait for it. A master that does not wait needs
+    /// nothing.
     pub(crate) async fn carry_out<A: Admin>(&self, admin: &A, members: &BTreeMap<String, Vec<Member>>) -> Outcome {
-        let mut outcome = Outcome { failed: Vec::new(), done: self.wrong.is_empty() };
-        for (group, choice) in &self.decisions {
+        let done = self.wrong.is_empty();
+        let mut outcome = Outcome { refused: self.wrong.clone(), done, ..Outcome::default() };
+        for (group, choice) in self.decisions.iter().filter(|(_, choice)| **choice != Choice::ReplaceSlave) {
             let of_group = members.get(group).map(Vec::as_slice).unwrap_or_default();
             let Some(master) = of_group.iter().find(|member| member.ordinal == 0) else {
                 outcome.done = false;
@@ -122,13 +159,18 @@ mod tests {
     #[test]
     fn the_annotation_is_read_strictly() {
         let groups = ["prod-broker-0", "prod-broker-1"];
-        let wanted = Wanted::read("prod-broker-0=copy, prod-broker-1=accept-loss,", &groups);
+        let wanted = Wanted::read("prod-broker-0=copy, prod-broker-1=replace-slave,", &groups);
         assert_eq!(wanted.decisions.len(), 2);
+        assert_eq!(wanted.replacements().collect::<Vec<_>>(), ["prod-broker-1"]);
         assert!(wanted.wrong.is_empty());
-        for wrong in ["prod-broker-0", "prod-broker-0=yes", "prod-broker-2=copy", "=copy", "copy"] {
-            let wanted = Wanted::read(wrong, &groups);
+        for wrong in
+            ["prod-broker-0", "prod-broker-0=yes", "prod-broker-2=copy", "=copy", "copy", "prod-broker-0=Replace-Slave"]
+        {
+            let wanted = Wanted::read(&format!("prod-broker-1=copy,{wrong}"), &groups);
             assert!(wanted.decisions.is_empty() && wanted.wrong[0].contains(wrong), "{wanted:?}");
         }
+        let twice = Wanted::read("prod-broker-0=copy,prod-broker-0=replace-slave", &groups);
+        assert!(twice.decisions.is_empty() && twice.wrong[0].contains("decides twice"), "{twice:?}");
     }
 
     #[tokio::test]

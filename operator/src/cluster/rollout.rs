@@ -1,19 +1,22 @@
 //! Which groups may be given a new StatefulSet now. Pure.
 //!
-//! Within a group Kubernetes restarts one pod at a time. Between groups nobody would wait: two masters down at once leave a small
-//! cluster without a writable queue. So one group at a time is changed, and the next one only when every pod of every group is
-//! ready and up to date, under namesrvs that are.
+//! Within a group Kubernetes restarts one pod at a time. Between groups nobody would wait: two
+//! masters down at once leave a small cluster without a writable queue. So one group at a time is
+//! changed, and the next one only when every pod of every group is ready and up to date, under
+//! namesrvs that are.
 //!
-//! A group that is not settled goes first: if a bad template is what unsettled it, the corrected one must not wait for it. But
-//! never beside a group that is on its way to the wanted template already. Readiness alone does not tell a bad template from
-//! something that all groups suffer alike: while a namesrv is away none is registered everywhere.
+//! A group that is not settled goes first: if a bad template is what unsettled it, the corrected
+//! one must not wait for it. But never beside a group that is on its way to the wanted template
+//! already. Readiness alone does not tell a bad template from something that all groups suffer
+//! alike: while a namesrv is away none is registered everywhere.
 
 /// Whether a group's StatefulSet is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
     /// It never was.
     New,
-    /// It was, and its pods may be: it was deleted around them to get larger claims, or by somebody.
+    /// It was, and its pods may be: it was deleted around them to get larger claims, or by
+    /// somebody.
     Away,
     /// It is.
     Here,
@@ -23,9 +26,14 @@ pub(crate) enum Presence {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) presence: Presence,
-    /// Whether all its pods are ready and run its present template, and their processes say that nothing is amiss.
+    /// Whether all its pods are ready and run its present template, and their processes say that
+    /// nothing is amiss.
     pub(crate) settled: bool,
-    /// Whether its StatefulSet controller has seen the present template and so can have failed at it.
+    /// Whether all that keeps it from settling is a slave whose log differs from its master's. Only
+    /// a person ends that, so other groups do not wait for it.
+    pub(crate) differs: bool,
+    /// Whether its StatefulSet controller has seen the present template and so can have failed at
+    /// it.
     pub(crate) observed: bool,
     /// Whether its present template and the size of its claims are the wanted ones.
     pub(crate) current: bool,
@@ -41,34 +49,41 @@ impl Group {
         match self.presence {
             Presence::New => false,
             Presence::Away => true,
-            Presence::Here => self.current && !self.settled,
+            Presence::Here => self.current && !self.settled && !self.differs,
         }
     }
 
     /// Its present template can be what keeps it from settling.
     fn stuck(&self) -> bool {
-        self.changes() && !self.settled && self.observed
+        self.changes() && !self.settled && !self.differs && self.observed
     }
 }
 
 /// What changes of groups wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
-    /// No group has ever served, so there is nothing to protect: a bad first manifest is corrected everywhere at once.
+    /// No group has ever served, so there is nothing to protect: a bad first manifest is corrected
+    /// everywhere at once.
     Idle,
     /// Namesrvs are as wanted and ready.
     Open,
-    /// They are not: while one is away no broker is registered everywhere, and clients of the others depend on those that are left.
+    /// They are not: while one is away no broker is registered everywhere, and clients of the
+    /// others depend on those that are left.
     Shut,
 }
 
-/// For each group whether its StatefulSet may be applied. Those whose template does not change always may (a replica count, a
-/// label), and so may those that do not exist: they have nothing that could be disturbed, or pods that nobody restarts meanwhile.
+/// For each group whether its StatefulSet may be applied. Those whose template does not change
+/// always may (a replica count, a label), and so may those that do not exist: they have nothing
+/// that could be disturbed, or pods that nobody restarts meanwhile.
 pub(crate) fn admit(gate: Gate, groups: &[Group]) -> Vec<bool> {
     let next = match gate {
         Gate::Open if !groups.iter().any(Group::moves) => {
-            let settled = groups.iter().filter(|group| group.presence == Presence::Here).all(|group| group.settled);
-            let first = groups.iter().position(Group::changes).filter(|_| settled);
+            let mut here = groups.iter().filter(|group| group.presence == Presence::Here);
+            let settled = here.all(|group| group.settled || group.differs);
+            // One with a slave that differs is last: that slave never becomes ready, so its rollout
+            // goes no further than to it.
+            let alike = groups.iter().position(|group| group.changes() && !group.differs);
+            let first = alike.or_else(|| groups.iter().position(Group::changes)).filter(|_| settled);
             groups.iter().position(Group::stuck).or(first)
         }
         _ => None,
@@ -83,17 +98,21 @@ mod tests {
 
     use super::*;
 
-    const NEW: Group = Group { presence: Presence::New, settled: false, observed: false, current: false };
+    const NEW: Group =
+        Group { presence: Presence::New, settled: false, differs: false, observed: false, current: false };
     const AWAY: Group = Group { presence: Presence::Away, ..NEW };
-    const DONE: Group = Group { presence: Presence::Here, settled: true, observed: true, current: true };
+    const DONE: Group =
+        Group { presence: Presence::Here, settled: true, differs: false, observed: true, current: true };
     const OLD: Group = Group { current: false, ..DONE };
     const ROLLING: Group = Group { settled: false, ..DONE };
     const STUCK: Group = Group { settled: false, ..OLD };
+    const DIFFERS: Group = Group { differs: true, ..ROLLING };
+    const OLD_DIFFERS: Group = Group { differs: true, ..STUCK };
     const UNSEEN: Group = Group { observed: false, ..STUCK };
 
     #[test]
     fn one_group_at_a_time_and_a_stuck_one_first() {
-        let table: [(&str, Vec<Group>, Vec<bool>); 10] = [
+        let table: [(&str, Vec<Group>, Vec<bool>); 13] = [
             ("all are made at once", vec![NEW, NEW], vec![true, true]),
             ("the first of several old ones", vec![OLD, OLD, OLD], vec![true, false, false]),
             ("the second waits while the first rolls", vec![ROLLING, OLD], vec![true, false]),
@@ -103,6 +122,9 @@ mod tests {
             ("a new group waits for nobody", vec![ROLLING, NEW], vec![true, true]),
             ("one whose set is away comes back and the others wait", vec![AWAY, OLD], vec![true, false]),
             ("an edit that Kubernetes has not seen did not fail", vec![UNSEEN, OLD], vec![false, false]),
+            ("others do not wait for a slave that differs", vec![DIFFERS, OLD], vec![true, true]),
+            ("its own group goes last", vec![OLD_DIFFERS, OLD], vec![false, true]),
+            ("and goes", vec![OLD_DIFFERS, DONE], vec![true, true]),
             ("of several stuck ones the first", vec![DONE, STUCK, STUCK], vec![true, true, false]),
         ];
         for (what, groups, admitted) in table {
@@ -110,8 +132,8 @@ mod tests {
         }
     }
 
-    /// No group is settled while a namesrv is away, whatever its template. That once made all groups look stuck, and two
-    /// masters restarted together.
+    /// No group is settled while a namesrv is away, whatever its template. That once made all
+    /// groups look stuck, and two masters restarted together.
     #[test]
     fn groups_that_are_not_ready_because_of_a_namesrv_do_not_overtake_each_other() {
         assert_eq!(admit(Gate::Shut, &[OLD, OLD]), [false, false], "namesrvs roll first");
@@ -123,8 +145,15 @@ mod tests {
 
     fn group() -> impl Strategy<Value = Group> {
         let presence = prop_oneof![Just(Presence::New), Just(Presence::Away), Just(Presence::Here)];
-        (presence, any::<bool>(), any::<bool>(), any::<bool>())
-            .prop_map(|(presence, settled, observed, current)| Group { presence, settled, observed, current })
+        (presence, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+            |(presence, settled, differs, observed, current)| Group {
+                presence,
+                settled,
+                differs: differs && !settled,
+                observed,
+                current,
+            },
+        )
     }
 
     proptest! {

@@ -20,10 +20,11 @@ use kube::ResourceExt;
 use super::{
     build::{Plan, TEMPLATE_HASH, labels, namesrv_addrs},
     claims::Growth,
+    log_conditions::{in_sync, logs_complete},
     members::{Member, State},
     observe::{Observed, SetState},
     open::Stage,
-    recover::ANNOTATION,
+    recover::Outcome,
     topology::Set,
     validate::{Validated, Wrong, scale_down_refused},
 };
@@ -43,8 +44,8 @@ pub(crate) struct Findings<'a> {
     pub(crate) growth: &'a Growth,
     /// Groups that could be looked at.
     pub(crate) stages: &'a BTreeMap<String, Stage>,
-    /// What could not be done of what somebody decided about lost logs.
-    pub(crate) recovery: &'a [String],
+    /// What came of what an administrator decided about logs.
+    pub(crate) recovery: &'a Outcome,
     pub(crate) previous: &'a ClusterStatus,
 }
 
@@ -67,8 +68,8 @@ pub(crate) fn judge(findings: &Findings<'_>) -> (ClusterStatus, Vec<Judgement>) 
             "{writable}/{}",
             cluster.scale_down_refused.unwrap_or(count(&cluster.topology.groups))
         )),
-        // Topics count on every group that this names, so a group is named once its StatefulSet exists, and stays named while
-        // that is made anew.
+        // Topics count on every group that this names, so a group is named once its StatefulSet
+        // exists, and stays named while that is made anew.
         broker_groups: i32::try_from(existing).ok().max(previous.broker_groups),
         selector: Some(labels::broker_pods(&cluster.name)),
         groups,
@@ -77,7 +78,8 @@ pub(crate) fn judge(findings: &Findings<'_>) -> (ClusterStatus, Vec<Judgement>) 
     (status, judgements)
 }
 
-/// What is judged of a cluster whose spec is not valid. Everything else stays as it was: so does the cluster.
+/// What is judged of a cluster whose spec is not valid. Everything else stays as it was: so does
+/// the cluster.
 pub(crate) fn invalid(wrong: &[Wrong]) -> Vec<Judgement> {
     let text = wrong.iter().map(|(field, message)| format!("{field}: {message}")).collect::<Vec<_>>().join("; ");
     vec![
@@ -109,7 +111,7 @@ fn following(observed: &Observed, set: &Set) -> usize {
     members.iter().filter(follows).count()
 }
 
-fn registered<'a>(cluster: &Validated, observed: &'a Observed, set: &Set) -> Option<&'a Broker> {
+pub(super) fn registered<'a>(cluster: &Validated, observed: &'a Observed, set: &Set) -> Option<&'a Broker> {
     let cluster_name = &cluster.topology.cluster_name;
     observed.brokers.as_ref()?.as_ref().ok()?.iter().find(|broker| broker.is_of(cluster_name, &set.name))
 }
@@ -207,87 +209,8 @@ fn troubles(observed: &Observed, sets: &[&str]) -> String {
     }
 }
 
-fn in_sync(findings: &Findings<'_>) -> Judgement {
-    let Findings { cluster, observed, .. } = findings;
-    match &observed.brokers {
-        None => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "NamesrvNotReady", "no namesrv can be asked yet"),
-        Some(Err(error)) => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "Unreachable", error.to_string()),
-        Some(Ok(_)) => {
-            let lacking: Vec<String> = cluster
-                .topology
-                .groups
-                .iter()
-                .map(|set| (set, registered(cluster, observed, set).map_or(0, |broker| broker.slaves)))
-                .filter(|(set, slaves)| slaves + 1 < set.members)
-                .map(|(set, slaves)| format!("{} has {slaves} of {} slaves", set.name, set.members - 1))
-                .collect();
-            if !lacking.is_empty() {
-                return Judgement::new(Kind::ReplicasInSync, false, "SlaveMissing", lacking.join("; "));
-            }
-            let slaves = || observed.members.values().flatten().filter(|member| member.ordinal > 0);
-            let of = |state: fn(&State) -> Option<&String>| -> Vec<String> {
-                let words = slaves().filter_map(|slave| Some((slave, state(&slave.report.as_ref().ok()?.state)?)));
-                words.map(|(slave, words)| format!("{}: {words}", slave.name)).collect()
-            };
-            let differing = of(|state| if let State::Mismatch(words) = state { Some(words) } else { None });
-            if !differing.is_empty() {
-                let text = format!(
-                    "{}. To have a slave begin anew once nothing that only it has is needed: delete its claim (data-<pod>) and its pod",
-                    differing.join("; ")
-                );
-                return Judgement::new(Kind::ReplicasInSync, false, "LogsDiffer", text);
-            }
-            let moving = of(|state| if let State::CatchingUp(words) = state { Some(words) } else { None });
-            if !moving.is_empty() {
-                return Judgement::new(Kind::ReplicasInSync, false, "NotFollowing", moving.join("; "));
-            }
-            let silent: Vec<String> = slaves().filter(|slave| slave.report.is_err()).map(ToString::to_string).collect();
-            match silent.is_empty() {
-                true => Judgement::new(Kind::ReplicasInSync, true, "AllFollow", "every slave follows its master"),
-                false => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "Unreachable", silent.join("; ")),
-            }
-        }
-    }
-}
-
-fn logs_complete(findings: &Findings<'_>) -> Judgement {
-    let Findings { observed, recovery, .. } = findings;
-    let waiting: Vec<String> =
-        observed.members.iter().filter_map(|(group, members)| undecided(group, members)).collect();
-    if !waiting.is_empty() || !recovery.is_empty() {
-        let text: Vec<&str> = waiting.iter().chain(recovery.iter()).map(String::as_str).collect();
-        return Judgement::new(Kind::LogsComplete, false, "DecisionNeeded", text.join("; "));
-    }
-    let masters = || observed.members.values().flatten().filter(|member| member.ordinal == 0);
-    let moving: Vec<String> = masters()
-        .filter_map(|master| match &master.report.as_ref().ok()?.state {
-            State::CatchingUp(words) => Some(format!("{}: {words}", master.name)),
-            _ => None,
-        })
-        .collect();
-    if !moving.is_empty() {
-        return Judgement::new(Kind::LogsComplete, false, "Checking", moving.join("; "));
-    }
-    let silent: Vec<String> = masters().filter(|master| master.report.is_err()).map(ToString::to_string).collect();
-    match silent.is_empty() {
-        true => Judgement::new(Kind::LogsComplete, true, "Checked", "no master has less than its slaves"),
-        false => Judgement::new(Kind::LogsComplete, Status::Unknown, "Unreachable", silent.join("; ")),
-    }
-}
-
-/// What a group's master lacks, what each member holds, and how to decide.
-fn undecided(group: &str, members: &[Member]) -> Option<String> {
-    let master = members.iter().find(|member| member.ordinal == 0)?;
-    let State::Undecided(words) = &master.report.as_ref().ok()?.state else { return None };
-    let held: Vec<String> = members.iter().map(ToString::to_string).collect();
-    Some(format!(
-        "{group} takes no writes: {words} ({}). Annotate the cluster with {ANNOTATION}={group}=copy to copy the log of the slave that has \
-         most to the master, or with {ANNOTATION}={group}=accept-loss to go on without what only slaves have",
-        held.join(", ")
-    ))
-}
-
-/// The first thing that keeps the cluster from being ready, in the order in which a person would ask.
+/// The first thing that keeps the cluster from being ready, in the order in which a person would
+/// ask.
 fn overall(judgements: &[Judgement], stages: &BTreeMap<String, Stage>, observed: &Observed) -> Judgement {
     let failing =
         |kind: Kind| judgements.iter().find(|judgement| judgement.kind == kind && judgement.status != Status::True);
@@ -298,7 +221,8 @@ fn overall(judgements: &[Judgement], stages: &BTreeMap<String, Stage>, observed:
             Stage::Open => None,
         })
         .collect();
-    let undecided = failing(Kind::LogsComplete).filter(|judgement| judgement.reason == "DecisionNeeded");
+    let undecided = failing(Kind::LogsComplete)
+        .filter(|judgement| matches!(judgement.reason, "DecisionNeeded" | "DecisionRefused"));
     if let Some(first) = undecided {
         return Judgement::new(Kind::Ready, false, first.reason, first.message.clone());
     }
@@ -389,6 +313,7 @@ mod tests {
         observed: Observed,
         growth: Growth,
         stages: BTreeMap<String, Stage>,
+        recovery: Outcome,
         previous: ClusterStatus,
     }
 
@@ -433,7 +358,8 @@ mod tests {
                 brokers: Some(Ok(brokers)),
                 members: cluster.topology.groups.iter().map(|set| (set.name.clone(), members(set))).collect(),
             };
-            Self { cluster, plan, observed, growth: Growth::default(), stages, previous: ClusterStatus::default() }
+            let (growth, recovery, previous) = Default::default();
+            Self { cluster, plan, observed, growth, stages, recovery, previous }
         }
 
         fn judge(&self) -> (ClusterStatus, Vec<Judgement>) {
@@ -443,7 +369,7 @@ mod tests {
                 observed: &self.observed,
                 growth: &self.growth,
                 stages: &self.stages,
-                recovery: &[],
+                recovery: &self.recovery,
                 previous: &self.previous,
             })
         }
@@ -538,7 +464,8 @@ mod tests {
         world.ready("ExpansionRefused", "Degraded");
     }
 
-    /// It stayed ReplicasInSync=True while a new and empty master took writes and its slave was refused.
+    /// It stayed ReplicasInSync=True while a new and empty master took writes and its slave was
+    /// refused.
     #[test]
     fn a_master_that_lost_its_log_is_told_with_the_bytes_of_each_member_and_how_to_decide() {
         let mut world = World::well();
@@ -567,7 +494,12 @@ mod tests {
     fn slaves_that_are_registered_and_do_not_follow_are_not_in_sync() {
         let mut world = World::well();
         world.report("prod-broker-0", 1).state = State::Mismatch("the logs differ".into());
-        assert!(world.ready("LogsDiffer", "Degraded").contains("prod-broker-0-1: the logs differ"));
+        let message = world.ready("LogsDiffer", "Degraded");
+        assert!(message.contains("prod-broker-0-1: the logs differ"), "{message}");
+        assert!(message.contains("rocketmq.rs/recover=prod-broker-0=replace-slave"), "{message}");
+        world.recovery.replaced = vec!["prod-broker-0-1 begins anew: 7 bytes go".to_owned()];
+        assert!(world.ready("SlaveReplaced", "Degraded").contains("7 bytes go"));
+        world.recovery.replaced.clear();
         let (status, _) = world.judge();
         assert_eq!(status.groups[0].in_sync.as_deref(), Some("0/1"));
         let mut world = World::well();

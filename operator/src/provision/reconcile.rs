@@ -1,10 +1,12 @@
 //! The life of a topic or consumer group object.
 //!
-//! The cluster it names may be absent, going, not seen, not there yet, silent or well; each has its own answer, and in the first
-//! two a finalizer lets go by itself, so that namespaces and clusters delete in any order. Absent is what the API server says is
-//! not there: one that is only not seen (its namespace is not watched, it cannot be read) may hold what is to be deleted. Of
-//! several objects that name one thing the oldest wins and the others say so; when it goes, the next takes over and nothing is
-//! deleted in between. An object whose namespace the cluster does not admit is none of them.
+//! The cluster it names may be absent, going, not seen, not there yet, silent or well; each has its
+//! own answer, and in the first two a finalizer lets go by itself, so that namespaces and clusters
+//! delete in any order. Absent is what the API server says is not there: one that is only not seen
+//! (its namespace is not watched, it cannot be read) may hold what is to be deleted. Of several
+//! objects that name one thing the oldest wins and the others say so; when it goes, the next takes
+//! over and nothing is deleted in between. An object whose namespace the cluster does not admit is
+//! none of them.
 
 use std::{
     sync::Arc,
@@ -42,7 +44,8 @@ use crate::{
 const AT_ONCE: Duration = Duration::from_millis(200);
 /// How soon to look again for something that no watch tells.
 const SOON: Duration = Duration::from_secs(5);
-/// How old an inventory may be for an object that is not well: objects that come together still share one.
+/// How old an inventory may be for an object that is not well: objects that come together still
+/// share one.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The cluster of an object, as far as the object is concerned.
@@ -160,9 +163,11 @@ where
         let known = record.origin;
         let mut decision = decide(self.object, known, &home.groups, &inventory);
         if decision.origin != known {
-            // Before the first write: were we to die in between, the next one would take our own work for somebody else's.
+            // Before the first write: were we to die in between, the next one would take our own
+            // work for somebody else's.
             record.origin = decision.origin;
-            // What it says about the object is told by the last write only, or the same news would be told twice.
+            // What it says about the object is told by the last write only, or the same news would
+            // be told twice.
             self.store_status(record.clone(), &decision.verdict.judgements, Some(&decision.brokers), Value::Null)
                 .await?;
         }
@@ -190,7 +195,8 @@ where
             .filter_map(|holdings| holdings.broker.master.clone())
             .collect();
         let next_look = inventory.next_look();
-        // All settings of all brokers: it must not live as long as the slowest reconcile that judged by it.
+        // All settings of all brokers: it must not live as long as the slowest reconcile that
+        // judged by it.
         drop(inventory);
         let figures = self.object.figures(&self.context.pool.admin(&home.key, &home.namesrvs), &masters).await;
         self.write_status(record, decision.verdict.judgements, Some(&decision.brokers), figures).await?;
@@ -337,7 +343,8 @@ where
         }
     }
 
-    /// Whether the API server says that a cluster is not there. What it may not tell is not taken for gone.
+    /// Whether the API server says that a cluster is not there. What it may not tell is not taken
+    /// for gone.
     async fn absent(&self, key: &ClusterKey) -> Result<bool, Error> {
         let clusters: Api<RocketMQCluster> = Api::namespaced(self.context.client.clone(), &key.namespace);
         match clusters.get_metadata_opt(&key.name).await {
@@ -380,7 +387,8 @@ where
         let stranger = |broker: &&Broker| home.groups.contains(&broker.name) && broker.cluster != home.cluster_name;
         match inventory.brokers.iter().map(|holdings| &holdings.broker).find(stranger) {
             None => Ok(inventory),
-            // What is written would go to somebody else's broker, and what is read says nothing of ours.
+            // What is written would go to somebody else's broker, and what is read says nothing of
+            // ours.
             Some(broker) => {
                 let why =
                     format!("it is registered under the cluster name {} and not {}", broker.cluster, home.cluster_name);
@@ -413,7 +421,8 @@ where
         Ok(Action::requeue(jittered(pause)))
     }
 
-    /// Whether the spec is the one that the last status was about: only then is a difference somebody else's doing.
+    /// Whether the spec is the one that the last status was about: only then is a difference
+    /// somebody else's doing.
     fn seen_generation(&self) -> bool {
         let ready = Kind::Ready.to_string();
         let conditions = self.object.record().conditions;
@@ -432,7 +441,8 @@ where
         Some(Judgement { kind, status, reason: "Paused", message })
     }
 
-    /// Writes the status if it changed, and one event for what is new. Without `brokers` the list stays as it was.
+    /// Writes the status if it changed, and one event for what is new. Without `brokers` the list
+    /// stays as it was.
     async fn write_status(
         &self,
         record: Record,

@@ -48,7 +48,7 @@ pub(super) fn of_set(cluster: &str, set: &Set) -> BTreeMap<String, String> {
 }
 
 /// What selects the pods of one set, and no other's.
-pub(super) fn selector(cluster: &str, set: &Set) -> BTreeMap<String, String> {
+pub(crate) fn selector(cluster: &str, set: &Set) -> BTreeMap<String, String> {
     let mut labels = pairs(&[
         ("app.kubernetes.io/name", "rocketmq"),
         ("app.kubernetes.io/instance", cluster),

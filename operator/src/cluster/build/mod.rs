@@ -1,7 +1,9 @@
-//! A validated cluster as Kubernetes objects. Pure: the same cluster always gives the same bytes, whatever the operator's version.
+//! A validated cluster as Kubernetes objects. Pure: the same cluster always gives the same bytes,
+//! whatever the operator's version.
 //!
-//! One file a kind of object. Every object carries the labels of `labels.rs` and an owner reference, so that Kubernetes removes
-//! it with the cluster and `apply` finds what is no longer planned.
+//! One file a kind of object. Every object carries the labels of `labels.rs` and an owner
+//! reference, so that Kubernetes removes it with the cluster and `apply` finds what is no longer
+//! planned.
 //!
 //! | object | name | why |
 //! |---|---|---|
@@ -39,10 +41,11 @@ use super::{
     validate::Validated,
 };
 
-/// Annotation of a pod template: fingerprint of its configuration file. A changed file thereby changes the template, and pods
-/// restart to read it.
+/// Annotation of a pod template: fingerprint of its configuration file. A changed file thereby
+/// changes the template, and pods restart to read it.
 pub(crate) const CONFIG_HASH: &str = "rocketmq.rs/config-hash";
-/// Annotation of a StatefulSet: fingerprint of its pod template, to tell a rollout from other edits.
+/// Annotation of a StatefulSet: fingerprint of its pod template, to tell a rollout from other
+/// edits.
 pub(crate) const TEMPLATE_HASH: &str = "rocketmq.rs/template-hash";
 
 /// Every object of a cluster.
@@ -125,7 +128,8 @@ fn config_file(kind: Kind) -> &'static str {
     }
 }
 
-/// 64-bit FNV-1a in hex. Its value is part of pod templates, so it must never change: the standard library's hasher may.
+/// 64-bit FNV-1a in hex. Its value is part of pod templates, so it must never change: the standard
+/// library's hasher may.
 pub(crate) fn fingerprint(text: &str) -> String {
     let hash = text
         .bytes()

@@ -40,8 +40,8 @@ fn the_configuration_of_a_broker_group() {
     insta::assert_yaml_snapshot!(texts);
 }
 
-/// A changed fingerprint restarts every broker of every user at the next upgrade of the operator. If this test fails, either undo
-/// the change or announce it.
+/// A changed fingerprint restarts every broker of every user at the next upgrade of the operator.
+/// If this test fails, either undo the change or announce it.
 #[test]
 fn fingerprints_of_templates_are_the_same_as_in_the_last_release() {
     let hash = |spec: Value| {
@@ -87,7 +87,8 @@ fn opening_a_group_changes_its_file_and_not_its_pods() {
     assert_eq!(closed.groups, remade.groups);
 }
 
-/// Every served field reaches a pod: changing it changes the template, or the file and thereby the template's fingerprint.
+/// Every served field reaches a pod: changing it changes the template, or the file and thereby the
+/// template's fingerprint.
 #[test]
 fn each_field_of_the_spec_changes_what_runs() {
     let before = plan(json!({}));
@@ -163,7 +164,8 @@ proptest! {
         let plan = build(&cluster, &NONE);
         prop_assert_eq!(&plan, &build(&cluster, &NONE));
 
-        // A pod's name is its host name and the label of its index; a StatefulSet's gets 11 characters of revision in a label.
+        // A pod's name is its host name and the label of its index; a StatefulSet's gets 11
+        // characters of revision in a label.
         for set in plan.groups.iter().chain([&plan.namesrv]) {
             let name = set.metadata.name.as_deref().unwrap();
             prop_assert!(name.len() + 11 <= 63, "{}", name);

@@ -1,4 +1,5 @@
-//! Edits of a cluster that runs, pass by pass: never more than one group at a time, and never one forgotten.
+//! Edits of a cluster that runs, pass by pass: never more than one group at a time, and never one
+//! forgotten.
 
 use super::*;
 
@@ -12,7 +13,8 @@ impl World {
         writes.map(|write| write.replace(&prefix, "")).collect()
     }
 
-    /// Plays the StatefulSet controller that has seen a set and has `ready` pods of its present template.
+    /// Plays the StatefulSet controller that has seen a set and has `ready` pods of its present
+    /// template.
     fn pods(&self, suffix: &str, ready: i32) {
         self.api.change(&self.set(suffix), |set| {
             set["status"] = json!({
@@ -28,9 +30,9 @@ impl World {
     }
 }
 
-/// 2 groups to 1 is refused. When volumes grew afterwards, both sets were deleted in one pass to be made anew, the next pass found
-/// no group at all and made the one that was asked for: the pods and messages of the other were left behind, and the cluster
-/// called itself ready.
+/// 2 groups to 1 is refused. When volumes grew afterwards, both sets were deleted in one pass to be
+/// made anew, the next pass found no group at all and made the one that was asked for: the pods and
+/// messages of the other were left behind, and the cluster called itself ready.
 #[tokio::test]
 async fn a_refused_scale_down_is_not_carried_out_when_volumes_grow() {
     let world = World::new("stranded", json!({"brokers": {"groups": 2, "storage": {"size": "20Gi"}}})).await;
@@ -74,8 +76,8 @@ async fn groups_are_remembered_by_the_status_and_by_claims_that_stay() {
         });
         json!({"metadata": {"name": "data-remembered-broker-1-0", "labels": labels, "ownerReferences": owner}, "spec": {}})
     };
-    // Somebody deleted a set; an object was restored without its status and found the volumes; volumes that go with an older
-    // cluster of the name are no reason to have a group.
+    // Somebody deleted a set; an object was restored without its status and found the volumes;
+    // volumes that go with an older cluster of the name are no reason to have a group.
     let going =
         claim(json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "remembered-broker-1", "uid": "x"}]));
     let table = [(status, None, true), (json!({}), Some(claim(json!([]))), true), (json!({}), Some(going), false)];
@@ -90,8 +92,8 @@ async fn groups_are_remembered_by_the_status_and_by_claims_that_stay() {
     }
 }
 
-/// Brokers were not ready while a namesrv was away, so an edit of the image made every group look stuck on its template, stuck
-/// groups went first, and two masters restarted together.
+/// Brokers were not ready while a namesrv was away, so an edit of the image made every group look
+/// stuck on its template, stuck groups went first, and two masters restarted together.
 #[tokio::test]
 async fn a_namesrv_that_is_away_does_not_open_the_gate_for_all_groups() {
     let world = World::new("image", json!({"brokers": {"groups": 2}})).await;
@@ -135,8 +137,8 @@ async fn a_first_manifest_that_never_worked_is_corrected_everywhere_at_once() {
     assert_eq!(world.sets_written(), ["PATCH namesrv", "PATCH broker-0", "PATCH broker-1"]);
 }
 
-/// A set that is deleted around its pods was taken for a new group, which waits for nobody; and once made anew it was taken for
-/// settled before any pod ran the new template.
+/// A set that is deleted around its pods was taken for a new group, which waits for nobody; and
+/// once made anew it was taken for settled before any pod ran the new template.
 #[tokio::test]
 async fn size_and_template_in_one_edit_disturb_one_group_at_a_time() {
     let world = World::new("both", json!({"brokers": {"groups": 2, "storage": {"size": "1Gi"}}})).await;
@@ -164,8 +166,8 @@ async fn size_and_template_in_one_edit_disturb_one_group_at_a_time() {
     world.condition("Ready", "True", "Running");
 }
 
-/// Every group's file was written before the first group was given its template. A pod of another group that restarted meanwhile
-/// read the new file, and a bad one stopped it as well.
+/// Every group's file was written before the first group was given its template. A pod of another
+/// group that restarted meanwhile read the new file, and a bad one stopped it as well.
 #[tokio::test]
 async fn a_bad_setting_reaches_the_file_of_one_group_only() {
     let world = World::new("files", json!({"brokers": {"groups": 2}})).await;
@@ -193,8 +195,8 @@ async fn a_setting_that_brokers_would_refuse_changes_nothing() {
     assert_eq!(world.api.writes(), [format!("PATCH {}/status", world.path())]);
 }
 
-/// What was not looked at again was dropped: a cluster that served was no longer Available because its next spec was misspelt, and
-/// the refusal that stood there was told anew afterwards.
+/// What was not looked at again was dropped: a cluster that served was no longer Available because
+/// its next spec was misspelt, and the refusal that stood there was told anew afterwards.
 #[tokio::test]
 async fn a_look_that_ends_early_forgets_nothing() {
     let world = World::new("early", json!({"brokers": {"groups": 2}})).await;

@@ -12,7 +12,7 @@ fn old_labels(cluster: &str, group: u32) -> Value {
 
 impl World {
     /// A bound claim of 1Gi.
-    fn claim(&self, name: &str, labels: Value) -> String {
+    pub(super) fn claim(&self, name: &str, labels: Value) -> String {
         let path = format!("{CLAIMS}/{name}");
         let claim = json!({
             "metadata": {"name": name, "namespace": "mq", "labels": labels},
@@ -103,13 +103,13 @@ async fn a_stateful_set_of_somebody_else_with_our_labels_is_neither_deleted_nor_
     assert_eq!(world.api.object(&world.set("broker-0")), Some(theirs));
 }
 
-const PODS: &str = "/api/v1/namespaces/mq/pods";
+pub(super) const PODS: &str = "/api/v1/namespaces/mq/pods";
 const OPTIONS: &str = "argocd.argoproj.io/sync-options";
 
 impl World {
     /// Makes everything look as an operator of an earlier version left it: a running pod and a
     /// claim for each broker, and a claim template with the labels of the selector alone.
-    fn earlier_version(&self) {
+    pub(super) fn earlier_version(&self) {
         for path in self.api.paths("-broker-").iter().filter(|path| path.contains("/statefulsets/")) {
             let set = self.api.change(path, |set| {
                 let labels = set["spec"]["selector"]["matchLabels"].clone();

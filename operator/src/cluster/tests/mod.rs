@@ -2,6 +2,7 @@
 
 mod changes;
 mod claims;
+mod replace;
 
 use axum::http::Method;
 use kube::runtime::events::{Recorder, Reporter};
@@ -29,7 +30,8 @@ struct World {
 }
 
 impl World {
-    /// A cluster of this name and spec, with brokers that nobody started yet. Names differ by test: namesrvs do too.
+    /// A cluster of this name and spec, with brokers that nobody started yet. Names differ by test:
+    /// namesrvs do too.
     async fn new(name: &str, spec: Value) -> Self {
         let (api, client) = ApiServer::start().await;
         let mut cluster = fixtures::cluster(spec);
@@ -72,7 +74,8 @@ impl World {
         reconcile(Arc::new(serde_json::from_value(object).unwrap()), self.context.clone()).await
     }
 
-    /// Plays the StatefulSet controller and the kubelet: all pods run the present template and are ready.
+    /// Plays the StatefulSet controller and the kubelet: all pods run the present template and are
+    /// ready.
     fn pods_become_ready(&self) {
         for path in self.api.paths("/statefulsets/") {
             self.api.change(&path, |set| {
@@ -185,7 +188,8 @@ async fn an_edit_reaches_one_group_at_a_time() {
     world.condition("Ready", "True", "Running");
 }
 
-/// Readiness tells of one namesrv only, so that all brokers serve while another is away. A rollout has to know more.
+/// Readiness tells of one namesrv only, so that all brokers serve while another is away. A rollout
+/// has to know more.
 #[tokio::test]
 async fn an_edit_does_not_go_on_to_the_next_group_while_a_namesrv_does_not_know_the_first() {
     let world = World::new("unregistered", json!({"brokers": {"groups": 2}})).await;
@@ -223,7 +227,10 @@ async fn a_decision_about_a_lost_log_is_carried_out_once_and_then_forgotten() {
 
     world.edit("/metadata/annotations", json!({"rocketmq.rs/recover": "lost-broker-0=yes", "other": "stays"}));
     world.pass().await.unwrap();
-    assert!(world.condition("Ready", "False", "DecisionNeeded").contains("write <group>=copy or <group>=accept-loss"));
+    let message = world.condition("Ready", "False", "DecisionRefused");
+    assert!(message.contains("\"lost-broker-0=yes\": write <group>=copy, <group>=accept-loss or"), "{message}");
+    assert!(world.api.events().contains(&"DecisionRefused".to_owned()), "{:?}", world.api.events());
+    assert!(world.brokers.writes().is_empty());
     world.edit("/metadata/annotations", json!({"rocketmq.rs/recover": "lost-broker-0=copy", "other": "stays"}));
     world.pass().await.unwrap();
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Deletions: what each policy does, what is said when they do not go straight, and what is never done.
+//! Deletions: what each policy does, what is said when they do not go straight, and what is never
+//! done.
 
 use super::*;
 
@@ -116,8 +117,8 @@ async fn a_topic_that_was_never_ours_is_never_deleted() {
     assert!(world.gone("orders") && world.brokers.writes().is_empty());
 }
 
-/// A broker that says yes and deletes nothing was told again five times a second, each time after a fetch of all its tables, and
-/// the object still said that all was well.
+/// A broker that says yes and deletes nothing was told again five times a second, each time after a
+/// fetch of all its tables, and the object still said that all was well.
 #[tokio::test]
 async fn a_broker_that_does_not_delete_is_asked_with_pauses_and_told_of_once() {
     let mut world = world_with_orders("undead:1").await;
@@ -173,8 +174,8 @@ async fn whatever_keeps_a_finalizer_names_the_way_out() {
     assert!(message.contains("allowedNamespaces") && message.contains("rocketmq.rs/abandon=true"), "{message}");
 }
 
-/// A cluster in a namespace that is not watched, or one whose object could not be read, was taken for gone, and the finalizers of
-/// its topics let go without deleting anything.
+/// A cluster in a namespace that is not watched, or one whose object could not be read, was taken
+/// for gone, and the finalizers of its topics let go without deleting anything.
 #[tokio::test]
 async fn a_cluster_that_is_only_not_seen_is_not_gone() {
     let mut world = world_with_orders("unseen:1").await;
