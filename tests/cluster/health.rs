@@ -84,6 +84,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_store_flush_seconds", ""),
     ("rocketmq_store_flushed_offset", ""),
     ("rocketmq_store_get_seconds", ""),
+    ("rocketmq_store_held_bytes", ""),
     ("rocketmq_store_index_behind_bytes", ""),
     ("rocketmq_store_index_files", ""),
     ("rocketmq_store_late_blocks_total", ""),

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
 mod client;
+mod expiry;
 mod full_disk;
 mod health;
 mod heartbeats;

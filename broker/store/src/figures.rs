@@ -106,6 +106,8 @@ pub struct Figures {
     pub threads_ended: u64,
     /// Start of the commit log.
     pub min_offset: u64,
+    /// Bytes of expired commit log files that stay for a reader that has yet to copy them.
+    pub held_bytes: u64,
     /// End of the commit log.
     pub appended: u64,
     /// Up to here it is on the disk.

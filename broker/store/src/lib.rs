@@ -86,6 +86,7 @@ pub use figures::{BUCKETS, Figures, Histogram};
 pub use get::{Filter, GetStatus, Got, Limits};
 pub use put::{Appended, NewMessage, Patience};
 pub use query::Found;
+pub use retention::{Needed, Needs};
 pub use upkeep::DiskUse;
 pub use watermark::{Halt, Reached, Watermark};
 
@@ -147,6 +148,12 @@ impl MessageStore {
         retention.validate()?;
         *self.upkeep.retention.lock() = retention;
         Ok(())
+    }
+
+    /// Lets expired files stay that a reader outside of the store has yet to copy, while the disk is not short of space. `needs` is
+    /// asked at each round of deletion and must not wait.
+    pub fn set_needs(&self, needs: Needs) {
+        *self.upkeep.needs.lock() = Some(needs);
     }
 
     /// Whether the last process did not stop by itself and the system was restarted since, or its disk failed a sync: what was not synced
@@ -227,6 +234,7 @@ impl MessageStore {
             gets_not_at_hand: counters.gets_not_at_hand.load(Ordering::Relaxed),
             damages_passed_over: counters.damages_passed_over.load(Ordering::Relaxed),
             min_offset: self.log.min(),
+            held_bytes: self.upkeep.held_bytes.load(Ordering::Relaxed),
             appended: self.log.appended.value(),
             flushed: self.log.flushed.value(),
             dispatched: self.log.dispatched.value(),

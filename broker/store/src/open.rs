@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -157,6 +157,8 @@ impl MessageStore {
             dispatch: Arc::clone(&dispatch),
             root: config.root.clone(),
             retention: Mutex::new(config.retention.clone()),
+            needs: Mutex::default(),
+            held_bytes: AtomicU64::new(0),
             checkpoint_interval: config.checkpoint_interval,
             checkpoint_bytes: config.checkpoint_bytes,
             vouched_for: start,

@@ -8,6 +8,8 @@
 //! | above `refuse_writes` | the same, and no message is taken |
 //!
 //! A file expires `reserved` after it was written last. The last file never goes, nor one that dispatch still needs.
+//! Up to `clean_forcibly` expired files also stay while a reader outside of the store has yet to
+//! copy them ([`Needed`]); above it they go all the same, as a full disk stops everybody.
 
 use std::time::SystemTime;
 
@@ -22,6 +24,29 @@ pub(crate) struct Candidate {
     pub(crate) modified: SystemTime,
 }
 
+/// What a reader outside of the store, such as a slave that copies the log, has yet to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needed {
+    /// Offset of the first byte that it needs.
+    pub from: u64,
+    /// Its name, for the log.
+    pub by: String,
+}
+
+/// Asked at each round of deletion. `None`: nobody needs more than the store keeps by itself.
+pub type Needs = Box<dyn Fn() -> Option<Needed> + Send + Sync>;
+
+/// What a round came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Doomed {
+    /// How many of the oldest files go.
+    pub(crate) files: usize,
+    /// How many of these a reader has yet to copy.
+    pub(crate) needed: usize,
+    /// How many expired files stay because a reader has yet to copy them.
+    pub(crate) held: usize,
+}
+
 /// What is known when a round begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
@@ -34,29 +59,39 @@ pub(crate) struct Round {
     pub(crate) asked: bool,
     /// Records before this are dispatched.
     pub(crate) dispatched: u64,
+    /// A reader needs the bytes from here on; `u64::MAX` where nobody does.
+    pub(crate) needed: u64,
 }
 
 impl Round {
+    /// Whether the disk is so full that files go whatever they are needed for.
+    pub(crate) fn is_short_of_space(&self, config: &Retention) -> bool {
+        self.used_percent > f64::from(config.clean_forcibly)
+    }
+
     /// Whether the disk is too full to take messages.
     pub(crate) fn refuses_writes(&self, config: &Retention) -> bool {
         self.used_percent > f64::from(config.refuse_writes)
     }
 
-    /// How many of the oldest files go. `files` are all there are, oldest first.
-    pub(crate) fn doomed(&self, config: &Retention, files: &[Candidate]) -> usize {
-        let forced = config.forcibly_enabled && self.used_percent > f64::from(config.clean_forcibly);
+    /// Which files go. `files` are all there are, oldest first.
+    pub(crate) fn doomed(&self, config: &Retention, files: &[Candidate]) -> Doomed {
+        let short = self.is_short_of_space(config);
+        let forced = config.forcibly_enabled && short;
         let due =
             self.asked || config.delete_when.contains(&self.hour) || self.used_percent > f64::from(config.max_used);
-        if !forced && !due {
-            return 0;
-        }
         let expired = |file: &Candidate| self.now.duration_since(file.modified).is_ok_and(|age| age >= config.reserved);
+        let needed = |file: &Candidate| file.end > self.needed;
         let all_but_last = &files[..files.len().saturating_sub(1)];
-        all_but_last
-            .iter()
-            .take(config.batch_max)
-            .take_while(|file| file.end <= self.dispatched && (forced || expired(file)))
-            .count()
+        let free = || all_but_last.iter().take_while(|file| file.end <= self.dispatched && (forced || expired(file)));
+        if short {
+            let files = free().take(config.batch_max).count();
+            let needed = all_but_last[..files].iter().filter(|file| needed(file)).count();
+            return Doomed { files, needed, held: 0 };
+        }
+        let held = free().filter(|file| needed(file)).count();
+        let files = if due { free().take(config.batch_max).take_while(|file| !needed(file)).count() } else { 0 };
+        Doomed { files, needed: 0, held }
     }
 }
 
@@ -79,7 +114,7 @@ mod tests {
 
     fn round(hour: u8, used_percent: f64) -> Round {
         let now = SystemTime::UNIX_EPOCH + 1000 * HOUR;
-        Round { now, hour, used_percent, asked: false, dispatched: u64::MAX }
+        Round { now, hour, used_percent, asked: false, dispatched: u64::MAX, needed: u64::MAX }
     }
 
     #[test]
@@ -88,33 +123,51 @@ mod tests {
         let files = files(&[100, 73, 71, 80, 90]);
         for (hour, used, doomed) in [(4, 10.0, 2), (5, 10.0, 0), (5, 75.0, 0), (5, 76.0, 2), (5, 86.0, 4), (4, 95.0, 4)]
         {
-            assert_eq!(round(hour, used).doomed(&config, &files), doomed, "hour {hour}, {used} %");
+            assert_eq!(round(hour, used).doomed(&config, &files).files, doomed, "hour {hour}, {used} %");
         }
-        assert_eq!(Round { asked: true, ..round(5, 10.0) }.doomed(&config, &files), 2);
+        assert_eq!(Round { asked: true, ..round(5, 10.0) }.doomed(&config, &files).files, 2);
         assert!(!round(0, 90.0).refuses_writes(&config) && round(0, 90.1).refuses_writes(&config));
     }
 
     #[test]
     fn the_last_file_and_what_dispatch_needs_stay() {
         let config = Config::new("/s").retention;
-        assert_eq!(round(4, 99.0).doomed(&config, &files(&[100])), 0);
-        assert_eq!(round(4, 99.0).doomed(&config, &[]), 0);
+        assert_eq!(round(4, 99.0).doomed(&config, &files(&[100])).files, 0);
+        assert_eq!(round(4, 99.0).doomed(&config, &[]).files, 0);
         let behind = Round { dispatched: 250, ..round(4, 10.0) };
-        assert_eq!(behind.doomed(&config, &files(&[100, 100, 100, 100])), 2);
+        assert_eq!(behind.doomed(&config, &files(&[100, 100, 100, 100])).files, 2);
     }
 
     #[test]
     fn a_round_is_bounded_and_force_can_be_forbidden() {
         let mut config = Config::new("/s").retention;
-        assert_eq!(round(4, 10.0).doomed(&config, &files(&[100; 30])), 10);
+        assert_eq!(round(4, 10.0).doomed(&config, &files(&[100; 30])).files, 10);
         config.forcibly_enabled = false;
-        assert_eq!(round(5, 99.0).doomed(&config, &files(&[1, 1, 1])), 0);
+        assert_eq!(round(5, 99.0).doomed(&config, &files(&[1, 1, 1])).files, 0);
     }
 
     #[test]
     fn a_clock_that_went_back_expires_nothing() {
         let config = Config::new("/s").retention;
         let future = Candidate { end: 1, modified: SystemTime::UNIX_EPOCH + 5000 * HOUR };
-        assert_eq!(round(4, 10.0).doomed(&config, &[future, future]), 0);
+        assert_eq!(round(4, 10.0).doomed(&config, &[future, future]).files, 0);
+    }
+
+    /// Files expired while a new slave copied them, and it had to begin anew or got a hole.
+    #[test]
+    fn expired_files_that_a_reader_needs_stay_until_the_disk_is_short_of_space() {
+        let mut config = Config::new("/s").retention;
+        let files = files(&[100, 90, 80, 80, 1]);
+        // It has yet to copy a part of the second file, whose bytes are 100 to 199.
+        let needed = |hour, used| Round { needed: 150, ..round(hour, used) }.doomed(&config, &files);
+        assert_eq!(needed(4, 10.0), Doomed { files: 1, needed: 0, held: 3 });
+        assert_eq!(needed(5, 10.0), Doomed { files: 0, needed: 0, held: 3 }, "at no hour of deletion");
+        assert_eq!(needed(5, 80.0), Doomed { files: 1, needed: 0, held: 3 });
+        assert_eq!(needed(5, 86.0), Doomed { files: 4, needed: 3, held: 0 });
+        config.forcibly_enabled = false;
+        let needed = |used| Round { needed: 150, ..round(5, used) }.doomed(&config, &files);
+        assert_eq!(needed(86.0), Doomed { files: 4, needed: 3, held: 0 }, "expired, and the disk is short of space");
+        let copied = Round { needed: 200, ..round(4, 10.0) };
+        assert_eq!(copied.doomed(&config, &files), Doomed { files: 2, needed: 0, held: 2 });
     }
 }

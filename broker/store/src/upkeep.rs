@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use crate::dir;
 use crate::dispatch::{Dispatch, Turn};
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::retention::{Candidate, Round};
+use crate::retention::{Candidate, Doomed, Needed, Needs, Round};
 
 /// How often the thread looks whether something is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -58,6 +58,10 @@ pub(crate) struct Upkeep {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) root: PathBuf,
     pub(crate) retention: Mutex<Retention>,
+    /// Which bytes readers outside of the store have yet to copy.
+    pub(crate) needs: Mutex<Option<Needs>>,
+    /// Bytes of expired files that the last round left for such a reader.
+    pub(crate) held_bytes: AtomicU64,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) checkpoint_bytes: u64,
     /// Up to here a checkpoint vouched for everything when the store was opened. What was read back since counts like what is
@@ -173,12 +177,14 @@ impl Upkeep {
     fn delete_round(&self, deletion: &mut Deletion, stop: &AtomicBool) -> Result<usize> {
         let retention = self.retention.lock().clone();
         let disk = self.disk_use()?;
+        let needed = self.needs.lock().as_ref().and_then(|needs| needs());
         let round = Round {
             now: SystemTime::now(),
             hour: jiff::Zoned::now().hour().unsigned_abs(),
             used_percent: disk.deciding(),
             asked: deletion.rounds > 0,
             dispatched: self.log.dispatched.value(),
+            needed: needed.as_ref().map_or(u64::MAX, |needed| needed.from),
         };
         let full = disk.commit_log_dirs.iter().filter(|(_, used)| *used > f64::from(retention.clean_forcibly));
         self.log.dirs.set_full(full.map(|(dir, _)| dir.clone()).collect());
@@ -191,7 +197,30 @@ impl Upkeep {
                 Some(Candidate { end: file.limit(), modified })
             })
             .collect();
-        let doomed = round.doomed(&retention, &candidates);
+        let Doomed { files: doomed, needed: lost, held } = round.doomed(&retention, &candidates);
+        let held_bytes = files.iter().map(|file| file.limit() - file.base()).take(held).sum();
+        let held_before = self.held_bytes.swap(held_bytes, Ordering::Relaxed);
+        if let Some(Needed { from, by }) = needed {
+            if held > 0 && held_before == 0 {
+                tracing::info!(
+                    files = held,
+                    reader = by,
+                    from,
+                    "expired files of the log are kept: a reader has yet to copy them"
+                );
+            }
+            if lost > 0 {
+                tracing::warn!(
+                    files = lost,
+                    reader = by,
+                    from,
+                    "files that a reader has yet to copy are deleted, as the disk is {:.0} % full and files go above {} % \
+                     (diskSpaceCleanForciblyRatio); it will have to copy the log anew",
+                    round.used_percent,
+                    retention.clean_forcibly
+                );
+            }
+        }
         deletion.rounds = if doomed < retention.batch_max { 0 } else { deletion.rounds.saturating_sub(1) };
         if doomed > 0 {
             self.keep_numbers()?;

@@ -20,7 +20,7 @@
 use rmq_store::{Error, MessageStore};
 
 /// Bytes compared, beside the zeros behind them.
-const WINDOW: u64 = 64 << 10;
+pub(super) const WINDOW: u64 = 64 << 10;
 /// Zeros skipped at the end of a log, at most: more than a filler has with the usual message size.
 const MOST_ZEROS: u64 = 16 << 20;
 /// Bytes read at once.
@@ -30,6 +30,8 @@ const CHUNK: u64 = 64 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
     from: u64,
+    /// End of the last byte that tells logs apart.
+    meaningful: u64,
     own: Vec<u8>,
     /// Bytes of `own` that the peer sent, too.
     agreed: usize,
@@ -42,24 +44,31 @@ pub(super) struct Differs {
 }
 
 impl Overlap {
-    /// Reads the end of the log. Blocks.
+    /// Reads the end of the log. The peer's log begins at `peer_min`, as far as that is known. Blocks.
     ///
     /// # Errors
     /// The disk cannot be read.
-    pub(super) fn read(store: &MessageStore) -> Result<Self, Error> {
+    pub(super) fn read(store: &MessageStore, peer_min: u64) -> Result<Self, Error> {
         let (min, end) = (store.min_physical_offset(), store.max_physical_offset());
         if end == min {
-            return Ok(Self { from: end, own: Vec::new(), agreed: 0 });
+            return Ok(Self { from: end, meaningful: end, own: Vec::new(), agreed: 0 });
         }
         let meaningful = last_non_zero(store, min, end)?;
         // A Java master takes a request for offset 0 for that of an empty log.
         let from = meaningful.saturating_sub(WINDOW).max(min).max(1);
-        Ok(Self { from, own: bytes(store, from, end)?, agreed: 0 })
+        // Bytes that the peer has deleted cannot be compared; those behind them can.
+        let from = if peer_min < meaningful { from.max(peer_min) } else { from };
+        Ok(Self { from, meaningful, own: bytes(store, from, end)?, agreed: 0 })
     }
 
     /// Where the peer has to begin; 0 for an empty log.
     pub(super) fn begin(&self) -> u64 {
         self.from
+    }
+
+    /// Whether a comparison with a peer whose log begins at `peer_min` would say something, and was not tried.
+    pub(super) fn can_begin_later(&self, peer_min: u64) -> bool {
+        self.from < peer_min && peer_min < self.meaningful
     }
 
     /// What comes next.
@@ -141,7 +150,7 @@ mod tests {
         let end = store.max_physical_offset();
         let theirs = bytes(&store, 0, end).unwrap();
         for piece in [1, 7, 1000, usize::MAX] {
-            let mut overlap = Overlap::read(&store).unwrap();
+            let mut overlap = Overlap::read(&store, 0).unwrap();
             // The last record has no properties, so its last two bytes, their length, are zeros.
             assert_eq!(overlap.begin(), end - 2 - WINDOW);
             while !overlap.is_complete() {
@@ -159,7 +168,7 @@ mod tests {
         let (_root, store) = log(std::iter::repeat_n(100, 5));
         let mut theirs = bytes(&store, 1, store.max_physical_offset()).unwrap();
         theirs[200] ^= 1;
-        let mut overlap = Overlap::read(&store).unwrap();
+        let mut overlap = Overlap::read(&store, 0).unwrap();
         assert_eq!(overlap.begin(), 1, "a request for 0 is that of an empty log");
         assert_eq!(overlap.compare(&theirs), Err(Differs { at: 201 }));
     }
@@ -184,7 +193,7 @@ mod tests {
     #[test]
     fn an_empty_log_has_nothing_to_compare() {
         let (_root, store) = log(std::iter::empty());
-        let overlap = Overlap::read(&store).unwrap();
+        let overlap = Overlap::read(&store, 0).unwrap();
         assert!(overlap.is_complete());
         assert_eq!(overlap.begin(), 0);
     }

@@ -1,12 +1,21 @@
 //! A master's side: send the log to each slave, and know what each has.
 
-use super::wire::{HEADER, Piece, REPORT};
+use super::{
+    unsent::Unsent,
+    wire::{HEADER, Piece, REPORT},
+};
 use crate::{clock::now_millis, config::Live};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_protocol::body::{HaConnectionInfo, HaRuntimeInfo};
 use rmq_store::MessageStore;
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -27,6 +36,8 @@ pub(crate) struct Slaves {
     store: Arc<MessageStore>,
     settings: Arc<Live>,
     connected: Mutex<BTreeMap<SocketAddr, State>>,
+    /// What expired files wait for.
+    unsent: Arc<Unsent>,
 }
 
 /// One slave. `acked <= sent`.
@@ -43,7 +54,10 @@ struct State {
 
 impl Slaves {
     pub(crate) fn new(store: Arc<MessageStore>, settings: Arc<Live>) -> Self {
-        Self { store, settings, connected: Mutex::default() }
+        let unsent = Arc::<Unsent>::default();
+        let needs = Arc::clone(&unsent);
+        store.set_needs(Box::new(move || needs.needed(Instant::now())));
+        Self { store, settings, connected: Mutex::default(), unsent }
     }
 
     /// Members, the master among them, that keep up: connected, and less than `haMaxGapNotInSync` behind.
@@ -156,12 +170,17 @@ impl Slaves {
             // Judged before it counts: a log that is longer is another one, and confirms nothing of this one.
             let first = begin.borrow().is_none();
             if first {
-                begin.send_replace(Some(self.check_end(end).and_then(|()| self.first_offset(end))));
+                let from = self.check_end(end).and_then(|()| self.first_offset(end));
+                if let Ok(from) = from {
+                    self.unsent.begin(peer, from, Instant::now());
+                }
+                begin.send_replace(Some(from));
                 if end != 0 {
                     continue;
                 }
             }
-            self.check_end(end).map_err(io::Error::other)?;
+            self.check_end(end).map_err(|refused| io::Error::other(refused.why))?;
+            self.unsent.reported(peer, end, Instant::now());
             if let Some(slave) = self.connected.lock().get_mut(&peer) {
                 slave.acked = Some(end);
             }
@@ -178,11 +197,9 @@ impl Slaves {
         let Ok(begin) = begin.wait_for(Option::is_some).await.map(|begin| begin.clone()) else { return Ok(()) };
         let mut next = match begin.unwrap_or(Ok(0)) {
             Ok(first) => first,
-            Err(refusal) => {
-                // A heartbeat tells the slave where this log ends.
-                let end = self.store.max_physical_offset();
-                writer.write_all(&Piece { offset: end, size: 0 }.encode()).await?;
-                return Err(io::Error::other(refusal));
+            Err(Refused { why, heartbeat }) => {
+                writer.write_all(&Piece { offset: heartbeat, size: 0 }.encode()).await?;
+                return Err(io::Error::other(why));
             }
         };
         tracing::info!(slave = %peer, offset = next, "sending the log");
@@ -229,22 +246,28 @@ impl Slaves {
         match reported {
             0 => Ok(min),
             reported if reported >= min => Ok(reported),
-            reported => Err(format!(
-                "its log ends at {reported}, and this one begins at {min}: what lies between was deleted here when its time was \
-                 over. Start the slave with another storePathRootDir to have it copy all there is"
-            )),
+            reported => Err(Refused {
+                why: format!(
+                    "it wants this log from {reported} on, which begins at {min}: what lies before was deleted here when its time \
+                     was over or the disk was full. The slave says in its log what can be done (slaveState in brokerStatus)"
+                ),
+                heartbeat: min,
+            }),
         }
     }
 
-    fn check_end(&self, reported: u64) -> Result<(), String> {
+    fn check_end(&self, reported: u64) -> Result<(), Refused> {
         let end = self.store.max_physical_offset();
         if reported <= end {
             return Ok(());
         }
-        Err(format!(
-            "its log ends at {reported}, this one at {end}: it has messages that this master lacks, or is of another master. \
-             Nothing is sent to it; keep its store until you know which messages are needed"
-        ))
+        Err(Refused {
+            why: format!(
+                "its log ends at {reported}, this one at {end}: it has messages that this master lacks, or is of another master. \
+                 Nothing is sent to it; keep its store until you know which messages are needed"
+            ),
+            heartbeat: end,
+        })
     }
 
     fn note_sent(&self, peer: SocketAddr, next: u64) {
@@ -261,7 +284,16 @@ impl Slaves {
 }
 
 /// Where a slave begins, or why it gets nothing.
-type Begin = Result<u64, String>;
+type Begin = Result<u64, Refused>;
+
+/// A slave gets nothing.
+#[derive(Debug, Clone)]
+struct Refused {
+    why: String,
+    /// Offset of the heartbeat that tells the slave: the end of this log where that lies before what
+    /// the slave wants, its start where that lies behind it.
+    heartbeat: u64,
+}
 
 impl State {
     fn keeps_up(&self, end: u64, gap: u64) -> bool {
@@ -312,6 +344,7 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.slaves.connected.lock().remove(&self.peer);
+        self.slaves.unsent.end(self.peer);
     }
 }
 

@@ -18,6 +18,7 @@
 //! | [`log_check`] | whether a master may take writes after a start |
 //! | [`master`] | one task a slave; what each has; what is confirmed |
 //! | [`slave`] | follow the master |
+//! | [`unsent`] | which files wait for a slave that has yet to copy them |
 //! | [`metadata_sync`] | topics, groups and offsets from the master |
 //!
 //! **Confirmed** is the offset that `inSyncReplicas` members have, the master among them: the end of the log where one is enough. Only a SYNC_MASTER
@@ -28,6 +29,7 @@ pub(crate) mod log_check;
 pub(crate) mod master;
 pub(crate) mod metadata_sync;
 pub(crate) mod slave;
+mod unsent;
 mod wire;
 
 pub(crate) use log_check::LogCheck;

@@ -47,6 +47,8 @@ struct State {
     rate_since: (u64, i64),
     /// Why the logs cannot go on together, until a comparison succeeds.
     mismatch: Option<Mismatch>,
+    /// Where the other log begins, once it has refused to send what lies before.
+    peer_min: u64,
 }
 
 /// Why a log must not get what the other side sends. The words never advise to delete anything: this
@@ -57,6 +59,8 @@ pub(crate) enum Mismatch {
     Differs { at: u64, end: u64 },
     /// The other log ends before this one does.
     Longer { end: u64, other: u64 },
+    /// The other log begins behind the end of this one: what lies between was deleted there.
+    Behind { end: u64, min: u64 },
 }
 
 impl fmt::Display for Mismatch {
@@ -72,6 +76,14 @@ impl fmt::Display for Mismatch {
                 f,
                 "this log ends at {end}, the other at {other}: it lacks messages that are here, and nothing is copied. Keep this \
                  store; `rocketmq admin broker recover` copies it to a master that waits, or accepts the loss"
+            ),
+            // The other log is whole and newer, so it may be copied anew, but only its owner can say whether it is there to stay.
+            Self::Behind { end, min } => write!(
+                f,
+                "this log ends at {end}, and the other begins at {min}: what lies between was deleted there when its time was over \
+                 or the disk was full, so nothing can be copied behind this log. Keep this store while the other member is away, \
+                 takes no writes, or lacks messages that are needed. Otherwise let this member copy everything anew: start it with \
+                 an empty storePathRootDir; in Kubernetes delete the volume claim data-<pod> of this member's pod, and then the pod"
             ),
         }
     }
@@ -241,7 +253,9 @@ impl Following {
 
     async fn follow(&self, address: &str, until: Until) -> Result<(), Ended> {
         let store = Arc::clone(&self.store);
-        let overlap = tokio::task::spawn_blocking(move || Overlap::read(&store)).await.map_err(io::Error::other)?;
+        let peer_min = self.state.lock().peer_min;
+        let overlap = tokio::task::spawn_blocking(move || Overlap::read(&store, peer_min));
+        let overlap = overlap.await.map_err(io::Error::other)?;
         let mut overlap = overlap.map_err(io::Error::other)?;
         let mut stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
             .await
@@ -354,12 +368,14 @@ impl Following {
     fn heartbeat(&self, offset: u64, overlap: &Overlap) -> Result<bool, Ended> {
         let end = self.store.max_physical_offset();
         if !overlap.is_complete() {
-            return match offset <= overlap.next() {
-                true => Err(Ended::Mismatch(Mismatch::Longer { end, other: offset })),
-                false => {
-                    Err(Ended::protocol(format!("a heartbeat at {offset}, bytes from {} are missing", overlap.next())))
-                }
-            };
+            if offset <= overlap.next() {
+                return Err(Ended::Mismatch(Mismatch::Longer { end, other: offset }));
+            }
+            self.state.lock().peer_min = offset;
+            return Err(match overlap.can_begin_later(offset) {
+                true => Ended::protocol(format!("its log begins at {offset}; the comparison begins there next time")),
+                false => Ended::Mismatch(Mismatch::Behind { end, min: offset }),
+            });
         }
         Ok(offset == end)
     }

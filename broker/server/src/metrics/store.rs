@@ -39,6 +39,11 @@ pub(super) fn read(store: &MessageStore, to: &Sheet) -> Filled {
         gauge.with_label_values(&["local", "disk"]).set(value as f64);
         to.register(Box::new(gauge))?;
     }
+    to.gauge(
+        "rocketmq_store_held_bytes",
+        "Bytes of expired commit log files that stay because a slave has yet to copy them, up to diskSpaceCleanForciblyRatio.",
+        f.held_bytes as f64,
+    )?;
     to.gauge("rocketmq_store_appended_offset", "End of the commit log, in bytes.", f.appended as f64)?;
     to.gauge("rocketmq_store_flushed_offset", "Up to here the commit log is on the disk.", f.flushed as f64)?;
     to.gauge("rocketmq_store_dispatched_offset", "Up to here consumers see the commit log.", f.dispatched as f64)?;

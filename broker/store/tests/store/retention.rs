@@ -1,7 +1,9 @@
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rmq_store::{GetStatus, MessageStore, offline};
+use rmq_store::{GetStatus, MessageStore, Needed, offline};
 
 use crate::support::*;
 
@@ -114,6 +116,53 @@ fn files_that_one_round_leaves_go_with_those_that_follow_up_to_twenty() {
         std::thread::yield_now();
     }
     assert_eq!(gone(), 20);
+}
+
+/// Files expired while a new slave copied the log: it began anew for ever, or ended with a hole.
+#[test]
+fn expired_files_stay_while_a_reader_has_yet_to_copy_them() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    while store.max_physical_offset() < 4 * LOG_FILE {
+        put(&store, "T", 0, &[1; 1000]);
+    }
+    settle(&store);
+    store.flush().unwrap();
+    names(&log(&root)).iter().for_each(|name| age(&log(&root), name, 100));
+    let from = Arc::new(AtomicU64::new(LOG_FILE + 1));
+    let reader = Arc::clone(&from);
+    store.set_needs(Box::new(move || {
+        let from = reader.load(Ordering::SeqCst);
+        (from < u64::MAX).then(|| Needed { from, by: "a slave".to_owned() })
+    }));
+    assert_eq!(store.delete_expired().unwrap(), 1, "what it has copied");
+    assert_eq!((store.min_physical_offset(), store.figures().held_bytes), (LOG_FILE, 3 * LOG_FILE));
+    from.store(2 * LOG_FILE, Ordering::SeqCst);
+    assert_eq!(store.delete_expired().unwrap(), 1);
+    from.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(store.delete_expired().unwrap(), 2);
+    assert_eq!((store.min_physical_offset(), store.figures().held_bytes), (4 * LOG_FILE, 0));
+}
+
+#[test]
+fn files_that_a_reader_needs_go_when_the_disk_is_short_of_space() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    while store.max_physical_offset() < 4 * LOG_FILE {
+        put(&store, "T", 0, &[1; 1000]);
+    }
+    settle(&store);
+    store.set_needs(Box::new(|| Some(Needed { from: 0, by: "a slave".to_owned() })));
+    let mut retention = store.config().retention.clone();
+    (retention.clean_forcibly, retention.reserved) = (1, Duration::ZERO);
+    if store.disk_use().unwrap().deciding() <= 1.0 {
+        skipped("the disk is less than one percent full: set TMPDIR to a directory on a fuller one");
+        return;
+    }
+    store.set_retention(retention).unwrap();
+    // The upkeep thread may have been first.
+    store.delete_expired().unwrap();
+    assert_eq!((store.min_physical_offset(), store.figures().held_bytes), (4 * LOG_FILE, 0));
 }
 
 #[test]
