@@ -150,6 +150,11 @@ pub fn check_group(group: &str) -> Result<(), NameError> {
     check_name(group, MAX_GROUP)
 }
 
+/// Checks a topic's or a group's name that stands in a table: the same alphabet, and as long as any name may be.
+pub fn check_stored(name: &str) -> Result<(), NameError> {
+    check_name(name, MAX_LONG_NAME)
+}
+
 fn check_name(name: &str, limit: usize) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);

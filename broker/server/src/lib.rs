@@ -41,6 +41,7 @@ mod handler;
 mod long_polling;
 mod metrics;
 mod registration;
+mod rows;
 mod runtime_info;
 mod stalled;
 mod start;

@@ -3,7 +3,11 @@
 //! Readers take an `Arc` out of a map under a read lock. A change counts the version up and is durable when [`Table::persist`] has returned; changes that come while
 //! a write is under way are covered by the next one together, so ten thousand new topics do not cost ten thousand file writes.
 
-use crate::{Error, clock::now_millis};
+use crate::{
+    Error,
+    clock::now_millis,
+    rows::{self, Row, Unread},
+};
 use parking_lot::{Mutex, RwLock};
 use rmq_protocol::{body::DataVersion, fastjson};
 use rmq_store::durable_file;
@@ -24,8 +28,8 @@ pub(crate) struct Table<T> {
     file: TableFile,
     /// A write is on its way that has not begun yet.
     write_waits: AtomicBool,
-    /// It was told that the table is full.
-    told_full: AtomicBool,
+    /// It was warned that the table is full.
+    warned_full: AtomicBool,
 }
 
 struct State<T> {
@@ -33,6 +37,8 @@ struct State<T> {
     /// Counts changes of this process; unlike the version it cannot be set from outside.
     generation: u64,
     entries: FxHashMap<Arc<str>, Entry<T>>,
+    /// Rows that cannot be used; see [`rows`].
+    unread: Unread,
 }
 
 struct Entry<T> {
@@ -43,16 +49,16 @@ struct Entry<T> {
 
 impl<T> Table<T> {
     /// A table of these entries, whose home is `path`.
-    pub(crate) fn new(path: PathBuf, version: DataVersion, entries: BTreeMap<String, T>) -> Self {
+    pub(crate) fn new(path: PathBuf, version: DataVersion, entries: BTreeMap<String, T>, unread: Unread) -> Self {
         let entries = entries
             .into_iter()
             .map(|(name, value)| (name.into(), Entry { value: Arc::new(value), since: 1 }))
             .collect();
         Self {
-            state: RwLock::new(State { version, generation: 1, entries }),
+            state: RwLock::new(State { version, generation: 1, entries, unread }),
             file: TableFile::new(path),
             write_waits: AtomicBool::new(false),
-            told_full: AtomicBool::new(false),
+            warned_full: AtomicBool::new(false),
         }
     }
 
@@ -68,7 +74,7 @@ impl<T> Table<T> {
 
     /// Tells, once, that `name` is not made as there are `most` already.
     pub(crate) fn refused(&self, name: &str, most: usize) {
-        if !self.told_full.swap(true, SeqCst) {
+        if !self.warned_full.swap(true, SeqCst) {
             let table = self.file.path.display();
             tracing::warn!(%table, name, most, "nothing more is made here, as there is the most there may be; delete what is not used");
         }
@@ -100,10 +106,15 @@ impl<T> Table<T> {
         (state.put(name, make()), true)
     }
 
-    /// Takes the value away; false if there was none.
+    /// A row of this name was left out.
+    pub(crate) fn is_unread(&self, name: &str) -> bool {
+        self.state.read().unread.contains_key(name)
+    }
+
+    /// Takes the value away, or the row that was left out; false if there was none.
     pub(crate) fn remove(&self, name: &str) -> bool {
         let mut state = self.state.write();
-        let removed = state.entries.remove(name).is_some();
+        let removed = state.unread.remove(name).is_some() | state.entries.remove(name).is_some();
         if removed {
             state.count();
         }
@@ -116,13 +127,13 @@ impl<T> Table<T> {
     }
 
     /// Takes over another broker's table, version and all.
-    pub(crate) fn replace(&self, version: DataVersion, entries: BTreeMap<String, T>) {
+    pub(crate) fn replace(&self, version: DataVersion, entries: BTreeMap<String, T>, unread: Unread) {
         let mut state = self.state.write();
         state.generation += 1;
         let since = state.generation;
         state.entries =
             entries.into_iter().map(|(name, value)| (name.into(), Entry { value: Arc::new(value), since })).collect();
-        state.version = version;
+        (state.version, state.unread) = (version, unread);
     }
 }
 
@@ -136,13 +147,7 @@ impl<T> Table<T> {
 impl<T: Clone> Table<T> {
     /// What was put after `generation`, with the version and generation it belongs to: taken in one moment, so that nothing of that version is missing.
     pub(crate) fn changed_since(&self, generation: u64) -> Changes<T> {
-        let state = self.state.read();
-        let changed = state.entries.iter().filter(|(_, entry)| entry.since > generation);
-        Changes {
-            version: state.version,
-            generation: state.generation,
-            entries: changed.map(|(name, entry)| (name.to_string(), T::clone(&entry.value))).collect(),
-        }
+        self.state.read().changed_since(generation)
     }
 
     /// Everything, ordered by name.
@@ -157,11 +162,14 @@ impl<T: Clone> Table<T> {
     /// The file cannot be written; the changes hold until the end of the process.
     pub(crate) fn persist<S: Serialize>(
         &self,
-        form: impl FnOnce(DataVersion, BTreeMap<String, T>) -> S,
+        form: impl FnOnce(DataVersion, BTreeMap<String, Row<T>>) -> S,
     ) -> Result<(), rmq_store::Error> {
         self.file.cover(self.generation(), || {
-            let Changes { version, generation, entries } = self.changed_since(0);
-            (generation, fastjson::to_vec_pretty(&form(version, entries)))
+            let (Changes { version, generation, entries }, unread) = {
+                let state = self.state.read();
+                (state.changed_since(0), state.unread.clone())
+            };
+            (generation, fastjson::to_vec_pretty(&form(version, rows::merge(entries, unread))))
         })
     }
 }
@@ -173,9 +181,23 @@ pub(crate) struct Changes<T> {
     pub(crate) entries: BTreeMap<String, T>,
 }
 
+impl<T: Clone> State<T> {
+    fn changed_since(&self, generation: u64) -> Changes<T> {
+        let changed = self.entries.iter().filter(|(_, entry)| entry.since > generation);
+        Changes {
+            version: self.version,
+            generation: self.generation,
+            entries: changed.map(|(name, entry)| (name.to_string(), T::clone(&entry.value))).collect(),
+        }
+    }
+}
+
 impl<T> State<T> {
     fn put(&mut self, name: &str, value: T) -> Arc<T> {
         self.count();
+        if let Some(row) = self.unread.remove(name) {
+            tracing::warn!(name, %row, "a row that could not be used is replaced");
+        }
         let value = Arc::new(value);
         self.entries.insert(name.into(), Entry { value: Arc::clone(&value), since: self.generation });
         value
@@ -223,6 +245,28 @@ pub(crate) fn load<T: DeserializeOwned + Default>(path: &Path) -> Result<T, Erro
     Ok(durable_file::load(path, parse)?.unwrap_or_default())
 }
 
+/// The same, or, where neither the file nor its backup can be read as a `T`, what `mend` makes of
+/// their rows; then a copy of the file stays beside it, as `.bad`. What is no JSON is an error.
+pub(crate) fn load_or_mend<T, L>(path: &Path, mend: impl FnOnce(L) -> T) -> Result<T, Error>
+where
+    T: DeserializeOwned + Default,
+    L: DeserializeOwned + Default,
+{
+    let error = match load(path) {
+        Ok(table) => return Ok(table),
+        Err(error) => error,
+    };
+    let Ok(rows) = load(path) else { return Err(error) };
+    let mut copy = path.as_os_str().to_owned();
+    copy.push(".bad");
+    // Where only the backup can be read there is nothing to copy.
+    if let Err(failed) = std::fs::copy(path, &copy) {
+        tracing::warn!(%failed, path = %path.display(), "the file is not copied before it is written anew");
+    }
+    tracing::warn!(path = %path.display(), %error, "the file is read in part; a copy of it has the ending .bad");
+    Ok(mend(rows))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,7 +275,8 @@ mod tests {
     fn changes_count_and_a_covered_write_is_not_repeated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.json");
-        let table = Table::new(path.clone(), DataVersion::default(), BTreeMap::from([("a".to_owned(), 1)]));
+        let table =
+            Table::new(path.clone(), DataVersion::default(), BTreeMap::from([("a".to_owned(), 1)]), Unread::new());
         table.put("b", 2);
         assert!(!table.find_or_put("b", || 3).1);
         assert!(table.remove("a") && !table.remove("a"));

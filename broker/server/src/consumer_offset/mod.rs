@@ -5,6 +5,7 @@
 use crate::{
     Error,
     clock::now_millis,
+    rows,
     table::{self, TableFile},
 };
 use parking_lot::{Mutex, RwLock};
@@ -13,12 +14,13 @@ use rmq_protocol::{
     fastjson,
 };
 use rustc_hash::FxHashMap;
+use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -32,6 +34,32 @@ pub(crate) struct ConsumerOffsets {
     /// Counts changes, so that an idle broker writes nothing.
     changes: AtomicU64,
     file: TableFile,
+    /// It was warned of offsets of the master that are none.
+    warned: AtomicBool,
+}
+
+/// [`ConsumerOffsetTable`] with rows that nobody has looked at yet.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct OffsetRows {
+    data_version: DataVersion,
+    offset_table: rows::Unread,
+}
+
+/// What becomes of an offset that is none.
+const FROM_THE_START: &str = "messages of these queues come again from the first one";
+
+impl OffsetRows {
+    /// The table, and what is wrong with it. A group would skip messages if it began anywhere but at the start.
+    fn read(self) -> (ConsumerOffsetTable, Vec<String>) {
+        let mut wrong = Vec::new();
+        let rows = self.offset_table.into_iter().map(|(name, row)| {
+            let queues = rows::numbers(&name, row, 0, &mut wrong);
+            (name, queues)
+        });
+        let offset_table = rows.collect();
+        (ConsumerOffsetTable { data_version: self.data_version, offset_table }, wrong)
+    }
 }
 
 /// One group's offsets in one topic.
@@ -58,12 +86,17 @@ impl ConsumerOffsets {
     /// Reads `config/consumerOffset.json` below the store's root.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let path = root.join("config/consumerOffset.json");
-        let table: ConsumerOffsetTable = table::load(&path)?;
+        let table: ConsumerOffsetTable = table::load_or_mend(&path, |rows: OffsetRows| {
+            let (table, wrong) = rows.read();
+            rows::warn_of_numbers(path.display(), &wrong, FROM_THE_START);
+            table
+        })?;
         let offsets = Self {
             rows: RwLock::default(),
             version: Mutex::new(table.data_version),
             changes: AtomicU64::new(0),
             file: TableFile::new(path),
+            warned: AtomicBool::new(false),
         };
         offsets.fill(table.offset_table);
         Ok(offsets)
@@ -198,7 +231,11 @@ impl ConsumerOffsets {
     }
 
     /// Takes over the master's table.
-    pub(crate) fn replace(&self, table: ConsumerOffsetTable) {
+    pub(crate) fn replace(&self, rows: OffsetRows) {
+        let (table, wrong) = rows.read();
+        if !wrong.is_empty() && !self.warned.swap(true, Relaxed) {
+            rows::warn_of_numbers("the master's table of offsets", &wrong, FROM_THE_START);
+        }
         *self.version.lock() = table.data_version;
         self.fill(table.offset_table);
         self.changes.fetch_add(1, Relaxed);
@@ -236,6 +273,28 @@ mod tests {
         assert_eq!(again.groups_of("t"), BTreeSet::from(["g".to_owned(), "h".to_owned()]));
         again.retain(|_, group| group != "g");
         assert_eq!(again.committed("t", "g", 1), None);
+    }
+
+    /// Such a file, or such a row of a master, kept a broker from starting or following.
+    #[test]
+    fn an_offset_that_is_no_number_costs_its_queue_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config/consumerOffset.json");
+        std::fs::create_dir_all(folder.path().join("config")).unwrap();
+        let text = r#"{"offsetTable":{"t@g":{0:5,1:99999999999999999999,"x":1},"t@h":7,"t@i":{0:8}}}"#;
+        std::fs::write(&file, text).unwrap();
+        let offsets = ConsumerOffsets::open(folder.path()).unwrap();
+        assert_eq!(offsets.queues("t", "g"), BTreeMap::from([(0, 5), (1, 0)]));
+        assert_eq!(offsets.queues("t", "h"), BTreeMap::new());
+        assert_eq!(offsets.queues("t", "i"), BTreeMap::from([(0, 8)]));
+        assert_eq!(std::fs::read_to_string(file.with_extension("json.bad")).unwrap(), text);
+        let slave = tempfile::tempdir().unwrap();
+        let slave = ConsumerOffsets::open(slave.path()).unwrap();
+        slave.replace(fastjson::from_slice(text.as_bytes()).unwrap());
+        assert_eq!(slave.committed("t", "i", 0), Some(8));
+        // A backup that is whole is better than a file that is not.
+        std::fs::write(file.with_extension("json.bak"), r#"{"offsetTable":{"t@g":{0:4,1:6}}}"#).unwrap();
+        assert_eq!(ConsumerOffsets::open(folder.path()).unwrap().committed("t", "g", 1), Some(6));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) use levels::{Levels, parse_levels};
 use crate::{
     Error,
     clock::now_millis,
+    rows,
     table::{self, TableFile},
 };
 use parking_lot::{Condvar, Mutex};
@@ -30,10 +31,11 @@ use rmq_protocol::{
     fastjson, names,
 };
 use rmq_store::{Boundary, MessageStore};
+use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 /// How far each level is delivered, and the thread's alarm clock.
@@ -44,6 +46,28 @@ pub(crate) struct Delay {
     file: TableFile,
     undeliverable: AtomicU64,
     failing_levels: AtomicUsize,
+    /// It was warned of positions of the master that are none.
+    warned: AtomicBool,
+}
+
+/// [`DelayOffsetTable`] with rows that nobody has looked at yet.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct DelayRows {
+    data_version: DataVersion,
+    offset_table: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What becomes of a position that is none.
+const BY_TIME: &str = "these levels go on with what was not due when the table was written";
+
+impl DelayRows {
+    /// The table, and what is wrong with it. What is no number counts as one ahead of its queue; see [`Delay::correct`].
+    fn read(self) -> (DelayOffsetTable, Vec<String>) {
+        let mut wrong = Vec::new();
+        let offset_table = rows::numbers("level", self.offset_table.into(), i64::MAX, &mut wrong);
+        (DelayOffsetTable { data_version: self.data_version, offset_table }, wrong)
+    }
 }
 
 struct State {
@@ -60,7 +84,12 @@ impl Delay {
     /// Reads `config/delayOffset.json` below the store's root.
     pub(crate) fn open(root: &Path, levels: Levels) -> Result<Self, Error> {
         let path = root.join("config/delayOffset.json");
-        let DelayOffsetTable { data_version: version, offset_table: offsets } = table::load(&path)?;
+        let table = table::load_or_mend(&path, |rows: DelayRows| {
+            let (table, wrong) = rows.read();
+            rows::warn_of_numbers(path.display(), &wrong, BY_TIME);
+            table
+        })?;
+        let DelayOffsetTable { data_version: version, offset_table: offsets } = table;
         Ok(Self {
             levels,
             state: Mutex::new(State { version, offsets, changes: 0, arrived: false, stopping: false }),
@@ -68,6 +97,7 @@ impl Delay {
             file: TableFile::new(path),
             undeliverable: AtomicU64::new(0),
             failing_levels: AtomicUsize::new(0),
+            warned: AtomicBool::new(false),
         })
     }
 
@@ -81,7 +111,11 @@ impl Delay {
     }
 
     /// Takes over the master's positions.
-    pub(crate) fn replace(&self, table: DelayOffsetTable) {
+    pub(crate) fn replace(&self, rows: DelayRows) {
+        let (table, wrong) = rows.read();
+        if !wrong.is_empty() && !self.warned.swap(true, Relaxed) {
+            rows::warn_of_numbers("the master's table of delays", &wrong, BY_TIME);
+        }
         let mut state = self.state.lock();
         if state.offsets != table.offset_table {
             state.changes += 1;

@@ -6,14 +6,13 @@
 //! The master is asked every few seconds; a table is replaced if its version is another. Offsets change all the time and are taken whole.
 
 use crate::{
-    consumer_offset::ConsumerOffsets, delay::Delay, registration::Master, subscription_group::SubscriptionGroups,
-    topic::Topics,
+    consumer_offset::{ConsumerOffsets, OffsetRows},
+    delay::{Delay, DelayRows},
+    registration::Master,
+    subscription_group::{GroupRows, SubscriptionGroups},
+    topic::{TopicRows, Topics},
 };
-use rmq_protocol::{
-    Command, RequestCode, ResponseCode,
-    body::{ConsumerOffsetTable, DelayOffsetTable, SubscriptionGroupTable, TopicConfigTable},
-    fastjson, header,
-};
+use rmq_protocol::{Command, RequestCode, ResponseCode, fastjson, header};
 use rmq_remoting::{Client, Limits};
 use serde::de::DeserializeOwned;
 use std::{sync::Arc, time::Duration};
@@ -101,10 +100,10 @@ impl MetadataSync {
 
 /// All tables of a member.
 struct Tables {
-    topics: TopicConfigTable,
-    groups: SubscriptionGroupTable,
-    offsets: ConsumerOffsetTable,
-    delay: DelayOffsetTable,
+    topics: TopicRows,
+    groups: GroupRows,
+    offsets: OffsetRows,
+    delay: DelayRows,
 }
 
 impl Tables {

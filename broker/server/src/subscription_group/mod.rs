@@ -2,6 +2,7 @@
 
 use crate::{
     Error,
+    rows::{self, Row, Unread},
     table::{self, Table},
     topic::MAX_QUEUES,
 };
@@ -9,6 +10,7 @@ use rmq_protocol::{
     body::{DataVersion, SubscriptionGroup, SubscriptionGroupTable},
     names,
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// Groups that this broker makes or is told to make, at most. What one peer makes must not take the memory of all.
@@ -18,7 +20,37 @@ pub(crate) const MAX_GROUPS: usize = 100_000;
 pub(crate) struct SubscriptionGroups {
     table: Table<SubscriptionGroup>,
     /// Read from the file and written back; nothing here looks at it.
-    forbidden: BTreeMap<String, BTreeMap<String, i32>>,
+    forbidden: Unread,
+}
+
+/// [`SubscriptionGroupTable`] with rows that nobody has looked at yet: the file, or the answer of a master.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct GroupRows {
+    pub(crate) data_version: DataVersion,
+    forbidden_table: Option<Unread>,
+    subscription_group_table: Unread,
+}
+
+/// The file as it is written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupFile<'a> {
+    data_version: DataVersion,
+    forbidden_table: &'a Unread,
+    subscription_group_table: BTreeMap<String, Row<SubscriptionGroup>>,
+}
+
+/// Whether a row of a table can be used. Other brokers and earlier versions allowed longer names.
+fn check_row(name: &str, group: &mut SubscriptionGroup) -> Result<(), String> {
+    if group.group_name.is_empty() {
+        name.clone_into(&mut group.group_name);
+    }
+    if group.group_name != name {
+        return Err(format!("its groupName is {:?}", group.group_name));
+    }
+    names::check_stored(name).map_err(|error| error.to_string())?;
+    check_queues(group)
 }
 
 /// Refuses a number of retry queues that no topic may have.
@@ -34,15 +66,13 @@ impl SubscriptionGroups {
     /// Reads `config/subscriptionGroup.json` below the store's root and adds the system's groups.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let path = root.join("config/subscriptionGroup.json");
-        let SubscriptionGroupTable { data_version, forbidden_table, subscription_group_table: mut groups } =
-            table::load(&path)?;
-        if let Some(reason) = groups.values().find_map(|group| check_queues(group).err()) {
-            return Err(Error::Table { path, reason });
-        }
+        let GroupRows { data_version, forbidden_table, subscription_group_table } = table::load(&path)?;
+        let (mut groups, unread) = rows::judge(path.display(), subscription_group_table, check_row);
         for name in names::SYSTEM_GROUPS {
             groups.entry(name.to_owned()).or_insert_with(|| SubscriptionGroup::new(name));
         }
-        Ok(Self { table: Table::new(path, data_version, groups), forbidden: forbidden_table })
+        let forbidden = forbidden_table.unwrap_or_default();
+        Ok(Self { table: Table::new(path, data_version, groups, unread), forbidden })
     }
 
     /// The group; made with the defaults if it is not there and `auto_create` allows it. The flag says whether it is new.
@@ -51,6 +81,10 @@ impl SubscriptionGroups {
             Some(found) => Some((found, false)),
             None if auto_create || names::is_system_group(group) => {
                 names::check_group(group).ok()?;
+                // It would take the place of what the row says.
+                if self.table.is_unread(group) {
+                    return None;
+                }
                 if self.table.len() >= MAX_GROUPS {
                     self.table.refused(group, MAX_GROUPS);
                     return None;
@@ -102,20 +136,65 @@ impl SubscriptionGroups {
 
     pub(crate) fn snapshot(&self) -> SubscriptionGroupTable {
         let (data_version, subscription_group_table) = self.table.snapshot();
-        SubscriptionGroupTable { data_version, forbidden_table: self.forbidden.clone(), subscription_group_table }
+        SubscriptionGroupTable { data_version, forbidden_table: self.forbidden(), subscription_group_table }
     }
 
-    /// Takes over the master's table.
-    pub(crate) fn replace(&self, table: SubscriptionGroupTable) {
-        self.table.replace(table.data_version, table.subscription_group_table);
+    /// What others are told of the table that nothing here looks at.
+    fn forbidden(&self) -> BTreeMap<String, BTreeMap<String, i32>> {
+        let rows = self.forbidden.iter();
+        rows.filter_map(|(group, row)| Some((group.clone(), serde_json::from_value(row.clone()).ok()?))).collect()
+    }
+
+    /// Takes over the master's table, but for rows that cannot be used.
+    pub(crate) fn replace(&self, table: GroupRows) {
+        let (groups, unread) =
+            rows::judge("the master's table of consumer groups", table.subscription_group_table, check_row);
+        self.table.replace(table.data_version, groups, unread);
     }
 
     /// See [`Table::persist`].
     pub(crate) fn persist(&self) -> Result<(), rmq_store::Error> {
-        self.table.persist(|data_version, subscription_group_table| SubscriptionGroupTable {
+        self.table.persist(|data_version, subscription_group_table| GroupFile {
             data_version,
-            forbidden_table: self.forbidden.clone(),
+            forbidden_table: &self.forbidden,
             subscription_group_table,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_cannot_be_used_keeps_nobody_from_starting_and_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config/subscriptionGroup.json");
+        std::fs::create_dir_all(folder.path().join("config")).unwrap();
+        let bad = [
+            ("less", r#"{"groupName":"less","retryQueueNums":-1}"#),
+            ("many", r#"{"consumeEnable":false,"groupName":"many","retryQueueNums":65537}"#),
+            ("huge", r#"{"groupName":"huge","retryMaxTimes":99999999999}"#),
+            ("a/b", r#"{"groupName":"a/b"}"#),
+        ];
+        let row = |(name, row): &(&str, &str)| format!("{name:?}:{row}");
+        let rows: Vec<_> = bad.iter().chain(&[("good", r#"{"retryQueueNums":3}"#)]).map(row).collect();
+        std::fs::write(&file, format!(r#"{{"subscriptionGroupTable":{{{}}}}}"#, rows.join(","))).unwrap();
+        let groups = SubscriptionGroups::open(folder.path()).unwrap();
+        let good = SubscriptionGroup { retry_queue_nums: 3, ..SubscriptionGroup::new("good") };
+        assert_eq!(groups.find("good"), Some(Arc::new(good)));
+        assert!(bad.iter().all(|(name, _)| groups.find(name).is_none()));
+        assert!(groups.find_or_create("many", true).is_none(), "its row says that nobody may consume");
+        assert!(groups.find_or_create("new", true).is_some());
+        groups.persist().unwrap();
+        let written: GroupRows = table::load(&file).unwrap();
+        for (name, row) in &bad {
+            let kept = written.subscription_group_table.get(*name).cloned();
+            assert_eq!(kept, Some(serde_json::from_str(row).unwrap()), "{name}");
+        }
+        let slave = tempfile::tempdir().unwrap();
+        let slave = SubscriptionGroups::open(slave.path()).unwrap();
+        slave.replace(written);
+        assert!(slave.find("good").is_some() && slave.find("new").is_some() && slave.find("less").is_none());
     }
 }

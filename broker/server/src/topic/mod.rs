@@ -15,13 +15,19 @@ use crate::{
     Error,
     config::Config,
     error::Rejection,
+    rows::{self, Row, Unread},
     table::{self, Changes, Table},
 };
 use rmq_protocol::{
     body::{DataVersion, TopicConfig, TopicConfigTable, perm},
     names,
 };
-use std::{path::Path, sync::Arc};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 /// Topics that this broker makes at a first send or is told to make, at most; those for retries and dead letters, two for each consumer group, come on top.
 /// What one peer makes must not take the memory of all.
@@ -32,17 +38,37 @@ pub(crate) const MAX_QUEUES: i32 = 65_536;
 /// The topics of this broker.
 pub(crate) struct Topics {
     table: Table<TopicConfig>,
+    /// Names of the system's topics, some of which are settings and no legal names of topics.
+    system: BTreeSet<String>,
+}
+
+/// [`TopicConfigTable`] with rows that nobody has looked at yet: the file, or the answer of a master.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct TopicRows {
+    pub(crate) data_version: DataVersion,
+    topic_config_table: Unread,
+}
+
+/// The file as it is written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicFile {
+    data_version: DataVersion,
+    topic_config_table: BTreeMap<String, Row<TopicConfig>>,
 }
 
 impl Topics {
     /// Reads `config/topics.json` below the store's root and adds the system's topics.
     pub(crate) fn open(root: &Path, config: &Config) -> Result<Self, Error> {
         let path = root.join("config/topics.json");
-        let TopicConfigTable { data_version, topic_config_table: mut topics } = table::load(&path)?;
-        if let Some(reason) = topics.values().find_map(|topic| check_queues(topic).err()) {
-            return Err(Error::Table { path, reason });
-        }
-        for topic in system::topics(config) {
+        let TopicRows { data_version, topic_config_table } = table::load(&path)?;
+        let system_topics = system::topics(config);
+        let system: BTreeSet<_> = system_topics.iter().map(|topic| topic.topic_name.clone()).collect();
+        let (mut topics, unread) = rows::judge(path.display(), topic_config_table, |name, topic| {
+            check_row(name, topic, system.contains(name))
+        });
+        for topic in system_topics {
             topics.entry(topic.topic_name.clone()).or_insert(topic);
         }
         // Written when topics could be made by a first send; the setting of now counts.
@@ -51,11 +77,16 @@ impl Topics {
         {
             template.perm &= !perm::INHERIT;
         }
-        Ok(Self { table: Table::new(path, data_version, topics) })
+        Ok(Self { table: Table::new(path, data_version, topics, unread), system })
     }
 
     pub(crate) fn find(&self, topic: &str) -> Option<Arc<TopicConfig>> {
         self.table.find(topic)
+    }
+
+    /// The topic is there, or its row was left out: what is stored of it is not to be deleted.
+    pub(crate) fn is_known(&self, topic: &str) -> bool {
+        self.table.find(topic).is_some() || self.table.is_unread(topic)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -99,6 +130,12 @@ impl Topics {
         let Some(template) = self.table.find(template).filter(|template| perm::is_inherited(template.perm)) else {
             return Ok(None);
         };
+        if self.table.is_unread(topic) {
+            return Err(Rejection::invalid(format!(
+                "the topic {topic} stands in topics.json in a form that cannot be used, as the broker's log says; put it right \
+                 with updateTopic"
+            )));
+        }
         self.check_room(topic, 1)?;
         let queues = queues.clamp(1, template.write_queue_nums.max(1));
         let permission = template.perm & !perm::INHERIT;
@@ -133,9 +170,12 @@ impl Topics {
         TopicConfigTable { data_version, topic_config_table }
     }
 
-    /// Takes over the master's table.
-    pub(crate) fn replace(&self, table: TopicConfigTable) {
-        self.table.replace(table.data_version, table.topic_config_table);
+    /// Takes over the master's table, but for rows that cannot be used.
+    pub(crate) fn replace(&self, table: TopicRows) {
+        let (topics, unread) = rows::judge("the master's table of topics", table.topic_config_table, |name, topic| {
+            check_row(name, topic, self.system.contains(name))
+        });
+        self.table.replace(table.data_version, topics, unread);
     }
 
     /// See [`Table::begin_write`].
@@ -151,7 +191,7 @@ impl Topics {
 
     /// See [`Table::persist`].
     pub(crate) fn persist(&self) -> Result<(), rmq_store::Error> {
-        self.table.persist(|data_version, topic_config_table| TopicConfigTable { data_version, topic_config_table })
+        self.table.persist(|data_version, topic_config_table| TopicFile { data_version, topic_config_table })
     }
 
     /// Changes of this process so far.
@@ -167,6 +207,20 @@ impl Topics {
         }
         changes
     }
+}
+
+/// Whether a row of a table can be used. Other brokers and earlier versions allowed longer names.
+fn check_row(name: &str, topic: &mut TopicConfig, is_system: bool) -> Result<(), String> {
+    if topic.topic_name.is_empty() {
+        name.clone_into(&mut topic.topic_name);
+    }
+    if topic.topic_name != name {
+        return Err(format!("its topicName is {:?}", topic.topic_name));
+    }
+    if !is_system {
+        names::check_stored(name).map_err(|error| error.to_string())?;
+    }
+    check_queues(topic)
 }
 
 /// Refuses numbers of queues that no topic may have.
@@ -275,13 +329,46 @@ mod tests {
     }
 
     #[test]
-    fn a_table_with_more_queues_than_a_topic_may_have_is_not_read() {
-        let (folder, topics) = topics();
-        topics.put(TopicConfig::new("orders", 1, MAX_QUEUES + 1, 6));
-        topics.persist().unwrap();
+    fn a_row_that_cannot_be_used_keeps_nobody_from_starting_and_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config/topics.json");
+        std::fs::create_dir_all(folder.path().join("config")).unwrap();
+        let bad = [
+            ("none", r#"{"readQueueNums":0,"topicName":"none","writeQueueNums":0}"#),
+            ("many", r#"{"readQueueNums":8,"topicName":"many","writeQueueNums":100000}"#),
+            ("huge", r#"{"readQueueNums":99999999999,"topicName":"huge","writeQueueNums":8}"#),
+            ("a b", r#"{"readQueueNums":8,"topicName":"a b","writeQueueNums":8}"#),
+            ("other", r#"{"readQueueNums":8,"topicName":"another","writeQueueNums":8}"#),
+            ("text", r#""eight""#),
+        ];
+        let row = |(name, row): &(&str, &str)| format!("{name:?}:{row}");
+        let rows: Vec<_> =
+            bad.iter().chain(&[("good", r#"{"readQueueNums":3,"writeQueueNums":3}"#)]).map(row).collect();
+        std::fs::write(&file, format!(r#"{{"topicConfigTable":{{{}}}}}"#, rows.join(","))).unwrap();
         let (config, _) = Config::from_properties([("brokerName", "b"), ("brokerClusterName", "c")]).unwrap();
-        let refused = Topics::open(folder.path(), &config).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(refused.contains("orders") && refused.contains("writeQueueNums=65537"), "{refused:?}");
+
+        let topics = Topics::open(folder.path(), &config).unwrap();
+        assert_eq!(topics.find("good"), Some(Arc::new(TopicConfig::new("good", 3, 3, 6))));
+        assert!(bad.iter().all(|(name, _)| topics.find(name).is_none() && topics.is_known(name)));
+        let refused = topics.find_or_inherit("many", names::AUTO_CREATE_TOPIC, 4).unwrap_err();
+        assert!(refused.remark.contains("topics.json"), "{refused:?}");
+        topics.put(TopicConfig::new("none", 4, 4, 6));
+        assert!(topics.remove("text"));
+        topics.persist().unwrap();
+        let written: TopicRows = table::load(&file).unwrap();
+        let kept = |name: &str| written.topic_config_table.get(name).cloned();
+        for (name, row) in &bad[1..5] {
+            assert_eq!(kept(name), Some(serde_json::from_str(row).unwrap()), "{name}");
+        }
+        assert_eq!(kept("text"), None);
+        let again = Topics::open(folder.path(), &config).unwrap();
+        assert_eq!(again.find("none").map(|topic| topic.read_queue_nums), Some(4));
+        assert!(again.is_known("many") && again.find("many").is_none());
+
+        // The same in the table of a master.
+        let (_folder, slave) = self::topics();
+        slave.replace(written);
+        assert!(slave.find("good").is_some() && slave.find("many").is_none());
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl BrokerAdmin {
 
     /// 316: queues of topics that are gone. Blocks.
     pub(crate) fn clean_unused(&self) -> Answer {
-        self.store.clean_unused_topics(|topic| self.topics.find(topic).is_some())?;
+        self.store.clean_unused_topics(|topic| self.topics.is_known(topic))?;
         Ok(Reply::ok())
     }
 

@@ -1,0 +1,119 @@
+//! Rows of a table's file, judged one by one: a row that cannot be used must not keep the broker from
+//! starting, or a slave from following.
+//!
+//! A row that is left out stays as it came and goes back into the file with each write, until
+//! somebody puts or deletes what it names. So nothing is lost, a Java broker that reads the file
+//! finds it, and each start warns of it. Nothing is made by itself under its name meanwhile: it
+//! would take the place of what the row says. (A copy of the file beside it would be forgotten, and
+//! the next start would take the name for a free one.)
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::{collections::BTreeMap, fmt::Display};
+
+/// Rows by name, as they stand in the file.
+pub(crate) type Unread = BTreeMap<String, Value>;
+
+/// Rows that one warning names.
+const MAX_EXAMPLES: usize = 10;
+/// Characters of a name or a reason in a warning.
+const MAX_WORDS: usize = 300;
+
+/// A row of a file that is written.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Row<T> {
+    /// One that was read, or made here.
+    Read(T),
+    /// One that was left out.
+    Unread(Value),
+}
+
+/// The rows of a table from `source`, and those that are left out, with a warning. `check` may complete a row; its error is
+/// why the row cannot be used.
+pub(crate) fn judge<T: DeserializeOwned>(
+    source: impl Display,
+    rows: Unread,
+    check: impl Fn(&str, &mut T) -> Result<(), String>,
+) -> (BTreeMap<String, T>, Unread) {
+    let (mut read, mut unread, mut examples) = (BTreeMap::new(), Unread::new(), Vec::new());
+    for (name, row) in rows {
+        let checked = serde_json::from_value(row.clone())
+            .map_err(|error| error.to_string())
+            .and_then(|mut value| check(&name, &mut value).map(|()| value));
+        match checked {
+            Ok(value) => {
+                read.insert(name, value);
+            }
+            Err(reason) => {
+                if examples.len() < MAX_EXAMPLES {
+                    examples.push(format!("{}: {}", short(&name), short(&reason)));
+                }
+                unread.insert(name, row);
+            }
+        }
+    }
+    if !unread.is_empty() {
+        tracing::warn!(
+            %source,
+            rows = unread.len(),
+            "rows are left out, as they cannot be used: {}. They stay in the file as they are; put them right with updateTopic or \
+             updateSubGroup, or delete them",
+            examples.join("; ")
+        );
+    }
+    (read, unread)
+}
+
+/// All rows of a file that is written; what was left out is there unless something has its name now.
+pub(crate) fn merge<T>(read: BTreeMap<String, T>, unread: Unread) -> BTreeMap<String, Row<T>> {
+    let mut rows: BTreeMap<_, _> = unread.into_iter().map(|(name, row)| (name, Row::Unread(row))).collect();
+    rows.extend(read.into_iter().map(|(name, value)| (name, Row::Read(value))));
+    rows
+}
+
+/// Numbers by number. `wrong` gets what is not one; where only the value is not, `instead` stands in its place.
+pub(crate) fn numbers(name: &str, row: Value, instead: i64, wrong: &mut Vec<String>) -> BTreeMap<i32, i64> {
+    let Value::Object(entries) = row else {
+        wrong.push(format!("{} is {}", short(name), short(&row.to_string())));
+        return BTreeMap::new();
+    };
+    let mut numbers = BTreeMap::new();
+    for (key, value) in entries {
+        let number = value.as_i64();
+        let key_number = key.parse().ok();
+        if number.is_none() || key_number.is_none() {
+            wrong.push(format!("{} {} is {}", short(name), short(&key), short(&value.to_string())));
+        }
+        numbers.extend(key_number.map(|key| (key, number.unwrap_or(instead))));
+    }
+    numbers
+}
+
+/// Warns of what [`numbers`] found wrong.
+pub(crate) fn warn_of_numbers(source: impl Display, wrong: &[String], instead: &str) {
+    let examples = wrong.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join("; ");
+    tracing::warn!(%source, entries = wrong.len(), "these are no offsets of queues: {examples}; {instead}");
+}
+
+fn short(words: &str) -> String {
+    words.chars().take(MAX_WORDS).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_cannot_be_used_is_left_out_and_written_as_it_came() {
+        let rows: Unread = serde_json::from_str(r#"{"a":1,"b":"two","c":99999999999,"d":-1}"#).unwrap();
+        let positive =
+            |name: &str, value: &mut i32| if *value > 0 { Ok(()) } else { Err(format!("{name} is {value}")) };
+        let (mut read, unread) = judge("a test", rows, positive);
+        assert_eq!(read, BTreeMap::from([("a".to_owned(), 1)]));
+        assert_eq!(unread.keys().collect::<Vec<_>>(), ["b", "c", "d"]);
+        read.insert("d".to_owned(), 4);
+        let written = serde_json::to_string(&merge(read, unread)).unwrap();
+        assert_eq!(written, r#"{"a":1,"b":"two","c":99999999999,"d":4}"#);
+    }
+}
