@@ -255,7 +255,7 @@ where
 
     fn controller(self) -> Controller<Guarded<K>> {
         let activity = self.activity;
-        let changes = people_s_changes(self.events.applied_objects()).inspect(move |object| {
+        let changes = without_status_changes(self.events.applied_objects()).inspect(move |object| {
             if let Ok(object) = object {
                 let ClusterKey { namespace, name } = key(object);
                 activity.wait(&namespace, &name);
@@ -313,7 +313,7 @@ fn of_stores<K: Resource<DynamicType = ()> + Clone>(sources: &[Source<K>]) -> im
 
 /// What is left of a watch without changes of the status alone. Every write of a spec and the start
 /// of a deletion move the generation; annotations (pause, abandon) and finalizers do not.
-fn people_s_changes<K>(
+fn without_status_changes<K>(
     seen: impl Stream<Item = Result<K, watcher::Error>>,
 ) -> impl Stream<Item = Result<K, watcher::Error>>
 where

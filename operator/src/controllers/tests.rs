@@ -46,7 +46,7 @@ async fn figures_in_a_status_start_no_reconcile() {
     ];
     let events = table.iter().map(|(_, metadata, status, _)| Ok(seen(metadata.clone(), status.clone())));
     let mut delivered = Vec::new();
-    let mut filtered = std::pin::pin!(people_s_changes(stream::iter(events)));
+    let mut filtered = std::pin::pin!(without_status_changes(stream::iter(events)));
     while let Some(object) = filtered.next().await {
         delivered.push(serde_json::to_value(object.unwrap().0.unwrap()).unwrap());
     }
