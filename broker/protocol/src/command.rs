@@ -86,6 +86,17 @@ impl Command {
         self.flag & ONE_WAY != 0
     }
 
+    /// Bytes of its text and body.
+    pub fn bytes(&self) -> usize {
+        self.fields.text_len() + self.remark.as_ref().map_or(0, String::len) + self.body.len()
+    }
+
+    /// Copies the body to memory of its own. A body that was read is a slice of its connection's buffer, all of which it
+    /// keeps; for a command that waits that may be much more than the body.
+    pub fn detach_body(&mut self) {
+        self.body = Bytes::copy_from_slice(&self.body);
+    }
+
     /// What an answer must repeat of this request.
     pub fn origin(&self) -> Origin {
         Origin { opaque: self.opaque, serialization: self.serialization }

@@ -1,7 +1,7 @@
 //! The memory that buffers of connections may take in this process.
 //!
 //! Each connection has limits of its own ([`Limits`](crate::Limits)): 16 MiB of a frame that is not complete, 8 MiB of answers that its peer does not read. Multiplied by 20,000
-//! connections they limit nothing, so all connections count their buffers here as well.
+//! connections they limit nothing, so all connections count their buffers here as well, and the requests that wait.
 //!
 //! **Policy.** While the budget is used up, a connection with more than its share ([`Budget::share`]) is not read from; all others are served as usual, and
 //! whatever waits to be written is written. Requests that have been read are handled, and room of an input buffer that

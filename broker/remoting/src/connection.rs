@@ -8,6 +8,7 @@ use crate::{
     reactors,
     responder::{Handling, Responder},
 };
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_protocol::{Command, frame};
 use rustc_hash::FxHashMap;
@@ -41,6 +42,12 @@ pub trait Handler: Send + Sync + 'static {
     /// may be given at once or later; dropping the responder gives none.
     fn handle(&self, request: Command, responder: Responder);
 
+    /// Whether the body of requests with this code is of use. Other bodies are dropped as soon as they are read.
+    fn has_body(&self, code: i32) -> bool {
+        let _ = code;
+        true
+    }
+
     /// The connection is gone; nothing comes from it any more.
     fn closed(&self, connection: &Connection) {
         let _ = connection;
@@ -63,10 +70,12 @@ pub(crate) struct Inner {
     pub(crate) drained: Notify,
     /// How many of them there are. To wake nobody takes a lock, and most of the time nobody waits.
     pub(crate) waiting_for_room: AtomicUsize,
-    /// See [`Connection::turn`].
+    /// See [`Responder::turn`].
     pub(crate) turns: Arc<Semaphore>,
     /// Requests that wait or are worked on elsewhere.
     pub(crate) deferred: AtomicUsize,
+    /// Bytes of requests that wait.
+    pub(crate) deferred_bytes: AtomicUsize,
     closing: AtomicBool,
     /// No more requests are read; the end comes with the last answer.
     pub(crate) stopping: AtomicBool,
@@ -100,6 +109,7 @@ impl Connection {
             waiting_for_room: AtomicUsize::new(0),
             turns: Arc::new(Semaphore::new(limits.turns)),
             deferred: AtomicUsize::new(0),
+            deferred_bytes: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             unanswered: AtomicUsize::new(0),
@@ -192,13 +202,19 @@ impl Connection {
 
     /// The peer has so much to read that no more is made for it.
     pub(crate) fn is_full(&self) -> bool {
-        self.0.outbox.waiting() > self.0.limits.outbox || self.holds_too_much(0)
+        let unread = self.0.outbox.waiting();
+        // Its requests that wait do not count here: they would hold themselves up.
+        unread > self.0.limits.outbox || self.is_more_than_its_share(unread)
     }
 
-    /// It holds more than its share while the budget is used up; `input` are bytes of the buffer it reads into.
-    fn holds_too_much(&self, input: usize) -> bool {
+    fn is_more_than_its_share(&self, bytes: usize) -> bool {
         let (budget, connections) = (&self.0.figures.budget, &self.0.figures.connections);
-        budget.is_exhausted() && input + self.0.outbox.waiting() > budget.share(connections.load(Relaxed))
+        budget.is_exhausted() && bytes > budget.share(connections.load(Relaxed))
+    }
+
+    /// Bytes that it holds, if it has `input` in the buffer it reads into.
+    fn held_bytes(&self, input: usize) -> usize {
+        input + self.0.outbox.waiting() + self.0.deferred_bytes.load(SeqCst)
     }
 
     /// Why it is not read from, if it has `input` bytes in the buffer it reads into.
@@ -207,8 +223,9 @@ impl Connection {
         Reasons {
             outbox: inner.outbox.waiting() > limits.outbox,
             requests: inner.unanswered.load(SeqCst) >= limits.unanswered
-                || inner.deferred.load(SeqCst) >= limits.deferred,
-            memory: self.holds_too_much(input),
+                || inner.deferred.load(SeqCst) >= limits.deferred
+                || inner.deferred_bytes.load(SeqCst) >= limits.deferred_bytes,
+            memory: self.is_more_than_its_share(self.held_bytes(input)),
         }
     }
 
@@ -301,8 +318,7 @@ impl Connection {
             }
             self.announce_room();
             let read = stopping_until.is_none() && held_back.set(reasons);
-            if let Some(look) = held.look(reasons.memory, input.counted() + inner.outbox.waiting(), inner.limits.relief)
-            {
+            if let Some(look) = held.look(reasons.memory, self.held_bytes(input.counted()), inner.limits.relief) {
                 let Some(at) = look else {
                     Figures::add(&inner.figures.closed_for_memory, 1);
                     tracing::warn!(
@@ -444,13 +460,16 @@ impl Connection {
     }
 
     /// Says whether it was a request.
-    fn take<H: Handler + ?Sized>(&self, command: Command, handler: &H) -> bool {
+    fn take<H: Handler + ?Sized>(&self, mut command: Command, handler: &H) -> bool {
         if command.is_response() {
             // An answer nobody waits for any more came too late; its caller was told so.
             if let Some(waiting) = self.0.pending.lock().waiting.remove(&command.opaque) {
                 let _ = waiting.send(command);
             }
             return false;
+        }
+        if !command.body.is_empty() && !handler.has_body(command.code) {
+            command.body = Bytes::new();
         }
         self.0.unanswered.fetch_add(1, Relaxed);
         let responder = Responder::new(self.clone(), &command);

@@ -55,5 +55,5 @@ pub use listener::{bind, serve};
 pub use reactors::Reactors;
 pub use responder::{Responder, Unsent};
 pub use shared::Shared;
-pub use turns::{Deferred, Turn};
+pub use turns::{Deferred, RequestMemory, Turn};
 pub use watchdog::{Ended, Watchdog};

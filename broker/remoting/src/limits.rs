@@ -30,7 +30,9 @@ pub struct Limits {
     pub unanswered: usize,
     /// Requests of one connection that may wait for threads, the disk or other processes: above it the peer is not read from.
     pub deferred: usize,
-    /// Turns ([`Connection::turn`](crate::Connection::turn)) of one connection at a time.
+    /// Bytes of such requests of one connection: above it the peer is not read from.
+    pub deferred_bytes: usize,
+    /// Turns ([`Responder::turn`](crate::Responder::turn)) of one connection at a time.
     pub turns: usize,
     /// How long a connection that holds too much while the [`Budget`] is used up may take to give back half of it.
     pub relief: Duration,
@@ -50,6 +52,7 @@ impl Default for Limits {
             pending: 65_536,
             unanswered: 65_536,
             deferred: 1000,
+            deferred_bytes: 16 * 1024 * 1024,
             turns: 8,
             relief: Duration::from_secs(10),
             grace: Duration::from_secs(5),
@@ -91,6 +94,8 @@ pub struct Figures {
     pub outbox_bytes: AtomicUsize,
     /// Bytes of buffers that connections read into.
     pub input_bytes: AtomicUsize,
+    /// Bytes of requests that wait for threads, the disk or other processes. Those of parked pulls are only in the budget.
+    pub deferred_bytes: AtomicUsize,
     /// Connections that are not read from now.
     pub held_back: AtomicUsize,
     /// How often one was not, for its outbox was full.
@@ -130,6 +135,7 @@ impl Figures {
             requests_refused: AtomicU64::default(),
             outbox_bytes: AtomicUsize::default(),
             input_bytes: AtomicUsize::default(),
+            deferred_bytes: AtomicUsize::default(),
             held_back: AtomicUsize::default(),
             held_back_for_outbox: AtomicU64::default(),
             held_back_for_requests: AtomicU64::default(),

@@ -31,7 +31,7 @@ const fn gauge(name: &'static str, help: &'static str, read: fn(&Figures) -> u64
     Row { name, help, kind: MetricType::GAUGE, read }
 }
 
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 23] = [
     gauge("rocketmq_remoting_connections", "Connections that are open now.", |figures| {
         figures.connections.load(Relaxed) as u64
     }),
@@ -46,8 +46,13 @@ const ROWS: [Row; 22] = [
         |figures| figures.input_bytes.load(Relaxed) as u64,
     ),
     gauge(
+        "rocketmq_remoting_waiting_request_bytes",
+        "Bytes of requests that wait for threads, the disk or other processes; a peer with more than 16 MiB is not read from.",
+        |figures| figures.deferred_bytes.load(Relaxed) as u64,
+    ),
+    gauge(
         "rocketmq_remoting_buffer_bytes",
-        "Bytes of all input buffers and unread answers that share this side's limit, which by default is one for the whole process.",
+        "Bytes of all input buffers, requests that wait and unread answers that share this side's limit, which by default is one for the whole process.",
         |figures| figures.budget.used() as u64,
     ),
     gauge(
@@ -67,7 +72,7 @@ const ROWS: [Row; 22] = [
     ),
     counter(
         "rocketmq_remoting_held_back_for_requests_total",
-        "Times a connection was not read from because 65,536 of its requests were without an answer, or 1,000 waited for threads, the disk or others.",
+        "Times a connection was not read from because 65,536 of its requests were without an answer, or 1,000 or 16 MiB of them waited for threads, the disk or others.",
         |figures| figures.held_back_for_requests.load(Relaxed),
     ),
     counter(

@@ -7,6 +7,9 @@ use std::{cell::Cell, sync::atomic::Ordering::SeqCst};
 /// What a peer is told whose request is not answered because its handler panicked.
 const PANICKED: &str = "this request made its handler panic, which is a fault of this program; its log says where";
 
+/// Bytes that a request which waits takes beside its text and body: the command, its responder and its task.
+const REQUEST: usize = 512;
+
 thread_local! {
     /// This thread handles requests on their connection's task just now.
     static HANDLING: Cell<bool> = const { Cell::new(false) };
@@ -35,16 +38,39 @@ pub struct Responder {
     origin: Origin,
     one_way: bool,
     answered: bool,
+    /// Memory of the request, in bytes.
+    bytes: usize,
+    /// It is parked, and its memory counts in the budget.
+    parked: bool,
 }
 
 impl Responder {
     pub(crate) fn new(connection: Connection, request: &Command) -> Self {
-        Self { connection, origin: request.origin(), one_way: request.is_one_way(), answered: false }
+        Self {
+            connection,
+            origin: request.origin(),
+            one_way: request.is_one_way(),
+            answered: false,
+            bytes: REQUEST + request.bytes(),
+            parked: false,
+        }
     }
 
     /// Who asks.
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    pub(crate) fn request_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Counts the memory of a request that waits for something which may not happen for long. It counts in the budget
+    /// until this is dropped, and not as what the peer holds: the peer could give nothing back.
+    pub fn park(&mut self) {
+        if !std::mem::replace(&mut self.parked, true) {
+            self.connection.inner().figures.budget.change(0, self.bytes);
+        }
     }
 
     /// Nobody waits for the answer.
@@ -103,6 +129,9 @@ impl Drop for Responder {
         }
         // Sequentially consistent, as is the reading side: either we see `stopping`, or the connection's task sees our zero.
         let inner = self.connection.inner();
+        if self.parked {
+            inner.figures.budget.change(self.bytes, 0);
+        }
         let before = inner.unanswered.fetch_sub(1, SeqCst);
         if before == inner.limits.unanswered || (before == 1 && inner.stopping.load(SeqCst)) {
             inner.wake.notify_one();

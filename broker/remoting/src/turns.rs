@@ -1,22 +1,57 @@
-//! Requests of one connection that are not answered on its task.
+//! Requests that are not answered at once: how many there are, and the memory that they take.
 //!
-//! A peer may ask for more at a time than a process can work on, and than the peer will read. So what works on a thread takes a turn ([`Connection::turn`]): a connection has
-//! a few of them at a time, and none while too many answers wait for it to be read. What only waits is counted ([`Connection::defer`]). A connection
-//! with too many of both is not read from.
+//! A peer may ask for more at a time than a process can work on, and than the peer reads. So a request that needs a thread takes
+//! a turn ([`Responder::turn`]): a connection has a few turns at a time, and none while too many answers wait for its
+//! peer to read them. A request that only waits is counted ([`Responder::defer`]). A connection with too many of both,
+//! or with too many bytes of them, is not read from.
+//!
+//! All of them count in the [`Budget`](crate::Budget) with their headers and bodies.
 
-use crate::{Connection, connection::Inner};
-use std::sync::atomic::{Ordering::SeqCst, fence};
+use crate::{Connection, Responder, connection::Inner};
+use std::sync::atomic::{
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// A request of a connection that waits, or is worked on elsewhere; it counts until this is dropped.
+/// The memory of a request that waits. It counts until this is dropped.
+#[must_use = "it counts until it is dropped"]
+pub struct RequestMemory {
+    connection: Connection,
+    bytes: usize,
+}
+
+impl RequestMemory {
+    fn new(connection: &Connection, bytes: usize) -> Self {
+        let inner = connection.inner();
+        inner.deferred_bytes.fetch_add(bytes, SeqCst);
+        inner.figures.deferred_bytes.fetch_add(bytes, Relaxed);
+        inner.figures.budget.change(0, bytes);
+        Self { connection: connection.clone(), bytes }
+    }
+}
+
+impl Drop for RequestMemory {
+    fn drop(&mut self) {
+        let inner = self.connection.inner();
+        inner.figures.budget.change(self.bytes, 0);
+        inner.figures.deferred_bytes.fetch_sub(self.bytes, Relaxed);
+        let (before, limit) = (inner.deferred_bytes.fetch_sub(self.bytes, SeqCst), inner.limits.deferred_bytes);
+        if before >= limit && before - self.bytes < limit {
+            inner.wake.notify_one();
+        }
+    }
+}
+
+/// A request of a connection that waits, or is worked on elsewhere. It counts until this is dropped.
 #[must_use = "it counts until it is dropped"]
 pub struct Deferred {
-    connection: Connection,
+    memory: RequestMemory,
 }
 
 impl Drop for Deferred {
     fn drop(&mut self) {
-        let inner = self.connection.inner();
+        let inner = self.memory.connection.inner();
         if inner.deferred.fetch_sub(1, SeqCst) == inner.limits.deferred {
             inner.wake.notify_one();
         }
@@ -30,26 +65,31 @@ pub struct Turn {
     _deferred: Deferred,
 }
 
-impl Connection {
-    /// Counts a request as one that waits.
+impl Responder {
+    /// Counts the memory of the request, which waits where the number of requests has a limit of its own.
+    pub fn hold_memory(&self) -> RequestMemory {
+        RequestMemory::new(self.connection(), self.request_bytes())
+    }
+
+    /// Counts the request as one that waits.
     pub fn defer(&self) -> Deferred {
-        self.inner().deferred.fetch_add(1, SeqCst);
-        Deferred { connection: self.clone() }
+        self.connection().inner().deferred.fetch_add(1, SeqCst);
+        Deferred { memory: self.hold_memory() }
     }
 
     /// A turn, if there is one at once.
     pub fn try_turn(&self) -> Option<Turn> {
-        if self.is_full() {
+        if self.connection().is_full() {
             return None;
         }
-        let permit = self.inner().turns.clone().try_acquire_owned();
+        let permit = self.connection().inner().turns.clone().try_acquire_owned();
         permit.ok().map(|permit| Turn { _permit: permit, _deferred: self.defer() })
     }
 
-    /// Waits for a turn; `None` when the connection has ended. Turns are given in the order in which they were asked for. The request counts as one that waits from this
-    /// call on, not from the first time the future is polled.
+    /// Waits for a turn; `None` when the connection has ended. Turns are given in the order in which they were asked
+    /// for. The request counts as one that waits from this call on, not from the first time the future is polled.
     pub fn turn(&self) -> impl Future<Output = Option<Turn>> + Send + use<> {
-        let (connection, deferred) = (self.clone(), self.defer());
+        let (connection, deferred) = (self.connection().clone(), self.defer());
         async move {
             let inner = connection.inner();
             let permit = inner.turns.clone().acquire_owned().await.ok()?;
@@ -59,7 +99,9 @@ impl Connection {
             connection.is_open().then_some(Turn { _permit: permit, _deferred: deferred })
         }
     }
+}
 
+impl Connection {
     /// Waits until there is room in the outbox, or the connection has ended.
     async fn room_or_end(&self) {
         let inner = self.inner();

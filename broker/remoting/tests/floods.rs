@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use rmq_protocol::{Command, Reply, RequestCode, frame, header};
-use rmq_remoting::{Budget, Client, Connection, Figures, Handler, Limits, Reactors, Responder, bind, serve};
+use rmq_remoting::{Budget, Client, Connection, Deferred, Figures, Handler, Limits, Reactors, Responder, bind, serve};
 use std::{
     net::SocketAddr,
     sync::{
@@ -304,10 +304,9 @@ async fn a_connection_has_so_many_turns_and_waits_for_more_until_its_end() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(&frame_of("a")).await.unwrap();
     let responder = tokio::time::timeout(DEADLINE, kept.recv()).await.unwrap().unwrap();
-    let connection = responder.connection().clone();
-    let (one, two) = (connection.try_turn().unwrap(), connection.try_turn().unwrap());
-    assert!(connection.try_turn().is_none());
-    let mut third = Box::pin(connection.turn());
+    let (one, two) = (responder.try_turn().unwrap(), responder.try_turn().unwrap());
+    assert!(responder.try_turn().is_none());
+    let mut third = Box::pin(responder.turn());
     assert!(futures::poll!(&mut third).is_pending());
     stream.write_all(&frame_of("a")).await.unwrap();
     until("it is held back", || figures.held_back_for_requests.load(Relaxed) == 1).await;
@@ -315,12 +314,99 @@ async fn a_connection_has_so_many_turns_and_waits_for_more_until_its_end() {
     let third = tokio::time::timeout(DEADLINE, third).await.unwrap();
     assert!(third.is_some());
     until("it is read from again", || figures.held_back.load(Relaxed) == 0).await;
-    let fourth = tokio::spawn({
-        let connection = connection.clone();
-        async move { connection.turn().await }
-    });
+    let fourth = tokio::spawn(responder.turn());
     drop(stream);
     assert!(tokio::time::timeout(DEADLINE, fourth).await.unwrap().unwrap().is_none(), "a turn after the end");
     drop((two, third));
+    stop.cancel();
+}
+
+/// Defers all requests, and passes them on; only sends have bodies.
+struct Deferring(tokio::sync::mpsc::UnboundedSender<(Command, Deferred, Responder)>);
+
+impl Handler for Deferring {
+    fn handle(&self, request: Command, responder: Responder) {
+        let _ = self.0.send((request, responder.defer(), responder));
+    }
+
+    fn has_body(&self, code: i32) -> bool {
+        code == RequestCode::SendMessageV2.number()
+    }
+}
+
+/// 1,000 requests of 16 MiB each might have waited for threads on one connection, and no limit knew of their bodies.
+#[tokio::test]
+async fn bodies_of_requests_that_wait_are_limited_and_counted() {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let (sender, mut waiting) = tokio::sync::mpsc::unbounded_channel();
+    let limits = Limits { deferred_bytes: 1 << 20, ..Limits::default() };
+    let figures = Arc::new(Figures::with_budget(Arc::new(wide())));
+    let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
+    tokio::spawn(serve(listener, reactors, Arc::new(Deferring(sender)), limits, Arc::clone(&figures), stop.clone()));
+    let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
+    let (count, body) = (40, 100 << 10);
+    let frames = move |code, count| {
+        let mut frame = Vec::new();
+        Command::request(code, &header::Empty {}).with_body(vec![1; body]).encode(&mut frame);
+        frame.repeat(count)
+    };
+    let writing = tokio::spawn(async move {
+        writer.write_all(&frames(RequestCode::SendMessageV2, count)).await.unwrap();
+        // Nobody reads these bodies.
+        writer.write_all(&frames(RequestCode::HeartBeat, count)).await.unwrap();
+        writer
+    });
+    until("it is held back", || figures.held_back_for_requests.load(Relaxed) == 1).await;
+    let bytes = figures.deferred_bytes.load(Relaxed);
+    assert!((1 << 20..(1 << 20) + 2 * body).contains(&bytes), "{bytes} bytes wait");
+    assert_eq!(figures.budget.used(), bytes + figures.input_bytes.load(Relaxed));
+    for _ in 0..count {
+        let (request, deferred, responder) = tokio::time::timeout(DEADLINE, waiting.recv()).await.unwrap().unwrap();
+        assert_eq!(request.body.len(), body);
+        responder.reply(&Reply::ok());
+        drop(deferred);
+    }
+    until("all others wait", || waiting.len() == count).await;
+    let bytes = figures.deferred_bytes.load(Relaxed);
+    assert!(bytes < body, "{bytes} bytes wait without a body");
+    let mut parked = Vec::new();
+    while let Ok((request, deferred, mut responder)) = waiting.try_recv() {
+        assert!(request.body.is_empty());
+        drop(deferred);
+        responder.park();
+        parked.push(responder);
+    }
+    assert_eq!(figures.deferred_bytes.load(Relaxed), 0);
+    assert_eq!(figures.budget.used(), bytes + figures.input_bytes.load(Relaxed), "parked requests count");
+    drop((parked, writing.await.unwrap()));
+    let mut rest = Vec::new();
+    tokio::time::timeout(DEADLINE, reader.read_to_end(&mut rest)).await.unwrap().unwrap();
+    until("nothing is counted any more", || figures.budget.used() == 0).await;
+    stop.cancel();
+}
+
+/// A turn waits for the peer to read, also if another answer than its own is in the way.
+#[tokio::test]
+async fn a_turn_begins_when_the_peer_has_read() {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let (sender, mut kept) = tokio::sync::mpsc::unbounded_channel();
+    let limits = Limits { outbox: 1 << 20, ..Limits::default() };
+    let figures = Arc::new(Figures::with_budget(Arc::new(wide())));
+    let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
+    tokio::spawn(serve(listener, reactors, Arc::new(Keeper(sender)), limits, Arc::clone(&figures), stop.clone()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&frame_of("a").repeat(2)).await.unwrap();
+    let mut next = async || tokio::time::timeout(DEADLINE, kept.recv()).await.unwrap().unwrap();
+    let (first, second) = (next().await, next().await);
+    let size = 64 << 20;
+    first.reply(&Reply::body(vec![7; size]));
+    let turn = tokio::spawn(second.turn());
+    until("it waits", || figures.outbox_bytes.load(Relaxed) > 1 << 20).await;
+    assert!(second.try_turn().is_none() && !turn.is_finished());
+    let mut read = vec![0; size];
+    tokio::time::timeout(DEADLINE, stream.read_exact(&mut read)).await.unwrap().unwrap();
+    assert!(tokio::time::timeout(DEADLINE, turn).await.unwrap().unwrap().is_some());
     stop.cancel();
 }

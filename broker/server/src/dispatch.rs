@@ -13,7 +13,7 @@
 //!
 //! A connection has a few turns at a time, and none while its peer leaves too many answers unread. Requests that wait
 //! for a turn are bounded by their connection and by the memory that they take: the connection is not read from
-//! ([`Connection::turn`]). Only requests that have a turn count in [`MAX_AT_WORK`], so peers that do not read their
+//! ([`Responder::turn`]). Only requests that have a turn count in [`MAX_AT_WORK`], so peers that do not read their
 //! answers take no places from others.
 
 use crate::{
@@ -120,6 +120,10 @@ impl Handler for Dispatch {
         self.metrics.handled(number, started.elapsed());
     }
 
+    fn has_body(&self, code: i32) -> bool {
+        RequestCode::from_number(code).is_some_and(has_body)
+    }
+
     fn closed(&self, connection: &Connection) {
         self.pull.long_polling.forget(connection);
         self.clients.disconnected(connection);
@@ -141,6 +145,41 @@ fn is_answered_unchecked(code: RequestCode) -> bool {
     )
 }
 
+/// The requests whose bodies are read here.
+fn has_body(code: RequestCode) -> bool {
+    use RequestCode as C;
+    matches!(
+        code,
+        C::SendMessage
+            | C::SendMessageV2
+            | C::SendBatchMessage
+            | C::SendReplyMessage
+            | C::SendReplyMessageV2
+            | C::HeartBeat
+            | C::CheckClientConfig
+            | C::LockBatchQueues
+            | C::UnlockBatchQueues
+            | C::UpdateAndCreateTopicList
+            | C::UpdateAndCreateSubscriptionGroup
+            | C::UpdateAndCreateSubscriptionGroupList
+            | C::UpdateBrokerConfig
+    )
+}
+
+/// Of these the requests that wait for a turn or for other processes. Sends that wait are copied when they begin to.
+fn waits_with_its_body(code: RequestCode) -> bool {
+    use RequestCode as C;
+    matches!(
+        code,
+        C::SendReplyMessage
+            | C::SendReplyMessageV2
+            | C::UpdateAndCreateTopicList
+            | C::UpdateAndCreateSubscriptionGroup
+            | C::UpdateAndCreateSubscriptionGroupList
+            | C::UpdateBrokerConfig
+    )
+}
+
 fn unsupported(number: i32) -> Reply {
     Reply::refuse(ResponseCode::RequestCodeNotSupported, format!("request type {number} not supported"))
 }
@@ -151,8 +190,11 @@ fn reply(answer: Answer) -> Reply {
 }
 
 impl Dispatch {
-    fn route(&self, code: RequestCode, request: Command, to: Responder) {
+    fn route(&self, code: RequestCode, mut request: Command, to: Responder) {
         use RequestCode as C;
+        if waits_with_its_body(code) {
+            request.detach_body();
+        }
         match code {
             C::SendMessage | C::SendMessageV2 | C::SendBatchMessage => self.send(code, request, to),
             C::ConsumerSendMessageBack => self.disk(to, {
@@ -293,13 +335,16 @@ impl AfterSend {
         self,
         line: &Arc<stalled::Line>,
         new_topic: bool,
-        request: Command,
+        mut request: Command,
         to: Responder,
         again: impl FnOnce(&Command, Patience) -> Result<Attempt, Rejection> + std::marker::Send + 'static,
     ) {
         self.persist(new_topic);
-        line.stand(stalled::bytes(&request), move |turn| {
+        request.detach_body();
+        let memory = to.hold_memory();
+        line.stand(request.bytes(), move |turn| {
             self.finish(turn.and_then(|patience| again(&request, patience)), to);
+            drop(memory);
         });
     }
 
@@ -390,11 +435,11 @@ impl Dispatch {
 
     /// On a blocking thread, with a turn of its connection.
     fn disk(&self, to: Responder, work: impl FnOnce(Responder) + std::marker::Send + 'static) {
-        if let Some(turn) = to.connection().try_turn() {
+        if let Some(turn) = to.try_turn() {
             return work_on_thread(&self.at_work, &self.tasks, &self.runtime, turn, to, work);
         }
         let (at_work, tasks, runtime) = (self.at_work.clone(), self.tasks.clone(), self.runtime.clone());
-        let turn = to.connection().turn();
+        let turn = to.turn();
         let wait = async move {
             if let Some(turn) = turn.await {
                 work_on_thread(&at_work, &tasks, &runtime, turn, to, work);
@@ -413,7 +458,7 @@ impl Dispatch {
         H: std::marker::Send + Sync + 'static,
         F: Future<Output = Answer> + std::marker::Send + 'static,
     {
-        let (handler, at_work, turn) = (Arc::clone(handler), self.at_work.clone(), to.connection().turn());
+        let (handler, at_work, turn) = (Arc::clone(handler), self.at_work.clone(), to.turn());
         let answer = async move {
             let Some(turn) = turn.await else { return };
             match at_work.enter() {
@@ -441,7 +486,7 @@ impl Dispatch {
     where
         F: Future<Output = ()> + std::marker::Send + 'static,
     {
-        let deferred = to.connection().defer();
+        let deferred = to.defer();
         let work = work(Arc::clone(handler), to);
         let work = async move {
             work.await;

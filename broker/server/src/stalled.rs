@@ -14,7 +14,7 @@
 
 use crate::{durability::Stored, error::Rejection};
 use parking_lot::Mutex;
-use rmq_protocol::{Command, ResponseCode};
+use rmq_protocol::ResponseCode;
 use rmq_store::Patience;
 use std::{collections::VecDeque, sync::Arc, thread};
 use tokio::runtime::Handle;
@@ -153,11 +153,6 @@ impl Drop for Service {
 
 fn busy(why: &str) -> Rejection {
     Rejection::new(ResponseCode::SystemBusy, format!("[OVERLOAD]system busy, {why}; try again later"))
-}
-
-/// Bytes that a request in line keeps.
-pub(crate) fn bytes(request: &Command) -> usize {
-    request.body.len() + request.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
 }
 
 #[cfg(test)]

@@ -90,7 +90,9 @@ async fn requests_that_wait_for_threads_leave_room_for_those_of_others() {
 async fn peers_that_do_not_read_leave_the_places_at_work_to_others() {
     let server = Server::start("unread", &[("maxNetworkBufferBytes", &(2usize << 30).to_string())]).await;
     server.put_topic("unread", 2000).await;
-    let stats = Command::request(RequestCode::TopicStatsInfo, &TopicRequest { topic: "unread" });
+    // A body that nobody asked for is not kept while the request waits.
+    let stats = Command::request(RequestCode::TopicStatsInfo, &TopicRequest { topic: "unread" })
+        .with_body(vec![0; 4096]);
     let (mut other, mut peers) = (server.peer().await, Vec::new());
     for _ in 0..16 {
         let mut peer = server.peer().await;
@@ -110,6 +112,8 @@ async fn peers_that_do_not_read_leave_the_places_at_work_to_others() {
         let (code, remark) = other.code(request(RequestCode::AllProducerInfo)).await;
         assert_eq!(code, Some(ResponseCode::Success), "{remark}");
     }
+    let bytes = server.figure("rocketmq_remoting_waiting_request_bytes").await;
+    assert!((6e6..16e6).contains(&bytes), "{bytes} bytes of requests wait");
     for peer in &mut peers {
         assert_eq!(peer.next().await.expect("an answer").code, 0);
     }

@@ -129,8 +129,7 @@ impl Pull {
         let (topic, queue_id, offset) = (header.topic.to_owned(), header.queue_id, pull.offset);
         let limit =
             if pull.request.fields.text_len() > MAX_PARKED_TEXT { 0 } else { self.settings.load().messages.max_parked };
-        // Its memory may be that of other requests, which would be kept as long as it waits.
-        pull.request.body = bytes::Bytes::new();
+        pull.responder.park();
         if let Err(mut pull) = self.long_polling.park(&topic, queue_id, pull, limit) {
             pull.last_try = true;
             return self.run_again(*pull, reading);

@@ -49,7 +49,7 @@ impl Replies {
         }
         let (send, request) = (Arc::clone(&self.send), request.clone());
         let (tell, told) = oneshot::channel();
-        self.stalled.stand(stalled::bytes(&request), move |turn| {
+        self.stalled.stand(request.bytes(), move |turn| {
             // Nobody listens where the client is gone; the answer is stored all the same.
             let _ = tell.send(turn.and_then(|patience| send.send(code, &request, from, patience)));
         });
