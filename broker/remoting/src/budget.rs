@@ -9,13 +9,10 @@
 //! and a peer that does not read would otherwise keep the memory for as long as they like. So there is no deadlock, and the memory stays below the
 //! limit plus, for each connection, one share, one read and one answer.
 
-use std::{
-    fs,
-    path::Path,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+use crate::memory;
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 /// Part of the process's memory that its network buffers may take.
@@ -38,12 +35,15 @@ impl Budget {
         Self { limit, used: AtomicUsize::new(0) }
     }
 
-    /// The budget of connections that are given no other one: a quarter of the memory that this process may use by its control group, or of the machine's.
+    /// The default budget of a process that may use so many bytes of memory: a quarter of them.
+    pub fn of_memory(memory: u64) -> Self {
+        let limit = (memory / PART).clamp(*DEFAULT.start(), *DEFAULT.end());
+        Self::new(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    /// The budget of connections that are given no other one: the default of this process.
     pub fn of_process() -> Arc<Self> {
-        static BUDGET: LazyLock<Arc<Budget>> = LazyLock::new(|| {
-            let limit = (memory_limit() / PART).clamp(*DEFAULT.start(), *DEFAULT.end());
-            Arc::new(Budget::new(usize::try_from(limit).unwrap_or(usize::MAX)))
-        });
+        static BUDGET: LazyLock<Arc<Budget>> = LazyLock::new(|| Arc::new(Budget::of_memory(memory::usable())));
         Arc::clone(&BUDGET)
     }
 
@@ -76,52 +76,14 @@ impl Budget {
     }
 }
 
-/// Bytes of memory that this process may use: the least limit of its control group and those above it, or the machine's memory.
-fn memory_limit() -> u64 {
-    let info = rustix::system::sysinfo();
-    let machine = info.totalram.saturating_mul(u64::from(info.mem_unit));
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    groups.lines().filter_map(|line| limit_of(line, Path::new("/sys/fs/cgroup"))).fold(machine, u64::min)
-}
-
-/// The limit that a line of `/proc/self/cgroup` (`number:controllers:path`) leads to, for version 1 and 2 mounted at `root`.
-fn limit_of(line: &str, root: &Path) -> Option<u64> {
-    let mut parts = line.splitn(3, ':').skip(1);
-    let (controllers, path) = (parts.next()?, parts.next()?);
-    let (root, file) = match controllers {
-        "" => (root.to_owned(), "memory.max"),
-        named if named.split(',').any(|name| name == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
-        _ => return None,
-    };
-    // In a container the path may be the host's, of which only the container's own group is mounted, at the root.
-    let own = Path::new(path.trim_start_matches('/'));
-    own.ancestors()
-        .filter_map(|group| fs::read_to_string(root.join(group).join(file)).ok())
-        .filter_map(|text| text.trim().parse::<u64>().ok())
-        .min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_least_limit_on_the_way_to_the_root_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let write = |file: &str, text: &str| {
-            let path = root.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write("pods/one/memory.max", "max\n");
-        write("pods/memory.max", "300000\n");
-        write("memory/docker/memory.limit_in_bytes", "500000\n");
-        assert_eq!(limit_of("0::/pods/one", root), Some(300_000));
-        assert_eq!(limit_of("0::/elsewhere", root), None);
-        assert_eq!(limit_of("4:cpu,memory:/docker", root), Some(500_000));
-        assert_eq!(limit_of("5:pids:/docker", root), None);
-        assert!(memory_limit() > 0);
+    fn a_default_budget_is_a_quarter_of_the_memory_within_bounds() {
+        let limits = [0, 512 << 20, 1 << 40].map(|memory| Budget::of_memory(memory).limit());
+        assert_eq!(limits, [16 << 20, 128 << 20, 4 << 30]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Connections that this process opens: one an address, opened when first needed, opened again when lost.
 
-use crate::{Connection, Error, Figures, Handler, Limits};
+use crate::{Budget, Connection, Error, Figures, Handler, Limits};
 use parking_lot::Mutex;
 use rmq_protocol::Command;
 use rustc_hash::FxHashMap;
@@ -25,10 +25,15 @@ struct Inner {
 impl Client {
     /// A client whose peers' requests go to `handler`.
     pub fn new(handler: Arc<dyn Handler>, limits: Limits) -> Self {
+        Self::with_budget(handler, limits, Budget::of_process())
+    }
+
+    /// The same in a process whose connections have this budget.
+    pub fn with_budget(handler: Arc<dyn Handler>, limits: Limits, budget: Arc<Budget>) -> Self {
         Self(Arc::new(Inner {
             handler,
             limits,
-            figures: Arc::default(),
+            figures: Arc::new(Figures::with_budget(budget)),
             slots: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

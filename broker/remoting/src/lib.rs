@@ -23,7 +23,7 @@
 //!
 //! **Limits.** Frames, connections, bytes waiting to be written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read is not read from.
 //! They are looked at after each frame, and so is the time: a connection that has handled requests for a millisecond lets others of its thread go on. All buffers of
-//! a process together have a [`Budget`], whose head says what happens when it is used up.
+//! a process together have a [`Budget`], whose head says what happens when it is used up; by default it is a part of the process's [`memory`].
 //!
 //! Beside the commands a process speaks HTTP to those who watch it: [`http`] answers probes and scrapers, [`metrics`] shows the figures. [`Watchdog`] watches threads
 //! and tasks that have to run as long as the process.
@@ -38,6 +38,7 @@ pub mod http;
 mod input;
 mod limits;
 mod listener;
+pub mod memory;
 pub mod metrics;
 mod outbox;
 mod reactors;

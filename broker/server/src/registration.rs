@@ -13,7 +13,7 @@ use rmq_protocol::{
     header::{BrokerIdentity, Header, RegisterBroker, RegisterBrokerResponse},
     message::java,
 };
-use rmq_remoting::{Client, Connection, Handler, Limits, Responder};
+use rmq_remoting::{Budget, Client, Connection, Handler, Limits, Responder};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -72,12 +72,12 @@ impl Handler for OnLoss {
 }
 
 impl Registration {
-    pub(crate) fn new(settings: Arc<Live>, topics: Arc<Topics>) -> Self {
+    pub(crate) fn new(settings: Arc<Live>, topics: Arc<Topics>, budget: Arc<Budget>) -> Self {
         let wake = Arc::<Notify>::default();
         // Registrations keep the connection alive; only a period above the idle time would not.
         let limits = Limits { idle: Duration::from_secs(300), ..Limits::default() };
         Self {
-            client: Client::new(Arc::new(OnLoss(Arc::clone(&wake))), limits),
+            client: Client::with_budget(Arc::new(OnLoss(Arc::clone(&wake))), limits, budget),
             settings,
             topics,
             everything: AtomicBool::new(true),

@@ -234,7 +234,11 @@ mod tests {
             at_work: AtWork::default(),
             stats: Arc::default(),
             booted: now_millis(),
-            registration: Arc::new(Registration::new(Arc::clone(&settings), topics)),
+            registration: Arc::new(Registration::new(
+                Arc::clone(&settings),
+                topics,
+                rmq_remoting::Budget::of_process(),
+            )),
             delay,
             settings,
             store,

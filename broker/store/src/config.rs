@@ -50,8 +50,8 @@ pub struct Config {
     pub checkpoint_interval: Duration,
     /// They are made durable before that when so many bytes of the log wait for it, those that a start has read back included.
     pub checkpoint_bytes: u64,
-    /// Memory in bytes, to judge what is likely cached; where there is none, the machine's or the limit of the process's cgroup,
-    /// whichever is less.
+    /// Memory in bytes that this process may use, its page cache included, to judge what is likely cached. Without it, the
+    /// machine's: the store does not look for limits of the process.
     pub memory: Option<u64>,
 }
 

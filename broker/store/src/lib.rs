@@ -34,7 +34,6 @@
 //! | [`figures`] | what is counted |
 //! | [`config`], [`error`] | what the store can be told, and what it tells its callers |
 //! | [`offline`] | a store that no broker has open: checking, printing, repairing it |
-//! | [`memory`] | how much of it this process may use |
 //! | [`dir`] | directories, blocks and the lock: calls whose failure decides what is durable |
 //! | [`durable_file`] | small files replaced as a whole, for the broker's tables |
 //! | [`fail_point`] | where a test can let the disk fail |
@@ -62,7 +61,6 @@ mod figures;
 mod get;
 mod index;
 mod mapped_file;
-mod memory;
 pub mod offline;
 mod open;
 mod put;

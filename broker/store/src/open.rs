@@ -31,7 +31,6 @@ use crate::error::{Error, Result};
 use crate::get;
 use crate::index::Index;
 use crate::mapped_file::dirs::Dirs;
-use crate::memory;
 use crate::upkeep::Upkeep;
 
 /// How long closing a store, or deleting a topic, waits for dispatch to reach the end of the log.
@@ -165,7 +164,10 @@ impl MessageStore {
             checkpoint: Mutex::new(checkpoint),
             deleting: Mutex::default(),
         });
-        let memory = config.memory.unwrap_or_else(memory::usable);
+        let memory = config.memory.unwrap_or_else(|| {
+            let machine = rustix::system::sysinfo();
+            machine.totalram.saturating_mul(u64::from(machine.mem_unit))
+        });
         let store = MessageStore {
             memory_bytes: memory / 100 * u64::from(config.transfer.memory_percent),
             hot_bytes: get::hot(memory),

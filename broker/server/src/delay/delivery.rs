@@ -308,7 +308,11 @@ mod tests {
         let topics = Arc::new(Topics::open(root, &config).unwrap());
         Delivery {
             delay: Arc::new(Delay::open(root, config.delay_levels().unwrap()).unwrap()),
-            registration: Arc::new(Registration::new(settings, Arc::clone(&topics))),
+            registration: Arc::new(Registration::new(
+                settings,
+                Arc::clone(&topics),
+                rmq_remoting::Budget::of_process(),
+            )),
             topics,
             store,
             store_host: SocketAddr::from(([127, 0, 0, 1], 1)),

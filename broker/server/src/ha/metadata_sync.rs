@@ -13,7 +13,7 @@ use crate::{
     topic::{TopicRows, Topics},
 };
 use rmq_protocol::{Command, RequestCode, ResponseCode, fastjson, header};
-use rmq_remoting::{Client, Limits};
+use rmq_remoting::{Budget, Client, Limits};
 use serde::de::DeserializeOwned;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ pub(crate) struct MetadataSync {
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
     pub(crate) delay: Arc<Delay>,
+    /// Of the broker's network buffers.
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl MetadataSync {
@@ -40,7 +42,7 @@ impl MetadataSync {
         mut in_step: watch::Receiver<bool>,
         stop: CancellationToken,
     ) {
-        let client = Client::new(Arc::new(()), Limits::default());
+        let client = Client::with_budget(Arc::new(()), Limits::default(), Arc::clone(&self.budget));
         let mut failing = false;
         loop {
             let master = masters.borrow_and_update().as_ref().map(|master| master.address.clone());

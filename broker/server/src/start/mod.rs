@@ -105,11 +105,13 @@ impl Broker {
             }
         };
         let (tables, ready) = parts::Tables::open(&config)?;
-        let store = open_store(&config, &tables).await?;
+        // Asked for once: the store and the network buffers must not have two ideas of it.
+        let memory = rmq_remoting::memory::usable();
+        let store = open_store(&config, memory, &tables).await?;
         let ports = open_ports(&mut config, bind)?;
         let address = local_address(&ports.requests)?;
         let settings = Arc::new(Live::new(config, file));
-        let parts = Parts::build(settings, store, tables, watchdog)?;
+        let parts = Parts::build(settings, memory, store, tables, watchdog)?;
         let page = Arc::new(parts.page());
         let mut broker = Self {
             address,
@@ -295,8 +297,8 @@ fn open_ports(config: &mut Config, bind: IpAddr) -> Result<Ports, Error> {
     Ok(Ports { requests, vip, replication })
 }
 
-async fn open_store(config: &Config, tables: &parts::Tables) -> Result<Arc<MessageStore>, Error> {
-    let store_config = config.for_store()?;
+async fn open_store(config: &Config, memory: u64, tables: &parts::Tables) -> Result<Arc<MessageStore>, Error> {
+    let store_config = rmq_store::Config { memory: Some(memory), ..config.for_store()? };
     let (long_polling, delay) = (Arc::clone(&tables.long_polling), Arc::clone(&tables.delay));
     let arrivals = move |arrival: &rmq_store::Arrival<'_>| {
         long_polling.arrived(arrival.topic, arrival.queue_id, arrival.queue_offset, arrival.tags_code);

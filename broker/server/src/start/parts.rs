@@ -101,6 +101,7 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn build(
         settings: Arc<Live>,
+        memory: u64,
         store: Arc<MessageStore>,
         tables: Tables,
         watchdog: Arc<Watchdog>,
@@ -110,10 +111,12 @@ impl Parts {
             address::stored_host(&config.identity.broker_ip, config.network.listen_port)
         };
         let slaves = Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&settings)));
-        let figures = Arc::new(match settings.load().network.buffer_limit {
-            0 => Figures::default(),
-            limit => Figures::with_budget(Arc::new(Budget::new(limit))),
+        // One for what others open and for what the broker opens.
+        let budget = Arc::new(match settings.load().network.buffer_limit {
+            0 => Budget::of_memory(memory),
+            limit => Budget::new(limit),
         });
+        let figures = Arc::new(Figures::with_budget(Arc::clone(&budget)));
         let metrics = Arc::new(Metrics::new().map_err(Error::Metrics)?);
         metrics
             .registry()
@@ -121,7 +124,11 @@ impl Parts {
             .map_err(Error::Metrics)?;
         let request_tasks = TaskTracker::new();
         Ok(Self {
-            registration: Arc::new(Registration::new(Arc::clone(&settings), Arc::clone(&tables.topics))),
+            registration: Arc::new(Registration::new(
+                Arc::clone(&settings),
+                Arc::clone(&tables.topics),
+                Arc::clone(&budget),
+            )),
             durability: Arc::new(Durability::new(Arc::clone(&store), Arc::clone(&slaves), Arc::clone(&settings))),
             slaves,
             following: Arc::new(Following::new(Arc::clone(&store), Arc::clone(&settings))),
@@ -151,6 +158,7 @@ impl Parts {
             groups: Arc::clone(&self.tables.groups),
             offsets: Arc::clone(&self.tables.offsets),
             delay: Arc::clone(&self.tables.delay),
+            budget: Arc::clone(&self.figures.budget),
         }
     }
 

@@ -117,11 +117,9 @@ const PARTS_OF_STEPS: [&str; 5] = ["allocate", "write_zeros", "zero_tail", "data
 /// Files without points: mapped memory, whose callers have them, and the points themselves.
 const WITHOUT: [&str; 2] = ["mapped_file/region.rs", "fail_point.rs"];
 /// Steps that need none.
-const EXEMPT: [(&str, &str); 4] = [
+const EXEMPT: [(&str, &str); 2] = [
     // Kernel files: an error means that the system does not say.
     ("dir.rs", "/proc/sys/kernel/random/boot_id"),
-    ("memory.rs", "fs::read_to_string(\"/proc/self/cgroup\")"),
-    ("memory.rs", "fs::read_to_string(file).ok()"),
     // It takes what the system has in memory. An error means that it has not, and the disk is asked.
     ("consume_queue/files.rs", "rustix::io::preadv2"),
 ];

@@ -212,7 +212,7 @@ impl LogCheck {
         before_open: impl FnOnce(),
         stop: CancellationToken,
     ) {
-        let client = Client::new(Arc::new(()), Limits::default());
+        let client = Client::with_budget(Arc::new(()), Limits::default(), Arc::clone(&tables.budget));
         let check = self.check(&client, following, tables);
         if stop.run_until_cancelled(check).await.is_some() {
             before_open();

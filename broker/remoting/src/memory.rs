@@ -1,7 +1,7 @@
-//! How much memory this process may use, its share of the page cache included.
+//! How much memory this process may use, its share of the page cache included. A process asks once and tells its parts.
 //!
 //! The rule: the machine's memory, or the lowest limit of the process's cgroup and those above it where that is less. In a
-//! pod the page cache counts against the container's limit, so that limit decides what of the log is still in memory.
+//! pod the page cache counts against the container's limit, so that limit decides what of a file is still in memory.
 //!
 //! | | limits | where |
 //! |---|---|---|
@@ -14,9 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In bytes, as it is now.
-pub(crate) fn usable() -> u64 {
+pub fn usable() -> u64 {
     let info = rustix::system::sysinfo();
-    let machine = info.totalram * u64::from(info.mem_unit);
+    let machine = info.totalram.saturating_mul(u64::from(info.mem_unit));
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     lowest_limit(&own, Path::new("/sys/fs/cgroup")).map_or(machine, |limit| limit.min(machine))
 }
