@@ -1,13 +1,17 @@
 //! The memory that buffers of connections may take in this process.
 //!
-//! Each connection has limits of its own ([`Limits`](crate::Limits)): 16 MiB of a frame that is not complete, 8 MiB of answers that its peer does not read. Multiplied by 20,000
-//! connections they limit nothing, so all connections count their buffers here as well, and the requests that wait.
+//! Each connection has limits of its own ([`Limits`](crate::Limits)): 16 MiB of a frame that is not
+//! complete, 8 MiB of answers that its peer does not read. Multiplied by 20,000 connections they
+//! limit nothing, so all connections count their buffers here as well, and the requests that wait.
 //!
-//! **Policy.** While the budget is used up, a connection with more than its share ([`Budget::share`]) is not read from; all others are served as usual, and
-//! whatever waits to be written is written. Requests that have been read are handled, and room of an input buffer that
-//! is not used is given back: neither is held against a peer. A connection that is held back so and has not given back half of what it holds within 10 s is closed: an incomplete frame
-//! and a peer that does not read would otherwise keep the memory for as long as they like. So there is no deadlock, and the memory stays below the
-//! limit plus, for each connection, one share, one read and one answer.
+//! **Policy.** While the budget is used up, a connection with more than its share
+//! ([`Budget::share`]) is not read from; all others are served as usual, and whatever waits to be
+//! written is written. Requests that have been read are handled, and room of an input buffer that
+//! is not used is given back: neither is held against a peer. A connection that is held back so and
+//! has not given back half of what it holds within 10 s is closed: an incomplete frame and a peer
+//! that does not read would otherwise keep the memory for as long as they like. So there is no
+//! deadlock, and the memory stays below the limit plus, for each connection, one share, one read
+//! and one answer.
 
 use crate::memory;
 use std::sync::{
@@ -19,7 +23,8 @@ use std::sync::{
 const PART: u64 = 4;
 /// The least and the largest default limit, in bytes.
 const DEFAULT: std::ops::RangeInclusive<u64> = (16 << 20)..=(4 << 30);
-/// The least and the largest share of a connection, in bytes: the buffer of one small read, and that of a large one.
+/// The least and the largest share of a connection, in bytes: the buffer of one small read, and
+/// that of a large one.
 const SHARE: std::ops::RangeInclusive<usize> = (8 << 10)..=(64 << 10);
 
 /// Bytes of buffers, and how many there may be. See the head of the file.

@@ -1,4 +1,5 @@
-//! Connections that this process opens: one an address, opened when first needed, opened again when lost.
+//! Connections that this process opens: one an address, opened when first needed, opened again when
+//! lost.
 
 use crate::{Budget, Connection, Error, Figures, Handler, Limits};
 use parking_lot::Mutex;
@@ -16,7 +17,8 @@ struct Inner {
     handler: Arc<dyn Handler>,
     limits: Limits,
     figures: Arc<Figures>,
-    /// A slot an address, so that callers who want the same address wait for one attempt and others do not wait at all.
+    /// A slot an address, so that callers who want the same address wait for one attempt and others
+    /// do not wait at all.
     slots: Mutex<FxHashMap<String, Arc<tokio::sync::Mutex<Option<Connection>>>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -48,7 +50,8 @@ impl Client {
     /// Sends a request to `address` and waits for its answer, whatever its code.
     ///
     /// # Errors
-    /// See [`Connection::request`]; [`Error::Connect`] if there is no connection and none can be had.
+    /// See [`Connection::request`]; [`Error::Connect`] if there is no connection and none can be
+    /// had.
     pub async fn request(&self, address: &str, command: Command, timeout: Duration) -> Result<Command, Error> {
         self.connection(address).await?.request(command, timeout).await
     }
@@ -91,7 +94,8 @@ impl Client {
         Ok(connection)
     }
 
-    /// Closes the connections to every address that `keep` does not want, for instance those of brokers that are gone.
+    /// Closes the connections to every address that `keep` does not want, for instance those of
+    /// brokers that are gone.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.0.slots.lock().retain(|address, slot| {
             let kept = keep(address);

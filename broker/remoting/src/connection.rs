@@ -3,7 +3,7 @@
 use crate::{
     Error, Figures, Limits,
     input::{Input, READ},
-    limits::{Held, HeldBack, Reasons},
+    limits::{MemoryCheck, MemoryDeadline, ReadPause, Reasons},
     outbox::{Outbox, Pushed},
     reactors,
     responder::{Handling, Responder},
@@ -38,11 +38,13 @@ const TURN: Duration = Duration::from_millis(1);
 
 /// What a process does with the commands that reach it.
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one request, on the connection's task: in order of arrival. Other connections of the same thread wait meanwhile, so it must not block. The answer
-    /// may be given at once or later; dropping the responder gives none.
+    /// Handles one request, on the connection's task: in order of arrival. Other connections of the
+    /// same thread wait meanwhile, so it must not block. The answer may be given at once or later;
+    /// dropping the responder gives none.
     fn handle(&self, request: Command, responder: Responder);
 
-    /// Whether the body of requests with this code is of use. Other bodies are dropped as soon as they are read.
+    /// Whether the body of requests with this code is of use. Other bodies are dropped as soon as
+    /// they are read.
     fn has_body(&self, code: i32) -> bool {
         let _ = code;
         true
@@ -64,7 +66,8 @@ pub(crate) struct Inner {
     local: SocketAddr,
     pub(crate) stream: TcpStream,
     pub(crate) outbox: Outbox,
-    /// Wakes the connection's task: the outbox is blocked, the last late answer is given, or the end is wanted.
+    /// Wakes the connection's task: the outbox is blocked, the last late answer is given, or the
+    /// end is wanted.
     pub(crate) wake: Notify,
     /// Wakes those who wait for room in the outbox, or for the end.
     pub(crate) drained: Notify,
@@ -153,7 +156,8 @@ impl Connection {
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// [`Error::Closed`] and [`Error::Timeout`] leave open whether the peer carried it out; [`Error::Overloaded`] means that it was not sent.
+    /// [`Error::Closed`] and [`Error::Timeout`] leave open whether the peer carried it out;
+    /// [`Error::Overloaded`] means that it was not sent.
     pub async fn request(&self, mut command: Command, timeout: Duration) -> Result<Command, Error> {
         let opaque = self.0.next_opaque.fetch_add(1, Relaxed);
         command.opaque = opaque;
@@ -257,8 +261,9 @@ impl Connection {
         }
     }
 
-    /// Runs the connection to its end: until either side closes it, `stop` is cancelled, or it breaks a limit. It counts as open from this call on, not
-    /// from the first time the task is run: a burst of connections must not slip past the cap.
+    /// Runs the connection to its end: until either side closes it, `stop` is cancelled, or it
+    /// breaks a limit. It counts as open from this call on, not from the first time the task is
+    /// run: a burst of connections must not slip past the cap.
     pub(crate) fn run<H: Handler + ?Sized>(
         self,
         handler: Arc<H>,
@@ -284,25 +289,28 @@ impl Connection {
         drop(waiting);
         self.0.turns.close();
         self.0.drained.notify_waiters();
-        // Handles may live on, in a client's table or a parked answer, and with them the socket: the peer must learn of the end all the same.
+        // Handles may live on, in a client's table or a parked answer, and with them the socket:
+        // the peer must learn of the end all the same.
         let _ = socket2::SockRef::from(&self.0.stream).shutdown(std::net::Shutdown::Both);
     }
 
     async fn read_until_end<H: Handler + ?Sized>(&self, handler: &H, stop: &CancellationToken) {
         let inner = &*self.0;
         let mut input = Input::new(Arc::clone(&inner.figures));
-        let mut held = Held::default();
-        let (mut blocked, mut held_back) = (false, HeldBack::no(&inner.figures));
+        let mut memory_deadline = MemoryDeadline::default();
+        let (mut blocked, mut pause) = (false, ReadPause::none(&inner.figures));
         let mut last_active = Instant::now();
         let mut stopping_until: Option<Instant> = None;
-        // Both live as long as the connection: to begin to wait anew at each turn would take locks that all connections share.
+        // Both live as long as the connection: to begin to wait anew at each turn would take locks
+        // that all connections share.
         let (stopped, timer) = (stop.cancelled(), tokio::time::sleep_until(last_active + inner.limits.idle));
         tokio::pin!(stopped, timer);
         loop {
             if inner.closing.load(Relaxed) {
                 return;
             }
-            // A socket that always has bytes would hold this thread and hide the stop: reading does not end the task's turn by itself.
+            // A socket that always has bytes would hold this thread and hide the stop: reading does
+            // not end the task's turn by itself.
             tokio::task::coop::consume_budget().await;
             if stopping_until.is_none() && stop.is_cancelled() {
                 inner.stopping.store(true, SeqCst);
@@ -317,21 +325,26 @@ impl Connection {
                 reasons = self.reasons(input.counted());
             }
             self.announce_room();
-            let read = stopping_until.is_none() && held_back.set(reasons);
-            if let Some(look) = held.look(reasons.memory, self.held_bytes(input.counted()), inner.limits.relief) {
-                let Some(at) = look else {
+            let read = stopping_until.is_none() && pause.update(reasons);
+            let held_bytes = self.held_bytes(input.counted());
+            match memory_deadline.check(reasons.memory, held_bytes, inner.limits.relief) {
+                MemoryCheck::Met => {}
+                MemoryCheck::Again(at) => timer.as_mut().reset(stopping_until.map_or(at, |until| until.min(at))),
+                MemoryCheck::Missed => {
                     Figures::add(&inner.figures.closed_for_memory, 1);
                     tracing::warn!(
                         peer = %inner.peer,
+                        held = held_bytes,
                         used = inner.figures.budget.used(),
                         limit = inner.figures.budget.limit(),
-                        "closing a connection that does not give memory back while network buffers take more than their limit"
+                        "closing a connection that does not give memory back while network buffers take more than \
+                        their limit"
                     );
                     return;
-                };
-                timer.as_mut().reset(stopping_until.map_or(at, |until| until.min(at)));
+                }
             }
-            // Requests that have come are handled even if their buffer is too large to read more: that empties it.
+            // Requests that have come are handled even if their buffer is too large to read more:
+            // that empties it.
             if input.more && stopping_until.is_none() && self.reasons(0) == Reasons::default() {
                 match self.handle_some(&mut input, handler) {
                     Pushed::Done => {}
@@ -379,7 +392,8 @@ impl Connection {
                             Pushed::Blocked => blocked = true,
                             Pushed::Closed => return,
                         }
-                        // Who sends much takes turns with the others of this thread; who sends one request at a time need not.
+                        // Who sends much takes turns with the others of this thread; who sends one
+                        // request at a time need not.
                         if bytes >= READ || input.more {
                             tokio::task::yield_now().await;
                         }
@@ -407,7 +421,8 @@ impl Connection {
         }
     }
 
-    /// Reads once and handles the whole frames; the answers that came at once leave together. Also says how many bytes were read.
+    /// Reads once and handles the whole frames; the answers that came at once leave together. Also
+    /// says how many bytes were read.
     fn read_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> (usize, Pushed) {
         let inner = &*self.0;
         let bytes = match input.read(&inner.stream) {
@@ -422,7 +437,8 @@ impl Connection {
         (bytes, self.handle_some(input, handler))
     }
 
-    /// Handles whole frames that have been read, until there are no more or the connection may not go on: its turn is over, or one of its limits is reached.
+    /// Handles whole frames that have been read, until there are no more or the connection may not
+    /// go on: its turn is over, or one of its limits is reached.
     fn handle_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> Pushed {
         let inner = &*self.0;
         inner.outbox.cork();

@@ -142,7 +142,7 @@ fn answer(outcome: Result<String, String>) -> Response {
 
 async fn metrics(State(asked): State<Asked>) -> Response {
     let health = asked.health;
-    match asked.metrics.fresh(move || Bytes::from(health.metrics())).await {
+    match asked.metrics.answer_made_after_call(move || Bytes::from(health.metrics())).await {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("the figures cannot be read: {error}\n")).into_response()

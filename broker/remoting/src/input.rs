@@ -8,17 +8,21 @@ use std::{
 };
 use tokio::{io::Interest, net::TcpStream};
 
-/// Bytes asked for in one read of a quiet connection, and of one that always has more. A large frame gets what it needs.
+/// Bytes asked for in one read of a quiet connection, and of one that always has more. A large
+/// frame gets what it needs.
 pub(crate) const READ: usize = 8 * 1024;
 const READ_BUSY: usize = 64 * 1024;
 
 pub(crate) struct Input {
     pub(crate) buffer: BytesMut,
-    /// Whole frames may be in the buffer that are not handled yet, because this connection's turn was over.
+    /// Whole frames may be in the buffer that are not handled yet, because this connection's turn
+    /// was over.
     pub(crate) more: bool,
-    /// Bytes of the next read: the more a peer has to say, the more requests share the price of a read and a write.
+    /// Bytes of the next read: the more a peer has to say, the more requests share the price of a
+    /// read and a write.
     read: usize,
-    /// Bytes that figures and budget count for the buffer, in units of [`READ`]: a quiet connection does not change them.
+    /// Bytes that figures and budget count for the buffer, in units of [`READ`]: a quiet connection
+    /// does not change them.
     counted: usize,
     figures: Arc<Figures>,
 }
@@ -28,8 +32,9 @@ impl Input {
         Self { buffer: BytesMut::new(), more: false, read: READ, counted: 0, figures }
     }
 
-    /// Reads once. A read that was not filled has emptied the socket; the stream is then told that it is not ready, which saves the next read that would only say
-    /// the same. The outer call has noted the state before the read, so bytes that come meanwhile are not missed.
+    /// Reads once. A read that was not filled has emptied the socket; the stream is then told that
+    /// it is not ready, which saves the next read that would only say the same. The outer call has
+    /// noted the state before the read, so bytes that come meanwhile are not missed.
     pub(crate) fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
         self.make_room();
         let mut outcome = Err(io::ErrorKind::WouldBlock.into());
@@ -64,8 +69,8 @@ impl Input {
         }
     }
 
-    /// Gives back room that nothing was read into, for memory is short. A large part of a frame is not copied for that:
-    /// the room beside it is small.
+    /// Gives back room that nothing was read into, for memory is short. A large part of a frame is
+    /// not copied for that: the room beside it is small.
     pub(crate) fn shrink(&mut self) {
         let needed = self.buffer.len().next_multiple_of(READ);
         if needed < self.counted && needed <= READ_BUSY {
@@ -184,7 +189,8 @@ mod tests {
         }
     }
 
-    /// The buffer of a peer that was busy a moment ago counted as what it owes, and after 10 s it was closed.
+    /// The buffer of a peer that was busy a moment ago counted as what it owes, and after 10 s it
+    /// was closed.
     #[tokio::test]
     async fn a_peer_that_owes_nothing_is_served_while_memory_is_short() {
         let mut peer = Peer::busy().await;
@@ -195,7 +201,8 @@ mod tests {
         assert_eq!(peer.figures.closed_for_memory.load(Relaxed), 0);
     }
 
-    /// Requests that had come were not handled as they took memory, and took it as they were not handled.
+    /// Requests that had come were not handled as they took memory, and took it as they were not
+    /// handled.
     #[tokio::test]
     async fn requests_that_have_come_are_handled_while_memory_is_short() {
         let mut peer = Peer::busy().await;

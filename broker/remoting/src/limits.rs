@@ -10,8 +10,8 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Between two looks of a connection that is held back for memory.
-const LOOK: Duration = Duration::from_millis(200);
+/// Time between two checks of a connection that is not read from for memory.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What connections may use. One value serves a listener or a client.
 #[derive(Debug, Clone)]
@@ -22,19 +22,23 @@ pub struct Limits {
     pub connections: usize,
     /// A connection without a byte in either direction for so long is closed.
     pub idle: Duration,
-    /// Bytes that may wait to be written on one connection: above it the peer is not read from, and pushes are dropped.
+    /// Bytes that may wait to be written on one connection: above it the peer is not read from, and
+    /// pushes are dropped.
     pub outbox: usize,
     /// Requests of ours that may wait for an answer on one connection.
     pub pending: usize,
-    /// Requests of the peer that may be without an answer on one connection, parked pulls among them: above it the peer is not read from.
+    /// Requests of the peer that may be without an answer on one connection, parked pulls among
+    /// them: above it the peer is not read from.
     pub unanswered: usize,
-    /// Requests of one connection that may wait for threads, the disk or other processes: above it the peer is not read from.
+    /// Requests of one connection that may wait for threads, the disk or other processes: above it
+    /// the peer is not read from.
     pub deferred: usize,
     /// Bytes of such requests of one connection: above it the peer is not read from.
     pub deferred_bytes: usize,
     /// Turns ([`Responder::turn`](crate::Responder::turn)) of one connection at a time.
     pub turns: usize,
-    /// How long a connection that holds too much while the [`Budget`] is used up may take to give back half of it.
+    /// How long a connection that holds too much while the [`Budget`] is used up may take to give
+    /// back half of it.
     pub relief: Duration,
     /// How long a stopping connection may take to write its last answers.
     pub grace: Duration,
@@ -84,17 +88,20 @@ pub struct Figures {
     pub bytes_in: AtomicU64,
     /// Bytes written.
     pub bytes_out: AtomicU64,
-    /// Reads whose requests were answered at once and were so many that the thread paused afterwards, for others to gather.
+    /// Reads whose requests were answered at once and were so many that the thread paused
+    /// afterwards, for others to gather.
     pub pauses: AtomicU64,
     /// One-way commands that were not sent, for too much was waiting.
     pub pushes_dropped: AtomicU64,
     /// Requests of ours that were not sent, for too much or too many were waiting.
     pub requests_refused: AtomicU64,
-    /// Bytes that sockets have not taken. Those they take at once are never counted, so that it costs nothing while all is well.
+    /// Bytes that sockets have not taken. Those they take at once are never counted, so that it
+    /// costs nothing while all is well.
     pub outbox_bytes: AtomicUsize,
     /// Bytes of buffers that connections read into.
     pub input_bytes: AtomicUsize,
-    /// Bytes of requests that wait for threads, the disk or other processes. Those of parked pulls are only in the budget.
+    /// Bytes of requests that wait for threads, the disk or other processes. Those of parked pulls
+    /// are only in the budget.
     pub deferred_bytes: AtomicUsize,
     /// Connections that are not read from now.
     pub held_back: AtomicUsize,
@@ -168,18 +175,19 @@ impl Reasons {
 }
 
 /// Shows in the figures that a connection is not read from, as long as that is so.
-pub(crate) struct HeldBack<'f> {
+pub(crate) struct ReadPause<'f> {
     figures: &'f Figures,
     reasons: Reasons,
 }
 
-impl<'f> HeldBack<'f> {
-    pub(crate) fn no(figures: &'f Figures) -> Self {
+impl<'f> ReadPause<'f> {
+    /// Of a connection that is read from.
+    pub(crate) fn none(figures: &'f Figures) -> Self {
         Self { figures, reasons: Reasons::default() }
     }
 
-    /// Returns whether the connection may be read from.
-    pub(crate) fn set(&mut self, now: Reasons) -> bool {
+    /// Takes the reasons that there are now. Returns whether the connection may be read from.
+    pub(crate) fn update(&mut self, now: Reasons) -> bool {
         let before = std::mem::replace(&mut self.reasons, now);
         for (now, before, counter) in [
             (now.outbox, before.outbox, &self.figures.held_back_for_outbox),
@@ -199,33 +207,46 @@ impl<'f> HeldBack<'f> {
     }
 }
 
-impl Drop for HeldBack<'_> {
+impl Drop for ReadPause<'_> {
     fn drop(&mut self) {
-        self.set(Reasons::default());
+        self.update(Reasons::default());
     }
 }
 
-/// How long a connection has been held back for memory.
+/// By when a connection that holds more than its share of the memory must have given back half of
+/// it.
 #[derive(Default)]
-pub(crate) struct Held {
-    /// Until when, and below how many bytes it must come.
+pub(crate) struct MemoryDeadline {
+    /// The deadline, and the bytes that the connection must be below.
     until: Option<(Instant, usize)>,
 }
 
-impl Held {
-    /// `None` if the connection is not held back for memory; else when to look again, or `Some(None)` if it has held what it holds for too long.
-    pub(crate) fn look(&mut self, memory: bool, holds: usize, relief: Duration) -> Option<Option<Instant>> {
-        if !memory {
+/// What follows from a [`MemoryDeadline`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryCheck {
+    /// There is no deadline.
+    Met,
+    /// It has to be checked again at this time.
+    Again(Instant),
+    /// It has passed.
+    Missed,
+}
+
+impl MemoryDeadline {
+    /// Checks a connection that holds so many bytes; `too_many` says whether they are more than its
+    /// share.
+    pub(crate) fn check(&mut self, too_many: bool, bytes: usize, relief: Duration) -> MemoryCheck {
+        if !too_many {
             self.until = None;
-            return None;
+            return MemoryCheck::Met;
         }
         let now = Instant::now();
-        let (until, below) = *self.until.get_or_insert((now + relief, holds / 2));
-        if holds < below {
-            self.until = Some((now + relief, holds / 2));
+        let (until, below) = *self.until.get_or_insert((now + relief, bytes / 2));
+        if bytes < below {
+            self.until = Some((now + relief, bytes / 2));
         } else if now >= until {
-            return Some(None);
+            return MemoryCheck::Missed;
         }
-        Some(Some(now + LOOK))
+        MemoryCheck::Again(now + CHECK_INTERVAL)
     }
 }

@@ -1,14 +1,17 @@
-//! How much memory this process may use, its share of the page cache included. A process asks once and tells its parts.
+//! How much memory this process may use, its share of the page cache included. A process asks once
+//! and tells its parts.
 //!
-//! The rule: the machine's memory, or the lowest limit of the process's cgroup and those above it where that is less. In a
-//! pod the page cache counts against the container's limit, so that limit decides what of a file is still in memory.
+//! The rule: the machine's memory, or the lowest limit of the process's cgroup and those above it
+//! where that is less. In a pod the page cache counts against the container's limit, so that limit
+//! decides what of a file is still in memory.
 //!
 //! | | limits | where |
 //! |---|---|---|
 //! | cgroup v2 | `memory.max`, `memory.high` | `/sys/fs/cgroup`, the path from `/proc/self/cgroup` |
 //! | cgroup v1 | `memory.limit_in_bytes` | `/sys/fs/cgroup/memory`, likewise |
 //!
-//! A path that a container does not see is left out, level by level; the container's own limit is then the one of the root.
+//! A path that a container does not see is left out, level by level; the container's own limit is
+//! then the one of the root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +24,8 @@ pub fn usable() -> u64 {
     lowest_limit(&own, Path::new("/sys/fs/cgroup")).map_or(machine, |limit| limit.min(machine))
 }
 
-/// The lowest limit of the cgroups in `own`, the text of `/proc/self/cgroup`, and of those above them.
+/// The lowest limit of the cgroups in `own`, the text of `/proc/self/cgroup`, and of those above
+/// them.
 fn lowest_limit(own: &str, mounted: &Path) -> Option<u64> {
     let of_line = |line: &str| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -42,7 +46,8 @@ fn lowest_limit(own: &str, mounted: &Path) -> Option<u64> {
     own.lines().filter_map(of_line).min()
 }
 
-/// `None` where there is no such file, or no limit: v2 says `max` then, and v1 a number above any memory.
+/// `None` where there is no such file, or no limit: v2 says `max` then, and v1 a number above any
+/// memory.
 fn limit(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }

@@ -7,7 +7,8 @@ use std::{cell::Cell, sync::atomic::Ordering::SeqCst};
 /// What a peer is told whose request is not answered because its handler panicked.
 const PANICKED: &str = "this request made its handler panic, which is a fault of this program; its log says where";
 
-/// Bytes that a request which waits takes beside its text and body: the command, its responder and its task.
+/// Bytes that a request which waits takes beside its text and body: the command, its responder and
+/// its task.
 const REQUEST: usize = 512;
 
 thread_local! {
@@ -31,8 +32,8 @@ impl Drop for Handling {
     }
 }
 
-/// The right to answer one request, once. To drop it leaves the request unanswered, as a one-way request is. If a panic
-/// drops it, the peer gets an error.
+/// The right to answer one request, once. To drop it leaves the request unanswered, as a one-way
+/// request is. If a panic drops it, the peer gets an error.
 pub struct Responder {
     connection: Connection,
     origin: Origin,
@@ -65,8 +66,9 @@ impl Responder {
         self.bytes
     }
 
-    /// Counts the memory of a request that waits for something which may not happen for long. It counts in the budget
-    /// until this is dropped, and not as what the peer holds: the peer could give nothing back.
+    /// Counts the memory of a request that waits for something which may not happen for long. It
+    /// counts in the budget until this is dropped, and not as what the peer holds: the peer could
+    /// give nothing back.
     pub fn park(&mut self) {
         if !std::mem::replace(&mut self.parked, true) {
             self.connection.inner().figures.budget.change(0, self.bytes);
@@ -93,8 +95,8 @@ impl Responder {
         self.connection.after_push(pushed);
     }
 
-    /// Answers, as one of several that are given at the same time: those of one connection leave in one write as soon
-    /// as the first [`Unsent`] of them is dropped.
+    /// Answers, as one of several that are given at the same time: those of one connection leave in
+    /// one write as soon as the first [`Unsent`] of them is dropped.
     pub fn reply_unsent(mut self, reply: &Reply) -> Unsent {
         self.answered = true;
         let inner = self.connection.inner();
@@ -121,13 +123,15 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         if !self.answered && std::thread::panicking() {
-            // On the connection's task the end of the connection tells of it, also if there was an answer already.
+            // On the connection's task the end of the connection tells of it, also if there was an
+            // answer already.
             if !HANDLING.get() {
                 tracing::error!(peer = %self.connection.peer(), "a request made its handler panic");
             }
             self.send(&Reply::refuse(ResponseCode::SystemError, PANICKED));
         }
-        // Sequentially consistent, as is the reading side: either we see `stopping`, or the connection's task sees our zero.
+        // Sequentially consistent, as is the reading side: either we see `stopping`, or the
+        // connection's task sees our zero.
         let inner = self.connection.inner();
         if self.parked {
             inner.figures.budget.change(self.bytes, 0);
@@ -139,8 +143,8 @@ impl Drop for Responder {
     }
 }
 
-/// An answer that waits for others of its connection. When it is dropped all of them are written; the request counts as
-/// unanswered until then.
+/// An answer that waits for others of its connection. When it is dropped all of them are written;
+/// the request counts as unanswered until then.
 #[must_use = "the answer leaves when this is dropped"]
 pub struct Unsent {
     responder: Responder,

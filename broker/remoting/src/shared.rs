@@ -6,10 +6,12 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-/// The last answer of a kind, with the number of the state that it tells. Numbers grow with each change of what the answer is made of.
+/// The last answer of a kind, with the number of the state that it tells. Numbers grow with each
+/// change of what the answer is made of.
 ///
-/// Whoever asks gets an answer that is at least as new as the state at that moment: the last one, or one that is made now, on a blocking thread, one at a
-/// time. So any number of simultaneous questions make at most two answers.
+/// A caller gets an answer that is at least as new as the state at that moment: the last one, or
+/// one that is made now, on a blocking thread, one at a time. So any number of simultaneous calls
+/// make at most two answers.
 #[derive(Debug)]
 pub struct Shared<T> {
     last: Mutex<Option<(u64, T)>>,
@@ -23,7 +25,8 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Clone + Send + 'static> Shared<T> {
-    /// An answer of the state `wanted` or a later one. `make` also says which state it found; it runs on a blocking thread.
+    /// An answer of the state `wanted` or a later one. `make` also says which state it found; it
+    /// runs on a blocking thread.
     ///
     /// # Errors
     /// `make` panicked, or the runtime ends.
@@ -37,11 +40,11 @@ impl<T: Clone + Send + 'static> Shared<T> {
         Ok(answer)
     }
 
-    /// The same where states have no numbers: an answer that was not begun before the question.
+    /// The same where states have no numbers: an answer whose making began after this call.
     ///
     /// # Errors
     /// As [`Shared::answer`].
-    pub async fn fresh(&self, make: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    pub async fn answer_made_after_call(&self, make: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let wanted = self.asked.load(SeqCst) + 1;
         let mut last = self.last.lock().await;
         if let Some((_, answer)) = last.as_ref().filter(|(begun, _)| *begun >= wanted) {
@@ -53,11 +56,11 @@ impl<T: Clone + Send + 'static> Shared<T> {
         Ok(answer)
     }
 
-    /// Makes an answer that is not kept, while no other one is made.
+    /// Makes an answer for one caller, while no other one is made. It is not kept.
     ///
     /// # Errors
     /// As [`Shared::answer`].
-    pub async fn alone<A: Send + 'static>(&self, make: impl FnOnce() -> A + Send + 'static) -> io::Result<A> {
+    pub async fn answer_for_one<A: Send + 'static>(&self, make: impl FnOnce() -> A + Send + 'static) -> io::Result<A> {
         let _last = self.last.lock().await;
         tokio::task::spawn_blocking(make).await.map_err(io::Error::other)
     }
@@ -82,17 +85,17 @@ mod tests {
         assert_eq!(ask(2).await.unwrap().unwrap(), 1, "a newer state");
         assert_eq!(ask(1).await.unwrap().unwrap(), 1, "newer than was asked for");
 
-        let (fresh, open, before) = (Arc::<Shared<u64>>::default(), Arc::<AtomicBool>::default(), made.load(SeqCst));
+        let (later, open, before) = (Arc::<Shared<u64>>::default(), Arc::<AtomicBool>::default(), made.load(SeqCst));
         let asked: Vec<_> = (0..50)
             .map(|_| {
-                let (fresh, made, open) = (Arc::clone(&fresh), Arc::clone(&made), Arc::clone(&open));
+                let (later, made, open) = (Arc::clone(&later), Arc::clone(&made), Arc::clone(&open));
                 let make = move || {
                     while !open.load(SeqCst) {
                         std::thread::yield_now();
                     }
                     made.fetch_add(1, SeqCst)
                 };
-                tokio::spawn(async move { fresh.fresh(make).await })
+                tokio::spawn(async move { later.answer_made_after_call(make).await })
             })
             .collect();
         // Now all have asked, and the first answer is being made.
@@ -101,8 +104,8 @@ mod tests {
         futures::future::join_all(asked).await;
         assert_eq!(made.load(SeqCst), before + 2);
         let before = made.load(SeqCst);
-        fresh
-            .fresh({
+        later
+            .answer_made_after_call({
                 let made = Arc::clone(&made);
                 move || made.fetch_add(1, SeqCst)
             })

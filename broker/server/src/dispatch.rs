@@ -7,14 +7,15 @@
 //! | in turn | on a task, with a turn | answers that may be large, and tasks that use blocking threads |
 //! | later | on a task, without a turn | what waits for other processes: clients, namesrvs |
 //!
-//! Sends are handled now; they go on later if they must wait for a flush, for slaves or, on a slow disk, for blocks
-//! ([`stalled`]). Pulls are handled now while their messages are in memory, as those of consumers that keep up are, so
-//! a consumer that reads old messages holds up no other one.
+//! Sends are handled now; they go on later if they must wait for a flush, for slaves or, on a slow
+//! disk, for blocks ([`stalled`]). Pulls are handled now while their messages are in memory, as
+//! those of consumers that keep up are, so a consumer that reads old messages holds up no other
+//! one.
 //!
-//! A connection has a few turns at a time, and none while its peer leaves too many answers unread. Requests that wait
-//! for a turn are bounded by their connection and by the memory that they take: the connection is not read from
-//! ([`Responder::turn`]). Only requests that have a turn count in [`MAX_AT_WORK`], so peers that do not read their
-//! answers take no places from others.
+//! A connection has a few turns at a time, and none while its peer leaves too many answers unread.
+//! Requests that wait for a turn are bounded by their connection and by the memory that they take:
+//! the connection is not read from ([`Responder::turn`]). Only requests that have a turn count in
+//! [`MAX_AT_WORK`], so peers that do not read their answers take no places from others.
 
 use crate::{
     durability::Durability,
@@ -49,8 +50,8 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Requests of all connections that may be at work on blocking threads, or wait for one with a turn. More are refused
-/// with the answer that Java gives when it is overloaded.
+/// Requests of all connections that may be at work on blocking threads, or wait for one with a
+/// turn. More are refused with the answer that Java gives when it is overloaded.
 pub(crate) const MAX_AT_WORK: usize = 10_000;
 
 /// How many of [`MAX_AT_WORK`] there are. Cheap to clone.
@@ -68,7 +69,8 @@ impl AtWork {
 
     /// A place for one more request, if there is one.
     pub(crate) fn enter(&self) -> Option<Place> {
-        // The place is given back when there were too many: the number is above the limit for a moment only.
+        // The place is given back when there were too many: the number is above the limit for a
+        // moment only.
         let place = Place(self.clone());
         (self.0.fetch_add(1, Relaxed) < MAX_AT_WORK).then_some(place)
     }
@@ -102,7 +104,8 @@ pub(crate) struct Dispatch {
     pub(crate) at_work: AtWork,
     /// Tasks of requests that wait; ended before the store is closed.
     pub(crate) tasks: TaskTracker,
-    /// Where requests are handled that are not handled on their connection's thread. Answers of sends that wait for a disk or a slave stay on that thread.
+    /// Where requests are handled that are not handled on their connection's thread. Answers of
+    /// sends that wait for a disk or a slave stay on that thread.
     pub(crate) runtime: Handle,
 }
 
@@ -130,8 +133,8 @@ impl Handler for Dispatch {
     }
 }
 
-/// Requests that a master answers before its log was checked: what tools and other members need to decide about it. All others
-/// would see, or change, a state that a copy of another log replaces.
+/// Requests that a master answers before its log was checked: what tools and other members need to
+/// decide about it. All others would see, or change, a state that a copy of another log replaces.
 fn is_answered_unchecked(code: RequestCode) -> bool {
     use RequestCode as C;
     matches!(
@@ -166,7 +169,8 @@ fn has_body(code: RequestCode) -> bool {
     )
 }
 
-/// Of these the requests that wait for a turn or for other processes. Sends that wait are copied when they begin to.
+/// Of these the requests that wait for a turn or for other processes. Sends that wait are copied
+/// when they begin to.
 fn waits_with_its_body(code: RequestCode) -> bool {
     use RequestCode as C;
     matches!(
@@ -321,7 +325,8 @@ impl Dispatch {
     }
 }
 
-/// What follows a send: persist the topic it made, and answer when the message is where it has to be.
+/// What follows a send: persist the topic it made, and answer when the message is where it has to
+/// be.
 struct AfterSend {
     durability: Arc<Durability>,
     topics: Arc<crate::topic::Topics>,
@@ -330,7 +335,8 @@ struct AfterSend {
 }
 
 impl AfterSend {
-    /// There were no blocks for what `request` brings: `again` makes another attempt when its turn has come.
+    /// There were no blocks for what `request` brings: `again` makes another attempt when its turn
+    /// has come.
     fn finish_in_turn(
         self,
         line: &Arc<stalled::Line>,
@@ -480,8 +486,8 @@ impl Dispatch {
         self.disk(to, move |to| to.reply(&reply(work(&handler))));
     }
 
-    /// On a task of its own, without a turn. Such requests are bounded by their connection, as those that wait for a
-    /// turn are.
+    /// On a task of its own, without a turn. Such requests are bounded by their connection, as
+    /// those that wait for a turn are.
     fn later<H, F>(&self, to: Responder, handler: &Arc<H>, work: impl FnOnce(Arc<H>, Responder) -> F)
     where
         F: Future<Output = ()> + std::marker::Send + 'static,

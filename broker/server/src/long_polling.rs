@@ -1,13 +1,16 @@
 //! Pulls that wait for messages.
 //!
-//! A pull that found nothing is parked with its queue and offset. The store tells of each message as soon as it can be read; the pulls it may interest are handed to
-//! [`Ready`], and run again. Those nobody wakes run again at their deadline, and answer "nothing" then.
+//! A pull that found nothing is parked with its queue and offset. The store tells of each message
+//! as soon as it can be read; the pulls it may interest are handed to [`Ready`], and run again.
+//! Those nobody wakes run again at their deadline, and answer "nothing" then.
 //!
-//! What a connection parked ends with it. Each connection may park as many pulls as there is room for; when there is none, one that has fewer than its share, the
-//! limit divided by the connections that have parked any, takes the places of the connection with the most, whose pulls are answered early.
+//! What a connection parked ends with it. Each connection may park as many pulls as there is room
+//! for; when there is none, one that has fewer than its share, the limit divided by the connections
+//! that have parked any, takes the places of the connection with the most, whose pulls are answered
+//! early.
 //!
-//! Parking and a message's arrival can cross: whoever parks must look at the queue's end once more afterwards, and take his pull back if it has moved
-//! (see `handler/pull.rs`).
+//! Parking and a message's arrival can cross: whoever parks must look at the queue's end once more
+//! afterwards, and take his pull back if it has moved (see `handler/pull.rs`).
 
 use parking_lot::Mutex;
 use rmq_protocol::{Command, body::Subscription};
@@ -30,7 +33,8 @@ use tokio::sync::mpsc;
 
 /// Locks to share the queues out on: the dispatch thread and the connections rarely meet.
 const SHARDS: usize = 16;
-/// Pulls that are answered early at a time for one that has no place: to find them costs a look at all connections.
+/// Pulls that are answered early at a time for one that has no place: to find them costs a look at
+/// all connections.
 const DISPLACED: usize = 64;
 
 /// A pull that waits.
@@ -51,8 +55,8 @@ pub(crate) type Ready = mpsc::UnboundedReceiver<Parked>;
 
 type Queues = FxHashMap<Arc<str>, FxHashMap<i32, Vec<Parked>>>;
 
-/// Where a connection has parked, and how many pulls in all. It stays from its first pull to its end: to make it anew for
-/// each pull would cost allocations.
+/// Where a connection has parked, and how many pulls in all. It stays from its first pull to its
+/// end: to make it anew for each pull would cost allocations.
 #[derive(Default)]
 struct Peer {
     parked: usize,
@@ -125,7 +129,8 @@ impl LongPolling {
         self.displaced.load(Relaxed)
     }
 
-    /// Parks a pull, or gives it back if there is no room among `limit`, its connection has ended or the broker stops.
+    /// Parks a pull, or gives it back if there is no room among `limit`, its connection has ended
+    /// or the broker stops.
     pub(crate) fn park(&self, topic: &str, queue_id: i32, pull: Parked, limit: usize) -> Result<(), Box<Parked>> {
         if !self.take_place(limit) {
             let connection = pull.responder.connection().id();
@@ -150,7 +155,8 @@ impl LongPolling {
         let connection = pull.responder.connection();
         let id = connection.id();
         let mut peers = self.peers(id).lock();
-        // Under this lock, which `forget` takes after the connection was closed: so none is parked behind its back.
+        // Under this lock, which `forget` takes after the connection was closed: so none is parked
+        // behind its back.
         if !connection.is_open() {
             return Err(Box::new(pull));
         }
@@ -174,7 +180,8 @@ impl LongPolling {
         Ok(())
     }
 
-    /// There is no room for a connection: if it has fewer than its share, some of the one with the most are answered early.
+    /// There is no room for a connection: if it has fewer than its share, some of the one with the
+    /// most are answered early.
     fn make_room(&self, connection: u64, limit: usize) -> bool {
         let own = self.peers(connection).lock().get(&connection).map_or(0, |peer| peer.parked);
         if own >= limit / self.connections.load(Relaxed).max(1) {
@@ -255,7 +262,8 @@ impl LongPolling {
 
     /// A message can be read: wakes the pulls it may interest.
     pub(crate) fn arrived(&self, topic: &str, queue_id: i32, offset: u64, tags_code: i64) {
-        // Whoever parks counts himself and then looks at the queue's end, which moved before this: one sees the other.
+        // Whoever parks counts himself and then looks at the queue's end, which moved before this:
+        // one sees the other.
         fence(SeqCst);
         if self.parked.load(Relaxed) == 0 {
             return;

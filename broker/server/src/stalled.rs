@@ -1,16 +1,21 @@
 //! Messages that the disk has no blocks for yet.
 //!
-//! The store has blocks ready ahead of the end of its log, so a put is a short copy, made on the connection's thread. Where a slow disk is late with them the
-//! put may not wait there: everybody else of that thread would wait with it. Its request stands in line here instead, and one thread serves the line while
-//! somebody stands in it: it puts the messages one after another and waits for the disk where it must. Each has the patience of a client, counted from when it
-//! came, so when the first gives up those that came with it follow at once.
+//! The store has blocks ready ahead of the end of its log, so a put is a short copy, made on the
+//! connection's thread. Where a slow disk is late with them the put may not wait there: everybody
+//! else of that thread would wait with it. Its request stands in line here instead, and one thread
+//! serves the line while somebody stands in it: it puts the messages one after another and waits
+//! for the disk where it must. Each has the patience of a client, counted from when it came, so
+//! when the first gives up those that came with it follow at once.
 //!
-//! A request that comes meanwhile tries for itself first, and overtakes those in line if there are blocks again: to join them would make one thread of many for as
-//! long as requests come faster than it works. Java's threads keep no order between the requests of a connection either.
+//! A request that comes meanwhile tries for itself first, and overtakes those in line if there are
+//! blocks again: to join them would make one thread of many for as long as requests come faster
+//! than it works. Java's threads keep no order between the requests of a connection either.
 //!
-//! Not a blocking thread for each: they are few, and pulls of old messages need them. Not one of them for all either: on a disk that slow they may all wait for it.
+//! Not a blocking thread for each: they are few, and pulls of old messages need them. Not one of
+//! them for all either: on a disk that slow they may all wait for it.
 //!
-//! The line is bounded in requests and, as it holds bodies, in bytes; who finds it full is refused as busy.
+//! The line is bounded in requests and, as it holds bodies, in bytes; who finds it full is refused
+//! as busy.
 
 use crate::{durability::Stored, error::Rejection};
 use parking_lot::Mutex;
@@ -28,7 +33,8 @@ const MAX_BYTES: usize = 64 << 20;
 /// What came of an attempt to store what a request brings.
 pub(crate) enum Attempt {
     Stored(Stored),
-    /// There were no blocks in time. Nothing is stored, but a topic may have been made, which has to be written.
+    /// There were no blocks in time. Nothing is stored, but a topic may have been made, which has
+    /// to be written.
     Stalled {
         new_topic: bool,
     },
@@ -85,7 +91,8 @@ impl Line {
         (state.requests, state.bytes)
     }
 
-    /// Has `put` called when its turn has come, on a thread that may wait so long as it is told; or now, with a refusal, where there is no place.
+    /// Has `put` called when its turn has come, on a thread that may wait so long as it is told; or
+    /// now, with a refusal, where there is no place.
     pub(crate) fn stand(
         self: &Arc<Self>,
         bytes: usize,

@@ -59,7 +59,7 @@ impl Tables {
         let part = Part::new(header.sequence, header.data_version, header.max);
         part.iter().try_for_each(|part| part.check(["topicSeq", "maxTopicNum"]))?;
         let (total, body) = match part {
-            Some(part) => self.whole.topics.alone(move || topics_body(&topics, Some(&part))).await,
+            Some(part) => self.whole.topics.answer_for_one(move || topics_body(&topics, Some(&part))).await,
             None => {
                 let make = move || (topics.generation(), topics_body(&topics, None));
                 self.whole.topics.answer(self.topics.generation(), make).await
@@ -78,7 +78,7 @@ impl Tables {
         let part = Part::new(header.sequence, header.data_version, header.max);
         part.iter().try_for_each(|part| part.check(["groupSeq", "maxGroupNum"]))?;
         let (total, body) = match part {
-            Some(part) => self.whole.groups.alone(move || groups_body(&groups, Some(&part))).await,
+            Some(part) => self.whole.groups.answer_for_one(move || groups_body(&groups, Some(&part))).await,
             None => {
                 let make = move || (groups.generation(), groups_body(&groups, None));
                 self.whole.groups.answer(self.groups.generation(), make).await
