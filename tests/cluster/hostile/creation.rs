@@ -8,7 +8,7 @@ use rmq_protocol::{
         SubscriptionGroupList, TopicConfig, TopicConfigList,
     },
     fastjson,
-    header::{CloneGroupOffset, CreateTopic, UpdateConsumerOffset},
+    header::{CloneGroupOffset, ConsumerGroupRequest, CreateTopic, UpdateConsumerOffset},
     message::MessageQueue,
 };
 use std::time::Duration;
@@ -99,7 +99,91 @@ async fn offsets_and_locks_are_kept_of_queues_that_exist() {
     let answer = peer.ask(lock("exists-g")).await;
     let LockBatchResponse { locked } = fastjson::from_slice(&answer.body).unwrap();
     assert_eq!(locked, [queue("exists", 3)]);
-    is_refused(&mut peer, lock("nobody"), &["nobody"]).await;
+    server.broker.stop().await.unwrap();
+}
+
+fn lock_of(group: &str) -> Command {
+    let body = LockBatch {
+        client_id: "c".into(),
+        consumer_group: group.into(),
+        mq_set: vec![MessageQueue { topic: "locks".into(), broker_name: "locks".into(), queue_id: 0 }],
+        only_this_broker: true,
+    };
+    request(RequestCode::LockBatchQueues).with_body(fastjson::to_vec(&body))
+}
+
+async fn locked(peer: &mut Peer, group: &str) -> usize {
+    let answer = peer.ask(lock_of(group)).await;
+    assert_eq!(answer.code, 0, "{:?}", answer.remark);
+    fastjson::from_slice::<LockBatchResponse>(&answer.body).unwrap().locked.len()
+}
+
+/// An ordered consumer that was quicker than its own heartbeat was refused, and consumed nothing for 20 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_locks_before_its_first_heartbeat_gets_its_queues() {
+    let server = Server::start("locks-early", &[]).await;
+    server.put_topic("locks", 1).await;
+    let mut peer = server.peer().await;
+    let before = server.figure(GROUPS).await;
+    assert_eq!(locked(&mut peer, "early-g").await, 1);
+    assert_eq!(server.figure(GROUPS).await, before + 1.0, "made as a heartbeat would");
+    assert_eq!(locked(&mut peer, "no name/").await, 0);
+    assert_eq!(server.figure(GROUPS).await, before + 1.0);
+    server.broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_nobody_made_locks_when_it_has_members() {
+    let server = Server::start("locks-made", &[("autoCreateSubscriptionGroup", "false")]).await;
+    server.put_topic("locks", 1).await;
+    let mut peer = server.peer().await;
+    assert_eq!(locked(&mut peer, "made-0").await, 0);
+    assert_eq!(peer.code(heartbeat(1, 1)).await.0, Some(ResponseCode::Success));
+    assert_eq!(locked(&mut peer, "made-0").await, 1);
+    server.broker.stop().await.unwrap();
+}
+
+/// Official clients name all their groups in one heartbeat: one with an illegal name silenced all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_refused_does_not_silence_the_others_of_its_client() {
+    let server = Server::start("one-bad-group", &[]).await;
+    let mut peer = server.peer().await;
+    let mut body: Heartbeat = fastjson::from_slice(&heartbeat(3, 1).body).unwrap();
+    body.consumer_data_set[0].group_name = "g".repeat(249);
+    body.consumer_data_set[1].subscription_data_set =
+        (0..1001).map(|n| Subscription::tags(&format!("t{n}"), "*", 1)).collect();
+    body.producer_data_set = vec![ProducerData { group_name: "p".into() }];
+    let before = server.figure(GROUPS).await;
+    let command = request(RequestCode::HeartBeat).with_body(fastjson::to_vec(&body));
+    is_refused(&mut peer, command, &["249", "made-1", "1001"]).await;
+    for (group, members) in [("made-2", true), ("made-1", false)] {
+        let header = ConsumerGroupRequest { consumer_group: group };
+        let (code, _) = peer.code(Command::request(RequestCode::ConsumerListByGroup, &header)).await;
+        assert_eq!(code == Some(ResponseCode::Success), members, "{group}");
+    }
+    assert_eq!(server.figure(GROUPS).await, before + 1.0, "what is refused makes nothing");
+    server.broker.stop().await.unwrap();
+}
+
+/// The group and its retry topic were made first, and then its client was refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_too_many_on_its_connection_makes_no_group() {
+    let server = Server::start("too-many", &[]).await;
+    let mut peer = server.peer().await;
+    let full = |client: usize| {
+        let mut body: Heartbeat = fastjson::from_slice(&heartbeat(250, 1).body).unwrap();
+        body.client_id = format!("127.0.0.1@{client}");
+        request(RequestCode::HeartBeat).with_body(fastjson::to_vec(&body))
+    };
+    for client in 0..4 {
+        assert_eq!(peer.code(full(client)).await.0, Some(ResponseCode::Success));
+    }
+    let before = (server.figure(GROUPS).await, server.figure(TOPICS).await);
+    let mut body: Heartbeat = fastjson::from_slice(&heartbeat(1, 1).body).unwrap();
+    body.consumer_data_set[0].group_name = "one-more".into();
+    let command = request(RequestCode::HeartBeat).with_body(fastjson::to_vec(&body));
+    is_refused(&mut peer, command, &["1000", "one-more"]).await;
+    assert_eq!((server.figure(GROUPS).await, server.figure(TOPICS).await), before, "something was made");
     server.broker.stop().await.unwrap();
 }
 

@@ -58,6 +58,11 @@ impl Change {
 }
 
 impl Consumers {
+    /// Whether the client may join the group: its connection has room for it.
+    pub(crate) fn admits(&self, group: &str, client: &Client) -> bool {
+        self.state.lock().memberships.admit(group, client)
+    }
+
     /// A heartbeat with everything; `None` if the connection has too many clients already.
     pub(crate) fn register(&self, data: &ConsumerData, client: Client) -> Option<Change> {
         let mut state = self.state.lock();

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 
 /// Clients in groups that one connection may have. An application has one client, in a few groups, on a connection.
-const MOST: usize = 1000;
+pub(crate) const MOST: usize = 1000;
 
 /// (group, client id) by the number of their connection.
 #[derive(Default)]

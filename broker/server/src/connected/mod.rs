@@ -9,6 +9,7 @@ mod producers;
 mod queue_locks;
 
 pub(crate) use consumers::Consumers;
+pub(crate) use memberships::MOST as MAX_MEMBERSHIPS;
 use memberships::Memberships;
 pub(crate) use notices::Notices;
 pub(crate) use producers::Producers;

@@ -3,12 +3,12 @@
 use crate::{
     clock::now_millis,
     config::Live,
-    connected::{Client, Consumers, Notices, Producers},
+    connected::{Client, Consumers, MAX_MEMBERSHIPS, Notices, Producers},
     error::{Answer, Rejection},
     filter,
     registration::Registration,
     subscription_group::SubscriptionGroups,
-    topic::{self, Topics},
+    topic::Topics,
 };
 use rmq_protocol::{
     Command, Reply, ResponseCode,
@@ -23,6 +23,8 @@ use std::sync::Arc;
 /// Groups of one kind that a heartbeat may name, and topics that one group may subscribe to in it. Real clients have a few: each group of Java's has threads of its own.
 const MAX_GROUPS: usize = 256;
 const MAX_SUBSCRIPTIONS: usize = 1000;
+/// Refused groups whose reasons one answer tells.
+const MAX_REFUSALS: usize = 5;
 /// Bytes of a heartbeat or a check of an expression; they are parsed on the connection's thread.
 const MAX_BODY: usize = 1 << 20;
 
@@ -46,13 +48,14 @@ pub(crate) struct Made {
 
 impl Clients {
     /// 34.
+    ///
+    /// An official client names all its groups in one heartbeat. Those that are refused must not
+    /// silence the others, so these are taken, and the answer is the refusal: clients log it and go
+    /// on. A heartbeat over a limit of its own is refused before anything of it is taken.
     pub(crate) fn heartbeat(&self, request: &Command, connection: &Connection) -> Result<(Reply, Made), Rejection> {
         check_size(request)?;
         let heartbeat: Heartbeat = fastjson::from_slice(&request.body)?;
         check_numbers(&heartbeat)?;
-        for data in &heartbeat.consumer_data_set {
-            self.check_name(&data.group_name)?;
-        }
         let client = Client {
             id: heartbeat.client_id,
             language: request.language,
@@ -60,21 +63,47 @@ impl Clients {
             connection: connection.clone(),
             seen: now_millis(),
         };
+        let mut refusals = Vec::new();
         for producer in &heartbeat.producer_data_set {
             if !self.producers.register(&producer.group_name, client.clone()) {
-                return Err(too_many_clients(&producer.group_name));
+                refusals.push(too_many_clients(&producer.group_name));
             }
         }
         let mut made = Made::default();
         let mut subscription_changed = false;
         for data in &heartbeat.consumer_data_set {
-            if heartbeat.without_sub {
-                subscription_changed |= !self.consumers.touch(&data.group_name, client.clone());
-                continue;
+            let taken = self.check(data, &client).and_then(|()| {
+                if heartbeat.without_sub {
+                    return Ok(!self.consumers.touch(&data.group_name, client.clone()));
+                }
+                self.consumer(data, client.clone(), &mut made)
+            });
+            match taken {
+                Ok(changed) => subscription_changed |= changed,
+                Err(refusal) => refusals.push(refusal),
             }
-            subscription_changed |= self.consumer(data, client.clone(), &mut made)?;
         }
-        Ok((Reply::with(&HeartbeatResponse { supports_v2: true, subscription_changed }), made))
+        let reply = match all_in_one(refusals) {
+            Some(refusal) => refusal.into_reply(),
+            None => Reply::with(&HeartbeatResponse { supports_v2: true, subscription_changed }),
+        };
+        Ok((reply, made))
+    }
+
+    /// Everything that can be refused, before a group or its topic is made.
+    fn check(&self, data: &ConsumerData, client: &Client) -> Result<(), Rejection> {
+        self.check_name(&data.group_name)?;
+        let topics = data.subscription_data_set.len();
+        if topics > MAX_SUBSCRIPTIONS {
+            return Err(Rejection::invalid(format!(
+                "the group {} subscribes to {topics} topics, over the limit of {MAX_SUBSCRIPTIONS}; use several groups",
+                data.group_name
+            )));
+        }
+        if !self.consumers.admits(&data.group_name, client) {
+            return Err(too_many_clients(&data.group_name));
+        }
+        Ok(())
     }
 
     /// A group that the table holds already goes on, whatever its name; it may come from a broker
@@ -112,7 +141,8 @@ impl Clients {
             // retries.
             return false;
         }
-        let (_, new) = self.topics.find_or_create(&name, queues.clamp(1, topic::MAX_QUEUES), perm::READ | perm::WRITE);
+        // Clients of a group without retries ask for this topic's route all the same.
+        let (_, new) = self.topics.find_or_create(&name, queues.max(1), perm::READ | perm::WRITE);
         if new {
             self.registration.announce();
         }
@@ -203,20 +233,26 @@ fn check_numbers(heartbeat: &Heartbeat) -> Result<(), Rejection> {
             "a heartbeat with {producers} producer groups and {consumers} consumer groups is over the limit of {MAX_GROUPS} of each; use several clients"
         )));
     }
-    for data in &heartbeat.consumer_data_set {
-        let topics = data.subscription_data_set.len();
-        if topics > MAX_SUBSCRIPTIONS {
-            return Err(Rejection::invalid(format!(
-                "the group {} subscribes to {topics} topics, over the limit of {MAX_SUBSCRIPTIONS}; use several groups",
-                data.group_name
-            )));
-        }
-    }
     Ok(())
+}
+
+/// One answer for all groups that are refused.
+fn all_in_one(refusals: Vec<Rejection>) -> Option<Rejection> {
+    let more = refusals.len().saturating_sub(MAX_REFUSALS);
+    let mut refusals = refusals.into_iter();
+    let mut first = refusals.next()?;
+    for refusal in refusals.take(MAX_REFUSALS - 1) {
+        first.remark.push_str("; ");
+        first.remark.push_str(&refusal.remark);
+    }
+    if more > 0 {
+        first.remark.push_str(&format!("; and {more} groups more"));
+    }
+    Some(first)
 }
 
 fn too_many_clients(group: &str) -> Rejection {
     Rejection::invalid(format!(
-        "this connection has 1000 clients in groups, the most there may be; the group {group} needs a connection of its own"
+        "this connection has {MAX_MEMBERSHIPS} clients in groups, the most there may be; the group {group} needs a connection of its own"
     ))
 }

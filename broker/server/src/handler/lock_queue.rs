@@ -1,7 +1,8 @@
 //! Queue locks of ordered groups: 41 and 42.
 
 use crate::{
-    connected::QueueLocks,
+    config::Live,
+    connected::{Consumers, QueueLocks},
     error::{Answer, Rejection},
     subscription_group::SubscriptionGroups,
     topic::Topics,
@@ -22,6 +23,8 @@ pub(crate) struct Locks {
     pub(crate) locks: Arc<QueueLocks>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) settings: Arc<Live>,
 }
 
 impl Locks {
@@ -40,16 +43,26 @@ impl Locks {
         topic.is_some_and(|topic| (0..topic.read_queue_nums.max(topic.write_queue_nums)).contains(&queue.queue_id))
     }
 
-    /// 41: queues that do not exist are not locked.
+    /// A client may lock before its first heartbeat has come, so a group is made here as a heartbeat
+    /// or a pull would make it. What is in no table and has no members could be any name: it gets no
+    /// locks, or one peer could make as many as it likes.
+    fn may_lock(&self, group: &str) -> bool {
+        let settings = self.settings.load();
+        let made = self.groups.find_or_create(group, settings.topics.auto_create_group && !settings.is_slave());
+        made.is_some() || self.consumers.message_model(group).is_some()
+    }
+
+    /// 41: queues that do not exist, or of a group that may not lock, are not locked, as if others held them.
     pub(crate) fn lock(&self, request: &Command) -> Answer {
         let mut body = Self::read(request)?;
         if let Some(queue) = body.mq_set.iter().find(|queue| queue.queue_id < 0) {
             return Err(Rejection::number("queueId", queue.queue_id.into(), "0 or more is wanted"));
         }
-        if self.groups.find(&body.consumer_group).is_none() {
-            return Err(Rejection::no_group(&body.consumer_group));
+        let may_lock = !body.mq_set.is_empty() && self.may_lock(&body.consumer_group);
+        body.mq_set.retain(|queue| may_lock && self.exists(queue));
+        if body.mq_set.is_empty() {
+            return Ok(Reply::body(fastjson::to_vec(&LockBatchResponse { locked: Vec::new() })));
         }
-        body.mq_set.retain(|queue| self.exists(queue));
         let locked = self.locks.lock(&body.consumer_group, &body.client_id, &body.mq_set, Instant::now());
         Ok(Reply::body(fastjson::to_vec(&LockBatchResponse { locked })))
     }

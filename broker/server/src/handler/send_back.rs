@@ -80,7 +80,7 @@ impl SendBack {
         let (name, queues) = if dead {
             (names::dead_letter_topic(header.group), 1)
         } else {
-            (names::retry_topic(header.group), group.retry_queue_nums.min(topic::MAX_QUEUES))
+            (names::retry_topic(header.group), group.retry_queue_nums)
         };
         names::check_topic(&name).map_err(|error| Rejection::topic_name(&name, &error))?;
         let (topic, new) = self.topics.find_or_create(&name, queues, perm::READ | perm::WRITE);

@@ -31,7 +31,7 @@ use rmq_store::MessageStore;
 use std::sync::{Arc, OnceLock};
 use tokio_util::task::TaskTracker;
 
-/// What `/readyz` and `/metrics` tell.
+/// What `/healthz`, `/readyz` and `/metrics` tell.
 pub(crate) struct Page {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Arc<MessageStore>,

@@ -238,6 +238,8 @@ impl Parts {
                 locks: Arc::clone(&self.locks),
                 topics: Arc::clone(&self.tables.topics),
                 groups: Arc::clone(&self.tables.groups),
+                consumers: Arc::clone(&self.consumers),
+                settings: Arc::clone(&self.settings),
             }),
             query: Arc::new(Query { store: Arc::clone(&self.store), settings: Arc::clone(&self.settings) }),
             relay: Arc::new(Relay {

@@ -53,7 +53,7 @@ fn check_row(name: &str, group: &mut SubscriptionGroup) -> Result<(), String> {
     check_queues(group)
 }
 
-/// Refuses a number of retry queues that no topic may have.
+/// Refuses a number of retry queues that no topic may have, wherever a group comes from. So those of the table need no look.
 pub(crate) fn check_queues(group: &SubscriptionGroup) -> Result<(), String> {
     let queues = group.retry_queue_nums;
     if (0..=MAX_QUEUES).contains(&queues) {

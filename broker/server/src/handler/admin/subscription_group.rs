@@ -4,8 +4,7 @@ use crate::{
     config::Live,
     consumer_offset::ConsumerOffsets,
     error::{Answer, Rejection},
-    subscription_group::{MAX_GROUPS, SubscriptionGroups},
-    topic,
+    subscription_group::{MAX_GROUPS, SubscriptionGroups, check_queues},
 };
 use rmq_protocol::{
     Command, Reply, ResponseCode,
@@ -24,10 +23,9 @@ pub(crate) struct GroupAdmin {
 }
 
 fn check_numbers(group: &SubscriptionGroup) -> Result<(), Rejection> {
-    let queues = format!("0 (no retries) to {} is wanted", topic::MAX_QUEUES);
+    check_queues(group).map_err(Rejection::invalid)?;
     let rows = [
-        ("retryQueueNums", i64::from(group.retry_queue_nums), 0..=i64::from(topic::MAX_QUEUES), queues.as_str()),
-        ("retryMaxTimes", group.retry_max_times.into(), -1..=i64::MAX, "-1 (the default) or more is wanted"),
+        ("retryMaxTimes", i64::from(group.retry_max_times), -1..=i64::MAX, "-1 (the default) or more is wanted"),
         ("brokerId", group.broker_id, 0..=i64::MAX, "0 (the master) or more is wanted"),
         ("whichBrokerWhenConsumeSlowly", group.which_broker_when_consume_slowly, 0..=i64::MAX, "0 or more is wanted"),
         ("consumeTimeoutMinute", group.consume_timeout_minute.into(), 0..=i64::MAX, "0 or more is wanted"),
