@@ -201,6 +201,7 @@ async fn a_property_of_the_brokers_that_is_none_of_its_values_is_refused() {
     let broker = broker_with(&root, "late", "", 0, &[LEVELS]).await;
     let peer = Peer::new(broker.address());
     assert_taken(&peer.send("orders", &[], "hello").await);
+    peer.wait_for("orders", 0, 1).await;
     let wrong = [
         (DELAY, "4x"),
         (DELAY, " 1 "),

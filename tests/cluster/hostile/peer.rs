@@ -1,4 +1,4 @@
-//! A broker of a test's own, its figures, and peers that write what they like.
+//! A broker of a test's own, its figures, and connections that write what they like. Requests with words of their own are in [`super::wire`].
 
 use crate::servers::{ask, broker_with, folder, free_port, namesrv};
 use bytes::BytesMut;
@@ -65,9 +65,7 @@ impl Server {
     }
 
     pub(super) async fn peer(&self) -> Peer {
-        let stream = TcpStream::connect(self.address).await.expect("a connection");
-        let (reader, writer) = stream.into_split();
-        Peer { reader: Reader { half: reader, input: BytesMut::new() }, writer: Writer { half: writer, opaque: 0 } }
+        Peer::connect(&self.address.to_string()).await
     }
 
     pub(super) async fn put_topics(&self, topics: Vec<TopicConfig>) {
@@ -158,6 +156,12 @@ impl Reader {
 }
 
 impl Peer {
+    pub(super) async fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let (reader, writer) = stream.into_split();
+        Self { reader: Reader { half: reader, input: BytesMut::new() }, writer: Writer { half: writer, opaque: 0 } }
+    }
+
     pub(super) fn split(&mut self) -> (&mut Reader, &mut Writer) {
         (&mut self.reader, &mut self.writer)
     }

@@ -1,5 +1,7 @@
-//! Requests written by hand: no client library checks them before they leave.
+//! Requests written by hand, over the connections of [`super::peer`]: no client library checks them before they leave.
 
+use super::peer;
+pub(super) use super::peer::DEADLINE;
 use rmq_protocol::{
     Command, RequestCode, ResponseCode,
     body::{ConsumerData, Heartbeat, Subscription},
@@ -11,15 +13,14 @@ use rmq_protocol::{
         sys_flag::pull,
     },
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-
-/// What any condition may take on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+use std::{net::SocketAddr, time::Duration};
+use tokio::sync::Mutex;
 
 /// A connection to one broker.
 pub(crate) struct Peer {
-    client: rmq_remoting::Client,
     address: String,
+    /// Opened by the first request.
+    connection: Mutex<Option<peer::Peer>>,
 }
 
 /// A message that was read, by what the tests look at.
@@ -37,8 +38,7 @@ impl Peer {
     }
 
     pub(crate) fn at(address: &str) -> Self {
-        let client = rmq_remoting::Client::new(Arc::new(()), rmq_remoting::Limits::default());
-        Self { client, address: address.to_owned() }
+        Self { address: address.to_owned(), connection: Mutex::default() }
     }
 
     pub(crate) async fn ask<'a>(&self, code: RequestCode, header: &impl Header<'a>, body: Vec<u8>) -> Command {
@@ -54,11 +54,20 @@ impl Peer {
 
     /// A request that has no answer.
     pub(crate) async fn tell<'a>(&self, code: RequestCode, header: &impl Header<'a>) {
-        self.client.one_way(&self.address, Command::request(code, header)).await.unwrap();
+        let mut connection = self.connection.lock().await;
+        self.open(&mut connection).await.send(&Command::request(code, header).one_way()).await;
     }
 
     async fn send_command(&self, command: Command) -> Command {
-        self.client.request(&self.address, command, DEADLINE).await.unwrap()
+        let mut connection = self.connection.lock().await;
+        self.open(&mut connection).await.ask(command).await
+    }
+
+    async fn open<'a>(&self, connection: &'a mut Option<peer::Peer>) -> &'a mut peer::Peer {
+        match connection {
+            Some(open) => open,
+            closed => closed.insert(peer::Peer::connect(&self.address).await),
+        }
     }
 
     /// Sends one message to queue 0.
@@ -127,7 +136,7 @@ impl Peer {
     }
 
     pub(crate) async fn close(self) {
-        self.client.close().await;
+        drop(self.connection.into_inner());
     }
 }
 
