@@ -67,6 +67,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_remoting_pushes_dropped_total", "side"),
     ("rocketmq_remoting_refused_total", "side"),
     ("rocketmq_remoting_requests_refused_total", "side"),
+    ("rocketmq_remoting_waiting_request_bytes", "side"),
     ("rocketmq_rpc_latency_milliseconds", "protocol_type request_code"),
     ("rocketmq_send_to_dlq_messages_total", "consumer_group is_system topic"),
     ("rocketmq_storage_dispatch_behind_bytes", "storage_medium storage_type"),

@@ -194,7 +194,8 @@ impl Relay {
 
     /// 309: the message travels with the request.
     pub(crate) async fn consume_directly(self: Arc<Self>, mut request: Command, responder: Responder) {
-        // The message may have to be read from the disk, which needs a turn; to wait for the client needs none.
+        // The message may have to be read from the disk, which needs a turn; to wait for the client
+        // needs none. Until the turn ends, the request counts twice among those that wait.
         let Some(turn) = responder.turn().await else { return };
         let found = super::blocking(move || {
             let (client, body) = self.message_for(&request)?;
