@@ -85,7 +85,7 @@ impl Round {
         let all_but_last = &files[..files.len().saturating_sub(1)];
         let free = || all_but_last.iter().take_while(|file| file.end <= self.dispatched && (forced || expired(file)));
         if short {
-            let files = free().take(config.batch_max).count();
+            let files = if forced || due { free().take(config.batch_max).count() } else { 0 };
             let needed = all_but_last[..files].iter().filter(|file| needed(file)).count();
             return Doomed { files, needed, held: 0 };
         }
