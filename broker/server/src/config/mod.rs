@@ -222,6 +222,21 @@ impl Config {
                 replication.min_in_sync, replication.in_sync
             ));
         }
+        let (heartbeat, silence) = (replication.heartbeat.0, replication.housekeeping.0);
+        if heartbeat.is_zero() || heartbeat >= silence {
+            contradiction(format!(
+                "haSendHeartbeatInterval {} must be above 0 and below haHousekeepingInterval {}: a peer that sends nothing for so long \
+                 is given up; the defaults are 5000 and 20000",
+                heartbeat.as_millis(),
+                silence.as_millis()
+            ));
+        }
+        if silence > Duration::from_secs(86_400) {
+            contradiction(format!(
+                "haHousekeepingInterval {} is above 86400000, a day: a lost peer has to be noticed",
+                silence.as_millis()
+            ));
+        }
         if !(0..=7).contains(&topics.permission) {
             contradiction(format!("brokerPermission {} is none: 2 write, 4 read, 6 both", topics.permission));
         }
@@ -329,6 +344,12 @@ mod tests {
             ("accessMessageInMemoryMaxRatio=101", "accessMessageInMemoryMaxRatio 101 is above 100"),
             ("readsAfterFailureMillis=86400001", "readsAfterFailureMillis 86400001 is above 86400000"),
             ("maxIndexNum=1", "1 entries"),
+            (
+                "haSendHeartbeatInterval=0",
+                "haSendHeartbeatInterval 0 must be above 0 and below haHousekeepingInterval 20000",
+            ),
+            ("haSendHeartbeatInterval=20000", "haSendHeartbeatInterval 20000 must be above 0 and below"),
+            ("haHousekeepingInterval=86400001", "haHousekeepingInterval 86400001 is above 86400000"),
         ] {
             let refused = read(text).unwrap_err().to_string();
             assert!(refused.contains(words), "{text}: {refused}");

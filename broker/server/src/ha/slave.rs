@@ -272,12 +272,16 @@ impl Following {
         };
         let mut buffer = BytesMut::with_capacity(READ);
         let mut last_read = Instant::now();
+        // A deadline of its own: were it moved by what is received, an idle master's heartbeats, as far apart as reports are, would
+        // keep moving it, and the master would give this slave up as silent.
+        let mut report_due = Instant::now() + heartbeat;
         loop {
             let read = async {
                 buffer.reserve(READ);
                 stream.read_buf(&mut buffer).await
             };
-            match tokio::time::timeout(heartbeat, read).await {
+            let mut taken = Taken::default();
+            match tokio::time::timeout_at(report_due, read).await {
                 Ok(Ok(0)) if until == Until::CaughtUp => {
                     return Err(Ended::protocol("the other side closed the connection before its log was copied"));
                 }
@@ -286,7 +290,7 @@ impl Following {
                     read?;
                     last_read = Instant::now();
                     let compared = overlap.is_complete();
-                    let taken = match self.take_pieces(&mut buffer, &mut overlap).await {
+                    taken = match self.take_pieces(&mut buffer, &mut overlap).await {
                         Err(ended @ Ended::Mismatch(Mismatch::Longer { end, .. })) => {
                             // The master must know what it lacks.
                             self.report(&mut stream, end).await?;
@@ -297,12 +301,6 @@ impl Following {
                     if overlap.is_complete() && !compared {
                         self.agreed(address);
                     }
-                    if taken.news {
-                        self.report(&mut stream, self.store.max_physical_offset()).await?;
-                    }
-                    if taken.caught_up && until == Until::CaughtUp {
-                        return Ok(());
-                    }
                 }
                 Err(_) if last_read.elapsed() > silence => {
                     return Err(Ended::Io(io::Error::new(
@@ -310,11 +308,17 @@ impl Following {
                         format!("the master is silent for {silence:?}"),
                     )));
                 }
-                Err(_) if overlap.is_complete() => {
+                Err(_) => {}
+            }
+            if taken.news || Instant::now() >= report_due {
+                // A report before the logs were compared would count as an acknowledgement.
+                if overlap.is_complete() {
                     self.report(&mut stream, self.store.max_physical_offset()).await?;
                 }
-                // A report before the logs were compared would count as an acknowledgement.
-                Err(_) => {}
+                report_due = Instant::now() + heartbeat;
+            }
+            if taken.caught_up && until == Until::CaughtUp {
+                return Ok(());
             }
         }
     }
@@ -461,6 +465,43 @@ mod tests {
         assert_eq!(pieces, log.len().div_ceil(100));
         assert_eq!((store.max_physical_offset(), buffer.len()), (end, 0));
         assert_eq!(store.read(0, end as usize).unwrap(), log);
+    }
+
+    /// The heartbeats of a master without traffic moved the deadline of the slave's reports each time, and after
+    /// `haHousekeepingInterval` the master closed the connection: once a minute or so.
+    #[tokio::test]
+    async fn a_slave_reports_to_an_idle_master_whose_heartbeats_come_just_before_each_report() {
+        let root = tempfile::tempdir().unwrap();
+        let (settings, store) = member(root.path(), &[("haSendHeartbeatInterval", "200")]);
+        let following = Following::new(store, settings);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let master = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut reports, mut heartbeats) = (0, 0);
+            let mut report = [0; 8];
+            let mut received = 0;
+            let mut ticks = tokio::time::interval(Duration::from_millis(120));
+            while heartbeats < 20 {
+                tokio::select! {
+                    read = stream.read(&mut report[received..]) => {
+                        received = (received + read.unwrap()) % report.len();
+                        reports += usize::from(received == 0);
+                    }
+                    _ = ticks.tick() => {
+                        stream.write_all(&Piece { offset: 0, size: 0 }.encode()).await.unwrap();
+                        heartbeats += 1;
+                    }
+                }
+            }
+            reports
+        };
+        let reports = tokio::select! {
+            reports = master => reports,
+            ended = following.follow(&address, Until::Closed) => panic!("{ended:?}"),
+        };
+        // 19 gaps of 120 ms hold 11 intervals of 200 ms; a busy machine may lose some, but a first report alone is none.
+        assert!(reports >= 5, "{reports} reports during 20 heartbeats");
     }
 
     #[tokio::test]
