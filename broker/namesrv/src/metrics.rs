@@ -13,6 +13,7 @@ pub(crate) struct Metrics {
     pub(crate) groups: IntGauge,
     pub(crate) topics: IntGauge,
     pub(crate) shared_names: IntGauge,
+    pub(crate) contested: IntGauge,
     pub(crate) waiting: IntGauge,
     pub(crate) ended: IntGauge,
     pub(crate) unregistered: IntCounter,
@@ -55,6 +56,10 @@ impl Metrics {
             shared_names: gauge(
                 "rocketmq_namesrv_shared_broker_names",
                 "Broker names that several clusters use: their topics and queues are mixed in routes.",
+            )?,
+            contested: gauge(
+                "rocketmq_namesrv_contested_broker_ids",
+                "Broker names and ids that two living brokers take from each other: producers write to both.",
             )?,
             waiting: gauge("rocketmq_namesrv_waiting_changes", "Changes that wait to be carried out.")?,
             ended: gauge(

@@ -43,8 +43,17 @@ pub(crate) struct Master {
     pub(crate) replication_address: String,
 }
 
-/// What came of a registration: the master, where a slave is told of one; or why it failed.
-type Outcome = Result<Option<Master>, String>;
+/// What a namesrv answers to a registration.
+#[derive(Debug, Default)]
+struct Told {
+    /// Where a slave is told of one.
+    master: Option<Master>,
+    /// Another living broker that registers with this name and id.
+    rival: Option<String>,
+}
+
+/// What came of a registration, or why it failed.
+type Outcome = Result<Told, String>;
 
 /// See the head of the file.
 pub(crate) struct Registration {
@@ -57,6 +66,8 @@ pub(crate) struct Registration {
     /// Generation of the topic table that every namesrv has been told, or could not be told.
     announced: watch::Sender<u64>,
     namesrvs: Mutex<BTreeMap<String, Option<Instant>>>,
+    /// By namesrv, the other broker that it leads clients to with this name and id.
+    rivals: Mutex<BTreeMap<String, String>>,
     master: watch::Sender<Option<Master>>,
 }
 
@@ -84,6 +95,7 @@ impl Registration {
             wake,
             announced: watch::Sender::new(0),
             namesrvs: Mutex::default(),
+            rivals: Mutex::default(),
             master: watch::Sender::new(None),
         }
     }
@@ -125,6 +137,41 @@ impl Registration {
         namesrvs.iter().filter(|(_, registered)| registered.is_none()).map(|(address, _)| address.clone()).collect()
     }
 
+    /// In words, where another broker takes this one's place in routes.
+    pub(crate) fn contested(&self) -> Option<String> {
+        let rivals = self.rivals.lock();
+        let words = rivals.iter().map(|(namesrv, rival)| format!("namesrv {namesrv} leads clients to {rival}, too"));
+        let words: Vec<_> = words.collect();
+        let why = "another broker registers with this brokerName and brokerId; stop it or rename it";
+        (!words.is_empty()).then(|| format!("{}: {why}", words.join(", ")))
+    }
+
+    /// Namesrvs with which another broker takes this one's place.
+    pub(crate) fn contested_namesrvs(&self) -> usize {
+        self.rivals.lock().len()
+    }
+
+    fn note_rival(&self, namesrv: &str, rival: Option<String>) {
+        let mut rivals = self.rivals.lock();
+        let before = match &rival {
+            Some(rival) => rivals.insert(namesrv.to_owned(), rival.clone()),
+            None => rivals.remove(namesrv),
+        };
+        drop(rivals);
+        match rival {
+            Some(rival) if before.as_ref() != Some(&rival) => tracing::warn!(
+                %namesrv,
+                other = rival,
+                "another broker registers with this brokerName and brokerId and takes this one's place in routes, so producers write \
+                 to both; stop it, or give it another name or id"
+            ),
+            None if before.is_some() => {
+                tracing::info!(%namesrv, other = before, "no other broker registers with this brokerName and brokerId any more");
+            }
+            _ => {}
+        }
+    }
+
     /// Whether a namesrv leads clients here.
     pub(crate) fn is_registered(&self) -> bool {
         self.namesrvs.lock().values().any(Option::is_some)
@@ -141,6 +188,7 @@ impl Registration {
             .filter(|a| !a.is_empty())
             .map(str::to_owned)
             .collect();
+        self.rivals.lock().retain(|address, _| addresses.contains(address));
         let mut known = self.namesrvs.lock();
         known.retain(|address, _| addresses.contains(address));
         for address in &addresses {
@@ -229,7 +277,8 @@ impl Registration {
         for (address, outcome) in outcomes {
             let registered = match outcome {
                 Ok(told) => {
-                    master = master.or(told);
+                    self.note_rival(address, told.rival);
+                    master = master.or(told.master);
                     Some(Instant::now())
                 }
                 Err(error) => {
@@ -303,12 +352,13 @@ impl Registration {
             return Err(answer.remark.unwrap_or_else(|| format!("response code {}", answer.code)));
         }
         let told = RegisterBrokerResponse::decode(&answer.fields).map_err(|error| error.to_string())?;
-        Ok(match (told.master_address, told.ha_server_address) {
+        let master = match (told.master_address, told.ha_server_address) {
             (Some(address), Some(replication)) if !address.is_empty() && !replication.is_empty() => {
                 Some(Master { address: address.to_owned(), replication_address: replication.to_owned() })
             }
             _ => None,
-        })
+        };
+        Ok(Told { master, rival: told.contested_by.map(str::to_owned) })
     }
 
     async fn goodbye(&self) {

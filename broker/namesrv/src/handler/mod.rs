@@ -54,6 +54,8 @@ impl Routes {
     pub(crate) fn periodic_scan(&mut self) {
         self.evict_silent();
         self.tell_shared_names();
+        self.table.end_contests((self.clock)());
+        self.metrics.contested.set(self.table.contests() as i64);
     }
 
     /// Silent brokers are gone, and their connections are closed, so that a broker that hangs registers again when it
@@ -92,7 +94,12 @@ impl Routes {
     }
 
     /// After each change that brokers may come or go with.
-    pub(crate) fn after(&self, changed: impl IntoIterator<Item = LowestIdChanged>) {
+    pub(crate) fn after(&mut self, changed: impl IntoIterator<Item = LowestIdChanged>) {
+        for connection in self.table.freed_connections() {
+            if let Some(connection) = self.connections.get(&connection) {
+                connection.close();
+            }
+        }
         self.metrics.brokers.set(self.table.live().len() as i64);
         if self.config.load().notify_min_broker_id_changed {
             changed.into_iter().for_each(|changed| self.notifier.lowest_id_changed(changed));

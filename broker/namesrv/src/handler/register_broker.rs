@@ -44,12 +44,25 @@ pub(crate) fn register(routes: &mut Routes, request: &Command, connection: &Conn
     if !outcome.ignored {
         routes.connections.entry(connection.id()).or_insert_with(|| connection.clone());
     }
+    if outcome.contest_began {
+        tracing::warn!(
+            cluster = who.cluster,
+            broker = who.broker,
+            id = who.id,
+            address = who.address,
+            other = outcome.contested_by,
+            "two living brokers register with one name and id and take the place in all routes from each other, so producers \
+             write to both; stop one of them, or give it another brokerName or brokerId"
+        );
+        routes.metrics.contested.set(routes.table.contests() as i64);
+    }
     routes.after(outcome.lowest_id_changed);
     routes.metrics.registered(unchanged.is_some(), started.elapsed());
 
     let mut reply = Reply::with(&RegisterBrokerResponse {
         ha_server_address: outcome.master.as_ref().map(|master| master.ha_address.as_str()),
         master_address: outcome.master.as_ref().map(|master| master.address.as_str()),
+        contested_by: outcome.contested_by.as_deref(),
     });
     if routes.config.load().return_order_topic_config_to_broker
         && let Some(table) = routes.kv.load().namespace(ORDER_TOPIC_NAMESPACE)

@@ -8,11 +8,13 @@
 //! | [`register`] | a broker comes, or comes again |
 //! | [`unregister`] | a broker goes: by its own word, with its connection, or by silence |
 //! | [`shared`] | names that several clusters use |
+//! | [`contested`] | two living brokers with one name and id |
 //! | [`topics`] | what operators do to topics: add, delete, take the write permission away |
 //!
 //! [`RouteTable`] has one owner, the thread that carries out all changes one after another, and needs no lock. After
 //! each change it publishes a new [`Snapshot`]; readers load that and never meet the owner.
 
+mod contested;
 pub(crate) mod group;
 mod json;
 mod register;
@@ -61,6 +63,7 @@ pub(crate) struct RouteTable {
     complete: FxHashMap<Arc<str>, (Address, DataVersion)>,
     /// As of the last look.
     shared: shared::Shared,
+    contested: contested::Contested,
 }
 
 impl RouteTable {
@@ -71,6 +74,7 @@ impl RouteTable {
             live: Liveness::default(),
             complete: FxHashMap::default(),
             shared: shared::Shared::default(),
+            contested: contested::Contested::default(),
         }
     }
 

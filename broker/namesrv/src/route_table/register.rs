@@ -67,6 +67,10 @@ pub(crate) struct Outcome {
     pub(crate) lowest_id_changed: Option<LowestIdChanged>,
     /// The id belongs to another with a higher epoch; the newcomer is not registered.
     pub(crate) ignored: bool,
+    /// Another living broker takes this name and id, too.
+    pub(crate) contested_by: Option<String>,
+    /// That was not known before.
+    pub(crate) contest_began: bool,
 }
 
 impl RouteTable {
@@ -109,22 +113,34 @@ impl RouteTable {
         if new && topics.is_some_and(|topics| topics.len() == 1) {
             return Err(Error::NotRegisteredYet(who.broker.clone()));
         }
-        addresses.retain(|id, held| *id == who.id || *held != who.address);
+        addresses.retain(|id, held| {
+            let stays = *id == who.id || *held != who.address;
+            if !stays {
+                self.contested.free(&(Arc::clone(&name), *id));
+            }
+            stays
+        });
+        let place = (Arc::clone(&name), who.id);
         let holder =
             addresses.get(&who.id).filter(|held| **held != who.address).map(|held| Address::new(&who.cluster, held));
         let epoch = holder.as_ref().and_then(|holder| self.live.get(holder)).map(|live| live.version.state_version);
         if epoch.is_some_and(|epoch| epoch > version.state_version) {
             tracing::warn!(?who, ?epoch, "not registering a broker whose id belongs to another of a higher epoch");
             let lowest_id_changed = self.unregister(&who.broker, &address);
-            return Ok(Outcome { lowest_id_changed, ignored: true, master: None });
+            return Ok(Outcome { lowest_id_changed, ignored: true, ..Outcome::default() });
         }
         if self.live.get(&address).is_some_and(|live| live.broker != name) {
             // The process has a new name and was faster than the end of its old connection.
             self.unregister(&who.broker, &address);
         }
         addresses.insert(who.id, who.address.clone());
-        if let Some(holder) = holder {
-            self.live.remove(&holder);
+        let mut contest_began = false;
+        // A process that changes its own address replaces nobody.
+        if let Some(holder) = holder
+            && let Some(live) = self.live.remove(&holder)
+            && live.connection != who.connection
+        {
+            contest_began = self.contested.replace(now, place.clone(), &who.address, &holder.address, live.connection);
         }
         let supplies = supplies_topics(who, &addresses);
         let acting = who.acting_master.unwrap_or_default();
@@ -145,7 +161,13 @@ impl RouteTable {
         if changed {
             self.publish();
         }
-        Ok(Outcome { master: self.master_of(who), lowest_id_changed: lowest, ignored: false })
+        Ok(Outcome {
+            master: self.master_of(who),
+            lowest_id_changed: lowest,
+            ignored: false,
+            contested_by: self.contested.rival(&place, &who.address),
+            contest_began,
+        })
     }
 
     /// True if anything changed.

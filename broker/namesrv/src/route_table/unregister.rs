@@ -27,7 +27,13 @@ impl RouteTable {
         let lowest_before = group.lowest().map(|(id, _)| id);
         let mut addresses = group.addresses().clone();
         let members = addresses.len();
-        addresses.retain(|_, held| *held != address.address);
+        addresses.retain(|id, held| {
+            let stays = *held != address.address;
+            if !stays {
+                self.contested.free(&(Arc::clone(&name), *id));
+            }
+            stays
+        });
         if addresses.len() == members {
             return None;
         }
@@ -44,6 +50,7 @@ impl RouteTable {
 
     /// A connection is closed: whoever registered over it last is gone.
     pub(crate) fn connection_closed(&mut self, connection: u64) -> Gone {
+        self.contested.connection_closed(connection);
         let gone = self.live.of_connection(connection);
         self.remove_all(gone)
     }

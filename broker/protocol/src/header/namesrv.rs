@@ -45,6 +45,8 @@ header! {
     RegisterBrokerResponse<'a> {
         ha_server_address: Option<&'a str> = "haServerAddr",
         master_address: Option<&'a str> = "masterAddr",
+        /// The address of another living broker with the same name and id. Java has no such field, and passes it over.
+        contested_by: Option<&'a str> = "contestedBy",
     }
 
     /// 104, 322: a broker.

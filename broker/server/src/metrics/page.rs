@@ -109,7 +109,11 @@ impl Health for Page {
         }
         match self.store.figures().refusing {
             Some(reason) => Err(format!("the store takes no writes: {reason}")),
-            None => Ok(unregistered),
+            None => {
+                let words = [Some(unregistered), self.registration.contested()];
+                let words: Vec<_> = words.into_iter().flatten().filter(|words| !words.is_empty()).collect();
+                Ok(words.join("; "))
+            }
         }
     }
 
@@ -174,6 +178,11 @@ impl Page {
             "rocketmq_broker_unregistered_namesrvs",
             "Namesrvs this broker is not registered with.",
             self.registration.missing().len(),
+        )?;
+        to.count(
+            "rocketmq_broker_contested_namesrvs",
+            "Namesrvs with which another broker registers with this one's name and id: they lead clients to both.",
+            self.registration.contested_namesrvs(),
         )?;
         to.counter(
             "rocketmq_broker_ended_threads_total",

@@ -385,3 +385,65 @@ fn clusters_that_share_a_broker_name_are_told_once_for_as_long_as_they_do() {
     register(&mut table, &of("d", "a", "4"), version(1), &two()).unwrap();
     assert_eq!(table.newly_shared(), told(&["c", "d"]), "it is another occurrence");
 }
+
+fn over(connection: u64, registrant: Registrant) -> Registrant {
+    Registrant { connection, ..registrant }
+}
+
+/// The second broker with one name and id had the first one's place in all routes; nobody was told, and after the
+/// second one's end the first was in no route for up to 30 s.
+#[test]
+fn two_living_brokers_with_one_name_and_id_are_told_and_the_one_that_stays_is_called_back() {
+    let mut table = table();
+    let (first, second) = (over(1, who("a", 0, "first")), over(2, who("a", 0, "second")));
+    register(&mut table, &first, version(1), &two()).unwrap();
+    let came = register(&mut table, &second, version(1), &two()).unwrap();
+    // It may be the same broker after the loss of its node.
+    assert_eq!((came.contested_by, came.contest_began, table.contests()), (None, false, 0));
+    let back = register(&mut table, &first, version(1), &two()).unwrap();
+    assert_eq!((back.contested_by.as_deref(), back.contest_began), (Some("second"), true));
+    let again = register(&mut table, &second, version(1), &two()).unwrap();
+    assert_eq!((again.contested_by.as_deref(), again.contest_began), (Some("first"), false));
+    assert_eq!((table.contests(), table.freed_connections()), (1, vec![]));
+
+    let _ = table.connection_closed(2);
+    assert_eq!((table.contests(), table.freed_connections()), (0, vec![1]));
+    let alone = register(&mut table, &first, version(1), &two()).unwrap();
+    assert_eq!((alone.contested_by, alone.contest_began), (None, false));
+    table.end_contests(SECOND * 1000);
+    assert!(table.freed_connections().is_empty());
+}
+
+/// A pod that is made anew has another address, and what is known of its old one must not look like another broker.
+#[test]
+fn a_broker_that_comes_back_with_other_addresses_contests_nothing() {
+    let mut table = table();
+    for (connection, address) in (1..).zip(["first", "second", "first", "third", "first"]) {
+        let outcome = register(&mut table, &over(connection, who("a", 0, address)), version(1), &two()).unwrap();
+        assert_eq!((outcome.contested_by, outcome.contest_began), (None, false), "{connection}");
+        // The old connection ends late, when its place is taken already.
+        let _ = table.connection_closed(connection - 1);
+        assert_eq!((table.contests(), table.freed_connections()), (0, vec![]));
+    }
+    // One process that tells another address replaces nobody.
+    for address in ["second", "first", "second", "first"] {
+        let outcome = register(&mut table, &over(9, who("b", 0, address)), version(1), &two()).unwrap();
+        assert_eq!(outcome.contested_by, None, "{address}");
+    }
+}
+
+#[test]
+fn a_contest_ends_when_nobody_takes_the_place_back() {
+    let mut table = table();
+    for (connection, address) in [(1, "first"), (2, "second"), (1, "first")] {
+        register(&mut table, &over(connection, who("a", 0, address)), version(1), &two()).unwrap();
+    }
+    table.end_contests(SECOND * 100);
+    assert_eq!(table.contests(), 1);
+    table.end_contests(SECOND * 200);
+    assert_eq!(table.contests(), 0);
+    // A member that takes another id leaves nothing behind under the old one.
+    register(&mut table, &over(2, who("a", 0, "second")), version(1), &two()).unwrap();
+    register(&mut table, &over(2, who("a", 3, "second")), version(1), &two()).unwrap();
+    assert_eq!((table.contests(), table.freed_connections()), (0, vec![1]));
+}
