@@ -62,6 +62,43 @@ pub enum Error {
     /// A single topic from a broker that is not registered.
     #[error("register broker failed: {0} must register all its topics before single ones")]
     NotRegisteredYet(String),
+    /// A name or an address that is too long.
+    #[error("the {what} {begin:?}... has {bytes} bytes; {most} are possible")]
+    TooLong {
+        /// What it names.
+        what: &'static str,
+        /// Its first letters.
+        begin: String,
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// More of something than a namesrv takes.
+    #[error("with this registration of {group} there would be {number} {what}; {most} are possible")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// Whose registration it was.
+        group: String,
+        /// How many.
+        number: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// The routes take all the memory they may.
+    #[error(
+        "the routes of this namesrv take {used} of {most} bytes, and this would add {more}: give the namesrv more memory, or raise \
+         maxRouteTableBytes, or delete topics"
+    )]
+    RoutesFull {
+        /// What they take.
+        used: usize,
+        /// What would be added.
+        more: usize,
+        /// The limit.
+        most: usize,
+    },
     /// Nobody has this topic. The words are Java's: tools look for them.
     #[error(
         "No topic route info in name server for the topic: {0}\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
@@ -126,6 +163,17 @@ impl Error {
             Self::Unsupported(_) => ResponseCode::RequestCodeNotSupported,
             _ => ResponseCode::SystemError,
         }
+    }
+
+    /// A registration that does not fit.
+    pub(crate) fn is_of_size(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLong { .. }
+                | Self::TooMany { .. }
+                | Self::RoutesFull { .. }
+                | Self::Registration(RegistrationError::TooManyTopics { .. } | RegistrationError::TooLarge { .. })
+        )
     }
 
     /// What clients cause all day by asking for what is not there.

@@ -14,14 +14,14 @@ use std::{
     sync::Arc,
 };
 
-/// Bytes of the table as JSON. A namespace must fit into a frame.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
-
 /// Values by name by namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Table {
     config_table: BTreeMap<String, BTreeMap<String, String>>,
+    /// Its length as JSON.
+    #[serde(skip)]
+    bytes: usize,
 }
 
 impl Table {
@@ -32,22 +32,30 @@ impl Table {
     pub(crate) fn value(&self, namespace: &str, key: &str) -> Option<&str> {
         self.namespace(namespace)?.get(key).map(String::as_str)
     }
+
+    /// Its length as JSON.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// The owner of the file and the table.
 pub(crate) struct KvConfig {
     path: PathBuf,
     table: Arc<ArcSwap<Table>>,
+    /// What the table may have as JSON. A namespace must fit into a frame, and a change copies all of it.
+    most: usize,
 }
 
 impl KvConfig {
-    /// Reads the file, or its backup, or begins with nothing where there is neither.
+    /// Reads the file, or its backup, or begins with nothing where there is neither. The table may grow to `most` bytes as
+    /// JSON, or stay as large as it is.
     ///
     /// # Errors
     /// [`Error::Load`]: there is a file and neither it nor its backup can be read. Beginning with nothing would then
     /// lose it with the next change.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
-        let table = match load(&path) {
+    pub(crate) fn open(path: PathBuf, most: usize) -> Result<Self, Error> {
+        let mut table = match load(&path) {
             Ok(Some(table)) => table,
             main => match (main, load(&durable::backup(&path))) {
                 (Ok(_), Ok(None)) => Table::default(),
@@ -59,7 +67,8 @@ impl KvConfig {
                 (Err(reason), _) | (_, Err(reason)) => return Err(Error::Load { path, reason }),
             },
         };
-        Ok(Self { path, table: Arc::new(ArcSwap::from_pointee(table)) })
+        table.bytes = fastjson::to_vec(&table).len();
+        Ok(Self { path, most, table: Arc::new(ArcSwap::from_pointee(table)) })
     }
 
     /// For readers.
@@ -87,11 +96,13 @@ impl KvConfig {
         if removed.is_some() { self.save(table) } else { Ok(()) }
     }
 
-    fn save(&self, table: Table) -> Result<(), Error> {
+    fn save(&self, mut table: Table) -> Result<(), Error> {
         let json = fastjson::to_vec(&table);
-        if json.len() > MAX_BYTES {
-            return Err(Error::KvFull(MAX_BYTES));
+        // A table that a file of more memory made, or one of Java's, can become smaller.
+        if json.len() > self.most && json.len() > self.table.load().bytes {
+            return Err(Error::KvFull(self.most));
         }
+        table.bytes = json.len();
         durable::replace(&self.path, &json).map_err(|source| Error::Save { path: self.path.clone(), source })?;
         self.table.store(Arc::new(table));
         Ok(())
@@ -111,6 +122,12 @@ fn load(path: &Path) -> Result<Option<Table>, String> {
 mod tests {
     use super::*;
 
+    const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+    fn open(path: PathBuf) -> Result<KvConfig, Error> {
+        KvConfig::open(path, MAX_BYTES)
+    }
+
     fn value(kv: &KvConfig, key: &str) -> Option<String> {
         kv.table().load().value("NS", key).map(str::to_owned)
     }
@@ -119,21 +136,21 @@ mod tests {
     fn values_survive_and_a_torn_file_falls_back_to_its_backup() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kvConfig.json");
-        let mut kv = KvConfig::open(path.clone()).unwrap();
+        let mut kv = open(path.clone()).unwrap();
         kv.put("NS", "a", "1").unwrap();
         kv.put("NS", "b", "\u{e4}\"").unwrap();
         kv.delete("NS", "nothing").unwrap();
-        let kv = KvConfig::open(path.clone()).unwrap();
+        let kv = open(path.clone()).unwrap();
         assert_eq!((value(&kv, "a").as_deref(), value(&kv, "b").as_deref()), (Some("1"), Some("\u{e4}\"")));
 
         let whole = fs::read(&path).unwrap();
         for cut in 0..whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
-            let kv = KvConfig::open(path.clone()).unwrap();
+            let kv = open(path.clone()).unwrap();
             assert_eq!((value(&kv, "a").as_deref(), value(&kv, "b")), (Some("1"), None), "cut at {cut}");
         }
         fs::remove_file(&path).unwrap();
-        assert_eq!(value(&KvConfig::open(path).unwrap(), "a").as_deref(), Some("1"));
+        assert_eq!(value(&open(path).unwrap(), "a").as_deref(), Some("1"));
     }
 
     #[test]
@@ -145,18 +162,18 @@ mod tests {
             if let Some(backup) = backup {
                 fs::write(durable::backup(&path), backup).unwrap();
             }
-            let error = KvConfig::open(path.clone()).err().unwrap();
+            let error = open(path.clone()).err().unwrap();
             assert!(matches!(&error, Error::Load { path: named, .. } if *named == path), "{error}");
         }
         fs::write(&path, "{\n\t\"configTable\":{\"NS\":{\"a\":\"1\"}}\n}").unwrap();
-        assert_eq!(value(&KvConfig::open(path).unwrap(), "a").as_deref(), Some("1"));
+        assert_eq!(value(&open(path).unwrap(), "a").as_deref(), Some("1"));
     }
 
     #[test]
     fn what_cannot_be_written_is_not_seen() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kvConfig.json");
-        let mut kv = KvConfig::open(path.clone()).unwrap();
+        let mut kv = open(path.clone()).unwrap();
         // A folder in the place of the file: the rename fails.
         fs::create_dir(&path).unwrap();
         assert!(matches!(kv.put("NS", "a", "1"), Err(Error::Save { .. })));

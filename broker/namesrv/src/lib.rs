@@ -8,6 +8,7 @@
 //! | `route_table`, `liveness` | groups, topics, queues; who is alive |
 //! | `kv_config`, `durable` | the KV table, the only thing that outlives the process |
 //! | `worker` | the two threads that own all of this |
+//! | `capacity` | how much of all that is taken in |
 //! | `notify`, `metrics` | word to brokers, figures to operators |
 //!
 //! ```text
@@ -23,6 +24,7 @@
 //! **Stop.** [`Namesrv::stop`] closes the listeners, lets connections write the answers they owe (at most 5 s), then
 //! lets the two threads finish what waits, then ends.
 
+mod capacity;
 pub mod config;
 mod dispatch;
 mod durable;
@@ -39,6 +41,7 @@ pub use config::Config;
 pub use error::Error;
 
 use arc_swap::ArcSwap;
+use capacity::Capacity;
 use dispatch::{Dispatch, View};
 use handler::{Files, Routes};
 use kv_config::KvConfig;
@@ -100,7 +103,8 @@ impl Namesrv {
         let wants_http = config.http_port != 0 || overrides.http_port.is_some();
         config.http_port = overrides.http_port.unwrap_or(config.http_port);
 
-        let kv = KvConfig::open(config.kv_config_path.clone())?;
+        let capacity = Capacity::of(rmq_remoting::memory::usable(), config.max_route_table_bytes);
+        let kv = KvConfig::open(config.kv_config_path.clone(), capacity.kv)?;
         let listener = listen(config.listen_address())?;
         let http_listener = wants_http.then(|| listen(config.http_address())).transpose()?;
         let local = local_address(&listener, config.listen_address())?;
@@ -109,6 +113,7 @@ impl Namesrv {
         let clock = overrides.clock.unwrap_or_else(monotonic);
         let (scan_interval, limits) = (config.scan_interval, Limits { idle: config.idle, ..Limits::default() });
         let metrics = Arc::new(Metrics::new()?);
+        metrics.route_bytes_limit.set(i64::try_from(capacity.routes).unwrap_or(i64::MAX));
         let view = Arc::new(View {
             config: Arc::new(ArcSwap::from_pointee(config)),
             routes: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
@@ -119,7 +124,8 @@ impl Namesrv {
         });
         let notifier = Notifier::new(limits.clone());
         let routes = Routes {
-            table: RouteTable::new(Arc::clone(&view.routes)),
+            table: RouteTable::new(Arc::clone(&view.routes), capacity.routes),
+            capacity,
             connections: Default::default(),
             config: Arc::clone(&view.config),
             kv: kv.table(),
@@ -129,9 +135,9 @@ impl Namesrv {
         };
         let every = Every { interval: scan_interval, work: Routes::periodic_scan };
         let watchdog = Arc::<Watchdog>::default();
-        let (routes, routes_thread) = Worker::start("routes", routes, Some(every), &watchdog)?;
+        let (routes, routes_thread) = Worker::start("routes", routes, Some(every), capacity.waiting, &watchdog)?;
         let files = Files { kv, config: Arc::clone(&view.config) };
-        let (files, files_thread) = Worker::start("files", files, None, &watchdog)?;
+        let (files, files_thread) = Worker::start("files", files, None, capacity.waiting, &watchdog)?;
         let reactors = Reactors::start(&watchdog).map_err(|error| Error::Start(error.to_string()))?;
         let figures = Arc::<Figures>::default();
         for (side, figures) in [("server", &figures), ("client", notifier.client().figures())] {
@@ -228,6 +234,9 @@ impl Health for Status {
         let (metrics, snapshot) = (&self.view.metrics, self.view.routes.load());
         metrics.groups.set(snapshot.groups().count() as i64);
         metrics.topics.set(snapshot.topic_count() as i64);
+        metrics.waiting_bytes.set((self.routes.waiting_bytes() + self.files.waiting_bytes()) as i64);
+        metrics.route_bytes.set(snapshot.bytes() as i64);
+        metrics.kv_bytes.set(self.view.kv.load().bytes() as i64);
         metrics.ended.set(self.watchdog.count() as i64);
         metrics.waiting.set((self.routes.waiting() + self.files.waiting()) as i64);
         text(&metrics.registry)

@@ -15,6 +15,11 @@ pub(crate) struct Metrics {
     pub(crate) shared_names: IntGauge,
     pub(crate) contested: IntGauge,
     pub(crate) waiting: IntGauge,
+    pub(crate) waiting_bytes: IntGauge,
+    pub(crate) route_bytes: IntGauge,
+    pub(crate) route_bytes_limit: IntGauge,
+    pub(crate) kv_bytes: IntGauge,
+    pub(crate) refused: IntCounter,
     pub(crate) ended: IntGauge,
     pub(crate) unregistered: IntCounter,
     pub(crate) disconnected: IntCounter,
@@ -62,6 +67,20 @@ impl Metrics {
                 "Broker names and ids that two living brokers take from each other: producers write to both.",
             )?,
             waiting: gauge("rocketmq_namesrv_waiting_changes", "Changes that wait to be carried out.")?,
+            waiting_bytes: gauge("rocketmq_namesrv_waiting_bytes", "Bytes of their bodies.")?,
+            route_bytes: gauge("rocketmq_namesrv_route_table_bytes", "Memory that routes take, as estimated.")?,
+            route_bytes_limit: gauge(
+                "rocketmq_namesrv_route_table_bytes_limit",
+                "Memory that routes may take (maxRouteTableBytes); registrations that need more are refused.",
+            )?,
+            kv_bytes: gauge("rocketmq_namesrv_kv_bytes", "Length of the KV table as JSON.")?,
+            refused: add(
+                &registry,
+                IntCounter::new(
+                    "rocketmq_namesrv_refused_registrations_total",
+                    "Registrations refused as too large or as the routes are full; the log says why.",
+                )?,
+            )?,
             ended: gauge(
                 "rocketmq_namesrv_ended_threads",
                 "Threads and tasks that have to run as long as the namesrv, and ended; the log says which. Not 0: it has to be restarted.",

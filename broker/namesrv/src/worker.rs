@@ -23,8 +23,6 @@ use std::{
 
 /// Requests that may wait, as in Java's namesrv.
 const MAX_WAITING: usize = 10_000;
-/// Bytes of their bodies.
-const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
 
 /// Carries out a request that changes an `S`.
 pub(crate) type Work<S> = fn(&mut S, &Command, &Connection) -> Result<Reply, Error>;
@@ -46,11 +44,13 @@ struct Waiting {
 pub(crate) struct Worker<S> {
     jobs: mpsc::Sender<Job<S>>,
     waiting: Arc<Waiting>,
+    /// Bytes that bodies of waiting requests may have.
+    most_bytes: usize,
 }
 
 impl<S> Clone for Worker<S> {
     fn clone(&self) -> Self {
-        Self { jobs: self.jobs.clone(), waiting: Arc::clone(&self.waiting) }
+        Self { jobs: self.jobs.clone(), waiting: Arc::clone(&self.waiting), most_bytes: self.most_bytes }
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Every<S> {
 }
 
 impl<S: Send + 'static> Worker<S> {
-    /// Starts the thread, watched by `watchdog`.
+    /// Starts the thread, watched by `watchdog`. Bodies of requests that wait for it may have `most_bytes`.
     ///
     /// # Errors
     /// The system has no more threads to give.
@@ -75,10 +75,11 @@ impl<S: Send + 'static> Worker<S> {
         name: &'static str,
         owned: S,
         every: Option<Every<S>>,
+        most_bytes: usize,
         watchdog: &Arc<Watchdog>,
     ) -> Result<(Self, Running<S>), Error> {
         let (jobs, queue) = mpsc::channel();
-        let worker = Self { jobs, waiting: Arc::default() };
+        let worker = Self { jobs, waiting: Arc::default(), most_bytes };
         let (waiting, watchdog) = (Arc::clone(&worker.waiting), Arc::clone(watchdog));
         let thread = thread::Builder::new()
             .name(name.to_owned())
@@ -93,7 +94,7 @@ impl<S: Send + 'static> Worker<S> {
         let requests = self.waiting.requests.fetch_add(1, Relaxed);
         let waiting_bytes = self.waiting.bytes.fetch_add(bytes, Relaxed);
         // One request is let in whatever its size: a frame has its own limit.
-        if requests >= MAX_WAITING || (requests > 0 && waiting_bytes + bytes > MAX_WAITING_BYTES) {
+        if requests >= MAX_WAITING || (requests > 0 && waiting_bytes + bytes > self.most_bytes) {
             self.waiting.done(bytes);
             responder.reply(&Error::Overloaded.into_reply(code, peer));
             return;
@@ -115,6 +116,11 @@ impl<S: Send + 'static> Worker<S> {
     /// Requests that wait now.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.requests.load(Relaxed)
+    }
+
+    /// Bytes of their bodies.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting.bytes.load(Relaxed)
     }
 }
 

@@ -461,3 +461,31 @@ async fn a_port_in_use_is_named() {
         "{error}"
     );
 }
+
+/// One connection's registrations filled the memory until the process was killed.
+#[tokio::test]
+async fn a_registration_that_does_not_fit_is_refused_with_words_and_counted() {
+    let server = server("maxRouteTableBytes=100000").await;
+    let body = |prefix: &str, topics: usize| {
+        let names: Vec<_> = (0..topics).map(|n| format!("{prefix}{n}")).collect();
+        register_body(1, &names.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    server.register(&broker("a", 0, "10.0.0.1:10911"), &body("t", 200)).await;
+    let other = server.another_client();
+    for (topics, words) in [(300, "maxRouteTableBytes"), (1000, "the registration names 1000 topics; 446 are possible")]
+    {
+        let body = body("u", topics);
+        for (compressed, bytes) in [(false, body.to_plain()), (true, body.to_compressed())] {
+            let header = header::RegisterBroker { compressed: Some(compressed), ..broker("b", 0, "10.0.0.2:10911") };
+            let refused = other.register_raw(&header, bytes).await;
+            let remark = refused.remark.unwrap_or_default();
+            assert!(refused.code == 1 && remark.contains(words), "{} {remark}", refused.code);
+        }
+    }
+    assert!(server.route("t0").await.is_some() && server.route("u0").await.is_none());
+    let page = server.http("/metrics").await;
+    for line in ["rocketmq_namesrv_route_table_bytes_limit 100000", "rocketmq_namesrv_refused_registrations_total 4"] {
+        assert!(page.lines().any(|found| found == line), "{line}: {page}");
+    }
+    server.stop().await;
+}

@@ -50,7 +50,7 @@ macro_rules! path {
     };
 }
 
-pub(super) const KEYS: [Key; 17] = [
+pub(super) const KEYS: [Key; 18] = [
     Key {
         name: "listenPort",
         takes: Takes::AtStart,
@@ -93,6 +93,17 @@ pub(super) const KEYS: [Key; 17] = [
         show: |config| config.scan_interval.as_millis().to_string(),
         read: |config, text| {
             config.scan_interval = Duration::from_millis(at_least_one(text)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "maxRouteTableBytes",
+        takes: Takes::AtStart,
+        show: |config| config.max_route_table_bytes.to_string(),
+        read: |config, text| {
+            config.max_route_table_bytes = text
+                .parse()
+                .map_err(|_| "a number of bytes from 0 to 18446744073709551615 (0: an eighth of the memory)")?;
             Ok(())
         },
     },

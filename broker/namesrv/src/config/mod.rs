@@ -27,6 +27,9 @@ pub struct Config {
     pub idle: Duration,
     /// `scanNotActiveBrokerInterval`: how often silent brokers are looked for.
     pub scan_interval: Duration,
+    /// `maxRouteTableBytes`: what routes may take of memory, as estimated; 0: an eighth of that of the process's control
+    /// group, or of the machine's. Not a key of Java's.
+    pub max_route_table_bytes: u64,
     /// `kvConfigPath`: the KV table.
     pub kv_config_path: PathBuf,
     /// `configStorePath`: where settings go that are changed while the namesrv runs.
@@ -62,6 +65,7 @@ impl Default for Config {
             http_port: 0,
             idle: Duration::from_secs(120),
             scan_interval: Duration::from_secs(5),
+            max_route_table_bytes: 0,
             kv_config_path: folder.join("kvConfig.json"),
             config_store_path: folder.join("namesrv.properties"),
             black_list: ["configBlackList", "configStorePath", "kvConfigPath"].map(str::to_owned).into(),

@@ -14,6 +14,7 @@ pub(crate) mod topic_list;
 
 use crate::{
     Clock, Config,
+    capacity::Capacity,
     kv_config::{KvConfig, Table},
     metrics::Metrics,
     notify::Notifier,
@@ -30,6 +31,7 @@ const MOST_TOLD: usize = 16;
 /// What the thread of the routes owns and uses.
 pub(crate) struct Routes {
     pub(crate) table: RouteTable,
+    pub(crate) capacity: Capacity,
     /// The connections that brokers registered over, by id.
     pub(crate) connections: FxHashMap<u64, Connection>,
     pub(crate) config: Arc<ArcSwap<Config>>,

@@ -18,6 +18,14 @@ use serde::Deserialize;
 use std::time::{Duration, Instant};
 
 pub(crate) fn register(routes: &mut Routes, request: &Command, connection: &Connection) -> Result<Reply, Error> {
+    let answer = registered(routes, request, connection);
+    if answer.as_ref().is_err_and(Error::is_of_size) {
+        routes.metrics.refused.inc();
+    }
+    answer
+}
+
+fn registered(routes: &mut Routes, request: &Command, connection: &Connection) -> Result<Reply, Error> {
     let started = Instant::now();
     let header = RegisterBroker::decode(&request.fields)?;
     let said = header.body_crc32.unwrap_or_default();
@@ -36,7 +44,13 @@ pub(crate) fn register(routes: &mut Routes, request: &Command, connection: &Conn
     let outcome = match unchanged {
         Some(version) => routes.table.register(now, &who, version, None, missing)?,
         None => {
-            let body = RegisterBrokerBody::decode(&request.body, compressed, 0, request.version)?;
+            let body = RegisterBrokerBody::decode(
+                &request.body,
+                compressed,
+                0,
+                request.version,
+                &routes.capacity.of_bodies(),
+            )?;
             let table = body.topic_config_serialize_wrapper;
             routes.table.register(now, &who, table.data_version, Some(&table.topic_config_table), missing)?
         }

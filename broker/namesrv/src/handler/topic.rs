@@ -13,7 +13,7 @@ use rmq_remoting::Connection;
 pub(crate) fn register(routes: &mut Routes, request: &Command, connection: &Connection) -> Result<Reply, Error> {
     let header = TopicRequest::decode(&request.fields)?;
     let route: TopicRoute = fastjson::from_slice(&request.body)?;
-    if !routes.table.register_topic(header.topic, &route.queue_datas) {
+    if !routes.table.register_topic(header.topic, &route.queue_datas)? {
         // Java says success as well: the broker that sent it registers all its topics soon.
         tracing::warn!(topic = header.topic, peer = %connection.peer(), "a topic without registered brokers; passed over");
     }

@@ -1,6 +1,6 @@
 //! A broker group as readers see it, with its part of the answers already written.
 
-use super::json;
+use super::{json, size};
 use rmq_protocol::body::BrokerData;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -79,6 +79,11 @@ impl Group {
 
     pub(crate) fn data(&self) -> &BrokerData {
         &self.data
+    }
+
+    /// What it takes of memory, as estimated.
+    pub(super) fn bytes(&self) -> usize {
+        size::of_group(&self.name, &self.data.cluster, &self.data.broker_addrs)
     }
 
     pub(super) fn pieces(&self, flavour: Flavour) -> &Pieces {

@@ -8,6 +8,7 @@
 //! | [`register`] | a broker comes, or comes again |
 //! | [`unregister`] | a broker goes: by its own word, with its connection, or by silence |
 //! | [`shared`] | names that several clusters use |
+//! | [`size`] | what all of this takes of memory, and how much it may |
 //! | [`contested`] | two living brokers with one name and id |
 //! | [`topics`] | what operators do to topics: add, delete, take the write permission away |
 //!
@@ -19,6 +20,7 @@ pub(crate) mod group;
 mod json;
 mod register;
 mod shared;
+pub(crate) mod size;
 pub(crate) mod snapshot;
 mod topics;
 mod unregister;
@@ -64,10 +66,13 @@ pub(crate) struct RouteTable {
     /// As of the last look.
     shared: shared::Shared,
     contested: contested::Contested,
+    /// Bytes that routes may take, see [`size`].
+    limit: usize,
 }
 
 impl RouteTable {
-    pub(crate) fn new(published: Arc<ArcSwap<Snapshot>>) -> Self {
+    /// An empty one that may grow to `limit` bytes.
+    pub(crate) fn new(published: Arc<ArcSwap<Snapshot>>, limit: usize) -> Self {
         Self {
             snapshot: Snapshot::default(),
             published,
@@ -75,6 +80,7 @@ impl RouteTable {
             complete: FxHashMap::default(),
             shared: shared::Shared::default(),
             contested: contested::Contested::default(),
+            limit,
         }
     }
 

@@ -16,9 +16,15 @@
 //! and for ever the route to a process that came back under another group's name before its old connection was
 //! closed. None of them is kept here.
 
-use super::{LowestIdChanged, RouteTable, group::MASTER, snapshot::Queues};
+use super::{
+    LowestIdChanged, RouteTable,
+    group::{Group, MASTER},
+    size::{self, Growth},
+    snapshot::Queues,
+};
 use crate::{
     Error,
+    capacity::check_length,
     liveness::{Address, DEFAULT_TIMEOUT, Live},
 };
 use rmq_protocol::body::{DataVersion, TopicConfig, perm};
@@ -93,7 +99,9 @@ impl RouteTable {
     /// said so.
     ///
     /// # Errors
-    /// [`Error::NotRegisteredYet`]: a single topic from a broker that is not registered.
+    /// [`Error::NotRegisteredYet`]: a single topic from a broker that is not registered. [`Error::TooLong`],
+    /// [`Error::TooMany`], [`Error::RoutesFull`]: it does not fit. Nothing is changed then; what is refused of a broker
+    /// that is registered is a sign of life.
     pub(crate) fn register(
         &mut self,
         now: Duration,
@@ -112,6 +120,10 @@ impl RouteTable {
         let new = !addresses.contains_key(&who.id);
         if new && topics.is_some_and(|topics| topics.len() == 1) {
             return Err(Error::NotRegisteredYet(who.broker.clone()));
+        }
+        if let Err(refused) = self.check_registration(who, topics) {
+            self.live.seen(&address, now);
+            return Err(refused);
         }
         addresses.retain(|id, held| {
             let stays = *id == who.id || *held != who.address;
@@ -168,6 +180,42 @@ impl RouteTable {
             contested_by: self.contested.rival(&place, &who.address),
             contest_began,
         })
+    }
+
+    fn check_registration(
+        &self,
+        who: &Registrant,
+        topics: Option<&BTreeMap<String, TopicConfig>>,
+    ) -> Result<(), Error> {
+        let names = [
+            ("broker name", &who.broker),
+            ("cluster name", &who.cluster),
+            ("broker's address", &who.address),
+            ("broker's HA address", &who.ha_address),
+        ];
+        names.into_iter().try_for_each(|(what, name)| check_length(what, name))?;
+        let group = self.snapshot.group(&who.broker);
+        let mut addresses = group.map(|group| group.addresses().clone()).unwrap_or_default();
+        addresses.retain(|id, held| *id == who.id || *held != who.address);
+        let replaced = addresses.insert(who.id, who.address.clone()).is_some();
+        let known = self.live.get(&Address::new(&who.cluster, &who.address)).is_some();
+        let cluster = group.map_or(who.cluster.as_str(), Group::cluster);
+        let before = group.map_or(0, Group::bytes);
+        let mut growth = Growth {
+            group: &who.broker,
+            brokers: usize::from(!known && !replaced),
+            members: addresses.len(),
+            topics: 0,
+            bytes: size::of_group(&who.broker, cluster, &addresses).saturating_sub(before),
+        };
+        for (key, config) in topics.filter(|_| supplies_topics(who, &addresses)).into_iter().flatten() {
+            let topic = topic_name(key, config);
+            check_length("topic", topic)?;
+            let bytes = self.snapshot.growth(topic, &who.broker);
+            growth.topics += usize::from(bytes > 0);
+            growth.bytes += bytes;
+        }
+        self.check_room(&growth)
     }
 
     /// True if anything changed.

@@ -7,7 +7,7 @@
 
 use super::{
     group::{Flavour, Group},
-    json,
+    json, size,
 };
 use rmq_protocol::body::{BrokerData, ClusterInfo, MemberGroup};
 use rustc_hash::{FxHashMap, FxHasher};
@@ -40,11 +40,13 @@ type Shard = FxHashMap<Arc<str>, Arc<[Queues]>>;
 pub(crate) struct Snapshot {
     groups: Arc<BTreeMap<Arc<str>, Arc<Group>>>,
     shards: Box<[Arc<Shard>]>,
+    /// What all of it takes, see [`size`].
+    bytes: usize,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { groups: Arc::default(), shards: vec![Arc::default(); SHARDS].into() }
+        Self { groups: Arc::default(), shards: vec![Arc::default(); SHARDS].into(), bytes: 0 }
     }
 }
 
@@ -95,6 +97,11 @@ impl Snapshot {
         self.shards.iter().map(|shard| shard.len()).sum()
     }
 
+    /// What all of it takes of memory, as estimated.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Names of the topics that `wanted` wants, in order.
     pub(crate) fn topic_names(&self, wanted: impl Fn(&[Queues]) -> bool) -> Vec<String> {
         let names = self.topics().filter(|(_, queues)| wanted(queues)).map(|(topic, _)| &**topic);
@@ -118,12 +125,15 @@ impl Snapshot {
     }
 
     pub(super) fn put_group(&mut self, group: Group) {
-        Arc::make_mut(&mut self.groups).insert(Arc::clone(group.name()), Arc::new(group));
+        self.bytes += group.bytes();
+        let before = Arc::make_mut(&mut self.groups).insert(Arc::clone(group.name()), Arc::new(group));
+        self.bytes -= before.map_or(0, |before| before.bytes());
     }
 
     /// Removes a group and its queues of all topics.
     pub(super) fn remove_group(&mut self, name: &str) {
-        Arc::make_mut(&mut self.groups).remove(name);
+        let before = Arc::make_mut(&mut self.groups).remove(name);
+        self.bytes -= before.map_or(0, |before| before.bytes());
         for topic in self.topics_of(name) {
             self.remove_queues(&topic, name);
         }
@@ -143,6 +153,7 @@ impl Snapshot {
 
     /// Adds or replaces a topic's queues on one group; false if they are there already.
     pub(super) fn put_queues(&mut self, topic: &str, new: Queues) -> bool {
+        self.bytes += self.growth(topic, &new.broker);
         let shard = &mut self.shards[shard_of(topic)];
         let Some(before) = shard.get(topic) else {
             Arc::make_mut(shard).insert(topic.into(), [new].into());
@@ -168,7 +179,9 @@ impl Snapshot {
         let shard = &mut self.shards[shard_of(topic)];
         let Some(before) = shard.get(topic) else { return false };
         let Ok(at) = position(before, name) else { return false };
+        self.bytes -= size::ROW;
         if before.len() == 1 {
+            self.bytes -= size::TOPIC + topic.len();
             Arc::make_mut(shard).remove(topic);
             return true;
         }

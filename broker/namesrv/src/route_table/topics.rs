@@ -1,13 +1,18 @@
 //! What operators do to topics. Brokers know nothing of it: what is deleted here comes back with the next
 //! registration of a broker that still has it.
 
-use super::{RouteTable, snapshot::Queues};
+use super::{RouteTable, size::Growth, snapshot::Queues};
+use crate::{Error, capacity::check_length};
 use rmq_protocol::body::{QueueData, perm};
 use std::sync::Arc;
 
 impl RouteTable {
     /// Adds queues to a topic, or the topic; false, and nothing is done, if there are none or a group is unknown.
-    pub(crate) fn register_topic(&mut self, topic: &str, queues: &[QueueData]) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::TooMany`], [`Error::RoutesFull`]: they do not fit; nothing is done.
+    pub(crate) fn register_topic(&mut self, topic: &str, queues: &[QueueData]) -> Result<bool, Error> {
+        check_length("topic", topic)?;
         let rows: Option<Vec<Queues>> = queues
             .iter()
             .map(|queues| {
@@ -21,13 +26,20 @@ impl RouteTable {
                 })
             })
             .collect();
-        let Some(rows) = rows.filter(|rows| !rows.is_empty()) else { return false };
+        let Some(rows) = rows.filter(|rows| !rows.is_empty()) else { return Ok(false) };
+        let mut bytes = 0;
+        for row in &rows {
+            let more = self.snapshot.growth(topic, &row.broker);
+            bytes += more;
+            let topics = usize::from(more > 0);
+            self.check_room(&Growth { group: &row.broker, brokers: 0, members: 0, topics, bytes })?;
+        }
         for row in rows {
             self.complete.remove(&row.broker);
             self.snapshot.put_queues(topic, row);
         }
         self.publish();
-        true
+        Ok(true)
     }
 
     /// Forgets a topic, everywhere or in one cluster.

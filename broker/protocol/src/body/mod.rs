@@ -11,6 +11,7 @@ mod lock;
 mod offset;
 mod queue_map;
 mod register_broker;
+mod register_broker_json;
 mod route;
 mod stats;
 mod subscription_group;

@@ -9,7 +9,7 @@
 //!             int static topics; each: int length, JSON          (only from brokers of 5.0.0 on)
 //! ```
 
-use super::{TopicConfig, TopicConfigAndMappingTable};
+use super::{TopicConfig, TopicConfigAndMappingTable, register_broker_json};
 use crate::{
     fastjson,
     version::{V5_0_0, Version},
@@ -19,8 +19,26 @@ use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 
-/// What a compressed body may grow to: some 500,000 topics. A few KiB of zeros must not become all of memory.
-const MAX_INFLATED: u64 = 64 * 1024 * 1024;
+/// What a part of a compressed body may have: a topic with its attributes, or the filter servers. Read, it takes some ten times as much.
+const MAX_PART: usize = 64 * 1024;
+
+/// What a reader takes in. A few KiB of a body must not become all of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Topics.
+    pub topics: usize,
+    /// Bytes that a compressed body may grow to.
+    pub inflated: u64,
+    /// Leaves out what routes do not need: attributes of topics, filter servers, static topics.
+    pub routes_only: bool,
+}
+
+impl Default for ReadLimits {
+    /// Everything of some 500,000 topics.
+    fn default() -> Self {
+        Self { topics: 500_000, inflated: 64 * 1024 * 1024, routes_only: false }
+    }
+}
 
 /// What a broker registers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -46,9 +64,33 @@ pub enum RegistrationError {
     /// Not zlib, or too large when inflated.
     #[error("the compressed body cannot be inflated: {0}")]
     Inflate(#[from] std::io::Error),
+    /// Inflated it has more than the reader takes.
+    #[error(
+        "the compressed body has more than {most} bytes when inflated; register fewer topics, or give the namesrv more memory"
+    )]
+    TooLarge {
+        /// The limit.
+        most: u64,
+    },
+    /// More topics than the reader takes.
+    #[error(
+        "the registration names {topics} topics; {most} are possible: delete topics, or give the namesrv more memory"
+    )]
+    TooManyTopics {
+        /// How many.
+        topics: usize,
+        /// The limit.
+        most: usize,
+    },
     /// It ends within a value.
     #[error("the body ends within a value")]
     Short(#[from] bytes::TryGetError),
+    /// A part of a compressed body that is too long.
+    #[error("a topic or list of the compressed body has {bytes} bytes; {MAX_PART} are possible")]
+    LongPart {
+        /// Its length.
+        bytes: usize,
+    },
     /// A topic line that is none.
     #[error("{0:?} is no topic")]
     Topic(String),
@@ -91,29 +133,53 @@ impl RegisterBrokerBody {
     ///
     /// # Errors
     /// See [`RegistrationError`].
-    pub fn decode(body: &[u8], compressed: bool, crc32: i32, sender: Version) -> Result<Self, RegistrationError> {
+    pub fn decode(
+        body: &[u8],
+        compressed: bool,
+        crc32: i32,
+        sender: Version,
+        limits: &ReadLimits,
+    ) -> Result<Self, RegistrationError> {
         let found = crate::message::java::crc32(body) as i32;
         if crc32 != 0 && crc32 != found {
             return Err(RegistrationError::Checksum { found, said: crc32 });
         }
         if !compressed {
-            return if body.is_empty() { Ok(Self::default()) } else { Ok(fastjson::from_slice(body)?) };
+            return if body.is_empty() { Ok(Self::default()) } else { register_broker_json::decode(body, limits) };
         }
         let mut plain = Vec::new();
-        ZlibDecoder::new(body).take(MAX_INFLATED).read_to_end(&mut plain)?;
-        Self::from_inflated(&plain, sender)
+        let read = ZlibDecoder::new(body).take(limits.inflated.saturating_add(1)).read_to_end(&mut plain)?;
+        if read as u64 > limits.inflated {
+            return Err(RegistrationError::TooLarge { most: limits.inflated });
+        }
+        Self::from_inflated(&plain, sender, limits)
     }
 
-    fn from_inflated(mut plain: &[u8], sender: Version) -> Result<Self, RegistrationError> {
+    fn from_inflated(mut plain: &[u8], sender: Version, limits: &ReadLimits) -> Result<Self, RegistrationError> {
         let mut registration = Self::default();
         let table = &mut registration.topic_config_serialize_wrapper;
         table.data_version = fastjson::from_slice(part(&mut plain)?)?;
-        for _ in 0..plain.try_get_i32()? {
-            let line = String::from_utf8_lossy(part(&mut plain)?);
-            let topic = TopicConfig::from_line(&line).ok_or_else(|| RegistrationError::Topic(line.into_owned()))?;
+        let topics = plain.try_get_i32()?;
+        check_topics(usize::try_from(topics).unwrap_or_default(), limits)?;
+        for _ in 0..topics {
+            let line = part(&mut plain)?;
+            if line.len() > MAX_PART {
+                return Err(RegistrationError::LongPart { bytes: line.len() });
+            }
+            let line = String::from_utf8_lossy(line);
+            let mut topic = TopicConfig::from_line(&line).ok_or_else(|| RegistrationError::Topic(line.into_owned()))?;
+            if limits.routes_only {
+                topic.attributes.clear();
+            }
             table.topic_config_table.insert(topic.topic_name.clone(), topic);
         }
-        registration.filter_server_list = fastjson::from_slice(part(&mut plain)?)?;
+        let servers = part(&mut plain)?;
+        if servers.len() > MAX_PART {
+            return Err(RegistrationError::LongPart { bytes: servers.len() });
+        }
+        if !limits.routes_only {
+            registration.filter_server_list = fastjson::from_slice(servers)?;
+        }
         if sender >= V5_0_0 {
             for _ in 0..plain.try_get_i32()? {
                 part(&mut plain)?;
@@ -121,6 +187,13 @@ impl RegisterBrokerBody {
         }
         Ok(registration)
     }
+}
+
+pub(super) fn check_topics(topics: usize, limits: &ReadLimits) -> Result<(), RegistrationError> {
+    if topics <= limits.topics {
+        return Ok(());
+    }
+    Err(RegistrationError::TooManyTopics { topics, most: limits.topics })
 }
 
 fn part<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], bytes::TryGetError> {
@@ -153,11 +226,17 @@ mod tests {
         let body = registration();
         let plain = body.to_plain();
         let crc = crate::message::java::crc32(&plain) as i32;
-        assert_eq!(RegisterBrokerBody::decode(&plain, false, crc, version::CURRENT).unwrap(), body);
+        assert_eq!(
+            RegisterBrokerBody::decode(&plain, false, crc, version::CURRENT, &ReadLimits::default()).unwrap(),
+            body
+        );
         let compressed = body.to_compressed();
-        assert_eq!(RegisterBrokerBody::decode(&compressed, true, 0, version::CURRENT).unwrap(), body);
+        assert_eq!(
+            RegisterBrokerBody::decode(&compressed, true, 0, version::CURRENT, &ReadLimits::default()).unwrap(),
+            body
+        );
         assert!(matches!(
-            RegisterBrokerBody::decode(&plain, false, crc ^ 1, version::CURRENT),
+            RegisterBrokerBody::decode(&plain, false, crc ^ 1, version::CURRENT, &ReadLimits::default()),
             Err(RegistrationError::Checksum { .. })
         ));
     }
@@ -166,9 +245,57 @@ mod tests {
     fn an_inflated_body_cut_anywhere_is_an_error() {
         let mut plain = Vec::new();
         ZlibDecoder::new(&registration().to_compressed()[..]).read_to_end(&mut plain).unwrap();
-        assert!(RegisterBrokerBody::from_inflated(&plain, version::CURRENT).is_ok());
+        assert!(RegisterBrokerBody::from_inflated(&plain, version::CURRENT, &ReadLimits::default()).is_ok());
         for cut in 0..plain.len() {
-            assert!(RegisterBrokerBody::from_inflated(&plain[..cut], version::CURRENT).is_err(), "cut at {cut}");
+            assert!(
+                RegisterBrokerBody::from_inflated(&plain[..cut], version::CURRENT, &ReadLimits::default()).is_err(),
+                "cut at {cut}"
+            );
         }
+    }
+
+    /// A few KiB became hundreds of MiB: topics of thirteen bytes, zeros of a thousandth.
+    #[test]
+    fn what_a_reader_does_not_take_is_refused_before_it_is_made() {
+        let body = registration();
+        let limits = |topics, inflated| ReadLimits { topics, inflated, routes_only: true };
+        for (bytes, compressed) in [(body.to_plain(), false), (body.to_compressed(), true)] {
+            let read = |limits| RegisterBrokerBody::decode(&bytes, compressed, 0, version::CURRENT, &limits);
+            assert_eq!(read(limits(2, 1 << 20)).unwrap(), body);
+            let refused = read(limits(1, 1 << 20)).unwrap_err();
+            assert!(matches!(refused, RegistrationError::TooManyTopics { topics: 2, most: 1 }), "{refused}");
+        }
+        let refused =
+            RegisterBrokerBody::decode(&body.to_compressed(), true, 0, version::CURRENT, &limits(2, 10)).unwrap_err();
+        assert!(matches!(refused, RegistrationError::TooLarge { most: 10 }), "{refused}");
+    }
+
+    #[test]
+    fn routes_need_neither_attributes_nor_filter_servers() {
+        let mut body = registration();
+        let table = &mut body.topic_config_serialize_wrapper.topic_config_table;
+        let fifo = TopicConfig { topic_sys_flag: 2, ..TopicConfig::new("fifo", 1, 2, 4) };
+        table.insert("fifo".into(), fifo);
+        let bare = body.clone();
+        for topic in body.topic_config_serialize_wrapper.topic_config_table.values_mut() {
+            topic.attributes.insert("message.type".into(), "FIFO".into());
+        }
+        body.filter_server_list = vec!["server".into()];
+        let limits = ReadLimits { routes_only: true, ..ReadLimits::default() };
+        let plain = RegisterBrokerBody::decode(&body.to_plain(), false, 0, version::CURRENT, &limits).unwrap();
+        assert_eq!(plain, bare);
+        // A topic's line has no system flag.
+        let compressed = RegisterBrokerBody::decode(&body.to_compressed(), true, 0, version::CURRENT, &limits).unwrap();
+        let topics = |body: &RegisterBrokerBody| body.topic_config_serialize_wrapper.topic_config_table.len();
+        assert_eq!((topics(&compressed), compressed.filter_server_list.len()), (3, 0));
+        assert!(compressed.topic_config_serialize_wrapper.topic_config_table.values().all(|t| t.attributes.is_empty()));
+        // fastjson's habits are read as before.
+        let loose = br#"{topicConfigSerializeWrapper:{topicConfigTable:{'t':{perm:4,},},dataVersion:{counter:3}}}"#;
+        let loose = RegisterBrokerBody::decode(loose, false, 0, version::CURRENT, &limits).unwrap();
+        let table = loose.topic_config_serialize_wrapper;
+        assert_eq!(
+            (table.data_version.counter, table.topic_config_table["t"].clone()),
+            (3, TopicConfig::new("", 16, 16, 4))
+        );
     }
 }

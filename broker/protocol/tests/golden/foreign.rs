@@ -32,8 +32,10 @@ types! {
 
 fn decode_as_everything(bytes: &[u8]) {
     TYPES.iter().for_each(|(_, decode)| decode(bytes));
-    let _ = RegisterBrokerBody::decode(bytes, false, 0, 0);
-    let _ = RegisterBrokerBody::decode(bytes, true, 0, rmq_protocol::version::CURRENT);
+    for limits in [ReadLimits::default(), ReadLimits { routes_only: true, ..ReadLimits::default() }] {
+        let _ = RegisterBrokerBody::decode(bytes, false, 0, 0, &limits);
+        let _ = RegisterBrokerBody::decode(bytes, true, 0, rmq_protocol::version::CURRENT, &limits);
+    }
     if let Ok(line) = std::str::from_utf8(bytes) {
         let _ = TopicConfig::from_line(line);
     }

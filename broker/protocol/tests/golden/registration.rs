@@ -3,7 +3,7 @@
 use crate::{Case, assert_same_bytes, cases};
 use flate2::read::ZlibDecoder;
 use rmq_protocol::{
-    body::{RegisterBrokerBody, RegistrationError},
+    body::{ReadLimits, RegisterBrokerBody, RegistrationError},
     message::java,
     version::{CURRENT, V5_0_0},
 };
@@ -41,7 +41,7 @@ fn compressed_registrations_say_what_java_said() {
     for case in compressed() {
         let (bytes, crc32) = (case.bytes("hex"), case.number("crc32") as i32);
         assert_eq!(java::crc32(&bytes) as i32, crc32, "{}", case.name());
-        let body = RegisterBrokerBody::decode(&bytes, true, crc32, CURRENT).unwrap();
+        let body = RegisterBrokerBody::decode(&bytes, true, crc32, CURRENT, &ReadLimits::default()).unwrap();
         assert_eq!(serde_json::to_value(&body).unwrap(), expected(&case), "{}", case.name());
     }
 }
@@ -50,7 +50,7 @@ fn compressed_registrations_say_what_java_said() {
 fn what_is_deflated_is_javas_bytes() {
     for case in compressed() {
         let javas = inflate(&case.bytes("hex"));
-        let body = RegisterBrokerBody::decode(&case.bytes("hex"), true, 0, CURRENT).unwrap();
+        let body = RegisterBrokerBody::decode(&case.bytes("hex"), true, 0, CURRENT, &ReadLimits::default()).unwrap();
         let ours = inflate(&body.to_compressed());
         // Ours ends with "no static topics"; where Java has some, they stand in that place.
         let common = ours.len() - 4;
@@ -66,7 +66,7 @@ fn what_is_deflated_is_javas_bytes() {
 fn a_registration_of_a_broker_before_static_topics_is_read() {
     for case in compressed() {
         // Such a broker writes nothing behind the filter servers; whatever stands there is not looked at.
-        let body = RegisterBrokerBody::decode(&case.bytes("hex"), true, 0, V5_0_0 - 1).unwrap();
+        let body = RegisterBrokerBody::decode(&case.bytes("hex"), true, 0, V5_0_0 - 1, &ReadLimits::default()).unwrap();
         assert_eq!(serde_json::to_value(&body).unwrap(), expected(&case), "{}", case.name());
     }
 }
@@ -76,16 +76,16 @@ fn a_compressed_registration_cut_or_changed_anywhere_is_noticed() {
     for case in compressed() {
         let bytes = case.bytes("hex");
         let crc32 = case.number("crc32") as i32;
-        let whole = RegisterBrokerBody::decode(&bytes, true, crc32, CURRENT).unwrap();
+        let whole = RegisterBrokerBody::decode(&bytes, true, crc32, CURRENT, &ReadLimits::default()).unwrap();
         for at in 0..bytes.len() {
-            let cut = RegisterBrokerBody::decode(&bytes[..at], true, 0, CURRENT);
+            let cut = RegisterBrokerBody::decode(&bytes[..at], true, 0, CURRENT, &ReadLimits::default());
             assert!(cut.is_err(), "{} cut at {at}: {cut:?}", case.name());
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
-            let error = RegisterBrokerBody::decode(&changed, true, crc32, CURRENT).unwrap_err();
+            let error = RegisterBrokerBody::decode(&changed, true, crc32, CURRENT, &ReadLimits::default()).unwrap_err();
             assert!(matches!(error, RegistrationError::Checksum { .. }), "{} changed at {at}", case.name());
             // Without our checksum zlib's own tells, unless the bit only fills the last byte of the compressed part.
-            if let Ok(body) = RegisterBrokerBody::decode(&changed, true, 0, CURRENT) {
+            if let Ok(body) = RegisterBrokerBody::decode(&changed, true, 0, CURRENT, &ReadLimits::default()) {
                 assert_eq!(body, whole, "{} changed at {at}", case.name());
             }
         }

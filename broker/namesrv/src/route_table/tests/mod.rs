@@ -1,5 +1,6 @@
 //! The rules of the table one by one, and all of them together against a plain model.
 
+mod limits;
 mod model;
 
 use super::{register::Outcome, *};
@@ -8,8 +9,11 @@ use rmq_protocol::body::{QueueData, TopicConfig, TopicRoute};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Bytes that routes may take.
+const LIMIT: usize = 1 << 20;
+
 pub(super) fn table() -> RouteTable {
-    RouteTable::new(Arc::new(ArcSwap::from_pointee(Snapshot::default())))
+    RouteTable::new(Arc::new(ArcSwap::from_pointee(Snapshot::default())), LIMIT)
 }
 
 pub(super) fn who(broker: &str, id: i64, address: &str) -> Registrant {
@@ -350,9 +354,11 @@ fn topics_are_added_on_known_brokers_and_deleted_by_cluster() {
         read_queue_nums: 1,
         ..QueueData::default()
     };
-    assert!(!table.register_topic("new", &[row("a"), row("nobody")]) && !table.register_topic("new", &[]));
+    assert!(
+        !table.register_topic("new", &[row("a"), row("nobody")]).unwrap() && !table.register_topic("new", &[]).unwrap()
+    );
     assert_eq!(route(&table, "new"), None);
-    assert!(table.register_topic("new", &[row("a"), row("b")]));
+    assert!(table.register_topic("new", &[row("a"), row("b")]).unwrap());
     assert_eq!(perms(&table, "new").len(), 2);
     table.delete_topic("new", Some("d"));
     table.delete_topic("new", Some("nowhere"));

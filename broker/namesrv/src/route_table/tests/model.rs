@@ -114,6 +114,9 @@ fn compare(table: &RouteTable, model: &Model) {
         .collect();
     assert_eq!(queues, model.queues);
     assert_eq!(snapshot.topic_names(|_| true).len(), snapshot.topic_count());
+    let of_topics: usize =
+        snapshot.topics().map(|(topic, queues)| size::TOPIC + topic.len() + queues.len() * size::ROW).sum();
+    assert_eq!(snapshot.bytes(), of_topics + snapshot.groups().map(group::Group::bytes).sum::<usize>());
     assert_eq!(table.live.len(), model.live.len());
     for (address, expected) in &model.live {
         let live = table.live.get(&Address::new("c", address)).expect(address);
