@@ -73,3 +73,43 @@ async fn a_broker_is_ready_with_one_namesrv_and_names_those_that_are_missing() {
     assert!(words.starts_with("not registered with ") && words.contains(&away.0), "{words}");
     broker.stop().await.unwrap();
 }
+
+/// A second broker with one name and id took the first one's place in all routes; neither of them nor the namesrv told anybody, and
+/// after its end the first was in no route for up to 30 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_tells_that_another_has_its_name_and_is_back_in_routes_when_that_goes() {
+    let roots = [folder("contested-first"), folder("contested-second")];
+    let namesrv = namesrv(&roots[0]).await;
+    let namesrvs = namesrv.local_addr().to_string();
+    let port = free_port().to_string();
+    let first = broker_with(&roots[0], "broker-a", &namesrvs, 0, &[("httpPort", &port)]).await;
+    let second = broker_with(&roots[1], "broker-a", &namesrvs, 0, &[]).await;
+    let admin = Admin::new(&namesrvs).unwrap();
+    // A new topic is registered at once, and with it its broker.
+    let register = async |broker: &rmq_server::Broker, name: &str| {
+        let config = topic::Config::new(name, 1, 1, topic::READ_WRITE);
+        admin.put_topic(&broker.address().to_string(), &config).await.unwrap();
+    };
+    register(&second, "t0").await;
+    register(&first, "t1").await;
+    let http = first.http_address().unwrap();
+    let words = ask(http, "/readyz").await.1;
+    let told = format!("namesrv {namesrvs} leads clients to {}, too", second.address());
+    assert!(words.contains(&told), "{words}");
+    let page = ask(http, "/metrics").await.1;
+    let contested = page.lines().find(|line| line.starts_with("rocketmq_broker_contested_namesrvs{")).unwrap();
+    assert!(contested.ends_with(" 1"), "{contested}");
+
+    register(&second, "t2").await;
+    second.stop().await.unwrap();
+    let back = async {
+        while admin.topic_route("t1").await.unwrap().is_none() || ask(http, "/readyz").await.1 != "ok\n" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // The next regular registration is due 30 s after the last one.
+    tokio::time::timeout(Duration::from_secs(15), back).await.expect("back in routes in time");
+    first.stop().await.unwrap();
+    admin.close().await;
+    namesrv.stop().await;
+}
