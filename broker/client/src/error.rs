@@ -1,6 +1,6 @@
 //! What can go wrong, for whom, and what helps.
 
-use rmq_protocol::{RequestCode, ResponseCode, fastjson, header};
+use rmq_protocol::{RequestCode, ResponseCode, address::AddressError, fastjson, header};
 
 /// A call that did not succeed. [`Error::remedy`] says what a person can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum Error {
         /// What was given.
         given: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: AddressError,
     },
     /// None of the namesrvs answered.
     #[error("no namesrv answered, the last attempt: {last}")]
@@ -130,6 +130,7 @@ impl Error {
                 Some(ResponseCode::NoPermission) => {
                     "check the permission of the broker and the topic, and the user's rights"
                 }
+                Some(ResponseCode::InvalidParameter) => "correct what the server's words name",
                 Some(ResponseCode::SystemBusy | ResponseCode::FlowControl) => {
                     "the broker has too much to do: try again, or add brokers"
                 }

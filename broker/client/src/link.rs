@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Unreadable};
 use bytes::Bytes;
-use rmq_protocol::{Command, RequestCode, ResponseCode, fastjson, header::Header};
+use rmq_protocol::{Command, RequestCode, ResponseCode, address, fastjson, header::Header};
 use rmq_remoting::{Client, Handler, Limits};
 use serde::de::DeserializeOwned;
 use std::{
@@ -170,19 +170,8 @@ pub(crate) fn none_if<T>(result: Result<T, Error>, code: ResponseCode) -> Result
 }
 
 fn parse_namesrvs(list: &str) -> Result<Vec<String>, Error> {
-    let wrong = |why| Error::Namesrvs { given: list.to_owned(), why };
-    let addresses: Vec<String> =
-        list.split(';').map(str::trim).filter(|address| !address.is_empty()).map(str::to_owned).collect();
-    if addresses.is_empty() {
-        return Err(wrong("it is empty"));
-    }
-    for address in &addresses {
-        let (host, port) = address.rsplit_once(':').ok_or_else(|| wrong("an address has no port"))?;
-        if host.is_empty() || port.parse::<u16>().is_err() {
-            return Err(wrong("an address is not host:port"));
-        }
-    }
-    Ok(addresses)
+    let addresses = address::parse_list(list).map_err(|why| Error::Namesrvs { given: list.to_owned(), why })?;
+    Ok(addresses.into_iter().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -195,5 +184,10 @@ mod tests {
         for wrong in ["", ";", "host", "host:port", ":9876", "a:1;b", "a:70000"] {
             assert!(matches!(parse_namesrvs(wrong), Err(Error::Namesrvs { .. })), "{wrong}");
         }
+        let words = parse_namesrvs("127.0.0.1:99999").unwrap_err().to_string();
+        assert!(
+            words.ends_with("the port \"99999\" of \"127.0.0.1:99999\" is not a number from 1 to 65535"),
+            "{words}"
+        );
     }
 }

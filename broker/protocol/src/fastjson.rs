@@ -29,8 +29,16 @@ pub enum Error {
         what: &'static str,
     },
     /// JSON of another shape.
-    #[error("unexpected JSON: {0}")]
+    #[error("unexpected JSON: {}", without_types(_0))]
     Shape(#[from] serde_json::Error),
+}
+
+/// serde names the type of this code that it wanted; to whoever wrote the JSON that is an object.
+fn without_types(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    let Some((before, after)) = words.split_once("expected struct ") else { return words };
+    let rest = after.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_');
+    format!("{before}expected an object{rest}")
 }
 
 /// Reads standard JSON, or what fastjson writes in its place.
@@ -53,7 +61,7 @@ pub(crate) fn integers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
         Number(i32),
         Text(#[serde(borrow)] Cow<'a, str>),
     }
-    let integers = Vec::<Integer<'de>>::deserialize(deserializer)?;
+    let integers = Option::<Vec<Integer<'de>>>::deserialize(deserializer)?.unwrap_or_default();
     let number = |integer| match integer {
         Integer::Number(number) => Ok(number),
         Integer::Text(text) => {

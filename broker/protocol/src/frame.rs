@@ -38,6 +38,9 @@ pub enum Error {
         /// Bytes allowed.
         limit: usize,
     },
+    /// Another protocol; its first bytes are no length that is allowed.
+    #[error("{0}")]
+    Foreign(&'static str),
     /// The header does not fit its frame.
     #[error("the header is said to have {header} bytes in a frame of {length}")]
     HeaderLength {
@@ -69,7 +72,7 @@ pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Command>, Er
         return Ok(None);
     };
     if length > limit {
-        return Err(Error::TooLong { length, limit });
+        return Err(foreign(buffer).map_or(Error::TooLong { length, limit }, Error::Foreign));
     }
     let Some((_, [form, a, b, c])) = buffer
         .first_chunk::<PREFIX>()
@@ -104,6 +107,25 @@ pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Command>, Er
     Ok(Some(command))
 }
 
+/// Who speaks there, of those that often do by mistake.
+fn foreign(first: &[u8]) -> Option<&'static str> {
+    match first.first_chunk::<4>()? {
+        b"HTTP" => Some(
+            "an HTTP server answers there: give the port for RocketMQ's clients, not the one for metrics and probes",
+        ),
+        b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"CONN" => {
+            Some("an HTTP client talks to this port: metrics and probes are answered at httpPort")
+        }
+        b"PRI " => Some(
+            "a client of HTTP/2 or gRPC talks to this port; it is not served, use a client of the remoting protocol",
+        ),
+        [0x16, 0x03, ..] => Some("a client talks TLS, which is not served: switch TLS off there"),
+        [0x15, 0x03, ..] => Some("a server answers with TLS, which is not spoken here: give its port without TLS"),
+        b"SSH-" => Some("an SSH server or client is there: check the port"),
+        _ => None,
+    }
+}
+
 /// A command without its body.
 pub(crate) struct Head<'a> {
     pub(crate) code: i32,
@@ -136,6 +158,23 @@ mod tests {
     use super::*;
     use crate::{RequestCode, header};
     use proptest::prelude::*;
+
+    /// "a frame of 1213486160 bytes is over the limit" is how an HTTP server was told.
+    #[test]
+    fn another_protocol_is_called_by_its_name() {
+        let refused = |first: &[u8]| decode(&mut BytesMut::from(first), MAX_FRAME).unwrap_err().to_string();
+        for (first, words) in [
+            (&b"HTTP/1.1 400 Bad Request\r\n"[..], "an HTTP server answers there"),
+            (b"GET / HTTP/1.1\r\n", "an HTTP client talks to this port"),
+            (b"POST /x", "an HTTP client talks to this port"),
+            (b"PRI * HTTP/2.0", "gRPC"),
+            (&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01], "a client talks TLS"),
+            (&[0x15, 0x03, 0x03, 0x00, 0x02], "a server answers with TLS"),
+            (&[0x7F, 0xFF, 0xFF, 0xFF], "a frame of 2147483647 bytes is over the limit"),
+        ] {
+            assert!(refused(first).contains(words), "{first:?}: {}", refused(first));
+        }
+    }
 
     fn commands() -> impl Strategy<Value = Command> {
         let fields = proptest::collection::vec(("[a-zA-Z_]{1,8}", ".{1,24}"), 0..6);

@@ -16,7 +16,64 @@ use std::{iter::Peekable, str::Chars};
 
 /// The pairs in the order of the text; a key that is written twice is there twice.
 pub fn parse(text: &str) -> Vec<(String, String)> {
-    logical_lines(text).iter().map(|line| pair(line)).collect()
+    logical_lines(text).iter().map(|(_, line)| pair(line)).collect()
+}
+
+/// A pair and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The line it begins on; the first is 1.
+    pub line: usize,
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
+/// As [`parse`], with the lines.
+pub fn entries(text: &str) -> Vec<Entry> {
+    let entry = |(line, content): (usize, String)| {
+        let (key, value) = pair(&content);
+        Entry { line, key, value }
+    };
+    logical_lines(text).into_iter().map(entry).collect()
+}
+
+/// Something about one of the pairs that were read: what is wrong with it, or what its writer
+/// should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found<T> {
+    /// The number of the pair, from 0; none where it is about a default.
+    pub pair: Option<usize>,
+    /// What was found.
+    pub what: T,
+}
+
+/// The text of a file. Java reads ISO-8859-1, so a comment may have any bytes; a key or a value has
+/// to be UTF-8, as its letters would be guessed otherwise. Also answered are the lines, from 1, of
+/// which that is not true.
+pub fn decode(bytes: &[u8]) -> (String, Vec<usize>) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return (text.to_owned(), Vec::new());
+    }
+    let (mut text, mut wrong, mut continues) = (String::new(), Vec::new(), false);
+    for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+        let content = line.trim_ascii();
+        let comment = !continues && content.first().is_some_and(|first| matches!(first, b'#' | b'!'));
+        match std::str::from_utf8(line) {
+            Ok(line) => text.push_str(line),
+            Err(_) => {
+                text.extend(line.iter().map(|byte| char::from(*byte)));
+                if !comment {
+                    wrong.push(number);
+                }
+            }
+        }
+        let end = line.trim_ascii_end().len();
+        let backslashes = line[..end].iter().rev().take_while(|byte| **byte == b'\\').count();
+        continues = !comment && backslashes % 2 == 1;
+    }
+    (text, wrong)
 }
 
 /// `key=value` lines in the order given. Characters that [`parse`] would read as something else are escaped, so that
@@ -56,13 +113,15 @@ pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Optio
 }
 
 /// Lines with their continuations, without blank ones and comments, and without the blanks they begin with. Escapes
-/// are still in them.
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
+/// are still in them. Each with the number of its line, from 1.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
     let mut continues = false;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let natural = text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'));
-    for line in natural {
+    let natural = (1..)
+        .zip(text.split('\n'))
+        .flat_map(|(number, line)| line.strip_suffix('\r').unwrap_or(line).split('\r').map(move |line| (number, line)));
+    for (number, line) in natural {
         let line = line.trim_start_matches(is_blank);
         if !continues && (line.is_empty() || line.starts_with(['#', '!'])) {
             continue;
@@ -70,13 +129,13 @@ fn logical_lines(text: &str) -> Vec<String> {
         let continued = line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
         let content = if continued { &line[..line.len() - 1] } else { line };
         match lines.last_mut() {
-            Some(last) if continues => last.push_str(content),
-            _ => lines.push(content.to_owned()),
+            Some((_, last)) if continues => last.push_str(content),
+            _ => lines.push((number, content.to_owned())),
         }
         continues = continued;
     }
     // What is left of a lone backslash at the end of the text, or before a blank line.
-    lines.retain(|line| !line.is_empty());
+    lines.retain(|(_, line)| !line.is_empty());
     lines
 }
 
@@ -208,6 +267,22 @@ mod tests {
         assert_eq!(parse("\u{feff}brokerName=a"), [("brokerName".to_owned(), "a".to_owned())]);
         assert_eq!(parse("\u{feff}# a comment"), []);
         assert_eq!(parse("a=\u{feff}"), [("a".to_owned(), "\u{feff}".to_owned())]);
+    }
+
+    #[test]
+    fn entries_know_the_lines_they_begin_on() {
+        let lines: Vec<_> =
+            entries("# c\n\na=1,\\\n  2\r\nb=3\n : = \n").into_iter().map(|entry| (entry.line, entry.key)).collect();
+        assert_eq!(lines, [(3, "a".to_owned()), (5, "b".to_owned()), (6, String::new())]);
+    }
+
+    /// One Latin-1 letter in a comment made a file unreadable that Java reads.
+    #[test]
+    fn a_comment_may_have_any_bytes_and_a_value_only_utf_8() {
+        let (text, wrong) = decode(b"# gr\xfc\xdfe\na=1\n!\xff\\\nb=\xe4\nc=\\\n  #\xe4\n");
+        assert_eq!(wrong, [4, 6], "a line that goes on is no comment");
+        assert_eq!(parse(&text)[0], ("a".to_owned(), "1".to_owned()));
+        assert_eq!(decode("# ü\na=ü".as_bytes()), ("# ü\na=ü".to_owned(), Vec::new()));
     }
 
     #[test]

@@ -9,12 +9,14 @@
 //! | [`code`], [`language`], [`version`] | the numbers: request and response codes, client languages, release ordinals |
 //! | [`header`] | the named fields of each request and answer |
 //! | [`body`], [`fastjson`] | JSON bodies, written as Java's fastjson writes them and read as leniently as it reads |
+//! | [`address`] | `host:port`, and lists of them |
 //! | [`java_properties`] | configuration files, and configuration in bodies |
 //! | [`message`] | a message, its stored record, batches, properties, ids |
 //!
 //! Compatibility means: what Java writes decodes here, what is encoded here decodes in Java, and for stored records the bytes are equal.
 //! The repository's `tests/golden/` holds bytes taken from the Java libraries; this package's tests of that name compare.
 
+pub mod address;
 pub mod binary_header;
 pub mod body;
 pub mod code;

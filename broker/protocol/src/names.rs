@@ -155,6 +155,12 @@ pub fn check_stored(name: &str) -> Result<(), NameError> {
     check_name(name, MAX_LONG_NAME)
 }
 
+/// Checks a producer group's name: the same alphabet, at most [`MAX_LONG_NAME`] bytes, as Java's
+/// clients check it. It has no retry topic.
+pub fn check_producer_group(group: &str) -> Result<(), NameError> {
+    check_name(group, MAX_LONG_NAME)
+}
+
 fn check_name(name: &str, limit: usize) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);

@@ -1,5 +1,6 @@
 //! What clients say of themselves: heartbeats and subscriptions, and the lists of their ids.
 
+use super::topic_config::null_as_default;
 use serde::{Deserialize, Serialize};
 
 /// The body of a heartbeat (34).
@@ -10,10 +11,12 @@ pub struct Heartbeat {
     #[serde(rename = "clientID")]
     pub client_id: String,
     /// Groups it consumes for.
+    #[serde(deserialize_with = "null_as_default")]
     pub consumer_data_set: Vec<ConsumerData>,
     /// Hash of the above, in the second form of heartbeats.
     pub heartbeat_fingerprint: i32,
     /// Groups it produces for.
+    #[serde(deserialize_with = "null_as_default")]
     pub producer_data_set: Vec<ProducerData>,
     /// The subscriptions are left out, as they have not changed since the fingerprint.
     #[serde(alias = "isWithoutSub")]
@@ -41,6 +44,7 @@ pub struct ConsumerData {
     /// One for all or each for itself.
     pub message_model: MessageModel,
     /// What it consumes.
+    #[serde(deserialize_with = "null_as_default")]
     pub subscription_data_set: Vec<Subscription>,
     /// A unit rule.
     pub unit_mode: bool,
@@ -112,6 +116,7 @@ pub struct Subscription {
     /// When the client made it, in milliseconds since 1970.
     pub sub_version: i64,
     /// The tags; none for all.
+    #[serde(deserialize_with = "null_as_default")]
     pub tags_set: Vec<String>,
     /// The topic.
     pub topic: String,
@@ -157,6 +162,7 @@ impl Subscription {
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumerIds {
     /// Client ids.
+    #[serde(deserialize_with = "null_as_default")]
     pub consumer_id_list: Vec<String>,
 }
 
@@ -185,6 +191,26 @@ mod tests {
             crate::fastjson::from_slice(br#"{"topic":"t","codeSet":["2598919",-5],"tagsSet":["TagA"]}"#).unwrap();
         assert_eq!(subscription.code_set, [2_598_919, -5]);
         assert!(crate::fastjson::from_slice::<Subscription>(br#"{"codeSet":["x"]}"#).is_err());
+    }
+
+    /// Clients in Go write an empty list as null, and their heartbeat was refused.
+    #[test]
+    fn null_is_an_empty_list() {
+        let heartbeat: Heartbeat = crate::fastjson::from_slice(
+            br#"{"clientID":"c","producerDataSet":null,"consumerDataSet":[{"groupName":"g","subscriptionDataSet":null},
+                {"groupName":"h","subscriptionDataSet":[{"topic":"t","codeSet":null,"tagsSet":null}]}]}"#,
+        )
+        .unwrap();
+        assert!(heartbeat.producer_data_set.is_empty());
+        assert!(heartbeat.consumer_data_set[0].subscription_data_set.is_empty());
+        let subscription = &heartbeat.consumer_data_set[1].subscription_data_set[0];
+        assert!(subscription.code_set.is_empty() && subscription.tags_set.is_empty());
+        let empty: Heartbeat = crate::fastjson::from_slice(br#"{"clientID":"c","consumerDataSet":null}"#).unwrap();
+        assert!(empty.consumer_data_set.is_empty());
+        assert_eq!(
+            crate::fastjson::from_slice::<super::super::LockBatch>(br#"{"mqSet":null}"#).unwrap().mq_set,
+            Vec::new()
+        );
     }
 
     #[test]

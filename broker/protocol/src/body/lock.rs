@@ -1,5 +1,6 @@
 //! Locks on queues for ordered consumption: 41 and 42.
 
+use super::topic_config::null_as_default;
 use crate::message::MessageQueue;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ pub struct LockBatch {
     /// For which group.
     pub consumer_group: String,
     /// Which.
+    #[serde(deserialize_with = "null_as_default")]
     pub mq_set: Vec<MessageQueue>,
     /// Do not ask other members of the broker group.
     pub only_this_broker: bool,
@@ -22,6 +24,6 @@ pub struct LockBatch {
 #[serde(default)]
 pub struct LockBatchResponse {
     /// What was locked.
-    #[serde(rename = "lockOKMQSet")]
+    #[serde(rename = "lockOKMQSet", deserialize_with = "null_as_default")]
     pub locked: Vec<MessageQueue>,
 }

@@ -1,6 +1,6 @@
 //! Offsets in bulk: `consumerOffset.json`, `delayOffset.json`, and the bodies of 43, 45, 220 to 223.
 
-use super::{DataVersion, QueueMap};
+use super::{DataVersion, QueueMap, topic_config::null_as_default};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -59,7 +59,9 @@ pub struct QueueOffset {
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumerStatusBody {
     /// By client id; in the answer to 223.
+    #[serde(deserialize_with = "null_as_default")]
     pub consumer_table: BTreeMap<String, QueueMap<i64>>,
     /// By queue; in the answer to 221.
+    #[serde(deserialize_with = "null_as_default")]
     pub message_queue_table: QueueMap<i64>,
 }

@@ -26,6 +26,7 @@ pub struct SubscriptionGroup {
     /// The name.
     pub group_name: String,
     /// Pauses between tries of ordered pop.
+    #[serde(deserialize_with = "null_as_default")]
     pub group_retry_policy: RetryPolicy,
     /// Bits.
     pub group_sys_flag: i32,
@@ -102,6 +103,7 @@ pub enum RetryPolicyType {
 #[serde(default)]
 pub struct CustomizedRetryPolicy {
     /// Milliseconds.
+    #[serde(deserialize_with = "null_as_default")]
     pub next: Vec<i64>,
 }
 
@@ -141,6 +143,6 @@ pub struct SubscriptionGroupTable {
 #[serde(default, rename_all = "camelCase")]
 pub struct SubscriptionGroupList {
     /// The groups.
-    #[serde(alias = "groupConfigList")]
+    #[serde(alias = "groupConfigList", deserialize_with = "null_as_default")]
     pub group_config_list: Vec<SubscriptionGroup>,
 }

@@ -124,10 +124,11 @@ pub struct TopicList {
 #[serde(default, rename_all = "camelCase")]
 pub struct TopicConfigList {
     /// The topics.
+    #[serde(deserialize_with = "null_as_default")]
     pub topic_config_list: Vec<TopicConfig>,
 }
 
-/// Java writes absent maps as null.
+/// Java writes absent maps as null, Go empty lists.
 pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
