@@ -4,6 +4,7 @@ use crate::{
     Error, Figures, Limits,
     input::{Input, READ},
     limits::{MemoryCheck, MemoryDeadline, ReadPause, Reasons},
+    log_limit,
     outbox::{Outbox, Pushed},
     reactors,
     responder::{Handling, Responder},
@@ -455,7 +456,9 @@ impl Connection {
                 Ok(None) => break,
                 Err(error) => {
                     Figures::add(&inner.figures.malformed, 1);
-                    tracing::warn!(peer = %inner.peer, %error, "closing a connection that does not speak our protocol");
+                    if log_limit::MALFORMED.admits() {
+                        tracing::warn!(peer = %inner.peer, %error, "closing a connection that does not speak our protocol");
+                    }
                     malformed = true;
                     break;
                 }

@@ -1,7 +1,7 @@
 //! Connections that carry commands.
 //!
 //! ```text
-//! listener.rs    accept, cap, back off, drain
+//! listener.rs    accept, cap, back off, drain; what is logged of it has the limit of log_limit.rs
 //!    |  one task a connection (connection.rs), on one of the threads of reactors.rs
 //!    v
 //! read what is there -> every whole frame -> Handler::handle(command, Responder)     in order, on the connection's task
@@ -46,6 +46,7 @@ pub mod http;
 mod input;
 mod limits;
 mod listener;
+mod log_limit;
 pub mod memory;
 pub mod metrics;
 mod outbox;
@@ -60,7 +61,8 @@ pub use client::Client;
 pub use connection::{Connection, Handler};
 pub use error::Error;
 pub use limits::{Figures, Limits};
-pub use listener::{bind, serve};
+pub use listener::{Reserved, bind, reserve, serve};
+pub use log_limit::LogLimit;
 pub use reactors::Reactors;
 pub use responder::{Responder, Unsent};
 pub use shared::Shared;

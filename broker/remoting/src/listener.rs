@@ -1,6 +1,6 @@
 //! Accepting connections.
 
-use crate::{Connection, Figures, Handler, Limits, Reactors};
+use crate::{Connection, Figures, Handler, Limits, Reactors, log_limit};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
@@ -21,6 +21,37 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// # Errors
 /// The address is in use or not ours.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    reserve(address)?.listen()
+}
+
+/// A port that nobody else can listen on any more, and that refuses connections until it is
+/// listened on.
+pub struct Reserved(Socket);
+
+impl Reserved {
+    /// The address with the port, also where that was left to the system.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Begins to take connections.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        self.0.listen(BACKLOG)?;
+        TcpListener::from_std(self.0.into())
+    }
+}
+
+/// As [`bind`] without listening, for a process that has much to do before it can serve.
+///
+/// # Errors
+/// The address is in use or not ours.
+pub fn reserve(address: SocketAddr) -> io::Result<Reserved> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -28,8 +59,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(Reserved(socket))
 }
 
 /// Serves connections on the threads of `reactors` until `stop` is cancelled and the last of them has ended (at the latest `limits.grace` later).
@@ -59,7 +89,9 @@ pub async fn serve<H: Handler + ?Sized>(
         // The figure is shared by the listeners of a process, so the cap is theirs together.
         if figures.connections.load(Relaxed) >= limits.connections {
             Figures::add(&figures.refused, 1);
-            tracing::warn!(%peer, limit = limits.connections, "too many connections; closing a new one");
+            if log_limit::TOO_MANY.admits() {
+                tracing::warn!(%peer, limit = limits.connections, "too many connections; closing a new one");
+            }
             continue;
         }
         let seat = reactors.choose();
