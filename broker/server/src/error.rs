@@ -114,6 +114,11 @@ impl Rejection {
         Self::invalid(group_name(group, error))
     }
 
+    /// A name that no producer group can have.
+    pub(crate) fn producer_group_name(group: &str, error: &NameError) -> Self {
+        Self::invalid(format!("no producer group can be called {group:?}: {error}"))
+    }
+
     /// The answer.
     pub(crate) fn into_reply(self) -> Reply {
         Reply::refuse(self.code, self.remark)
@@ -135,6 +140,17 @@ impl From<rmq_protocol::fastjson::Error> for Rejection {
 impl From<crate::config::Error> for Rejection {
     fn from(error: crate::config::Error) -> Self {
         Self::new(ResponseCode::InvalidParameter, error.to_string())
+    }
+}
+
+impl From<crate::config::Refused> for Rejection {
+    fn from(refused: crate::config::Refused) -> Self {
+        let code = match refused {
+            // Java's code for a key on the list. The others have nothing to do with who asks.
+            crate::config::Refused::Listed(_) => ResponseCode::NoPermission,
+            crate::config::Refused::Fixed(_) | crate::config::Refused::Wrong(_) => ResponseCode::InvalidParameter,
+        };
+        Self::new(code, refused.to_string())
     }
 }
 
@@ -162,5 +178,25 @@ impl From<rmq_remoting::Error> for Rejection {
             _ => ResponseCode::SystemError,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Error as Wrong, Refused};
+
+    /// "there is no setting" was answered as a lack of permission, and tools advised to look at
+    /// rights.
+    #[test]
+    fn only_a_listed_setting_is_a_matter_of_permission() {
+        let unknown = Wrong::Unknown { key: "fooBar".to_owned(), nearest: None };
+        for (refused, code) in [
+            (Refused::Listed("a".to_owned()), ResponseCode::NoPermission),
+            (Refused::Fixed("a".to_owned()), ResponseCode::InvalidParameter),
+            (Refused::Wrong(unknown), ResponseCode::InvalidParameter),
+        ] {
+            assert_eq!(Rejection::from(refused).code, code);
+        }
     }
 }

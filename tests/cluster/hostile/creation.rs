@@ -70,6 +70,40 @@ async fn a_heartbeat_makes_no_more_groups_than_a_client_can_have() {
     server.broker.stop().await.unwrap();
 }
 
+/// Any text was a producer group, an empty one too. Those that official clients have by default
+/// must pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_group_has_a_legal_name() {
+    let server = Server::start("producers", &[]).await;
+    let mut peer = server.peer().await;
+    let heartbeat = |group: &str| {
+        let body = Heartbeat {
+            client_id: "127.0.0.1@producer".into(),
+            producer_data_set: vec![ProducerData { group_name: group.into() }],
+            ..Heartbeat::default()
+        };
+        request(RequestCode::HeartBeat).with_body(fastjson::to_vec(&body))
+    };
+    is_refused(&mut peer, heartbeat(""), &["producer group", "the name is empty"]).await;
+    is_refused(&mut peer, heartbeat("a b"), &["producer group", "a b", "' '"]).await;
+    is_refused(&mut peer, heartbeat(&"g".repeat(256)), &["producer group", "256", "255"]).await;
+    for group in [
+        "DEFAULT_PRODUCER",
+        "CLIENT_INNER_PRODUCER",
+        "_INNER_TRACE_PRODUCER-g-PRODUCE-1",
+        "MQ_INST_1%g",
+        &"g".repeat(255),
+    ] {
+        let (code, remark) = peer.code(heartbeat(group)).await;
+        assert_eq!(code, Some(ResponseCode::Success), "{group}: {remark}");
+    }
+    // Clients in Go write a list that is empty as null.
+    let null = br#"{"clientID":"go","producerDataSet":null,"consumerDataSet":[{"groupName":"go","subscriptionDataSet":null}]}"#;
+    let (code, remark) = peer.code(request(RequestCode::HeartBeat).with_body(null.to_vec())).await;
+    assert_eq!(code, Some(ResponseCode::Success), "{remark}");
+    server.broker.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn offsets_and_locks_are_kept_of_queues_that_exist() {
     let server = Server::start("exists", &[]).await;
@@ -99,6 +133,9 @@ async fn offsets_and_locks_are_kept_of_queues_that_exist() {
     let answer = peer.ask(lock("exists-g")).await;
     let LockBatchResponse { locked } = fastjson::from_slice(&answer.body).unwrap();
     assert_eq!(locked, [queue("exists", 3)]);
+    let nameless = LockBatch { client_id: String::new(), ..batch("exists-g") };
+    let nameless = request(RequestCode::LockBatchQueues).with_body(fastjson::to_vec(&nameless));
+    is_refused(&mut peer, nameless, &["clientId is empty"]).await;
     server.broker.stop().await.unwrap();
 }
 

@@ -8,6 +8,7 @@ use crate::{clock::now_millis, config::Live};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_protocol::body::{HaConnectionInfo, HaRuntimeInfo};
+use rmq_remoting::LogLimit;
 use rmq_store::MessageStore;
 use std::{
     collections::BTreeMap,
@@ -30,6 +31,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const MAX_SLAVES: usize = 32;
 /// The same from one address, so that one peer cannot keep all others out.
 const MAX_SLAVES_OF_ADDRESS: usize = 8;
+
+/// Lines of a kind that are written before they are counted: each slave of a group that starts is
+/// named.
+const LINES: u64 = MAX_SLAVES_OF_ADDRESS as u64;
+static TOO_MANY: LogLimit = LogLimit::new(1, "connections of slaves were closed, as there were too many");
+static CONNECTED: LogLimit = LogLimit::new(LINES, "more slaves have connected");
+static SENDING: LogLimit = LogLimit::new(LINES, "the log is sent to more slaves");
+static LOST: LogLimit = LogLimit::new(LINES, "more connections to slaves were lost");
+static GONE: LogLimit = LogLimit::new(LINES, "more slaves have gone");
 
 /// The slaves of this master.
 pub(crate) struct Slaves {
@@ -136,10 +146,11 @@ impl Slaves {
                         let stop = stop.clone();
                         tasks.spawn(async move { admitted.serve(stream, stop).await });
                     }
-                    None => tracing::warn!(
+                    None if TOO_MANY.admits() => tracing::warn!(
                         %peer,
                         "{MAX_SLAVES} slaves are connected, or {MAX_SLAVES_OF_ADDRESS} from this address; closing a new one"
                     ),
+                    None => {}
                 },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a slave; waiting a little");
@@ -170,7 +181,7 @@ impl Slaves {
             // Judged before it counts: a log that is longer is another one, and confirms nothing of this one.
             let first = begin.borrow().is_none();
             if first {
-                let from = self.check_end(end).and_then(|()| self.first_offset(end));
+                let from = self.check_end(end, Report::Begin).and_then(|()| self.first_offset(end));
                 if let Ok(from) = from {
                     self.unsent.begin(peer, from, Instant::now());
                 }
@@ -179,7 +190,7 @@ impl Slaves {
                     continue;
                 }
             }
-            self.check_end(end).map_err(|refused| io::Error::other(refused.why))?;
+            self.check_end(end, Report::End).map_err(|refused| io::Error::other(refused.why))?;
             self.unsent.reported(peer, end, Instant::now());
             if let Some(slave) = self.connected.lock().get_mut(&peer) {
                 slave.acked = Some(end);
@@ -202,7 +213,9 @@ impl Slaves {
                 return Err(io::Error::other(why));
             }
         };
-        tracing::info!(slave = %peer, offset = next, "sending the log");
+        if SENDING.admits() {
+            tracing::info!(slave = %peer, offset = next, "sending the log");
+        }
         let heartbeat = self.settings.load().replication.heartbeat.0;
         let mut told = false;
         loop {
@@ -256,14 +269,18 @@ impl Slaves {
         }
     }
 
-    fn check_end(&self, reported: u64) -> Result<(), Refused> {
+    fn check_end(&self, reported: u64, report: Report) -> Result<(), Refused> {
         let end = self.store.max_physical_offset();
         if reported <= end {
             return Ok(());
         }
+        let its_log = match report {
+            Report::Begin => "its log has what lies before",
+            Report::End => "its log ends at",
+        };
         Err(Refused {
             why: format!(
-                "its log ends at {reported}, this one at {end}: it has messages that this master lacks, or is of another master. \
+                "{its_log} {reported}, and this one ends at {end}: it has messages that this master lacks, or is of another master. \
                  Nothing is sent to it; keep its store until you know which messages are needed"
             ),
             heartbeat: end,
@@ -281,6 +298,16 @@ impl Slaves {
             }
         }
     }
+}
+
+/// What a slave says with an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Report {
+    /// Where it wants to begin. One that compares its log with ours begins up to 64 KiB before the
+    /// end of it; a Java slave at the end.
+    Begin,
+    /// Where its log ends.
+    End,
 }
 
 /// Where a slave begins, or why it gets nothing.
@@ -322,7 +349,9 @@ impl Admitted {
 
     async fn serve(self, stream: TcpStream, stop: CancellationToken) {
         let peer = self.peer;
-        tracing::info!(slave = %peer, "a slave has connected");
+        if CONNECTED.admits() {
+            tracing::info!(slave = %peer, "a slave has connected");
+        }
         let outcome = async {
             stream.set_nodelay(true)?;
             let (reader, writer) = stream.into_split();
@@ -335,8 +364,9 @@ impl Admitted {
         }
         .await;
         match outcome {
-            Ok(()) => tracing::info!(slave = %peer, "a slave has gone"),
-            Err(error) => tracing::warn!(slave = %peer, %error, "the connection to a slave is lost"),
+            Ok(()) if GONE.admits() => tracing::info!(slave = %peer, "a slave has gone"),
+            Err(error) if LOST.admits() => tracing::warn!(slave = %peer, %error, "the connection to a slave is lost"),
+            Ok(()) | Err(_) => {}
         }
     }
 }
@@ -387,6 +417,19 @@ mod tests {
         let end = alone.store.max_physical_offset();
         assert!(end > 0);
         assert_eq!(alone.confirmed(), end);
+    }
+
+    /// The end of a slave's log was told 64 KiB too low: it was where the slave began to compare.
+    #[test]
+    fn where_a_slave_begins_is_not_told_as_its_end() {
+        let root = tempfile::tempdir().unwrap();
+        let master = master(root.path(), "1");
+        let end = master.store.max_physical_offset();
+        let words = master.check_end(end + 7, Report::Begin).unwrap_err();
+        let begins = format!("its log has what lies before {}, and this one ends at {end}", end + 7);
+        assert!(words.starts_with(&begins), "{words}");
+        let words = master.check_end(end + 7, Report::End).unwrap_err();
+        assert!(words.starts_with(&format!("its log ends at {}, and this one ends at {end}", end + 7)), "{words}");
     }
 
     #[test]

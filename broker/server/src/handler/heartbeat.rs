@@ -65,8 +65,11 @@ impl Clients {
         };
         let mut refusals = Vec::new();
         for producer in &heartbeat.producer_data_set {
-            if !self.producers.register(&producer.group_name, client.clone()) {
-                refusals.push(too_many_clients(&producer.group_name));
+            let group = &producer.group_name;
+            match names::check_producer_group(group) {
+                Err(error) => refusals.push(Rejection::producer_group_name(group, &error)),
+                Ok(()) if self.producers.register(group, client.clone()) => {}
+                Ok(()) => refusals.push(too_many_clients(group)),
             }
         }
         let mut made = Made::default();

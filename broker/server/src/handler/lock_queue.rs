@@ -55,6 +55,11 @@ impl Locks {
     /// 41: queues that do not exist, or of a group that may not lock, are not locked, as if others held them.
     pub(crate) fn lock(&self, request: &Command) -> Answer {
         let mut body = Self::read(request)?;
+        if body.client_id.is_empty() {
+            return Err(Rejection::invalid(
+                "the field clientId is empty: the lock would be shared by all clients without an id; name the client",
+            ));
+        }
         if let Some(queue) = body.mq_set.iter().find(|queue| queue.queue_id < 0) {
             return Err(Rejection::number("queueId", queue.queue_id.into(), "0 or more is wanted"));
         }

@@ -3,11 +3,12 @@
 //! ```text
 //! start                                      stop
 //!   http: alive, not ready                     http: not ready
-//!   tables, store (recovers)                   goodbye to the namesrvs
-//!   ports                                      parked pulls are answered
-//!   handlers                                   no more requests; the last answers leave
-//!   replication, delay, housekeeping           replication, delay, housekeeping
-//!   requests are taken                         tables are written, the store is closed
+//!   ports are reserved                         goodbye to the namesrvs
+//!   tables, store (recovers)                   parked pulls are answered
+//!   ports are listened on                      no more requests; the last answers leave
+//!   handlers                                   replication, delay, housekeeping
+//!   replication, delay, housekeeping           tables are written, the store is closed
+//!   requests are taken
 //!   the log is checked
 //!   registration -> ready
 //! ```
@@ -22,7 +23,7 @@ use crate::{
     metrics::Page,
 };
 use parts::Parts;
-use rmq_remoting::{Limits, Reactors, Watchdog, http::Health};
+use rmq_remoting::{Limits, Reactors, Reserved, Watchdog, http::Health};
 use rmq_store::MessageStore;
 use std::{
     io,
@@ -77,12 +78,26 @@ impl Health for Early {
     }
 }
 
-/// The ports of a broker.
-struct Ports {
-    requests: TcpListener,
+/// The ports of a broker: reserved while the store opens, then listened on.
+struct Ports<Port> {
+    requests: Port,
     /// Two below the former, for clients that use the "VIP channel".
-    vip: Option<TcpListener>,
-    replication: TcpListener,
+    vip: Option<Port>,
+    replication: Port,
+}
+
+impl Ports<Reserved> {
+    fn listen(self) -> Result<Ports<TcpListener>, Error> {
+        let listen = |port: Reserved| {
+            let address = port.local_addr();
+            port.listen().map_err(|source| Error::Listen {
+                address: address.map_or_else(|_| "a port".to_owned(), |address| address.to_string()),
+                source,
+            })
+        };
+        let Self { requests, vip, replication } = self;
+        Ok(Ports { requests: listen(requests)?, vip: vip.map(listen).transpose()?, replication: listen(replication)? })
+    }
 }
 
 impl Broker {
@@ -104,11 +119,14 @@ impl Broker {
                 Some(address)
             }
         };
+        // A port that is taken ends the start before it has touched the store, which would count as
+        // crashed then.
+        let ports = reserve_ports(&mut config, bind)?;
         let (tables, ready) = parts::Tables::open(&config)?;
         // Asked for once: the store and the network buffers must not have two ideas of it.
         let memory = rmq_remoting::memory::usable();
         let store = open_store(&config, memory, &tables).await?;
-        let ports = open_ports(&mut config, bind)?;
+        let ports = ports.listen()?;
         let address = local_address(&ports.requests)?;
         let settings = Arc::new(Live::new(config, file));
         let parts = Parts::build(settings, memory, store, tables, watchdog)?;
@@ -159,7 +177,7 @@ impl Broker {
         }
     }
 
-    fn begin(&mut self, ports: Ports, ready: Ready) -> Result<(), Error> {
+    fn begin(&mut self, ports: Ports<TcpListener>, ready: Ready) -> Result<(), Error> {
         let parts = &self.parts;
         let slave = parts.settings.load().is_slave();
         if slave {
@@ -283,15 +301,19 @@ fn watched(
     tasks.spawn(async move { watchdog.task(name, task).await });
 }
 
-/// Opens the ports and writes those that were left to the system into the settings.
-fn open_ports(config: &mut Config, bind: IpAddr) -> Result<Ports, Error> {
+/// Reserves the ports and writes those that were left to the system into the settings.
+fn reserve_ports(config: &mut Config, bind: IpAddr) -> Result<Ports<Reserved>, Error> {
     let network = &mut config.network;
-    let requests = listen(bind, network.listen_port)?;
+    let reserve = |port| {
+        let address = SocketAddr::new(bind, port);
+        rmq_remoting::reserve(address).map_err(|source| Error::Listen { address: address.to_string(), source })
+    };
+    let requests = reserve(network.listen_port)?;
     let chosen = network.listen_port != 0;
-    let vip = if chosen { Some(listen(bind, network.listen_port - 2)?) } else { None };
+    let vip = if chosen { Some(reserve(network.listen_port - 2)?) } else { None };
     // A slave serves its log too: to a master that has lost its own.
-    let replication = listen(bind, network.replication_port)?;
-    let port = |listener: &TcpListener| listener.local_addr().map_or(0, |address| address.port());
+    let replication = reserve(network.replication_port)?;
+    let port = |reserved: &Reserved| reserved.local_addr().map_or(0, |address| address.port());
     network.listen_port = port(&requests);
     network.replication_port = port(&replication);
     Ok(Ports { requests, vip, replication })
@@ -317,4 +339,29 @@ async fn open_store(config: &Config, memory: u64, tables: &parts::Tables) -> Res
 /// Where the tables lie.
 fn root(config: &Config) -> &Path {
     Path::new(&config.store.root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broker that found its port taken left the mark of a crash in its store.
+    #[tokio::test]
+    async fn a_port_that_is_taken_ends_the_start_before_it_touches_the_store() {
+        let taken = rmq_remoting::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("store").display().to_string();
+        let (config, _) = Config::from_properties([
+            ("brokerName", "b"),
+            ("bindAddress", "127.0.0.1"),
+            ("storePathRootDir", root.as_str()),
+            ("listenPort", "0"),
+            ("haListenPort", port.as_str()),
+        ])
+        .unwrap();
+        let refused = Broker::start(config, None).await.err().expect("a port is taken").to_string();
+        assert!(refused.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{refused}");
+        assert!(!Path::new(&root).exists(), "the store was touched");
+    }
 }

@@ -45,10 +45,7 @@ impl BrokerAdmin {
         let text = std::str::from_utf8(&request.body).map_err(|_| Rejection::invalid("the settings are not UTF-8"))?;
         let pairs = java_properties::parse(text);
         let before = self.settings.load_full();
-        let persisted = self
-            .settings
-            .update(&pairs, now_millis())
-            .map_err(|refused| Rejection::new(ResponseCode::NoPermission, refused.to_string()))?;
+        let persisted = self.settings.update(&pairs, now_millis())?;
         let after = self.settings.load_full();
         tracing::info!(changes = text.trim(), "settings changed");
         if before.store != after.store {

@@ -8,12 +8,12 @@ use crate::{
 };
 use rmq_protocol::{
     Command, Reply, ResponseCode,
-    body::{SubscriptionGroup, SubscriptionGroupList},
+    body::{ExponentialRetryPolicy, SubscriptionGroup, SubscriptionGroupList},
     fastjson,
     header::{DeleteGroup, GroupRequest, Header},
     names,
 };
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 /// Handles of these requests.
 pub(crate) struct GroupAdmin {
@@ -30,8 +30,36 @@ fn check_numbers(group: &SubscriptionGroup) -> Result<(), Rejection> {
         ("whichBrokerWhenConsumeSlowly", group.which_broker_when_consume_slowly, 0..=i64::MAX, "0 or more is wanted"),
         ("consumeTimeoutMinute", group.consume_timeout_minute.into(), 0..=i64::MAX, "0 or more is wanted"),
     ];
+    check_retry_policy(group)?;
     match rows.into_iter().find(|(_, value, range, _)| !range.contains(value)) {
         Some((field, value, _, wanted)) => Err(Rejection::number(field, value, wanted)),
+        None => Ok(()),
+    }
+}
+
+/// Clients that pop work their pauses out of it.
+fn check_retry_policy(group: &SubscriptionGroup) -> Result<(), Rejection> {
+    let policy = &group.group_retry_policy;
+    if let Some(ExponentialRetryPolicy { initial, max, multiplier }) = policy.exponential_retry_policy {
+        let outside = |value, range: RangeInclusive<i64>| !range.contains(&value);
+        if outside(initial, 1..=i64::MAX) {
+            return Err(Rejection::number(
+                "exponentialRetryPolicy.initial",
+                initial,
+                "1 millisecond or more is wanted",
+            ));
+        }
+        if outside(max, initial..=i64::MAX) {
+            let wanted = format!("{initial}, which is initial, or more is wanted");
+            return Err(Rejection::number("exponentialRetryPolicy.max", max, &wanted));
+        }
+        if outside(multiplier, 1..=i64::MAX) {
+            return Err(Rejection::number("exponentialRetryPolicy.multiplier", multiplier, "1 or more is wanted"));
+        }
+    }
+    let pauses = policy.customized_retry_policy.iter().flat_map(|policy| &policy.next);
+    match pauses.into_iter().find(|pause| **pause < 0) {
+        Some(pause) => Err(Rejection::number("customizedRetryPolicy.next", *pause, "0 milliseconds or more is wanted")),
         None => Ok(()),
     }
 }
@@ -112,5 +140,37 @@ impl GroupAdmin {
     async fn persist(&self) -> Result<(), Rejection> {
         let groups = Arc::clone(&self.groups);
         super::super::blocking(move || groups.persist()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A first pause of -1 ms and a growth of 0 were taken.
+    #[test]
+    fn a_retry_policy_that_makes_no_pauses_is_refused_with_its_value() {
+        let check = |policy: &str| {
+            let group = format!(r#"{{"groupName":"g","groupRetryPolicy":{policy}}}"#);
+            check_numbers(&fastjson::from_slice(group.as_bytes()).unwrap()).map_err(|refused| refused.remark)
+        };
+        for (policy, words) in [
+            (r#"{"exponentialRetryPolicy":{"initial":-1,"multiplier":0}}"#, "initial cannot be -1: 1 millisecond"),
+            (r#"{"exponentialRetryPolicy":{"multiplier":0}}"#, "multiplier cannot be 0: 1 or more"),
+            (r#"{"exponentialRetryPolicy":{"max":4999}}"#, "max cannot be 4999: 5000, which is initial, or more"),
+            (r#"{"customizedRetryPolicy":{"next":[1000,-5]}}"#, "next cannot be -5"),
+        ] {
+            let refused = check(policy).unwrap_err();
+            assert!(refused.contains(words), "{policy}: {refused}");
+        }
+        for good in ["null", "{}", r#"{"exponentialRetryPolicy":{}}"#, r#"{"customizedRetryPolicy":{"next":null}}"#] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_another_shape_is_told_without_types_of_this_code() {
+        let error = fastjson::from_slice::<SubscriptionGroup>(b"5").unwrap_err().to_string();
+        assert_eq!(error, "unexpected JSON: invalid type: integer `5`, expected an object at line 1 column 1");
     }
 }
