@@ -1,10 +1,12 @@
 //! `rocketmq broker`.
 
-use crate::{settings, shutdown};
-use anyhow::Context;
+use crate::{
+    settings::{self, Place},
+    shutdown,
+};
 use rmq_server::{
     Broker,
-    config::{Config, SETTINGS},
+    config::{Config, Reading, SETTINGS},
 };
 
 #[derive(clap::Args)]
@@ -19,11 +21,12 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = &arguments.settings;
-    let mut pairs = settings.pairs()?;
-    pairs.extend(arguments.namesrv.map(|addresses| ("namesrvAddr".to_owned(), addresses)));
-    let (config, mut warnings) =
-        Config::from_properties(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-            .with_context(|| settings.context())?;
+    let mut given = settings.given()?;
+    if let Some(addresses) = arguments.namesrv {
+        given.push(Place::Option("-n or NAMESRV_ADDR"), "namesrvAddr".to_owned(), addresses);
+    }
+    let Reading { config, warnings, wrong } = Config::read(&given.pairs());
+    let (mut warnings, verdict) = given.judge(warnings, wrong);
     if config.namesrv.addresses.is_empty() {
         warnings.push(
             "no namesrv is named (namesrvAddr, -n or NAMESRV_ADDR): clients will not find this broker".to_owned(),
@@ -32,6 +35,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    verdict?;
     if settings.check || settings.check_important {
         let defaults = Config::default();
         let shown = SETTINGS.iter().filter(|setting| settings.check || setting.is_important());

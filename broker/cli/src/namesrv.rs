@@ -1,8 +1,10 @@
 //! `rocketmq namesrv`.
 
-use crate::{settings, shutdown};
-use anyhow::Context;
-use rmq_namesrv::{Config, Namesrv, Overrides};
+use crate::{
+    settings::{self, Place},
+    shutdown,
+};
+use rmq_namesrv::{Config, Namesrv, Overrides, Reading};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: rocketmq namesrv -c namesrv.conf --set listenPort=9876")]
@@ -13,20 +15,22 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = &arguments.settings;
-    let mut pairs = settings.pairs()?;
+    let mut given = settings.given()?;
     // As in Java: settings that are changed at run time go to the file they came from.
     if let Some(file) = &settings.config {
-        pairs.insert(0, ("configStorePath".to_owned(), file.display().to_string()));
+        given.put_first(Place::Option("-c"), "configStorePath".to_owned(), file.display().to_string());
     }
-    let (config, warnings) = Config::from_properties(pairs).with_context(|| settings.context())?;
+    let Reading { config, warnings, wrong } = Config::read(&given.pairs());
+    let (warnings, verdict) = given.judge(warnings, wrong);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    verdict?;
     // Of so few settings all matter.
     if settings.check || settings.check_important {
         return settings::print(config.describe().into_iter().map(|row| {
-            let live = if row.live { "may change while it runs" } else { "" };
-            (row.key.to_owned(), row.value, row.default, live.to_owned())
+            let live = if row.live { " (may change while it runs)" } else { "" };
+            (row.key.to_owned(), row.value, row.default, format!("{}{live}", row.meaning))
         }));
     }
     let namesrv = Namesrv::start(config, Overrides::default()).await?;

@@ -101,8 +101,15 @@ pub(crate) fn print_table<const N: usize>(
 
 /// Columns of the terminal, if there is one.
 fn width() -> Option<u16> {
-    let size = io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
-    size.map(|size| size.ws_col).filter(|columns| *columns > 0)
+    let size = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
+    columns(io::stdout().is_terminal(), size, std::env::var("COLUMNS").ok().as_deref())
+}
+
+/// A terminal may not know how wide it is: a serial line, or one that a program made. Then
+/// `COLUMNS` says it, or it has 80.
+fn columns(terminal: bool, size: u16, variable: Option<&str>) -> Option<u16> {
+    let told = || variable.and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
+    terminal.then(|| if size > 0 { size } else { told().unwrap_or(80) })
 }
 
 fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>, width: Option<u16>) -> String {
@@ -138,6 +145,15 @@ mod tests {
             "TOPIC                     QUEUES\norders                    8\na much longer topic name  16"
         );
         assert_eq!(table(["TOPIC"], std::iter::empty(), None), "TOPIC");
+    }
+
+    #[test]
+    fn a_terminal_always_has_a_width_and_a_pipe_never() {
+        assert_eq!(columns(true, 120, Some("90")), Some(120));
+        assert_eq!(columns(true, 0, Some("90")), Some(90));
+        assert_eq!(columns(true, 0, Some("wide")), Some(80));
+        assert_eq!(columns(true, 0, None), Some(80));
+        assert_eq!(columns(false, 120, Some("90")), None);
     }
 
     #[test]

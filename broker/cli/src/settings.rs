@@ -3,8 +3,11 @@
 use crate::output;
 use anyhow::Context;
 use rmq_operator::cluster::validate::Readers;
-use rmq_protocol::java_properties;
-use std::path::PathBuf;
+use rmq_protocol::java_properties::{self, Found};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// Who reads the settings of a manifest before the processes do: `up` and the operator.
 pub(crate) const READERS: Readers = Readers {
@@ -61,24 +64,117 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl Arguments {
-    /// Settings in order; later ones win.
-    pub(crate) fn pairs(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let mut pairs = match &self.config {
+    /// What the file and the options say, in order; later ones win.
+    pub(crate) fn given(&self) -> anyhow::Result<Given> {
+        let mut given = match &self.config {
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-                java_properties::parse(&text)
+                let bytes =
+                    std::fs::read(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+                Given::of_file(path, &bytes)
             }
-            None => Vec::new(),
+            None => Given::default(),
         };
-        pairs.extend(self.sets.iter().cloned());
-        Ok(pairs)
+        for (key, value) in &self.sets {
+            given.push(Place::Option("--set"), key.clone(), value.clone());
+        }
+        Ok(given)
+    }
+}
+
+/// Where a setting was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// A line of the file; the first is 1.
+    Line(usize),
+    /// An option of the command line, or a variable of the environment.
+    Option(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Option(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Settings as they were given, and what is wrong before anybody knows their keys.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    file: Option<String>,
+    pairs: Vec<(String, String)>,
+    /// Of each pair.
+    places: Vec<Place>,
+    wrong: Vec<(Option<Place>, String)>,
+    warnings: Vec<String>,
+}
+
+impl Given {
+    fn of_file(path: &Path, bytes: &[u8]) -> Self {
+        let mut given = Self { file: Some(path.display().to_string()), ..Self::default() };
+        let (text, not_utf8) = java_properties::decode(bytes);
+        given.wrong = not_utf8
+            .into_iter()
+            .map(|line| {
+                let words = "it is not UTF-8: save the file as UTF-8, or write the letter as \\uXXXX";
+                (Some(Place::Line(line)), words.to_owned())
+            })
+            .collect();
+        for entry in java_properties::entries(&text) {
+            let same = given.pairs.iter().rposition(|(key, _)| *key == entry.key && !key.is_empty());
+            if let Some(before) = same.filter(|before| given.pairs[*before].1 != entry.value) {
+                given.warnings.push(format!(
+                    "line {}: {} is {:?} here and {:?} in {}: the last one wins",
+                    entry.line, entry.key, entry.value, given.pairs[before].1, given.places[before]
+                ));
+            }
+            given.push(Place::Line(entry.line), entry.key, entry.value);
+        }
+        given
     }
 
-    /// Names the file in an error about its contents.
-    pub(crate) fn context(&self) -> String {
-        self.config.as_ref().map_or_else(|| "the settings".to_owned(), |path| path.display().to_string())
+    pub(crate) fn push(&mut self, place: Place, key: String, value: String) {
+        self.pairs.push((key, value));
+        self.places.push(place);
     }
+
+    /// What holds unless the file or an option says otherwise.
+    pub(crate) fn put_first(&mut self, place: Place, key: String, value: String) {
+        self.pairs.insert(0, (key, value));
+        self.places.insert(0, place);
+    }
+
+    pub(crate) fn pairs(&self) -> Vec<(&str, &str)> {
+        self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
+
+    /// The warnings in words; all that is wrong is one error, a line each.
+    pub(crate) fn judge<E: fmt::Display>(
+        mut self,
+        warnings: Vec<Found<String>>,
+        wrong: Vec<Found<E>>,
+    ) -> (Vec<String>, anyhow::Result<()>) {
+        let place = |pair: Option<usize>| pair.and_then(|pair| self.places.get(pair)).copied();
+        self.warnings.extend(warnings.into_iter().map(|found| at(place(found.pair), &found.what)));
+        self.wrong.extend(wrong.into_iter().map(|found| (place(found.pair), found.what.to_string())));
+        // In the order of the file; what is about defaults comes last.
+        self.wrong.sort_by_key(|(place, _)| (place.is_none(), *place));
+        let source = self.file.unwrap_or_else(|| "the settings".to_owned());
+        let verdict = match self.wrong.as_slice() {
+            [] => Ok(()),
+            [(place, words)] => Err(anyhow::anyhow!("{source}: {}", at(*place, words))),
+            several => {
+                let lines: String = several.iter().map(|(place, words)| format!("\n  {}", at(*place, words))).collect();
+                Err(anyhow::anyhow!("{source}: {} settings are wrong{lines}", several.len()))
+            }
+        };
+        (self.warnings, verdict)
+    }
+}
+
+fn at(place: Option<Place>, words: &str) -> String {
+    place.map_or_else(|| words.to_owned(), |place| format!("{place}: {words}"))
 }
 
 /// Prints settings by name: value, and the default where it is another.
@@ -92,7 +188,7 @@ pub(crate) fn print(rows: impl IntoIterator<Item = (String, String, String, Stri
 
 #[cfg(test)]
 mod tests {
-    use super::READERS;
+    use super::{Given, Place, READERS};
     use rmq_operator::{
         api::cluster::ClusterSpec,
         cluster::{
@@ -100,6 +196,44 @@ mod tests {
             validate,
         },
     };
+
+    fn judged(text: &[u8]) -> (Vec<String>, String) {
+        let mut given = Given::of_file("c.conf".as_ref(), text);
+        given.push(Place::Option("-n"), "namesrvAddr".to_owned(), "foo;bar".to_owned());
+        let read = rmq_server::Config::read(&given.pairs());
+        let (warnings, verdict) = given.judge(read.warnings, read.wrong);
+        (warnings, verdict.unwrap_err().to_string())
+    }
+
+    /// Each run told one kind of mistake, and none told where it stood.
+    #[test]
+    fn all_that_is_wrong_with_a_file_is_told_with_its_lines() {
+        let (warnings, words) = judged(
+            b"# gr\xfc\xdfe\n\nmaxMessageSize=99999999999999999999\n : = \nlistenPort=1\nbrokerName=\xe4\n\
+            diskMaxUsedSpaceRatio=150\nfooBar=1\nlistenPort=10911\naclEnable=true\n",
+        );
+        let lines: Vec<&str> = words.lines().collect();
+        assert_eq!(lines.len(), 8, "{words}");
+        for (line, begin) in lines.iter().zip([
+            "c.conf: 7 settings are wrong",
+            "  line 3: maxMessageSize cannot be",
+            "  line 4: there is no key before",
+            "  line 6: it is not UTF-8: save the file as UTF-8",
+            "  line 6: brokerName",
+            "  line 7: diskMaxUsedSpaceRatio 150",
+            "  line 8: there is no setting \"fooBar\"",
+            "  -n: namesrvAddr: \"foo\" has no port",
+        ]) {
+            assert!(line.starts_with(begin), "{line} / {begin}");
+        }
+        assert!(
+            warnings
+                .contains(&"line 9: listenPort is \"10911\" here and \"1\" in line 5: the last one wins".to_owned())
+        );
+        assert!(warnings.iter().any(|warning| warning.starts_with("line 10: aclEnable")), "{warnings:?}");
+        let (_, words) = judged(b"");
+        assert!(words.starts_with("c.conf: -n: namesrvAddr: \"foo\" has no port") && !words.contains('\n'), "{words}");
+    }
 
     /// What the operator itself writes into the files of pods must pass, or no cluster could ever change.
     #[test]

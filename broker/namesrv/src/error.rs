@@ -6,6 +6,12 @@ use std::{io, net::SocketAddr, path::PathBuf};
 /// Why a namesrv does not start, or why it refuses a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A line of the configuration that begins with its separator.
+    #[error("there is no key before '=' or ':'")]
+    NoKey,
+    /// A port that two would listen on.
+    #[error("httpPort {0} is the port of listenPort: take another")]
+    SamePort(u16),
     /// A key of the configuration that nobody knows.
     #[error("there is no setting {key}{}", nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default())]
     UnknownKey {
@@ -15,7 +21,7 @@ pub enum Error {
         nearest: Option<&'static str>,
     },
     /// A value that the key cannot have.
-    #[error("{key} cannot be {value:?}; it must be {expected}")]
+    #[error("{key} cannot be {value:?}; it must be {expected}{}", comment(value))]
     Value {
         /// The key.
         key: &'static str,
@@ -24,7 +30,7 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
-    /// Several of these two, a line each.
+    /// Several of these, a line each.
     #[error("{}", _0.iter().map(|error| format!("\n  {error}")).collect::<String>())]
     Several(Vec<Error>),
     /// A port cannot be listened on.
@@ -149,6 +155,14 @@ pub enum Error {
     Unsupported(i32),
 }
 
+/// What somebody is told who wrote a comment behind a value.
+fn comment(value: &str) -> &'static str {
+    match rmq_protocol::address::has_comment(value) {
+        true => "; in a properties file what follows a value is part of it, so put the comment on its own line",
+        false => "",
+    }
+}
+
 impl Error {
     /// The response code that tells it.
     pub fn code(&self) -> ResponseCode {
@@ -156,9 +170,12 @@ impl Error {
             Self::NoRoute(_) => ResponseCode::TopicNotExist,
             Self::NoValue { .. } | Self::NoNamespace(_) => ResponseCode::QueryNotFound,
             Self::BlackListed => ResponseCode::NoPermission,
-            Self::OnlyAtStart(_) | Self::UnknownKey { .. } | Self::Value { .. } | Self::Several(_) => {
-                ResponseCode::InvalidParameter
-            }
+            Self::OnlyAtStart(_)
+            | Self::NoKey
+            | Self::SamePort(_)
+            | Self::UnknownKey { .. }
+            | Self::Value { .. }
+            | Self::Several(_) => ResponseCode::InvalidParameter,
             Self::Overloaded => ResponseCode::SystemBusy,
             Self::Unsupported(_) => ResponseCode::RequestCodeNotSupported,
             _ => ResponseCode::SystemError,

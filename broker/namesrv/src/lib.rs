@@ -37,7 +37,7 @@ mod notify;
 mod route_table;
 mod worker;
 
-pub use config::Config;
+pub use config::{Config, Reading};
 pub use error::Error;
 
 use arc_swap::ArcSwap;

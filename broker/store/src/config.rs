@@ -137,6 +137,42 @@ pub struct Allocation {
     pub touch_ahead: u64,
 }
 
+/// What contradicts itself, or another setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Which setting it is about.
+    pub about: About,
+    /// In words.
+    pub why: String,
+}
+
+/// The setting that a [`Contradiction`] is about; whoever read it from a file knows its name there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// [`Config::commit_log_file_size`]
+    CommitLogFileSize,
+    /// [`Config::consume_queue_file_size`]
+    ConsumeQueueFileSize,
+    /// [`Config::index`]
+    Index,
+    /// [`Config::commit_log`] and [`Config::read_only_commit_log`]
+    CommitLog,
+    /// [`Config::delay_levels`]
+    DelayLevels,
+    /// What has no name in a file.
+    Memory,
+    /// [`Retention::delete_when`]
+    DeleteWhen,
+    /// [`Retention::max_used`]
+    MaxUsed,
+    /// [`Retention::clean_forcibly`]
+    CleanForcibly,
+    /// [`Retention::refuse_writes`]
+    RefuseWrites,
+    /// [`Retention::clean_forcibly`] and [`Retention::refuse_writes`]
+    CleaningAndRefusal,
+}
+
 impl Config {
     /// Java's defaults for a store in `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
@@ -187,47 +223,67 @@ impl Config {
         }
     }
 
-    /// Says in words what contradicts itself.
+    /// Refuses what contradicts itself, with the first of [`Self::contradictions`].
     pub fn validate(&self) -> Result<()> {
-        let refuse = |why: String| Err(Error::Config(why));
+        self.contradictions().into_iter().next().map_or(Ok(()), |found| Err(Error::Config(found.why)))
+    }
+
+    /// All that contradicts itself, in words.
+    pub fn contradictions(&self) -> Vec<Contradiction> {
+        let mut found = Vec::new();
+        let mut refuse = |about: About, why: String| found.push(Contradiction { about, why });
         let smallest = (stored::MIN_SIZE + stored::BLANK_SIZE) as u64;
         if self.commit_log_file_size < smallest || self.commit_log_file_size > 1 << 31 {
-            return refuse(format!(
-                "a commit log file of {} bytes: between {smallest} and 2 GiB are possible, all the numbers in it are ints",
-                self.commit_log_file_size
-            ));
+            refuse(
+                About::CommitLogFileSize,
+                format!(
+                    "a commit log file of {} bytes: between {smallest} and 2 GiB are possible, all the numbers in it are ints",
+                    self.commit_log_file_size
+                ),
+            );
         }
         if self.consume_queue_file_size == 0 || self.consume_queue_file_size > 1 << 30 {
-            return refuse(format!(
-                "a consume queue file of {} bytes: between 1 byte and 1 GiB are possible",
-                self.consume_queue_file_size
-            ));
-        }
-        if self.index.slots == 0 || self.index.entries < 2 {
-            return refuse(format!(
-                "an index file of {} slots and {} entries: 1 slot and 2 entries are the least, as entry 0 is never used",
-                self.index.slots, self.index.entries
-            ));
+            refuse(
+                About::ConsumeQueueFileSize,
+                format!(
+                    "a consume queue file of {} bytes: between 1 byte and 1 GiB are possible",
+                    self.consume_queue_file_size
+                ),
+            );
         }
         let index_bytes = 40 + 4 * u64::from(self.index.slots) + 20 * u64::from(self.index.entries);
-        if index_bytes > i32::MAX as u64 {
-            return refuse(format!(
-                "an index file of {index_bytes} bytes is above 2147483647: have fewer slots ({}), of 4 bytes each, or fewer entries \
-                ({}), of 20",
-                self.index.slots, self.index.entries
-            ));
+        if self.index.slots == 0 || self.index.entries < 2 {
+            refuse(
+                About::Index,
+                format!(
+                    "an index file of {} slots and {} entries: 1 slot and 2 entries are the least, as entry 0 is never used",
+                    self.index.slots, self.index.entries
+                ),
+            );
+        } else if index_bytes > i32::MAX as u64 {
+            refuse(
+                About::Index,
+                format!(
+                    "an index file of {index_bytes} bytes is above 2147483647: have fewer slots ({}), of 4 bytes each, or fewer entries \
+                    ({}), of 20",
+                    self.index.slots, self.index.entries
+                ),
+            );
         }
         if self.commit_log_dirs().0.is_empty() {
-            return refuse("all directories of the commit log are read only: one has to take new files".into());
+            refuse(
+                About::CommitLog,
+                "all directories of the commit log are read only: one has to take new files".into(),
+            );
         }
-        self.retention.validate()?;
         if self.delay_levels.is_empty() {
-            return refuse("there must be one delay level at least".into());
+            refuse(About::DelayLevels, "there must be one delay level at least".into());
         }
         if self.open_files == 0 || self.consume_queue_buffer == 0 || self.allocation.step == 0 {
-            return refuse("open files, consume queue buffer and allocation step cannot be 0".into());
+            refuse(About::Memory, "open files, consume queue buffer and allocation step cannot be 0".into());
         }
-        Ok(())
+        found.extend(self.retention.contradictions());
+        found
     }
 
     /// Where the commit log lies: the directories that get new files, and the others.
@@ -243,25 +299,38 @@ impl Config {
 }
 
 impl Retention {
-    /// Says in words what contradicts itself.
+    /// Refuses what contradicts itself, with the first of [`Self::contradictions`].
     pub fn validate(&self) -> Result<()> {
+        self.contradictions().into_iter().next().map_or(Ok(()), |found| Err(Error::Config(found.why)))
+    }
+
+    /// All that contradicts itself, in words.
+    pub fn contradictions(&self) -> Vec<Contradiction> {
+        let mut found = Vec::new();
+        let mut refuse = |about: About, why: String| found.push(Contradiction { about, why });
         if let Some(hour) = self.delete_when.iter().find(|hour| **hour > 23) {
-            return Err(Error::Config(format!("deleting at hour {hour}: there are 0 to 23")));
+            refuse(About::DeleteWhen, format!("deleting at hour {hour}: there are 0 to 23"));
         }
         let Retention { max_used, clean_forcibly, refuse_writes, .. } = *self;
-        for (name, percent) in
-            [("max used", max_used), ("clean forcibly", clean_forcibly), ("refuse writes", refuse_writes)]
-        {
-            if !(1..=100).contains(&percent) {
-                return Err(Error::Config(format!("{name} at {percent} %: 1 to 100 are possible")));
+        let possible = 1..=100;
+        for (about, name, percent) in [
+            (About::MaxUsed, "max used", max_used),
+            (About::CleanForcibly, "clean forcibly", clean_forcibly),
+            (About::RefuseWrites, "refuse writes", refuse_writes),
+        ] {
+            if !possible.contains(&percent) {
+                refuse(about, format!("{name} at {percent} %: 1 to 100 are possible"));
             }
         }
-        if clean_forcibly > refuse_writes {
-            return Err(Error::Config(format!(
-                "writes would be refused at {refuse_writes} %, before files are cleaned forcibly at {clean_forcibly} %"
-            )));
+        if clean_forcibly > refuse_writes && possible.contains(&clean_forcibly) && possible.contains(&refuse_writes) {
+            refuse(
+                About::CleaningAndRefusal,
+                format!(
+                    "writes would be refused at {refuse_writes} %, before files are cleaned forcibly at {clean_forcibly} %"
+                ),
+            );
         }
-        Ok(())
+        found
     }
 }
 

@@ -76,7 +76,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use commit_log::refusal::Failure;
-pub use config::{Allocation, Config, Flush, FlushMode, Index as IndexConfig, Retention, Transfer};
+pub use config::{
+    About, Allocation, Config, Contradiction, Flush, FlushMode, Index as IndexConfig, Retention, Transfer,
+};
 pub use consume_queue::search::Boundary;
 pub use dispatch::{Arrival, Arrivals};
 pub use error::{Error, Result};

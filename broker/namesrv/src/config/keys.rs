@@ -14,16 +14,19 @@ pub(super) enum Takes {
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) takes: Takes,
+    /// For people.
+    pub(super) meaning: &'static str,
     pub(super) show: fn(&Config) -> String,
     /// Fails with what was expected.
     pub(super) read: fn(&mut Config, &str) -> Result<(), &'static str>,
 }
 
 macro_rules! flag {
-    ($name:literal, $field:ident) => {
+    ($name:literal, $field:ident, $meaning:literal) => {
         Key {
             name: $name,
             takes: Takes::AtOnce,
+            meaning: $meaning,
             show: |config| config.$field.to_string(),
             read: |config, text| {
                 config.$field = flag(text)?;
@@ -34,10 +37,11 @@ macro_rules! flag {
 }
 
 macro_rules! path {
-    ($name:literal, $field:ident) => {
+    ($name:literal, $field:ident, $meaning:literal) => {
         Key {
             name: $name,
             takes: Takes::AtStart,
+            meaning: $meaning,
             show: |config| config.$field.display().to_string(),
             read: |config, text| {
                 if text.is_empty() {
@@ -54,6 +58,7 @@ pub(super) const KEYS: [Key; 18] = [
     Key {
         name: "listenPort",
         takes: Takes::AtStart,
+        meaning: "for brokers and clients; 0 is any free one",
         show: |config| config.listen_port.to_string(),
         read: |config, text| {
             config.listen_port = text.parse().map_err(|_| "a port, 0 to 65535 (0: any free one)")?;
@@ -63,6 +68,7 @@ pub(super) const KEYS: [Key; 18] = [
     Key {
         name: "bindAddress",
         takes: Takes::AtStart,
+        meaning: "the local address of all ports",
         show: |config| config.bind_address.to_string(),
         read: |config, text| {
             config.bind_address = text.parse().map_err(|_| "an IP address of this machine, 0.0.0.0 or ::")?;
@@ -72,6 +78,7 @@ pub(super) const KEYS: [Key; 18] = [
     Key {
         name: "httpPort",
         takes: Takes::AtStart,
+        meaning: "for /healthz, /readyz and /metrics; 0 is none",
         show: |config| config.http_port.to_string(),
         read: |config, text| {
             config.http_port = text.parse().map_err(|_| "a port, 0 to 65535 (0: none)")?;
@@ -81,6 +88,7 @@ pub(super) const KEYS: [Key; 18] = [
     Key {
         name: "serverChannelMaxIdleTimeSeconds",
         takes: Takes::AtStart,
+        meaning: "a connection silent for so many seconds is closed",
         show: |config| config.idle.as_secs().to_string(),
         read: |config, text| {
             config.idle = Duration::from_secs(at_least_one(text)?);
@@ -90,6 +98,7 @@ pub(super) const KEYS: [Key; 18] = [
     Key {
         name: "scanNotActiveBrokerInterval",
         takes: Takes::AtStart,
+        meaning: "how often silent brokers are looked for, in milliseconds",
         show: |config| config.scan_interval.as_millis().to_string(),
         read: |config, text| {
             config.scan_interval = Duration::from_millis(at_least_one(text)?);
@@ -99,6 +108,7 @@ pub(super) const KEYS: [Key; 18] = [
     Key {
         name: "maxRouteTableBytes",
         takes: Takes::AtStart,
+        meaning: "memory for routes, in bytes; registrations beyond it are refused; 0 is an eighth of the memory",
         show: |config| config.max_route_table_bytes.to_string(),
         read: |config, text| {
             config.max_route_table_bytes = text
@@ -107,11 +117,16 @@ pub(super) const KEYS: [Key; 18] = [
             Ok(())
         },
     },
-    path!("kvConfigPath", kv_config_path),
-    path!("configStorePath", config_store_path),
+    path!("kvConfigPath", kv_config_path, "the file of the KV table"),
+    path!(
+        "configStorePath",
+        config_store_path,
+        "the file to which changes of settings are written (default: the one given with -c)"
+    ),
     Key {
         name: "configBlackList",
         takes: Takes::AtStart,
+        meaning: "keys that may not be changed at run time, joined by ';'",
         show: |config| config.black_list.join(";"),
         read: |config, text| {
             config.black_list =
@@ -119,17 +134,34 @@ pub(super) const KEYS: [Key; 18] = [
             Ok(())
         },
     },
-    flag!("orderMessageEnable", order_message_enable),
-    flag!("returnOrderTopicConfigToBroker", return_order_topic_config_to_broker),
-    flag!("supportActingMaster", support_acting_master),
-    flag!("notifyMinBrokerIdChanged", notify_min_broker_id_changed),
-    flag!("deleteTopicWithBrokerRegistration", delete_topic_with_broker_registration),
-    flag!("enableAllTopicList", enable_all_topic_list),
-    flag!("enableTopicList", enable_topic_list),
-    flag!("needWaitForService", need_wait_for_service),
+    flag!("orderMessageEnable", order_message_enable, "routes carry the fixed order of their topic"),
+    flag!(
+        "returnOrderTopicConfigToBroker",
+        return_order_topic_config_to_broker,
+        "registrations are answered with all fixed orders"
+    ),
+    flag!("supportActingMaster", support_acting_master, "routes show a slave as master where brokers permit it"),
+    flag!(
+        "notifyMinBrokerIdChanged",
+        notify_min_broker_id_changed,
+        "members of a group that permits acting masters are told when its lowest id changes"
+    ),
+    flag!(
+        "deleteTopicWithBrokerRegistration",
+        delete_topic_with_broker_registration,
+        "topics that a registration does not name are removed"
+    ),
+    flag!("enableAllTopicList", enable_all_topic_list, "the list of all topics is answered"),
+    flag!(
+        "enableTopicList",
+        enable_topic_list,
+        "the other lists of topics are answered: system topics, those of a cluster, those by unit"
+    ),
+    flag!("needWaitForService", need_wait_for_service, "routes are refused until brokers had time to register"),
     Key {
         name: "waitSecondsForService",
         takes: Takes::AtOnce,
+        meaning: "that time, in seconds",
         show: |config| config.wait_for_service.as_secs().to_string(),
         read: |config, text| {
             // More than a century: what is added to a moment stays one.

@@ -7,7 +7,7 @@ mod keys;
 
 use crate::Error;
 use keys::{ALWAYS_BLACK_LISTED, KEYS, Key, Takes, WITHOUT_MEANING};
-use rmq_protocol::java_properties;
+use rmq_protocol::java_properties::{self, Found as About};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -93,6 +93,8 @@ pub struct Setting {
     pub default: String,
     /// A running namesrv takes a change.
     pub live: bool,
+    /// What it means.
+    pub meaning: &'static str,
 }
 
 enum Found {
@@ -100,7 +102,21 @@ enum Found {
     WithoutMeaning(&'static str),
 }
 
+/// What was read, and all that was found while reading.
+#[derive(Debug)]
+pub struct Reading {
+    /// The settings; of no use if anything is wrong.
+    pub config: Config,
+    /// Keys that were given and mean nothing here.
+    pub warnings: Vec<About<String>>,
+    /// What is wrong.
+    pub wrong: Vec<About<Error>>,
+}
+
 fn find(name: &str) -> Result<Found, Error> {
+    if name.is_empty() {
+        return Err(Error::NoKey);
+    }
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Ok(Found::Key(key));
     }
@@ -117,21 +133,39 @@ impl Config {
     /// twice the last value holds. Also answered are warnings: keys that were given and mean nothing here.
     ///
     /// # Errors
-    /// [`Error::UnknownKey`], [`Error::Value`], or [`Error::Several`] of them: everything that is wrong.
+    /// All that is wrong, as [`Self::read`] finds it.
     pub fn from_properties(pairs: Vec<(String, String)>) -> Result<(Self, Vec<String>), Error> {
-        let (mut config, mut warnings, mut wrong) = (Self::default(), Vec::new(), Vec::new());
-        for (name, value) in &pairs {
-            match find(name) {
-                Ok(Found::Key(key)) => wrong.extend(config.set(key, value).err()),
-                Ok(Found::WithoutMeaning(why)) => warnings.push(format!("{name} has no effect: {why}")),
-                Err(error) => wrong.push(error),
-            }
-        }
+        let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let Reading { config, warnings, wrong } = Self::read(&pairs);
+        let mut wrong: Vec<_> = wrong.into_iter().map(|found| found.what).collect();
         match wrong.len() {
-            0 => Ok((config, warnings)),
+            0 => Ok((config, warnings.into_iter().map(|found| found.what).collect())),
             1 => Err(wrong.swap_remove(0)),
             _ => Err(Error::Several(wrong)),
         }
+    }
+
+    /// The same with all that was found: [`Error::NoKey`], [`Error::UnknownKey`], [`Error::Value`]
+    /// and [`Error::SamePort`].
+    pub fn read(pairs: &[(&str, &str)]) -> Reading {
+        let (mut config, mut warnings, mut wrong) = (Self::default(), Vec::new(), Vec::new());
+        for (pair, (name, value)) in pairs.iter().enumerate() {
+            let pair = Some(pair);
+            match find(name) {
+                Ok(Found::Key(key)) => {
+                    wrong.extend(config.set(key, value).err().map(|what| About { pair, what }));
+                }
+                Ok(Found::WithoutMeaning(why)) => {
+                    warnings.push(About { pair, what: format!("{name} has no effect: {why}") });
+                }
+                Err(what) => wrong.push(About { pair, what }),
+            }
+        }
+        if config.http_port != 0 && config.http_port == config.listen_port {
+            let pair = pairs.iter().rposition(|(name, _)| *name == "httpPort");
+            wrong.push(About { pair, what: Error::SamePort(config.http_port) });
+        }
+        Reading { config, warnings, wrong }
     }
 
     /// This configuration with changes that came from outside; nothing is changed if one of them may not be.
@@ -168,6 +202,7 @@ impl Config {
             value: (key.show)(self),
             default: (key.show)(&default),
             live: key.takes == Takes::AtOnce,
+            meaning: key.meaning,
         };
         let mut settings: Vec<_> = KEYS.iter().map(setting).collect();
         settings.sort_by_key(|setting| setting.key);
@@ -247,6 +282,9 @@ mod tests {
             ("waitSecondsForService=18446744073709551615", "a number of seconds from 0 to 4294967295"),
             ("serverChannelMaxIdleTimeSeconds=18446744073709551615", "a number from 1 to 4294967295"),
             ("bindAddress=localhost", "it must be an IP address"),
+            ("listenPort=9876 # x", "put the comment on its own line"),
+            ("httpPort=9876", "httpPort 9876 is the port of listenPort"),
+            (" : = ", "there is no key before"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
@@ -265,6 +303,11 @@ mod tests {
             panic!("two things are wrong")
         };
         assert_eq!(errors.len(), 2, "{errors:?}");
+        let read = Config::read(&[("useTLS", "true"), ("httpPort", "9876"), ("httpPort", "x"), ("fooBar", "1")]);
+        let pairs: Vec<_> = read.wrong.iter().map(|found| found.pair).collect();
+        assert_eq!(pairs, [Some(2), Some(3), Some(2)], "{:?}", read.wrong);
+        assert_eq!(read.warnings[0].pair, Some(0), "an error hid the warnings");
+        assert!(read.config.describe().iter().all(|setting| !setting.meaning.is_empty()));
         let words = Error::Several(errors).to_string();
         assert!(words.contains("listenPort?") && words.lines().count() == 3, "{words}");
     }

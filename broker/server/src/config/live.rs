@@ -68,11 +68,8 @@ impl Live {
             let before = config.text(key);
             if !config.set(key, value.trim())? {
                 // Java's tools may send any of Java's keys; those without meaning are no reason to refuse the others.
-                if java_keys::WITHOUT_MEANING.contains(&key) {
-                    continue;
-                }
-                let nearest = java_properties::nearest(key, SETTINGS.iter().map(|setting| setting.key));
-                return Err(Error::Unknown { key: key.to_owned(), nearest }.into());
+                super::foreign(key, value.trim())?;
+                continue;
             }
             let hot = SETTINGS.iter().any(|setting| setting.key == key && setting.hot);
             if config.text(key) != before {
@@ -93,8 +90,8 @@ impl Live {
             return Err("the broker was started without a configuration file".to_owned());
         };
         let write = || -> Result<(), String> {
-            let text =
-                std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+            let bytes = std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+            let (text, _) = java_properties::decode(&bytes);
             let mut pairs = java_properties::parse(&text);
             for (key, value) in changed {
                 pairs.retain(|(name, _)| java_keys::current(name) != *key);
@@ -136,7 +133,10 @@ mod tests {
             change(&live, "brokerPermision", "4"),
             Err(Refused::Wrong(Error::Unknown { nearest: Some("brokerPermission"), .. }))
         ));
-        assert!(matches!(change(&live, "brokerPermission", "9"), Err(Refused::Wrong(Error::Contradiction(_)))));
+        let of_java = change(&live, "brokerFastFailureEnabl", "true").unwrap_err().to_string();
+        assert!(of_java.ends_with("did you mean \"brokerFastFailureEnable\"?"), "{of_java}");
+        change(&live, "brokerFastFailureEnable", "true").unwrap().unwrap();
+        assert!(matches!(change(&live, "brokerPermission", "9"), Err(Refused::Wrong(Error::Contradiction { .. }))));
         assert_eq!(live.load().topics.permission, 4, "a refused change changes nothing");
     }
 

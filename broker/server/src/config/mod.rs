@@ -6,12 +6,14 @@
 //! | [`value`] | their types |
 //! | [`java_keys`] | Java's keys that mean nothing here |
 //! | [`store`] | what the store is told of them |
+//! | [`validate`] | what values contradict |
 //! | [`live`] | the settings of a running broker |
 
 mod java_keys;
 mod live;
 mod settings;
 mod store;
+mod validate;
 mod value;
 
 pub use live::{Live, Refused};
@@ -20,12 +22,19 @@ pub use settings::{
 };
 pub use value::{Flush, Millis, Role, Seconds};
 
-use rmq_protocol::{java_properties, names::MAX_TOPIC};
+use rmq_protocol::{
+    address,
+    java_properties::{self, Found},
+    names::MAX_TOPIC,
+};
 use std::time::Duration;
 
 /// Settings that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// A line that begins with its separator.
+    #[error("there is no key before '=' or ':'")]
+    NoKey,
     /// Neither our key nor Java's.
     #[error("there is no setting {key:?}{}", nearest.as_ref().map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default())]
     Unknown {
@@ -35,7 +44,7 @@ pub enum Error {
         nearest: Option<&'static str>,
     },
     /// A value of another type.
-    #[error("{key} cannot be {value:?}: {wanted} is wanted")]
+    #[error("{key} cannot be {value:?}: {wanted} is wanted{}", comment(value))]
     Value {
         /// The key.
         key: &'static str,
@@ -45,11 +54,24 @@ pub enum Error {
         wanted: &'static str,
     },
     /// Two settings, or one and the world, that do not go together.
-    #[error("{0}")]
-    Contradiction(String),
+    #[error("{words}")]
+    Contradiction {
+        /// The settings.
+        keys: &'static [&'static str],
+        /// What is wrong.
+        words: String,
+    },
     /// Several of these, a line each.
     #[error("{}", lines(_0))]
     Several(Vec<Error>),
+}
+
+/// What somebody is told who wrote a comment behind a value.
+fn comment(value: &str) -> &'static str {
+    match address::has_comment(value) {
+        true => "; in a properties file what follows a value is part of it, so put the comment on its own line",
+        false => "",
+    }
 }
 
 fn lines(errors: &[Error]) -> String {
@@ -57,6 +79,23 @@ fn lines(errors: &[Error]) -> String {
 }
 
 impl Error {
+    /// The key of a value that could not be read.
+    fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Value { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The settings that it is about.
+    fn keys(&self) -> &[&'static str] {
+        match self {
+            Self::Contradiction { keys, .. } => keys,
+            Self::Value { key, .. } => std::slice::from_ref(key),
+            _ => &[],
+        }
+    }
+
     /// All of them as one, if there are any.
     fn all(mut errors: Vec<Self>) -> Result<(), Self> {
         match errors.len() {
@@ -67,57 +106,96 @@ impl Error {
     }
 }
 
+/// What was read, and all that was found while reading.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// The settings; of no use if anything is wrong.
+    pub config: Config,
+    /// What the user should know.
+    pub warnings: Vec<Found<String>>,
+    /// What is wrong.
+    pub wrong: Vec<Found<Error>>,
+}
+
+/// A key that is not of this broker: what its writer should know of it, if more than that it means
+/// nothing here.
+fn foreign(key: &str, value: &str) -> Result<Option<String>, Error> {
+    if key.is_empty() {
+        return Err(Error::NoKey);
+    }
+    if !java_keys::WITHOUT_MEANING.contains(&key) {
+        let known = SETTINGS.iter().map(|setting| setting.key).chain(java_keys::WITHOUT_MEANING.iter().copied());
+        return Err(Error::Unknown { key: key.to_owned(), nearest: java_properties::nearest(key, known) });
+    }
+    if let Some(instead) = java_keys::replaced(key, value) {
+        return Ok(Some(format!("{key}={value} is ignored and not needed: {instead}")));
+    }
+    let missing = java_keys::missing_feature(key, value);
+    Ok(missing.map(|feature| format!("{key}={value} is ignored: this broker does not have {feature}")))
+}
+
 impl Config {
     /// Settings from pairs, later ones winning, with the defaults that depend on the machine filled in. Beside them: what the user should know.
     ///
     /// # Errors
-    /// Every key that is nobody's and value that is of another type; where there are none, every contradiction.
+    /// All that is wrong, as [`Self::read`] finds it.
     pub fn from_properties<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<(Self, Vec<String>), Error> {
+        let pairs: Vec<_> = pairs.into_iter().collect();
+        let Reading { config, warnings, wrong } = Self::read(&pairs);
+        Error::all(wrong.into_iter().map(|found| found.what).collect())?;
+        Ok((config, warnings.into_iter().map(|found| found.what).collect()))
+    }
+
+    /// The same with all that was found: every key that is nobody's, every value of another type,
+    /// and every contradiction between the values that could be read.
+    pub fn read(pairs: &[(&str, &str)]) -> Reading {
         let mut config = Self::default();
-        let mut warnings = Vec::new();
-        let (mut ignored, mut wrong) = (Vec::new(), Vec::new());
-        for (key, value) in pairs {
+        let (mut warnings, mut wrong, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
+        for (pair, (key, value)) in pairs.iter().enumerate() {
+            let warning = |words: String| Found { pair: Some(pair), what: words };
             match config.set(key, value.trim()) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => {
-                    wrong.push(error);
-                    continue;
+                Ok(true) if address::has_comment(value) => {
+                    warnings.push(warning(format!(
+                        "{key} is {value:?}, the '#' and what follows it included: a comment has a line of its own"
+                    )));
                 }
-            }
-            if !java_keys::WITHOUT_MEANING.contains(&key) {
-                let known =
-                    SETTINGS.iter().map(|setting| setting.key).chain(java_keys::WITHOUT_MEANING.iter().copied());
-                wrong.push(Error::Unknown { key: key.to_owned(), nearest: java_properties::nearest(key, known) });
-                continue;
-            }
-            if let Some(instead) = java_keys::replaced(key, value.trim()) {
-                warnings.push(format!("{key}={value} is ignored and not needed: {instead}"));
-                continue;
-            }
-            match java_keys::missing_feature(key, value.trim()) {
-                Some(feature) => {
-                    warnings.push(format!("{key}={value} is ignored: this broker does not have {feature}"))
-                }
-                None => ignored.push(key),
+                Ok(true) => {}
+                Err(error) => wrong.push(Found { pair: Some(pair), what: error }),
+                Ok(false) => match foreign(key, value.trim()) {
+                    Ok(Some(words)) => warnings.push(warning(words)),
+                    Ok(None) => ignored.push(*key),
+                    Err(error) => wrong.push(Found { pair: Some(pair), what: error }),
+                },
             }
         }
         if !ignored.is_empty() {
-            warnings.push(format!(
-                "of a Java broker's settings these mean nothing here and are ignored: {}",
-                ignored.join(", ")
-            ));
+            let words =
+                format!("of a Java broker's settings these mean nothing here and are ignored: {}", ignored.join(", "));
+            warnings.push(Found { pair: None, what: words });
         }
-        Error::all(wrong)?;
-        config.fill_in(&mut warnings);
-        config.validate()?;
-        Ok((config, warnings))
+        let mut notes = Vec::new();
+        config.fill_in(&mut notes);
+        let last = |key: &str| pairs.iter().rposition(|(name, _)| java_keys::current(name) == key);
+        warnings.extend(notes.into_iter().map(|(key, what)| Found { pair: last(key), what }));
+        let unread: Vec<&str> = wrong.iter().filter_map(|found| found.what.key()).collect();
+        let contradictions: Vec<_> = config
+            .contradictions()
+            .into_iter()
+            .chain(config.port_contradictions())
+            // What could not be read has its default here, of which nobody wants to hear.
+            .filter(|error| !error.keys().iter().any(|key| unread.contains(key)))
+            .collect();
+        wrong.extend(contradictions.into_iter().map(|error| {
+            let pair = error.keys().iter().find_map(|key| last(key));
+            Found { pair, what: error }
+        }));
+        Reading { config, warnings, wrong }
     }
 
     /// The defaults that depend on other settings or on the machine.
-    fn fill_in(&mut self, warnings: &mut Vec<String>) {
+    fn fill_in(&mut self, notes: &mut Vec<(&'static str, String)>) {
         let Self { identity, network, store, namesrv, .. } = self;
         if identity.broker_id > 0 {
             identity.role = Role::Slave;
@@ -131,8 +209,11 @@ impl Config {
         if identity.replication_ip.is_empty() {
             identity.replication_ip.clone_from(&identity.broker_ip);
         }
-        if network.replication_port == 0 && network.listen_port != 0 {
-            network.replication_port = network.listen_port.saturating_add(1);
+        if network.replication_port == 0
+            && network.listen_port != 0
+            && let Some(above) = network.listen_port.checked_add(1)
+        {
+            network.replication_port = above;
         }
         if store.root.is_empty() {
             let home = std::env::var("HOME").unwrap_or_else(|_| ".".to_owned());
@@ -140,121 +221,30 @@ impl Config {
         }
         let reply_topic = crate::topic::reply_topic(&identity.cluster_name);
         if reply_topic.len() > MAX_TOPIC {
-            warnings.push(format!(
+            let words = format!(
                 "brokerClusterName has {} bytes: requests cannot be answered, as the topic {reply_topic} has {}, more \
                 than the {MAX_TOPIC} that clients may send to",
                 identity.cluster_name.len(),
                 reply_topic.len()
-            ));
+            );
+            notes.push(("brokerClusterName", words));
         }
         let period = namesrv.period.0.clamp(Duration::from_secs(10), Duration::from_secs(60));
         if period != namesrv.period.0 {
-            warnings.push(format!(
+            let words = format!(
                 "registerNameServerPeriod is taken as {} ms: it must lie between 10,000 and 60,000",
                 period.as_millis()
-            ));
+            );
+            notes.push(("registerNameServerPeriod", words));
             namesrv.period = Millis(period);
         }
     }
 
-    fn validate(&self) -> Result<(), Error> {
-        let mut wrong = Vec::new();
-        let mut contradiction = |words: String| wrong.push(Error::Contradiction(words));
-        let Self { identity, network, store, replication, topics, messages, .. } = self;
-        if identity.role == Role::Slave && identity.broker_id == 0 {
-            contradiction("brokerRole is SLAVE but brokerId is 0: give the slave a brokerId above 0".into());
-        }
-        if let Err(error) = rmq_protocol::names::check_topic(&identity.broker_name) {
-            contradiction(format!("brokerName {:?}: {error}", identity.broker_name));
-        }
-        if let Err(error) = rmq_protocol::names::check_topic(&identity.cluster_name) {
-            contradiction(format!("brokerClusterName {:?}: {error}", identity.cluster_name));
-        }
-        if network.listen_port != 0 && network.listen_port < 3 {
-            contradiction(format!(
-                "listenPort {} is too low: the port two below it is served too",
-                network.listen_port
-            ));
-        }
-        if network.reads_after_failure.0 > Duration::from_secs(86_400) {
-            contradiction(format!(
-                "readsAfterFailureMillis {} is above 86400000, a day: a broker that takes no writes has to be restarted some time",
-                network.reads_after_failure.0.as_millis()
-            ));
-        }
-        if network.bind_address.parse::<std::net::IpAddr>().is_err() {
-            contradiction(format!("bindAddress {:?} is no IP address", network.bind_address));
-        }
-        let (file, longest) = (store.commit_log_file_size, u64::from(messages.max_size));
-        // What a record has beside its body.
-        let rest = 64 * 1024;
-        if file < 2 * (longest + rest) {
-            let fits = (file / 2).saturating_sub(rest);
-            contradiction(format!(
-                "mappedFileSizeCommitLog {file} is too small for messages of maxMessageSize {longest} bytes: a file has to hold two of them; \
-                take {} or more{}",
-                2 * (longest + rest),
-                if fits > 0 { format!(", or a maxMessageSize of {fits} or less") } else { String::new() }
-            ));
-        }
-        if store.consume_queue_file_size < 20 {
-            contradiction(format!(
-                "mappedFileSizeConsumeQueue {} is too small: an entry has 20 bytes; the default is 6000000",
-                store.consume_queue_file_size
-            ));
-        }
-        if store.reserved_hours > u64::from(u32::MAX) {
-            contradiction(format!("fileReservedTime {} is above {} hours", store.reserved_hours, u32::MAX));
-        }
-        for (key, value) in [
-            ("diskMaxUsedSpaceRatio", store.disk_max_used),
-            ("diskSpaceCleanForciblyRatio", store.disk_clean_forcibly),
-            ("diskSpaceWarningLevelRatio", store.disk_warning),
-            ("accessMessageInMemoryMaxRatio", messages.memory_ratio),
-        ] {
-            if value > 100 {
-                contradiction(format!("{key} {value} is above 100: it is a percentage"));
-            }
-        }
-        if replication.min_in_sync > replication.in_sync {
-            contradiction(format!(
-                "minInSyncReplicas {} is above inSyncReplicas {}",
-                replication.min_in_sync, replication.in_sync
-            ));
-        }
-        let (heartbeat, silence) = (replication.heartbeat.0, replication.housekeeping.0);
-        if heartbeat.is_zero() || heartbeat >= silence {
-            contradiction(format!(
-                "haSendHeartbeatInterval {} must be above 0 and below haHousekeepingInterval {}: a peer that sends nothing for so long \
-                 is given up; the defaults are 5000 and 20000",
-                heartbeat.as_millis(),
-                silence.as_millis()
-            ));
-        }
-        if silence > Duration::from_secs(86_400) {
-            contradiction(format!(
-                "haHousekeepingInterval {} is above 86400000, a day: a lost peer has to be noticed",
-                silence.as_millis()
-            ));
-        }
-        if !(0..=7).contains(&topics.permission) {
-            contradiction(format!("brokerPermission {} is none: 2 write, 4 read, 6 both", topics.permission));
-        }
-        match self.for_store() {
-            Ok(store) => {
-                if let Err(error) = store.validate() {
-                    contradiction(error.to_string());
-                }
-            }
-            Err(error) => wrong.push(error),
-        }
-        Error::all(wrong)
-    }
-
     /// What the delay levels mean.
     pub(crate) fn delay_levels(&self) -> Result<crate::delay::Levels, Error> {
-        crate::delay::parse_levels(&self.messages.delay_levels).map_err(|level| {
-            Error::Contradiction(format!("messageDelayLevel: {level:?} is no pause; write for example 30s, 5m, 2h, 1d"))
+        crate::delay::parse_levels(&self.messages.delay_levels).map_err(|level| Error::Contradiction {
+            keys: &["messageDelayLevel"],
+            words: format!("messageDelayLevel: {level:?} is no pause; write for example 30s, 5m, 2h, 1d"),
         })
     }
 
@@ -296,7 +286,7 @@ mod tests {
     fn a_broker_with_an_id_is_a_slave_whatever_its_role_says() {
         let (config, _) = read("brokerId=1\nbrokerRole=SYNC_MASTER").unwrap();
         assert!(config.is_slave());
-        assert!(matches!(read("brokerRole=SLAVE"), Err(Error::Contradiction(_))));
+        assert!(matches!(read("brokerRole=SLAVE"), Err(Error::Contradiction { .. })));
     }
 
     #[test]
@@ -340,7 +330,7 @@ mod tests {
             ),
             ("mappedFileSizeConsumeQueue=19", "mappedFileSizeConsumeQueue 19 is too small"),
             ("diskMaxUsedSpaceRatio=175", "diskMaxUsedSpaceRatio 175 is above 100"),
-            ("diskMaxUsedSpaceRatio=0", "max used at 0 %: 1 to 100 are possible"),
+            ("diskMaxUsedSpaceRatio=0", "diskMaxUsedSpaceRatio: max used at 0 %: 1 to 100 are possible"),
             ("accessMessageInMemoryMaxRatio=101", "accessMessageInMemoryMaxRatio 101 is above 100"),
             ("readsAfterFailureMillis=86400001", "readsAfterFailureMillis 86400001 is above 86400000"),
             ("maxIndexNum=1", "1 entries"),
@@ -413,6 +403,83 @@ mod tests {
         assert_eq!(errors.len(), 3, "{errors:?}");
         let text = read("listenPort=2\nminInSyncReplicas=3").unwrap_err().to_string();
         assert_eq!(text.lines().count(), 3, "{text}");
+    }
+
+    fn found(text: &str) -> Vec<(Option<usize>, String)> {
+        let pairs = java_properties::parse(text);
+        let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let wrong = Config::read(&pairs).wrong;
+        wrong.into_iter().map(|found| (found.pair, found.what.to_string())).collect()
+    }
+
+    /// Values out of range were told only after all values of another type were corrected, and of
+    /// those the first alone.
+    #[test]
+    fn a_value_that_cannot_be_read_hides_none_that_is_out_of_range() {
+        let wrong = found(
+            "maxMessageSize=99999999999999999999\ndiskMaxUsedSpaceRatio=150\ndeleteWhen=25\nmessageDelayLevel=1s 2x\n\
+            fooBar=1\n:=\nmaxIndexNum=1\ndiskSpaceWarningLevelRatio=0\nmappedFileSizeCommitLog=1048576",
+        );
+        let of = |pair: usize| -> Vec<&str> {
+            wrong.iter().filter(|(at, _)| *at == Some(pair)).map(|(_, words)| words.as_str()).collect()
+        };
+        for (pair, words) in [
+            (0, "maxMessageSize cannot be"),
+            (1, "diskMaxUsedSpaceRatio 150 is above 100"),
+            (2, "deleteWhen cannot be \"25\""),
+            (3, "\"2x\" is no pause"),
+            (4, "there is no setting \"fooBar\""),
+            (5, "there is no key before"),
+            (6, "2 entries are the least"),
+            (7, "diskSpaceWarningLevelRatio: refuse writes at 0 %"),
+        ] {
+            assert!(of(pair).len() == 1 && of(pair)[0].contains(words), "{pair}: {wrong:?}");
+        }
+        assert_eq!(wrong.len(), 8, "the file is judged by a size that was not read: {wrong:?}");
+        let pairs = [("fooBar", "1"), ("aclEnable", "true")];
+        assert_eq!(Config::read(&pairs).warnings[0].pair, Some(1), "an unknown key hid the warnings");
+    }
+
+    #[test]
+    fn values_that_only_fail_later_are_refused_when_they_are_read() {
+        for (text, words) in [
+            ("namesrvAddr=foo", "namesrvAddr: \"foo\" has no port"),
+            ("namesrvAddr=a:1;bar", "\"bar\" has no port"),
+            ("namesrvAddr=127.0.0.1:9876,127.0.0.1:9877", "';' stands between them, not ','"),
+            ("namesrvAddr=127.0.0.1:19876 # x", "put the comment on its own line"),
+            ("brokerIP1=127.0.0.1 # comment", "put the comment on its own line"),
+            ("brokerIP1=300.1.1.1", "brokerIP1: \"300.1.1.1\" is not an IPv4 address"),
+            ("brokerIP1=0.0.0.0", "brokerIP1 cannot be 0.0.0.0: clients and slaves cannot connect to it"),
+            ("brokerIP2=::", "brokerIP2 cannot be ::"),
+            ("haMasterAddress=foo", "haMasterAddress: \"foo\" has no port"),
+            ("listenPort=10911\nhttpPort=10911", "httpPort 10911 is the port of listenPort"),
+            ("httpPort=10909", "httpPort 10909 is the port two below listenPort"),
+            ("httpPort=10912", "httpPort 10912 is the port of haListenPort"),
+            ("haListenPort=10909", "haListenPort 10909 is the port two below listenPort"),
+            ("haListenPort=10911", "haListenPort 10911 is the port of listenPort"),
+            ("listenPort=65535", "listenPort 65535 leaves no port above it for haListenPort"),
+            ("listenPort=65535\nhaListenPort=65535", "haListenPort 65535 is the port of listenPort"),
+            ("maxMessageSize=0", "maxMessageSize cannot be 0: it must be 1 or more"),
+            ("inSyncReplicas=0\nminInSyncReplicas=0", "inSyncReplicas cannot be 0"),
+            ("maxConnections=0", "maxConnections cannot be 0"),
+            ("defaultTopicQueueNums=-1", "defaultTopicQueueNums cannot be -1"),
+            ("fileReservedTime=72 # hours", "so put the comment on its own line"),
+        ] {
+            let wrong = found(text);
+            assert!(wrong.len() == 1 && wrong[0].1.contains(words), "{text}: {wrong:?}");
+        }
+        for good in [
+            "namesrvAddr=namesrv-0.mq:9876; namesrv-1.mq:9876;",
+            "brokerIP1=broker-0.mq.svc.cluster.local",
+            "brokerIP1=::1",
+            "listenPort=0",
+            "listenPort=65535\nhaListenPort=1",
+            "haMasterAddress=10.0.0.1:10912",
+        ] {
+            assert_eq!(found(good), [], "{good}");
+        }
+        let (_, warnings) = read("storePathRootDir=/data # the disk").unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains("a comment has a line of its own"), "{warnings:?}");
     }
 
     #[test]

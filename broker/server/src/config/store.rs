@@ -10,6 +10,13 @@ impl Config {
     /// # Errors
     /// Hours that are none; the rest was checked when the settings were read.
     pub(crate) fn for_store(&self) -> Result<store::Config, Error> {
+        let (config, mut wrong) = self.for_store_with_faults();
+        if wrong.is_empty() { Ok(config) } else { Err(wrong.swap_remove(0)) }
+    }
+
+    /// The same with the store's defaults in place of what cannot be read, and all that cannot.
+    pub(super) fn for_store_with_faults(&self) -> (store::Config, Vec<Error>) {
+        let mut wrong = Vec::new();
         let own = &self.store;
         let mut config = store::Config::new(&own.root);
         config.commit_log = folders(&own.commit_log);
@@ -17,7 +24,10 @@ impl Config {
         config.commit_log_file_size = own.commit_log_file_size;
         config.consume_queue_file_size = own.consume_queue_file_size;
         config.max_message_size = self.messages.max_size as usize;
-        config.delay_levels = self.delay_levels()?.pauses().to_vec();
+        match self.delay_levels() {
+            Ok(levels) => config.delay_levels = levels.pauses().to_vec(),
+            Err(error) => wrong.push(error),
+        }
         config.flush.mode = match own.flush {
             Flush::Async => store::FlushMode::Async,
             Flush::Sync => store::FlushMode::Sync,
@@ -29,7 +39,10 @@ impl Config {
         config.index.enabled = own.index;
         config.index.slots = own.index_slots;
         config.index.entries = own.index_entries;
-        config.retention.delete_when = hours(&own.delete_when)?;
+        match hours(&own.delete_when) {
+            Ok(hours) => config.retention.delete_when = hours,
+            Err(error) => wrong.push(error),
+        }
         config.retention.reserved = Duration::from_secs(own.reserved_hours.saturating_mul(3600));
         config.retention.max_used = percent(own.disk_max_used);
         config.retention.clean_forcibly = percent(own.disk_clean_forcibly);
@@ -43,7 +56,7 @@ impl Config {
         config.transfer.bytes_on_disk = self.messages.disk_bytes as usize;
         config.transfer.count_on_disk = self.messages.disk_count as usize;
         config.transfer.memory_percent = percent(self.messages.memory_ratio);
-        Ok(config)
+        (config, wrong)
     }
 }
 
