@@ -83,8 +83,9 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The error and its causes; a cause that the words before it quote already is not said again.
-fn words(error: &anyhow::Error) -> String {
+/// The error and its causes; a cause that the words before it quote already is not said again, as
+/// `{:#}` would.
+pub(crate) fn words(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |words, cause| {
         let cause = cause.to_string();
         match words.as_str() {
@@ -105,6 +106,28 @@ mod tests {
         let cause = std::io::Error::other("disk on fire");
         let error = anyhow::Error::new(cause).context("cannot write: disk on fire").context("stopping");
         assert_eq!(words(&error), "stopping: cannot write: disk on fire");
+    }
+
+    /// Arguments stood in the help with a name and nothing beside it.
+    #[test]
+    fn every_argument_says_what_it_is() {
+        fn walk(command: &clap::Command, path: &str, silent: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            let has_words =
+                |text: Option<&clap::builder::StyledStr>| text.is_some_and(|text| !text.to_string().trim().is_empty());
+            if !has_words(command.get_about()) {
+                silent.push(path.clone());
+            }
+            let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+            let without = arguments.filter(|argument| !has_words(argument.get_help()));
+            silent.extend(without.map(|argument| format!("{path}: {}", argument.get_id())));
+            command.get_subcommands().for_each(|inner| walk(inner, &path, silent));
+        }
+        let mut silent = Vec::new();
+        let mut command = Arguments::command();
+        command.build();
+        walk(&command, "", &mut silent);
+        assert!(silent.is_empty(), "without a word: {silent:#?}");
     }
 
     #[test]

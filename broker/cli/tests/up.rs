@@ -306,6 +306,8 @@ fn clusters_run_side_by_side_and_one_folder_belongs_to_one() {
         words(&third).contains(&format!("in use by another `rocketmq up` (pid {})", one.process.0.id())),
         "{third:?}"
     );
+    let told_to_stop = ["stops everything", "everything is stopped"].iter().any(|line| words(&third).contains(line));
+    assert!(!told_to_stop, "it has started nothing: {third:?}");
     for up in [&mut one, &mut two] {
         up.signal(Signal::INT);
     }

@@ -23,12 +23,13 @@ pub(super) enum Command {
     #[command(group = clap::ArgGroup::new("decision").required(true))]
     Recover {
         /// The address of the master, as host:port: it is not registered until it takes writes
+        #[arg(value_parser = address)]
         master: String,
         /// Copy log, topics, groups and offsets of the slave with the longest log, then take writes
         #[arg(long, group = "decision")]
         copy: bool,
         /// The same from the member that answers at this address
-        #[arg(long, group = "decision", value_name = "HOST:PORT")]
+        #[arg(long, group = "decision", value_name = "HOST:PORT", value_parser = address)]
         copy_from: Option<String>,
         /// Take writes with the log as it is; what only slaves have is out of reach from then on
         #[arg(long, group = "decision")]
@@ -42,12 +43,14 @@ pub(super) enum Config {
     Get {
         /// The name of its group (its master then), or its address
         broker: String,
+        /// Keys of settings; all without any
         keys: Vec<String>,
     },
     /// Change settings of a running broker
     Set {
         /// The name of its group (its master then), or its address
         broker: String,
+        /// Settings that may change while a broker runs, as `rocketmq broker --check` shows them
         #[arg(required = true, value_name = "KEY=VALUE", value_parser = setting)]
         settings: Vec<(String, String)>,
     },
@@ -166,9 +169,23 @@ pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `HOST:PORT`.
+fn address(text: &str) -> Result<String, String> {
+    rmq_protocol::address::check(text)
+        .map(|()| text.to_owned())
+        .map_err(|error| format!("{error}; write it as host:port"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A group's name in its place was "invalid socket address: invalid socket address".
+    #[test]
+    fn a_name_in_place_of_an_address_is_told_as_one() {
+        assert_eq!(address("b1-0.mq:10911"), Ok("b1-0.mq:10911".to_owned()));
+        assert_eq!(address("b1"), Err("\"b1\" has no port; write it as host:port".to_owned()));
+    }
 
     #[test]
     fn chosen_settings_are_printed_and_a_misspelt_one_is_told() {

@@ -16,11 +16,15 @@ pub(super) enum Command {
         topic: Option<String>,
     },
     /// The consumers of a group that are connected, and what they have subscribed
-    Connections { group: String },
+    Connections {
+        /// The group
+        group: String,
+    },
     /// What a connected consumer is doing
     Info {
+        /// The group
         group: String,
-        /// As `connections` lists it
+        /// The client's id, as `connections` lists it
         client_id: String,
     },
 }

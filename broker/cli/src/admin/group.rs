@@ -18,12 +18,16 @@ pub(super) enum Command {
         all: bool,
     },
     /// The settings of a group on each broker
-    Describe { group: String },
+    Describe {
+        /// The group
+        group: String,
+    },
     /// Create a group, or change its settings
     #[command(visible_alias = "update")]
     Create(Create),
     /// Delete a group with its retries and dead letters
     Delete {
+        /// The group
         group: String,
         #[command(flatten)]
         target: Target,
@@ -38,6 +42,7 @@ pub(super) enum Command {
 
 #[derive(clap::Args)]
 pub(super) struct Create {
+    /// The group
     group: String,
     #[command(flatten)]
     target: Target,

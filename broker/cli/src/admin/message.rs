@@ -19,6 +19,7 @@ const GROUP: &str = "CID_RMQ_SYS_ADMIN";
 pub(super) enum Command {
     /// The message with this offset id (offsetMsgId)
     Id {
+        /// The id, as `send` and `key` print it
         id: String,
         /// The topic, which brokers with access rules want to know
         #[arg(short, long)]
@@ -26,7 +27,9 @@ pub(super) enum Command {
     },
     /// Messages with this key
     Key {
+        /// The topic
         topic: String,
+        /// One of the keys that its producer gave the message
         key: String,
         /// At most so many of each broker
         #[arg(long, default_value = "64", value_parser = clap::value_parser!(i32).range(1..=1024))]
@@ -39,27 +42,39 @@ pub(super) enum Command {
         end: Option<i64>,
     },
     /// The message with this id made by its producer (msgId)
-    UniqueKey { topic: String, id: String },
+    UniqueKey {
+        /// The topic
+        topic: String,
+        /// The id, as the producer's log has it
+        id: String,
+    },
     /// Messages of one queue from an offset on
     Read {
+        /// The topic
         topic: String,
         /// The name of the broker group
         #[arg(short, long)]
         broker: String,
+        /// The number of the queue on that group, from 0
         #[arg(short, long)]
         queue: i32,
+        /// The number of the first message in the queue
         #[arg(long, default_value = "0")]
         offset: i64,
+        /// How many messages
         #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
         count: u32,
     },
     /// Send a message
     Send {
+        /// The topic
         topic: String,
+        /// The text of the message
         body: String,
+        /// The tag by which consumers can choose it
         #[arg(long)]
         tags: Option<String>,
-        /// Separated by spaces
+        /// Keys by which it can be found, separated by spaces
         #[arg(long)]
         keys: Option<String>,
     },

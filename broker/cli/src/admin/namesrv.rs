@@ -11,18 +11,39 @@ pub(super) enum Command {
     /// The namesrvs, and whether they serve
     List,
     /// The settings of the first namesrv: all, or these
-    ConfigGet { keys: Vec<String> },
+    ConfigGet {
+        /// Keys of settings; all without any
+        keys: Vec<String>,
+    },
     /// Change settings on every namesrv
     ConfigSet {
+        /// Settings that may change while a namesrv runs
         #[arg(required = true, value_name = "KEY=VALUE", value_parser = setting)]
         settings: Vec<(String, String)>,
     },
     /// The values of a namespace, or one of them
-    KvGet { namespace: String, key: Option<String> },
+    KvGet {
+        /// The namespace, for example ORDER_TOPIC_CONFIG
+        namespace: String,
+        /// The key; all values without it
+        key: Option<String>,
+    },
     /// Set a value on every namesrv
-    KvPut { namespace: String, key: String, value: String },
+    KvPut {
+        /// The namespace, for example ORDER_TOPIC_CONFIG
+        namespace: String,
+        /// The key
+        key: String,
+        /// The value
+        value: String,
+    },
     /// Remove a value on every namesrv
-    KvDelete { namespace: String, key: String },
+    KvDelete {
+        /// The namespace
+        namespace: String,
+        /// The key
+        key: String,
+    },
     /// Take a broker group out of all routes for writing: consumers can empty it meanwhile
     WipeWritePerm {
         /// The name of the group

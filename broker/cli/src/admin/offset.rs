@@ -10,7 +10,9 @@ pub(super) enum Command {
   rocketmq admin offset reset shipping orders --to earliest
   rocketmq admin offset reset shipping orders --to 2026-11-23T04:00:00Z")]
     Reset {
+        /// The group
         group: String,
+        /// The topic
         topic: String,
         /// earliest, latest, or a time: milliseconds since 1970, or a date such as 2026-11-23T04:00:00Z
         #[arg(long, value_parser = destination, allow_hyphen_values = true)]
@@ -21,10 +23,13 @@ pub(super) enum Command {
     },
     /// Give a group the offsets that another group has in a topic
     Clone {
+        /// The group whose offsets are taken
         #[arg(value_name = "FROM-GROUP")]
         from: String,
+        /// The group that gets them
         #[arg(value_name = "TO-GROUP")]
         to: String,
+        /// The topic
         topic: String,
     },
 }

@@ -35,6 +35,7 @@ impl Target {
 /// A broker by the name of its group, or by its address, which need not be registered.
 pub(super) async fn one(context: &Context, broker: &str) -> anyhow::Result<BrokerAddress> {
     if broker.contains(':') {
+        rmq_protocol::address::check(broker)?;
         let known =
             context.admin.brokers(None).await.unwrap_or_default().into_iter().find(|known| known.address == broker);
         let unknown =

@@ -21,12 +21,16 @@ pub(super) enum Command {
         all: bool,
     },
     /// The settings of a topic on each broker, and the groups that consume it
-    Describe { topic: String },
+    Describe {
+        /// The topic
+        topic: String,
+    },
     /// Create a topic, or change those of its settings that are given
     #[command(visible_alias = "update")]
     Create(Create),
     /// Delete a topic and its messages, on brokers and namesrvs
     Delete {
+        /// The topic
         topic: String,
         /// Only on the brokers of this cluster
         #[arg(short, long)]
@@ -36,14 +40,21 @@ pub(super) enum Command {
         yes: bool,
     },
     /// The brokers and queues that clients are told of
-    Route { topic: String },
+    Route {
+        /// The topic
+        topic: String,
+    },
     /// The ends of each queue, and when it was written last
     #[command(visible_alias = "status")]
-    Stats { topic: String },
+    Stats {
+        /// The topic
+        topic: String,
+    },
 }
 
 #[derive(clap::Args)]
 pub(super) struct Create {
+    /// The topic
     topic: String,
     #[command(flatten)]
     target: Target,

@@ -155,8 +155,10 @@ impl Keeper {
             };
             let began = Instant::now();
             let log = fs::metadata(launch.log()).map_or(0, |log| log.len());
-            let end =
-                self.life(&launch).await.unwrap_or_else(|error| End::Died(format!("cannot be started: {error:#}")));
+            let end = self
+                .life(&launch)
+                .await
+                .unwrap_or_else(|error| End::Died(format!("cannot be started: {}", crate::words(&error))));
             self.states.send_modify(|state| state.pid = None);
             let End::Died(how) = end else { continue };
             if began.elapsed() > LONG_LIFE {

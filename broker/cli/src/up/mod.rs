@@ -56,7 +56,7 @@ const TURN: Duration = Duration::from_millis(100);
 #[derive(clap::Args)]
 #[command(after_help = "Example: rocketmq up examples/quickstart.yaml
 
-Edits of the files are followed while it runs. Of a manifest these mean nothing here: image, podTemplate, storage,
+Edits of the files are followed while it runs. Of a manifest these mean nothing here: image, podTemplate, storage, \
 antiAffinity, access. Roles are fixed: no slave becomes a master. RUST_LOG reaches the processes.")]
 pub(crate) struct Arguments {
     /// Manifests of RocketMQCluster, RocketMQTopic and RocketMQConsumerGroup, or folders of them
@@ -220,7 +220,7 @@ impl Session {
                         self.clusters.len() - 1
                     }
                     Err(error) => {
-                        self.screen.tell(Tone::Bad, &key.name, &format!("cannot be started: {error:#}"));
+                        self.screen.tell(Tone::Bad, &key.name, &format!("cannot be started: {}", crate::words(&error)));
                         continue;
                     }
                 },
@@ -270,6 +270,11 @@ impl Session {
 
     /// Stops everything in order; a second signal ends it at once.
     async fn stop(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
+        if self.clusters.iter().all(|cluster| cluster.processes().next().is_none()) {
+            // Nothing was started: what is to be told is why.
+            futures::future::join_all(self.clusters.iter_mut().map(Cluster::stop)).await;
+            return Ok(());
+        }
         self.screen.tell(Tone::Plain, "rocketmq", "stops everything; another Ctrl-C ends it at once");
         let stopped = tokio::select! {
             biased;
@@ -287,7 +292,7 @@ impl Session {
 
 async fn converge(cluster: &mut Cluster, given: &mut Given, screen: &Screen) {
     if let Err(error) = cluster.converge(given).await {
-        screen.tell(Tone::Bad, &cluster.key.name, &format!("{error:#}"));
+        screen.tell(Tone::Bad, &cluster.key.name, &crate::words(&error));
     }
 }
 
