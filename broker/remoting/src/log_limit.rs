@@ -7,8 +7,8 @@ use std::time::Duration;
 /// How long lines of a kind are counted before one tells their number.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Connections that were closed for what came on them.
-pub(crate) static MALFORMED: LogLimit = LogLimit::new(1, "connections were closed that do not speak our protocol");
+/// Connections that were closed for what came on them. Each of a few names its peer and its fault.
+pub(crate) static MALFORMED: LogLimit = LogLimit::new(8, "more connections were closed that do not speak our protocol");
 /// Connections that were not taken.
 pub(crate) static TOO_MANY: LogLimit = LogLimit::new(1, "connections were closed, as there were too many");
 
