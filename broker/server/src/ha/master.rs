@@ -425,10 +425,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let master = master(root.path(), "1");
         let end = master.store.max_physical_offset();
-        let words = master.check_end(end + 7, Report::Begin).unwrap_err();
+        let words = master.check_end(end + 7, Report::Begin).unwrap_err().why;
         let begins = format!("its log has what lies before {}, and this one ends at {end}", end + 7);
         assert!(words.starts_with(&begins), "{words}");
-        let words = master.check_end(end + 7, Report::End).unwrap_err();
+        let words = master.check_end(end + 7, Report::End).unwrap_err().why;
         assert!(words.starts_with(&format!("its log ends at {}, and this one ends at {end}", end + 7)), "{words}");
     }
 
