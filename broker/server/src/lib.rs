@@ -27,29 +27,25 @@
 //! This crate decides per request only in handlers; `start` builds, wires and stops, and nothing else.
 
 mod address;
+mod admin;
+mod blocking;
 mod clock;
 pub mod config;
-mod connected;
-mod consumer_offset;
-mod delay;
-mod dispatch;
-mod durability;
 mod error;
 mod filter;
-mod ha;
-mod handler;
-mod long_polling;
-mod metrics;
+mod group;
+mod observe;
+mod pull;
 mod registration;
+mod replication;
+mod request;
 mod rows;
-mod runtime_info;
-mod stalled;
+mod send;
 mod start;
-mod stats;
-mod subscription_group;
 mod table;
 #[cfg(test)]
 mod testing;
+mod timer;
 mod topic;
 
 pub use config::Config;

@@ -241,8 +241,8 @@ impl Config {
     }
 
     /// What the delay levels mean.
-    pub(crate) fn delay_levels(&self) -> Result<crate::delay::Levels, Error> {
-        crate::delay::parse_levels(&self.messages.delay_levels).map_err(|level| Error::Contradiction {
+    pub(crate) fn delay_levels(&self) -> Result<crate::timer::delay::Levels, Error> {
+        crate::timer::delay::parse_levels(&self.messages.delay_levels).map_err(|level| Error::Contradiction {
             keys: &["messageDelayLevel"],
             words: format!("messageDelayLevel: {level:?} is no pause; write for example 30s, 5m, 2h, 1d"),
         })

@@ -1,7 +1,7 @@
 //! What happens by itself, every now and then.
 
 use super::{parts::Parts, watched};
-use crate::{clock::now_millis, long_polling::Ready, stats::SAMPLE_EVERY};
+use crate::{clock::now_millis, observe::stats::SAMPLE_EVERY, pull::long_polling::Ready};
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -19,8 +19,8 @@ mod parts;
 use crate::{
     Error,
     config::{Config, Live},
-    long_polling::Ready,
-    metrics::Page,
+    observe::metrics::Page,
+    pull::long_polling::Ready,
 };
 use parts::Parts;
 use rmq_remoting::{Limits, Reactors, Reserved, Watchdog, http::Health};

@@ -3,34 +3,33 @@
 use super::root;
 use crate::{
     Error, address,
+    admin::{
+        broker::BrokerAdmin, consumer::ConsumerAdmin, group::GroupAdmin, query_message::Query, relay::Relay,
+        runtime_info::RuntimeInfo, topic::TopicAdmin,
+    },
     clock::now_millis,
     config::{Config, Live},
-    connected::{Consumers, Notices, Producers, QueueLocks},
-    consumer_offset::ConsumerOffsets,
-    delay::{Delay, Delivery},
-    dispatch::{AtWork, Dispatch},
-    durability::Durability,
-    ha::{Following, LogCheck, Slaves, metadata_sync::MetadataSync},
-    handler::{
-        admin::{broker::BrokerAdmin, consumer::ConsumerAdmin, subscription_group::GroupAdmin, topic::TopicAdmin},
-        consumer_offset::Offsets,
+    group::{
+        QueueLocks,
         heartbeat::Clients,
         lock_queue::Locks,
-        pull::Pull,
-        query_message::Query,
-        relay::Relay,
-        replication,
-        reply::Replies,
-        send::Send,
-        send_back::SendBack,
+        members::{Consumers, Notices, Producers},
+        offsets::{ConsumerOffsets, requests::Offsets},
+        subscription::SubscriptionGroups,
     },
-    long_polling::{LongPolling, Ready},
-    metrics::{Metrics, Page},
+    observe::{
+        metrics::{Metrics, Page},
+        stats::Stats,
+    },
+    pull::{
+        Pull,
+        long_polling::{LongPolling, Ready},
+    },
     registration::Registration,
-    runtime_info::RuntimeInfo,
-    stalled,
-    stats::Stats,
-    subscription_group::SubscriptionGroups,
+    replication::{Following, LogCheck, Slaves, requests, tables::MetadataSync},
+    request::{AtWork, Dispatch},
+    send::{Send, durability::Durability, reply::Replies, send_back::SendBack, stalled},
+    timer::delay::{Delay, Delivery},
     topic::Topics,
 };
 use rmq_protocol::message::message_id::UniqueIds;
@@ -326,8 +325,8 @@ impl Parts {
         }
     }
 
-    fn table_requests(&self) -> replication::Tables {
-        replication::Tables {
+    fn table_requests(&self) -> requests::Tables {
+        requests::Tables {
             topics: Arc::clone(&self.tables.topics),
             groups: Arc::clone(&self.tables.groups),
             offsets: Arc::clone(&self.tables.offsets),
@@ -336,7 +335,7 @@ impl Parts {
             settings: Arc::clone(&self.settings),
             slaves: Arc::clone(&self.slaves),
             following: Arc::clone(&self.following),
-            whole: replication::Whole::default(),
+            whole: requests::Whole::default(),
         }
     }
 

@@ -16,7 +16,8 @@ pub(crate) fn reply_topic(cluster_name: &str) -> String {
 /// The system's topics under these settings.
 pub(super) fn topics(config: &Config) -> Vec<TopicConfig> {
     let identity = &config.identity;
-    let levels = crate::delay::parse_levels(&config.messages.delay_levels).map_or(18, |levels| levels.len() as i32);
+    let levels =
+        crate::timer::delay::parse_levels(&config.messages.delay_levels).map_or(18, |levels| levels.len() as i32);
     let one = |name: &str| TopicConfig::new(name, 1, 1, READ_WRITE);
     let mut topics = vec![
         one(names::SELF_TEST_TOPIC),

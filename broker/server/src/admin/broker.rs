@@ -1,0 +1,176 @@
+//! The broker itself: 25, 26, 28, 306, 315, 316, 321, 329.
+
+use crate::{
+    admin::runtime_info::RuntimeInfo,
+    clock::now_millis,
+    config::Live,
+    error::{Answer, Rejection},
+    filter,
+    group::members::Consumers,
+    observe::stats::{Kind, Stats},
+    registration::Registration,
+    replication::{Following, LogCheck},
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, Reply, ResponseCode,
+    body::{ConsumeQueueBody, ConsumeQueueEntry, KvTable, Subscription, runtime_info as rows},
+    fastjson,
+    header::{BrokerConfigResponse, Header, QueryConsumeQueue, ViewBrokerStats},
+    java_properties,
+    message::stored::Record,
+};
+use rmq_store::MessageStore;
+use std::{sync::Arc, time::Instant};
+
+/// Entries of a queue that one request shows.
+const MAX_ENTRIES: i32 = 1000;
+
+/// Handles of these requests.
+pub(crate) struct BrokerAdmin {
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) settings: Arc<Live>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) following: Arc<Following>,
+    pub(crate) log_check: Arc<LogCheck>,
+    pub(crate) runtime_info: Arc<RuntimeInfo>,
+}
+
+impl BrokerAdmin {
+    /// 25. The remark says when a change will not outlive the process. Blocks for the file.
+    pub(crate) fn update_config(&self, request: &Command) -> Answer {
+        let text = std::str::from_utf8(&request.body).map_err(|_| Rejection::invalid("the settings are not UTF-8"))?;
+        let pairs = java_properties::parse(text);
+        let before = self.settings.load_full();
+        let persisted = self.settings.update(&pairs, now_millis())?;
+        let after = self.settings.load_full();
+        tracing::info!(changes = text.trim(), "settings changed");
+        if before.store != after.store {
+            self.store.set_retention(after.for_store()?.retention)?;
+        }
+        if before.topics.permission != after.topics.permission {
+            // Namesrvs take permissions over only with a new version of the topic table.
+            self.topics.touch();
+            self.registration.announce_everything();
+        }
+        if before.namesrv.addresses != after.namesrv.addresses {
+            self.registration.announce_everything();
+        }
+        Ok(match persisted {
+            Ok(()) => Reply::ok(),
+            Err(why) => {
+                tracing::info!(why, "the change of settings holds until the broker ends");
+                Reply::ok().remark(format!("changed until the broker restarts: {why}"))
+            }
+        })
+    }
+
+    /// 26.
+    pub(crate) fn config(&self) -> Answer {
+        let version = fastjson::to_vec(&self.settings.version());
+        let mut reply = Reply::with(&BrokerConfigResponse { version: &String::from_utf8_lossy(&version) });
+        reply.body = self.settings.load().to_properties().into_bytes().into();
+        Ok(reply)
+    }
+
+    /// 28. Beside Java's rows: whether a master takes writes, or what a slave follows.
+    pub(crate) fn runtime_info(&self) -> Answer {
+        let mut table = self.runtime_info.table(Instant::now());
+        match self.settings.load().is_slave() {
+            true => table.insert(rows::SLAVE_STATE.to_owned(), self.following.describe_state()),
+            false => table.insert(rows::LOG_CHECK.to_owned(), self.log_check.describe()),
+        };
+        Ok(Reply::body(fastjson::to_vec(&KvTable { table })))
+    }
+
+    /// 315.
+    pub(crate) fn stats(&self, request: &Command) -> Answer {
+        let header = ViewBrokerStats::decode(&request.fields)?;
+        let found = Kind::from_name(header.name).and_then(|kind| self.stats.describe(kind, header.key, Instant::now()));
+        match found {
+            Some(stats) => Ok(Reply::body(fastjson::to_vec(&stats))),
+            None => Err(Rejection::new(
+                ResponseCode::SystemError,
+                format!("nothing is counted as {} of {}", header.name, header.key),
+            )),
+        }
+    }
+
+    /// 329: a round of deletion now, at whatever hour, and more with the upkeep's. Blocks.
+    pub(crate) fn delete_expired(&self) -> Answer {
+        self.store.delete_expired()?;
+        Ok(Reply::ok())
+    }
+
+    /// 306: what queues hold of records that are gone. Blocks.
+    pub(crate) fn clean_queues(&self) -> Answer {
+        self.store.follow_log()?;
+        Ok(Reply::ok())
+    }
+
+    /// 316: queues of topics that are gone. Blocks.
+    pub(crate) fn clean_unused(&self) -> Answer {
+        self.store.clean_unused_topics(|topic| self.topics.is_known(topic))?;
+        Ok(Reply::ok())
+    }
+
+    /// 321.
+    pub(crate) fn consume_queue(&self, request: &Command) -> Answer {
+        let header = QueryConsumeQueue::decode(&request.fields)?;
+        if !self.store.queues(header.topic).contains(&header.queue_id) {
+            return Err(Rejection::new(
+                ResponseCode::SystemError,
+                format!("there is no queue {} of {} here", header.queue_id, header.topic),
+            ));
+        }
+        let (min, max) = (
+            self.store.min_offset(header.topic, header.queue_id),
+            self.store.max_offset(header.topic, header.queue_id),
+        );
+        let subscription =
+            header.consumer_group.and_then(|group| self.consumers.subscription(group, header.topic).flatten());
+        if header.count < 1 {
+            return Err(Rejection::number("count", header.count.into(), "1 or more is wanted"));
+        }
+        let Some(first) = u64::try_from(header.index).ok().filter(|index| (min..max).contains(index)) else {
+            return Err(Rejection::new(
+                ResponseCode::SystemError,
+                format!(
+                    "the index {} is outside of {min}..{max}, what queue {} of {} holds",
+                    header.index, header.queue_id, header.topic
+                ),
+            ));
+        };
+        let last = max.min(first.saturating_add(header.count.min(MAX_ENTRIES) as u64));
+        let mut queue_data = Vec::new();
+        for offset in first..last {
+            let Some(place) = self.store.physical_offset(header.topic, header.queue_id, offset)? else { continue };
+            queue_data.push(self.entry(place, subscription.as_deref()));
+        }
+        let body = ConsumeQueueBody {
+            filter_data: None,
+            max_queue_index: max as i64,
+            min_queue_index: min as i64,
+            queue_data,
+            subscription_data: subscription.map(|subscription| (*subscription).clone()),
+        };
+        Ok(Reply::body(fastjson::to_vec(&body)))
+    }
+
+    /// An entry as its message makes it.
+    fn entry(&self, place: u64, subscription: Option<&Subscription>) -> ConsumeQueueEntry {
+        let bytes = self.store.record(place);
+        let record = bytes.as_ref().and_then(|bytes| Record::parse(bytes).ok());
+        let tags_code = record.as_ref().map_or(0, Record::tags_code);
+        ConsumeQueueEntry {
+            eval: subscription.is_none_or(|subscription| filter::may_match(subscription, tags_code)),
+            msg: record.is_none().then(|| "the message cannot be read".to_owned()),
+            physic_offset: place as i64,
+            physic_size: record.map_or(0, |record| record.size() as i32),
+            tags_code,
+        }
+    }
+}

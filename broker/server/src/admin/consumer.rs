@@ -1,0 +1,249 @@
+//! Clients and their progress: 203, 204, 208, 303, 308, 314, 317, 328.
+
+use crate::{
+    clock::now_millis,
+    config::Live,
+    error::{Answer, Rejection},
+    group::{
+        members::{Consumers, Producers},
+        offsets::ConsumerOffsets,
+        subscription::SubscriptionGroups,
+    },
+    observe::stats::{Kind, Stats},
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, Reply, ResponseCode,
+    body::{
+        BrokerConsumeStatsBody, ConsumeOffset, ConsumeStatsBody, ConsumeTimeSpans, ConsumerConnection,
+        CorrectionOffsets, ProducerConnection, ProducerInfo, ProducerTable, QueueTimeSpan,
+    },
+    fastjson,
+    header::{
+        CloneGroupOffset, ConsumeStats, ConsumerGroupRequest, Header, ProducerGroupRequest, QueryConsumeTimeSpan,
+        QueryCorrectionOffset,
+    },
+    message::MessageQueue,
+};
+use rmq_store::MessageStore;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+/// Handles of these requests.
+pub(crate) struct ConsumerAdmin {
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) producers: Arc<Producers>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) settings: Arc<Live>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl ConsumerAdmin {
+    /// 203.
+    pub(crate) fn consumer_connections(&self, request: &Command) -> Answer {
+        let header = ConsumerGroupRequest::decode(&request.fields)?;
+        let group = self.consumers.group(header.consumer_group).ok_or_else(|| {
+            Rejection::new(
+                ResponseCode::ConsumerNotOnline,
+                format!("no client of the group {} is connected here", header.consumer_group),
+            )
+        })?;
+        let body = ConsumerConnection {
+            connection_set: group.clients.values().map(|client| client.describe()).collect(),
+            consume_from_where: group.from_where,
+            consume_type: group.consume_type,
+            message_model: group.message_model,
+            subscription_table: group
+                .subscriptions
+                .iter()
+                .map(|(topic, subscription)| (topic.clone(), (**subscription).clone()))
+                .collect(),
+        };
+        Ok(Reply::body(fastjson::to_vec(&body)))
+    }
+
+    /// 204.
+    pub(crate) fn producer_connections(&self, request: &Command) -> Answer {
+        let header = ProducerGroupRequest::decode(&request.fields)?;
+        let clients = self.producers.clients(header.producer_group);
+        if clients.is_empty() {
+            return Err(Rejection::new(
+                ResponseCode::SystemError,
+                format!("no client of the producer group {} is connected here", header.producer_group),
+            ));
+        }
+        let body = ProducerConnection { connection_set: clients.iter().map(|client| client.describe()).collect() };
+        Ok(Reply::body(fastjson::to_vec(&body)))
+    }
+
+    /// 328.
+    pub(crate) fn producers(&self) -> Answer {
+        let info = |client: &crate::group::members::Client| ProducerInfo {
+            client_id: client.id.clone(),
+            language: client.language.name().to_owned(),
+            last_update_timestamp: client.seen,
+            remote_ip: client.connection.peer().ip().to_string(),
+            version: client.version,
+        };
+        let data = self
+            .producers
+            .all()
+            .into_iter()
+            .map(|(group, clients)| (group, clients.iter().map(info).collect()))
+            .collect();
+        Ok(Reply::body(fastjson::to_vec(&ProducerTable { data })))
+    }
+
+    /// 208.
+    pub(crate) fn consume_stats(&self, request: &Command) -> Answer {
+        let header = ConsumeStats::decode(&request.fields)?;
+        let given = |list: Option<&str>| -> Vec<String> {
+            list.unwrap_or_default().split(';').filter(|topic| !topic.trim().is_empty()).map(str::to_owned).collect()
+        };
+        let named = [header.topic, header.topics].into_iter().map(given).find(|topics| !topics.is_empty());
+        let topics = named.unwrap_or_else(|| self.topics_of(header.consumer_group));
+        let mut body = ConsumeStatsBody::default();
+        for topic in topics {
+            let one = self.progress(&topic, header.consumer_group);
+            body.consume_tps += one.consume_tps;
+            body.offset_table.0.extend(one.offset_table.0);
+        }
+        Ok(Reply::body(fastjson::to_vec(&body)))
+    }
+
+    fn topics_of(&self, group: &str) -> Vec<String> {
+        let mut topics = self.offsets.topics_of(group);
+        topics.extend(self.consumers.group(group).into_iter().flat_map(|group| group.subscriptions.into_keys()));
+        topics.into_iter().collect()
+    }
+
+    fn progress(&self, topic: &str, group: &str) -> ConsumeStatsBody {
+        let Some(config) = self.topics.find(topic) else {
+            tracing::debug!(topic, group, "a group has offsets in a topic that is gone");
+            return ConsumeStatsBody::default();
+        };
+        let broker_name = self.settings.load().identity.broker_name.clone();
+        let rows = (0..config.read_queue_nums).map(|queue_id| {
+            let (_, max) = (self.store.min_offset(topic, queue_id), self.store.max_offset(topic, queue_id));
+            let consumer_offset = self.offsets.committed(topic, group, queue_id).unwrap_or(0).max(0);
+            let pull_offset = self.offsets.pulled(topic, group, queue_id).unwrap_or(consumer_offset);
+            let last = u64::try_from(consumer_offset - 1).ok().and_then(|offset| self.stored(topic, queue_id, offset));
+            let queue = MessageQueue { broker_name: broker_name.clone(), queue_id, topic: topic.to_owned() };
+            (
+                queue,
+                ConsumeOffset {
+                    broker_offset: max as i64,
+                    consumer_offset,
+                    last_timestamp: last.unwrap_or(0),
+                    pull_offset,
+                },
+            )
+        });
+        ConsumeStatsBody {
+            offset_table: rows.collect(),
+            consume_tps: self.stats.rate(Kind::GroupGet, &[topic, "@", group].concat(), Instant::now()),
+        }
+    }
+
+    /// When a message was stored; none if it is gone, or cannot be read.
+    fn stored(&self, topic: &str, queue_id: i32, offset: u64) -> Option<i64> {
+        self.store.store_timestamp(topic, queue_id, offset).ok().flatten()
+    }
+
+    /// 317.
+    pub(crate) fn all_consume_stats(&self) -> Answer {
+        let settings = self.settings.load();
+        let mut body = BrokerConsumeStatsBody {
+            broker_addr: crate::address::join(&settings.identity.broker_ip, settings.network.listen_port),
+            ..BrokerConsumeStatsBody::default()
+        };
+        for group in self.groups.snapshot().subscription_group_table.into_keys() {
+            let stats: Vec<_> = self.topics_of(&group).iter().map(|topic| self.progress(topic, &group)).collect();
+            for row in stats.iter().flat_map(|stats| stats.offset_table.0.values()) {
+                let behind = |end: i64| end.saturating_sub(row.consumer_offset);
+                body.total_diff = body.total_diff.saturating_add(behind(row.broker_offset));
+                body.total_inflight_diff = body.total_inflight_diff.saturating_add(behind(row.pull_offset));
+            }
+            if !stats.is_empty() {
+                body.consume_stats_list.push(BTreeMap::from([(group, stats)]));
+            }
+        }
+        Ok(Reply::body(fastjson::to_vec(&body)))
+    }
+
+    /// 303.
+    pub(crate) fn time_spans(&self, request: &Command) -> Answer {
+        let header = QueryConsumeTimeSpan::decode(&request.fields)?;
+        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
+        let broker_name = self.settings.load().identity.broker_name.clone();
+        let time = |queue_id, offset| self.stored(header.topic, queue_id, offset);
+        let spans = (0..topic.write_queue_nums).map(|queue_id| {
+            let (min, max) =
+                (self.store.min_offset(header.topic, queue_id), self.store.max_offset(header.topic, queue_id));
+            let committed = self.offsets.committed(header.topic, header.group, queue_id);
+            let consumed = committed
+                .and_then(|offset| u64::try_from(offset.saturating_sub(1)).ok())
+                .and_then(|offset| time(queue_id, offset));
+            let min_time_stamp = time(queue_id, min).unwrap_or(-1);
+            // A group that has consumed nothing stands at the oldest message.
+            let consume_time_stamp = consumed.unwrap_or(min_time_stamp);
+            let waiting = committed.and_then(|offset| u64::try_from(offset).ok()).unwrap_or(min);
+            let delay_time = if waiting < max {
+                time(queue_id, waiting).map_or(0, |stored| now_millis().saturating_sub(stored).max(0))
+            } else {
+                0
+            };
+            QueueTimeSpan {
+                consume_time_stamp,
+                delay_time,
+                max_time_stamp: max.checked_sub(1).and_then(|last| time(queue_id, last)).unwrap_or(-1),
+                message_queue: MessageQueue {
+                    broker_name: broker_name.clone(),
+                    queue_id,
+                    topic: header.topic.to_owned(),
+                },
+                min_time_stamp,
+            }
+        });
+        Ok(Reply::body(fastjson::to_vec(&ConsumeTimeSpans { consume_time_span_set: spans.collect() })))
+    }
+
+    /// 314.
+    pub(crate) fn clone_offsets(&self, request: &Command) -> Answer {
+        let header = CloneGroupOffset::decode(&request.fields)?;
+        if self.groups.find(header.source_group).is_none() {
+            return Err(Rejection::no_group(header.source_group));
+        }
+        let settings = self.settings.load();
+        self.groups
+            .find_or_create(header.target_group, settings.topics.auto_create_group && !settings.is_slave())
+            .ok_or_else(|| Rejection::no_group(header.target_group))?;
+        let topics = match header.topic.filter(|topic| !topic.is_empty()) {
+            Some(topic) => vec![topic.to_owned()],
+            None => self.offsets.topics_of(header.source_group).into_iter().collect(),
+        };
+        for topic in topics {
+            self.offsets.copy(&topic, header.source_group, header.target_group);
+        }
+        Ok(Reply::ok())
+    }
+
+    /// 308: of the named groups, the least offset of each queue in which the compared group has one.
+    pub(crate) fn correction_offsets(&self, request: &Command) -> Answer {
+        let header = QueryCorrectionOffset::decode(&request.fields)?;
+        let compared = self.offsets.queues(header.topic, header.compare_group);
+        let mut least: BTreeMap<i32, i64> = BTreeMap::new();
+        let groups = self.offsets.groups_of(header.topic);
+        let filtered: Vec<&str> = header.filter_groups.unwrap_or_default().split(',').map(str::trim).collect();
+        for group in groups.iter().filter(|group| !filtered.contains(&group.as_str())) {
+            for (queue_id, offset) in self.offsets.queues(header.topic, group) {
+                if compared.contains_key(&queue_id) {
+                    least.entry(queue_id).and_modify(|known| *known = (*known).min(offset)).or_insert(offset);
+                }
+            }
+        }
+        Ok(Reply::body(fastjson::to_vec(&CorrectionOffsets { correction_offsets: least })))
+    }
+}

@@ -1,0 +1,179 @@
+//! Consumer groups: 200, 207, 225, 352.
+
+use crate::{
+    blocking::blocking,
+    config::Live,
+    error::{Answer, Rejection},
+    group::{
+        offsets::ConsumerOffsets,
+        subscription::{MAX_GROUPS, SubscriptionGroups, check_queues},
+    },
+};
+use rmq_protocol::{
+    Command, Reply, ResponseCode,
+    body::{ExponentialRetryPolicy, SubscriptionGroup, SubscriptionGroupList},
+    fastjson,
+    header::{DeleteGroup, GroupRequest, Header},
+    names,
+};
+use std::{ops::RangeInclusive, sync::Arc};
+
+/// Handles of these requests.
+pub(crate) struct GroupAdmin {
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) settings: Arc<Live>,
+}
+
+fn check_numbers(group: &SubscriptionGroup) -> Result<(), Rejection> {
+    check_queues(group).map_err(Rejection::invalid)?;
+    let rows = [
+        ("retryMaxTimes", i64::from(group.retry_max_times), -1..=i64::MAX, "-1 (the default) or more is wanted"),
+        ("brokerId", group.broker_id, 0..=i64::MAX, "0 (the master) or more is wanted"),
+        ("whichBrokerWhenConsumeSlowly", group.which_broker_when_consume_slowly, 0..=i64::MAX, "0 or more is wanted"),
+        ("consumeTimeoutMinute", group.consume_timeout_minute.into(), 0..=i64::MAX, "0 or more is wanted"),
+    ];
+    check_retry_policy(group)?;
+    match rows.into_iter().find(|(_, value, range, _)| !range.contains(value)) {
+        Some((field, value, _, wanted)) => Err(Rejection::number(field, value, wanted)),
+        None => Ok(()),
+    }
+}
+
+/// Clients that pop work their pauses out of it.
+fn check_retry_policy(group: &SubscriptionGroup) -> Result<(), Rejection> {
+    let policy = &group.group_retry_policy;
+    if let Some(ExponentialRetryPolicy { initial, max, multiplier }) = policy.exponential_retry_policy {
+        let outside = |value, range: RangeInclusive<i64>| !range.contains(&value);
+        if outside(initial, 1..=i64::MAX) {
+            return Err(Rejection::number(
+                "exponentialRetryPolicy.initial",
+                initial,
+                "1 millisecond or more is wanted",
+            ));
+        }
+        if outside(max, initial..=i64::MAX) {
+            let wanted = format!("{initial}, which is initial, or more is wanted");
+            return Err(Rejection::number("exponentialRetryPolicy.max", max, &wanted));
+        }
+        if outside(multiplier, 1..=i64::MAX) {
+            return Err(Rejection::number("exponentialRetryPolicy.multiplier", multiplier, "1 or more is wanted"));
+        }
+    }
+    let pauses = policy.customized_retry_policy.iter().flat_map(|policy| &policy.next);
+    match pauses.into_iter().find(|pause| **pause < 0) {
+        Some(pause) => Err(Rejection::number("customizedRetryPolicy.next", *pause, "0 milliseconds or more is wanted")),
+        None => Ok(()),
+    }
+}
+
+impl GroupAdmin {
+    /// 200: durable when answered.
+    pub(crate) async fn create(&self, request: Command) -> Answer {
+        let group: SubscriptionGroup = fastjson::from_slice(&request.body)?;
+        self.put_all(vec![group]).await
+    }
+
+    /// 225.
+    pub(crate) async fn create_several(&self, request: Command) -> Answer {
+        let body: SubscriptionGroupList = fastjson::from_slice(&request.body)?;
+        self.put_all(body.group_config_list).await
+    }
+
+    async fn put_all(&self, groups: Vec<SubscriptionGroup>) -> Answer {
+        self.check_master()?;
+        for group in &groups {
+            if self.groups.find(&group.group_name).is_none() {
+                names::check_group(&group.group_name)
+                    .map_err(|error| Rejection::group_name(&group.group_name, &error))?;
+            }
+            check_numbers(group)?;
+        }
+        let (known, new) =
+            (self.groups.len(), groups.iter().filter(|g| self.groups.find(&g.group_name).is_none()).count());
+        if new > 0 && known + new > MAX_GROUPS {
+            return Err(Rejection::invalid(format!(
+                "{new} groups are not made: this broker has {known} consumer groups, and may have {MAX_GROUPS}; delete groups that are not used"
+            )));
+        }
+        for group in groups {
+            if self.groups.find(&group.group_name).is_some_and(|known| *known == group) {
+                continue;
+            }
+            tracing::info!(group = group.group_name, "consumer group created or changed");
+            self.groups.put(group);
+        }
+        self.persist().await?;
+        Ok(Reply::ok())
+    }
+
+    /// 207.
+    pub(crate) async fn delete(&self, request: Command) -> Answer {
+        self.check_master()?;
+        let header = DeleteGroup::decode(&request.fields)?;
+        if names::is_system_group(header.group) {
+            return Err(Rejection::invalid(format!("the group {} belongs to the system", header.group)));
+        }
+        self.groups.remove(header.group);
+        if header.clean_offset == Some(true) {
+            self.offsets.retain(|_, group| group != header.group);
+        }
+        self.persist().await?;
+        tracing::info!(group = header.group, "consumer group deleted");
+        Ok(Reply::ok())
+    }
+
+    /// 352.
+    pub(crate) fn one(&self, request: &Command) -> Answer {
+        let header = GroupRequest::decode(&request.fields)?;
+        let group = self.groups.find(header.group).ok_or_else(|| Rejection::no_group(header.group))?;
+        Ok(Reply::body(fastjson::to_vec(&*group)))
+    }
+
+    fn check_master(&self) -> Result<(), Rejection> {
+        if self.settings.load().is_slave() {
+            return Err(Rejection::new(
+                ResponseCode::SystemError,
+                "this broker is a slave; change groups on its master",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn persist(&self) -> Result<(), Rejection> {
+        let groups = Arc::clone(&self.groups);
+        blocking(move || groups.persist()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A first pause of -1 ms and a growth of 0 were taken.
+    #[test]
+    fn a_retry_policy_that_makes_no_pauses_is_refused_with_its_value() {
+        let check = |policy: &str| {
+            let group = format!(r#"{{"groupName":"g","groupRetryPolicy":{policy}}}"#);
+            check_numbers(&fastjson::from_slice(group.as_bytes()).unwrap()).map_err(|refused| refused.remark)
+        };
+        for (policy, words) in [
+            (r#"{"exponentialRetryPolicy":{"initial":-1,"multiplier":0}}"#, "initial cannot be -1: 1 millisecond"),
+            (r#"{"exponentialRetryPolicy":{"multiplier":0}}"#, "multiplier cannot be 0: 1 or more"),
+            (r#"{"exponentialRetryPolicy":{"max":4999}}"#, "max cannot be 4999: 5000, which is initial, or more"),
+            (r#"{"customizedRetryPolicy":{"next":[1000,-5]}}"#, "next cannot be -5"),
+        ] {
+            let refused = check(policy).unwrap_err();
+            assert!(refused.contains(words), "{policy}: {refused}");
+        }
+        for good in ["null", "{}", r#"{"exponentialRetryPolicy":{}}"#, r#"{"customizedRetryPolicy":{"next":null}}"#] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_another_shape_is_told_without_types_of_this_code() {
+        let error = fastjson::from_slice::<SubscriptionGroup>(b"5").unwrap_err().to_string();
+        assert_eq!(error, "unexpected JSON: invalid type: integer `5`, expected an object at line 1 column 1");
+    }
+}

@@ -1,0 +1,9 @@
+//! What tools and operators ask, one file a family.
+
+pub(crate) mod broker;
+pub(crate) mod consumer;
+pub(crate) mod group;
+pub(crate) mod query_message;
+pub(crate) mod relay;
+pub(crate) mod runtime_info;
+pub(crate) mod topic;

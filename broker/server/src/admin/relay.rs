@@ -1,0 +1,254 @@
+//! Questions of tools that a client must answer: 220 to 223, 307, 309.
+
+use crate::{
+    blocking::blocking,
+    clock::now_millis,
+    config::Live,
+    error::{Answer, Rejection},
+    group::{
+        members::{Client, Consumers},
+        offsets::ConsumerOffsets,
+        subscription::SubscriptionGroups,
+    },
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, Reply, RequestCode, ResponseCode,
+    body::{ConsumerStatusBody, MessageModel, QueueMap, QueueOffset, ResetOffsetBody, ResetOffsetListBody},
+    fastjson,
+    header::{
+        ConsumeMessageDirectly, ConsumerRunningInfo, ConsumerStatus, Header, ResetConsumerClientOffset, ResetOffset,
+    },
+    language::Language,
+    message::{MessageQueue, OffsetId},
+};
+use rmq_remoting::Responder;
+use rmq_store::{Boundary, MessageStore};
+use std::{sync::Arc, time::Duration};
+
+/// How long a client may take for an answer.
+const CLIENT: Duration = Duration::from_secs(10);
+
+/// What Java's tools send in a number that they do not mean.
+const NOT_SET: i32 = -1;
+
+/// Where a group is to be moved.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Offset(u64),
+    End,
+    /// Milliseconds since 1970.
+    Time(i64),
+}
+
+impl Target {
+    fn of(header: &ResetOffset<'_>) -> Result<Self, Rejection> {
+        let one_queue = header.queue_id.is_some_and(|queue_id| queue_id != NOT_SET);
+        match header.offset.filter(|offset| *offset != i64::from(NOT_SET)) {
+            Some(offset) if !one_queue => {
+                return Err(Rejection::number("offset", offset, "without a queueId, a timestamp alone is wanted"));
+            }
+            Some(offset) => {
+                let wanted = "0 or more, or -1 for a timestamp instead, is wanted";
+                return u64::try_from(offset)
+                    .map(Self::Offset)
+                    .map_err(|_| Rejection::number("offset", offset, wanted));
+            }
+            None => {}
+        }
+        match header.timestamp {
+            -1 => Ok(Self::End),
+            time @ 0.. => Ok(Self::Time(time)),
+            time => Err(Rejection::number("timestamp", time, "milliseconds since 1970, or -1 for the end, are wanted")),
+        }
+    }
+}
+
+/// Handles of these requests.
+pub(crate) struct Relay {
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) settings: Arc<Live>,
+}
+
+impl Relay {
+    /// 222: moves a group, here and at its clients. Online groups are told; offline ones find the
+    /// new offsets. Moves all queues or, where one of them cannot be moved, none.
+    pub(crate) fn reset_offset(&self, request: &Command) -> Answer {
+        let header = ResetOffset::decode(&request.fields)?;
+        let settings = self.settings.load();
+        if settings.is_slave() {
+            return Err(Rejection::new(
+                ResponseCode::SystemError,
+                "this broker is a slave; reset offsets on its master",
+            ));
+        }
+        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
+        if self.groups.find(header.group).is_none() {
+            return Err(Rejection::no_group(header.group));
+        }
+        let target = Target::of(&header)?;
+        let queues = topic.read_queue_nums.max(topic.write_queue_nums);
+        let moved = match header.queue_id.filter(|queue_id| *queue_id != NOT_SET) {
+            None => 0..queues,
+            Some(queue_id) if (0..queues).contains(&queue_id) => queue_id..queue_id + 1,
+            Some(queue_id) => return Err(Rejection::no_queue(header.topic, queues, queue_id)),
+        };
+        let moved = moved
+            .map(|queue_id| {
+                let target = self.offset_of(target, header.topic, queue_id)?;
+                let current = self.offsets.committed(header.topic, header.group, queue_id);
+                // Without force a group is moved back only; what it has not read stays unread.
+                let offset = match current {
+                    Some(current) if !header.force && target > current => current,
+                    _ => target,
+                };
+                let broker_name = settings.identity.broker_name.clone();
+                Ok((MessageQueue { broker_name, queue_id, topic: header.topic.to_owned() }, offset))
+            })
+            .collect::<Result<Vec<_>, Rejection>>()?;
+        for (queue, offset) in &moved {
+            self.offsets.commit(header.topic, header.group, queue.queue_id, *offset);
+        }
+        if self.consumers.message_model(header.group) != Some(MessageModel::Broadcasting) {
+            self.tell_reset(&header, &moved);
+        }
+        let body = ResetOffsetBody { offset_table: moved.into_iter().collect() };
+        Ok(Reply::body(fastjson::to_vec(&body)))
+    }
+
+    fn offset_of(&self, target: Target, topic: &str, queue_id: i32) -> Result<i64, Rejection> {
+        let (min, max) = (self.store.min_offset(topic, queue_id), self.store.max_offset(topic, queue_id));
+        let offset = match target {
+            Target::Offset(offset) if (min..=max).contains(&offset) => offset,
+            Target::Offset(offset) => {
+                return Err(Rejection::new(
+                    ResponseCode::SystemError,
+                    format!("the offset {offset} is outside of {min}..={max}, what queue {queue_id} of {topic} holds"),
+                ));
+            }
+            Target::End => max,
+            Target::Time(time) => self.store.offset_by_time(topic, queue_id, time, Boundary::Lower)?,
+        };
+        Ok(offset as i64)
+    }
+
+    fn tell_reset(&self, header: &ResetOffset<'_>, moved: &[(MessageQueue, i64)]) {
+        let told = ResetConsumerClientOffset {
+            topic: header.topic,
+            group: header.group,
+            timestamp: header.timestamp,
+            force: header.force,
+        };
+        let Some(group) = self.consumers.group(header.group) else { return };
+        for client in group.clients.values() {
+            let body = if client.language == Language::Cpp {
+                let rows = moved.iter().map(|(queue, offset)| QueueOffset {
+                    broker_name: queue.broker_name.clone(),
+                    offset: *offset,
+                    queue_id: queue.queue_id,
+                    topic: queue.topic.clone(),
+                });
+                fastjson::to_vec(&ResetOffsetListBody { offset_table: rows.collect() })
+            } else {
+                fastjson::to_vec(&ResetOffsetBody { offset_table: moved.iter().cloned().collect() })
+            };
+            let command = Command::request(RequestCode::ResetConsumerClientOffset, &told).with_body(body);
+            if let Err(error) = client.connection.one_way(command) {
+                tracing::warn!(%error, client = client.id, group = header.group, "a consumer cannot be told of its new offsets");
+            }
+        }
+    }
+
+    /// 223.
+    pub(crate) async fn consumer_status(&self, request: Command) -> Answer {
+        let header = ConsumerStatus::decode(&request.fields)?;
+        let group = self.consumers.group(header.group).ok_or_else(|| offline(header.group))?;
+        let mut body = ConsumerStatusBody::default();
+        for client in group.clients.values() {
+            if header.client_address.is_some_and(|wanted| !wanted.is_empty() && wanted != client.id) {
+                continue;
+            }
+            let ask = ConsumerStatus { topic: header.topic, group: header.group, client_address: None };
+            let answer = client
+                .connection
+                .request(Command::request(RequestCode::ConsumerStatusFromClient, &ask), CLIENT)
+                .await?;
+            if answer.code == ResponseCode::Success.number() {
+                let status: ConsumerStatusBody = fastjson::from_slice(&answer.body)?;
+                body.consumer_table.insert(client.id.clone(), status.message_queue_table);
+            } else {
+                body.consumer_table.insert(client.id.clone(), QueueMap::default());
+            }
+        }
+        Ok(Reply::body(fastjson::to_vec(&body)))
+    }
+
+    /// 307.
+    pub(crate) async fn running_info(&self, request: Command, responder: Responder) {
+        let client = ConsumerRunningInfo::decode(&request.fields)
+            .map_err(Rejection::from)
+            .and_then(|header| self.client(header.consumer_group, header.client_id));
+        pass_on(client, request, responder).await;
+    }
+
+    /// 309: the message travels with the request.
+    pub(crate) async fn consume_directly(self: Arc<Self>, mut request: Command, responder: Responder) {
+        // The message may have to be read from the disk, which needs a turn; to wait for the client
+        // needs none. Until the turn ends, the request counts twice among those that wait.
+        let Some(turn) = responder.turn().await else { return };
+        let found = blocking(move || {
+            let (client, body) = self.message_for(&request)?;
+            request.body = body;
+            drop(turn);
+            Ok::<_, Rejection>((client, request))
+        });
+        match found.await {
+            Ok((client, request)) => pass_on(Ok(client), request, responder).await,
+            Err(rejection) => responder.reply(&rejection.into_reply()),
+        }
+    }
+
+    fn message_for(&self, request: &Command) -> Result<(Client, bytes::Bytes), Rejection> {
+        let header = ConsumeMessageDirectly::decode(&request.fields)?;
+        let client = self.client(header.consumer_group, header.client_id.unwrap_or_default())?;
+        let id = header.message_id.unwrap_or_default();
+        let missing = || Rejection::new(ResponseCode::QueryNotFound, format!("there is no message {id}"));
+        let body = match id.parse::<OffsetId>() {
+            Ok(id) => self.store.record(id.physical_offset).ok_or_else(missing)?,
+            Err(_) => {
+                let topic = header.topic.unwrap_or_default();
+                let mut found = self.store.query(topic, id, 1, 0, now_millis())?;
+                found.records.pop().ok_or_else(missing)?
+            }
+        };
+        Ok((client, body))
+    }
+
+    fn client(&self, group: &str, client_id: &str) -> Result<Client, Rejection> {
+        self.consumers.client(group, client_id).ok_or_else(|| {
+            Rejection::new(
+                ResponseCode::ConsumerNotOnline,
+                format!("the client {client_id} of the group {group} is not connected here"),
+            )
+        })
+    }
+}
+
+fn offline(group: &str) -> Rejection {
+    Rejection::new(ResponseCode::ConsumerNotOnline, format!("no client of the group {group} is connected here"))
+}
+
+async fn pass_on(client: Result<Client, Rejection>, request: Command, responder: Responder) {
+    let client = match client {
+        Ok(client) => client,
+        Err(rejection) => return responder.reply(&rejection.into_reply()),
+    };
+    match client.connection.request(request, CLIENT).await {
+        Ok(answer) => responder.relay(answer),
+        Err(error) => responder.reply(&Rejection::from(error).into_reply()),
+    }
+}

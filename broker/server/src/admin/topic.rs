@@ -1,0 +1,200 @@
+//! Topics: 17, 18, 202, 215, 300, 305, 351.
+
+use crate::{
+    blocking::blocking,
+    config::Live,
+    error::{Answer, Rejection},
+    group::{members::Consumers, offsets::ConsumerOffsets},
+    observe::stats::{Kind, Stats},
+    registration::Registration,
+    topic::{self, Topics, attributes},
+};
+use rmq_protocol::{
+    Command, Reply, ResponseCode,
+    body::{GroupList, SINGLE_TAG, TopicConfig, TopicConfigList, TopicList, TopicOffset, TopicStats},
+    fastjson,
+    header::{CreateTopic, Header, TopicRequest},
+    message::MessageQueue,
+    names,
+};
+use rmq_store::MessageStore;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long the answer waits for the namesrvs; a topic that is made but not registered yet is registered with the next heartbeat.
+const REGISTER: Duration = Duration::from_secs(3);
+
+/// Handles of these requests.
+pub(crate) struct TopicAdmin {
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) settings: Arc<Live>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl TopicAdmin {
+    /// 17: durable and registered when answered.
+    pub(crate) async fn create(&self, request: Command) -> Answer {
+        let header = CreateTopic::decode(&request.fields)?;
+        self.check(header.topic)?;
+        let mut attributes = self.topics.find(header.topic).map(|topic| topic.attributes.clone()).unwrap_or_default();
+        attributes::apply(header.attributes.unwrap_or_default(), &mut attributes)
+            .map_err(|error| Rejection::invalid(error.to_string()))?;
+        let config = TopicConfig {
+            attributes,
+            order: header.order.unwrap_or(false),
+            perm: header.perm,
+            read_queue_nums: header.read_queues,
+            topic_filter_type: SINGLE_TAG.to_owned(),
+            topic_name: header.topic.to_owned(),
+            topic_sys_flag: header.sys_flag.unwrap_or(0),
+            write_queue_nums: header.write_queues,
+        };
+        self.put_all(vec![config]).await
+    }
+
+    /// 18.
+    pub(crate) async fn create_several(&self, request: Command) -> Answer {
+        let body: TopicConfigList = fastjson::from_slice(&request.body)?;
+        for config in &body.topic_config_list {
+            self.check(&config.topic_name)?;
+        }
+        self.put_all(body.topic_config_list).await
+    }
+
+    fn check(&self, topic: &str) -> Result<(), Rejection> {
+        let settings = self.settings.load();
+        if settings.is_slave() {
+            return Err(Rejection::new(
+                ResponseCode::SystemError,
+                "this broker is a slave; change topics on its master",
+            ));
+        }
+        names::check_topic(topic).map_err(|error| Rejection::topic_name(topic, &error))?;
+        if topic::is_reserved(topic, &settings) {
+            return Err(Rejection::invalid(format!("the topic {topic} belongs to the system")));
+        }
+        Ok(())
+    }
+
+    async fn put_all(&self, configs: Vec<TopicConfig>) -> Answer {
+        for config in &configs {
+            topic::check_queues(config).map_err(Rejection::invalid)?;
+            if config.write_queue_nums > config.read_queue_nums {
+                return Err(Rejection::invalid(format!(
+                    "{} cannot have {} queues to write (writeQueueNums) and {} to read (readQueueNums): \
+                    nobody would get what lies in the others; raise readQueueNums",
+                    config.topic_name, config.write_queue_nums, config.read_queue_nums
+                )));
+            }
+            if !(0..=3).contains(&config.topic_sys_flag) {
+                let wanted = "0, 1 (unit), 2 (unit subscription) or 3 is wanted";
+                return Err(Rejection::number("topicSysFlag", config.topic_sys_flag.into(), wanted));
+            }
+            if !(0..=7).contains(&config.perm) {
+                return Err(Rejection::invalid(format!(
+                    "{} cannot have the permission {}: 2 write, 4 read, 6 both",
+                    config.topic_name, config.perm
+                )));
+            }
+        }
+        let new = configs.iter().filter(|config| self.topics.find(&config.topic_name).is_none());
+        let (first, more) = (configs.first().map_or("", |config| &config.topic_name), new.count());
+        if more > 0 {
+            self.topics.check_room(first, more)?;
+        }
+        for config in configs {
+            if self.topics.find(&config.topic_name).is_some_and(|known| *known == config) {
+                continue;
+            }
+            tracing::info!(
+                topic = config.topic_name,
+                read = config.read_queue_nums,
+                write = config.write_queue_nums,
+                perm = config.perm,
+                "topic created or changed"
+            );
+            self.topics.put(config);
+        }
+        self.registration.announce();
+        self.persist().await?;
+        self.registration.announced(REGISTER).await;
+        Ok(Reply::ok())
+    }
+
+    async fn persist(&self) -> Result<(), Rejection> {
+        let topics = Arc::clone(&self.topics);
+        blocking(move || topics.persist()).await
+    }
+
+    /// 215: the topic with its retry traces, offsets and queues.
+    pub(crate) async fn delete(&self, request: Command) -> Answer {
+        let header = TopicRequest::decode(&request.fields)?;
+        self.check(header.topic)?;
+        if topic::is_own(header.topic, &self.settings.load()) {
+            let words = format!("the topic {} has the name of this broker or its cluster and stays", header.topic);
+            return Err(Rejection::invalid(words));
+        }
+        self.topics.remove(header.topic);
+        self.offsets.retain(|topic, _| topic != header.topic);
+        self.persist().await?;
+        let (store, name) = (Arc::clone(&self.store), header.topic.to_owned());
+        blocking(move || store.delete_topic(&name)).await?;
+        tracing::info!(topic = header.topic, "topic deleted");
+        Ok(Reply::ok())
+    }
+
+    /// 202.
+    pub(crate) fn stats(&self, request: &Command) -> Answer {
+        let header = TopicRequest::decode(&request.fields)?;
+        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
+        let broker_name = self.settings.load().identity.broker_name.clone();
+        let queues = topic.write_queue_nums.max(topic.read_queue_nums);
+        let rows = (0..queues).map(|queue_id| {
+            let (min, max) =
+                (self.store.min_offset(header.topic, queue_id), self.store.max_offset(header.topic, queue_id));
+            let last =
+                if max > min { self.store.store_timestamp(header.topic, queue_id, max - 1)?.unwrap_or(0) } else { 0 };
+            let queue = MessageQueue { broker_name: broker_name.clone(), queue_id, topic: header.topic.to_owned() };
+            Ok((queue, TopicOffset { last_update_timestamp: last, max_offset: max as i64, min_offset: min as i64 }))
+        });
+        let body = TopicStats {
+            offset_table: rows.collect::<Result<_, rmq_store::Error>>()?,
+            topic_put_tps: self.stats.rate(Kind::TopicPut, header.topic, Instant::now()),
+        };
+        Ok(Reply::body(fastjson::to_vec(&body)))
+    }
+
+    /// 300: groups that are connected or have offsets.
+    pub(crate) fn groups(&self, request: &Command) -> Answer {
+        let header = TopicRequest::decode(&request.fields)?;
+        let mut groups = self.consumers.groups_of(header.topic);
+        groups.extend(self.offsets.groups_of(header.topic));
+        Ok(Reply::body(fastjson::to_vec(&GroupList { group_list: groups.into_iter().collect() })))
+    }
+
+    /// 305.
+    pub(crate) fn system_topics(&self) -> Answer {
+        let settings = self.settings.load();
+        let topics = self.topics.snapshot().topic_config_table.into_keys();
+        let list = TopicList {
+            broker_addr: None,
+            topic_list: topics
+                .filter(|topic| topic::is_reserved(topic, &settings) || topic::is_own(topic, &settings))
+                .collect(),
+        };
+        Ok(Reply::body(fastjson::to_vec(&list)))
+    }
+
+    /// 351.
+    pub(crate) fn one(&self, request: &Command) -> Answer {
+        let header = TopicRequest::decode(&request.fields)?;
+        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
+        Ok(Reply::body(fastjson::to_vec(&*topic)))
+    }
+}

@@ -1,0 +1,263 @@
+//! Clients come and go: 34, 35, 38, 46, and the end of a connection.
+
+use crate::{
+    clock::now_millis,
+    config::Live,
+    error::{Answer, Rejection},
+    filter,
+    group::{
+        members::{Client, Consumers, MAX_MEMBERSHIPS, Notices, Producers},
+        subscription::SubscriptionGroups,
+    },
+    registration::Registration,
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, Reply, ResponseCode,
+    body::{CheckClientConfig, ConsumerData, Heartbeat, perm},
+    fastjson,
+    header::{ConsumerGroupRequest, Header, HeartbeatResponse, UnregisterClient},
+    names,
+};
+use rmq_remoting::Connection;
+use std::sync::Arc;
+
+/// Groups of one kind that a heartbeat may name, and topics that one group may subscribe to in it. Real clients have a few: each group of Java's has threads of its own.
+const MAX_GROUPS: usize = 256;
+const MAX_SUBSCRIPTIONS: usize = 1000;
+/// Refused groups whose reasons one answer tells.
+const MAX_REFUSALS: usize = 5;
+/// Bytes of a heartbeat or a check of an expression; they are parsed on the connection's thread.
+const MAX_BODY: usize = 1 << 20;
+
+/// Handles of the clients' tables.
+pub(crate) struct Clients {
+    pub(crate) producers: Arc<Producers>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) notices: Arc<Notices>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) settings: Arc<Live>,
+}
+
+/// What a heartbeat made that has to be written to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Made {
+    pub(crate) topics: bool,
+    pub(crate) groups: bool,
+}
+
+impl Clients {
+    /// 34.
+    ///
+    /// An official client names all its groups in one heartbeat. Those that are refused must not
+    /// silence the others, so these are taken, and the answer is the refusal: clients log it and go
+    /// on. A heartbeat over a limit of its own is refused before anything of it is taken.
+    pub(crate) fn heartbeat(&self, request: &Command, connection: &Connection) -> Result<(Reply, Made), Rejection> {
+        check_size(request)?;
+        let heartbeat: Heartbeat = fastjson::from_slice(&request.body)?;
+        check_numbers(&heartbeat)?;
+        let client = Client {
+            id: heartbeat.client_id,
+            language: request.language,
+            version: request.version,
+            connection: connection.clone(),
+            seen: now_millis(),
+        };
+        let mut refusals = Vec::new();
+        for producer in &heartbeat.producer_data_set {
+            let group = &producer.group_name;
+            match names::check_producer_group(group) {
+                Err(error) => refusals.push(Rejection::producer_group_name(group, &error)),
+                Ok(()) if self.producers.register(group, client.clone()) => {}
+                Ok(()) => refusals.push(too_many_clients(group)),
+            }
+        }
+        let mut made = Made::default();
+        let mut subscription_changed = false;
+        for data in &heartbeat.consumer_data_set {
+            let taken = self.check(data, &client).and_then(|()| {
+                if heartbeat.without_sub {
+                    return Ok(!self.consumers.touch(&data.group_name, client.clone()));
+                }
+                self.consumer(data, client.clone(), &mut made)
+            });
+            match taken {
+                Ok(changed) => subscription_changed |= changed,
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        let reply = match all_in_one(refusals) {
+            Some(refusal) => refusal.into_reply(),
+            None => Reply::with(&HeartbeatResponse { supports_v2: true, subscription_changed }),
+        };
+        Ok((reply, made))
+    }
+
+    /// Everything that can be refused, before a group or its topic is made.
+    fn check(&self, data: &ConsumerData, client: &Client) -> Result<(), Rejection> {
+        self.check_name(&data.group_name)?;
+        let topics = data.subscription_data_set.len();
+        if topics > MAX_SUBSCRIPTIONS {
+            return Err(Rejection::invalid(format!(
+                "the group {} subscribes to {topics} topics, over the limit of {MAX_SUBSCRIPTIONS}; use several groups",
+                data.group_name
+            )));
+        }
+        if !self.consumers.admits(&data.group_name, client) {
+            return Err(too_many_clients(&data.group_name));
+        }
+        Ok(())
+    }
+
+    /// A group that the table holds already goes on, whatever its name; it may come from a broker
+    /// that refused less.
+    fn check_name(&self, group: &str) -> Result<(), Rejection> {
+        match names::check_group(group) {
+            Err(error) if self.groups.find(group).is_none() => Err(Rejection::group_name(group, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn consumer(&self, data: &ConsumerData, client: Client, made: &mut Made) -> Result<bool, Rejection> {
+        let settings = self.settings.load();
+        let group =
+            self.groups.find_or_create(&data.group_name, settings.topics.auto_create_group && !settings.is_slave());
+        let mut notify = settings.clients.notify_members;
+        if let Some((group, new)) = group {
+            made.groups |= new;
+            notify &= group.notify_consumer_ids_changed_enable;
+            if !settings.is_slave() {
+                made.topics |= self.retry_topic(data, group.retry_queue_nums);
+            }
+        }
+        let change = self.consumers.register(data, client).ok_or_else(|| too_many_clients(&data.group_name))?;
+        if change.matters() && notify {
+            self.notices.changed(&data.group_name);
+        }
+        Ok(change.subscriptions)
+    }
+
+    fn retry_topic(&self, data: &ConsumerData, queues: i32) -> bool {
+        let name = names::retry_topic(&data.group_name);
+        if names::check_topic(&name).is_err() {
+            // Of a group from the table whose name is too long for one: it consumes without
+            // retries.
+            return false;
+        }
+        // Clients of a group without retries ask for this topic's route all the same.
+        let (_, new) = self.topics.find_or_create(&name, queues.max(1), perm::READ | perm::WRITE);
+        if new {
+            self.registration.announce();
+        }
+        new
+    }
+
+    fn notify_all<'a>(&self, groups: impl IntoIterator<Item = &'a String>) {
+        if !self.settings.load().clients.notify_members {
+            return;
+        }
+        for group in groups {
+            if self.groups.find(group).is_none_or(|group| group.notify_consumer_ids_changed_enable) {
+                self.notices.changed(group);
+            }
+        }
+    }
+
+    /// 35.
+    pub(crate) fn unregister(&self, request: &Command) -> Answer {
+        let header = UnregisterClient::decode(&request.fields)?;
+        if let Some(group) = header.producer_group {
+            self.producers.unregister(group, header.client_id);
+        }
+        if let Some(group) = header.consumer_group
+            && self.consumers.unregister(group, header.client_id).matters()
+        {
+            self.notify_all([&group.to_owned()]);
+        }
+        Ok(Reply::ok())
+    }
+
+    /// 38.
+    pub(crate) fn consumer_ids(&self, request: &Command) -> Answer {
+        let header = ConsumerGroupRequest::decode(&request.fields)?;
+        let ids = self.consumers.client_ids(header.consumer_group).ok_or_else(|| {
+            Rejection::new(
+                ResponseCode::SystemError,
+                format!("no client of the group {} is connected", header.consumer_group),
+            )
+        })?;
+        Ok(Reply::body(ids))
+    }
+
+    /// 46.
+    pub(crate) fn check_expression(&self, request: &Command) -> Answer {
+        check_size(request)?;
+        let config: CheckClientConfig = fastjson::from_slice(&request.body)?;
+        let expression_type = &config.subscription_data.expression_type;
+        if filter::is_supported(expression_type) {
+            return Ok(Reply::ok());
+        }
+        Err(Rejection::new(
+            ResponseCode::SystemError,
+            format!(
+                "this broker does not filter by {expression_type}; subscribe by tags, or filter in the application"
+            ),
+        ))
+    }
+
+    /// A connection has ended.
+    pub(crate) fn disconnected(&self, connection: &Connection) {
+        self.producers.disconnect(connection);
+        self.notify_all(&self.consumers.disconnect(connection));
+    }
+
+    /// Forgets clients that were seen last before `oldest` (milliseconds since 1970).
+    pub(crate) fn expire(&self, oldest: i64) {
+        self.producers.expire(oldest);
+        self.notify_all(&self.consumers.expire(oldest));
+    }
+}
+
+fn check_size(request: &Command) -> Result<(), Rejection> {
+    let size = request.body.len();
+    if size <= MAX_BODY {
+        return Ok(());
+    }
+    Err(Rejection::invalid(format!(
+        "a heartbeat of {size} bytes is over the limit of {MAX_BODY}; give each client fewer groups and subscriptions"
+    )))
+}
+
+/// Before anything of it is stored.
+fn check_numbers(heartbeat: &Heartbeat) -> Result<(), Rejection> {
+    let (producers, consumers) = (heartbeat.producer_data_set.len(), heartbeat.consumer_data_set.len());
+    if producers.max(consumers) > MAX_GROUPS {
+        return Err(Rejection::invalid(format!(
+            "a heartbeat with {producers} producer groups and {consumers} consumer groups is over the limit of {MAX_GROUPS} of each; use several clients"
+        )));
+    }
+    Ok(())
+}
+
+/// One answer for all groups that are refused.
+fn all_in_one(refusals: Vec<Rejection>) -> Option<Rejection> {
+    let more = refusals.len().saturating_sub(MAX_REFUSALS);
+    let mut refusals = refusals.into_iter();
+    let mut first = refusals.next()?;
+    for refusal in refusals.take(MAX_REFUSALS - 1) {
+        first.remark.push_str("; ");
+        first.remark.push_str(&refusal.remark);
+    }
+    if more > 0 {
+        first.remark.push_str(&format!("; and {more} groups more"));
+    }
+    Some(first)
+}
+
+fn too_many_clients(group: &str) -> Rejection {
+    Rejection::invalid(format!(
+        "this connection has {MAX_MEMBERSHIPS} clients in groups, the most there may be; the group {group} needs a connection of its own"
+    ))
+}

@@ -1,0 +1,80 @@
+//! Queue locks of ordered groups: 41 and 42.
+
+use crate::{
+    config::Live,
+    error::{Answer, Rejection},
+    group::{QueueLocks, members::Consumers, subscription::SubscriptionGroups},
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, Reply,
+    body::{LockBatch, LockBatchResponse},
+    fastjson,
+    message::MessageQueue,
+};
+use std::{sync::Arc, time::Instant};
+
+/// Bytes of a request, which is parsed on the connection's thread: some 5,000 queues.
+const MAX_BODY: usize = 1 << 20;
+
+/// Handles of these requests.
+pub(crate) struct Locks {
+    pub(crate) locks: Arc<QueueLocks>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) settings: Arc<Live>,
+}
+
+impl Locks {
+    fn read(request: &Command) -> Result<LockBatch, Rejection> {
+        let size = request.body.len();
+        if size > MAX_BODY {
+            return Err(Rejection::invalid(format!(
+                "a request of {size} bytes to lock queues is over the limit of {MAX_BODY}; ask for fewer queues at a time"
+            )));
+        }
+        Ok(fastjson::from_slice(&request.body)?)
+    }
+
+    fn exists(&self, queue: &MessageQueue) -> bool {
+        let topic = self.topics.find(&queue.topic);
+        topic.is_some_and(|topic| (0..topic.read_queue_nums.max(topic.write_queue_nums)).contains(&queue.queue_id))
+    }
+
+    /// A client may lock before its first heartbeat has come, so a group is made here as a heartbeat
+    /// or a pull would make it. What is in no table and has no members could be any name: it gets no
+    /// locks, or one peer could make as many as it likes.
+    fn may_lock(&self, group: &str) -> bool {
+        let settings = self.settings.load();
+        let made = self.groups.find_or_create(group, settings.topics.auto_create_group && !settings.is_slave());
+        made.is_some() || self.consumers.message_model(group).is_some()
+    }
+
+    /// 41: queues that do not exist, or of a group that may not lock, are not locked, as if others held them.
+    pub(crate) fn lock(&self, request: &Command) -> Answer {
+        let mut body = Self::read(request)?;
+        if body.client_id.is_empty() {
+            return Err(Rejection::invalid(
+                "the field clientId is empty: the lock would be shared by all clients without an id; name the client",
+            ));
+        }
+        if let Some(queue) = body.mq_set.iter().find(|queue| queue.queue_id < 0) {
+            return Err(Rejection::number("queueId", queue.queue_id.into(), "0 or more is wanted"));
+        }
+        let may_lock = !body.mq_set.is_empty() && self.may_lock(&body.consumer_group);
+        body.mq_set.retain(|queue| may_lock && self.exists(queue));
+        if body.mq_set.is_empty() {
+            return Ok(Reply::body(fastjson::to_vec(&LockBatchResponse { locked: Vec::new() })));
+        }
+        let locked = self.locks.lock(&body.consumer_group, &body.client_id, &body.mq_set, Instant::now());
+        Ok(Reply::body(fastjson::to_vec(&LockBatchResponse { locked })))
+    }
+
+    /// 42.
+    pub(crate) fn unlock(&self, request: &Command) -> Answer {
+        let body = Self::read(request)?;
+        self.locks.unlock(&body.consumer_group, &body.client_id, &body.mq_set);
+        Ok(Reply::ok())
+    }
+}

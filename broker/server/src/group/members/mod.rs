@@ -1,0 +1,40 @@
+//! Clients that are connected: who produces, who consumes what.
+//!
+//! Nothing here is stored. A client exists from its first heartbeat until it says goodbye, its connection ends, or it is silent too long.
+
+mod consumers;
+mod memberships;
+mod notices;
+mod producers;
+
+pub(crate) use consumers::Consumers;
+pub(crate) use memberships::MOST as MAX_MEMBERSHIPS;
+use memberships::Memberships;
+pub(crate) use notices::Notices;
+pub(crate) use producers::Producers;
+
+use rmq_protocol::{body, language::Language, version::Version};
+use rmq_remoting::Connection;
+
+/// A client on a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) language: Language,
+    pub(crate) version: Version,
+    pub(crate) connection: Connection,
+    /// When it spoke last, in milliseconds since 1970.
+    pub(crate) seen: i64,
+}
+
+impl Client {
+    /// As tools see it.
+    pub(crate) fn describe(&self) -> body::Connection {
+        body::Connection {
+            client_addr: self.connection.peer().to_string(),
+            client_id: self.id.clone(),
+            language: self.language.name().to_owned(),
+            version: self.version,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Offsets of groups and queues: 14, 15, 29 to 32.
+
+use crate::{
+    config::Live,
+    error::{Answer, Rejection},
+    group::{offsets::ConsumerOffsets, subscription::SubscriptionGroups},
+    topic::Topics,
+};
+use rmq_protocol::{
+    Command, Reply, ResponseCode,
+    header::{
+        Header, OffsetResponse, QueryConsumerOffset, QueueRequest, SearchOffset, TimestampResponse,
+        UpdateConsumerOffset,
+    },
+};
+use rmq_store::{Boundary, MessageStore};
+use std::sync::Arc;
+
+/// Handles of these requests.
+pub(crate) struct Offsets {
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) settings: Arc<Live>,
+}
+
+fn offset(offset: i64) -> Answer {
+    Ok(Reply::with(&OffsetResponse { offset }))
+}
+
+impl Offsets {
+    /// Refuses a queue that the topic does not have. One that was taken away may still hold
+    /// messages, and is there then.
+    fn check_queue(&self, topic: &str, queue_id: i32) -> Result<(), Rejection> {
+        let config = self.topics.find(topic).ok_or_else(|| Rejection::no_topic(topic))?;
+        let queues = config.read_queue_nums.max(config.write_queue_nums);
+        if (0..queues).contains(&queue_id) || self.store.queues(topic).contains(&queue_id) {
+            return Ok(());
+        }
+        Err(Rejection::no_queue(topic, queues, queue_id))
+    }
+
+    /// 14, where nothing has to be read for it: the group has an offset, or the question is no good.
+    pub(crate) fn committed(&self, request: &Command) -> Option<Answer> {
+        let header = match QueryConsumerOffset::decode(&request.fields) {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error.into())),
+        };
+        self.offsets.committed(header.topic, header.consumer_group, header.queue_id).map(offset)
+    }
+
+    /// 14: a group without an offset begins at 0 if the queue's first message is still there and recent, so that a new group misses nothing of a young
+    /// topic; else the client decides. Reads from the disk: not for reactor threads.
+    pub(crate) fn query(&self, request: &Command) -> Answer {
+        let header = QueryConsumerOffset::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
+        if let Some(committed) = self.offsets.committed(header.topic, header.consumer_group, header.queue_id) {
+            return offset(committed);
+        }
+        let first = self.store.min_offset(header.topic, header.queue_id);
+        if header.set_zero_if_not_found != Some(false) && first == 0 && self.is_recent(header.topic, header.queue_id) {
+            return offset(0);
+        }
+        Err(Rejection::new(
+            ResponseCode::QueryNotFound,
+            format!(
+                "the group {} has no offset in queue {} of {}",
+                header.consumer_group, header.queue_id, header.topic
+            ),
+        ))
+    }
+
+    /// The first message of the queue is likely in memory, or there is none yet.
+    fn is_recent(&self, topic: &str, queue_id: i32) -> bool {
+        match self.store.physical_offset(topic, queue_id, 0) {
+            Ok(Some(offset)) => self.store.is_in_memory(offset),
+            Ok(None) => self.store.max_offset(topic, queue_id) == 0,
+            Err(_) => false,
+        }
+    }
+
+    /// 15.
+    pub(crate) fn update(&self, request: &Command) -> Answer {
+        let header = UpdateConsumerOffset::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
+        if self.groups.find(header.consumer_group).is_none() {
+            return Err(Rejection::no_group(header.consumer_group));
+        }
+        let Ok(offset) = u64::try_from(header.commit_offset) else {
+            return Err(Rejection::number("commitOffset", header.commit_offset, "0 or more is wanted"));
+        };
+        // A tool, which waits for the answer, may put a group ahead of its queue. A client tells
+        // its progress one-way; where that is ahead it was made with a log that lost its end since,
+        // and the group would skip what comes next. On a slave it was made with a master that is
+        // gone.
+        if request.is_one_way() && !self.settings.load().is_slave() {
+            let end = self.store.next_offset(header.topic, header.queue_id);
+            if offset > end {
+                // A peer may send many of these; at this level they fill no log.
+                tracing::debug!(
+                    group = header.consumer_group,
+                    topic = header.topic,
+                    queue_id = header.queue_id,
+                    offset,
+                    end,
+                    "progress beyond the end of a queue is not kept"
+                );
+                let words = format!("the commitOffset {offset} is beyond the end of the queue, {end}");
+                return Err(Rejection::invalid(words));
+            }
+        }
+        self.offsets.commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset);
+        Ok(Reply::ok())
+    }
+
+    /// 29.
+    pub(crate) fn search(&self, request: &Command) -> Answer {
+        let header = SearchOffset::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
+        let boundary = match header.boundary.unwrap_or_default() {
+            upper if upper.eq_ignore_ascii_case("upper") => Boundary::Upper,
+            lower if lower.is_empty() || lower.eq_ignore_ascii_case("lower") => Boundary::Lower,
+            other => {
+                return Err(Rejection::invalid(format!(
+                    "the boundaryType cannot be {other:?}: LOWER or UPPER is wanted"
+                )));
+            }
+        };
+        offset(self.store.offset_by_time(header.topic, header.queue_id, header.timestamp, boundary)? as i64)
+    }
+
+    /// 30.
+    pub(crate) fn max(&self, request: &Command) -> Answer {
+        let header = QueueRequest::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
+        offset(self.store.max_offset(header.topic, header.queue_id) as i64)
+    }
+
+    /// 31.
+    pub(crate) fn min(&self, request: &Command) -> Answer {
+        let header = QueueRequest::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
+        offset(self.store.min_offset(header.topic, header.queue_id) as i64)
+    }
+
+    /// 32.
+    pub(crate) fn earliest(&self, request: &Command) -> Answer {
+        let header = QueueRequest::decode(&request.fields)?;
+        self.check_queue(header.topic, header.queue_id)?;
+        let first = self.store.min_offset(header.topic, header.queue_id);
+        let timestamp = self.store.store_timestamp(header.topic, header.queue_id, first)?.unwrap_or(-1);
+        Ok(Reply::with(&TimestampResponse { timestamp }))
+    }
+}

@@ -1,0 +1,158 @@
+//! How far consumer groups are: what waits for them, and since when.
+
+use super::sheet::Sheet;
+use crate::{clock::now_millis, group::offsets};
+use prometheus::{GaugeVec, Opts};
+use rmq_protocol::names;
+use rmq_store::MessageStore;
+use std::time::{Duration, Instant};
+
+/// Groups and topics that are shown; a broker with more has other tools.
+pub(super) const MAX_ROWS: usize = 10_000;
+
+/// How long entries of queues may be read for the ages of messages, in one scrape. It happens on the thread of the HTTP port: groups that are not reached are shown
+/// without ages.
+const AGES: Duration = Duration::from_millis(50);
+
+/// One group in one topic, all queues together. Messages, and milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    /// Not finished.
+    lag: i64,
+    /// Handed out and not finished.
+    inflight: i64,
+    /// Not handed out.
+    ready: i64,
+    /// Age of the oldest message that is not finished; 0 if all are.
+    lag_latency: Option<i64>,
+    /// Age of the oldest one that was not handed out; 0 if all were.
+    queueing_latency: Option<i64>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { lag: 0, inflight: 0, ready: 0, lag_latency: Some(0), queueing_latency: Some(0) }
+    }
+}
+
+impl Progress {
+    /// Adds a queue: its bounds, what the group has finished and what it was handed out, and the age of a message, if there is time to look.
+    fn add(&mut self, (min, max): (i64, i64), committed: i64, pulled: Option<i64>, age: impl Fn(i64) -> Option<i64>) {
+        let older = |known: Option<i64>, offset: i64| Some(known?.max(age(offset.max(min))?));
+        let pulled = pulled.unwrap_or(committed);
+        let (lag, ready) = (max.saturating_sub(committed).max(0), max.saturating_sub(pulled).max(0));
+        self.lag = self.lag.saturating_add(lag);
+        self.ready = self.ready.saturating_add(ready);
+        self.inflight = self.inflight.saturating_add(pulled.saturating_sub(committed).max(0));
+        // What was deleted before anybody read it has no age any more.
+        if lag > 0 {
+            self.lag_latency = older(self.lag_latency, committed);
+        }
+        if ready > 0 {
+            self.queueing_latency = older(self.queueing_latency, pulled);
+        }
+    }
+}
+
+/// A figure's name, meaning and value.
+type Figure = (&'static str, &'static str, fn(&Progress) -> Option<i64>);
+
+const FIGURES: [Figure; 5] = [
+    ("rocketmq_consumer_lag_messages", "Messages a group has not finished.", |progress| Some(progress.lag)),
+    ("rocketmq_consumer_inflight_messages", "Messages handed out and not finished.", |progress| {
+        Some(progress.inflight)
+    }),
+    ("rocketmq_consumer_ready_messages", "Messages of a topic not yet handed out to the group.", |progress| {
+        Some(progress.ready)
+    }),
+    ("rocketmq_consumer_lag_latency_milliseconds", "Age of the oldest message that is not finished.", |progress| {
+        progress.lag_latency
+    }),
+    (
+        "rocketmq_consumer_queueing_latency_milliseconds",
+        "Age of the oldest message that was not handed out.",
+        |progress| progress.queueing_latency,
+    ),
+];
+
+/// `kept` tells whether the progress of a group that has finished something in a topic, or nothing, is kept here. Filters are not applied, as nothing is known of
+/// messages nobody has looked at: of a topic with tags a group may have fewer to read.
+pub(super) fn read(
+    rows: Vec<offsets::Progress>,
+    kept: impl Fn(&str, &str, bool) -> bool,
+    store: &MessageStore,
+    to: &Sheet,
+) -> prometheus::Result<()> {
+    let mut groups = Vec::new();
+    let (now, begun) = (now_millis(), Instant::now());
+    for (key, committed, pulled) in rows {
+        let Some((topic, group)) = offsets::split(&key) else { continue };
+        if names::is_system_group(group) || !kept(topic, group, !committed.is_empty()) {
+            continue;
+        }
+        let mut progress = Progress::default();
+        for queue_id in store.queues(topic) {
+            let bounds = (store.min_offset(topic, queue_id) as i64, store.max_offset(topic, queue_id) as i64);
+            let age = |offset: i64| {
+                if begun.elapsed() > AGES {
+                    return None;
+                }
+                let offset = u64::try_from(offset).unwrap_or(0);
+                let stored = store.store_timestamp(topic, queue_id, offset).ok().flatten();
+                Some(stored.map_or(0, |stored| now.saturating_sub(stored).max(0)))
+            };
+            let finished = committed.get(&queue_id).copied().unwrap_or(0);
+            progress.add(bounds, finished, pulled.get(&queue_id).copied(), age);
+        }
+        groups.push((key, progress));
+    }
+    FIGURES.iter().try_for_each(|figure| write(*figure, &groups, to))
+}
+
+/// Writes one figure of all groups.
+fn write((name, help, value): Figure, groups: &[(String, Progress)], to: &Sheet) -> prometheus::Result<()> {
+    let gauges = GaugeVec::new(Opts::new(name, help), &["topic", "consumer_group", "is_retry", "is_system"])?;
+    for (key, progress) in groups {
+        let (Some((topic, group)), Some(value)) = (offsets::split(key), value(progress)) else { continue };
+        let (retry, system) = (names::is_retry_topic(topic), is_system(topic, group));
+        let values = [topic, group, yes_or_no(retry), yes_or_no(system)];
+        gauges.with_label_values(&values).set(value as f64);
+    }
+    to.register(Box::new(gauges))
+}
+
+/// As Java says it in a label.
+pub(super) fn is_system(topic: &str, group: &str) -> bool {
+    names::is_system_topic(topic) || names::is_system_group(group)
+}
+
+/// A label's value.
+pub(super) fn yes_or_no(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_added_up_and_the_oldest_message_counts() {
+        let mut progress = Progress::default();
+        // Ages are the offset's distance from 1000.
+        let age = |offset: i64| Some(1000 - offset);
+        progress.add((0, 10), 4, Some(7), age);
+        progress.add((0, 10), 10, Some(10), |_| Some(99_999));
+        let after_two = Progress { lag: 6, inflight: 3, ready: 3, lag_latency: Some(996), queueing_latency: Some(993) };
+        assert_eq!(progress, after_two, "a queue that is read to its end waits for nobody");
+        progress.add((8, 10), 2, None, age);
+        assert_eq!(
+            (progress.lag, progress.ready, progress.lag_latency),
+            (14, 11, Some(996)),
+            "behind what was deleted"
+        );
+        progress.add((0, 10), 20, Some(5), age);
+        assert_eq!((progress.lag, progress.inflight, progress.ready), (14, 3, 16), "an offset ahead of the queue");
+        progress.add((0, 10), 4, Some(10), |_| None);
+        assert_eq!((progress.lag_latency, progress.queueing_latency), (None, Some(995)), "an age nobody looked at");
+    }
+}

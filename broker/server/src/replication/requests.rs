@@ -1,0 +1,205 @@
+//! What slaves and tools ask of replication: 906, 907, and the tables in bulk (21, 43, 45, 201, 402).
+//!
+//! Of thousands of topics a table is megabytes, so the bytes of a whole one are made on a blocking thread, once for a state of the table, and all answers share them.
+//! Parts are made one at a time.
+
+use crate::{
+    config::Live,
+    error::{Answer, Rejection},
+    group::{offsets::ConsumerOffsets, subscription::SubscriptionGroups},
+    replication::{Following, Slaves},
+    timer::delay::Delay,
+    topic::Topics,
+};
+use bytes::Bytes;
+use rmq_protocol::{
+    Command, Reply, ResponseCode,
+    body::{DataVersion, HaRuntimeInfo, TopicConfigAndMappingTable},
+    fastjson,
+    header::{AllGroupConfig, AllGroupConfigResponse, AllTopicConfig, AllTopicConfigResponse, ExchangeHaInfo, Header},
+};
+use rmq_remoting::Shared;
+use rmq_store::MessageStore;
+use std::{collections::BTreeMap, io, sync::Arc};
+
+/// Entries of one part of a table.
+const PART: i32 = 2000;
+
+/// Handles of these requests.
+pub(crate) struct Tables {
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) delay: Arc<Delay>,
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) settings: Arc<Live>,
+    pub(crate) slaves: Arc<Slaves>,
+    pub(crate) following: Arc<Following>,
+    pub(crate) whole: Whole,
+}
+
+/// The last whole tables that were asked for: the number of entries, and the body.
+#[derive(Default)]
+pub(crate) struct Whole {
+    topics: Shared<(i32, Bytes)>,
+    groups: Shared<(i32, Bytes)>,
+    offsets: Shared<Bytes>,
+}
+
+fn not_made(error: io::Error) -> Rejection {
+    Rejection::new(ResponseCode::SystemError, format!("the answer cannot be made: {error}"))
+}
+
+impl Tables {
+    /// 21.
+    pub(crate) async fn topics(&self, request: &Command) -> Answer {
+        let header = AllTopicConfig::decode(&request.fields)?;
+        let topics = Arc::clone(&self.topics);
+        let part = Part::new(header.sequence, header.data_version, header.max);
+        part.iter().try_for_each(|part| part.check(["topicSeq", "maxTopicNum"]))?;
+        let (total, body) = match part {
+            Some(part) => self.whole.topics.answer_for_one(move || topics_body(&topics, Some(&part))).await,
+            None => {
+                let make = move || (topics.generation(), topics_body(&topics, None));
+                self.whole.topics.answer(self.topics.generation(), make).await
+            }
+        }
+        .map_err(not_made)?;
+        let mut reply = Reply::with(&AllTopicConfigResponse { total: Some(total) });
+        reply.body = body.into();
+        Ok(reply)
+    }
+
+    /// 201.
+    pub(crate) async fn groups(&self, request: &Command) -> Answer {
+        let header = AllGroupConfig::decode(&request.fields)?;
+        let groups = Arc::clone(&self.groups);
+        let part = Part::new(header.sequence, header.data_version, header.max);
+        part.iter().try_for_each(|part| part.check(["groupSeq", "maxGroupNum"]))?;
+        let (total, body) = match part {
+            Some(part) => self.whole.groups.answer_for_one(move || groups_body(&groups, Some(&part))).await,
+            None => {
+                let make = move || (groups.generation(), groups_body(&groups, None));
+                self.whole.groups.answer(self.groups.generation(), make).await
+            }
+        }
+        .map_err(not_made)?;
+        let mut reply = Reply::with(&AllGroupConfigResponse { total: Some(total) });
+        reply.body = body.into();
+        Ok(reply)
+    }
+
+    /// 43.
+    pub(crate) async fn consumer_offsets(&self) -> Answer {
+        let offsets = Arc::clone(&self.offsets);
+        let make = move || (offsets.changes(), Bytes::from(fastjson::to_vec(&offsets.snapshot())));
+        let body = self.whole.offsets.answer(self.offsets.changes(), make).await.map_err(not_made)?;
+        Ok(Reply::body(body))
+    }
+
+    /// 45.
+    pub(crate) fn delay_offsets(&self) -> Answer {
+        Ok(Reply::body(fastjson::to_vec(&self.delay.snapshot())))
+    }
+
+    /// 402: all groups pull; Java's slaves want the empty table.
+    pub(crate) fn request_modes(&self) -> Answer {
+        Ok(Reply::body(&br#"{"messageRequestModeMap":{}}"#[..]))
+    }
+
+    /// 906.
+    pub(crate) fn exchange(&self, request: &Command) -> Answer {
+        let asked = ExchangeHaInfo::decode(&request.fields)?;
+        let settings = self.settings.load();
+        let address = crate::address::join(&settings.identity.replication_ip, settings.network.replication_port);
+        let own = crate::address::join(&settings.identity.broker_ip, settings.network.listen_port);
+        // With fields it is told to us, without it is asked of us.
+        if asked.master_ha_address.is_some_and(|address| !address.is_empty()) {
+            return Ok(Reply::ok());
+        }
+        Ok(Reply::with(&ExchangeHaInfo {
+            master_ha_address: Some(&address),
+            master_flush_offset: Some(self.store.flushed().value() as i64),
+            master_address: Some(&own),
+        }))
+    }
+
+    /// 907.
+    pub(crate) fn status(&self) -> Answer {
+        let info: HaRuntimeInfo =
+            if self.settings.load().is_slave() { self.following.describe() } else { self.slaves.describe() };
+        Ok(Reply::body(fastjson::to_vec(&info)))
+    }
+}
+
+fn topics_body(topics: &Topics, part: Option<&Part>) -> (i32, Bytes) {
+    let table = topics.snapshot();
+    let total = table.topic_config_table.len() as i32;
+    let body = TopicConfigAndMappingTable {
+        data_version: table.data_version,
+        topic_config_table: Part::of(part, table.topic_config_table, table.data_version),
+        ..TopicConfigAndMappingTable::default()
+    };
+    (total, fastjson::to_vec(&body).into())
+}
+
+fn groups_body(groups: &SubscriptionGroups, part: Option<&Part>) -> (i32, Bytes) {
+    let mut table = groups.snapshot();
+    let total = table.subscription_group_table.len() as i32;
+    table.subscription_group_table = Part::of(part, table.subscription_group_table, table.data_version);
+    (total, fastjson::to_vec(&table).into())
+}
+
+/// Which part of a table a newer slave asks for. One that asks for nothing gets everything, as older ones expect.
+struct Part {
+    sequence: i32,
+    version: Option<String>,
+    max: Option<i32>,
+}
+
+impl Part {
+    fn new(sequence: Option<i32>, version: Option<&str>, max: Option<i32>) -> Option<Self> {
+        sequence.map(|sequence| Self { sequence, version: version.map(str::to_owned), max })
+    }
+
+    fn check(&self, [sequence, max]: [&'static str; 2]) -> Result<(), Rejection> {
+        if self.sequence < 0 {
+            return Err(Rejection::number(sequence, self.sequence.into(), "0 or more is wanted"));
+        }
+        if let Some(value @ ..=0) = self.max {
+            return Err(Rejection::number(max, value.into(), "1 or more is wanted"));
+        }
+        Ok(())
+    }
+
+    fn of<T>(part: Option<&Self>, table: BTreeMap<String, T>, version: DataVersion) -> BTreeMap<String, T> {
+        let Some(part) = part else { return table };
+        let same = part.version.as_deref().filter(|text| !text.is_empty()).is_none_or(|text| {
+            fastjson::from_slice::<DataVersion>(text.as_bytes()).is_ok_and(|asked| asked == version)
+        });
+        // The table has changed since the first part was fetched: begin again.
+        let first = if same { usize::try_from(part.sequence).unwrap_or(0) } else { 0 };
+        let most = part.max.unwrap_or(PART).clamp(1, PART) as usize;
+        table.into_iter().skip(first).take(most).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_comes_in_parts_and_from_the_start_when_it_has_changed() {
+        let table = || (0..5).map(|n| (format!("t{n}"), n)).collect::<BTreeMap<_, _>>();
+        let version = DataVersion { counter: 1, ..DataVersion::default() };
+        let keys = |sequence, asked: Option<&str>, max| {
+            let part = Part::new(sequence, asked, max);
+            Part::of(part.as_ref(), table(), version).into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(keys(None, None, None), [0, 1, 2, 3, 4]);
+        assert_eq!(keys(Some(2), None, Some(2)), [2, 3]);
+        let same = String::from_utf8(fastjson::to_vec(&version)).unwrap();
+        assert_eq!(keys(Some(4), Some(&same), Some(2)), [4]);
+        assert_eq!(keys(Some(4), Some(r#"{"counter":9}"#), Some(2)), [0, 1]);
+    }
+}
