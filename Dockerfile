@@ -8,8 +8,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev &
 WORKDIR /source
 COPY . .
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
- && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --package rocketmq --target "$target" \
- && strip --strip-debug -o /rocketmq "target/$target/release/rocketmq" \
+ && RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile dist --locked --package rocketmq --target "$target" \
+ && strip --strip-debug -o /rocketmq "target/$target/dist/rocketmq" \
  && mkdir -p /root-fs/etc && mkdir -m 1777 /root-fs/tmp && cp /rocketmq /root-fs/rocketmq \
  && printf 'root:x:0:0:root:/:/sbin/nologin\nrocketmq:x:1000:1000:rocketmq:/:/sbin/nologin\n' > /root-fs/etc/passwd
 

@@ -29,11 +29,11 @@ NAMESRV_JVM = [option for option in JVM if not option.startswith(("-Xm", "-XX:+A
 
 
 def rocketmq() -> str:
-    """Our program: $ROCKETMQ, or the release build."""
+    """Our program: $ROCKETMQ, or the build of the profile dist."""
     target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
-    path = os.environ.get("ROCKETMQ", f"{target}/release/rocketmq")
+    path = os.environ.get("ROCKETMQ", f"{target}/dist/rocketmq")
     if not os.access(path, os.X_OK):
-        raise SystemExit(f"no program at {path}: cargo build --release, or set ROCKETMQ")
+        raise SystemExit(f"no program at {path}: cargo build --profile dist, or set ROCKETMQ")
     return path
 
 
