@@ -3,16 +3,19 @@
 use super::header;
 
 header! {
+    /// No fields.
+    Empty {}
+
     /// The answer to 26.
-    BrokerConfigResponse<'a> {
+    BrokerConfigResponse<S> {
         /// A data version, as JSON.
-        version: &'a str = "version",
+        version: S = "version",
     }
 
     /// 315.
-    ViewBrokerStats<'a> {
-        name: &'a str = "statsName",
-        key: &'a str = "statsKey",
+    ViewBrokerStats<S> {
+        name: S = "statsName",
+        key: S = "statsKey",
     }
 
     /// 317.

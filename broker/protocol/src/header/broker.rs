@@ -4,20 +4,18 @@ use super::header;
 
 header! {
     /// 906, request and answer.
-    ExchangeHaInfo<'a> {
-        master_ha_address: Option<&'a str> = "masterHaAddress",
+    ExchangeHaInfo<S> {
+        master_ha_address: Option<S> = "masterHaAddress",
         master_flush_offset: Option<i64> = "masterFlushOffset",
-        master_address: Option<&'a str> = "masterAddress",
+        master_address: Option<S> = "masterAddress",
     }
-}
 
-header! {
     /// 1900: what a master that takes no writes is to do.
-    RecoverMaster<'a> {
+    RecoverMaster<S> {
         /// `copy` or `accept-loss`, see [`RecoverMaster::COPY`].
-        action: &'a str = "action",
+        action: S = "action",
         /// For `copy`: the address at which the member answers requests whose log is copied.
-        from: Option<&'a str> = "from",
+        from: Option<S> = "from",
     }
 }
 

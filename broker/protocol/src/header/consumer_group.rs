@@ -4,20 +4,20 @@ use super::header;
 
 header! {
     /// 35.
-    UnregisterClient<'a> {
-        client_id: &'a str = "clientID",
-        producer_group: Option<&'a str> = "producerGroup",
-        consumer_group: Option<&'a str> = "consumerGroup",
+    UnregisterClient<S> {
+        client_id: S = "clientID",
+        producer_group: Option<S> = "producerGroup",
+        consumer_group: Option<S> = "consumerGroup",
     }
 
     /// 38, 40, 203 and others: a consumer group.
-    ConsumerGroupRequest<'a> {
-        consumer_group: &'a str = "consumerGroup",
+    ConsumerGroupRequest<S> {
+        consumer_group: S = "consumerGroup",
     }
 
     /// 204: a producer group.
-    ProducerGroupRequest<'a> {
-        producer_group: &'a str = "producerGroup",
+    ProducerGroupRequest<S> {
+        producer_group: S = "producerGroup",
     }
 
     /// The answer to a heartbeat.
@@ -29,9 +29,9 @@ header! {
     }
 
     /// 201: optionally in parts; without fields all of them.
-    AllGroupConfig<'a> {
+    AllGroupConfig<S> {
         sequence: Option<i32> = "groupSeq",
-        data_version: Option<&'a str> = "dataVersion",
+        data_version: Option<S> = "dataVersion",
         max: Option<i32> = "maxGroupNum",
     }
 
@@ -41,43 +41,43 @@ header! {
     }
 
     /// 352.
-    GroupRequest<'a> {
-        group: &'a str = "group",
+    GroupRequest<S> {
+        group: S = "group",
     }
 
     /// 207.
-    DeleteGroup<'a> {
-        group: &'a str = "groupName",
+    DeleteGroup<S> {
+        group: S = "groupName",
         /// With its offsets.
         clean_offset: Option<bool> = "cleanOffset",
     }
 
     /// 208.
-    ConsumeStats<'a> {
-        consumer_group: &'a str = "consumerGroup",
+    ConsumeStats<S> {
+        consumer_group: S = "consumerGroup",
         /// Empty or absent: all topics of the group.
-        topic: Option<&'a str> = "topic",
+        topic: Option<S> = "topic",
         /// With an absent topic: these alone, each followed by `;`.
-        topics: Option<&'a str> = "topicList",
+        topics: Option<S> = "topicList",
     }
 
     /// 223, and 221 to the client.
-    ConsumerStatus<'a> {
-        topic: &'a str = "topic",
-        group: &'a str = "group",
-        client_address: Option<&'a str> = "clientAddr",
+    ConsumerStatus<S> {
+        topic: S = "topic",
+        group: S = "group",
+        client_address: Option<S> = "clientAddr",
     }
 
     /// 303.
-    QueryConsumeTimeSpan<'a> {
-        topic: &'a str = "topic",
-        group: &'a str = "group",
+    QueryConsumeTimeSpan<S> {
+        topic: S = "topic",
+        group: S = "group",
     }
 
     /// 307, relayed to the client.
-    ConsumerRunningInfo<'a> {
-        consumer_group: &'a str = "consumerGroup",
-        client_id: &'a str = "clientId",
+    ConsumerRunningInfo<S> {
+        consumer_group: S = "consumerGroup",
+        client_id: S = "clientId",
         stack_trace: Option<bool> = "jstackEnable",
     }
 }

@@ -4,9 +4,9 @@ use super::header;
 
 header! {
     /// 12: by key, or by unique id if the extra field `_UNIQUE_KEY_QUERY` is "true".
-    QueryMessage<'a> {
-        topic: &'a str = "topic",
-        key: &'a str = "key",
+    QueryMessage<S> {
+        topic: S = "topic",
+        key: S = "key",
         max: i32 = "maxNum",
         /// Milliseconds since 1970.
         begin: i64 = "beginTimestamp",
@@ -21,35 +21,35 @@ header! {
     }
 
     /// 33.
-    ViewMessage<'a> {
-        topic: Option<&'a str> = "topic",
+    ViewMessage<S> {
+        topic: Option<S> = "topic",
         /// In the commit log.
         offset: i64 = "offset",
     }
 
     /// 309, relayed to the client with the message as body.
-    ConsumeMessageDirectly<'a> {
-        consumer_group: &'a str = "consumerGroup",
-        client_id: Option<&'a str> = "clientId",
-        message_id: Option<&'a str> = "msgId",
-        broker_name: Option<&'a str> = "brokerName",
-        topic: Option<&'a str> = "topic",
+    ConsumeMessageDirectly<S> {
+        consumer_group: S = "consumerGroup",
+        client_id: Option<S> = "clientId",
+        message_id: Option<S> = "msgId",
+        broker_name: Option<S> = "brokerName",
+        topic: Option<S> = "topic",
         topic_sys_flag: Option<i32> = "topicSysFlag",
         group_sys_flag: Option<i32> = "groupSysFlag",
     }
 
     /// 321.
-    QueryConsumeQueue<'a> {
-        topic: &'a str = "topic",
+    QueryConsumeQueue<S> {
+        topic: S = "topic",
         queue_id: i32 = "queueId",
         index: i64 = "index",
         count: i32 = "count",
-        consumer_group: Option<&'a str> = "consumerGroup",
+        consumer_group: Option<S> = "consumerGroup",
     }
 
     /// 323.
-    ResumeCheckHalfMessage<'a> {
-        topic: Option<&'a str> = "topic",
-        message_id: Option<&'a str> = "msgId",
+    ResumeCheckHalfMessage<S> {
+        topic: Option<S> = "topic",
+        message_id: Option<S> = "msgId",
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A header is a table: field, type, name on the wire. [`header!`] makes the struct and both
 //! directions of it, so that they cannot drift apart. Text is borrowed from the command it was read
-//! from. A field that is not an `Option` must be there. A number that does not parse is an error,
+//! from until [`Header::into_owned`] copies it; [`owned`] has the types that follow from that. A field that is not an `Option` must be there. A number that does not parse is an error,
 //! where Java takes an optional one as absent, and so as another wish; empty it is absent here too.
 //!
 //! Fields that Java's newer clients add to every request (`ns`, `nsd`, `bname`, `oway`, `lo`) mean
@@ -32,6 +32,14 @@ pub use pull::*;
 pub use send::*;
 pub use topic::*;
 
+/// The headers with text of their own.
+pub mod owned {
+    pub use super::{
+        admin::owned::*, broker::owned::*, consumer_group::owned::*, message::owned::*, namesrv::owned::*,
+        offset::owned::*, pop::owned::*, pull::owned::*, send::owned::*, topic::owned::*,
+    };
+}
+
 /// A header that does not say what it must.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -50,6 +58,9 @@ pub enum Error {
 
 /// A typed view of [`Fields`].
 pub trait Header<'a>: Sized {
+    /// The same with text of its own, to outlive the command.
+    type Owned: 'static;
+
     /// Reads the fields.
     ///
     /// # Errors
@@ -58,6 +69,9 @@ pub trait Header<'a>: Sized {
 
     /// Appends the fields that have a value.
     fn encode(&self, fields: &mut Fields);
+
+    /// Copies the text.
+    fn into_owned(self) -> Self::Owned;
 }
 
 /// A type a field can have.
@@ -144,41 +158,95 @@ macro_rules! values {
 
 values!(&'a str, i32, i64, u32, bool);
 
-macro_rules! header {
-    ($($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? { $($(#[$row:meta])* $field:ident: $type:ty = $wire:literal,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct $name $(<$life>)? {
-            $(
-                #[doc = concat!("`", $wire, "` on the wire.")]
-                #[doc = ""]
-                $(#[$row])*
-                pub $field: $type,
-            )*
+/// The value of a field that does not borrow from the command.
+trait IntoOwned {
+    type Owned;
+    fn into_owned(self) -> Self::Owned;
+}
+
+macro_rules! owned {
+    ($($from:ty => $to:ty, |$value:ident| $own:expr;)*) => {$(
+        impl IntoOwned for $from {
+            type Owned = $to;
+            fn into_owned(self) -> $to {
+                let $value = self;
+                $own
+            }
         }
 
-        impl<'a> crate::header::Header<'a> for header!(@type $name $($life)?) {
-            fn decode(fields: &'a crate::Fields) -> Result<Self, crate::header::Error> {
-                #[allow(unused_mut, unused_variables, reason = "a header without fields")]
-                let mut cursor = fields.cursor();
-                Ok(Self { $($field: crate::header::Value::decode(&mut cursor, $wire)?,)* })
-            }
-
-            #[allow(unused_variables, reason = "a header without fields")]
-            fn encode(&self, fields: &mut crate::Fields) {
-                $(crate::header::Value::encode(&self.$field, $wire, fields);)*
+        impl IntoOwned for Option<$from> {
+            type Owned = Option<$to>;
+            fn into_owned(self) -> Option<$to> {
+                self.map(IntoOwned::into_owned)
             }
         }
     )*};
-    (@type $name:ident) => { $name };
-    (@type $name:ident $life:lifetime) => { $name<'a> };
+}
+
+owned! {
+    &str => String, |text| text.to_owned();
+    i32 => i32, |number| number;
+    i64 => i64, |number| number;
+    u32 => u32, |number| number;
+    bool => bool, |truth| truth;
+}
+
+macro_rules! header {
+    ($($(#[$doc:meta])* $name:ident $(<$text:ident>)? { $($(#[$row:meta])* $field:ident: $type:ty = $wire:literal,)* })*) => {
+        /// The headers of this family over any text.
+        pub(crate) mod generic {$(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Default, PartialEq, Eq)]
+            pub struct $name $(<$text>)? {
+                $(
+                    #[doc = concat!("`", $wire, "` on the wire.")]
+                    #[doc = ""]
+                    $(#[$row])*
+                    pub $field: $type,
+                )*
+            }
+        )*}
+
+        /// The headers of this family with text of their own.
+        pub(crate) mod owned {$(
+            $(#[$doc])*
+            pub type $name = crate::header::header!(@owned $name $($text)?);
+        )*}
+
+        $(
+            header!(@alias $(#[$doc])* $name $($text)?);
+
+            impl<'a> crate::header::Header<'a> for header!(@borrowed $name $($text)?) {
+                type Owned = owned::$name;
+
+                fn decode(fields: &'a crate::Fields) -> Result<Self, crate::header::Error> {
+                    #[allow(unused_mut, unused_variables, reason = "a header without fields")]
+                    let mut cursor = fields.cursor();
+                    Ok(Self { $($field: crate::header::Value::decode(&mut cursor, $wire)?,)* })
+                }
+
+                #[allow(unused_variables, reason = "a header without fields")]
+                fn encode(&self, fields: &mut crate::Fields) {
+                    $(crate::header::Value::encode(&self.$field, $wire, fields);)*
+                }
+
+                fn into_owned(self) -> Self::Owned {
+                    owned::$name { $($field: crate::header::IntoOwned::into_owned(self.$field),)* }
+                }
+            }
+        )*
+    };
+    (@owned $name:ident) => { super::generic::$name };
+    (@owned $name:ident $text:ident) => { super::generic::$name<String> };
+    (@borrowed $name:ident) => { generic::$name };
+    (@borrowed $name:ident $text:ident) => { generic::$name<&'a str> };
+    (@alias $(#[$doc:meta])* $name:ident) => { pub use generic::$name; };
+    (@alias $(#[$doc:meta])* $name:ident $text:ident) => {
+        $(#[$doc])*
+        pub type $name<'a> = generic::$name<&'a str>;
+    };
 }
 pub(crate) use header;
-
-header! {
-    /// No fields.
-    Empty {}
-}
 
 #[cfg(test)]
 mod tests {

@@ -4,34 +4,34 @@ use super::header;
 
 header! {
     /// 100.
-    PutKvConfig<'a> {
-        namespace: &'a str = "namespace",
-        key: &'a str = "key",
-        value: &'a str = "value",
+    PutKvConfig<S> {
+        namespace: S = "namespace",
+        key: S = "key",
+        value: S = "value",
     }
 
     /// 101, 102.
-    KvConfigKey<'a> {
-        namespace: &'a str = "namespace",
-        key: &'a str = "key",
+    KvConfigKey<S> {
+        namespace: S = "namespace",
+        key: S = "key",
     }
 
     /// The value, if there is one.
-    KvConfigResponse<'a> {
-        value: Option<&'a str> = "value",
+    KvConfigResponse<S> {
+        value: Option<S> = "value",
     }
 
     /// 219.
-    KvNamespace<'a> {
-        namespace: &'a str = "namespace",
+    KvNamespace<S> {
+        namespace: S = "namespace",
     }
 
     /// 103: a broker; its topics are the body ([`crate::body::RegisterBrokerBody`]).
-    RegisterBroker<'a> {
-        broker_name: &'a str = "brokerName",
-        broker_address: &'a str = "brokerAddr",
-        cluster_name: &'a str = "clusterName",
-        ha_server_address: &'a str = "haServerAddr",
+    RegisterBroker<S> {
+        broker_name: S = "brokerName",
+        broker_address: S = "brokerAddr",
+        cluster_name: S = "clusterName",
+        ha_server_address: S = "haServerAddr",
         broker_id: i64 = "brokerId",
         /// After so many milliseconds of silence the broker is gone; absent: the namesrv's own limit.
         heartbeat_timeout: Option<i64> = "heartbeatTimeoutMillis",
@@ -42,18 +42,18 @@ header! {
     }
 
     /// Where a slave finds its master.
-    RegisterBrokerResponse<'a> {
-        ha_server_address: Option<&'a str> = "haServerAddr",
-        master_address: Option<&'a str> = "masterAddr",
+    RegisterBrokerResponse<S> {
+        ha_server_address: Option<S> = "haServerAddr",
+        master_address: Option<S> = "masterAddr",
         /// The address of another living broker with the same name and id. Java has no such field, and passes it over.
-        contested_by: Option<&'a str> = "contestedBy",
+        contested_by: Option<S> = "contestedBy",
     }
 
     /// 104, 322: a broker.
-    BrokerIdentity<'a> {
-        broker_name: &'a str = "brokerName",
-        broker_address: &'a str = "brokerAddr",
-        cluster_name: &'a str = "clusterName",
+    BrokerIdentity<S> {
+        broker_name: S = "brokerName",
+        broker_address: S = "brokerAddr",
+        cluster_name: S = "clusterName",
         broker_id: i64 = "brokerId",
     }
 
@@ -63,8 +63,8 @@ header! {
     }
 
     /// 205, 327: all brokers of a name.
-    BrokerNameRequest<'a> {
-        broker_name: &'a str = "brokerName",
+    BrokerNameRequest<S> {
+        broker_name: S = "brokerName",
     }
 
     /// The answer to 205.
@@ -78,16 +78,16 @@ header! {
     }
 
     /// 901.
-    MemberGroup<'a> {
-        cluster_name: &'a str = "clusterName",
-        broker_name: &'a str = "brokerName",
+    MemberGroup<S> {
+        cluster_name: S = "clusterName",
+        broker_name: S = "brokerName",
     }
 
     /// 904.
-    BrokerHeartbeat<'a> {
-        cluster_name: &'a str = "clusterName",
-        broker_address: &'a str = "brokerAddr",
-        broker_name: &'a str = "brokerName",
+    BrokerHeartbeat<S> {
+        cluster_name: S = "clusterName",
+        broker_address: S = "brokerAddr",
+        broker_name: S = "brokerName",
         broker_id: Option<i64> = "brokerId",
         epoch: Option<i32> = "epoch",
         max_offset: Option<i64> = "maxOffset",
@@ -98,11 +98,11 @@ header! {
     }
 
     /// 905.
-    NotifyMinBrokerIdChange<'a> {
+    NotifyMinBrokerIdChange<S> {
         min_broker_id: Option<i64> = "minBrokerId",
-        broker_name: Option<&'a str> = "brokerName",
-        min_broker_address: Option<&'a str> = "minBrokerAddr",
-        offline_broker_address: Option<&'a str> = "offlineBrokerAddr",
-        ha_broker_address: Option<&'a str> = "haBrokerAddr",
+        broker_name: Option<S> = "brokerName",
+        min_broker_address: Option<S> = "minBrokerAddr",
+        offline_broker_address: Option<S> = "offlineBrokerAddr",
+        ha_broker_address: Option<S> = "haBrokerAddr",
     }
 }

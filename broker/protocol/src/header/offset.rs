@@ -4,35 +4,35 @@ use super::header;
 
 header! {
     /// 14.
-    QueryConsumerOffset<'a> {
-        consumer_group: &'a str = "consumerGroup",
-        topic: &'a str = "topic",
+    QueryConsumerOffset<S> {
+        consumer_group: S = "consumerGroup",
+        topic: S = "topic",
         queue_id: i32 = "queueId",
         /// Said "false" on purpose: no offset is "not found" rather than 0.
         set_zero_if_not_found: Option<bool> = "setZeroIfNotFound",
     }
 
     /// 15.
-    UpdateConsumerOffset<'a> {
-        consumer_group: &'a str = "consumerGroup",
-        topic: &'a str = "topic",
+    UpdateConsumerOffset<S> {
+        consumer_group: S = "consumerGroup",
+        topic: S = "topic",
         queue_id: i32 = "queueId",
         commit_offset: i64 = "commitOffset",
     }
 
     /// 29.
-    SearchOffset<'a> {
-        topic: &'a str = "topic",
+    SearchOffset<S> {
+        topic: S = "topic",
         queue_id: i32 = "queueId",
         /// Milliseconds since 1970.
         timestamp: i64 = "timestamp",
         /// `LOWER` (also if absent): the first message at or after the time. `UPPER`: the last at or before it.
-        boundary: Option<&'a str> = "boundaryType",
+        boundary: Option<S> = "boundaryType",
     }
 
     /// 30, 31, 32: a queue.
-    QueueRequest<'a> {
-        topic: &'a str = "topic",
+    QueueRequest<S> {
+        topic: S = "topic",
         queue_id: i32 = "queueId",
     }
 
@@ -47,9 +47,9 @@ header! {
     }
 
     /// 222: move a group; the body of the answer has the offsets.
-    ResetOffset<'a> {
-        topic: &'a str = "topic",
-        group: &'a str = "group",
+    ResetOffset<S> {
+        topic: S = "topic",
+        group: S = "group",
         /// -1 (also if absent): all.
         queue_id: Option<i32> = "queueId",
         /// To this offset rather than to a time.
@@ -61,26 +61,26 @@ header! {
     }
 
     /// 220: broker to consumer.
-    ResetConsumerClientOffset<'a> {
-        topic: &'a str = "topic",
-        group: &'a str = "group",
+    ResetConsumerClientOffset<S> {
+        topic: S = "topic",
+        group: S = "group",
         timestamp: i64 = "timestamp",
         force: bool = "isForce",
     }
 
     /// 314.
-    CloneGroupOffset<'a> {
-        source_group: &'a str = "srcGroup",
-        target_group: &'a str = "destGroup",
-        topic: Option<&'a str> = "topic",
+    CloneGroupOffset<S> {
+        source_group: S = "srcGroup",
+        target_group: S = "destGroup",
+        topic: Option<S> = "topic",
         offline: Option<bool> = "offline",
     }
 
     /// 308.
-    QueryCorrectionOffset<'a> {
+    QueryCorrectionOffset<S> {
         /// Joined by commas.
-        filter_groups: Option<&'a str> = "filterGroups",
-        compare_group: &'a str = "compareGroup",
-        topic: &'a str = "topic",
+        filter_groups: Option<S> = "filterGroups",
+        compare_group: S = "compareGroup",
+        topic: S = "topic",
     }
 }

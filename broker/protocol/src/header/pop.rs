@@ -4,9 +4,9 @@ use super::header;
 
 header! {
     /// Take messages for a time.
-    PopMessage<'a> {
-        consumer_group: &'a str = "consumerGroup",
-        topic: &'a str = "topic",
+    PopMessage<S> {
+        consumer_group: S = "consumerGroup",
+        topic: S = "topic",
         /// -1: all queues.
         queue_id: i32 = "queueId",
         max_messages: i32 = "maxMsgNums",
@@ -17,38 +17,38 @@ header! {
         born_time: i64 = "bornTime",
         /// Where a new group begins: 0 the oldest message, 1 the next one.
         init_mode: i32 = "initMode",
-        expression_type: Option<&'a str> = "expType",
-        expression: Option<&'a str> = "exp",
+        expression_type: Option<S> = "expType",
+        expression: Option<S> = "exp",
         order: Option<bool> = "order",
-        attempt_id: Option<&'a str> = "attemptId",
+        attempt_id: Option<S> = "attemptId",
     }
 
     /// What was taken.
-    PopMessageResponse<'a> {
+    PopMessageResponse<S> {
         pop_time: i64 = "popTime",
         invisible_time: i64 = "invisibleTime",
         revive_queue_id: i32 = "reviveQid",
         rest: i64 = "restNum",
-        start_offset_info: Option<&'a str> = "startOffsetInfo",
-        message_offset_info: Option<&'a str> = "msgOffsetInfo",
-        order_count_info: Option<&'a str> = "orderCountInfo",
+        start_offset_info: Option<S> = "startOffsetInfo",
+        message_offset_info: Option<S> = "msgOffsetInfo",
+        order_count_info: Option<S> = "orderCountInfo",
     }
 
     /// Done with one.
-    AckMessage<'a> {
-        consumer_group: &'a str = "consumerGroup",
-        topic: &'a str = "topic",
+    AckMessage<S> {
+        consumer_group: S = "consumerGroup",
+        topic: S = "topic",
         queue_id: i32 = "queueId",
-        extra_info: &'a str = "extraInfo",
+        extra_info: S = "extraInfo",
         offset: i64 = "offset",
     }
 
     /// Keep one longer.
-    ChangeInvisibleTime<'a> {
-        consumer_group: &'a str = "consumerGroup",
-        topic: &'a str = "topic",
+    ChangeInvisibleTime<S> {
+        consumer_group: S = "consumerGroup",
+        topic: S = "topic",
         queue_id: i32 = "queueId",
-        extra_info: &'a str = "extraInfo",
+        extra_info: S = "extraInfo",
         offset: i64 = "offset",
         /// Milliseconds from now.
         invisible_time: i64 = "invisibleTime",
@@ -62,14 +62,14 @@ header! {
     }
 
     /// Wait until there is something to pop.
-    Notification<'a> {
-        consumer_group: &'a str = "consumerGroup",
-        topic: &'a str = "topic",
+    Notification<S> {
+        consumer_group: S = "consumerGroup",
+        topic: S = "topic",
         queue_id: i32 = "queueId",
         poll_time: i64 = "pollTime",
         born_time: i64 = "bornTime",
         order: Option<bool> = "order",
-        attempt_id: Option<&'a str> = "attemptId",
+        attempt_id: Option<S> = "attemptId",
     }
 
     /// Is there?

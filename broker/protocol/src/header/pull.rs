@@ -4,9 +4,9 @@ use super::header;
 
 header! {
     /// Messages of one queue from an offset on.
-    PullMessage<'a> {
-        consumer_group: &'a str = "consumerGroup",
-        topic: &'a str = "topic",
+    PullMessage<S> {
+        consumer_group: S = "consumerGroup",
+        topic: S = "topic",
         queue_id: i32 = "queueId",
         queue_offset: i64 = "queueOffset",
         max_messages: i32 = "maxMsgNums",
@@ -17,14 +17,14 @@ header! {
         /// How long the broker may wait for messages, in milliseconds.
         suspend_timeout: i64 = "suspendTimeoutMillis",
         /// The filter, if the flag says that the client sends it.
-        subscription: Option<&'a str> = "subscription",
+        subscription: Option<S> = "subscription",
         subscription_version: i64 = "subVersion",
         /// `TAG` (also if absent) or `SQL92`.
-        expression_type: Option<&'a str> = "expressionType",
+        expression_type: Option<S> = "expressionType",
         max_bytes: Option<i32> = "maxMsgBytes",
         request_source: Option<i32> = "requestSource",
         /// The client behind a proxy. The spelling is Java's.
-        proxy_forward_client_id: Option<&'a str> = "proxyFrowardClientId",
+        proxy_forward_client_id: Option<S> = "proxyFrowardClientId",
     }
 
     /// Where to go on, and from whom.

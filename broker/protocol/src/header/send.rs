@@ -4,11 +4,11 @@ use super::header;
 
 header! {
     /// 10 and 324: a message, its body in the command's body.
-    SendMessage<'a> {
-        producer_group: &'a str = "producerGroup",
-        topic: &'a str = "topic",
+    SendMessage<S> {
+        producer_group: S = "producerGroup",
+        topic: S = "topic",
         /// Whose settings a topic takes that does not exist yet.
-        default_topic: &'a str = "defaultTopic",
+        default_topic: S = "defaultTopic",
         default_topic_queues: i32 = "defaultTopicQueueNums",
         /// Negative: the broker picks one.
         queue_id: i32 = "queueId",
@@ -19,7 +19,7 @@ header! {
         /// The application's own bits.
         flag: i32 = "flag",
         /// See [`crate::message::properties`].
-        properties: Option<&'a str> = "properties",
+        properties: Option<S> = "properties",
         reconsume_times: Option<i32> = "reconsumeTimes",
         unit_mode: Option<bool> = "unitMode",
         /// The body holds several messages.
@@ -28,11 +28,11 @@ header! {
     }
 
     /// 310, 320 and 325: the same under one-letter names.
-    SendMessageV2<'a> {
-        producer_group: &'a str = "a",
-        topic: &'a str = "b",
+    SendMessageV2<S> {
+        producer_group: S = "a",
+        topic: S = "b",
         /// Whose settings a topic takes that does not exist yet.
-        default_topic: &'a str = "c",
+        default_topic: S = "c",
         default_topic_queues: i32 = "d",
         /// Negative: the broker picks one.
         queue_id: i32 = "e",
@@ -43,95 +43,95 @@ header! {
         /// The application's own bits.
         flag: i32 = "h",
         /// See [`crate::message::properties`].
-        properties: Option<&'a str> = "i",
+        properties: Option<S> = "i",
         reconsume_times: Option<i32> = "j",
         unit_mode: Option<bool> = "k",
         max_reconsume_times: Option<i32> = "l",
         /// The body holds several messages.
         batch: Option<bool> = "m",
-        broker_name: Option<&'a str> = "n",
+        broker_name: Option<S> = "n",
     }
 
     /// The answer to a send.
-    SendMessageResponse<'a> {
+    SendMessageResponse<S> {
         /// The offset id; of a batch all of them, joined by commas.
-        message_id: &'a str = "msgId",
+        message_id: S = "msgId",
         queue_id: i32 = "queueId",
         /// Of a batch the first.
         queue_offset: i64 = "queueOffset",
-        transaction_id: Option<&'a str> = "transactionId",
-        batch_unique_id: Option<&'a str> = "batchUniqId",
-        recall_handle: Option<&'a str> = "recallHandle",
+        transaction_id: Option<S> = "transactionId",
+        batch_unique_id: Option<S> = "batchUniqId",
+        recall_handle: Option<S> = "recallHandle",
         /// Clients read the region of their traces here.
-        region: Option<&'a str> = "MSG_REGION",
+        region: Option<S> = "MSG_REGION",
         trace_on: Option<bool> = "TRACE_ON",
     }
 
     /// 36: a consumer wants a message again.
-    ConsumerSendMessageBack<'a> {
+    ConsumerSendMessageBack<S> {
         /// Where the message lies in the commit log.
         offset: i64 = "offset",
-        group: &'a str = "group",
+        group: S = "group",
         /// Negative: to the dead letters. Zero: the broker chooses by the number of tries.
         delay_level: i32 = "delayLevel",
-        origin_message_id: Option<&'a str> = "originMsgId",
-        origin_topic: Option<&'a str> = "originTopic",
+        origin_message_id: Option<S> = "originMsgId",
+        origin_topic: Option<S> = "originTopic",
         unit_mode: Option<bool> = "unitMode",
         max_reconsume_times: Option<i32> = "maxReconsumeTimes",
     }
 
     /// 37: the outcome of a transaction.
-    EndTransaction<'a> {
-        topic: Option<&'a str> = "topic",
-        producer_group: &'a str = "producerGroup",
+    EndTransaction<S> {
+        topic: Option<S> = "topic",
+        producer_group: S = "producerGroup",
         /// Offset of the half message in its queue.
         transaction_offset: i64 = "tranStateTableOffset",
         commit_log_offset: i64 = "commitLogOffset",
         /// 8 commit, 12 roll back, 0 unknown.
         commit_or_rollback: i32 = "commitOrRollback",
         from_check: Option<bool> = "fromTransactionCheck",
-        message_id: &'a str = "msgId",
-        transaction_id: Option<&'a str> = "transactionId",
+        message_id: S = "msgId",
+        transaction_id: Option<S> = "transactionId",
     }
 
     /// 39: what became of this transaction?
-    CheckTransactionState<'a> {
-        topic: Option<&'a str> = "topic",
+    CheckTransactionState<S> {
+        topic: Option<S> = "topic",
         transaction_offset: i64 = "tranStateTableOffset",
         commit_log_offset: i64 = "commitLogOffset",
-        message_id: Option<&'a str> = "msgId",
-        transaction_id: Option<&'a str> = "transactionId",
-        offset_message_id: Option<&'a str> = "offsetMsgId",
+        message_id: Option<S> = "msgId",
+        transaction_id: Option<S> = "transactionId",
+        offset_message_id: Option<S> = "offsetMsgId",
     }
 
     /// 326: an answer message, pushed to the client that asked.
-    ReplyMessage<'a> {
-        producer_group: &'a str = "producerGroup",
-        topic: &'a str = "topic",
-        default_topic: &'a str = "defaultTopic",
+    ReplyMessage<S> {
+        producer_group: S = "producerGroup",
+        topic: S = "topic",
+        default_topic: S = "defaultTopic",
         default_topic_queues: i32 = "defaultTopicQueueNums",
         queue_id: i32 = "queueId",
         sys_flag: i32 = "sysFlag",
         born_timestamp: i64 = "bornTimestamp",
         flag: i32 = "flag",
-        properties: Option<&'a str> = "properties",
+        properties: Option<S> = "properties",
         reconsume_times: Option<i32> = "reconsumeTimes",
         unit_mode: Option<bool> = "unitMode",
-        born_host: &'a str = "bornHost",
-        store_host: &'a str = "storeHost",
+        born_host: S = "bornHost",
+        store_host: S = "storeHost",
         store_timestamp: i64 = "storeTimestamp",
     }
 
     /// 370: take a delayed message back.
-    RecallMessage<'a> {
-        producer_group: Option<&'a str> = "producerGroup",
-        topic: &'a str = "topic",
-        recall_handle: &'a str = "recallHandle",
+    RecallMessage<S> {
+        producer_group: Option<S> = "producerGroup",
+        topic: S = "topic",
+        recall_handle: S = "recallHandle",
     }
 
     /// Its answer.
-    RecallMessageResponse<'a> {
-        message_id: &'a str = "msgId",
+    RecallMessageResponse<S> {
+        message_id: S = "msgId",
     }
 }
 

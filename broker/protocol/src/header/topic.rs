@@ -4,28 +4,28 @@ use super::header;
 
 header! {
     /// 17.
-    CreateTopic<'a> {
-        topic: &'a str = "topic",
-        default_topic: &'a str = "defaultTopic",
+    CreateTopic<S> {
+        topic: S = "topic",
+        default_topic: S = "defaultTopic",
         read_queues: i32 = "readQueueNums",
         write_queues: i32 = "writeQueueNums",
         /// See [`crate::body::perm`].
         perm: i32 = "perm",
         /// Always `SINGLE_TAG`.
-        filter_type: &'a str = "topicFilterType",
+        filter_type: S = "topicFilterType",
         sys_flag: Option<i32> = "topicSysFlag",
         order: Option<bool> = "order",
         /// `+key=value,-key`.
-        attributes: Option<&'a str> = "attributes",
+        attributes: Option<S> = "attributes",
         force: Option<bool> = "force",
     }
 
     /// 21: optionally in parts; without fields all of them.
-    AllTopicConfig<'a> {
+    AllTopicConfig<S> {
         /// First entry wanted, in order of names.
         sequence: Option<i32> = "topicSeq",
         /// The version that the first part had, as JSON.
-        data_version: Option<&'a str> = "dataVersion",
+        data_version: Option<S> = "dataVersion",
         max: Option<i32> = "maxTopicNum",
     }
 
@@ -35,25 +35,25 @@ header! {
     }
 
     /// 105, 202, 215, 300, 351 and others: a topic.
-    TopicRequest<'a> {
-        topic: &'a str = "topic",
+    TopicRequest<S> {
+        topic: S = "topic",
     }
 
     /// 105: a route.
-    RouteInfo<'a> {
-        topic: &'a str = "topic",
+    RouteInfo<S> {
+        topic: S = "topic",
         /// The client reads quoted keys.
         standard_json: Option<bool> = "acceptStandardJsonOnly",
     }
 
     /// 216.
-    DeleteTopicInNamesrv<'a> {
-        topic: &'a str = "topic",
-        cluster_name: Option<&'a str> = "clusterName",
+    DeleteTopicInNamesrv<S> {
+        topic: S = "topic",
+        cluster_name: Option<S> = "clusterName",
     }
 
     /// 224.
-    TopicsByCluster<'a> {
-        cluster: &'a str = "cluster",
+    TopicsByCluster<S> {
+        cluster: S = "cluster",
     }
 }
