@@ -1,7 +1,6 @@
 //! Work that waits for a disk, off the threads of the async runtime.
 
-use crate::error::Rejection;
-use rmq_protocol::ResponseCode;
+use crate::error::{Reason, Rejection};
 
 /// Runs `work` on a blocking thread.
 pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Rejection>
@@ -11,6 +10,6 @@ where
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.map_err(Into::into),
-        Err(error) => Err(Rejection::new(ResponseCode::SystemError, error.to_string())),
+        Err(error) => Err(Rejection::new(Reason::Failed, error.to_string())),
     }
 }

@@ -1,7 +1,7 @@
 //! Two kinds of failure: the broker cannot start ([`Error`]), and a request is refused ([`Rejection`]).
 
 use rmq_protocol::{
-    Reply, ResponseCode, header,
+    header,
     names::{self, NameError},
 };
 use std::{io, path::PathBuf};
@@ -44,11 +44,39 @@ pub enum Error {
     },
 }
 
-/// The only way a handler refuses: a code and words that say what to do. Dispatch makes the answer of it.
+/// Why a request is refused, in the broker's terms. The border has a response code for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// A field or a body makes no sense, or a number is out of range.
+    Invalid,
+    /// A message cannot be what it says.
+    IllegalMessage,
+    /// A permission of the broker, a topic or a group.
+    NotPermitted,
+    NoTopic,
+    NoGroup,
+    /// What was asked for is not there.
+    NotFound,
+    /// No such client is connected.
+    NotOnline,
+    NotSubscribed,
+    /// The client knows a newer subscription than the broker.
+    SubscriptionOutdated,
+    /// This broker takes no writes just now, and another may.
+    Unavailable,
+    /// Too many wait already.
+    Busy,
+    /// A client did not answer in time.
+    ClientTimeout,
+    /// Everything else, faults of the disk among them.
+    Failed,
+}
+
+/// The only way a feature refuses: a reason, and words that say what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rejection {
-    /// The code.
-    pub(crate) code: ResponseCode,
+    /// The reason.
+    pub(crate) reason: Reason,
     /// The words.
     pub(crate) remark: String,
 }
@@ -63,26 +91,20 @@ fn group_name(group: &str, error: &NameError) -> String {
     format!("no consumer group can be called {group:?}: {error}{retry_topic}")
 }
 
-/// What a handler answers.
-pub(crate) type Answer = Result<Reply, Rejection>;
-
 impl Rejection {
     /// A refusal.
-    pub(crate) fn new(code: ResponseCode, remark: impl Into<String>) -> Self {
-        Self { code, remark: remark.into() }
+    pub(crate) fn new(reason: Reason, remark: impl Into<String>) -> Self {
+        Self { reason, remark: remark.into() }
     }
 
     /// A field that makes no sense.
     pub(crate) fn invalid(remark: impl Into<String>) -> Self {
-        Self::new(ResponseCode::InvalidParameter, remark)
+        Self::new(Reason::Invalid, remark)
     }
 
     /// A topic that is not there.
     pub(crate) fn no_topic(topic: &str) -> Self {
-        Self::new(
-            ResponseCode::TopicNotExist,
-            format!("the topic {topic} does not exist on this broker; create it first"),
-        )
+        Self::new(Reason::NoTopic, format!("the topic {topic} does not exist on this broker; create it first"))
     }
 
     /// A queue that the topic does not have.
@@ -101,7 +123,7 @@ impl Rejection {
             Ok(()) => format!("the consumer group {group} does not exist on this broker; create it first"),
             Err(error) => group_name(group, &error),
         };
-        Self::new(ResponseCode::SubscriptionGroupNotExist, remark)
+        Self::new(Reason::NoGroup, remark)
     }
 
     /// A name that no topic can have.
@@ -118,66 +140,61 @@ impl Rejection {
     pub(crate) fn producer_group_name(group: &str, error: &NameError) -> Self {
         Self::invalid(format!("no producer group can be called {group:?}: {error}"))
     }
-
-    /// The answer.
-    pub(crate) fn into_reply(self) -> Reply {
-        Reply::refuse(self.code, self.remark)
-    }
 }
 
 impl From<header::Error> for Rejection {
     fn from(error: header::Error) -> Self {
-        Self::new(ResponseCode::SystemError, format!("the request cannot be read: {error}"))
+        Self::new(Reason::Failed, format!("the request cannot be read: {error}"))
     }
 }
 
 impl From<rmq_protocol::fastjson::Error> for Rejection {
     fn from(error: rmq_protocol::fastjson::Error) -> Self {
-        Self::new(ResponseCode::SystemError, format!("the body cannot be read: {error}"))
+        Self::new(Reason::Failed, format!("the body cannot be read: {error}"))
     }
 }
 
 impl From<crate::config::Error> for Rejection {
     fn from(error: crate::config::Error) -> Self {
-        Self::new(ResponseCode::InvalidParameter, error.to_string())
+        Self::new(Reason::Invalid, error.to_string())
     }
 }
 
 impl From<crate::config::Refused> for Rejection {
     fn from(refused: crate::config::Refused) -> Self {
-        let code = match refused {
+        let reason = match refused {
             // Java's code for a key on the list. The others have nothing to do with who asks.
-            crate::config::Refused::Listed(_) => ResponseCode::NoPermission,
-            crate::config::Refused::Fixed(_) | crate::config::Refused::Wrong(_) => ResponseCode::InvalidParameter,
+            crate::config::Refused::Listed(_) => Reason::NotPermitted,
+            crate::config::Refused::Fixed(_) | crate::config::Refused::Wrong(_) => Reason::Invalid,
         };
-        Self::new(code, refused.to_string())
+        Self::new(reason, refused.to_string())
     }
 }
 
 impl From<rmq_store::Error> for Rejection {
     fn from(error: rmq_store::Error) -> Self {
-        let code = match &error {
+        let reason = match &error {
             rmq_store::Error::Full { .. } | rmq_store::Error::Closed | rmq_store::Error::ReadOnly(_) => {
-                ResponseCode::ServiceNotAvailable
+                Reason::Unavailable
             }
             // Code and first word of a Java broker that has waited too long for its disk; clients try another broker, as they do after the former.
             rmq_store::Error::Stalled => {
-                return Self::new(ResponseCode::SystemBusy, format!("[PC_SYNCHRONIZED]{error}"));
+                return Self::new(Reason::Busy, format!("[PC_SYNCHRONIZED]{error}"));
             }
-            rmq_store::Error::Message(_) | rmq_store::Error::TooLarge { .. } => ResponseCode::MessageIllegal,
-            _ => ResponseCode::SystemError,
+            rmq_store::Error::Message(_) | rmq_store::Error::TooLarge { .. } => Reason::IllegalMessage,
+            _ => Reason::Failed,
         };
-        Self::new(code, error.to_string())
+        Self::new(reason, error.to_string())
     }
 }
 
 impl From<rmq_remoting::Error> for Rejection {
     fn from(error: rmq_remoting::Error) -> Self {
-        let code = match error {
-            rmq_remoting::Error::Timeout { .. } => ResponseCode::ConsumeMessageTimeout,
-            _ => ResponseCode::SystemError,
+        let reason = match error {
+            rmq_remoting::Error::Timeout { .. } => Reason::ClientTimeout,
+            _ => Reason::Failed,
         };
-        Self::new(code, error.to_string())
+        Self::new(reason, error.to_string())
     }
 }
 
@@ -191,12 +208,12 @@ mod tests {
     #[test]
     fn only_a_listed_setting_is_a_matter_of_permission() {
         let unknown = Wrong::Unknown { key: "fooBar".to_owned(), nearest: None };
-        for (refused, code) in [
-            (Refused::Listed("a".to_owned()), ResponseCode::NoPermission),
-            (Refused::Fixed("a".to_owned()), ResponseCode::InvalidParameter),
-            (Refused::Wrong(unknown), ResponseCode::InvalidParameter),
+        for (refused, reason) in [
+            (Refused::Listed("a".to_owned()), Reason::NotPermitted),
+            (Refused::Fixed("a".to_owned()), Reason::Invalid),
+            (Refused::Wrong(unknown), Reason::Invalid),
         ] {
-            assert_eq!(Rejection::from(refused).code, code);
+            assert_eq!(Rejection::from(refused).reason, reason);
         }
     }
 }

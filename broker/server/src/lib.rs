@@ -28,6 +28,8 @@
 
 mod address;
 mod admin;
+mod admission;
+mod answer;
 mod blocking;
 mod clock;
 pub mod config;

@@ -4,7 +4,7 @@ use crate::{
     admin::runtime_info::RuntimeInfo,
     clock::now_millis,
     config::Live,
-    error::{Answer, Rejection},
+    error::{Reason, Rejection},
     filter,
     group::members::Consumers,
     observe::stats::{Kind, Stats},
@@ -13,10 +13,10 @@ use crate::{
     topic::Topics,
 };
 use rmq_protocol::{
-    Command, Reply, ResponseCode,
-    body::{ConsumeQueueBody, ConsumeQueueEntry, KvTable, Subscription, runtime_info as rows},
-    fastjson,
-    header::{BrokerConfigResponse, Header, QueryConsumeQueue, ViewBrokerStats},
+    body::{
+        BrokerStats, ConsumeQueueBody, ConsumeQueueEntry, DataVersion, KvTable, Subscription, runtime_info as rows,
+    },
+    header::owned::{QueryConsumeQueue, ViewBrokerStats},
     java_properties,
     message::stored::Record,
 };
@@ -25,6 +25,12 @@ use std::{sync::Arc, time::Instant};
 
 /// Entries of a queue that one request shows.
 const MAX_ENTRIES: i32 = 1000;
+
+/// The settings in force, as a properties file.
+pub(crate) struct InForce {
+    pub(crate) version: DataVersion,
+    pub(crate) properties: String,
+}
 
 /// Handles of these requests.
 pub(crate) struct BrokerAdmin {
@@ -40,9 +46,8 @@ pub(crate) struct BrokerAdmin {
 }
 
 impl BrokerAdmin {
-    /// 25. The remark says when a change will not outlive the process. Blocks for the file.
-    pub(crate) fn update_config(&self, request: &Command) -> Answer {
-        let text = std::str::from_utf8(&request.body).map_err(|_| Rejection::invalid("the settings are not UTF-8"))?;
+    /// 25. Says why a change will not outlive the process, where it will not. Blocks for the file.
+    pub(crate) fn update_config(&self, text: &str) -> Result<Option<String>, Rejection> {
         let pairs = java_properties::parse(text);
         let before = self.settings.load_full();
         let persisted = self.settings.update(&pairs, now_millis())?;
@@ -59,85 +64,78 @@ impl BrokerAdmin {
         if before.namesrv.addresses != after.namesrv.addresses {
             self.registration.announce_everything();
         }
-        Ok(match persisted {
-            Ok(()) => Reply::ok(),
-            Err(why) => {
-                tracing::info!(why, "the change of settings holds until the broker ends");
-                Reply::ok().remark(format!("changed until the broker restarts: {why}"))
-            }
-        })
+        let lost =
+            persisted.err().inspect(|why| tracing::info!(why, "the change of settings holds until the broker ends"));
+        Ok(lost)
     }
 
     /// 26.
-    pub(crate) fn config(&self) -> Answer {
-        let version = fastjson::to_vec(&self.settings.version());
-        let mut reply = Reply::with(&BrokerConfigResponse { version: &String::from_utf8_lossy(&version) });
-        reply.body = self.settings.load().to_properties().into_bytes().into();
-        Ok(reply)
+    pub(crate) fn config(&self) -> InForce {
+        InForce { version: self.settings.version(), properties: self.settings.load().to_properties() }
     }
 
     /// 28. Beside Java's rows: whether a master takes writes, or what a slave follows.
-    pub(crate) fn runtime_info(&self) -> Answer {
+    pub(crate) fn runtime_info(&self) -> KvTable {
         let mut table = self.runtime_info.table(Instant::now());
         match self.settings.load().is_slave() {
             true => table.insert(rows::SLAVE_STATE.to_owned(), self.following.describe_state()),
             false => table.insert(rows::LOG_CHECK.to_owned(), self.log_check.describe()),
         };
-        Ok(Reply::body(fastjson::to_vec(&KvTable { table })))
+        KvTable { table }
     }
 
     /// 315.
-    pub(crate) fn stats(&self, request: &Command) -> Answer {
-        let header = ViewBrokerStats::decode(&request.fields)?;
-        let found = Kind::from_name(header.name).and_then(|kind| self.stats.describe(kind, header.key, Instant::now()));
+    pub(crate) fn stats(&self, header: &ViewBrokerStats) -> Result<BrokerStats, Rejection> {
+        let found =
+            Kind::from_name(&header.name).and_then(|kind| self.stats.describe(kind, &header.key, Instant::now()));
         match found {
-            Some(stats) => Ok(Reply::body(fastjson::to_vec(&stats))),
-            None => Err(Rejection::new(
-                ResponseCode::SystemError,
-                format!("nothing is counted as {} of {}", header.name, header.key),
-            )),
+            Some(stats) => Ok(stats),
+            None => {
+                Err(Rejection::new(Reason::Failed, format!("nothing is counted as {} of {}", header.name, header.key)))
+            }
         }
     }
 
     /// 329: a round of deletion now, at whatever hour, and more with the upkeep's. Blocks.
-    pub(crate) fn delete_expired(&self) -> Answer {
+    pub(crate) fn delete_expired(&self) -> Result<(), Rejection> {
         self.store.delete_expired()?;
-        Ok(Reply::ok())
+        Ok(())
     }
 
     /// 306: what queues hold of records that are gone. Blocks.
-    pub(crate) fn clean_queues(&self) -> Answer {
+    pub(crate) fn clean_queues(&self) -> Result<(), Rejection> {
         self.store.follow_log()?;
-        Ok(Reply::ok())
+        Ok(())
     }
 
     /// 316: queues of topics that are gone. Blocks.
-    pub(crate) fn clean_unused(&self) -> Answer {
+    pub(crate) fn clean_unused(&self) -> Result<(), Rejection> {
         self.store.clean_unused_topics(|topic| self.topics.is_known(topic))?;
-        Ok(Reply::ok())
+        Ok(())
     }
 
     /// 321.
-    pub(crate) fn consume_queue(&self, request: &Command) -> Answer {
-        let header = QueryConsumeQueue::decode(&request.fields)?;
-        if !self.store.queues(header.topic).contains(&header.queue_id) {
+    pub(crate) fn consume_queue(&self, header: &QueryConsumeQueue) -> Result<ConsumeQueueBody, Rejection> {
+        if !self.store.queues(&header.topic).contains(&header.queue_id) {
             return Err(Rejection::new(
-                ResponseCode::SystemError,
+                Reason::Failed,
                 format!("there is no queue {} of {} here", header.queue_id, header.topic),
             ));
         }
         let (min, max) = (
-            self.store.min_offset(header.topic, header.queue_id),
-            self.store.max_offset(header.topic, header.queue_id),
+            self.store.min_offset(&header.topic, header.queue_id),
+            self.store.max_offset(&header.topic, header.queue_id),
         );
-        let subscription =
-            header.consumer_group.and_then(|group| self.consumers.subscription(group, header.topic).flatten());
+        let subscription = header
+            .consumer_group
+            .as_ref()
+            .and_then(|group| self.consumers.subscription(group, &header.topic).flatten());
         if header.count < 1 {
             return Err(Rejection::number("count", header.count.into(), "1 or more is wanted"));
         }
         let Some(first) = u64::try_from(header.index).ok().filter(|index| (min..max).contains(index)) else {
             return Err(Rejection::new(
-                ResponseCode::SystemError,
+                Reason::Failed,
                 format!(
                     "the index {} is outside of {min}..{max}, what queue {} of {} holds",
                     header.index, header.queue_id, header.topic
@@ -147,7 +145,7 @@ impl BrokerAdmin {
         let last = max.min(first.saturating_add(header.count.min(MAX_ENTRIES) as u64));
         let mut queue_data = Vec::new();
         for offset in first..last {
-            let Some(place) = self.store.physical_offset(header.topic, header.queue_id, offset)? else { continue };
+            let Some(place) = self.store.physical_offset(&header.topic, header.queue_id, offset)? else { continue };
             queue_data.push(self.entry(place, subscription.as_deref()));
         }
         let body = ConsumeQueueBody {
@@ -157,7 +155,7 @@ impl BrokerAdmin {
             queue_data,
             subscription_data: subscription.map(|subscription| (*subscription).clone()),
         };
-        Ok(Reply::body(fastjson::to_vec(&body)))
+        Ok(body)
     }
 
     /// An entry as its message makes it.

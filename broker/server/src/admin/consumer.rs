@@ -3,7 +3,7 @@
 use crate::{
     clock::now_millis,
     config::Live,
-    error::{Answer, Rejection},
+    error::{Reason, Rejection},
     group::{
         members::{Consumers, Producers},
         offsets::ConsumerOffsets,
@@ -13,14 +13,12 @@ use crate::{
     topic::Topics,
 };
 use rmq_protocol::{
-    Command, Reply, ResponseCode,
     body::{
         BrokerConsumeStatsBody, ConsumeOffset, ConsumeStatsBody, ConsumeTimeSpans, ConsumerConnection,
         CorrectionOffsets, ProducerConnection, ProducerInfo, ProducerTable, QueueTimeSpan,
     },
-    fastjson,
-    header::{
-        CloneGroupOffset, ConsumeStats, ConsumerGroupRequest, Header, ProducerGroupRequest, QueryConsumeTimeSpan,
+    header::owned::{
+        CloneGroupOffset, ConsumeStats, ConsumerGroupRequest, ProducerGroupRequest, QueryConsumeTimeSpan,
         QueryCorrectionOffset,
     },
     message::MessageQueue,
@@ -42,11 +40,10 @@ pub(crate) struct ConsumerAdmin {
 
 impl ConsumerAdmin {
     /// 203.
-    pub(crate) fn consumer_connections(&self, request: &Command) -> Answer {
-        let header = ConsumerGroupRequest::decode(&request.fields)?;
-        let group = self.consumers.group(header.consumer_group).ok_or_else(|| {
+    pub(crate) fn consumer_connections(&self, header: &ConsumerGroupRequest) -> Result<ConsumerConnection, Rejection> {
+        let group = self.consumers.group(&header.consumer_group).ok_or_else(|| {
             Rejection::new(
-                ResponseCode::ConsumerNotOnline,
+                Reason::NotOnline,
                 format!("no client of the group {} is connected here", header.consumer_group),
             )
         })?;
@@ -61,25 +58,24 @@ impl ConsumerAdmin {
                 .map(|(topic, subscription)| (topic.clone(), (**subscription).clone()))
                 .collect(),
         };
-        Ok(Reply::body(fastjson::to_vec(&body)))
+        Ok(body)
     }
 
     /// 204.
-    pub(crate) fn producer_connections(&self, request: &Command) -> Answer {
-        let header = ProducerGroupRequest::decode(&request.fields)?;
-        let clients = self.producers.clients(header.producer_group);
+    pub(crate) fn producer_connections(&self, header: &ProducerGroupRequest) -> Result<ProducerConnection, Rejection> {
+        let clients = self.producers.clients(&header.producer_group);
         if clients.is_empty() {
             return Err(Rejection::new(
-                ResponseCode::SystemError,
+                Reason::Failed,
                 format!("no client of the producer group {} is connected here", header.producer_group),
             ));
         }
         let body = ProducerConnection { connection_set: clients.iter().map(|client| client.describe()).collect() };
-        Ok(Reply::body(fastjson::to_vec(&body)))
+        Ok(body)
     }
 
     /// 328.
-    pub(crate) fn producers(&self) -> Answer {
+    pub(crate) fn producers(&self) -> ProducerTable {
         let info = |client: &crate::group::members::Client| ProducerInfo {
             client_id: client.id.clone(),
             language: client.language.name().to_owned(),
@@ -93,24 +89,26 @@ impl ConsumerAdmin {
             .into_iter()
             .map(|(group, clients)| (group, clients.iter().map(info).collect()))
             .collect();
-        Ok(Reply::body(fastjson::to_vec(&ProducerTable { data })))
+        ProducerTable { data }
     }
 
     /// 208.
-    pub(crate) fn consume_stats(&self, request: &Command) -> Answer {
-        let header = ConsumeStats::decode(&request.fields)?;
+    pub(crate) fn consume_stats(&self, header: &ConsumeStats) -> Result<ConsumeStatsBody, Rejection> {
         let given = |list: Option<&str>| -> Vec<String> {
             list.unwrap_or_default().split(';').filter(|topic| !topic.trim().is_empty()).map(str::to_owned).collect()
         };
-        let named = [header.topic, header.topics].into_iter().map(given).find(|topics| !topics.is_empty());
-        let topics = named.unwrap_or_else(|| self.topics_of(header.consumer_group));
+        let named = [header.topic.as_deref(), header.topics.as_deref()]
+            .into_iter()
+            .map(given)
+            .find(|topics| !topics.is_empty());
+        let topics = named.unwrap_or_else(|| self.topics_of(&header.consumer_group));
         let mut body = ConsumeStatsBody::default();
         for topic in topics {
-            let one = self.progress(&topic, header.consumer_group);
+            let one = self.progress(&topic, &header.consumer_group);
             body.consume_tps += one.consume_tps;
             body.offset_table.0.extend(one.offset_table.0);
         }
-        Ok(Reply::body(fastjson::to_vec(&body)))
+        Ok(body)
     }
 
     fn topics_of(&self, group: &str) -> Vec<String> {
@@ -153,7 +151,7 @@ impl ConsumerAdmin {
     }
 
     /// 317.
-    pub(crate) fn all_consume_stats(&self) -> Answer {
+    pub(crate) fn all_consume_stats(&self) -> BrokerConsumeStatsBody {
         let settings = self.settings.load();
         let mut body = BrokerConsumeStatsBody {
             broker_addr: crate::address::join(&settings.identity.broker_ip, settings.network.listen_port),
@@ -170,19 +168,18 @@ impl ConsumerAdmin {
                 body.consume_stats_list.push(BTreeMap::from([(group, stats)]));
             }
         }
-        Ok(Reply::body(fastjson::to_vec(&body)))
+        body
     }
 
     /// 303.
-    pub(crate) fn time_spans(&self, request: &Command) -> Answer {
-        let header = QueryConsumeTimeSpan::decode(&request.fields)?;
-        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
+    pub(crate) fn time_spans(&self, header: &QueryConsumeTimeSpan) -> Result<ConsumeTimeSpans, Rejection> {
+        let topic = self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))?;
         let broker_name = self.settings.load().identity.broker_name.clone();
-        let time = |queue_id, offset| self.stored(header.topic, queue_id, offset);
+        let time = |queue_id, offset| self.stored(&header.topic, queue_id, offset);
         let spans = (0..topic.write_queue_nums).map(|queue_id| {
             let (min, max) =
-                (self.store.min_offset(header.topic, queue_id), self.store.max_offset(header.topic, queue_id));
-            let committed = self.offsets.committed(header.topic, header.group, queue_id);
+                (self.store.min_offset(&header.topic, queue_id), self.store.max_offset(&header.topic, queue_id));
+            let committed = self.offsets.committed(&header.topic, &header.group, queue_id);
             let consumed = committed
                 .and_then(|offset| u64::try_from(offset.saturating_sub(1)).ok())
                 .and_then(|offset| time(queue_id, offset));
@@ -207,43 +204,42 @@ impl ConsumerAdmin {
                 min_time_stamp,
             }
         });
-        Ok(Reply::body(fastjson::to_vec(&ConsumeTimeSpans { consume_time_span_set: spans.collect() })))
+        Ok(ConsumeTimeSpans { consume_time_span_set: spans.collect() })
     }
 
     /// 314.
-    pub(crate) fn clone_offsets(&self, request: &Command) -> Answer {
-        let header = CloneGroupOffset::decode(&request.fields)?;
-        if self.groups.find(header.source_group).is_none() {
-            return Err(Rejection::no_group(header.source_group));
+    pub(crate) fn clone_offsets(&self, header: &CloneGroupOffset) -> Result<(), Rejection> {
+        if self.groups.find(&header.source_group).is_none() {
+            return Err(Rejection::no_group(&header.source_group));
         }
         let settings = self.settings.load();
         self.groups
-            .find_or_create(header.target_group, settings.topics.auto_create_group && !settings.is_slave())
-            .ok_or_else(|| Rejection::no_group(header.target_group))?;
-        let topics = match header.topic.filter(|topic| !topic.is_empty()) {
+            .find_or_create(&header.target_group, settings.topics.auto_create_group && !settings.is_slave())
+            .ok_or_else(|| Rejection::no_group(&header.target_group))?;
+        let topics = match header.topic.as_ref().filter(|topic| !topic.is_empty()) {
             Some(topic) => vec![topic.to_owned()],
-            None => self.offsets.topics_of(header.source_group).into_iter().collect(),
+            None => self.offsets.topics_of(&header.source_group).into_iter().collect(),
         };
         for topic in topics {
-            self.offsets.copy(&topic, header.source_group, header.target_group);
+            self.offsets.copy(&topic, &header.source_group, &header.target_group);
         }
-        Ok(Reply::ok())
+        Ok(())
     }
 
     /// 308: of the named groups, the least offset of each queue in which the compared group has one.
-    pub(crate) fn correction_offsets(&self, request: &Command) -> Answer {
-        let header = QueryCorrectionOffset::decode(&request.fields)?;
-        let compared = self.offsets.queues(header.topic, header.compare_group);
+    pub(crate) fn correction_offsets(&self, header: &QueryCorrectionOffset) -> Result<CorrectionOffsets, Rejection> {
+        let compared = self.offsets.queues(&header.topic, &header.compare_group);
         let mut least: BTreeMap<i32, i64> = BTreeMap::new();
-        let groups = self.offsets.groups_of(header.topic);
-        let filtered: Vec<&str> = header.filter_groups.unwrap_or_default().split(',').map(str::trim).collect();
+        let groups = self.offsets.groups_of(&header.topic);
+        let filtered: Vec<&str> =
+            header.filter_groups.as_deref().unwrap_or_default().split(',').map(str::trim).collect();
         for group in groups.iter().filter(|group| !filtered.contains(&group.as_str())) {
-            for (queue_id, offset) in self.offsets.queues(header.topic, group) {
+            for (queue_id, offset) in self.offsets.queues(&header.topic, group) {
                 if compared.contains_key(&queue_id) {
                     least.entry(queue_id).and_modify(|known| *known = (*known).min(offset)).or_insert(offset);
                 }
             }
         }
-        Ok(Reply::body(fastjson::to_vec(&CorrectionOffsets { correction_offsets: least })))
+        Ok(CorrectionOffsets { correction_offsets: least })
     }
 }

@@ -3,17 +3,15 @@
 use crate::{
     blocking::blocking,
     config::Live,
-    error::{Answer, Rejection},
+    error::{Reason, Rejection},
     group::{
         offsets::ConsumerOffsets,
         subscription::{MAX_GROUPS, SubscriptionGroups, check_queues},
     },
 };
 use rmq_protocol::{
-    Command, Reply, ResponseCode,
-    body::{ExponentialRetryPolicy, SubscriptionGroup, SubscriptionGroupList},
-    fastjson,
-    header::{DeleteGroup, GroupRequest, Header},
+    body::{ExponentialRetryPolicy, SubscriptionGroup},
+    header::owned::{DeleteGroup, GroupRequest},
     names,
 };
 use std::{ops::RangeInclusive, sync::Arc};
@@ -68,19 +66,8 @@ fn check_retry_policy(group: &SubscriptionGroup) -> Result<(), Rejection> {
 }
 
 impl GroupAdmin {
-    /// 200: durable when answered.
-    pub(crate) async fn create(&self, request: Command) -> Answer {
-        let group: SubscriptionGroup = fastjson::from_slice(&request.body)?;
-        self.put_all(vec![group]).await
-    }
-
-    /// 225.
-    pub(crate) async fn create_several(&self, request: Command) -> Answer {
-        let body: SubscriptionGroupList = fastjson::from_slice(&request.body)?;
-        self.put_all(body.group_config_list).await
-    }
-
-    async fn put_all(&self, groups: Vec<SubscriptionGroup>) -> Answer {
+    /// 200 and 225: durable when answered.
+    pub(crate) async fn create(&self, groups: Vec<SubscriptionGroup>) -> Result<(), Rejection> {
         self.check_master()?;
         for group in &groups {
             if self.groups.find(&group.group_name).is_none() {
@@ -104,38 +91,32 @@ impl GroupAdmin {
             self.groups.put(group);
         }
         self.persist().await?;
-        Ok(Reply::ok())
+        Ok(())
     }
 
     /// 207.
-    pub(crate) async fn delete(&self, request: Command) -> Answer {
+    pub(crate) async fn delete(&self, header: &DeleteGroup) -> Result<(), Rejection> {
         self.check_master()?;
-        let header = DeleteGroup::decode(&request.fields)?;
-        if names::is_system_group(header.group) {
+        if names::is_system_group(&header.group) {
             return Err(Rejection::invalid(format!("the group {} belongs to the system", header.group)));
         }
-        self.groups.remove(header.group);
+        self.groups.remove(&header.group);
         if header.clean_offset == Some(true) {
             self.offsets.retain(|_, group| group != header.group);
         }
         self.persist().await?;
         tracing::info!(group = header.group, "consumer group deleted");
-        Ok(Reply::ok())
+        Ok(())
     }
 
     /// 352.
-    pub(crate) fn one(&self, request: &Command) -> Answer {
-        let header = GroupRequest::decode(&request.fields)?;
-        let group = self.groups.find(header.group).ok_or_else(|| Rejection::no_group(header.group))?;
-        Ok(Reply::body(fastjson::to_vec(&*group)))
+    pub(crate) fn one(&self, header: &GroupRequest) -> Result<Arc<SubscriptionGroup>, Rejection> {
+        self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))
     }
 
     fn check_master(&self) -> Result<(), Rejection> {
         if self.settings.load().is_slave() {
-            return Err(Rejection::new(
-                ResponseCode::SystemError,
-                "this broker is a slave; change groups on its master",
-            ));
+            return Err(Rejection::new(Reason::Failed, "this broker is a slave; change groups on its master"));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::{
     blocking::blocking,
     clock::now_millis,
     config::Live,
-    error::{Answer, Rejection},
+    error::{Reason, Rejection},
     group::{
         members::{Client, Consumers},
         offsets::ConsumerOffsets,
@@ -13,16 +13,17 @@ use crate::{
     topic::Topics,
 };
 use rmq_protocol::{
-    Command, Reply, RequestCode, ResponseCode,
+    Command, RequestCode, ResponseCode,
     body::{ConsumerStatusBody, MessageModel, QueueMap, QueueOffset, ResetOffsetBody, ResetOffsetListBody},
     fastjson,
     header::{
-        ConsumeMessageDirectly, ConsumerRunningInfo, ConsumerStatus, Header, ResetConsumerClientOffset, ResetOffset,
+        self, ResetConsumerClientOffset,
+        owned::{ConsumeMessageDirectly, ConsumerRunningInfo, ConsumerStatus, ResetOffset},
     },
     language::Language,
     message::{MessageQueue, OffsetId},
 };
-use rmq_remoting::Responder;
+use rmq_remoting::Turn;
 use rmq_store::{Boundary, MessageStore};
 use std::{sync::Arc, time::Duration};
 
@@ -42,7 +43,7 @@ enum Target {
 }
 
 impl Target {
-    fn of(header: &ResetOffset<'_>) -> Result<Self, Rejection> {
+    fn of(header: &ResetOffset) -> Result<Self, Rejection> {
         let one_queue = header.queue_id.is_some_and(|queue_id| queue_id != NOT_SET);
         match header.offset.filter(|offset| *offset != i64::from(NOT_SET)) {
             Some(offset) if !one_queue => {
@@ -77,30 +78,26 @@ pub(crate) struct Relay {
 impl Relay {
     /// 222: moves a group, here and at its clients. Online groups are told; offline ones find the
     /// new offsets. Moves all queues or, where one of them cannot be moved, none.
-    pub(crate) fn reset_offset(&self, request: &Command) -> Answer {
-        let header = ResetOffset::decode(&request.fields)?;
+    pub(crate) fn reset_offset(&self, header: &ResetOffset) -> Result<ResetOffsetBody, Rejection> {
         let settings = self.settings.load();
         if settings.is_slave() {
-            return Err(Rejection::new(
-                ResponseCode::SystemError,
-                "this broker is a slave; reset offsets on its master",
-            ));
+            return Err(Rejection::new(Reason::Failed, "this broker is a slave; reset offsets on its master"));
         }
-        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
-        if self.groups.find(header.group).is_none() {
-            return Err(Rejection::no_group(header.group));
+        let topic = self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))?;
+        if self.groups.find(&header.group).is_none() {
+            return Err(Rejection::no_group(&header.group));
         }
         let target = Target::of(&header)?;
         let queues = topic.read_queue_nums.max(topic.write_queue_nums);
         let moved = match header.queue_id.filter(|queue_id| *queue_id != NOT_SET) {
             None => 0..queues,
             Some(queue_id) if (0..queues).contains(&queue_id) => queue_id..queue_id + 1,
-            Some(queue_id) => return Err(Rejection::no_queue(header.topic, queues, queue_id)),
+            Some(queue_id) => return Err(Rejection::no_queue(&header.topic, queues, queue_id)),
         };
         let moved = moved
             .map(|queue_id| {
-                let target = self.offset_of(target, header.topic, queue_id)?;
-                let current = self.offsets.committed(header.topic, header.group, queue_id);
+                let target = self.offset_of(target, &header.topic, queue_id)?;
+                let current = self.offsets.committed(&header.topic, &header.group, queue_id);
                 // Without force a group is moved back only; what it has not read stays unread.
                 let offset = match current {
                     Some(current) if !header.force && target > current => current,
@@ -111,13 +108,13 @@ impl Relay {
             })
             .collect::<Result<Vec<_>, Rejection>>()?;
         for (queue, offset) in &moved {
-            self.offsets.commit(header.topic, header.group, queue.queue_id, *offset);
+            self.offsets.commit(&header.topic, &header.group, queue.queue_id, *offset);
         }
-        if self.consumers.message_model(header.group) != Some(MessageModel::Broadcasting) {
+        if self.consumers.message_model(&header.group) != Some(MessageModel::Broadcasting) {
             self.tell_reset(&header, &moved);
         }
         let body = ResetOffsetBody { offset_table: moved.into_iter().collect() };
-        Ok(Reply::body(fastjson::to_vec(&body)))
+        Ok(body)
     }
 
     fn offset_of(&self, target: Target, topic: &str, queue_id: i32) -> Result<i64, Rejection> {
@@ -126,7 +123,7 @@ impl Relay {
             Target::Offset(offset) if (min..=max).contains(&offset) => offset,
             Target::Offset(offset) => {
                 return Err(Rejection::new(
-                    ResponseCode::SystemError,
+                    Reason::Failed,
                     format!("the offset {offset} is outside of {min}..={max}, what queue {queue_id} of {topic} holds"),
                 ));
             }
@@ -136,14 +133,14 @@ impl Relay {
         Ok(offset as i64)
     }
 
-    fn tell_reset(&self, header: &ResetOffset<'_>, moved: &[(MessageQueue, i64)]) {
+    fn tell_reset(&self, header: &ResetOffset, moved: &[(MessageQueue, i64)]) {
         let told = ResetConsumerClientOffset {
-            topic: header.topic,
-            group: header.group,
+            topic: &header.topic,
+            group: &header.group,
             timestamp: header.timestamp,
             force: header.force,
         };
-        let Some(group) = self.consumers.group(header.group) else { return };
+        let Some(group) = self.consumers.group(&header.group) else { return };
         for client in group.clients.values() {
             let body = if client.language == Language::Cpp {
                 let rows = moved.iter().map(|(queue, offset)| QueueOffset {
@@ -164,15 +161,14 @@ impl Relay {
     }
 
     /// 223.
-    pub(crate) async fn consumer_status(&self, request: Command) -> Answer {
-        let header = ConsumerStatus::decode(&request.fields)?;
-        let group = self.consumers.group(header.group).ok_or_else(|| offline(header.group))?;
+    pub(crate) async fn consumer_status(&self, header: &ConsumerStatus) -> Result<ConsumerStatusBody, Rejection> {
+        let group = self.consumers.group(&header.group).ok_or_else(|| offline(&header.group))?;
         let mut body = ConsumerStatusBody::default();
         for client in group.clients.values() {
-            if header.client_address.is_some_and(|wanted| !wanted.is_empty() && wanted != client.id) {
+            if header.client_address.as_ref().is_some_and(|wanted| !wanted.is_empty() && *wanted != client.id) {
                 continue;
             }
-            let ask = ConsumerStatus { topic: header.topic, group: header.group, client_address: None };
+            let ask = header::ConsumerStatus { topic: &header.topic, group: &header.group, client_address: None };
             let answer = client
                 .connection
                 .request(Command::request(RequestCode::ConsumerStatusFromClient, &ask), CLIENT)
@@ -184,43 +180,45 @@ impl Relay {
                 body.consumer_table.insert(client.id.clone(), QueueMap::default());
             }
         }
-        Ok(Reply::body(fastjson::to_vec(&body)))
+        Ok(body)
     }
 
-    /// 307.
-    pub(crate) async fn running_info(&self, request: Command, responder: Responder) {
-        let client = ConsumerRunningInfo::decode(&request.fields)
-            .map_err(Rejection::from)
-            .and_then(|header| self.client(header.consumer_group, header.client_id));
-        pass_on(client, request, responder).await;
+    /// 307: what the client answers.
+    pub(crate) async fn running_info(
+        &self,
+        header: &ConsumerRunningInfo,
+        request: Command,
+    ) -> Result<Command, Rejection> {
+        let client = self.client(&header.consumer_group, &header.client_id)?;
+        Ok(client.connection.request(request, CLIENT).await?)
     }
 
-    /// 309: the message travels with the request.
-    pub(crate) async fn consume_directly(self: Arc<Self>, mut request: Command, responder: Responder) {
-        // The message may have to be read from the disk, which needs a turn; to wait for the client
-        // needs none. Until the turn ends, the request counts twice among those that wait.
-        let Some(turn) = responder.turn().await else { return };
+    /// 309: what the client answers. The message travels with the request. It may have to be read from
+    /// the disk, which needs `turn`; to wait for the client needs none. Until the turn ends, the request
+    /// counts twice among those that wait.
+    pub(crate) async fn consume_directly(
+        self: Arc<Self>,
+        header: ConsumeMessageDirectly,
+        request: Command,
+        turn: Turn,
+    ) -> Result<Command, Rejection> {
         let found = blocking(move || {
-            let (client, body) = self.message_for(&request)?;
-            request.body = body;
+            let found = self.message_for(&header);
             drop(turn);
-            Ok::<_, Rejection>((client, request))
+            found
         });
-        match found.await {
-            Ok((client, request)) => pass_on(Ok(client), request, responder).await,
-            Err(rejection) => responder.reply(&rejection.into_reply()),
-        }
+        let (client, body) = found.await?;
+        Ok(client.connection.request(request.with_body(body), CLIENT).await?)
     }
 
-    fn message_for(&self, request: &Command) -> Result<(Client, bytes::Bytes), Rejection> {
-        let header = ConsumeMessageDirectly::decode(&request.fields)?;
-        let client = self.client(header.consumer_group, header.client_id.unwrap_or_default())?;
-        let id = header.message_id.unwrap_or_default();
-        let missing = || Rejection::new(ResponseCode::QueryNotFound, format!("there is no message {id}"));
+    fn message_for(&self, header: &ConsumeMessageDirectly) -> Result<(Client, bytes::Bytes), Rejection> {
+        let client = self.client(&header.consumer_group, header.client_id.as_deref().unwrap_or_default())?;
+        let id = header.message_id.as_deref().unwrap_or_default();
+        let missing = || Rejection::new(Reason::NotFound, format!("there is no message {id}"));
         let body = match id.parse::<OffsetId>() {
             Ok(id) => self.store.record(id.physical_offset).ok_or_else(missing)?,
             Err(_) => {
-                let topic = header.topic.unwrap_or_default();
+                let topic = header.topic.as_deref().unwrap_or_default();
                 let mut found = self.store.query(topic, id, 1, 0, now_millis())?;
                 found.records.pop().ok_or_else(missing)?
             }
@@ -231,7 +229,7 @@ impl Relay {
     fn client(&self, group: &str, client_id: &str) -> Result<Client, Rejection> {
         self.consumers.client(group, client_id).ok_or_else(|| {
             Rejection::new(
-                ResponseCode::ConsumerNotOnline,
+                Reason::NotOnline,
                 format!("the client {client_id} of the group {group} is not connected here"),
             )
         })
@@ -239,16 +237,5 @@ impl Relay {
 }
 
 fn offline(group: &str) -> Rejection {
-    Rejection::new(ResponseCode::ConsumerNotOnline, format!("no client of the group {group} is connected here"))
-}
-
-async fn pass_on(client: Result<Client, Rejection>, request: Command, responder: Responder) {
-    let client = match client {
-        Ok(client) => client,
-        Err(rejection) => return responder.reply(&rejection.into_reply()),
-    };
-    match client.connection.request(request, CLIENT).await {
-        Ok(answer) => responder.relay(answer),
-        Err(error) => responder.reply(&Rejection::from(error).into_reply()),
-    }
+    Rejection::new(Reason::NotOnline, format!("no client of the group {group} is connected here"))
 }

@@ -4,11 +4,11 @@
 //! share one queue: each row of theirs tells of it, as that is where such a request would have to wait. Acknowledgements of pop consumption are not served.
 
 use crate::{
+    admission::{AtWork, MAX_AT_WORK},
     clock::now_millis,
     config::Live,
     observe::stats::{Kind, SAMPLE_EVERY, Stats},
     registration::Registration,
-    request::{AtWork, MAX_AT_WORK},
     send::{durability::Durability, stalled},
     timer::delay::Delay,
 };

@@ -3,17 +3,15 @@
 use crate::{
     blocking::blocking,
     config::Live,
-    error::{Answer, Rejection},
+    error::{Reason, Rejection},
     group::{members::Consumers, offsets::ConsumerOffsets},
     observe::stats::{Kind, Stats},
     registration::Registration,
     topic::{self, Topics, attributes},
 };
 use rmq_protocol::{
-    Command, Reply, ResponseCode,
-    body::{GroupList, SINGLE_TAG, TopicConfig, TopicConfigList, TopicList, TopicOffset, TopicStats},
-    fastjson,
-    header::{CreateTopic, Header, TopicRequest},
+    body::{GroupList, SINGLE_TAG, TopicConfig, TopicList, TopicOffset, TopicStats},
+    header::owned::{CreateTopic, TopicRequest},
     message::MessageQueue,
     names,
 };
@@ -39,11 +37,10 @@ pub(crate) struct TopicAdmin {
 
 impl TopicAdmin {
     /// 17: durable and registered when answered.
-    pub(crate) async fn create(&self, request: Command) -> Answer {
-        let header = CreateTopic::decode(&request.fields)?;
-        self.check(header.topic)?;
-        let mut attributes = self.topics.find(header.topic).map(|topic| topic.attributes.clone()).unwrap_or_default();
-        attributes::apply(header.attributes.unwrap_or_default(), &mut attributes)
+    pub(crate) async fn create(&self, header: &CreateTopic) -> Result<(), Rejection> {
+        self.check(&header.topic)?;
+        let mut attributes = self.topics.find(&header.topic).map(|topic| topic.attributes.clone()).unwrap_or_default();
+        attributes::apply(header.attributes.as_deref().unwrap_or_default(), &mut attributes)
             .map_err(|error| Rejection::invalid(error.to_string()))?;
         let config = TopicConfig {
             attributes,
@@ -59,21 +56,17 @@ impl TopicAdmin {
     }
 
     /// 18.
-    pub(crate) async fn create_several(&self, request: Command) -> Answer {
-        let body: TopicConfigList = fastjson::from_slice(&request.body)?;
-        for config in &body.topic_config_list {
+    pub(crate) async fn create_several(&self, topics: Vec<TopicConfig>) -> Result<(), Rejection> {
+        for config in &topics {
             self.check(&config.topic_name)?;
         }
-        self.put_all(body.topic_config_list).await
+        self.put_all(topics).await
     }
 
     fn check(&self, topic: &str) -> Result<(), Rejection> {
         let settings = self.settings.load();
         if settings.is_slave() {
-            return Err(Rejection::new(
-                ResponseCode::SystemError,
-                "this broker is a slave; change topics on its master",
-            ));
+            return Err(Rejection::new(Reason::Failed, "this broker is a slave; change topics on its master"));
         }
         names::check_topic(topic).map_err(|error| Rejection::topic_name(topic, &error))?;
         if topic::is_reserved(topic, &settings) {
@@ -82,7 +75,7 @@ impl TopicAdmin {
         Ok(())
     }
 
-    async fn put_all(&self, configs: Vec<TopicConfig>) -> Answer {
+    async fn put_all(&self, configs: Vec<TopicConfig>) -> Result<(), Rejection> {
         for config in &configs {
             topic::check_queues(config).map_err(Rejection::invalid)?;
             if config.write_queue_nums > config.read_queue_nums {
@@ -124,7 +117,7 @@ impl TopicAdmin {
         self.registration.announce();
         self.persist().await?;
         self.registration.announced(REGISTER).await;
-        Ok(Reply::ok())
+        Ok(())
     }
 
     async fn persist(&self) -> Result<(), Rejection> {
@@ -133,68 +126,62 @@ impl TopicAdmin {
     }
 
     /// 215: the topic with its retry traces, offsets and queues.
-    pub(crate) async fn delete(&self, request: Command) -> Answer {
-        let header = TopicRequest::decode(&request.fields)?;
-        self.check(header.topic)?;
-        if topic::is_own(header.topic, &self.settings.load()) {
+    pub(crate) async fn delete(&self, header: &TopicRequest) -> Result<(), Rejection> {
+        self.check(&header.topic)?;
+        if topic::is_own(&header.topic, &self.settings.load()) {
             let words = format!("the topic {} has the name of this broker or its cluster and stays", header.topic);
             return Err(Rejection::invalid(words));
         }
-        self.topics.remove(header.topic);
+        self.topics.remove(&header.topic);
         self.offsets.retain(|topic, _| topic != header.topic);
         self.persist().await?;
         let (store, name) = (Arc::clone(&self.store), header.topic.to_owned());
         blocking(move || store.delete_topic(&name)).await?;
         tracing::info!(topic = header.topic, "topic deleted");
-        Ok(Reply::ok())
+        Ok(())
     }
 
     /// 202.
-    pub(crate) fn stats(&self, request: &Command) -> Answer {
-        let header = TopicRequest::decode(&request.fields)?;
-        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
+    pub(crate) fn stats(&self, header: &TopicRequest) -> Result<TopicStats, Rejection> {
+        let topic = self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))?;
         let broker_name = self.settings.load().identity.broker_name.clone();
         let queues = topic.write_queue_nums.max(topic.read_queue_nums);
         let rows = (0..queues).map(|queue_id| {
             let (min, max) =
-                (self.store.min_offset(header.topic, queue_id), self.store.max_offset(header.topic, queue_id));
+                (self.store.min_offset(&header.topic, queue_id), self.store.max_offset(&header.topic, queue_id));
             let last =
-                if max > min { self.store.store_timestamp(header.topic, queue_id, max - 1)?.unwrap_or(0) } else { 0 };
+                if max > min { self.store.store_timestamp(&header.topic, queue_id, max - 1)?.unwrap_or(0) } else { 0 };
             let queue = MessageQueue { broker_name: broker_name.clone(), queue_id, topic: header.topic.to_owned() };
             Ok((queue, TopicOffset { last_update_timestamp: last, max_offset: max as i64, min_offset: min as i64 }))
         });
         let body = TopicStats {
             offset_table: rows.collect::<Result<_, rmq_store::Error>>()?,
-            topic_put_tps: self.stats.rate(Kind::TopicPut, header.topic, Instant::now()),
+            topic_put_tps: self.stats.rate(Kind::TopicPut, &header.topic, Instant::now()),
         };
-        Ok(Reply::body(fastjson::to_vec(&body)))
+        Ok(body)
     }
 
     /// 300: groups that are connected or have offsets.
-    pub(crate) fn groups(&self, request: &Command) -> Answer {
-        let header = TopicRequest::decode(&request.fields)?;
-        let mut groups = self.consumers.groups_of(header.topic);
-        groups.extend(self.offsets.groups_of(header.topic));
-        Ok(Reply::body(fastjson::to_vec(&GroupList { group_list: groups.into_iter().collect() })))
+    pub(crate) fn groups(&self, header: &TopicRequest) -> GroupList {
+        let mut groups = self.consumers.groups_of(&header.topic);
+        groups.extend(self.offsets.groups_of(&header.topic));
+        GroupList { group_list: groups.into_iter().collect() }
     }
 
     /// 305.
-    pub(crate) fn system_topics(&self) -> Answer {
+    pub(crate) fn system_topics(&self) -> TopicList {
         let settings = self.settings.load();
         let topics = self.topics.snapshot().topic_config_table.into_keys();
-        let list = TopicList {
+        TopicList {
             broker_addr: None,
             topic_list: topics
                 .filter(|topic| topic::is_reserved(topic, &settings) || topic::is_own(topic, &settings))
                 .collect(),
-        };
-        Ok(Reply::body(fastjson::to_vec(&list)))
+        }
     }
 
     /// 351.
-    pub(crate) fn one(&self, request: &Command) -> Answer {
-        let header = TopicRequest::decode(&request.fields)?;
-        let topic = self.topics.find(header.topic).ok_or_else(|| Rejection::no_topic(header.topic))?;
-        Ok(Reply::body(fastjson::to_vec(&*topic)))
+    pub(crate) fn one(&self, header: &TopicRequest) -> Result<Arc<TopicConfig>, Rejection> {
+        self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     clock::now_millis,
     config::Live,
-    error::{Answer, Rejection},
+    error::{Reason, Rejection},
     filter,
     group::{
         members::{Client, Consumers, MAX_MEMBERSHIPS, Notices, Producers},
@@ -12,23 +12,27 @@ use crate::{
     registration::Registration,
     topic::Topics,
 };
+use bytes::Bytes;
 use rmq_protocol::{
-    Command, Reply, ResponseCode,
     body::{CheckClientConfig, ConsumerData, Heartbeat, perm},
-    fastjson,
-    header::{ConsumerGroupRequest, Header, HeartbeatResponse, UnregisterClient},
+    header::{
+        HeartbeatResponse,
+        owned::{ConsumerGroupRequest, UnregisterClient},
+    },
+    language::Language,
     names,
+    version::Version,
 };
 use rmq_remoting::Connection;
 use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
 /// Groups of one kind that a heartbeat may name, and topics that one group may subscribe to in it. Real clients have a few: each group of Java's has threads of its own.
 const MAX_GROUPS: usize = 256;
 const MAX_SUBSCRIPTIONS: usize = 1000;
 /// Refused groups whose reasons one answer tells.
 const MAX_REFUSALS: usize = 5;
-/// Bytes of a heartbeat or a check of an expression; they are parsed on the connection's thread.
-const MAX_BODY: usize = 1 << 20;
 
 /// Handles of the clients' tables.
 pub(crate) struct Clients {
@@ -39,13 +43,24 @@ pub(crate) struct Clients {
     pub(crate) topics: Arc<Topics>,
     pub(crate) registration: Arc<Registration>,
     pub(crate) settings: Arc<Live>,
+    /// Tasks of requests that wait.
+    pub(crate) tasks: TaskTracker,
+    /// Where blocking work is done.
+    pub(crate) runtime: Handle,
+}
+
+/// What a client says of itself.
+pub(crate) struct HeartbeatRequest {
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) language: Language,
+    pub(crate) version: Version,
 }
 
 /// What a heartbeat made that has to be written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Made {
-    pub(crate) topics: bool,
-    pub(crate) groups: bool,
+struct Made {
+    topics: bool,
+    groups: bool,
 }
 
 impl Clients {
@@ -54,17 +69,15 @@ impl Clients {
     /// An official client names all its groups in one heartbeat. Those that are refused must not
     /// silence the others, so these are taken, and the answer is the refusal: clients log it and go
     /// on. A heartbeat over a limit of its own is refused before anything of it is taken.
-    pub(crate) fn heartbeat(&self, request: &Command, connection: &Connection) -> Result<(Reply, Made), Rejection> {
-        check_size(request)?;
-        let heartbeat: Heartbeat = fastjson::from_slice(&request.body)?;
+    pub(crate) fn heartbeat(
+        &self,
+        request: HeartbeatRequest,
+        connection: &Connection,
+    ) -> Result<HeartbeatResponse, Rejection> {
+        let HeartbeatRequest { heartbeat, language, version } = request;
         check_numbers(&heartbeat)?;
-        let client = Client {
-            id: heartbeat.client_id,
-            language: request.language,
-            version: request.version,
-            connection: connection.clone(),
-            seen: now_millis(),
-        };
+        let client =
+            Client { id: heartbeat.client_id, language, version, connection: connection.clone(), seen: now_millis() };
         let mut refusals = Vec::new();
         for producer in &heartbeat.producer_data_set {
             let group = &producer.group_name;
@@ -88,11 +101,11 @@ impl Clients {
                 Err(refusal) => refusals.push(refusal),
             }
         }
-        let reply = match all_in_one(refusals) {
-            Some(refusal) => refusal.into_reply(),
-            None => Reply::with(&HeartbeatResponse { supports_v2: true, subscription_changed }),
-        };
-        Ok((reply, made))
+        self.persist(made);
+        match all_in_one(refusals) {
+            Some(refusal) => Err(refusal),
+            None => Ok(HeartbeatResponse { supports_v2: true, subscription_changed }),
+        }
     }
 
     /// Everything that can be refused, before a group or its topic is made.
@@ -154,6 +167,21 @@ impl Clients {
         new
     }
 
+    fn persist(&self, made: Made) {
+        let topics = (made.topics && self.topics.begin_write()).then(|| Arc::clone(&self.topics));
+        let groups = (made.groups && self.groups.begin_write()).then(|| Arc::clone(&self.groups));
+        if topics.is_none() && groups.is_none() {
+            return;
+        }
+        let write = move || {
+            let written = topics.map_or(Ok(()), |topics| topics.write());
+            if let Err(error) = groups.map_or(Ok(()), |groups| groups.write()).and(written) {
+                tracing::warn!(%error, "a new group cannot be written to disk; it lasts until the broker ends");
+            }
+        };
+        self.tasks.spawn_blocking_on(write, &self.runtime);
+    }
+
     fn notify_all<'a>(&self, groups: impl IntoIterator<Item = &'a String>) {
         if !self.settings.load().clients.notify_members {
             return;
@@ -166,41 +194,32 @@ impl Clients {
     }
 
     /// 35.
-    pub(crate) fn unregister(&self, request: &Command) -> Answer {
-        let header = UnregisterClient::decode(&request.fields)?;
-        if let Some(group) = header.producer_group {
-            self.producers.unregister(group, header.client_id);
+    pub(crate) fn unregister(&self, header: &UnregisterClient) {
+        if let Some(group) = &header.producer_group {
+            self.producers.unregister(group, &header.client_id);
         }
-        if let Some(group) = header.consumer_group
-            && self.consumers.unregister(group, header.client_id).matters()
+        if let Some(group) = &header.consumer_group
+            && self.consumers.unregister(group, &header.client_id).matters()
         {
-            self.notify_all([&group.to_owned()]);
+            self.notify_all([group]);
         }
-        Ok(Reply::ok())
     }
 
     /// 38.
-    pub(crate) fn consumer_ids(&self, request: &Command) -> Answer {
-        let header = ConsumerGroupRequest::decode(&request.fields)?;
-        let ids = self.consumers.client_ids(header.consumer_group).ok_or_else(|| {
-            Rejection::new(
-                ResponseCode::SystemError,
-                format!("no client of the group {} is connected", header.consumer_group),
-            )
-        })?;
-        Ok(Reply::body(ids))
+    pub(crate) fn consumer_ids(&self, header: &ConsumerGroupRequest) -> Result<Bytes, Rejection> {
+        self.consumers.client_ids(&header.consumer_group).ok_or_else(|| {
+            Rejection::new(Reason::Failed, format!("no client of the group {} is connected", header.consumer_group))
+        })
     }
 
     /// 46.
-    pub(crate) fn check_expression(&self, request: &Command) -> Answer {
-        check_size(request)?;
-        let config: CheckClientConfig = fastjson::from_slice(&request.body)?;
+    pub(crate) fn check_expression(&self, config: &CheckClientConfig) -> Result<(), Rejection> {
         let expression_type = &config.subscription_data.expression_type;
         if filter::is_supported(expression_type) {
-            return Ok(Reply::ok());
+            return Ok(());
         }
         Err(Rejection::new(
-            ResponseCode::SystemError,
+            Reason::Failed,
             format!(
                 "this broker does not filter by {expression_type}; subscribe by tags, or filter in the application"
             ),
@@ -218,16 +237,6 @@ impl Clients {
         self.producers.expire(oldest);
         self.notify_all(&self.consumers.expire(oldest));
     }
-}
-
-fn check_size(request: &Command) -> Result<(), Rejection> {
-    let size = request.body.len();
-    if size <= MAX_BODY {
-        return Ok(());
-    }
-    Err(Rejection::invalid(format!(
-        "a heartbeat of {size} bytes is over the limit of {MAX_BODY}; give each client fewer groups and subscriptions"
-    )))
 }
 
 /// Before anything of it is stored.

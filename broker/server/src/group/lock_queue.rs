@@ -2,20 +2,15 @@
 
 use crate::{
     config::Live,
-    error::{Answer, Rejection},
+    error::Rejection,
     group::{QueueLocks, members::Consumers, subscription::SubscriptionGroups},
     topic::Topics,
 };
 use rmq_protocol::{
-    Command, Reply,
     body::{LockBatch, LockBatchResponse},
-    fastjson,
     message::MessageQueue,
 };
 use std::{sync::Arc, time::Instant};
-
-/// Bytes of a request, which is parsed on the connection's thread: some 5,000 queues.
-const MAX_BODY: usize = 1 << 20;
 
 /// Handles of these requests.
 pub(crate) struct Locks {
@@ -27,16 +22,6 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    fn read(request: &Command) -> Result<LockBatch, Rejection> {
-        let size = request.body.len();
-        if size > MAX_BODY {
-            return Err(Rejection::invalid(format!(
-                "a request of {size} bytes to lock queues is over the limit of {MAX_BODY}; ask for fewer queues at a time"
-            )));
-        }
-        Ok(fastjson::from_slice(&request.body)?)
-    }
-
     fn exists(&self, queue: &MessageQueue) -> bool {
         let topic = self.topics.find(&queue.topic);
         topic.is_some_and(|topic| (0..topic.read_queue_nums.max(topic.write_queue_nums)).contains(&queue.queue_id))
@@ -52,8 +37,7 @@ impl Locks {
     }
 
     /// 41: queues that do not exist, or of a group that may not lock, are not locked, as if others held them.
-    pub(crate) fn lock(&self, request: &Command) -> Answer {
-        let mut body = Self::read(request)?;
+    pub(crate) fn lock(&self, mut body: LockBatch) -> Result<LockBatchResponse, Rejection> {
         if body.client_id.is_empty() {
             return Err(Rejection::invalid(
                 "the field clientId is empty: the lock would be shared by all clients without an id; name the client",
@@ -65,16 +49,14 @@ impl Locks {
         let may_lock = !body.mq_set.is_empty() && self.may_lock(&body.consumer_group);
         body.mq_set.retain(|queue| may_lock && self.exists(queue));
         if body.mq_set.is_empty() {
-            return Ok(Reply::body(fastjson::to_vec(&LockBatchResponse { locked: Vec::new() })));
+            return Ok(LockBatchResponse { locked: Vec::new() });
         }
         let locked = self.locks.lock(&body.consumer_group, &body.client_id, &body.mq_set, Instant::now());
-        Ok(Reply::body(fastjson::to_vec(&LockBatchResponse { locked })))
+        Ok(LockBatchResponse { locked })
     }
 
     /// 42.
-    pub(crate) fn unlock(&self, request: &Command) -> Answer {
-        let body = Self::read(request)?;
+    pub(crate) fn unlock(&self, body: &LockBatch) {
         self.locks.unlock(&body.consumer_group, &body.client_id, &body.mq_set);
-        Ok(Reply::ok())
     }
 }

@@ -9,12 +9,13 @@
 //! that have parked any, takes the places of the connection with the most, whose pulls are answered
 //! early.
 //!
-//! Parking and a message's arrival can cross: whoever parks must look at the queue's end once more
-//! afterwards, and take his pull back if it has moved (see `handler/pull.rs`).
+//! Parking and a message's arrival can cross. So after parking a pull the queue's end is read once
+//! more, and the pull is taken back if it has moved (see `pull/mod.rs`).
 
+use super::Pull;
 use parking_lot::Mutex;
-use rmq_protocol::{Command, body::Subscription};
-use rmq_remoting::{Connection, Responder};
+use rmq_protocol::body::Subscription;
+use rmq_remoting::Connection;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::{
     collections::hash_map::Entry,
@@ -39,8 +40,7 @@ const DISPLACED: usize = 64;
 
 /// A pull that waits.
 pub(crate) struct Parked {
-    pub(crate) request: Command,
-    pub(crate) responder: Responder,
+    pub(crate) pull: Pull,
     /// The offset it waits for.
     pub(crate) offset: u64,
     /// Messages that do not match leave it asleep.
@@ -131,14 +131,14 @@ impl LongPolling {
 
     /// Parks a pull, or gives it back if there is no room among `limit`, its connection has ended
     /// or the broker stops.
-    pub(crate) fn park(&self, topic: &str, queue_id: i32, pull: Parked, limit: usize) -> Result<(), Box<Parked>> {
+    pub(crate) fn park(&self, pull: Parked, limit: usize) -> Result<(), Box<Parked>> {
         if !self.take_place(limit) {
-            let connection = pull.responder.connection().id();
+            let connection = pull.pull.to.connection().id();
             if !self.make_room(connection, limit) || !self.take_place(limit) {
                 return Err(Box::new(pull));
             }
         }
-        self.put(topic, queue_id, pull).inspect_err(|_| {
+        self.put(pull).inspect_err(|_| {
             self.parked.fetch_sub(1, Relaxed);
         })
     }
@@ -151,8 +151,8 @@ impl LongPolling {
         had_room
     }
 
-    fn put(&self, topic: &str, queue_id: i32, pull: Parked) -> Result<(), Box<Parked>> {
-        let connection = pull.responder.connection();
+    fn put(&self, pull: Parked) -> Result<(), Box<Parked>> {
+        let connection = pull.pull.to.connection();
         let id = connection.id();
         let mut peers = self.peers(id).lock();
         // Under this lock, which `forget` takes after the connection was closed: so none is parked
@@ -160,6 +160,7 @@ impl LongPolling {
         if !connection.is_open() {
             return Err(Box::new(pull));
         }
+        let (topic, queue_id) = (pull.pull.request.topic.as_str(), pull.pull.request.queue_id);
         let mut shard = self.shard(topic).lock();
         // And the same for `release` and the shard's lock.
         if self.closed.load(SeqCst) {
@@ -228,7 +229,7 @@ impl LongPolling {
             let before = taken.len();
             let mut shard = self.shard(topic).lock();
             take(&mut shard, topic, *queue_id, &mut taken, |pull| {
-                let wanted = room > 0 && pull.responder.connection().id() == connection;
+                let wanted = room > 0 && pull.pull.to.connection().id() == connection;
                 room -= usize::from(wanted);
                 wanted
             });
@@ -244,7 +245,7 @@ impl LongPolling {
     fn left(&self, topic: &Arc<str>, queue_id: i32, pulls: &[Parked]) {
         let queue = (Arc::clone(topic), queue_id);
         for pull in pulls {
-            let id = pull.responder.connection().id();
+            let id = pull.pull.to.connection().id();
             let mut peers = self.peers(id).lock();
             let Some(peer) = peers.get_mut(&id) else { continue };
             self.remove(peer, &queue, 1);

@@ -5,7 +5,7 @@
 
 use crate::{
     config::Live,
-    error::{Answer, Rejection},
+    error::{Reason, Rejection},
     group::{offsets::ConsumerOffsets, subscription::SubscriptionGroups},
     replication::{Following, Slaves},
     timer::delay::Delay,
@@ -13,10 +13,9 @@ use crate::{
 };
 use bytes::Bytes;
 use rmq_protocol::{
-    Command, Reply, ResponseCode,
-    body::{DataVersion, HaRuntimeInfo, TopicConfigAndMappingTable},
+    body::{DataVersion, DelayOffsetTable, HaRuntimeInfo, TopicConfigAndMappingTable},
     fastjson,
-    header::{AllGroupConfig, AllGroupConfigResponse, AllTopicConfig, AllTopicConfigResponse, ExchangeHaInfo, Header},
+    header::owned::{AllGroupConfig, AllTopicConfig, ExchangeHaInfo},
 };
 use rmq_remoting::Shared;
 use rmq_store::MessageStore;
@@ -47,88 +46,71 @@ pub(crate) struct Whole {
 }
 
 fn not_made(error: io::Error) -> Rejection {
-    Rejection::new(ResponseCode::SystemError, format!("the answer cannot be made: {error}"))
+    Rejection::new(Reason::Failed, format!("the answer cannot be made: {error}"))
 }
 
 impl Tables {
     /// 21.
-    pub(crate) async fn topics(&self, request: &Command) -> Answer {
-        let header = AllTopicConfig::decode(&request.fields)?;
+    pub(crate) async fn topics(&self, header: &AllTopicConfig) -> Result<(i32, Bytes), Rejection> {
         let topics = Arc::clone(&self.topics);
-        let part = Part::new(header.sequence, header.data_version, header.max);
+        let part = Part::new(header.sequence, header.data_version.as_deref(), header.max);
         part.iter().try_for_each(|part| part.check(["topicSeq", "maxTopicNum"]))?;
-        let (total, body) = match part {
+        match part {
             Some(part) => self.whole.topics.answer_for_one(move || topics_body(&topics, Some(&part))).await,
             None => {
                 let make = move || (topics.generation(), topics_body(&topics, None));
                 self.whole.topics.answer(self.topics.generation(), make).await
             }
         }
-        .map_err(not_made)?;
-        let mut reply = Reply::with(&AllTopicConfigResponse { total: Some(total) });
-        reply.body = body.into();
-        Ok(reply)
+        .map_err(not_made)
     }
 
     /// 201.
-    pub(crate) async fn groups(&self, request: &Command) -> Answer {
-        let header = AllGroupConfig::decode(&request.fields)?;
+    pub(crate) async fn groups(&self, header: &AllGroupConfig) -> Result<(i32, Bytes), Rejection> {
         let groups = Arc::clone(&self.groups);
-        let part = Part::new(header.sequence, header.data_version, header.max);
+        let part = Part::new(header.sequence, header.data_version.as_deref(), header.max);
         part.iter().try_for_each(|part| part.check(["groupSeq", "maxGroupNum"]))?;
-        let (total, body) = match part {
+        match part {
             Some(part) => self.whole.groups.answer_for_one(move || groups_body(&groups, Some(&part))).await,
             None => {
                 let make = move || (groups.generation(), groups_body(&groups, None));
                 self.whole.groups.answer(self.groups.generation(), make).await
             }
         }
-        .map_err(not_made)?;
-        let mut reply = Reply::with(&AllGroupConfigResponse { total: Some(total) });
-        reply.body = body.into();
-        Ok(reply)
+        .map_err(not_made)
     }
 
     /// 43.
-    pub(crate) async fn consumer_offsets(&self) -> Answer {
+    pub(crate) async fn consumer_offsets(&self) -> Result<Bytes, Rejection> {
         let offsets = Arc::clone(&self.offsets);
         let make = move || (offsets.changes(), Bytes::from(fastjson::to_vec(&offsets.snapshot())));
-        let body = self.whole.offsets.answer(self.offsets.changes(), make).await.map_err(not_made)?;
-        Ok(Reply::body(body))
+        self.whole.offsets.answer(self.offsets.changes(), make).await.map_err(not_made)
     }
 
     /// 45.
-    pub(crate) fn delay_offsets(&self) -> Answer {
-        Ok(Reply::body(fastjson::to_vec(&self.delay.snapshot())))
+    pub(crate) fn delay_offsets(&self) -> DelayOffsetTable {
+        self.delay.snapshot()
     }
 
-    /// 402: all groups pull; Java's slaves want the empty table.
-    pub(crate) fn request_modes(&self) -> Answer {
-        Ok(Reply::body(&br#"{"messageRequestModeMap":{}}"#[..]))
-    }
-
-    /// 906.
-    pub(crate) fn exchange(&self, request: &Command) -> Answer {
-        let asked = ExchangeHaInfo::decode(&request.fields)?;
+    /// 906: the master's addresses and its flushed offset; `None` where the caller tells its own.
+    pub(crate) fn exchange(&self, asked: &ExchangeHaInfo) -> Option<ExchangeHaInfo> {
         let settings = self.settings.load();
         let address = crate::address::join(&settings.identity.replication_ip, settings.network.replication_port);
         let own = crate::address::join(&settings.identity.broker_ip, settings.network.listen_port);
         // With fields it is told to us, without it is asked of us.
-        if asked.master_ha_address.is_some_and(|address| !address.is_empty()) {
-            return Ok(Reply::ok());
+        if asked.master_ha_address.as_deref().is_some_and(|address| !address.is_empty()) {
+            return None;
         }
-        Ok(Reply::with(&ExchangeHaInfo {
-            master_ha_address: Some(&address),
+        Some(ExchangeHaInfo {
+            master_ha_address: Some(address),
             master_flush_offset: Some(self.store.flushed().value() as i64),
-            master_address: Some(&own),
-        }))
+            master_address: Some(own),
+        })
     }
 
     /// 907.
-    pub(crate) fn status(&self) -> Answer {
-        let info: HaRuntimeInfo =
-            if self.settings.load().is_slave() { self.following.describe() } else { self.slaves.describe() };
-        Ok(Reply::body(fastjson::to_vec(&info)))
+    pub(crate) fn status(&self) -> HaRuntimeInfo {
+        if self.settings.load().is_slave() { self.following.describe() } else { self.slaves.describe() }
     }
 }
 

@@ -1,133 +1,87 @@
-//! From a request's code to its handler: one line an arm.
+//! The border: from a frame to its answer.
 //!
-//! | way | where a request is handled | for |
-//! |---|---|---|
-//! | now | on the connection's task | what only touches memory |
-//! | disk | on a blocking thread, with a turn | what reads or writes files |
-//! | in turn | on a task, with a turn | answers that may be large, and tasks that use blocking threads |
-//! | later | on a task, without a turn | what waits for other processes: clients, namesrvs |
+//! | file | step |
+//! |---|---|
+//! | [`decode`] | request code and frame -> typed request, once |
+//! | this | typed request -> feature, in its lane: one line a request |
+//! | [`lanes`] | where a request is run |
+//! | [`answer`] | outcome -> response code and frame, once |
 //!
-//! Sends are handled now; they go on later if they must wait for a flush, for slaves or, on a slow
-//! disk, for blocks ([`stalled`]). Pulls are handled now while their messages are in memory, as
-//! those of consumers that keep up are, so a consumer that reads old messages holds up no other
-//! one.
-//!
-//! A connection has a few turns at a time, and none while its peer leaves too many answers unread.
-//! Requests that wait for a turn are bounded by their connection and by the memory that they take:
-//! the connection is not read from ([`Responder::turn`]). Only requests that have a turn count in
-//! [`MAX_AT_WORK`], so peers that do not read their answers take no places from others.
+//! Sends are run now; they go on elsewhere if they must wait for a flush, for slaves or, on a slow disk, for blocks. Pulls are
+//! run now while their messages are in memory, as those of consumers that keep up are, so a consumer that reads old
+//! messages holds up no other one.
+
+mod answer;
+mod decode;
+mod lanes;
+
+pub(crate) use lanes::Lanes;
 
 use crate::{
     admin::{
         broker::BrokerAdmin, consumer::ConsumerAdmin, group::GroupAdmin, query_message::Query, relay::Relay,
         topic::TopicAdmin,
     },
-    error::{Answer, Rejection},
+    answer::Answer,
+    error::Rejection,
     group::{heartbeat::Clients, lock_queue::Locks, offsets::requests::Offsets},
     observe::metrics::Metrics,
-    pull::Pull,
+    pull::{Pull, Puller},
     replication::{LogCheck, requests::Tables},
-    send::{
-        Send,
-        durability::Durability,
-        reply::Replies,
-        send_back::SendBack,
-        stalled::{self, Attempt},
-    },
+    send::{Outcome, SendRequest, Sender, reply::Replies, send_back::SendBackRequest},
 };
-use rmq_protocol::{Command, Reply, RequestCode, ResponseCode};
-use rmq_remoting::{Connection, Handler, Responder, Turn};
-use rmq_store::Patience;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Instant,
-};
-use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
+use answer::outcome;
+use decode::Request;
+use rmq_protocol::{Command, Reply, RequestCode, header::owned};
+use rmq_remoting::{Connection, Handler, Responder};
+use std::{sync::Arc, time::Instant};
 
-/// Requests of all connections that may be at work on blocking threads, or wait for one with a
-/// turn. More are refused with the answer that Java gives when it is overloaded.
-pub(crate) const MAX_AT_WORK: usize = 10_000;
-
-/// How many of [`MAX_AT_WORK`] there are. Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct AtWork(Arc<AtomicUsize>);
-
-/// One of them; the place is free again when this is dropped.
-pub(crate) struct Place(AtWork);
-
-impl AtWork {
-    /// How many requests are at work now.
-    pub(crate) fn count(&self) -> usize {
-        self.0.load(Relaxed)
-    }
-
-    /// A place for one more request, if there is one.
-    pub(crate) fn enter(&self) -> Option<Place> {
-        // The place is given back when there were too many: the number is above the limit for a
-        // moment only.
-        let place = Place(self.clone());
-        (self.0.fetch_add(1, Relaxed) < MAX_AT_WORK).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Relaxed);
-    }
-}
-
-/// All handlers of a broker.
-pub(crate) struct Dispatch {
-    pub(crate) send: Arc<Send>,
-    pub(crate) send_back: Arc<SendBack>,
-    pub(crate) replies: Arc<Replies>,
-    pub(crate) pull: Arc<Pull>,
+/// What answers requests.
+pub(crate) struct Features {
+    pub(crate) sender: Arc<Sender>,
+    pub(crate) replies: Replies,
+    pub(crate) puller: Arc<Puller>,
     pub(crate) clients: Arc<Clients>,
-    pub(crate) offsets: Arc<Offsets>,
-    pub(crate) locks: Arc<Locks>,
-    pub(crate) query: Arc<Query>,
+    pub(crate) offsets: Offsets,
+    pub(crate) locks: Locks,
+    pub(crate) query: Query,
     pub(crate) relay: Arc<Relay>,
-    pub(crate) tables: Arc<Tables>,
-    pub(crate) topic_admin: Arc<TopicAdmin>,
-    pub(crate) group_admin: Arc<GroupAdmin>,
-    pub(crate) consumer_admin: Arc<ConsumerAdmin>,
-    pub(crate) broker_admin: Arc<BrokerAdmin>,
+    pub(crate) tables: Tables,
+    pub(crate) topic_admin: TopicAdmin,
+    pub(crate) group_admin: GroupAdmin,
+    pub(crate) consumer_admin: ConsumerAdmin,
+    pub(crate) broker_admin: BrokerAdmin,
     pub(crate) log_check: Arc<LogCheck>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) stalled: Arc<stalled::Line>,
-    pub(crate) at_work: AtWork,
-    /// Tasks of requests that wait; ended before the store is closed.
-    pub(crate) tasks: TaskTracker,
-    /// Where requests are handled that are not handled on their connection's thread. Answers of
-    /// sends that wait for a disk or a slave stay on that thread.
-    pub(crate) runtime: Handle,
 }
 
-impl Handler for Dispatch {
-    fn handle(&self, request: Command, responder: Responder) {
+/// Answers the requests of all connections.
+pub(crate) struct Border {
+    pub(crate) features: Arc<Features>,
+    pub(crate) lanes: Lanes,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Handler for Border {
+    fn handle(&self, command: Command, to: Responder) {
         let started = Instant::now();
-        let number = request.code;
+        let number = command.code;
         match RequestCode::from_number(number) {
-            Some(code) if self.log_check.is_open() || is_answered_unchecked(code) => {
-                self.route(code, request, responder)
+            Some(code) if self.features.log_check.is_open() || is_answered_unchecked(code) => {
+                self.answer(code, command, to);
             }
-            Some(_) => responder.reply(&self.log_check.refusal().into_reply()),
-            None => responder.reply(&unsupported(number)),
+            Some(_) => to.reply(&answer::refused(self.features.log_check.refusal())),
+            None => to.reply(&answer::unsupported(number)),
         }
         self.metrics.handled(number, started.elapsed());
     }
 
     fn has_body(&self, code: i32) -> bool {
-        RequestCode::from_number(code).is_some_and(has_body)
+        RequestCode::from_number(code).is_some_and(decode::has_body)
     }
 
     fn closed(&self, connection: &Connection) {
-        self.pull.long_polling.forget(connection);
-        self.clients.disconnected(connection);
+        self.features.puller.long_polling.forget(connection);
+        self.features.clients.disconnected(connection);
     }
 }
 
@@ -146,379 +100,199 @@ fn is_answered_unchecked(code: RequestCode) -> bool {
     )
 }
 
-/// The requests whose bodies are read here.
-fn has_body(code: RequestCode) -> bool {
-    use RequestCode as C;
-    matches!(
-        code,
-        C::SendMessage
-            | C::SendMessageV2
-            | C::SendBatchMessage
-            | C::SendReplyMessage
-            | C::SendReplyMessageV2
-            | C::HeartBeat
-            | C::CheckClientConfig
-            | C::LockBatchQueues
-            | C::UnlockBatchQueues
-            | C::UpdateAndCreateTopicList
-            | C::UpdateAndCreateSubscriptionGroup
-            | C::UpdateAndCreateSubscriptionGroupList
-            | C::UpdateBrokerConfig
-    )
-}
-
-/// Of these the requests that wait for a turn or for other processes. Sends that wait are copied
-/// when they begin to.
-fn waits_with_its_body(code: RequestCode) -> bool {
-    use RequestCode as C;
-    matches!(
-        code,
-        C::SendReplyMessage
-            | C::SendReplyMessageV2
-            | C::UpdateAndCreateTopicList
-            | C::UpdateAndCreateSubscriptionGroup
-            | C::UpdateAndCreateSubscriptionGroupList
-            | C::UpdateBrokerConfig
-    )
-}
-
-fn unsupported(number: i32) -> Reply {
-    Reply::refuse(ResponseCode::RequestCodeNotSupported, format!("request type {number} not supported"))
-}
-
-/// The border: a handler's answer becomes the answer on the wire.
-fn reply(answer: Answer) -> Reply {
-    answer.unwrap_or_else(Rejection::into_reply)
-}
-
-impl Dispatch {
-    fn route(&self, code: RequestCode, mut request: Command, to: Responder) {
-        use RequestCode as C;
-        if waits_with_its_body(code) {
-            request.detach_body();
-        }
-        match code {
-            C::SendMessage | C::SendMessageV2 | C::SendBatchMessage => self.send(code, request, to),
-            C::ConsumerSendMessageBack => self.disk(to, {
-                let (after, send_back, line) =
-                    (self.after_send(), Arc::clone(&self.send_back), Arc::clone(&self.stalled));
-                // Blocking threads are not for this wait either: see `stalled`.
-                move |to| match send_back.send_back(&request, Patience::None) {
-                    Ok(Attempt::Stalled { new_topic }) => {
-                        let again = move |request: &Command, patience| send_back.send_back(request, patience);
-                        after.finish_in_turn(&line, new_topic, request, to, again);
-                    }
-                    attempt => after.finish(attempt, to),
-                }
-            }),
-            C::SendReplyMessage | C::SendReplyMessageV2 => self.later(to, &self.replies, async move |replies, to| {
-                let from = to.connection().peer();
-                to.reply(&replies.reply(code, request, from).await);
-            }),
-            C::PullMessage | C::LitePullMessage => {
-                if let Some((request, to)) = self.pull.pull(request, to) {
-                    let pull = Arc::clone(&self.pull);
-                    self.disk(to, move |to| pull.pull_from_disk(request, to));
-                }
-            }
-
-            C::HeartBeat => self.heartbeat(&request, to),
-            C::UnregisterClient => to.reply(&reply(self.clients.unregister(&request))),
-            C::ConsumerListByGroup => to.reply(&reply(self.clients.consumer_ids(&request))),
-            C::CheckClientConfig => to.reply(&reply(self.clients.check_expression(&request))),
-
-            C::QueryConsumerOffset => match self.offsets.committed(&request) {
-                Some(answer) => to.reply(&reply(answer)),
-                None => self.on_disk(to, &self.offsets, move |offsets| offsets.query(&request)),
-            },
-            C::UpdateConsumerOffset => to.reply(&reply(self.offsets.update(&request))),
-            C::MaxOffset => to.reply(&reply(self.offsets.max(&request))),
-            C::MinOffset => to.reply(&reply(self.offsets.min(&request))),
-            C::SearchOffsetByTimestamp => self.on_disk(to, &self.offsets, move |offsets| offsets.search(&request)),
-            C::EarliestMessageStoreTime => self.on_disk(to, &self.offsets, move |offsets| offsets.earliest(&request)),
-
-            C::LockBatchQueues => to.reply(&reply(self.locks.lock(&request))),
-            C::UnlockBatchQueues => to.reply(&reply(self.locks.unlock(&request))),
-
-            C::QueryMessage => self.on_disk(to, &self.query, move |query| query.by_key(&request)),
-            C::ViewMessageById => self.on_disk(to, &self.query, move |query| query.by_place(&request)),
-
-            C::AllTopicConfig => self.in_turn(to, &self.tables, async move |tables| tables.topics(&request).await),
-            C::AllSubscriptionGroupConfig => {
-                self.in_turn(to, &self.tables, async move |tables| tables.groups(&request).await);
-            }
-            C::AllConsumerOffset => self.in_turn(to, &self.tables, async |tables| tables.consumer_offsets().await),
-            C::AllDelayOffset => to.reply(&reply(self.tables.delay_offsets())),
-            C::AllMessageRequestMode => to.reply(&reply(self.tables.request_modes())),
-            C::ExchangeBrokerHaInfo => to.reply(&reply(self.tables.exchange(&request))),
-            C::BrokerHaStatus => to.reply(&reply(self.tables.status())),
-            C::RecoverMaster => to.reply(&reply(self.log_check.decide(&request))),
-
-            C::InvokeBrokerToResetOffset => self.on_disk(to, &self.relay, move |relay| relay.reset_offset(&request)),
-            C::InvokeBrokerToGetConsumerStatus => self.later(to, &self.relay, async move |relay, to| {
-                to.reply(&reply(relay.consumer_status(request).await));
-            }),
-            C::ConsumerRunningInfo => {
-                self.later(to, &self.relay, async move |relay, to| relay.running_info(request, to).await)
-            }
-            C::ConsumeMessageDirectly => {
-                self.later(to, &self.relay, async move |relay, to| relay.consume_directly(request, to).await)
-            }
-
-            C::UpdateAndCreateTopic => {
-                self.later(to, &self.topic_admin, async move |admin, to| to.reply(&reply(admin.create(request).await)))
-            }
-            C::UpdateAndCreateTopicList => {
-                self.later(to, &self.topic_admin, async move |admin, to| {
-                    to.reply(&reply(admin.create_several(request).await))
-                });
-            }
-            C::DeleteTopicInBroker => {
-                self.in_turn(to, &self.topic_admin, async move |admin| admin.delete(request).await);
-            }
-            C::TopicStatsInfo => self.on_disk(to, &self.topic_admin, move |admin| admin.stats(&request)),
-            C::QueryTopicConsumeByWho => self.on_disk(to, &self.topic_admin, move |admin| admin.groups(&request)),
-            C::SystemTopicListFromBroker => self.on_disk(to, &self.topic_admin, move |admin| admin.system_topics()),
-            C::TopicConfig => to.reply(&reply(self.topic_admin.one(&request))),
-
-            C::UpdateAndCreateSubscriptionGroup => {
-                self.in_turn(to, &self.group_admin, async move |admin| admin.create(request).await);
-            }
-            C::UpdateAndCreateSubscriptionGroupList => {
-                self.in_turn(to, &self.group_admin, async move |admin| admin.create_several(request).await);
-            }
-            C::DeleteSubscriptionGroup => {
-                self.in_turn(to, &self.group_admin, async move |admin| admin.delete(request).await);
-            }
-            C::SubscriptionGroupConfig => to.reply(&reply(self.group_admin.one(&request))),
-
-            C::ConsumerConnectionList => {
-                self.on_disk(to, &self.consumer_admin, move |admin| admin.consumer_connections(&request));
-            }
-            C::ProducerConnectionList => {
-                self.on_disk(to, &self.consumer_admin, move |admin| admin.producer_connections(&request));
-            }
-            C::AllProducerInfo => self.on_disk(to, &self.consumer_admin, move |admin| admin.producers()),
-            C::ConsumeStats => self.on_disk(to, &self.consumer_admin, move |admin| admin.consume_stats(&request)),
-            C::BrokerConsumeStats => self.on_disk(to, &self.consumer_admin, move |admin| admin.all_consume_stats()),
-            C::QueryConsumeTimeSpan => self.on_disk(to, &self.consumer_admin, move |admin| admin.time_spans(&request)),
-            C::CloneGroupOffset => self.on_disk(to, &self.consumer_admin, move |admin| admin.clone_offsets(&request)),
-            C::QueryCorrectionOffset => {
-                self.on_disk(to, &self.consumer_admin, move |admin| admin.correction_offsets(&request));
-            }
-
-            C::UpdateBrokerConfig => self.on_disk(to, &self.broker_admin, move |admin| admin.update_config(&request)),
-            // It waits for a change that is being written.
-            C::BrokerConfig => self.on_disk(to, &self.broker_admin, |admin| admin.config()),
-            C::BrokerRuntimeInfo => self.on_disk(to, &self.broker_admin, move |admin| admin.runtime_info()),
-            C::ViewBrokerStatsData => to.reply(&reply(self.broker_admin.stats(&request))),
-            C::DeleteExpiredCommitLog => self.on_disk(to, &self.broker_admin, move |admin| admin.delete_expired()),
-            C::CleanExpiredConsumeQueue => self.on_disk(to, &self.broker_admin, move |admin| admin.clean_queues()),
-            C::CleanUnusedTopic => self.on_disk(to, &self.broker_admin, move |admin| admin.clean_unused()),
-            C::QueryConsumeQueue => self.on_disk(to, &self.broker_admin, move |admin| admin.consume_queue(&request)),
-
-            // Codes of namesrvs, of clients, and of what this broker does not have.
-            other => to.reply(&unsupported(other.number())),
+impl Border {
+    fn answer(&self, code: RequestCode, command: Command, to: Responder) {
+        match decode::decode(code, &command, to.connection().peer()) {
+            Ok(Some(request)) => self.run(request, &command, to),
+            Ok(None) => to.reply(&answer::unsupported(command.code)),
+            Err(rejection) => to.reply(&answer::refused(rejection)),
         }
     }
-}
 
-/// What follows a send: persist the topic it made, and answer when the message is where it has to
-/// be.
-struct AfterSend {
-    durability: Arc<Durability>,
-    topics: Arc<crate::topic::Topics>,
-    tasks: TaskTracker,
-    runtime: Handle,
-}
+    fn run(&self, request: Request<'_>, command: &Command, to: Responder) {
+        use Request as R;
+        let f = &*self.features;
+        match request {
+            R::Send(request) => self.send(&request, to),
+            R::SendBack(request) => self.send_back(request, to),
+            R::Reply { v2 } => self.reply(v2, command.clone(), to),
+            R::Pull(request) => self.pull(request, to),
+            R::QueryMessage(r) => self.blocking(to, move |f| outcome(f.query.by_key(&r), answer::messages)),
+            R::ViewMessage(r) => self.blocking(to, move |f| outcome(f.query.by_place(&r), answer::bytes)),
 
-impl AfterSend {
-    /// There were no blocks for what `request` brings: `again` makes another attempt when its turn
-    /// has come.
-    fn finish_in_turn(
-        self,
-        line: &Arc<stalled::Line>,
-        new_topic: bool,
-        mut request: Command,
-        to: Responder,
-        again: impl FnOnce(&Command, Patience) -> Result<Attempt, Rejection> + std::marker::Send + 'static,
-    ) {
-        self.persist(new_topic);
-        request.detach_body();
-        let memory = to.hold_memory();
-        line.stand(request.bytes(), move |turn| {
-            self.finish(turn.and_then(|patience| again(&request, patience)), to);
-            drop(memory);
+            R::Heartbeat(r) => {
+                let heard = f.clients.heartbeat(r, to.connection());
+                to.reply(&outcome(heard, answer::heartbeat));
+            }
+            R::UnregisterClient(r) => {
+                f.clients.unregister(&r);
+                to.reply(&answer::done(()));
+            }
+            R::ConsumerIds(r) => to.reply(&outcome(f.clients.consumer_ids(&r), answer::bytes)),
+            R::CheckClientConfig(r) => to.reply(&outcome(f.clients.check_expression(&r), answer::done)),
+            R::LockQueues(r) => to.reply(&outcome(f.locks.lock(r), answer::json)),
+            R::UnlockQueues(r) => {
+                f.locks.unlock(&r);
+                to.reply(&answer::done(()));
+            }
+            R::QueryOffset(r) => match f.offsets.committed(&r) {
+                Some(offset) => to.reply(&answer::offset(offset)),
+                None => self.blocking(to, move |f| outcome(f.offsets.query(&r), answer::offset)),
+            },
+            R::UpdateOffset { header, one_way } => {
+                to.reply(&outcome(f.offsets.update(&header, one_way), answer::done));
+            }
+            R::MaxOffset(r) => to.reply(&outcome(f.offsets.max(&r), answer::offset)),
+            R::MinOffset(r) => to.reply(&outcome(f.offsets.min(&r), answer::offset)),
+            R::EarliestTime(r) => self.blocking(to, move |f| outcome(f.offsets.earliest(&r), answer::timestamp)),
+            R::SearchOffset(r) => self.blocking(to, move |f| outcome(f.offsets.search(&r), answer::offset)),
+
+            R::CreateGroups(body) => self.in_turn(to, async move |f| match body.parse() {
+                Ok(groups) => outcome(f.group_admin.create(groups).await, answer::done),
+                Err(rejection) => answer::refused(rejection),
+            }),
+            R::DeleteGroup(r) => self.in_turn(to, async move |f| outcome(f.group_admin.delete(&r).await, answer::done)),
+            R::Group(r) => to.reply(&outcome(f.group_admin.one(&r), answer::json)),
+            R::ConsumerConnections(r) => {
+                self.blocking(to, move |f| outcome(f.consumer_admin.consumer_connections(&r), answer::json));
+            }
+            R::ProducerConnections(r) => {
+                self.blocking(to, move |f| outcome(f.consumer_admin.producer_connections(&r), answer::json));
+            }
+            R::Producers => self.blocking(to, |f| answer::json(f.consumer_admin.producers())),
+            R::ConsumeStats(r) => {
+                self.blocking(to, move |f| outcome(f.consumer_admin.consume_stats(&r), answer::json));
+            }
+            R::AllConsumeStats => self.blocking(to, |f| answer::json(f.consumer_admin.all_consume_stats())),
+            R::ConsumeTimeSpan(r) => {
+                self.blocking(to, move |f| outcome(f.consumer_admin.time_spans(&r), answer::json));
+            }
+            R::CloneOffsets(r) => {
+                self.blocking(to, move |f| outcome(f.consumer_admin.clone_offsets(&r), answer::done));
+            }
+            R::CorrectionOffsets(r) => {
+                self.blocking(to, move |f| outcome(f.consumer_admin.correction_offsets(&r), answer::json));
+            }
+            R::ResetOffset(r) => self.blocking(to, move |f| outcome(f.relay.reset_offset(&r), answer::json)),
+            R::ConsumerStatus(r) => self.waiting(to, async move |f, to| {
+                to.reply(&outcome(f.relay.consumer_status(&r).await, answer::json));
+            }),
+            R::ConsumerRunningInfo(r) => {
+                let command = command.clone();
+                self.waiting(to, async move |f, to| pass_on(f.relay.running_info(&r, command).await, to));
+            }
+            R::ConsumeDirectly(r) => self.consume_directly(r, command.clone(), to),
+
+            R::CreateTopic(r) => self.waiting(to, async move |f, to| {
+                to.reply(&outcome(f.topic_admin.create(&r).await, answer::done));
+            }),
+            R::CreateTopics(body) => self.waiting(to, async move |f, to| {
+                to.reply(&match body.parse() {
+                    Ok(topics) => outcome(f.topic_admin.create_several(topics).await, answer::done),
+                    Err(rejection) => answer::refused(rejection),
+                });
+            }),
+            R::DeleteTopic(r) => self.in_turn(to, async move |f| outcome(f.topic_admin.delete(&r).await, answer::done)),
+            R::Topic(r) => to.reply(&outcome(f.topic_admin.one(&r), answer::json)),
+            R::TopicStats(r) => self.blocking(to, move |f| outcome(f.topic_admin.stats(&r), answer::json)),
+            R::TopicGroups(r) => self.blocking(to, move |f| answer::json(f.topic_admin.groups(&r))),
+            R::SystemTopics => self.blocking(to, |f| answer::json(f.topic_admin.system_topics())),
+
+            R::UpdateConfig(text) => {
+                self.blocking(to, move |f| outcome(f.broker_admin.update_config(&text), answer::changed_settings));
+            }
+            // It waits for a change that is being written.
+            R::Config => self.blocking(to, |f| answer::settings(f.broker_admin.config())),
+            R::RuntimeInfo => self.blocking(to, |f| answer::json(f.broker_admin.runtime_info())),
+            R::Stats(r) => to.reply(&outcome(f.broker_admin.stats(&r), answer::json)),
+            R::DeleteExpired => self.blocking(to, |f| outcome(f.broker_admin.delete_expired(), answer::done)),
+            R::CleanQueues => self.blocking(to, |f| outcome(f.broker_admin.clean_queues(), answer::done)),
+            R::CleanUnusedTopics => self.blocking(to, |f| outcome(f.broker_admin.clean_unused(), answer::done)),
+            R::ConsumeQueue(r) => self.blocking(to, move |f| outcome(f.broker_admin.consume_queue(&r), answer::json)),
+
+            R::AllTopics(r) => self.in_turn(to, async move |f| outcome(f.tables.topics(&r).await, answer::topic_table)),
+            R::AllGroups(r) => self.in_turn(to, async move |f| outcome(f.tables.groups(&r).await, answer::group_table)),
+            R::AllOffsets => {
+                self.in_turn(to, async move |f| outcome(f.tables.consumer_offsets().await, answer::bytes));
+            }
+            R::AllDelayOffsets => to.reply(&answer::json(f.tables.delay_offsets())),
+            R::AllRequestModes => to.reply(&answer::request_modes()),
+            R::ExchangeHaInfo(r) => to.reply(&answer::ha_info(f.tables.exchange(&r))),
+            R::HaStatus => to.reply(&answer::json(f.tables.status())),
+            R::RecoverMaster(r) => to.reply(&outcome(f.log_check.decide(&r), answer::done)),
+        }
+    }
+
+    fn send(&self, request: &SendRequest<'_>, to: Responder) {
+        let sender = &self.features.sender;
+        match sender.send(request) {
+            Ok(Outcome::Acknowledged(acknowledged)) => to.reply(&answer::acknowledged(Ok(acknowledged))),
+            Ok(Outcome::Waits(waits)) => sender.wait(waits, Answer::new(to, answer::acknowledged)),
+            Err(rejection) => to.reply(&answer::refused(rejection)),
+        }
+    }
+
+    fn send_back(&self, request: SendBackRequest, to: Responder) {
+        let features = Arc::clone(&self.features);
+        self.lanes.blocking(to, move |to| match features.sender.send_back(&request) {
+            Ok(Outcome::Acknowledged(acknowledged)) => to.reply(&answer::acknowledged(Ok(acknowledged))),
+            Ok(Outcome::Waits(waits)) => features.sender.wait(waits, Answer::new(to, answer::acknowledged)),
+            Err(rejection) => to.reply(&answer::refused(rejection)),
         });
     }
 
-    fn finish(&self, attempt: Result<Attempt, Rejection>, to: Responder) {
-        if let Ok(Attempt::Stalled { new_topic }) = attempt {
-            self.persist(new_topic);
-        }
-        let stored = match attempt.and_then(Attempt::last) {
-            Ok(stored) => stored,
-            Err(rejection) => return to.reply(&rejection.into_reply()),
-        };
-        self.persist(stored.new_topic.is_some());
-        if stored.wanted.nothing() {
-            return to.reply(&stored.reply);
-        }
-        self.durability.answer_when_reached(stored, to, &self.tasks);
+    fn reply(&self, v2: bool, mut command: Command, to: Responder) {
+        command.detach_body();
+        self.waiting(to, async move |f, to| {
+            let stored = match decode::reply(v2, &command, to.connection().peer()) {
+                Ok(request) => f.replies.reply(&request).await,
+                Err(rejection) => Err(rejection),
+            };
+            to.reply(&answer::acknowledged(stored));
+        });
     }
 
-    fn persist(&self, new_topic: bool) {
-        if !new_topic {
-            return;
-        }
-        // One write that has yet to begin covers all topics that are made until then.
-        if !self.topics.begin_write() {
-            return;
-        }
-        let topics = Arc::clone(&self.topics);
-        let write = move || {
-            if let Err(error) = topics.write() {
-                tracing::warn!(%error, "a new topic cannot be written to disk; it lasts until the broker ends");
-            }
-        };
-        self.tasks.spawn_blocking_on(write, &self.runtime);
-    }
-}
-
-impl Dispatch {
-    fn after_send(&self) -> AfterSend {
-        AfterSend {
-            durability: Arc::clone(&self.send.durability),
-            topics: Arc::clone(&self.send.topics),
-            tasks: self.tasks.clone(),
-            runtime: self.runtime.clone(),
-        }
+    fn pull(&self, request: owned::PullMessage, to: Responder) {
+        let pull = Pull { request, to: Answer::new(to, answer::pulled) };
+        let Some(Pull { request, to }) = self.features.puller.pull(pull) else { return };
+        let puller = Arc::clone(&self.features.puller);
+        self.lanes.blocking(to.into_responder(), move |to| {
+            puller.pull_from_disk(Pull { request, to: Answer::new(to, answer::pulled) });
+        });
     }
 
-    fn send(&self, code: RequestCode, request: Command, to: Responder) {
-        let from = to.connection().peer();
-        match self.send.send(code, &request, from, Patience::None) {
-            // The common case needs none of what the others do.
-            Ok(Attempt::Stored(stored)) if stored.wanted.nothing() && stored.new_topic.is_none() => {
-                to.reply(&stored.reply);
-            }
-            Ok(Attempt::Stalled { new_topic }) => {
-                let send = Arc::clone(&self.send);
-                let again = move |request: &Command, patience| send.send(code, request, from, patience);
-                self.after_send().finish_in_turn(&self.stalled, new_topic, request, to, again);
-            }
-            attempt => self.after_send().finish(attempt, to),
-        }
+    fn consume_directly(&self, request: owned::ConsumeMessageDirectly, command: Command, to: Responder) {
+        self.waiting(to, async move |f, to| {
+            let Some(turn) = to.turn().await else { return };
+            pass_on(Arc::clone(&f.relay).consume_directly(request, command, turn).await, to);
+        });
     }
 
-    fn heartbeat(&self, request: &Command, to: Responder) {
-        match self.clients.heartbeat(request, to.connection()) {
-            Err(rejection) => to.reply(&rejection.into_reply()),
-            Ok((answer, made)) => {
-                to.reply(&answer);
-                if made == crate::group::heartbeat::Made::default() {
-                    return;
-                }
-                let topics =
-                    (made.topics && self.clients.topics.begin_write()).then(|| Arc::clone(&self.clients.topics));
-                let groups =
-                    (made.groups && self.clients.groups.begin_write()).then(|| Arc::clone(&self.clients.groups));
-                if topics.is_none() && groups.is_none() {
-                    return;
-                }
-                let write = move || {
-                    let written = topics.map_or(Ok(()), |topics| topics.write());
-                    if let Err(error) = groups.map_or(Ok(()), |groups| groups.write()).and(written) {
-                        tracing::warn!(%error, "a new group cannot be written to disk; it lasts until the broker ends");
-                    }
-                };
-                self.tasks.spawn_blocking_on(write, &self.runtime);
-            }
-        }
+    fn blocking(&self, to: Responder, work: impl FnOnce(&Features) -> Reply + Send + 'static) {
+        let features = Arc::clone(&self.features);
+        self.lanes.blocking(to, move |to| to.reply(&work(&features)));
     }
 
-    /// On a blocking thread, with a turn of its connection.
-    fn disk(&self, to: Responder, work: impl FnOnce(Responder) + std::marker::Send + 'static) {
-        if let Some(turn) = to.try_turn() {
-            return work_on_thread(&self.at_work, &self.tasks, &self.runtime, turn, to, work);
-        }
-        let (at_work, tasks, runtime) = (self.at_work.clone(), self.tasks.clone(), self.runtime.clone());
-        let turn = to.turn();
-        let wait = async move {
-            if let Some(turn) = turn.await {
-                work_on_thread(&at_work, &tasks, &runtime, turn, to, work);
-            }
-        };
-        self.tasks.spawn_on(wait, &self.runtime);
-    }
-
-    /// On a task, with a turn of its connection.
-    fn in_turn<H, F>(
-        &self,
-        to: Responder,
-        handler: &Arc<H>,
-        work: impl FnOnce(Arc<H>) -> F + std::marker::Send + 'static,
-    ) where
-        H: std::marker::Send + Sync + 'static,
-        F: Future<Output = Answer> + std::marker::Send + 'static,
-    {
-        let (handler, at_work, turn) = (Arc::clone(handler), self.at_work.clone(), to.turn());
-        let answer = async move {
-            let Some(turn) = turn.await else { return };
-            match at_work.enter() {
-                Some(place) => {
-                    to.reply(&reply(work(handler).await));
-                    drop((place, turn));
-                }
-                None => to.reply(&overloaded()),
-            }
-        };
-        self.tasks.spawn_on(answer, &self.runtime);
-    }
-
-    fn on_disk<H>(&self, to: Responder, handler: &Arc<H>, work: impl FnOnce(&H) -> Answer + std::marker::Send + 'static)
+    fn in_turn<F>(&self, to: Responder, work: impl FnOnce(Arc<Features>) -> F)
     where
-        H: std::marker::Send + Sync + 'static,
+        F: Future<Output = Reply> + Send + 'static,
     {
-        let handler = Arc::clone(handler);
-        self.disk(to, move |to| to.reply(&reply(work(&handler))));
+        self.lanes.in_turn(to, work(Arc::clone(&self.features)));
     }
 
-    /// On a task of its own, without a turn. Such requests are bounded by their connection, as
-    /// those that wait for a turn are.
-    fn later<H, F>(&self, to: Responder, handler: &Arc<H>, work: impl FnOnce(Arc<H>, Responder) -> F)
+    fn waiting<F>(&self, to: Responder, work: impl FnOnce(Arc<Features>, Responder) -> F)
     where
-        F: Future<Output = ()> + std::marker::Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
-        let deferred = to.defer();
-        let work = work(Arc::clone(handler), to);
-        let work = async move {
-            work.await;
-            drop(deferred);
-        };
-        self.tasks.spawn_on(work, &self.runtime);
+        let features = Arc::clone(&self.features);
+        self.lanes.waiting(to, |to| work(features, to));
     }
 }
 
-fn work_on_thread(
-    at_work: &AtWork,
-    tasks: &TaskTracker,
-    runtime: &Handle,
-    turn: Turn,
-    to: Responder,
-    work: impl FnOnce(Responder) + std::marker::Send + 'static,
-) {
-    let Some(place) = at_work.enter() else { return to.reply(&overloaded()) };
-    let work = move || {
-        work(to);
-        drop((place, turn));
-    };
-    tasks.spawn_blocking_on(work, runtime);
-}
-
-fn overloaded() -> Reply {
-    Reply::refuse(
-        ResponseCode::SystemBusy,
-        format!("[OVERLOAD]system busy, {MAX_AT_WORK} requests are at work already; try again later"),
-    )
+/// What a client answered to a question that was passed on to it.
+fn pass_on(answered: Result<Command, Rejection>, to: Responder) {
+    match answered {
+        Ok(command) => to.relay(command),
+        Err(rejection) => to.reply(&answer::refused(rejection)),
+    }
 }

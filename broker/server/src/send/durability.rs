@@ -7,28 +7,18 @@
 //!
 //! A line is as long as connections let it be: each has a limit of requests without an answer.
 
+use super::{Acknowledged, Reached, Stored};
 use crate::{
+    answer::Answer,
     config::{Flush, Live, Role},
-    error::Rejection,
+    error::{Reason, Rejection},
     replication::Slaves,
 };
 use parking_lot::Mutex;
-use rmq_protocol::{Reply, ResponseCode};
-use rmq_remoting::Responder;
 use rmq_store::{Halt, MessageStore, Watermark};
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
-
-/// A stored message: the answer, and what must happen before it is given.
-pub(crate) struct Stored {
-    pub(crate) reply: Reply,
-    /// End of the record in the commit log.
-    pub(crate) end: u64,
-    pub(crate) wanted: Wanted,
-    /// A topic that this message has made; it has to be written and registered.
-    pub(crate) new_topic: Option<String>,
-}
 
 /// What one message has to wait for, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,8 +56,8 @@ struct Line {
 
 /// A message whose answer is ready and may not be given yet.
 struct Waiting {
-    stored: Stored,
-    to: Responder,
+    stored: Stored<'static>,
+    to: Answer<Acknowledged<'static>>,
     since: Instant,
     /// See [`Watermark::rewinds`].
     rewinds: u64,
@@ -103,8 +93,7 @@ impl Durability {
         let disk = (settings.store.flush == Flush::Sync).then_some(settings.store.sync_flush_timeout.0);
         let mut slaves = None;
         if settings.identity.role == Role::SyncMaster {
-            let needed =
-                self.slaves.needed().map_err(|error| Rejection::new(ResponseCode::SystemError, error.to_string()))?;
+            let needed = self.slaves.needed().map_err(|error| Rejection::new(Reason::Failed, error.to_string()))?;
             slaves = (needed > 1).then_some(settings.replication.timeout.0);
         }
         Ok(Wanted { disk, slaves })
@@ -121,9 +110,14 @@ impl Durability {
         first(&self.for_disk).max(first(&self.for_slaves)).unwrap_or_default()
     }
 
-    /// Answers when the message is where it has to be, or has not got there in time. That is a kind of success: the message is stored, and may yet get there.
-    /// `tasks` gets the task that serves the line.
-    pub(crate) fn answer_when_reached(self: &Arc<Self>, stored: Stored, to: Responder, tasks: &TaskTracker) {
+    /// Acknowledges the message when it is where it has to be, or has not got there in time. That is a kind of success: the message is
+    /// stored, and may yet get there. `tasks` gets the task that serves the line.
+    pub(crate) fn acknowledge_when_reached(
+        self: &Arc<Self>,
+        stored: Stored<'static>,
+        to: Answer<Acknowledged<'static>>,
+        tasks: &TaskTracker,
+    ) {
         let place = if stored.wanted.disk.is_some() { Place::Disk } else { Place::Slaves };
         let rewinds = self.mark(place).rewinds();
         self.stand(place, Waiting { stored, to, since: Instant::now(), rewinds }, tasks);
@@ -213,20 +207,21 @@ impl Service {
         for mut waiting in over {
             let halt = halt.or((waiting.rewinds != rewinds).then_some(Halt::Rewound));
             if let Some(halt) = halt {
-                unsent.push(waiting.to.reply_unsent(&halted(self.place, halt)));
+                unsent.push(waiting.to.give_unsent(Err(halted(self.place, halt))));
                 continue;
             }
+            let mut got = Reached::All;
             if waiting.stored.end > reached {
-                waiting.stored.reply.code = match self.place {
-                    Place::Disk => ResponseCode::FlushDiskTimeout,
-                    Place::Slaves => ResponseCode::FlushSlaveTimeout,
+                got = match self.place {
+                    Place::Disk => Reached::NotDisk,
+                    Place::Slaves => Reached::NotSlaves,
                 };
             } else if self.place == Place::Disk && waiting.stored.wanted.slaves.is_some() {
                 waiting.rewinds = self.of.mark(Place::Slaves).rewinds();
                 self.of.stand(Place::Slaves, waiting, &self.tasks);
                 continue;
             }
-            unsent.push(waiting.to.reply_unsent(&waiting.stored.reply));
+            unsent.push(waiting.to.give_unsent(Ok(Acknowledged { sent: waiting.stored.sent, reached: got })));
         }
     }
 }
@@ -240,10 +235,10 @@ impl Drop for Service {
     }
 }
 
-fn halted(place: Place, halt: Halt) -> Reply {
+fn halted(place: Place, halt: Halt) -> Rejection {
     let place = match place {
         Place::Disk => "on disk",
         Place::Slaves => "on a slave",
     };
-    Rejection::new(ResponseCode::SystemError, format!("the message may not be {place}: {halt}")).into_reply()
+    Rejection::new(Reason::Failed, format!("the message may not be {place}: {halt}"))
 }

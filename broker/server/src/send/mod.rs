@@ -1,46 +1,160 @@
-//! Storing messages: 10, 310, 320.
+//! Sends: messages on their way into the commit log.
 //!
-//! A message is checked, given what the broker adds to its properties, turned into a delayed or dead one if it asks for that, and appended.
-//! The answer is ready then; whether it may be given yet is for [`Durability`]. Where there are no disk blocks for it all of that is done again when its
-//! turn has come in the [line](crate::send::stalled): to keep it would cost those that find blocks, which are nearly all.
+//! | file | step |
+//! |---|---|
+//! | this | a request from its coming to its acknowledgement |
+//! | [`prepare`] | checks, the queue, what the broker changes of a message |
+//! | [`one`], [`batch`] | a message, and several at a time |
+//! | [`properties`] | the property string |
+//! | [`stalled`] | messages that wait for disk blocks |
+//! | [`durability`] | messages that wait for the disk or for slaves before they are acknowledged |
+//! | [`send_back`] | messages that a consumer sends back, to get them again later |
+//! | [`reply`] | answers to request messages, which are pushed to the client that waits |
 
+mod batch;
 pub(crate) mod durability;
+mod one;
+mod prepare;
 mod properties;
 pub(crate) mod reply;
 pub(crate) mod send_back;
 pub(crate) mod stalled;
 
 use crate::{
-    clock::now_millis,
+    answer::Answer,
     config::{Config, Live},
     error::Rejection,
     group::{QueueLocks, subscription::SubscriptionGroups},
     observe::stats::{Kind, Stats},
     registration::Registration,
-    send::{
-        durability::{Durability, Stored, Wanted},
-        stalled::Attempt,
-    },
     timer::delay::Delay,
-    topic::{self, Topics},
+    topic::Topics,
 };
-use properties as rewrite;
+use bytes::Bytes;
+use durability::{Durability, Wanted};
 use rmq_protocol::{
-    Command, Reply, RequestCode, ResponseCode,
-    body::{TopicConfig, perm},
-    header::{Header, SendMessage, SendMessageResponse, SendMessageV2},
-    message::{OffsetId, batch, message_id::UniqueIds, properties as names_of, stored::Draft, sys_flag},
-    names,
-    version::V3_4_9,
+    header::SendMessageV2,
+    message::{OffsetId, message_id::UniqueIds},
+    version::Version,
 };
-use rmq_store::{Appended, MessageStore, Patience};
-use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Instant};
+use rmq_store::{MessageStore, Patience};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
-/// Tries after which a message is dead, if nobody says otherwise.
+/// Tries after which a message is dead, unless its group or its client says otherwise.
 const DEFAULT_TRIES: i32 = 16;
 
-/// Handles of the send path.
-pub(crate) struct Send {
+/// A message, or several, to be stored.
+pub(crate) struct SendRequest<'a> {
+    pub(crate) header: SendMessageV2<'a>,
+    pub(crate) body: &'a Bytes,
+    /// The body holds several messages.
+    pub(crate) batch: bool,
+    pub(crate) client_version: Version,
+    /// Where the producer is.
+    pub(crate) born_host: SocketAddr,
+}
+
+/// The ids of what was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ids {
+    One(OffsetId),
+    /// Those of a batch, joined by commas.
+    Batch(String),
+}
+
+/// What a producer is told of its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sent<'a> {
+    pub(crate) ids: Ids,
+    pub(crate) queue_id: i32,
+    /// Of a batch the first.
+    pub(crate) queue_offset: i64,
+    /// The id that the client, or the broker for it, gave the message; may be empty for a batch.
+    pub(crate) unique_key: Cow<'a, str>,
+    pub(crate) region: Cow<'a, str>,
+    pub(crate) trace_on: bool,
+}
+
+impl Sent<'_> {
+    fn into_owned(self) -> Sent<'static> {
+        Sent {
+            unique_key: Cow::Owned(self.unique_key.into_owned()),
+            region: Cow::Owned(self.region.into_owned()),
+            ..self
+        }
+    }
+}
+
+/// How far a stored message has come when it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// Everything that was wanted.
+    All,
+    /// The flush timed out; it may yet succeed.
+    NotDisk,
+    /// The replication timed out; it may yet succeed.
+    NotSlaves,
+}
+
+/// The outcome of a send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Acknowledged<'a> {
+    /// `None` for a message that was sent back: nothing is told of it.
+    pub(crate) sent: Option<Sent<'a>>,
+    pub(crate) reached: Reached,
+}
+
+/// A stored message, and what must happen before it is acknowledged.
+pub(crate) struct Stored<'a> {
+    pub(crate) sent: Option<Sent<'a>>,
+    /// End of the record in the commit log.
+    pub(crate) end: u64,
+    pub(crate) wanted: Wanted,
+    /// The message has made its topic, which has to be written.
+    pub(crate) new_topic: bool,
+}
+
+impl Stored<'_> {
+    fn into_owned(self) -> Stored<'static> {
+        Stored { sent: self.sent.map(Sent::into_owned), ..self }
+    }
+}
+
+/// A message that waits for disk blocks: what is left to do is to append it.
+pub(crate) enum Prepared {
+    One(one::Prepared),
+    Batch(batch::Prepared),
+    Back(send_back::Prepared),
+}
+
+/// What a request has to wait for before it is acknowledged.
+pub(crate) enum Waits {
+    /// The disk or slaves, or nothing any more.
+    Durability(Stored<'static>),
+    /// Disk blocks. Nothing is stored yet; the flag says that a topic was made, which has to be written.
+    Blocks { prepared: Prepared, new_topic: bool },
+}
+
+/// What came of a send without waiting.
+pub(crate) enum Outcome<'a> {
+    Acknowledged(Acknowledged<'a>),
+    Waits(Waits),
+}
+
+impl<'a> Outcome<'a> {
+    fn stored(stored: Stored<'a>) -> Self {
+        // The common case needs none of what the others do.
+        if stored.wanted.nothing() && !stored.new_topic {
+            return Self::Acknowledged(Acknowledged { sent: stored.sent, reached: Reached::All });
+        }
+        Self::Waits(Waits::Durability(stored.into_owned()))
+    }
+}
+
+/// Stores messages and acknowledges them.
+pub(crate) struct Sender {
     pub(crate) store: Arc<MessageStore>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Arc<SubscriptionGroups>,
@@ -50,282 +164,80 @@ pub(crate) struct Send {
     pub(crate) settings: Arc<Live>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) durability: Arc<Durability>,
+    pub(crate) stalled: Arc<stalled::Line>,
     /// For messages of clients that do not make ids of their own.
     pub(crate) unique_ids: UniqueIds,
     /// What stands in the records.
     pub(crate) store_host: SocketAddr,
+    /// What traces of clients call this broker's region; fixed at the start.
+    pub(crate) region: String,
+    /// Tasks of requests that wait.
+    pub(crate) tasks: TaskTracker,
+    /// Where blocking work is done.
+    pub(crate) runtime: Handle,
 }
 
-thread_local! {
-    static PROPERTIES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// What a client wants stored, and how.
-struct Asked<'a> {
-    header: &'a SendMessageV2<'a>,
-    request: &'a Command,
-    born_host: SocketAddr,
-    settings: &'a Config,
-    patience: Patience,
-}
-
-/// Where a message goes.
-struct Target {
-    topic: Arc<TopicConfig>,
-    queue_id: i32,
-    new: bool,
-}
-
-impl Send {
-    /// Stores the message or messages of a request, if there are blocks for them within `patience`.
-    pub(crate) fn send(
-        &self,
-        code: RequestCode,
-        request: &Command,
-        born_host: SocketAddr,
-        patience: Patience,
-    ) -> Result<Attempt, Rejection> {
-        let header = match code {
-            RequestCode::SendMessage | RequestCode::SendReplyMessage => SendMessage::decode(&request.fields)?.into(),
-            _ => SendMessageV2::decode(&request.fields)?,
-        };
+impl Sender {
+    /// 10, 310, 320: stores the message or messages of a request, unless there are no disk blocks for them. Does not block.
+    pub(crate) fn send<'a>(&'a self, request: &SendRequest<'a>) -> Result<Outcome<'a>, Rejection> {
         let settings = self.settings.load();
-        self.check_broker(&settings)?;
-        names::check_topic(header.topic).map_err(|error| Rejection::topic_name(header.topic, &error))?;
-        if names::is_closed_to_clients(header.topic) {
-            return Err(Rejection::new(
-                ResponseCode::NoPermission,
-                format!("the topic {} belongs to the system", header.topic),
-            ));
+        let target = self.target(request, &settings)?;
+        if request.batch {
+            self.send_batch(request, target, &settings)
+        } else {
+            self.send_one(request, target, &settings)
         }
-        check_numbers(&header)?;
-        let target = self.target(&header, &settings)?;
-        let batch = code == RequestCode::SendBatchMessage || header.batch == Some(true);
-        let asked = Asked { header: &header, request, born_host, settings: &settings, patience };
-        if batch { self.store_batch(&asked, target) } else { self.store_one(&asked, target) }
     }
 
-    fn check_broker(&self, settings: &Config) -> Result<(), Rejection> {
-        if settings.is_slave() {
-            return Err(Rejection::new(
-                ResponseCode::ServiceNotAvailable,
-                "this broker is a slave; send to its master",
-            ));
-        }
-        if !perm::is_writable(settings.topics.permission) {
-            return Err(Rejection::new(
-                ResponseCode::NoPermission,
-                format!("the broker {} takes no messages (brokerPermission)", settings.identity.broker_name),
-            ));
-        }
-        Ok(())
-    }
-
-    fn target(&self, header: &SendMessageV2<'_>, settings: &Config) -> Result<Target, Rejection> {
-        // Before it makes the topic.
-        if let Some(group) = names::group_of_retry_topic(header.topic)
-            && self.groups.find(group).is_none()
-        {
-            return Err(Rejection::no_group(group));
-        }
-        if header.default_topic_queues < 1 && self.topics.find(header.topic).is_none() {
-            let value = header.default_topic_queues.into();
-            return Err(Rejection::number("defaultTopicQueueNums", value, "1 or more is wanted for a new topic"));
-        }
-        let found =
-            match self.topics.find_or_inherit(header.topic, header.default_topic, header.default_topic_queues)? {
-                Some(found) => Some(found),
-                None if names::is_retry_topic(header.topic) => {
-                    self.topics.check_room(header.topic, 1)?;
-                    Some(self.topics.find_or_create(header.topic, 1, perm::READ | perm::WRITE))
-                }
-                None => None,
-            };
-        let (topic, new) = found.ok_or_else(|| Rejection::no_topic(header.topic))?;
-        if settings.topics.reject_read_only && !perm::is_writable(topic.perm) {
-            return Err(Rejection::new(ResponseCode::NoPermission, format!("the topic {} is read only", header.topic)));
-        }
-        let queues = topic.write_queue_nums.max(topic.read_queue_nums);
-        let queue_id = match header.queue_id {
-            any if any < 0 => topic::random_queue(&topic).ok_or_else(|| no_queue(&topic))?,
-            queue_id if queue_id >= queues => {
-                return Err(Rejection::new(
-                    ResponseCode::SystemError,
-                    format!("the topic {} has {queues} queues here, there is no queue {queue_id}", header.topic),
-                ));
+    /// Gives the answer when the wait is over. Does not block.
+    pub(crate) fn wait(self: &Arc<Self>, waits: Waits, to: Answer<Acknowledged<'static>>) {
+        match waits {
+            Waits::Durability(stored) => self.acknowledge(stored, to),
+            Waits::Blocks { prepared, new_topic } => {
+                self.persist_topics(new_topic);
+                let (sender, memory) = (Arc::clone(self), to.hold_memory());
+                self.stalled.stand(prepared.bytes(), move |turn| {
+                    match turn.and_then(|patience| sender.append(prepared, patience)) {
+                        Ok(stored) => sender.acknowledge(stored, to),
+                        Err(rejection) => to.give(Err(rejection)),
+                    }
+                    drop(memory);
+                });
             }
-            queue_id => queue_id,
+        }
+    }
+
+    /// Appends what waited for disk blocks, or refuses it if there are none within `patience`. Blocks.
+    fn append(&self, prepared: Prepared, patience: Patience) -> Result<Stored<'static>, Rejection> {
+        let stored = match prepared {
+            Prepared::One(one) => self.append_one(one, patience)?,
+            Prepared::Batch(batch) => self.append_batch(&batch, patience)?.map(Stored::into_owned),
+            Prepared::Back(back) => self.append_back(back, patience)?.ok(),
         };
-        Ok(Target { topic, queue_id, new })
+        stored.ok_or_else(|| rmq_store::Error::Stalled.into())
     }
 
-    fn store_one(&self, asked: &Asked<'_>, target: Target) -> Result<Attempt, Rejection> {
-        let Asked { header, request, born_host, settings, patience } = asked;
-        let raw = header.properties.unwrap_or_default().as_bytes();
-        let seen = rewrite::see(raw);
-        refuse_missing_kinds(header, &seen)?;
-        check_size(request.body.len(), settings)?;
-        let (mut target, mut delay_level) = (target, seen.delay_level);
-        if names::is_retry_topic(header.topic)
-            && let Some(dead) = self.dead_letter(header, request)?
-        {
-            target = dead;
-            delay_level = 0;
+    fn acknowledge(&self, stored: Stored<'static>, to: Answer<Acknowledged<'static>>) {
+        self.persist_topics(stored.new_topic);
+        if stored.wanted.nothing() {
+            return to.give(Ok(Acknowledged { sent: stored.sent, reached: Reached::All }));
         }
-        let wanted = self.durability.wanted(seen.wait)?;
-        let unique_key = self.unique_key(&seen);
-        let unique_key = seen.unique_key.unwrap_or(&unique_key);
-        let destination = self.destination(&target, delay_level);
-        let (mut queue_digits, mut level_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let level_text = level_digits.format(destination.level);
-        let mut set = vec![(names_of::CLUSTER, settings.identity.cluster_name.as_str())];
-        let mut removed = Vec::new();
-        if seen.unique_key.is_none() {
-            set.push((names_of::UNIQ_KEY, unique_key));
-        }
-        if destination.level > 0 {
-            set.push((names_of::REAL_TOPIC, &target.topic.topic_name));
-            set.push((names_of::REAL_QUEUE_ID, queue_digits.format(target.queue_id)));
-        }
-        if destination.level != seen.delay_level {
-            removed.push(names_of::DELAY);
-            if destination.level > 0 {
-                set.push((names_of::DELAY, level_text));
-            }
-        }
-        let appended = PROPERTIES.with_borrow_mut(|buffer| {
-            buffer.clear();
-            rewrite::write(raw, &seen, &set, &removed, buffer);
-            let draft = Draft {
-                topic: destination.topic,
-                queue_id: destination.queue_id,
-                flag: header.flag,
-                sys_flag: header.sys_flag,
-                born_timestamp: header.born_timestamp,
-                born_host: *born_host,
-                store_host: self.store_host,
-                reconsume_times: header.reconsume_times.unwrap_or(0),
-                prepared_transaction_offset: 0,
-                properties: buffer,
-                body: &request.body,
-            };
-            self.store.put_within(&draft, *patience)
-        })?;
-        let Some(appended) = appended else { return Ok(self.stalled(&target)) };
-        self.count(&target.topic.topic_name, 1, request.body.len(), settings);
-        let message_id = self.offset_id(&appended);
-        let stored = self.stored(&message_id, &appended, &target, unique_key, settings);
-        Ok(Attempt::Stored(Stored { wanted, ..stored }))
+        self.durability.acknowledge_when_reached(stored, to, &self.tasks);
     }
 
-    fn store_batch(&self, asked: &Asked<'_>, target: Target) -> Result<Attempt, Rejection> {
-        let Asked { header, request, born_host, settings, patience } = asked;
-        let illegal = |words: &str| Err(Rejection::new(ResponseCode::MessageIllegal, words));
-        if names::is_retry_topic(header.topic) {
-            return illegal("a batch cannot go to a retry topic");
+    /// Has a topic that was made by a message written to disk.
+    fn persist_topics(&self, new_topic: bool) {
+        // One write that has yet to begin covers all topics that are made until then.
+        if !new_topic || !self.topics.begin_write() {
+            return;
         }
-        check_size(request.body.len(), settings)?;
-        let shared = header.properties.unwrap_or_default().as_bytes();
-        let batch_seen = rewrite::see(shared);
-        refuse_missing_kinds(header, &batch_seen)?;
-        // What stands once for all of them; an entry's own value goes before.
-        let inherited: Vec<(&str, &str)> = names_of::iter(shared)
-            .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?)))
-            .filter(|(name, _)| *name != names_of::UNIQ_KEY)
-            .collect();
-        let mut entries = Vec::new();
-        let mut written = Vec::with_capacity(2 * request.body.len().min(64 << 10));
-        for entry in batch::iter(&request.body) {
-            let entry = entry.map_err(|error| {
-                Rejection::new(ResponseCode::MessageIllegal, format!("the batch cannot be read: {error}"))
-            })?;
-            let seen = rewrite::see(entry.properties);
-            refuse_missing_kinds(header, &seen)?;
-            if seen.delay_level > 0 || batch_seen.delay_level > 0 {
-                return illegal("messages of a batch cannot be delayed");
+        let topics = Arc::clone(&self.topics);
+        let write = move || {
+            if let Err(error) = topics.write() {
+                tracing::warn!(%error, "a new topic cannot be written to disk; it lasts until the broker ends");
             }
-            let unique_key = self.unique_key(&seen);
-            let own = |name: &str| names_of::find(entry.properties, name).is_some();
-            let mut set: Vec<_> = inherited.iter().copied().filter(|(name, _)| !own(name)).collect();
-            set.push((names_of::CLUSTER, &settings.identity.cluster_name));
-            if seen.unique_key.is_none() {
-                set.push((names_of::UNIQ_KEY, &unique_key));
-            }
-            let start = written.len();
-            rewrite::write(entry.properties, &seen, &set, &[], &mut written);
-            entries.push((entry.flag, entry.body, start..written.len()));
-        }
-        if entries.is_empty() {
-            return illegal("the batch is empty");
-        }
-        let wanted = self.durability.wanted(batch_seen.wait)?;
-        let drafts: Vec<_> = entries
-            .iter()
-            .map(|(flag, body, place)| Draft {
-                topic: &target.topic.topic_name,
-                queue_id: target.queue_id,
-                flag: *flag,
-                sys_flag: header.sys_flag,
-                born_timestamp: header.born_timestamp,
-                born_host: *born_host,
-                store_host: self.store_host,
-                reconsume_times: header.reconsume_times.unwrap_or(0),
-                prepared_transaction_offset: 0,
-                properties: &written[place.clone()],
-                body,
-            })
-            .collect();
-        let Some(appended) = self.store.put_batch_within(&drafts, *patience)? else { return Ok(self.stalled(&target)) };
-        let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
-            return illegal("the batch is empty");
         };
-        self.count(&target.topic.topic_name, appended.len(), request.body.len(), settings);
-        let mut ids = String::with_capacity(33 * appended.len());
-        for appended in &appended {
-            if !ids.is_empty() {
-                ids.push(',');
-            }
-            ids.push_str(&self.offset_id(appended));
-        }
-        let place = Appended { end: last.end, ..*first };
-        let unique_key = batch_seen.unique_key.unwrap_or_default();
-        Ok(Attempt::Stored(Stored { wanted, ..self.stored(&ids, &place, &target, unique_key, settings) }))
-    }
-
-    /// A message that a client sends to a retry topic and that has been tried too often goes to the dead letters, and so does one of an
-    /// ordered group, which would wait for itself.
-    fn dead_letter(&self, header: &SendMessageV2<'_>, request: &Command) -> Result<Option<Target>, Rejection> {
-        let Some(group_name) = names::group_of_retry_topic(header.topic) else { return Ok(None) };
-        let group = self.groups.find(group_name).ok_or_else(|| Rejection::no_group(group_name))?;
-        let asked = header.max_reconsume_times.filter(|limit| request.version >= V3_4_9 && *limit >= 0);
-        let limit = asked.unwrap_or(group.retry_max_times);
-        let limit = if limit < 0 { DEFAULT_TRIES } else { limit };
-        let tries = header.reconsume_times.unwrap_or(0);
-        if tries <= limit && !(tries > 0 && self.locks.is_locked(group_name, Instant::now())) {
-            return Ok(None);
-        }
-        let (topic, new) =
-            self.topics.find_or_create(&names::dead_letter_topic(group_name), 1, perm::READ | perm::WRITE);
-        Ok(Some(Target { topic, queue_id: 0, new }))
-    }
-
-    fn unique_key(&self, seen: &rewrite::Seen<'_>) -> String {
-        match seen.unique_key {
-            Some(_) => String::new(),
-            None => self.unique_ids.next(now_millis()).to_string(),
-        }
-    }
-
-    fn destination<'a>(&self, target: &'a Target, delay_level: i32) -> Destination<'a> {
-        if delay_level <= 0 {
-            return Destination { topic: &target.topic.topic_name, queue_id: target.queue_id, level: 0 };
-        }
-        let level = delay_level.min(self.delay.levels().count());
-        Destination { topic: names::SCHEDULE_TOPIC, queue_id: level - 1, level }
-    }
-
-    fn offset_id(&self, appended: &Appended) -> String {
-        OffsetId { host: self.store_host, physical_offset: appended.physical_offset }.to_string()
+        self.tasks.spawn_blocking_on(write, &self.runtime);
     }
 
     fn count(&self, topic: &str, messages: usize, bytes: usize, settings: &Config) {
@@ -333,93 +245,15 @@ impl Send {
         self.stats.add(Kind::TopicPutSize, topic, bytes as u64);
         self.stats.add(Kind::BrokerPut, &settings.identity.cluster_name, messages as u64);
     }
+}
 
-    /// The next attempt finds the topic, and could not know that it is new.
-    fn stalled(&self, target: &Target) -> Attempt {
-        if target.new {
-            self.registration.announce();
-        }
-        Attempt::Stalled { new_topic: target.new }
-    }
-
-    fn stored(
-        &self,
-        message_id: &str,
-        appended: &Appended,
-        target: &Target,
-        unique_key: &str,
-        settings: &Config,
-    ) -> Stored {
-        if target.new {
-            self.registration.announce();
-        }
-        let header = SendMessageResponse {
-            message_id,
-            queue_id: target.queue_id,
-            queue_offset: appended.queue_offset as i64,
-            transaction_id: (!unique_key.is_empty()).then_some(unique_key),
-            batch_unique_id: None,
-            recall_handle: None,
-            region: Some(&settings.identity.region),
-            trace_on: Some(settings.topics.trace_on),
-        };
-        Stored {
-            reply: Reply::with(&header),
-            end: appended.end,
-            wanted: Wanted::default(),
-            new_topic: target.new.then(|| target.topic.topic_name.clone()),
+impl Prepared {
+    /// Bytes that it keeps.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One(one) => one.bytes(),
+            Self::Batch(batch) => batch.bytes(),
+            Self::Back(back) => back.bytes(),
         }
     }
-}
-
-fn no_queue(topic: &TopicConfig) -> Rejection {
-    let words = format!("the topic {} has {} queues to read; give it one", topic.topic_name, topic.read_queue_nums);
-    Rejection::new(ResponseCode::NoPermission, words)
-}
-
-/// Where the record goes; for a delayed message that is not where the message goes.
-struct Destination<'a> {
-    topic: &'a str,
-    queue_id: i32,
-    /// 0 is none.
-    level: i32,
-}
-
-/// Kinds of message that this broker would not treat as what they are must not be taken for plain ones.
-fn refuse_missing_kinds(header: &SendMessageV2<'_>, seen: &rewrite::Seen<'_>) -> Result<(), Rejection> {
-    if seen.transactional {
-        return Err(Rejection::new(ResponseCode::NoPermission, "this broker does not take transaction messages"));
-    }
-    if sys_flag::transaction(header.sys_flag) != sys_flag::Transaction::None {
-        // Stored as it says, it would be in no queue.
-        let words = format!("sysFlag {} is that of a transaction; this broker does not take those", header.sys_flag);
-        return Err(Rejection::new(ResponseCode::MessageIllegal, words));
-    }
-    if let Some((name, value, wanted)) = seen.wrong {
-        let words = format!("the property {name} cannot be {value:?}: {wanted}");
-        return Err(Rejection::new(ResponseCode::MessageIllegal, words));
-    }
-    Ok(())
-}
-
-/// Numbers that no client means.
-fn check_numbers(header: &SendMessageV2<'_>) -> Result<(), Rejection> {
-    if let Some(times @ ..=-1) = header.reconsume_times {
-        return Err(Rejection::number("reconsumeTimes", times.into(), "0 or more is wanted"));
-    }
-    if let Some(limit @ ..=-2) = header.max_reconsume_times {
-        return Err(Rejection::number("maxReconsumeTimes", limit.into(), "-1 (the default) or more is wanted"));
-    }
-    Ok(())
-}
-
-fn check_size(bytes: usize, settings: &Config) -> Result<(), Rejection> {
-    let limit = settings.messages.max_size as usize;
-    if bytes > limit {
-        return Err(Rejection::new(
-            ResponseCode::MessageIllegal,
-            format!("the body has {bytes} bytes, more than {limit} (maxMessageSize)"),
-        ));
-    }
-    Ok(())
 }

@@ -1,77 +1,72 @@
 //! Answers to request messages: 324 and 325. The answer is stored like any message, and pushed to the client that waits for it.
 
-use super::Send;
+use super::{Acknowledged, Outcome, Reached, SendRequest, Sender, Sent, Waits};
 use crate::{
     clock::now_millis,
-    error::Rejection,
+    error::{Reason, Rejection},
     group::members::Producers,
-    send::{
-        durability::Stored,
-        stalled::{self, Attempt},
-    },
 };
+use bytes::Bytes;
 use rmq_protocol::{
-    Command, Reply, RequestCode, ResponseCode,
-    header::{Header, ReplyMessage, SendMessage, SendMessageV2},
+    Command, RequestCode, ResponseCode,
+    header::{ReplyMessage, SendMessageV2},
     message::properties,
 };
-use rmq_store::Patience;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// How long the waiting client may take to accept.
 const PUSH: Duration = Duration::from_secs(3);
 
-/// Handles of these requests.
+/// Stores and pushes answers.
 pub(crate) struct Replies {
-    pub(crate) send: Arc<Send>,
+    pub(crate) sender: Arc<Sender>,
     pub(crate) producers: Arc<Producers>,
-    pub(crate) stalled: Arc<stalled::Line>,
 }
 
 impl Replies {
-    /// Stores the answer and pushes it. Whether it was pushed decides the code: a stored answer that nobody gets answers nothing.
-    pub(crate) async fn reply(&self, code: RequestCode, request: Command, from: SocketAddr) -> Reply {
-        let stored = match self.store(code, &request, from).await.and_then(Attempt::last) {
-            Ok(stored) => stored,
-            Err(rejection) => return rejection.into_reply(),
-        };
-        let Stored { reply, .. } = stored;
-        match self.push(code, &request, from).await {
-            Ok(()) => reply,
-            Err(rejection) => rejection.into_reply(),
-        }
+    /// Stores the answer and pushes it. Whether it was pushed decides the outcome: a stored answer that no client gets answers
+    /// nothing. An answer is not kept waiting for disk or slaves.
+    pub(crate) async fn reply(&self, request: &SendRequest<'_>) -> Result<Acknowledged<'static>, Rejection> {
+        let sent = self.store(request).await?;
+        self.push(&request.header, request.body, request.born_host).await?;
+        Ok(Acknowledged { sent, reached: Reached::All })
     }
 
-    /// Stores the answer, in its turn where there are no disk blocks for it yet: other tasks need this thread.
-    async fn store(&self, code: RequestCode, request: &Command, from: SocketAddr) -> Result<Attempt, Rejection> {
-        let attempt = self.send.send(code, request, from, Patience::None)?;
-        if matches!(attempt, Attempt::Stored(_)) {
-            return Ok(attempt);
-        }
-        let (send, request) = (Arc::clone(&self.send), request.clone());
+    async fn store(&self, request: &SendRequest<'_>) -> Result<Option<Sent<'static>>, Rejection> {
+        let waits = match self.sender.send(request)? {
+            Outcome::Acknowledged(acknowledged) => return Ok(acknowledged.sent.map(Sent::into_owned)),
+            Outcome::Waits(waits) => waits,
+        };
+        let (prepared, new_topic) = match waits {
+            Waits::Durability(stored) => {
+                self.sender.persist_topics(stored.new_topic);
+                return Ok(stored.sent);
+            }
+            Waits::Blocks { prepared, new_topic } => (prepared, new_topic),
+        };
+        // In the line for disk blocks, as other tasks need this thread.
+        self.sender.persist_topics(new_topic);
+        let sender = Arc::clone(&self.sender);
         let (tell, told) = oneshot::channel();
-        self.stalled.stand(request.bytes(), move |turn| {
-            // Nobody listens where the client is gone; the answer is stored all the same.
-            let _ = tell.send(turn.and_then(|patience| send.send(code, &request, from, patience)));
+        self.sender.stalled.stand(prepared.bytes(), move |turn| {
+            // No one listens where the client is gone; the answer is stored all the same.
+            let _ = tell.send(turn.and_then(|patience| sender.append(prepared, patience)));
         });
-        told.await.unwrap_or_else(|_| Err(rmq_store::Error::Closed.into()))
+        let stored = told.await.unwrap_or_else(|_| Err(rmq_store::Error::Closed.into()))?;
+        Ok(stored.sent)
     }
 
-    async fn push(&self, code: RequestCode, request: &Command, from: SocketAddr) -> Result<(), Rejection> {
-        let header: SendMessageV2<'_> = match code {
-            RequestCode::SendReplyMessage => SendMessage::decode(&request.fields)?.into(),
-            _ => SendMessageV2::decode(&request.fields)?,
-        };
+    async fn push(&self, header: &SendMessageV2<'_>, body: &Bytes, from: SocketAddr) -> Result<(), Rejection> {
         let raw = header.properties.unwrap_or_default();
-        let refuse = |remark: String| Rejection::new(ResponseCode::SystemError, remark);
+        let refuse = |remark: String| Rejection::new(Reason::Failed, remark);
         let client_id = properties::find_str(raw.as_bytes(), properties::REPLY_TO_CLIENT).ok_or_else(|| {
             refuse(format!("the answer does not say whom it is for ({})", properties::REPLY_TO_CLIENT))
         })?;
         let client = self.producers.find(&client_id).ok_or_else(|| {
             refuse(format!("the client {client_id} that waits for this answer is not connected here"))
         })?;
-        let (born_host, store_host) = (from.to_string(), self.send.store_host.to_string());
+        let (born_host, store_host) = (from.to_string(), self.sender.store_host.to_string());
         let told = ReplyMessage {
             producer_group: header.producer_group,
             topic: header.topic,
@@ -88,7 +83,7 @@ impl Replies {
             store_host: &store_host,
             store_timestamp: now_millis(),
         };
-        let push = Command::request(RequestCode::PushReplyMessageToClient, &told).with_body(request.body.clone());
+        let push = Command::request(RequestCode::PushReplyMessageToClient, &told).with_body(Bytes::clone(body));
         let answer = client.connection.request(push, PUSH).await?;
         if answer.code == ResponseCode::Success.number() {
             return Ok(());

@@ -1,152 +1,171 @@
-//! A consumer wants a message again later: 36.
+//! Messages that a consumer wants again later: 36.
 
-use super::{DEFAULT_TRIES, properties as rewrite};
-use crate::{
-    config::Live,
-    error::Rejection,
-    group::subscription::SubscriptionGroups,
-    observe::stats::{Kind, Stats},
-    registration::Registration,
-    send::{
-        durability::{Durability, Stored, Wanted},
-        stalled::Attempt,
-    },
-    timer::delay::Delay,
-    topic::{self, Topics},
+use super::{
+    DEFAULT_TRIES, Outcome, Prepared as AnyPrepared, Sender, Stored, Waits,
+    durability::Wanted,
+    prepare::{self, OwnedDraft},
+    properties,
 };
+use crate::{
+    error::{Reason, Rejection},
+    observe::stats::Kind,
+    topic,
+};
+use bytes::Bytes;
 use rmq_protocol::{
-    Command, Reply, ResponseCode,
-    body::perm,
-    header::{ConsumerSendMessageBack, Header},
+    body::{SubscriptionGroup, TopicConfig, perm},
+    header::owned::ConsumerSendMessageBack,
     message::{
-        properties,
+        properties as names_of,
         stored::{Draft, Record},
     },
     names,
-    version::V3_4_9,
+    version::{V3_4_9, Version},
 };
-use rmq_store::{Appended, MessageStore, Patience};
-use std::{net::SocketAddr, sync::Arc};
+use rmq_store::Patience;
+use std::sync::Arc;
 
 /// The level of the first retry: 10 s.
 const FIRST_LEVEL: i32 = 3;
 
-/// Handles of this request.
-pub(crate) struct SendBack {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) delay: Arc<Delay>,
-    pub(crate) registration: Arc<Registration>,
-    pub(crate) settings: Arc<Live>,
-    pub(crate) stats: Arc<Stats>,
-    pub(crate) durability: Arc<Durability>,
-    pub(crate) store_host: SocketAddr,
+/// A message to be delivered again.
+pub(crate) struct SendBackRequest {
+    pub(crate) header: ConsumerSendMessageBack,
+    pub(crate) client_version: Version,
 }
 
-impl SendBack {
-    /// Stores the message again, if there are blocks for it within `patience`: for the group's retry topic after a pause that grows with its tries, or, after
-    /// too many, among the group's dead letters. Reads the message, which may wait for the disk; a second attempt finds it in memory.
-    pub(crate) fn send_back(&self, request: &Command, patience: Patience) -> Result<Attempt, Rejection> {
-        let header = ConsumerSendMessageBack::decode(&request.fields)?;
+/// A message that only has to be appended again.
+pub(crate) struct Prepared {
+    draft: OwnedDraft,
+    wanted: Wanted,
+    counted: Counted,
+}
+
+/// Under which names a message is counted.
+struct Counted {
+    /// Topic and group.
+    sent_back: String,
+    /// The same where it went to the dead letters.
+    dead: Option<String>,
+}
+
+impl Prepared {
+    pub(super) fn bytes(&self) -> usize {
+        self.draft.bytes()
+    }
+}
+
+/// Where a message goes that was sent back.
+struct Retry {
+    topic: Arc<TopicConfig>,
+    new: bool,
+    dead: bool,
+    /// 0 is none.
+    level: i32,
+}
+
+impl Sender {
+    /// Stores the message again: for the group's retry topic after a pause that grows with its tries, or, after too many, among the group's dead letters. Reads
+    /// the message, which may wait for the disk; not for blocks for it.
+    pub(crate) fn send_back(&self, request: &SendBackRequest) -> Result<Outcome<'static>, Rejection> {
+        let header = &request.header;
+        let group = self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))?;
         let settings = self.settings.load();
-        let group = self.groups.find(header.group).ok_or_else(|| Rejection::no_group(header.group))?;
         if settings.is_slave() {
-            return Err(Rejection::new(
-                ResponseCode::ServiceNotAvailable,
-                "this broker is a slave; send back to its master",
-            ));
+            return Err(Rejection::new(Reason::Unavailable, "this broker is a slave; send back to its master"));
         }
         if !perm::is_writable(settings.topics.permission) {
-            return Err(Rejection::new(ResponseCode::NoPermission, "this broker takes no messages (brokerPermission)"));
+            return Err(Rejection::new(Reason::NotPermitted, "this broker takes no messages (brokerPermission)"));
         }
         if group.retry_queue_nums <= 0 {
-            let nothing = Stored { reply: Reply::ok(), end: 0, wanted: Wanted::default(), new_topic: None };
-            return Ok(Attempt::Stored(nothing));
+            return Ok(Outcome::stored(Stored { sent: None, end: 0, wanted: Wanted::default(), new_topic: false }));
         }
-        let not_found =
-            || Rejection::new(ResponseCode::SystemError, format!("there is no message at offset {}", header.offset));
+        let not_found = || Rejection::new(Reason::Failed, format!("there is no message at offset {}", header.offset));
         let offset = u64::try_from(header.offset).map_err(|_| not_found())?;
         let bytes = self.store.record(offset).ok_or_else(not_found)?;
         let record = Record::parse(&bytes).map_err(|_| not_found())?;
+        let retry = self.retry(request, &group, &record)?;
+        let prepared = self.prepare_back(request, &bytes, &record, &retry)?;
+        match self.append_back(prepared, Patience::None)? {
+            Ok(stored) => Ok(Outcome::stored(Stored { new_topic: retry.new, ..stored })),
+            Err(prepared) => {
+                Ok(Outcome::Waits(Waits::Blocks { prepared: AnyPrepared::Back(prepared), new_topic: retry.new }))
+            }
+        }
+    }
+
+    /// Finds, or makes, the topic that the message goes to.
+    fn retry(
+        &self,
+        request: &SendBackRequest,
+        group: &SubscriptionGroup,
+        record: &Record<'_>,
+    ) -> Result<Retry, Rejection> {
+        let header = &request.header;
         if let Some(limit @ ..=-2) = header.max_reconsume_times {
             return Err(Rejection::number("maxReconsumeTimes", limit.into(), "-1 (the default) or more is wanted"));
         }
         let limit = match header.max_reconsume_times {
-            Some(limit) if request.version >= V3_4_9 => limit,
+            Some(limit) if request.client_version >= V3_4_9 => limit,
             _ => group.retry_max_times,
         };
         let limit = if limit < 0 { DEFAULT_TRIES } else { limit };
         let tries = record.reconsume_times();
         let dead = header.delay_level < 0 || tries >= limit;
         let (name, queues) = if dead {
-            (names::dead_letter_topic(header.group), 1)
+            (names::dead_letter_topic(&header.group), 1)
         } else {
-            (names::retry_topic(header.group), group.retry_queue_nums)
+            (names::retry_topic(&header.group), group.retry_queue_nums)
         };
         names::check_topic(&name).map_err(|error| Rejection::topic_name(&name, &error))?;
         let (topic, new) = self.topics.find_or_create(&name, queues, perm::READ | perm::WRITE);
         if !perm::is_writable(topic.perm) {
-            return Err(Rejection::new(ResponseCode::NoPermission, format!("the topic {name} is not writable")));
+            return Err(Rejection::new(Reason::NotPermitted, format!("the topic {name} is not writable")));
         }
         if new {
             self.registration.announce();
         }
-        let wanted = self.durability.wanted(true)?;
-        // The topic may have fewer queues than the group says now.
-        let queue_id = topic::random_queue(&topic).ok_or_else(|| {
-            Rejection::new(
-                ResponseCode::NoPermission,
-                format!("the topic {name} has {} queues to read; give it one", topic.read_queue_nums),
-            )
-        })?;
         let level = match header.delay_level {
             _ if dead => 0,
             0 => FIRST_LEVEL.saturating_add(tries),
             chosen => chosen,
         };
-        let level = level.min(self.delay.levels().count());
-        let Some(appended) = self.append(&record, &name, queue_id, level, patience)? else {
-            return Ok(Attempt::Stalled { new_topic: new });
-        };
-        self.stats.add(Kind::SendBack, &format!("{}@{}", record.topic(), header.group), 1);
-        if dead {
-            let topic = header.origin_topic.filter(|topic| !topic.is_empty()).unwrap_or(record.topic());
-            self.stats.add(Kind::DeadLetter, &format!("{topic}@{}", header.group), 1);
-        }
-        let stored = Stored { reply: Reply::ok(), end: appended.end, wanted, new_topic: new.then_some(name) };
-        Ok(Attempt::Stored(stored))
+        Ok(Retry { topic, new, dead, level: level.min(self.delay.levels().count()) })
     }
 
-    fn append(
+    fn prepare_back(
         &self,
+        request: &SendBackRequest,
+        bytes: &Bytes,
         record: &Record<'_>,
-        topic: &str,
-        queue_id: i32,
-        level: i32,
-        patience: Patience,
-    ) -> Result<Option<Appended>, Rejection> {
+        retry: &Retry,
+    ) -> Result<Prepared, Rejection> {
+        let header = &request.header;
+        let topic = retry.topic.topic_name.as_str();
+        // The topic may have fewer queues than the group says now.
+        let queue_id = topic::random_queue(&retry.topic).ok_or_else(|| prepare::no_queue_to_read(&retry.topic))?;
         let raw = record.properties();
-        let seen = rewrite::see(raw);
+        let seen = properties::see(raw);
         let origin = record.offset_id().to_string();
-        let (queue_text, level_text) = (queue_id.to_string(), level.to_string());
+        let (queue_text, level_text) = (queue_id.to_string(), retry.level.to_string());
         // The first topic and id stay with a message however often it comes back.
         let mut set = vec![
-            (properties::RETRY_TOPIC, seen.retry_topic.unwrap_or(record.topic())),
-            (properties::ORIGIN_MESSAGE_ID, seen.origin_id.unwrap_or(&origin)),
-            (properties::WAIT, "false"),
+            (names_of::RETRY_TOPIC, seen.retry_topic.unwrap_or(record.topic())),
+            (names_of::ORIGIN_MESSAGE_ID, seen.origin_id.unwrap_or(&origin)),
+            (names_of::WAIT, "false"),
         ];
-        let removed = [properties::DELAY, properties::REAL_TOPIC, properties::REAL_QUEUE_ID];
-        if level > 0 {
+        let removed = [names_of::DELAY, names_of::REAL_TOPIC, names_of::REAL_QUEUE_ID];
+        if retry.level > 0 {
             set.extend([
-                (properties::DELAY, level_text.as_str()),
-                (properties::REAL_TOPIC, topic),
-                (properties::REAL_QUEUE_ID, &queue_text),
+                (names_of::DELAY, level_text.as_str()),
+                (names_of::REAL_TOPIC, topic),
+                (names_of::REAL_QUEUE_ID, &queue_text),
             ]);
         }
         let mut written = Vec::with_capacity(raw.len() + 128);
-        rewrite::write(raw, &seen, &set, &removed, &mut written);
-        let (topic, queue_id) = if level > 0 { (names::SCHEDULE_TOPIC, level - 1) } else { (topic, queue_id) };
+        properties::write(raw, &seen, &set, &removed, &mut written);
+        let (topic, queue_id) =
+            if retry.level > 0 { (names::SCHEDULE_TOPIC, retry.level - 1) } else { (topic, queue_id) };
         let draft = Draft {
             topic,
             queue_id,
@@ -155,6 +174,30 @@ impl SendBack {
             properties: &written,
             ..Draft::of(record)
         };
-        Ok(self.store.put_again_within(&draft, patience)?)
+        let died_of = header.origin_topic.as_deref().filter(|topic| !topic.is_empty()).unwrap_or(record.topic());
+        Ok(Prepared {
+            draft: OwnedDraft::new(&draft, bytes.slice_ref(record.body())),
+            wanted: self.durability.wanted(true)?,
+            counted: Counted {
+                sent_back: format!("{}@{}", record.topic(), header.group),
+                dead: retry.dead.then(|| format!("{died_of}@{}", header.group)),
+            },
+        })
+    }
+
+    /// Appends the message, or gives it back where there are no disk blocks within `patience`.
+    pub(super) fn append_back(
+        &self,
+        prepared: Prepared,
+        patience: Patience,
+    ) -> Result<Result<Stored<'static>, Prepared>, Rejection> {
+        let Some(appended) = self.store.put_again_within(&prepared.draft.draft(), patience)? else {
+            return Ok(Err(prepared));
+        };
+        self.stats.add(Kind::SendBack, &prepared.counted.sent_back, 1);
+        if let Some(dead) = &prepared.counted.dead {
+            self.stats.add(Kind::DeadLetter, dead, 1);
+        }
+        Ok(Ok(Stored { sent: None, end: appended.end, wanted: prepared.wanted, new_topic: false }))
     }
 }

@@ -17,9 +17,8 @@
 //! The line is bounded in requests and, as it holds bodies, in bytes; who finds it full is refused
 //! as busy.
 
-use crate::{error::Rejection, send::durability::Stored};
+use crate::error::{Reason, Rejection};
 use parking_lot::Mutex;
-use rmq_protocol::ResponseCode;
 use rmq_store::Patience;
 use std::{collections::VecDeque, sync::Arc, thread};
 use tokio::runtime::Handle;
@@ -29,26 +28,6 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 const MAX_REQUESTS: usize = 10_000;
 /// Bytes of their bodies and header fields.
 const MAX_BYTES: usize = 64 << 20;
-
-/// What came of an attempt to store what a request brings.
-pub(crate) enum Attempt {
-    Stored(Stored),
-    /// There were no blocks in time. Nothing is stored, but a topic may have been made, which has
-    /// to be written.
-    Stalled {
-        new_topic: bool,
-    },
-}
-
-impl Attempt {
-    /// What it came to if it was the last one.
-    pub(crate) fn last(self) -> Result<Stored, Rejection> {
-        match self {
-            Self::Stored(stored) => Ok(stored),
-            Self::Stalled { .. } => Err(rmq_store::Error::Stalled.into()),
-        }
-    }
-}
 
 /// The line.
 pub(crate) struct Line {
@@ -159,7 +138,7 @@ impl Drop for Service {
 }
 
 fn busy(why: &str) -> Rejection {
-    Rejection::new(ResponseCode::SystemBusy, format!("[OVERLOAD]system busy, {why}; try again later"))
+    Rejection::new(Reason::Busy, format!("[OVERLOAD]system busy, {why}; try again later"))
 }
 
 #[cfg(test)]
@@ -203,7 +182,7 @@ mod tests {
             let others: Vec<_> = (1..places).map(|_| stand(&line, bytes)).collect();
             assert_eq!(line.waiting(), (places, places * bytes));
             let refused = stand(&line, bytes).recv_timeout(DEADLINE).unwrap().unwrap_err();
-            assert_eq!(refused.code, ResponseCode::SystemBusy);
+            assert_eq!(refused.reason, Reason::Busy);
             assert!(refused.remark.contains(&format!("{places} messages of")), "{}", refused.remark);
             assert_eq!(line.waiting(), (places, places * bytes));
             drop(first);
@@ -229,7 +208,7 @@ mod tests {
         line.stand(1, |_| panic!("as a test wants it"));
         let behind = stand(&line, 1);
         drop(first);
-        assert_eq!(behind.recv_timeout(DEADLINE).unwrap().unwrap_err().code, ResponseCode::SystemBusy);
+        assert_eq!(behind.recv_timeout(DEADLINE).unwrap().unwrap_err().reason, Reason::Busy);
         tasks.close();
         tokio::time::timeout(DEADLINE, tasks.wait()).await.unwrap();
         assert_eq!(line.waiting(), (0, 0));

@@ -15,7 +15,7 @@ const EXPIRE_CLIENTS: Duration = Duration::from_secs(10);
 
 /// Starts the tasks.
 pub(super) fn start(parts: &Parts, mut ready: Ready, tasks: &TaskTracker, stop: &CancellationToken) {
-    let pull = Arc::new(parts.pull());
+    let pull = Arc::new(parts.puller());
     let readers = tasks.clone();
     let stopped = stop.clone();
     watched(&parts.watchdog, tasks, "resume parked pulls", async move {

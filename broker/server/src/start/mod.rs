@@ -215,7 +215,7 @@ impl Broker {
             idle: settings.network.idle.0,
             ..Limits::default()
         };
-        let dispatch = Arc::new(parts.dispatch());
+        let dispatch = Arc::new(parts.border());
         let reactors =
             Reactors::start(&parts.watchdog).map_err(|source| Error::Thread { name: "connections", source })?;
         let reactors = Arc::new(reactors);

@@ -7,6 +7,7 @@ use crate::{
         broker::BrokerAdmin, consumer::ConsumerAdmin, group::GroupAdmin, query_message::Query, relay::Relay,
         runtime_info::RuntimeInfo, topic::TopicAdmin,
     },
+    admission::AtWork,
     clock::now_millis,
     config::{Config, Live},
     group::{
@@ -22,13 +23,13 @@ use crate::{
         stats::Stats,
     },
     pull::{
-        Pull,
+        Puller,
         long_polling::{LongPolling, Ready},
     },
     registration::Registration,
     replication::{Following, LogCheck, Slaves, requests, tables::MetadataSync},
-    request::{AtWork, Dispatch},
-    send::{Send, durability::Durability, reply::Replies, send_back::SendBack, stalled},
+    request::{Border, Features, Lanes},
+    send::{Sender, durability::Durability, reply::Replies, stalled},
     timer::delay::{Delay, Delivery},
     topic::Topics,
 };
@@ -165,7 +166,7 @@ impl Parts {
     ///
     /// Runs before the first request is taken: a message that came earlier would be behind a position that is still to be
     /// corrected.
-    pub(super) fn correction(&self) -> impl FnOnce() + std::marker::Send + 'static {
+    pub(super) fn correction(&self) -> impl FnOnce() + Send + 'static {
         let (topics, offsets) = (Arc::clone(&self.tables.topics), Arc::clone(&self.tables.offsets));
         let (delay, store) = (Arc::clone(&self.tables.delay), Arc::clone(&self.store));
         move || {
@@ -213,34 +214,29 @@ impl Parts {
         }
     }
 
-    /// All handlers.
-    pub(super) fn dispatch(&self) -> Dispatch {
-        let send = Arc::new(self.send());
-        Dispatch {
-            replies: Arc::new(Replies {
-                send: Arc::clone(&send),
-                producers: Arc::clone(&self.producers),
-                stalled: Arc::clone(&self.stalled),
-            }),
-            send,
-            send_back: Arc::new(self.send_back()),
-            pull: Arc::new(self.pull()),
+    /// What answers requests.
+    pub(super) fn border(&self) -> Border {
+        let sender = Arc::new(self.sender());
+        let features = Features {
+            replies: Replies { sender: Arc::clone(&sender), producers: Arc::clone(&self.producers) },
+            sender,
+            puller: Arc::new(self.puller()),
             clients: Arc::new(self.clients()),
-            offsets: Arc::new(Offsets {
+            offsets: Offsets {
                 store: Arc::clone(&self.store),
                 topics: Arc::clone(&self.tables.topics),
                 groups: Arc::clone(&self.tables.groups),
                 offsets: Arc::clone(&self.tables.offsets),
                 settings: Arc::clone(&self.settings),
-            }),
-            locks: Arc::new(Locks {
+            },
+            locks: Locks {
                 locks: Arc::clone(&self.locks),
                 topics: Arc::clone(&self.tables.topics),
                 groups: Arc::clone(&self.tables.groups),
                 consumers: Arc::clone(&self.consumers),
                 settings: Arc::clone(&self.settings),
-            }),
-            query: Arc::new(Query { store: Arc::clone(&self.store), settings: Arc::clone(&self.settings) }),
+            },
+            query: Query { store: Arc::clone(&self.store), settings: Arc::clone(&self.settings) },
             relay: Arc::new(Relay {
                 store: Arc::clone(&self.store),
                 topics: Arc::clone(&self.tables.topics),
@@ -249,26 +245,24 @@ impl Parts {
                 groups: Arc::clone(&self.tables.groups),
                 settings: Arc::clone(&self.settings),
             }),
-            tables: Arc::new(self.table_requests()),
-            topic_admin: Arc::new(self.topic_admin()),
-            group_admin: Arc::new(GroupAdmin {
+            tables: self.table_requests(),
+            topic_admin: self.topic_admin(),
+            group_admin: GroupAdmin {
                 groups: Arc::clone(&self.tables.groups),
                 offsets: Arc::clone(&self.tables.offsets),
                 settings: Arc::clone(&self.settings),
-            }),
-            consumer_admin: Arc::new(self.consumer_admin()),
-            broker_admin: Arc::new(self.broker_admin()),
+            },
+            consumer_admin: self.consumer_admin(),
+            broker_admin: self.broker_admin(),
             log_check: Arc::clone(&self.log_check),
-            metrics: Arc::clone(&self.metrics),
-            stalled: Arc::clone(&self.stalled),
-            at_work: self.at_work.clone(),
-            tasks: self.request_tasks.clone(),
-            runtime: Handle::current(),
-        }
+        };
+        let lanes =
+            Lanes { at_work: self.at_work.clone(), tasks: self.request_tasks.clone(), runtime: Handle::current() };
+        Border { features: Arc::new(features), lanes, metrics: Arc::clone(&self.metrics) }
     }
 
-    fn send(&self) -> Send {
-        Send {
+    fn sender(&self) -> Sender {
+        Sender {
             store: Arc::clone(&self.store),
             topics: Arc::clone(&self.tables.topics),
             groups: Arc::clone(&self.tables.groups),
@@ -278,28 +272,18 @@ impl Parts {
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&self.stats),
             durability: Arc::clone(&self.durability),
+            stalled: Arc::clone(&self.stalled),
             unique_ids: UniqueIds::new(self.store_host.ip(), std::process::id(), now_millis() as u32, 0),
             store_host: self.store_host,
-        }
-    }
-
-    fn send_back(&self) -> SendBack {
-        SendBack {
-            store: Arc::clone(&self.store),
-            topics: Arc::clone(&self.tables.topics),
-            groups: Arc::clone(&self.tables.groups),
-            delay: Arc::clone(&self.tables.delay),
-            registration: Arc::clone(&self.registration),
-            settings: Arc::clone(&self.settings),
-            stats: Arc::clone(&self.stats),
-            durability: Arc::clone(&self.durability),
-            store_host: self.store_host,
+            region: self.settings.load().identity.region.clone(),
+            tasks: self.request_tasks.clone(),
+            runtime: Handle::current(),
         }
     }
 
     /// Also what housekeeping runs parked pulls with.
-    pub(super) fn pull(&self) -> Pull {
-        Pull {
+    pub(super) fn puller(&self) -> Puller {
+        Puller {
             store: Arc::clone(&self.store),
             topics: Arc::clone(&self.tables.topics),
             groups: Arc::clone(&self.tables.groups),
@@ -322,6 +306,8 @@ impl Parts {
             topics: Arc::clone(&self.tables.topics),
             registration: Arc::clone(&self.registration),
             settings: Arc::clone(&self.settings),
+            tasks: self.request_tasks.clone(),
+            runtime: Handle::current(),
         }
     }
 

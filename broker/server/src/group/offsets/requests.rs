@@ -2,17 +2,11 @@
 
 use crate::{
     config::Live,
-    error::{Answer, Rejection},
+    error::{Reason, Rejection},
     group::{offsets::ConsumerOffsets, subscription::SubscriptionGroups},
     topic::Topics,
 };
-use rmq_protocol::{
-    Command, Reply, ResponseCode,
-    header::{
-        Header, OffsetResponse, QueryConsumerOffset, QueueRequest, SearchOffset, TimestampResponse,
-        UpdateConsumerOffset,
-    },
-};
+use rmq_protocol::header::owned::{QueryConsumerOffset, QueueRequest, SearchOffset, UpdateConsumerOffset};
 use rmq_store::{Boundary, MessageStore};
 use std::sync::Arc;
 
@@ -23,10 +17,6 @@ pub(crate) struct Offsets {
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
     pub(crate) settings: Arc<Live>,
-}
-
-fn offset(offset: i64) -> Answer {
-    Ok(Reply::with(&OffsetResponse { offset }))
 }
 
 impl Offsets {
@@ -41,29 +31,24 @@ impl Offsets {
         Err(Rejection::no_queue(topic, queues, queue_id))
     }
 
-    /// 14, where nothing has to be read for it: the group has an offset, or the question is no good.
-    pub(crate) fn committed(&self, request: &Command) -> Option<Answer> {
-        let header = match QueryConsumerOffset::decode(&request.fields) {
-            Ok(header) => header,
-            Err(error) => return Some(Err(error.into())),
-        };
-        self.offsets.committed(header.topic, header.consumer_group, header.queue_id).map(offset)
+    /// 14, where nothing has to be read for it: the group has an offset.
+    pub(crate) fn committed(&self, header: &QueryConsumerOffset) -> Option<i64> {
+        self.offsets.committed(&header.topic, &header.consumer_group, header.queue_id)
     }
 
     /// 14: a group without an offset begins at 0 if the queue's first message is still there and recent, so that a new group misses nothing of a young
     /// topic; else the client decides. Reads from the disk: not for reactor threads.
-    pub(crate) fn query(&self, request: &Command) -> Answer {
-        let header = QueryConsumerOffset::decode(&request.fields)?;
-        self.check_queue(header.topic, header.queue_id)?;
-        if let Some(committed) = self.offsets.committed(header.topic, header.consumer_group, header.queue_id) {
-            return offset(committed);
+    pub(crate) fn query(&self, header: &QueryConsumerOffset) -> Result<i64, Rejection> {
+        self.check_queue(&header.topic, header.queue_id)?;
+        if let Some(committed) = self.offsets.committed(&header.topic, &header.consumer_group, header.queue_id) {
+            return Ok(committed);
         }
-        let first = self.store.min_offset(header.topic, header.queue_id);
-        if header.set_zero_if_not_found != Some(false) && first == 0 && self.is_recent(header.topic, header.queue_id) {
-            return offset(0);
+        let first = self.store.min_offset(&header.topic, header.queue_id);
+        if header.set_zero_if_not_found != Some(false) && first == 0 && self.is_recent(&header.topic, header.queue_id) {
+            return Ok(0);
         }
         Err(Rejection::new(
-            ResponseCode::QueryNotFound,
+            Reason::NotFound,
             format!(
                 "the group {} has no offset in queue {} of {}",
                 header.consumer_group, header.queue_id, header.topic
@@ -81,11 +66,10 @@ impl Offsets {
     }
 
     /// 15.
-    pub(crate) fn update(&self, request: &Command) -> Answer {
-        let header = UpdateConsumerOffset::decode(&request.fields)?;
-        self.check_queue(header.topic, header.queue_id)?;
-        if self.groups.find(header.consumer_group).is_none() {
-            return Err(Rejection::no_group(header.consumer_group));
+    pub(crate) fn update(&self, header: &UpdateConsumerOffset, one_way: bool) -> Result<(), Rejection> {
+        self.check_queue(&header.topic, header.queue_id)?;
+        if self.groups.find(&header.consumer_group).is_none() {
+            return Err(Rejection::no_group(&header.consumer_group));
         }
         let Ok(offset) = u64::try_from(header.commit_offset) else {
             return Err(Rejection::number("commitOffset", header.commit_offset, "0 or more is wanted"));
@@ -94,8 +78,8 @@ impl Offsets {
         // its progress one-way; where that is ahead it was made with a log that lost its end since,
         // and the group would skip what comes next. On a slave it was made with a master that is
         // gone.
-        if request.is_one_way() && !self.settings.load().is_slave() {
-            let end = self.store.next_offset(header.topic, header.queue_id);
+        if one_way && !self.settings.load().is_slave() {
+            let end = self.store.next_offset(&header.topic, header.queue_id);
             if offset > end {
                 // A peer may send many of these; at this level they fill no log.
                 tracing::debug!(
@@ -110,15 +94,14 @@ impl Offsets {
                 return Err(Rejection::invalid(words));
             }
         }
-        self.offsets.commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset);
-        Ok(Reply::ok())
+        self.offsets.commit(&header.topic, &header.consumer_group, header.queue_id, header.commit_offset);
+        Ok(())
     }
 
     /// 29.
-    pub(crate) fn search(&self, request: &Command) -> Answer {
-        let header = SearchOffset::decode(&request.fields)?;
-        self.check_queue(header.topic, header.queue_id)?;
-        let boundary = match header.boundary.unwrap_or_default() {
+    pub(crate) fn search(&self, header: &SearchOffset) -> Result<i64, Rejection> {
+        self.check_queue(&header.topic, header.queue_id)?;
+        let boundary = match header.boundary.as_deref().unwrap_or_default() {
             upper if upper.eq_ignore_ascii_case("upper") => Boundary::Upper,
             lower if lower.is_empty() || lower.eq_ignore_ascii_case("lower") => Boundary::Lower,
             other => {
@@ -127,29 +110,26 @@ impl Offsets {
                 )));
             }
         };
-        offset(self.store.offset_by_time(header.topic, header.queue_id, header.timestamp, boundary)? as i64)
+        Ok(self.store.offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)? as i64)
     }
 
     /// 30.
-    pub(crate) fn max(&self, request: &Command) -> Answer {
-        let header = QueueRequest::decode(&request.fields)?;
-        self.check_queue(header.topic, header.queue_id)?;
-        offset(self.store.max_offset(header.topic, header.queue_id) as i64)
+    pub(crate) fn max(&self, header: &QueueRequest) -> Result<i64, Rejection> {
+        self.check_queue(&header.topic, header.queue_id)?;
+        Ok(self.store.max_offset(&header.topic, header.queue_id) as i64)
     }
 
     /// 31.
-    pub(crate) fn min(&self, request: &Command) -> Answer {
-        let header = QueueRequest::decode(&request.fields)?;
-        self.check_queue(header.topic, header.queue_id)?;
-        offset(self.store.min_offset(header.topic, header.queue_id) as i64)
+    pub(crate) fn min(&self, header: &QueueRequest) -> Result<i64, Rejection> {
+        self.check_queue(&header.topic, header.queue_id)?;
+        Ok(self.store.min_offset(&header.topic, header.queue_id) as i64)
     }
 
     /// 32.
-    pub(crate) fn earliest(&self, request: &Command) -> Answer {
-        let header = QueueRequest::decode(&request.fields)?;
-        self.check_queue(header.topic, header.queue_id)?;
-        let first = self.store.min_offset(header.topic, header.queue_id);
-        let timestamp = self.store.store_timestamp(header.topic, header.queue_id, first)?.unwrap_or(-1);
-        Ok(Reply::with(&TimestampResponse { timestamp }))
+    pub(crate) fn earliest(&self, header: &QueueRequest) -> Result<i64, Rejection> {
+        self.check_queue(&header.topic, header.queue_id)?;
+        let first = self.store.min_offset(&header.topic, header.queue_id);
+        let timestamp = self.store.store_timestamp(&header.topic, header.queue_id, first)?.unwrap_or(-1);
+        Ok(timestamp)
     }
 }

@@ -7,6 +7,7 @@ use super::{
     store,
 };
 use crate::{
+    admission::AtWork,
     config::Live,
     group::{
         members::{Consumers, Notices, Producers},
@@ -17,7 +18,6 @@ use crate::{
     pull::long_polling::LongPolling,
     registration::Registration,
     replication::{Following, LogCheck, Slaves},
-    request::AtWork,
     send::{durability::Durability, stalled},
     timer::delay::Delay,
     topic::Topics,

@@ -29,14 +29,14 @@ use self::finding::{Doubt, Finding, Slave, Stage, Verdict};
 use super::{Following, tables::MetadataSync};
 use crate::{
     config::Live,
-    error::{Answer, Rejection},
+    error::{Reason, Rejection},
 };
 use parking_lot::{Condvar, Mutex};
 use rmq_protocol::{
-    Command, Reply, RequestCode, ResponseCode,
+    Command, RequestCode, ResponseCode,
     body::{ClusterInfo, KvTable},
     fastjson,
-    header::{self, ExchangeHaInfo, Header, RecoverMaster},
+    header::{self, ExchangeHaInfo, Header, RecoverMaster, owned},
 };
 use rmq_remoting::{Client, Limits};
 use rmq_store::{MessageStore, durable_file};
@@ -127,7 +127,7 @@ impl LogCheck {
     /// What a request gets that has to wait for the end of the check.
     pub(crate) fn refusal(&self) -> Rejection {
         Rejection::new(
-            ResponseCode::ServiceNotAvailable,
+            Reason::Unavailable,
             format!("this master takes no requests of clients before its log was checked; {}", self.describe()),
         )
     }
@@ -166,25 +166,24 @@ impl LogCheck {
     }
 
     /// 1900.
-    pub(crate) fn decide(&self, request: &Command) -> Answer {
-        let header = RecoverMaster::decode(&request.fields)?;
+    pub(crate) fn decide(&self, header: &owned::RecoverMaster) -> Result<(), Rejection> {
         let mut state = self.state.lock();
         let (Stage::Closed(finding) | Stage::Asking(finding)) = &mut state.stage else {
             return Err(Rejection::new(
-                ResponseCode::InvalidParameter,
+                Reason::Invalid,
                 format!("there is nothing to decide here; the log check of this broker: {}", state.stage),
             ));
         };
         let (end, whole) = (self.store.max_physical_offset(), self.store.dispatched().value());
         if header.action == RecoverMaster::ACCEPT_LOSS && whole != end {
             return Err(Rejection::new(
-                ResponseCode::InvalidParameter,
+                Reason::Invalid,
                 format!(
                     "the log ends at {end} within a record that begins at {whole}; restart this broker, which removes it, and decide again"
                 ),
             ));
         }
-        let decision = match (header.action, header.from.filter(|from| !from.is_empty())) {
+        let decision = match (header.action.as_str(), header.from.as_deref().filter(|from| !from.is_empty())) {
             (RecoverMaster::ACCEPT_LOSS, None) => Decision::AcceptLoss,
             (RecoverMaster::COPY, from) => Decision::Copy { from: source(from, finding)? },
             (action, from) => {
@@ -200,7 +199,7 @@ impl LogCheck {
         finding.failed = None;
         state.decision = Some(decision);
         self.decided.notify_one();
-        Ok(Reply::ok())
+        Ok(())
     }
 
     /// Runs the check to its end, until `stop`. `following` and `tables` copy a slave's log and tables, if that is decided.

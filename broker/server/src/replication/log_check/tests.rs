@@ -8,8 +8,8 @@ fn check(root: &std::path::Path) -> LogCheck {
     LogCheck::new(store, settings)
 }
 
-fn decide(check: &LogCheck, action: &str, from: Option<&str>) -> Result<Reply, Rejection> {
-    check.decide(&Command::request(RequestCode::RecoverMaster, &RecoverMaster { action, from }))
+fn decide(check: &LogCheck, action: &str, from: Option<&str>) -> Result<(), Rejection> {
+    check.decide(&owned::RecoverMaster { action: action.to_owned(), from: from.map(str::to_owned) })
 }
 
 fn slave(address: &str, end: u64) -> Slave {
@@ -76,7 +76,7 @@ async fn a_decision_is_one_of_two_and_names_a_member_by_an_address() {
         ("copy", Some("a:65536")),
     ] {
         let refused = decide(&check, action, from).unwrap_err();
-        assert_eq!(refused.code, ResponseCode::InvalidParameter, "{action} {from:?}");
+        assert_eq!(refused.reason, Reason::Invalid, "{action} {from:?}");
     }
     assert_eq!(check.state.lock().decision, None);
     check.set(closed(vec![slave("a:1", 8), slave("b:1", 9)]));

@@ -1,0 +1,101 @@
+//! What a pull is told.
+
+use super::check::Checked;
+use crate::config::Config;
+use bytes::Bytes;
+use rmq_protocol::{body::SubscriptionGroup, header::PullMessageResponse};
+use rmq_store::{GetStatus, Got};
+use std::ops::RangeInclusive;
+
+/// How a pull went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PullStatus {
+    Found,
+    /// Nothing to read; the client pulls again.
+    NotFound,
+    /// Nothing among what was looked at; the client goes on at the next offset at once.
+    RetryAtOnce,
+    /// The offset is outside of the queue; the client goes on at the next offset.
+    OffsetMoved,
+}
+
+/// The outcome of a pull.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pulled {
+    pub(crate) status: PullStatus,
+    /// In words.
+    pub(crate) remark: String,
+    /// Where to go on, and from which broker.
+    pub(crate) next: PullMessageResponse,
+    /// Pieces of the commit log.
+    pub(crate) records: Vec<Bytes>,
+}
+
+/// Messages.
+pub(super) fn found(got: Got, checked: &Checked, settings: &Config) -> Pulled {
+    let next = next(&got, suggested(&got, &checked.group, settings), checked);
+    Pulled { status: PullStatus::Found, remark: "FOUND".to_owned(), next, records: got.records }
+}
+
+/// No message.
+pub(super) fn nothing(got: &Got, status: PullStatus, suggested: i64, checked: &Checked) -> Pulled {
+    let remark = format!("{:?}", got.status);
+    Pulled { status, remark, next: next(got, suggested, checked), records: Vec::new() }
+}
+
+/// The answer to a negative offset: `held` is what the queue has.
+pub(super) fn before_the_queue(asked: i64, held: RangeInclusive<u64>, checked: &Checked) -> Pulled {
+    let (min, max) = held.into_inner();
+    let next = PullMessageResponse {
+        next_offset: min as i64,
+        min_offset: min as i64,
+        max_offset: max as i64,
+        ..flags(checked)
+    };
+    let remark = format!("OffsetTooSmall: the queueOffset {asked} is outside of {min}..={max}");
+    Pulled { status: PullStatus::OffsetMoved, remark, next, records: Vec::new() }
+}
+
+fn next(got: &Got, suggested_broker_id: i64, checked: &Checked) -> PullMessageResponse {
+    PullMessageResponse {
+        suggested_broker_id,
+        next_offset: got.next_offset as i64,
+        min_offset: got.min_offset as i64,
+        max_offset: got.max_offset as i64,
+        ..flags(checked)
+    }
+}
+
+fn flags(checked: &Checked) -> PullMessageResponse {
+    PullMessageResponse {
+        offset_delta: Some(0),
+        topic_sys_flag: Some(checked.topic_sys_flag),
+        group_sys_flag: Some(checked.group.group_sys_flag),
+        ..PullMessageResponse::default()
+    }
+}
+
+/// From which broker the client should pull next: 0 is the master, 1 a slave. A slave sends clients back to the master when they
+/// have caught up.
+pub(super) fn suggested(got: &Got, group: &SubscriptionGroup, settings: &Config) -> i64 {
+    match (settings.replication.slave_read || settings.is_slave(), got.far_behind) {
+        (true, true) => group.which_broker_when_consume_slowly,
+        (true, false) => group.broker_id,
+        (false, _) => 0,
+    }
+}
+
+/// The status when there is no message. A slave that follows its master sends the client back there at once; one whose master is
+/// gone answers as a master does, except that it never corrects an offset: it may not have what the master had.
+pub(super) fn status_of_nothing(status: GetStatus, asked: i64, slave: bool, follows: bool) -> PullStatus {
+    match status {
+        GetStatus::Found => PullStatus::Found,
+        GetStatus::MessageWasRemoving | GetStatus::NoMatchedMessage => PullStatus::RetryAtOnce,
+        _ if follows => PullStatus::RetryAtOnce,
+        _ if slave => PullStatus::NotFound,
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if asked != 0 => PullStatus::OffsetMoved,
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue => PullStatus::NotFound,
+        GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne => PullStatus::NotFound,
+        GetStatus::OffsetOverflowBadly | GetStatus::OffsetTooSmall => PullStatus::OffsetMoved,
+    }
+}

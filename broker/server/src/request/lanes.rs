@@ -1,0 +1,94 @@
+//! Where a request is run.
+//!
+//! | lane | where | for |
+//! |---|---|---|
+//! | now | on the connection's task | what only touches memory |
+//! | [`blocking`](Lanes::blocking) | on a blocking thread, with a turn | what reads or writes files |
+//! | [`in_turn`](Lanes::in_turn) | on a task, with a turn | answers that may be large, and tasks that use blocking threads |
+//! | [`waiting`](Lanes::waiting) | on a task, without a turn | what waits for other processes: clients, namesrvs |
+//!
+//! A connection has a few turns at a time, and none while its peer leaves too many answers unread. Requests that wait
+//! for a turn are bounded by their connection and by the memory that they take: the connection is not read from
+//! ([`Connection::turn`](rmq_remoting::Responder::turn)). Only requests that have a turn count in [`MAX_AT_WORK`], so
+//! peers that do not read their answers take no places from others.
+
+use super::answer;
+use crate::{
+    admission::{AtWork, MAX_AT_WORK},
+    error::{Reason, Rejection},
+};
+use rmq_protocol::Reply;
+use rmq_remoting::{Responder, Turn};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+/// What runs requests that are not run on their connection's task.
+#[derive(Clone)]
+pub(crate) struct Lanes {
+    pub(crate) at_work: AtWork,
+    /// Tasks of requests that wait; ended before the store is closed.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) runtime: Handle,
+}
+
+impl Lanes {
+    /// Runs `work` on a blocking thread, with a turn of its connection.
+    pub(super) fn blocking(&self, to: Responder, work: impl FnOnce(Responder) + Send + 'static) {
+        if let Some(turn) = to.try_turn() {
+            return self.on_thread(turn, to, work);
+        }
+        let (lanes, turn) = (self.clone(), to.turn());
+        let wait = async move {
+            if let Some(turn) = turn.await {
+                lanes.on_thread(turn, to, work);
+            }
+        };
+        self.tasks.spawn_on(wait, &self.runtime);
+    }
+
+    fn on_thread(&self, turn: Turn, to: Responder, work: impl FnOnce(Responder) + Send + 'static) {
+        let Some(place) = self.at_work.enter() else { return to.reply(&overloaded()) };
+        let work = move || {
+            work(to);
+            drop((place, turn));
+        };
+        self.tasks.spawn_blocking_on(work, &self.runtime);
+    }
+
+    /// Answers on a task, with a turn of its connection.
+    pub(super) fn in_turn(&self, to: Responder, work: impl Future<Output = Reply> + Send + 'static) {
+        let (at_work, turn) = (self.at_work.clone(), to.turn());
+        let answer = async move {
+            let Some(turn) = turn.await else { return };
+            match at_work.enter() {
+                Some(place) => {
+                    to.reply(&work.await);
+                    drop((place, turn));
+                }
+                None => to.reply(&overloaded()),
+            }
+        };
+        self.tasks.spawn_on(answer, &self.runtime);
+    }
+
+    /// Runs `work` on a task, without a turn. Such requests are bounded by their connection, as those that wait for a turn are.
+    pub(super) fn waiting<F>(&self, to: Responder, work: impl FnOnce(Responder) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let deferred = to.defer();
+        let work = work(to);
+        let work = async move {
+            work.await;
+            drop(deferred);
+        };
+        self.tasks.spawn_on(work, &self.runtime);
+    }
+}
+
+fn overloaded() -> Reply {
+    answer::refused(Rejection::new(
+        Reason::Busy,
+        format!("[OVERLOAD]system busy, {MAX_AT_WORK} requests are at work already; try again later"),
+    ))
+}

@@ -1,0 +1,176 @@
+//! Storing several messages of one request: all or none, one after another in their queue.
+
+use super::{
+    Ids, Outcome, Prepared as AnyPrepared, SendRequest, Sender, Stored, Waits,
+    durability::Wanted,
+    prepare::{self, Target},
+    properties,
+};
+use crate::{
+    config::Config,
+    error::{Reason, Rejection},
+};
+use bytes::Bytes;
+use rmq_protocol::{
+    message::{OffsetId, batch, properties as names_of, stored::Draft},
+    names,
+};
+use rmq_store::{Appended, Patience};
+use std::{borrow::Cow, net::SocketAddr, ops::Range};
+
+/// Messages that only have to be appended.
+pub(crate) struct Prepared {
+    target: Target,
+    entries: Vec<Entry>,
+    /// The property strings of all entries.
+    properties: Vec<u8>,
+    /// What the request brought; the entries' bodies are parts of it. Where it waits it is a copy: what was read is a slice of a larger
+    /// buffer, which would be kept with it.
+    body: Bytes,
+    sys_flag: i32,
+    born_timestamp: i64,
+    born_host: SocketAddr,
+    reconsume_times: i32,
+    /// Of the batch as a whole, where the client gave it one.
+    unique_key: String,
+    wanted: Wanted,
+}
+
+struct Entry {
+    flag: i32,
+    body: Range<usize>,
+    properties: Range<usize>,
+}
+
+impl Prepared {
+    pub(super) fn bytes(&self) -> usize {
+        self.body.len() + self.properties.len() + self.entries.len() * size_of::<Entry>()
+    }
+}
+
+/// Where `part` lies in `whole`.
+fn range_of(part: &[u8], whole: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr());
+    start..start + part.len()
+}
+
+fn illegal(words: impl Into<String>) -> Rejection {
+    Rejection::new(Reason::IllegalMessage, words)
+}
+
+impl Sender {
+    pub(super) fn send_batch<'a>(
+        &'a self,
+        request: &SendRequest<'a>,
+        target: Target,
+        settings: &Config,
+    ) -> Result<Outcome<'a>, Rejection> {
+        let mut prepared = self.prepare_batch(request, target, settings)?;
+        if let Some(stored) = self.append_batch(&prepared, Patience::None)? {
+            return Ok(Outcome::stored(stored.into_owned()));
+        }
+        let new_topic = self.announce(&prepared.target);
+        prepared.target.new = false;
+        prepared.body = Bytes::copy_from_slice(&prepared.body);
+        Ok(Outcome::Waits(Waits::Blocks { prepared: AnyPrepared::Batch(prepared), new_topic }))
+    }
+
+    fn prepare_batch(
+        &self,
+        request: &SendRequest<'_>,
+        target: Target,
+        settings: &Config,
+    ) -> Result<Prepared, Rejection> {
+        let SendRequest { header, body, born_host, .. } = request;
+        if names::is_retry_topic(header.topic) {
+            return Err(illegal("a batch cannot go to a retry topic"));
+        }
+        prepare::check_size(body.len(), settings)?;
+        let shared = header.properties.unwrap_or_default().as_bytes();
+        let batch_seen = properties::see(shared);
+        prepare::refuse_missing_kinds(header, &batch_seen)?;
+        // What stands once for all of them; an entry's own value goes before.
+        let inherited: Vec<(&str, &str)> = names_of::iter(shared)
+            .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?)))
+            .filter(|(name, _)| *name != names_of::UNIQ_KEY)
+            .collect();
+        let mut entries = Vec::new();
+        let mut written = Vec::with_capacity(2 * body.len().min(64 << 10));
+        for entry in batch::iter(body) {
+            let entry = entry.map_err(|error| illegal(format!("the batch cannot be read: {error}")))?;
+            let seen = properties::see(entry.properties);
+            prepare::refuse_missing_kinds(header, &seen)?;
+            if seen.delay_level > 0 || batch_seen.delay_level > 0 {
+                return Err(illegal("messages of a batch cannot be delayed"));
+            }
+            let unique_key = self.unique_key(&seen);
+            let own = |name: &str| names_of::find(entry.properties, name).is_some();
+            let mut set: Vec<_> = inherited.iter().copied().filter(|(name, _)| !own(name)).collect();
+            set.push((names_of::CLUSTER, &settings.identity.cluster_name));
+            if seen.unique_key.is_none() {
+                set.push((names_of::UNIQ_KEY, &unique_key));
+            }
+            let start = written.len();
+            properties::write(entry.properties, &seen, &set, &[], &mut written);
+            entries.push(Entry {
+                flag: entry.flag,
+                body: range_of(entry.body, body),
+                properties: start..written.len(),
+            });
+        }
+        if entries.is_empty() {
+            return Err(illegal("the batch is empty"));
+        }
+        Ok(Prepared {
+            target,
+            entries,
+            properties: written,
+            body: Bytes::clone(body),
+            sys_flag: header.sys_flag,
+            born_timestamp: header.born_timestamp,
+            born_host: *born_host,
+            reconsume_times: header.reconsume_times.unwrap_or(0),
+            unique_key: batch_seen.unique_key.unwrap_or_default().to_owned(),
+            wanted: self.durability.wanted(batch_seen.wait)?,
+        })
+    }
+
+    /// Blocks for up to `patience`.
+    pub(super) fn append_batch<'a>(
+        &'a self,
+        prepared: &'a Prepared,
+        patience: Patience,
+    ) -> Result<Option<Stored<'a>>, Rejection> {
+        let target = &prepared.target;
+        let draft = |entry: &'a Entry| Draft {
+            topic: &target.topic.topic_name,
+            queue_id: target.queue_id,
+            flag: entry.flag,
+            sys_flag: prepared.sys_flag,
+            born_timestamp: prepared.born_timestamp,
+            born_host: prepared.born_host,
+            store_host: self.store_host,
+            reconsume_times: prepared.reconsume_times,
+            prepared_transaction_offset: 0,
+            properties: &prepared.properties[entry.properties.clone()],
+            body: &prepared.body[entry.body.clone()],
+        };
+        let drafts: Vec<_> = prepared.entries.iter().map(draft).collect();
+        let Some(appended) = self.store.put_batch_within(&drafts, patience)? else { return Ok(None) };
+        let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
+            return Err(illegal("the batch is empty"));
+        };
+        self.count(&target.topic.topic_name, appended.len(), prepared.body.len(), &self.settings.load());
+        let mut ids = String::with_capacity(33 * appended.len());
+        for appended in &appended {
+            if !ids.is_empty() {
+                ids.push(',');
+            }
+            let id = OffsetId { host: self.store_host, physical_offset: appended.physical_offset };
+            ids.push_str(&id.to_string());
+        }
+        let place = Appended { end: last.end, ..*first };
+        let unique_key = Cow::Borrowed(prepared.unique_key.as_str());
+        Ok(Some(self.stored(Ids::Batch(ids), &place, target, unique_key, prepared.wanted)))
+    }
+}

@@ -1,0 +1,159 @@
+//! Storing one message.
+
+use super::{
+    Ids, Outcome, Prepared as AnyPrepared, SendRequest, Sender, Sent, Stored, Waits,
+    durability::Wanted,
+    prepare::{self, OwnedDraft, Target},
+    properties,
+};
+use crate::{config::Config, error::Rejection};
+use bytes::Bytes;
+use rmq_protocol::{
+    message::{OffsetId, properties as names_of, stored::Draft},
+    names,
+};
+use rmq_store::{Appended, Patience};
+use std::{borrow::Cow, cell::RefCell};
+
+thread_local! {
+    static PROPERTIES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A message that only has to be appended.
+pub(crate) struct Prepared {
+    draft: OwnedDraft,
+    target: Target,
+    unique_key: String,
+    wanted: Wanted,
+}
+
+impl Prepared {
+    pub(super) fn bytes(&self) -> usize {
+        self.draft.bytes()
+    }
+}
+
+impl Sender {
+    pub(super) fn send_one<'a>(
+        &'a self,
+        request: &SendRequest<'a>,
+        target: Target,
+        settings: &Config,
+    ) -> Result<Outcome<'a>, Rejection> {
+        let SendRequest { header, body, born_host, .. } = request;
+        let raw = header.properties.unwrap_or_default().as_bytes();
+        let seen = properties::see(raw);
+        prepare::refuse_missing_kinds(header, &seen)?;
+        prepare::check_size(body.len(), settings)?;
+        let (mut target, mut delay_level) = (target, seen.delay_level);
+        if names::is_retry_topic(header.topic)
+            && let Some(dead) = self.dead_letter(request)?
+        {
+            target = dead;
+            delay_level = 0;
+        }
+        let wanted = self.durability.wanted(seen.wait)?;
+        let unique_key = self.unique_key(&seen);
+        let destination = self.destination(&target, delay_level);
+        let (mut queue_digits, mut level_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let level_text = level_digits.format(destination.level);
+        let mut set = vec![(names_of::CLUSTER, settings.identity.cluster_name.as_str())];
+        let mut removed = Vec::new();
+        if seen.unique_key.is_none() {
+            set.push((names_of::UNIQ_KEY, &unique_key));
+        }
+        if destination.level > 0 {
+            set.push((names_of::REAL_TOPIC, &target.topic.topic_name));
+            set.push((names_of::REAL_QUEUE_ID, queue_digits.format(target.queue_id)));
+        }
+        if destination.level != seen.delay_level {
+            removed.push(names_of::DELAY);
+            if destination.level > 0 {
+                set.push((names_of::DELAY, level_text));
+            }
+        }
+        let appended = PROPERTIES.with_borrow_mut(|buffer| {
+            buffer.clear();
+            properties::write(raw, &seen, &set, &removed, buffer);
+            let draft = Draft {
+                topic: destination.topic,
+                queue_id: destination.queue_id,
+                flag: header.flag,
+                sys_flag: header.sys_flag,
+                born_timestamp: header.born_timestamp,
+                born_host: *born_host,
+                store_host: self.store_host,
+                reconsume_times: header.reconsume_times.unwrap_or(0),
+                prepared_transaction_offset: 0,
+                properties: buffer,
+                body,
+            };
+            let appended = self.store.put_within(&draft, Patience::None)?;
+            Ok::<_, Rejection>(appended.ok_or_else(|| OwnedDraft::new(&draft, Bytes::copy_from_slice(body))))
+        })?;
+        Ok(match appended {
+            Ok(appended) => {
+                self.count(&target.topic.topic_name, 1, body.len(), settings);
+                Outcome::stored(self.stored_one(&appended, &target, unique_key, wanted))
+            }
+            Err(draft) => {
+                let (new_topic, unique_key) = (self.announce(&target), unique_key.into_owned());
+                let target = Target { new: false, ..target };
+                let prepared = AnyPrepared::One(Prepared { draft, target, unique_key, wanted });
+                Outcome::Waits(Waits::Blocks { prepared, new_topic })
+            }
+        })
+    }
+
+    /// Blocks for up to `patience`.
+    pub(super) fn append_one(
+        &self,
+        prepared: Prepared,
+        patience: Patience,
+    ) -> Result<Option<Stored<'static>>, Rejection> {
+        let Prepared { draft, target, unique_key, wanted } = prepared;
+        let draft = draft.draft();
+        let Some(appended) = self.store.put_within(&draft, patience)? else { return Ok(None) };
+        self.count(&target.topic.topic_name, 1, draft.body.len(), &self.settings.load());
+        Ok(Some(self.stored_one(&appended, &target, Cow::Owned(unique_key), wanted).into_owned()))
+    }
+
+    fn stored_one<'a>(
+        &'a self,
+        appended: &Appended,
+        target: &Target,
+        unique_key: Cow<'a, str>,
+        wanted: Wanted,
+    ) -> Stored<'a> {
+        let id = OffsetId { host: self.store_host, physical_offset: appended.physical_offset };
+        self.stored(Ids::One(id), appended, target, unique_key, wanted)
+    }
+
+    /// A stored message and what its producer is told.
+    pub(super) fn stored<'a>(
+        &'a self,
+        ids: Ids,
+        appended: &Appended,
+        target: &Target,
+        unique_key: Cow<'a, str>,
+        wanted: Wanted,
+    ) -> Stored<'a> {
+        let sent = Sent {
+            ids,
+            queue_id: target.queue_id,
+            queue_offset: appended.queue_offset as i64,
+            unique_key,
+            region: Cow::Borrowed(&self.region),
+            trace_on: self.settings.load().topics.trace_on,
+        };
+        Stored { sent: Some(sent), end: appended.end, wanted, new_topic: self.announce(target) }
+    }
+
+    /// Tells the namesrvs of a topic that was made for a message; says whether there is one.
+    pub(super) fn announce(&self, target: &Target) -> bool {
+        if target.new {
+            self.registration.announce();
+        }
+        target.new
+    }
+}

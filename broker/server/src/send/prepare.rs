@@ -1,0 +1,239 @@
+//! What a message must be before it is stored, and what the broker makes of it.
+
+use super::{DEFAULT_TRIES, SendRequest, Sender, properties::Seen};
+use crate::{
+    clock::now_millis,
+    config::Config,
+    error::{Reason, Rejection},
+    topic,
+};
+use bytes::Bytes;
+use rmq_protocol::{
+    body::{TopicConfig, perm},
+    header::SendMessageV2,
+    message::{
+        stored::Draft,
+        sys_flag::{self, Transaction},
+    },
+    names,
+    version::V3_4_9,
+};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Instant};
+
+/// Where a message goes.
+pub(super) struct Target {
+    pub(super) topic: Arc<TopicConfig>,
+    pub(super) queue_id: i32,
+    /// The topic was made for this message.
+    pub(super) new: bool,
+}
+
+/// Where the record goes; for a delayed message that is not where the message goes.
+pub(super) struct Destination<'a> {
+    pub(super) topic: &'a str,
+    pub(super) queue_id: i32,
+    /// 0 is none.
+    pub(super) level: i32,
+}
+
+/// A [`Draft`] that owns what it is made of, for as long as it has to wait.
+pub(super) struct OwnedDraft {
+    topic: String,
+    properties: Vec<u8>,
+    body: Bytes,
+    queue_id: i32,
+    flag: i32,
+    sys_flag: i32,
+    born_timestamp: i64,
+    born_host: SocketAddr,
+    store_host: SocketAddr,
+    reconsume_times: i32,
+    prepared_transaction_offset: i64,
+}
+
+impl OwnedDraft {
+    /// Copies `draft` but for its body, which is `body`: it should not be a slice of a larger buffer, which would be kept with it.
+    pub(super) fn new(draft: &Draft<'_>, body: Bytes) -> Self {
+        Self {
+            topic: draft.topic.to_owned(),
+            properties: draft.properties.to_owned(),
+            body,
+            queue_id: draft.queue_id,
+            flag: draft.flag,
+            sys_flag: draft.sys_flag,
+            born_timestamp: draft.born_timestamp,
+            born_host: draft.born_host,
+            store_host: draft.store_host,
+            reconsume_times: draft.reconsume_times,
+            prepared_transaction_offset: draft.prepared_transaction_offset,
+        }
+    }
+
+    pub(super) fn draft(&self) -> Draft<'_> {
+        Draft {
+            topic: &self.topic,
+            queue_id: self.queue_id,
+            flag: self.flag,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            store_host: self.store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            properties: &self.properties,
+            body: &self.body,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.topic.len() + self.properties.len() + self.body.len()
+    }
+}
+
+impl Sender {
+    /// The queue of a request, which may make its topic. Refuses what this broker does not take.
+    pub(super) fn target(&self, request: &SendRequest<'_>, settings: &Config) -> Result<Target, Rejection> {
+        let header = &request.header;
+        self.check_broker(settings)?;
+        names::check_topic(header.topic).map_err(|error| Rejection::topic_name(header.topic, &error))?;
+        if names::is_closed_to_clients(header.topic) {
+            return Err(Rejection::new(
+                Reason::NotPermitted,
+                format!("the topic {} belongs to the system", header.topic),
+            ));
+        }
+        check_numbers(header)?;
+        let (topic, new) = self.topic(header)?;
+        if settings.topics.reject_read_only && !perm::is_writable(topic.perm) {
+            return Err(Rejection::new(Reason::NotPermitted, format!("the topic {} is read only", header.topic)));
+        }
+        let queue_id = queue(&topic, header.queue_id)?;
+        Ok(Target { topic, queue_id, new })
+    }
+
+    fn check_broker(&self, settings: &Config) -> Result<(), Rejection> {
+        if settings.is_slave() {
+            return Err(Rejection::new(Reason::Unavailable, "this broker is a slave; send to its master"));
+        }
+        if !perm::is_writable(settings.topics.permission) {
+            return Err(Rejection::new(
+                Reason::NotPermitted,
+                format!("the broker {} takes no messages (brokerPermission)", settings.identity.broker_name),
+            ));
+        }
+        Ok(())
+    }
+
+    fn topic(&self, header: &SendMessageV2<'_>) -> Result<(Arc<TopicConfig>, bool), Rejection> {
+        // Before it makes the topic.
+        if let Some(group) = names::group_of_retry_topic(header.topic)
+            && self.groups.find(group).is_none()
+        {
+            return Err(Rejection::no_group(group));
+        }
+        if header.default_topic_queues < 1 && self.topics.find(header.topic).is_none() {
+            let value = header.default_topic_queues.into();
+            return Err(Rejection::number("defaultTopicQueueNums", value, "1 or more is wanted for a new topic"));
+        }
+        let inherited = self.topics.find_or_inherit(header.topic, header.default_topic, header.default_topic_queues)?;
+        match inherited {
+            Some(found) => Ok(found),
+            None if names::is_retry_topic(header.topic) => {
+                self.topics.check_room(header.topic, 1)?;
+                Ok(self.topics.find_or_create(header.topic, 1, perm::READ | perm::WRITE))
+            }
+            None => Err(Rejection::no_topic(header.topic)),
+        }
+    }
+
+    /// A message that a client sends to a retry topic and that has been tried too often goes to the dead letters, and so does one of an
+    /// ordered group, which would wait for itself.
+    pub(super) fn dead_letter(&self, request: &SendRequest<'_>) -> Result<Option<Target>, Rejection> {
+        let header = &request.header;
+        let Some(group_name) = names::group_of_retry_topic(header.topic) else { return Ok(None) };
+        let group = self.groups.find(group_name).ok_or_else(|| Rejection::no_group(group_name))?;
+        let asked = header.max_reconsume_times.filter(|limit| request.client_version >= V3_4_9 && *limit >= 0);
+        let limit = asked.unwrap_or(group.retry_max_times);
+        let limit = if limit < 0 { DEFAULT_TRIES } else { limit };
+        let tries = header.reconsume_times.unwrap_or(0);
+        if tries <= limit && !(tries > 0 && self.locks.is_locked(group_name, Instant::now())) {
+            return Ok(None);
+        }
+        let (topic, new) =
+            self.topics.find_or_create(&names::dead_letter_topic(group_name), 1, perm::READ | perm::WRITE);
+        Ok(Some(Target { topic, queue_id: 0, new }))
+    }
+
+    /// The message's unique key, or a new one.
+    pub(super) fn unique_key<'a>(&self, seen: &Seen<'a>) -> Cow<'a, str> {
+        match seen.unique_key {
+            Some(key) => Cow::Borrowed(key),
+            None => Cow::Owned(self.unique_ids.next(now_millis()).to_string()),
+        }
+    }
+
+    pub(super) fn destination<'a>(&self, target: &'a Target, delay_level: i32) -> Destination<'a> {
+        if delay_level <= 0 {
+            return Destination { topic: &target.topic.topic_name, queue_id: target.queue_id, level: 0 };
+        }
+        let level = delay_level.min(self.delay.levels().count());
+        Destination { topic: names::SCHEDULE_TOPIC, queue_id: level - 1, level }
+    }
+}
+
+/// The queue that a client asks for, or any where it leaves that to the broker.
+fn queue(topic: &TopicConfig, asked: i32) -> Result<i32, Rejection> {
+    let queues = topic.write_queue_nums.max(topic.read_queue_nums);
+    match asked {
+        any if any < 0 => topic::random_queue(topic).ok_or_else(|| no_queue_to_read(topic)),
+        queue_id if queue_id >= queues => Err(Rejection::new(
+            Reason::Failed,
+            format!("the topic {} has {queues} queues here, there is no queue {queue_id}", topic.topic_name),
+        )),
+        queue_id => Ok(queue_id),
+    }
+}
+
+pub(super) fn no_queue_to_read(topic: &TopicConfig) -> Rejection {
+    let words = format!("the topic {} has {} queues to read; give it one", topic.topic_name, topic.read_queue_nums);
+    Rejection::new(Reason::NotPermitted, words)
+}
+
+/// Kinds of message that this broker would not treat as what they are must not be taken for plain ones.
+pub(super) fn refuse_missing_kinds(header: &SendMessageV2<'_>, seen: &Seen<'_>) -> Result<(), Rejection> {
+    if seen.transactional {
+        return Err(Rejection::new(Reason::NotPermitted, "this broker does not take transaction messages"));
+    }
+    if sys_flag::transaction(header.sys_flag) != Transaction::None {
+        // Stored as it says, it would be in no queue.
+        let words = format!("sysFlag {} is that of a transaction; this broker does not take those", header.sys_flag);
+        return Err(Rejection::new(Reason::IllegalMessage, words));
+    }
+    if let Some((name, value, wanted)) = seen.wrong {
+        let words = format!("the property {name} cannot be {value:?}: {wanted}");
+        return Err(Rejection::new(Reason::IllegalMessage, words));
+    }
+    Ok(())
+}
+
+/// Numbers that no client means.
+fn check_numbers(header: &SendMessageV2<'_>) -> Result<(), Rejection> {
+    if let Some(times @ ..=-1) = header.reconsume_times {
+        return Err(Rejection::number("reconsumeTimes", times.into(), "0 or more is wanted"));
+    }
+    if let Some(limit @ ..=-2) = header.max_reconsume_times {
+        return Err(Rejection::number("maxReconsumeTimes", limit.into(), "-1 (the default) or more is wanted"));
+    }
+    Ok(())
+}
+
+pub(super) fn check_size(bytes: usize, settings: &Config) -> Result<(), Rejection> {
+    let limit = settings.messages.max_size as usize;
+    if bytes > limit {
+        return Err(Rejection::new(
+            Reason::IllegalMessage,
+            format!("the body has {bytes} bytes, more than {limit} (maxMessageSize)"),
+        ));
+    }
+    Ok(())
+}
