@@ -95,6 +95,11 @@ pub fn retry_topic(group: &str) -> String {
     [RETRY_PREFIX, group].concat()
 }
 
+/// `cluster_REPLY_TOPIC`: answers of request-reply.
+pub fn reply_topic(cluster: &str) -> String {
+    [cluster, "_REPLY_TOPIC"].concat()
+}
+
 /// `%DLQ%group`: messages that ran out of tries.
 pub fn dead_letter_topic(group: &str) -> String {
     [DLQ_PREFIX, group].concat()

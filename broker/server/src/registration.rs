@@ -4,7 +4,15 @@
 //! all that have gathered in one message. A namesrv that does not answer is asked again after a pause that grows from one second, whatever the period.
 //! A slave learns from the answers where its master is.
 
-use crate::{address, config::Live, table::Changes, topic::Topics};
+use crate::{
+    address,
+    config::Live,
+    feature::Feature,
+    observe::sheet::{Filled, Sheet},
+    role::{CurrentRole, Master},
+    table::Changes,
+    topic::Topics,
+};
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use rmq_protocol::{
@@ -34,15 +42,6 @@ const STRAGGLERS: Duration = Duration::from_secs(3);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// Where a slave finds its master.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Master {
-    /// For requests.
-    pub(crate) address: String,
-    /// For replication.
-    pub(crate) replication_address: String,
-}
-
 /// What a namesrv answers to a registration.
 #[derive(Debug, Default)]
 struct Told {
@@ -68,7 +67,7 @@ pub(crate) struct Registration {
     namesrvs: Mutex<BTreeMap<String, Option<Instant>>>,
     /// By namesrv, the other broker that it leads clients to with this name and id.
     rivals: Mutex<BTreeMap<String, String>>,
-    master: watch::Sender<Option<Master>>,
+    role: Arc<CurrentRole>,
 }
 
 /// A lost connection to a namesrv means that it forgot this broker.
@@ -83,7 +82,7 @@ impl Handler for OnLoss {
 }
 
 impl Registration {
-    pub(crate) fn new(settings: Arc<Live>, topics: Arc<Topics>, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(settings: Arc<Live>, role: Arc<CurrentRole>, topics: Arc<Topics>, budget: Arc<Budget>) -> Self {
         let wake = Arc::<Notify>::default();
         // Registrations keep the connection alive; only a period above the idle time would not.
         let limits = Limits { idle: Duration::from_secs(300), ..Limits::default() };
@@ -96,13 +95,8 @@ impl Registration {
             announced: watch::Sender::new(0),
             namesrvs: Mutex::default(),
             rivals: Mutex::default(),
-            master: watch::Sender::new(None),
+            role,
         }
-    }
-
-    /// Where the master is, as far as this slave knows.
-    pub(crate) fn master(&self) -> watch::Receiver<Option<Master>> {
-        self.master.subscribe()
     }
 
     /// For a slave that cannot reach the master it knows: registers again, whose answer says where the master is now.
@@ -147,7 +141,7 @@ impl Registration {
     }
 
     /// Namesrvs with which another broker takes this one's place.
-    pub(crate) fn contested_namesrvs(&self) -> usize {
+    fn contested_namesrvs(&self) -> usize {
         self.rivals.lock().len()
     }
 
@@ -220,7 +214,7 @@ impl Registration {
 
     fn lacks_master(&self) -> bool {
         let settings = self.settings.load();
-        settings.is_slave() && settings.replication.master_address.is_empty() && self.master.borrow().is_none()
+        self.role.is_slave() && settings.replication.master_address.is_empty() && !self.role.knows_master()
     }
 
     /// Waits for the next reason to register; false when it is time to go.
@@ -288,12 +282,8 @@ impl Registration {
             };
             self.namesrvs.lock().insert(address.clone(), registered);
         }
-        if master.is_some() {
-            self.master.send_if_modified(|known| {
-                let changed = *known != master;
-                *known = master;
-                changed
-            });
+        if let Some(master) = master {
+            self.role.learn(master);
         }
         complete
     }
@@ -382,5 +372,20 @@ impl Registration {
         });
         futures::future::join_all(attempts).await;
         self.client.close().await;
+    }
+}
+
+impl Feature for Registration {
+    fn metrics(&self, to: &Sheet) -> Filled {
+        to.count(
+            "rocketmq_broker_unregistered_namesrvs",
+            "Namesrvs this broker is not registered with.",
+            self.missing().len(),
+        )?;
+        to.count(
+            "rocketmq_broker_contested_namesrvs",
+            "Namesrvs with which another broker registers with this one's name and id: they lead clients to both.",
+            self.contested_namesrvs(),
+        )
     }
 }

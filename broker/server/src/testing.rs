@@ -1,8 +1,22 @@
 //! A small broker's store, and messages for it.
 
-use crate::config::{Config, Live};
-use rmq_store::{Arrival, MessageStore, NewMessage};
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use crate::{
+    config::{Config, Live},
+    core::Core,
+    group::{offsets::ConsumerOffsets, subscription::SubscriptionGroups},
+    registration::Registration,
+    role::{CurrentRole, Role},
+    timer::delay::Delay,
+    topic::Topics,
+};
+use rmq_store::{Arrival, Arrivals, MessageStore, NewMessage};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
 /// A member of a broker group, with more settings than its name, its place and small files.
 pub(crate) fn member(root: &Path, more: &[(&str, &str)]) -> (Arc<Live>, Arc<MessageStore>) {
@@ -11,6 +25,37 @@ pub(crate) fn member(root: &Path, more: &[(&str, &str)]) -> (Arc<Live>, Arc<Mess
     let (config, _) = Config::from_properties(settings.into_iter().chain(more.iter().copied())).unwrap();
     let store = MessageStore::open(config.for_store().unwrap(), Box::new(|_: &Arrival<'_>| ())).unwrap();
     (Arc::new(Live::new(config, None)), Arc::new(store))
+}
+
+/// What features are made of, for a master with these settings.
+pub(crate) fn core(config: Config, arrivals: Arrivals, runtime: Handle) -> Core {
+    let root = PathBuf::from(&config.store.root);
+    let store = Arc::new(MessageStore::open(config.for_store().unwrap(), arrivals).unwrap());
+    let topics = Arc::new(Topics::open(&root, &config).unwrap());
+    let delay = Arc::new(Delay::open(&root, config.delay_levels().unwrap()).unwrap());
+    let (settings, role) = (Arc::new(Live::new(config, None)), Arc::new(CurrentRole::new(Role::Master)));
+    let budget = rmq_remoting::Budget::of_process();
+    Core {
+        registration: Arc::new(Registration::new(
+            Arc::clone(&settings),
+            Arc::clone(&role),
+            Arc::clone(&topics),
+            budget,
+        )),
+        store_host: SocketAddr::from(([127, 0, 0, 1], 10911)),
+        groups: Arc::new(SubscriptionGroups::open(&root).unwrap()),
+        offsets: Arc::new(ConsumerOffsets::open(&root).unwrap()),
+        producers: Arc::default(),
+        consumers: Arc::default(),
+        stats: Arc::default(),
+        tasks: TaskTracker::new(),
+        settings,
+        role,
+        store,
+        topics,
+        delay,
+        runtime,
+    }
 }
 
 pub(crate) fn message(body: &[u8]) -> NewMessage<'_> {

@@ -4,12 +4,14 @@ use crate::{
     admin::runtime_info::RuntimeInfo,
     clock::now_millis,
     config::Live,
+    core::Core,
     error::{Reason, Rejection},
     filter,
     group::members::Consumers,
     observe::stats::{Kind, Stats},
     registration::Registration,
     replication::{Following, LogCheck},
+    role::CurrentRole,
     topic::Topics,
 };
 use rmq_protocol::{
@@ -34,18 +36,39 @@ pub(crate) struct InForce {
 
 /// Handles of these requests.
 pub(crate) struct BrokerAdmin {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) consumers: Arc<Consumers>,
-    pub(crate) registration: Arc<Registration>,
-    pub(crate) settings: Arc<Live>,
-    pub(crate) stats: Arc<Stats>,
-    pub(crate) following: Arc<Following>,
-    pub(crate) log_check: Arc<LogCheck>,
-    pub(crate) runtime_info: Arc<RuntimeInfo>,
+    role: Arc<CurrentRole>,
+    store: Arc<MessageStore>,
+    topics: Arc<Topics>,
+    consumers: Arc<Consumers>,
+    registration: Arc<Registration>,
+    settings: Arc<Live>,
+    stats: Arc<Stats>,
+    following: Arc<Following>,
+    log_check: Arc<LogCheck>,
+    runtime_info: RuntimeInfo,
 }
 
 impl BrokerAdmin {
+    pub(crate) fn new(
+        core: &Core,
+        following: &Arc<Following>,
+        log_check: &Arc<LogCheck>,
+        runtime_info: RuntimeInfo,
+    ) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            store: Arc::clone(&core.store),
+            topics: Arc::clone(&core.topics),
+            consumers: Arc::clone(&core.consumers),
+            registration: Arc::clone(&core.registration),
+            settings: Arc::clone(&core.settings),
+            stats: Arc::clone(&core.stats),
+            following: Arc::clone(following),
+            log_check: Arc::clone(log_check),
+            runtime_info,
+        }
+    }
+
     /// 25. Says why a change will not outlive the process, where it will not. Blocks for the file.
     pub(crate) fn update_config(&self, text: &str) -> Result<Option<String>, Rejection> {
         let pairs = java_properties::parse(text);
@@ -77,7 +100,7 @@ impl BrokerAdmin {
     /// 28. Beside Java's rows: whether a master takes writes, or what a slave follows.
     pub(crate) fn runtime_info(&self) -> KvTable {
         let mut table = self.runtime_info.table(Instant::now());
-        match self.settings.load().is_slave() {
+        match self.role.is_slave() {
             true => table.insert(rows::SLAVE_STATE.to_owned(), self.following.describe_state()),
             false => table.insert(rows::LOG_CHECK.to_owned(), self.log_check.describe()),
         };

@@ -3,6 +3,7 @@
 use crate::{
     clock::now_millis,
     config::Live,
+    core::Core,
     error::{Reason, Rejection},
     group::{
         members::{Consumers, Producers},
@@ -10,6 +11,7 @@ use crate::{
         subscription::SubscriptionGroups,
     },
     observe::stats::{Kind, Stats},
+    role::CurrentRole,
     topic::Topics,
 };
 use rmq_protocol::{
@@ -28,17 +30,32 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// Handles of these requests.
 pub(crate) struct ConsumerAdmin {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) producers: Arc<Producers>,
-    pub(crate) consumers: Arc<Consumers>,
-    pub(crate) offsets: Arc<ConsumerOffsets>,
-    pub(crate) settings: Arc<Live>,
-    pub(crate) stats: Arc<Stats>,
+    role: Arc<CurrentRole>,
+    store: Arc<MessageStore>,
+    topics: Arc<Topics>,
+    groups: Arc<SubscriptionGroups>,
+    producers: Arc<Producers>,
+    consumers: Arc<Consumers>,
+    offsets: Arc<ConsumerOffsets>,
+    settings: Arc<Live>,
+    stats: Arc<Stats>,
 }
 
 impl ConsumerAdmin {
+    pub(crate) fn new(core: &Core) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            store: Arc::clone(&core.store),
+            topics: Arc::clone(&core.topics),
+            groups: Arc::clone(&core.groups),
+            producers: Arc::clone(&core.producers),
+            consumers: Arc::clone(&core.consumers),
+            offsets: Arc::clone(&core.offsets),
+            settings: Arc::clone(&core.settings),
+            stats: Arc::clone(&core.stats),
+        }
+    }
+
     /// 203.
     pub(crate) fn consumer_connections(&self, header: &ConsumerGroupRequest) -> Result<ConsumerConnection, Rejection> {
         let group = self.consumers.group(&header.consumer_group).ok_or_else(|| {
@@ -214,7 +231,7 @@ impl ConsumerAdmin {
         }
         let settings = self.settings.load();
         self.groups
-            .find_or_create(&header.target_group, settings.topics.auto_create_group && !settings.is_slave())
+            .find_or_create(&header.target_group, settings.topics.auto_create_group && !self.role.is_slave())
             .ok_or_else(|| Rejection::no_group(&header.target_group))?;
         let topics = match header.topic.as_ref().filter(|topic| !topic.is_empty()) {
             Some(topic) => vec![topic.to_owned()],

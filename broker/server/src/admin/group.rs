@@ -2,12 +2,13 @@
 
 use crate::{
     blocking::blocking,
-    config::Live,
+    core::Core,
     error::{Reason, Rejection},
     group::{
         offsets::ConsumerOffsets,
         subscription::{MAX_GROUPS, SubscriptionGroups, check_queues},
     },
+    role::CurrentRole,
 };
 use rmq_protocol::{
     body::{ExponentialRetryPolicy, SubscriptionGroup},
@@ -18,9 +19,9 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 /// Handles of these requests.
 pub(crate) struct GroupAdmin {
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) offsets: Arc<ConsumerOffsets>,
-    pub(crate) settings: Arc<Live>,
+    role: Arc<CurrentRole>,
+    groups: Arc<SubscriptionGroups>,
+    offsets: Arc<ConsumerOffsets>,
 }
 
 fn check_numbers(group: &SubscriptionGroup) -> Result<(), Rejection> {
@@ -66,6 +67,10 @@ fn check_retry_policy(group: &SubscriptionGroup) -> Result<(), Rejection> {
 }
 
 impl GroupAdmin {
+    pub(crate) fn new(core: &Core) -> Self {
+        Self { role: Arc::clone(&core.role), groups: Arc::clone(&core.groups), offsets: Arc::clone(&core.offsets) }
+    }
+
     /// 200 and 225: durable when answered.
     pub(crate) async fn create(&self, groups: Vec<SubscriptionGroup>) -> Result<(), Rejection> {
         self.check_master()?;
@@ -115,7 +120,7 @@ impl GroupAdmin {
     }
 
     fn check_master(&self) -> Result<(), Rejection> {
-        if self.settings.load().is_slave() {
+        if self.role.is_slave() {
             return Err(Rejection::new(Reason::Failed, "this broker is a slave; change groups on its master"));
         }
         Ok(())
@@ -130,6 +135,7 @@ impl GroupAdmin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rmq_protocol::fastjson;
 
     /// A first pause of -1 ms and a growth of 0 were taken.
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::{
     config::Live,
+    core::Core,
     error::{Reason, Rejection},
 };
 use bytes::Bytes;
@@ -11,11 +12,15 @@ use std::sync::Arc;
 
 /// Handles of these requests.
 pub(crate) struct Query {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) settings: Arc<Live>,
+    store: Arc<MessageStore>,
+    settings: Arc<Live>,
 }
 
 impl Query {
+    pub(crate) fn new(core: &Core) -> Self {
+        Self { store: Arc::clone(&core.store), settings: Arc::clone(&core.settings) }
+    }
+
     /// 12. Reads from the disk: not for reactor threads.
     pub(crate) fn by_key(&self, header: &QueryMessage) -> Result<Found, Rejection> {
         if header.max < 1 {

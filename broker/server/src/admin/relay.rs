@@ -4,12 +4,14 @@ use crate::{
     blocking::blocking,
     clock::now_millis,
     config::Live,
+    core::Core,
     error::{Reason, Rejection},
     group::{
         members::{Client, Consumers},
         offsets::ConsumerOffsets,
         subscription::SubscriptionGroups,
     },
+    role::CurrentRole,
     topic::Topics,
 };
 use rmq_protocol::{
@@ -67,20 +69,33 @@ impl Target {
 
 /// Handles of these requests.
 pub(crate) struct Relay {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) consumers: Arc<Consumers>,
-    pub(crate) offsets: Arc<ConsumerOffsets>,
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) settings: Arc<Live>,
+    role: Arc<CurrentRole>,
+    store: Arc<MessageStore>,
+    topics: Arc<Topics>,
+    consumers: Arc<Consumers>,
+    offsets: Arc<ConsumerOffsets>,
+    groups: Arc<SubscriptionGroups>,
+    settings: Arc<Live>,
 }
 
 impl Relay {
+    pub(crate) fn new(core: &Core) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            store: Arc::clone(&core.store),
+            topics: Arc::clone(&core.topics),
+            consumers: Arc::clone(&core.consumers),
+            offsets: Arc::clone(&core.offsets),
+            groups: Arc::clone(&core.groups),
+            settings: Arc::clone(&core.settings),
+        }
+    }
+
     /// 222: moves a group, here and at its clients. Online groups are told; offline ones find the
     /// new offsets. Moves all queues or, where one of them cannot be moved, none.
     pub(crate) fn reset_offset(&self, header: &ResetOffset) -> Result<ResetOffsetBody, Rejection> {
         let settings = self.settings.load();
-        if settings.is_slave() {
+        if self.role.is_slave() {
             return Err(Rejection::new(Reason::Failed, "this broker is a slave; reset offsets on its master"));
         }
         let topic = self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))?;

@@ -7,9 +7,10 @@ use crate::{
     admission::{AtWork, MAX_AT_WORK},
     clock::now_millis,
     config::Live,
+    core::Core,
     observe::stats::{Kind, SAMPLE_EVERY, Stats},
     registration::Registration,
-    send::{durability::Durability, stalled},
+    send::Sender,
     timer::delay::Delay,
 };
 use rmq_protocol::{body::runtime_info, names, version};
@@ -27,19 +28,32 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Handles of the facts.
 pub(crate) struct RuntimeInfo {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) delay: Arc<Delay>,
-    pub(crate) settings: Arc<Live>,
-    pub(crate) stats: Arc<Stats>,
-    pub(crate) durability: Arc<Durability>,
-    pub(crate) stalled: Arc<stalled::Line>,
-    pub(crate) registration: Arc<Registration>,
-    pub(crate) at_work: AtWork,
+    store: Arc<MessageStore>,
+    delay: Arc<Delay>,
+    settings: Arc<Live>,
+    stats: Arc<Stats>,
+    sender: Arc<Sender>,
+    registration: Arc<Registration>,
+    at_work: AtWork,
     /// Milliseconds since 1970.
-    pub(crate) booted: i64,
+    booted: i64,
 }
 
 impl RuntimeInfo {
+    /// Of a broker that begins now.
+    pub(crate) fn new(core: &Core, sender: &Arc<Sender>, at_work: AtWork) -> Self {
+        Self {
+            store: Arc::clone(&core.store),
+            delay: Arc::clone(&core.delay),
+            settings: Arc::clone(&core.settings),
+            stats: Arc::clone(&core.stats),
+            registration: Arc::clone(&core.registration),
+            sender: Arc::clone(sender),
+            at_work,
+            booted: now_millis(),
+        }
+    }
+
     /// The table. Looks at the disk, and may wait for the append lock. The request for it is one of those at work.
     pub(crate) fn table(&self, now: Instant) -> BTreeMap<String, String> {
         let mut table = BTreeMap::new();
@@ -124,8 +138,8 @@ impl RuntimeInfo {
         match pool {
             // Those that wait for their flush or the slaves are bounded by each connection. For blocks none waits longer than 2 s.
             "send" => {
-                let [flush, slaves] = self.durability.waiting();
-                (self.stalled.waiting().0 + flush + slaves, i32::MAX as usize, self.durability.longest_wait())
+                let waiting = self.sender.waiting();
+                (waiting.blocks + waiting.flush + waiting.slaves, i32::MAX as usize, waiting.longest)
             }
             "ack" => (0, 0, Duration::ZERO),
             _ => (self.at_work.count().saturating_sub(1), MAX_AT_WORK, Duration::ZERO),
@@ -201,7 +215,11 @@ fn distribution(buckets: &[u64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, replication::Slaves, testing::message, topic::Topics};
+    use crate::{
+        config::Config,
+        replication::Slaves,
+        testing::{self, message},
+    };
     use jiff::civil::date;
     use rmq_store::Arrivals;
 
@@ -222,26 +240,10 @@ mod tests {
             ("flushCommitLogThoroughInterval", "3600000"),
         ])
         .unwrap();
-        let store = Arc::new(MessageStore::open(config.for_store().unwrap(), arrivals).unwrap());
-        let delay = Arc::new(Delay::open(folder.path(), config.delay_levels().unwrap()).unwrap());
-        let topics = Arc::new(Topics::open(folder.path(), &config).unwrap());
-        let settings = Arc::new(Live::new(config, None));
-        let slaves = Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&settings)));
-        RuntimeInfo {
-            durability: Arc::new(Durability::new(Arc::clone(&store), slaves, Arc::clone(&settings))),
-            stalled: Arc::new(stalled::Line::new(tokio_util::task::TaskTracker::new(), runtime.handle().clone())),
-            at_work: AtWork::default(),
-            stats: Arc::default(),
-            booted: now_millis(),
-            registration: Arc::new(Registration::new(
-                Arc::clone(&settings),
-                topics,
-                rmq_remoting::Budget::of_process(),
-            )),
-            delay,
-            settings,
-            store,
-        }
+        let core = testing::core(config, arrivals, runtime.handle().clone());
+        let slaves = Arc::new(Slaves::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
+        let sender = Arc::new(Sender::new(&core, &Arc::default(), &slaves));
+        RuntimeInfo::new(&core, &sender, AtWork::default())
     }
 
     /// Stores so many messages of 100 kB; returns where the last one ends.

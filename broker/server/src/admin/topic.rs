@@ -3,10 +3,12 @@
 use crate::{
     blocking::blocking,
     config::Live,
+    core::Core,
     error::{Reason, Rejection},
     group::{members::Consumers, offsets::ConsumerOffsets},
     observe::stats::{Kind, Stats},
     registration::Registration,
+    role::CurrentRole,
     topic::{self, Topics, attributes},
 };
 use rmq_protocol::{
@@ -26,16 +28,30 @@ const REGISTER: Duration = Duration::from_secs(3);
 
 /// Handles of these requests.
 pub(crate) struct TopicAdmin {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) consumers: Arc<Consumers>,
-    pub(crate) offsets: Arc<ConsumerOffsets>,
-    pub(crate) registration: Arc<Registration>,
-    pub(crate) settings: Arc<Live>,
-    pub(crate) stats: Arc<Stats>,
+    role: Arc<CurrentRole>,
+    store: Arc<MessageStore>,
+    topics: Arc<Topics>,
+    consumers: Arc<Consumers>,
+    offsets: Arc<ConsumerOffsets>,
+    registration: Arc<Registration>,
+    settings: Arc<Live>,
+    stats: Arc<Stats>,
 }
 
 impl TopicAdmin {
+    pub(crate) fn new(core: &Core) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            store: Arc::clone(&core.store),
+            topics: Arc::clone(&core.topics),
+            consumers: Arc::clone(&core.consumers),
+            offsets: Arc::clone(&core.offsets),
+            registration: Arc::clone(&core.registration),
+            settings: Arc::clone(&core.settings),
+            stats: Arc::clone(&core.stats),
+        }
+    }
+
     /// 17: durable and registered when answered.
     pub(crate) async fn create(&self, header: &CreateTopic) -> Result<(), Rejection> {
         self.check(&header.topic)?;
@@ -65,7 +81,7 @@ impl TopicAdmin {
 
     fn check(&self, topic: &str) -> Result<(), Rejection> {
         let settings = self.settings.load();
-        if settings.is_slave() {
+        if self.role.is_slave() {
             return Err(Rejection::new(Reason::Failed, "this broker is a slave; change topics on its master"));
         }
         names::check_topic(topic).map_err(|error| Rejection::topic_name(topic, &error))?;

@@ -9,6 +9,7 @@
 //! | [`validate`] | what values contradict |
 //! | [`live`] | the settings of a running broker |
 
+pub(crate) mod delay_levels;
 mod java_keys;
 mod live;
 mod settings;
@@ -16,6 +17,7 @@ mod store;
 mod validate;
 mod value;
 
+pub(crate) use delay_levels::DelayLevels;
 pub use live::{Live, Refused};
 pub use settings::{
     Clients, Config, Identity, Messages, Namesrv, Network, Replication, SETTINGS, Setting, Store, Topics,
@@ -25,7 +27,7 @@ pub use value::{Flush, Millis, Role, Seconds};
 use rmq_protocol::{
     address,
     java_properties::{self, Found},
-    names::MAX_TOPIC,
+    names::{self, MAX_TOPIC},
 };
 use std::time::Duration;
 
@@ -219,7 +221,7 @@ impl Config {
             let home = std::env::var("HOME").unwrap_or_else(|_| ".".to_owned());
             store.root = format!("{home}/store");
         }
-        let reply_topic = crate::topic::reply_topic(&identity.cluster_name);
+        let reply_topic = names::reply_topic(&identity.cluster_name);
         if reply_topic.len() > MAX_TOPIC {
             let words = format!(
                 "brokerClusterName has {} bytes: requests cannot be answered, as the topic {reply_topic} has {}, more \
@@ -241,8 +243,8 @@ impl Config {
     }
 
     /// What the delay levels mean.
-    pub(crate) fn delay_levels(&self) -> Result<crate::timer::delay::Levels, Error> {
-        crate::timer::delay::parse_levels(&self.messages.delay_levels).map_err(|level| Error::Contradiction {
+    pub(crate) fn delay_levels(&self) -> Result<DelayLevels, Error> {
+        delay_levels::parse(&self.messages.delay_levels).map_err(|level| Error::Contradiction {
             keys: &["messageDelayLevel"],
             words: format!("messageDelayLevel: {level:?} is no pause; write for example 30s, 5m, 2h, 1d"),
         })

@@ -4,14 +4,13 @@
 //! |---|---|
 //! | [`subscription`] | the groups' settings, in `config/subscriptionGroup.json` |
 //! | [`members`] | clients that are connected, producers too; nothing of it is stored |
-//! | [`heartbeat`] | requests by which clients come and go |
-//! | [`queue_locks`], [`lock_queue`] | locks of queues that are consumed in order, and their requests |
-//! | [`offsets`] | how far each group has consumed, in `config/consumerOffset.json`, and its requests |
+//! | [`queue_locks`] | locks of queues that are consumed in order |
+//! | [`offsets`] | how far each group has consumed, in `config/consumerOffset.json` |
+//! | [`progress`] | the same as metrics |
 
-pub(crate) mod heartbeat;
-pub(crate) mod lock_queue;
 pub(crate) mod members;
 pub(crate) mod offsets;
+pub(crate) mod progress;
 mod queue_locks;
 pub(crate) mod subscription;
 

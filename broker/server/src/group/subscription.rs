@@ -2,6 +2,8 @@
 
 use crate::{
     Error,
+    feature::Feature,
+    observe::sheet::{Filled, Sheet},
     rows::{self, Row, Unread},
     table::{self, Table},
     topic::MAX_QUEUES,
@@ -159,6 +161,12 @@ impl SubscriptionGroups {
             forbidden_table: &self.forbidden,
             subscription_group_table,
         })
+    }
+}
+
+impl Feature for SubscriptionGroups {
+    fn metrics(&self, to: &Sheet) -> Filled {
+        to.count("rocketmq_consumer_group_number", "Consumer groups of this broker.", self.len())
     }
 }
 

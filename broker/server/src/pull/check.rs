@@ -52,7 +52,7 @@ impl Puller {
         let name = &request.consumer_group;
         let (group, _) = self
             .groups
-            .find_or_create(name, settings.topics.auto_create_group && !settings.is_slave())
+            .find_or_create(name, settings.topics.auto_create_group && !self.role.is_slave())
             .ok_or_else(|| Rejection::no_group(name))?;
         if !group.consume_enable {
             return Err(Rejection::new(Reason::NotPermitted, format!("the group {name} may not consume")));

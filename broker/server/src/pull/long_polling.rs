@@ -1,7 +1,7 @@
 //! Pulls that wait for messages.
 //!
 //! A pull that found nothing is parked with its queue and offset. The store tells of each message
-//! as soon as it can be read; the pulls it may interest are handed to [`Ready`], and run again.
+//! as soon as it can be read; the pulls it may interest are handed to a waker, and run again.
 //! Those nobody wakes run again at their deadline, and answer "nothing" then.
 //!
 //! What a connection parked ends with it. Each connection may park as many pulls as there is room
@@ -50,8 +50,22 @@ pub(crate) struct Parked {
     pub(crate) last_try: bool,
 }
 
-/// Woken pulls, to be run again.
-pub(crate) type Ready = mpsc::UnboundedReceiver<Parked>;
+/// Tasks that run woken pulls again. One for all of them would make a core's worth of pulls the most that a broker serves at the end of its
+/// queues.
+pub(crate) const WAKERS: usize = 4;
+
+/// Woken pulls of some of the connections, to be run again. Unbounded, yet never longer than the number of pulls that may be parked.
+struct Woken {
+    sender: mpsc::UnboundedSender<Parked>,
+    receiver: tokio::sync::Mutex<mpsc::UnboundedReceiver<Parked>>,
+}
+
+impl Default for Woken {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver: tokio::sync::Mutex::new(receiver) }
+    }
+}
 
 type Queues = FxHashMap<Arc<str>, FxHashMap<i32, Vec<Parked>>>;
 
@@ -78,6 +92,7 @@ impl Peer {
 type Peers = FxHashMap<u64, Peer>;
 
 /// All parked pulls. Lock order: the peers of a connection, then a shard of queues.
+#[derive(Default)]
 pub(crate) struct LongPolling {
     /// By the connection's number.
     peers: [Mutex<Peers>; SHARDS],
@@ -88,25 +103,13 @@ pub(crate) struct LongPolling {
     displaced: AtomicUsize,
     /// The broker stops: nobody waits any more.
     closed: AtomicBool,
-    /// Unbounded, yet never longer than the number of pulls that may be parked.
-    ready: mpsc::UnboundedSender<Parked>,
+    woken: [Woken; WAKERS],
 }
 
 impl LongPolling {
-    pub(crate) fn new() -> (Self, Ready) {
-        let (ready, receiver) = mpsc::unbounded_channel();
-        (
-            Self {
-                peers: Default::default(),
-                shards: Default::default(),
-                parked: AtomicUsize::new(0),
-                connections: AtomicUsize::new(0),
-                displaced: AtomicUsize::new(0),
-                closed: AtomicBool::new(false),
-                ready,
-            },
-            receiver,
-        )
+    /// Waits for a pull that is to be run again, of those that belong to `waker` (below [`WAKERS`]).
+    pub(crate) async fn woken(&self, waker: usize) -> Option<Parked> {
+        self.woken[waker % WAKERS].receiver.lock().await.recv().await
     }
 
     fn shard(&self, topic: &str) -> &Mutex<Queues> {
@@ -334,8 +337,9 @@ impl LongPolling {
     fn hand_over(&self, woken: Vec<Parked>) {
         self.parked.fetch_sub(woken.len(), Relaxed);
         for pull in woken {
-            // The receiver is gone only when the broker is: then nobody waits for an answer.
-            let _ = self.ready.send(pull);
+            let waker = pull.pull.to.connection().id() as usize % WAKERS;
+            // The receiver is as old as the sender, so this cannot fail.
+            let _ = self.woken[waker].sender.send(pull);
         }
     }
 }

@@ -16,16 +16,23 @@ pub(crate) use outcome::{PullStatus, Pulled};
 use crate::{
     answer::Answer,
     config::{Config, Live},
+    core::Core,
     error::Rejection,
+    feature::{Feature, Tasks},
     filter,
     group::{members::Consumers, offsets::ConsumerOffsets, subscription::SubscriptionGroups},
-    observe::stats::{Kind, Stats},
+    observe::{
+        sheet::{Filled, Sheet},
+        stats::{Kind, Stats},
+    },
     replication::Following,
+    role::CurrentRole,
     topic::Topics,
 };
 use check::Checked;
-use long_polling::{LongPolling, Parked};
+use long_polling::{LongPolling, Parked, WAKERS};
 use rmq_protocol::{body::Subscription, header::owned::PullMessage, message::sys_flag};
+use rmq_remoting::Connection;
 use rmq_store::{Filter, GetStatus, Got, MessageStore};
 use std::{
     sync::Arc,
@@ -37,15 +44,16 @@ const MAX_PARKED_TEXT: usize = 16 << 10;
 
 /// Reads queues for consumers.
 pub(crate) struct Puller {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) consumers: Arc<Consumers>,
-    pub(crate) offsets: Arc<ConsumerOffsets>,
-    pub(crate) long_polling: Arc<LongPolling>,
-    pub(crate) following: Arc<Following>,
-    pub(crate) settings: Arc<Live>,
-    pub(crate) stats: Arc<Stats>,
+    role: Arc<CurrentRole>,
+    store: Arc<MessageStore>,
+    topics: Arc<Topics>,
+    groups: Arc<SubscriptionGroups>,
+    consumers: Arc<Consumers>,
+    offsets: Arc<ConsumerOffsets>,
+    long_polling: Arc<LongPolling>,
+    following: Arc<Following>,
+    settings: Arc<Live>,
+    stats: Arc<Stats>,
 }
 
 /// A pull that has not been answered.
@@ -86,6 +94,26 @@ enum Outcome {
 }
 
 impl Puller {
+    pub(crate) fn new(core: &Core, long_polling: &Arc<LongPolling>, following: &Arc<Following>) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            store: Arc::clone(&core.store),
+            topics: Arc::clone(&core.topics),
+            groups: Arc::clone(&core.groups),
+            consumers: Arc::clone(&core.consumers),
+            offsets: Arc::clone(&core.offsets),
+            settings: Arc::clone(&core.settings),
+            stats: Arc::clone(&core.stats),
+            long_polling: Arc::clone(long_polling),
+            following: Arc::clone(following),
+        }
+    }
+
+    /// A connection has ended: what it parked ends with it.
+    pub(crate) fn disconnected(&self, connection: &Connection) {
+        self.long_polling.forget(connection);
+    }
+
     /// Runs a pull that has just come. One that must wait for the disk is given back, for [`Puller::pull_from_disk`].
     pub(crate) fn pull(&self, pull: Pull) -> Option<Pull> {
         self.begin(pull, Reading::Memory)
@@ -166,18 +194,18 @@ impl Puller {
         };
         let Some(mut got) = self.read(request, offset, &checked, reading)? else { return Ok(Outcome::Cold) };
         if run == Run::First {
-            self.commit(request, offset, &got, &settings);
+            self.commit(request, offset, &got);
         }
         let kind = if got.status == GetStatus::Found { Kind::BrokerFound } else { Kind::BrokerMissed };
         self.stats.add(kind, &settings.identity.cluster_name, 1);
         if got.status == GetStatus::Found {
             self.count(request, &got, &settings);
-            return Ok(Outcome::Answer(outcome::found(got, &checked, &settings)));
+            return Ok(Outcome::Answer(outcome::found(got, &checked, self.slaves_read(&settings))));
         }
-        let follows = settings.is_slave() && self.following.lag().is_some();
-        let status = outcome::status_of_nothing(got.status, request.queue_offset, settings.is_slave(), follows);
+        let follows = self.role.is_slave() && self.following.lag().is_some();
+        let status = outcome::status_of_nothing(got.status, request.queue_offset, self.role.is_slave(), follows);
         let corrects = matches!(got.status, GetStatus::NoMatchedMessage | GetStatus::MessageWasRemoving);
-        if settings.is_slave() && !corrects {
+        if self.role.is_slave() && !corrects {
             // A slave may not have what its master has: it never sends a client elsewhere.
             got.next_offset = offset;
         }
@@ -189,7 +217,11 @@ impl Puller {
             let offset = if got.max_offset > got.next_offset { u64::MAX } else { got.next_offset };
             return Ok(Outcome::Wait { offset, subscription: checked.subscription, timeout });
         }
-        let suggested = if follows && !corrects { 0 } else { outcome::suggested(&got, &checked.group, &settings) };
+        let suggested = if follows && !corrects {
+            0
+        } else {
+            outcome::suggested(&got, &checked.group, self.slaves_read(&settings))
+        };
         Ok(Outcome::Answer(outcome::nothing(&got, status, suggested, &checked)))
     }
 
@@ -212,11 +244,11 @@ impl Puller {
 
     /// Commits what the client had done when it asked. By the time a parked pull runs again another client may have done more, or
     /// reset the offset. A client that is ahead of the queue read a log that lost its end since: the group must not begin there.
-    fn commit(&self, request: &PullMessage, offset: u64, got: &Got, settings: &Config) {
+    fn commit(&self, request: &PullMessage, offset: u64, got: &Got) {
         if request.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0
             && offset <= got.max_offset
             && u64::try_from(request.commit_offset).is_ok_and(|commit| commit <= got.max_offset)
-            && !settings.is_slave()
+            && !self.role.is_slave()
         {
             self.offsets.commit(&request.topic, &request.consumer_group, request.queue_id, request.commit_offset);
         }
@@ -229,6 +261,11 @@ impl Puller {
         outcome::before_the_queue(request.queue_offset, min..=max, checked)
     }
 
+    /// Slaves serve reads in this group, or this is one.
+    fn slaves_read(&self, settings: &Config) -> bool {
+        settings.replication.slave_read || self.role.is_slave()
+    }
+
     fn count(&self, request: &PullMessage, got: &Got, settings: &Config) {
         let (messages, bytes) = (got.count as u64, got.size as u64);
         let key = [request.topic.as_str(), "@", &request.consumer_group].concat();
@@ -236,5 +273,42 @@ impl Puller {
         self.stats.add(Kind::GroupGetSize, &key, bytes);
         self.stats.add(Kind::BrokerGet, &settings.identity.cluster_name, messages);
         self.offsets.note_pull(&request.topic, &request.consumer_group, request.queue_id, got.next_offset as i64);
+    }
+}
+
+/// Pulls may answer so much later than their deadline.
+const EXPIRE: Duration = Duration::from_millis(500);
+
+impl Feature for Puller {
+    fn start(self: Arc<Self>, tasks: &Tasks) {
+        for waker in 0..WAKERS {
+            // It ends after the last connection has: pulls that the stop releases are answered before.
+            let (puller, stop, readers) = (Arc::clone(&self), tasks.stop.clone(), tasks.tracker.clone());
+            tasks.run("resume parked pulls", async move {
+                while let Some(Some(parked)) = stop.run_until_cancelled(puller.long_polling.woken(waker)).await {
+                    if let Some(parked) = puller.resume(parked) {
+                        let puller = Arc::clone(&puller);
+                        readers.spawn_blocking(move || puller.resume_from_disk(parked));
+                    }
+                }
+            });
+        }
+        tasks.every("expire parked pulls", EXPIRE, move || {
+            self.long_polling.expire(Instant::now());
+            std::future::ready(())
+        });
+    }
+
+    fn metrics(&self, to: &Sheet) -> Filled {
+        to.count(
+            "rocketmq_broker_parked_pulls",
+            "Pulls parked until there are messages for them; beyond maxParkedPulls those of the connections with the most are answered at once.",
+            self.long_polling.len(),
+        )?;
+        to.counter(
+            "rocketmq_broker_displaced_pulls_total",
+            "Parked pulls answered early, to make room for those of connections with fewer.",
+            self.long_polling.displaced() as u64,
+        )
     }
 }

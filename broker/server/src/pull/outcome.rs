@@ -1,7 +1,6 @@
 //! What a pull is told.
 
 use super::check::Checked;
-use crate::config::Config;
 use bytes::Bytes;
 use rmq_protocol::{body::SubscriptionGroup, header::PullMessageResponse};
 use rmq_store::{GetStatus, Got};
@@ -32,8 +31,8 @@ pub(crate) struct Pulled {
 }
 
 /// Messages.
-pub(super) fn found(got: Got, checked: &Checked, settings: &Config) -> Pulled {
-    let next = next(&got, suggested(&got, &checked.group, settings), checked);
+pub(super) fn found(got: Got, checked: &Checked, slaves_read: bool) -> Pulled {
+    let next = next(&got, suggested(&got, &checked.group, slaves_read), checked);
     Pulled { status: PullStatus::Found, remark: "FOUND".to_owned(), next, records: got.records }
 }
 
@@ -76,9 +75,9 @@ fn flags(checked: &Checked) -> PullMessageResponse {
 }
 
 /// From which broker the client should pull next: 0 is the master, 1 a slave. A slave sends clients back to the master when they
-/// have caught up.
-pub(super) fn suggested(got: &Got, group: &SubscriptionGroup, settings: &Config) -> i64 {
-    match (settings.replication.slave_read || settings.is_slave(), got.far_behind) {
+/// have caught up. `slaves_read` tells whether slaves serve reads in this group, or this is one.
+pub(super) fn suggested(got: &Got, group: &SubscriptionGroup, slaves_read: bool) -> i64 {
+    match (slaves_read, got.far_behind) {
         (true, true) => group.which_broker_when_consume_slowly,
         (true, false) => group.broker_id,
         (false, _) => 0,

@@ -19,6 +19,7 @@
 //! | [`master`] | one task a slave; what each has; what is confirmed |
 //! | [`slave`] | follow the master |
 //! | [`unsent`] | which files wait for a slave that has yet to copy them |
+//! | [`metrics`], [`requests`] | what scrapers, slaves and tools are told |
 //! | [`tables`] | topics, groups and offsets from the master |
 //!
 //! **Confirmed** is the offset that `inSyncReplicas` members have, the master among them: the end of the log where one is enough. Only a SYNC_MASTER
@@ -27,6 +28,7 @@
 mod compare;
 pub(crate) mod log_check;
 pub(crate) mod master;
+pub(crate) mod metrics;
 pub(crate) mod requests;
 pub(crate) mod slave;
 pub(crate) mod tables;

@@ -5,9 +5,11 @@
 
 use crate::{
     config::Live,
+    core::Core,
     error::{Reason, Rejection},
     group::{offsets::ConsumerOffsets, subscription::SubscriptionGroups},
     replication::{Following, Slaves},
+    role::CurrentRole,
     timer::delay::Delay,
     topic::Topics,
 };
@@ -26,15 +28,16 @@ const PART: i32 = 2000;
 
 /// Handles of these requests.
 pub(crate) struct Tables {
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) offsets: Arc<ConsumerOffsets>,
-    pub(crate) delay: Arc<Delay>,
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) settings: Arc<Live>,
-    pub(crate) slaves: Arc<Slaves>,
-    pub(crate) following: Arc<Following>,
-    pub(crate) whole: Whole,
+    role: Arc<CurrentRole>,
+    topics: Arc<Topics>,
+    groups: Arc<SubscriptionGroups>,
+    offsets: Arc<ConsumerOffsets>,
+    delay: Arc<Delay>,
+    store: Arc<MessageStore>,
+    settings: Arc<Live>,
+    slaves: Arc<Slaves>,
+    following: Arc<Following>,
+    whole: Whole,
 }
 
 /// The last whole tables that were asked for: the number of entries, and the body.
@@ -50,6 +53,21 @@ fn not_made(error: io::Error) -> Rejection {
 }
 
 impl Tables {
+    pub(crate) fn new(core: &Core, slaves: &Arc<Slaves>, following: &Arc<Following>) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            topics: Arc::clone(&core.topics),
+            groups: Arc::clone(&core.groups),
+            offsets: Arc::clone(&core.offsets),
+            delay: Arc::clone(&core.delay),
+            store: Arc::clone(&core.store),
+            settings: Arc::clone(&core.settings),
+            slaves: Arc::clone(slaves),
+            following: Arc::clone(following),
+            whole: Whole::default(),
+        }
+    }
+
     /// 21.
     pub(crate) async fn topics(&self, header: &AllTopicConfig) -> Result<(i32, Bytes), Rejection> {
         let topics = Arc::clone(&self.topics);
@@ -110,7 +128,7 @@ impl Tables {
 
     /// 907.
     pub(crate) fn status(&self) -> HaRuntimeInfo {
-        if self.settings.load().is_slave() { self.following.describe() } else { self.slaves.describe() }
+        if self.role.is_slave() { self.following.describe() } else { self.slaves.describe() }
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     compare::Overlap,
     wire::{HEADER, MAX_OFFSET, MAX_PIECE, Piece},
 };
-use crate::{clock::now_millis, config::Live, registration::Master};
+use crate::{clock::now_millis, config::Live, role::Role};
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use rmq_protocol::body::{HaClientRuntimeInfo, HaRuntimeInfo};
@@ -173,15 +173,15 @@ impl Following {
         }
     }
 
-    /// Follows the master that `masters` names, until `stop`. `ask_again` is called when it cannot be followed: it may have moved.
+    /// Follows the master that `roles` names, until `stop`. `ask_again` is called when it cannot be followed: it may have moved.
     pub(crate) async fn run(
         &self,
-        mut masters: watch::Receiver<Option<Master>>,
+        mut roles: watch::Receiver<Role>,
         ask_again: impl Fn() + Send,
         stop: CancellationToken,
     ) {
         loop {
-            let Some(address) = self.master_address(&mut masters, &stop).await else { return };
+            let Some(address) = self.master_address(&mut roles, &stop).await else { return };
             let mut pause = RETRY;
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -192,7 +192,7 @@ impl Following {
                     ask_again();
                 }
                 // Another master: drop this one.
-                _ = masters.wait_for(|master| self.configured().is_none() && master.as_ref().is_some_and(|m| m.replication_address != address)) => {}
+                _ = roles.wait_for(|role| self.configured().is_none() && role.of().is_some_and(|m| m.replication_address != address)) => {}
             }
             self.in_step.send_replace(false);
             tokio::select! {
@@ -235,18 +235,14 @@ impl Following {
         Some(self.settings.load().replication.master_address.clone()).filter(|address| !address.is_empty())
     }
 
-    async fn master_address(
-        &self,
-        masters: &mut watch::Receiver<Option<Master>>,
-        stop: &CancellationToken,
-    ) -> Option<String> {
+    async fn master_address(&self, roles: &mut watch::Receiver<Role>, stop: &CancellationToken) -> Option<String> {
         if let Some(address) = self.configured() {
             return Some(address);
         }
         tokio::select! {
             () = stop.cancelled() => None,
-            master = masters.wait_for(Option::is_some) => {
-                master.ok().and_then(|master| master.as_ref().map(|master| master.replication_address.clone()))
+            role = roles.wait_for(|role| role.of().is_some()) => {
+                role.ok().and_then(|role| role.of().map(|master| master.replication_address.clone()))
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::{
         offsets::{ConsumerOffsets, OffsetRows},
         subscription::{GroupRows, SubscriptionGroups},
     },
-    registration::Master,
+    role::Role,
     timer::delay::{Delay, DelayRows},
     topic::{TopicRows, Topics},
 };
@@ -37,17 +37,17 @@ pub(crate) struct MetadataSync {
 }
 
 impl MetadataSync {
-    /// Copies from the master that `masters` names, until `stop`. `in_step` says whether the master's log is followed.
+    /// Copies from the master that `roles` names, until `stop`. `in_step` says whether the master's log is followed.
     pub(crate) async fn run(
         self,
-        mut masters: watch::Receiver<Option<Master>>,
+        mut roles: watch::Receiver<Role>,
         mut in_step: watch::Receiver<bool>,
         stop: CancellationToken,
     ) {
         let client = Client::with_budget(Arc::new(()), Limits::default(), Arc::clone(&self.budget));
         let mut failing = false;
         loop {
-            let master = masters.borrow_and_update().as_ref().map(|master| master.address.clone());
+            let master = roles.borrow_and_update().of().map(|master| master.address.clone());
             let in_step_now = *in_step.borrow_and_update();
             if let Some(master) = master.filter(|_| in_step_now) {
                 let copied = match Tables::fetch(&client, &master).await {
@@ -65,7 +65,7 @@ impl MetadataSync {
             }
             tokio::select! {
                 () = stop.cancelled() => break,
-                changed = masters.changed() => if changed.is_err() { break },
+                changed = roles.changed() => if changed.is_err() { break },
                 changed = in_step.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(EVERY) => {}
             }

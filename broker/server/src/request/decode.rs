@@ -1,8 +1,8 @@
 //! From a frame to a typed request: each is decoded here, once.
 
 use crate::{
+    client::heartbeat::HeartbeatRequest,
     error::Rejection,
-    group::heartbeat::HeartbeatRequest,
     send::{SendRequest, send_back::SendBackRequest},
 };
 use bytes::Bytes;

@@ -16,6 +16,8 @@ use super::answer;
 use crate::{
     admission::{AtWork, MAX_AT_WORK},
     error::{Reason, Rejection},
+    feature::Feature,
+    observe::sheet::{Filled, Sheet, WAITING},
 };
 use rmq_protocol::Reply;
 use rmq_remoting::{Responder, Turn};
@@ -83,6 +85,14 @@ impl Lanes {
             drop(deferred);
         };
         self.tasks.spawn_on(work, &self.runtime);
+    }
+}
+
+impl Feature for Lanes {
+    fn metrics(&self, to: &Sheet) -> Filled {
+        to.row(&WAITING, "at_work", self.at_work.count());
+        to.row(&WAITING, "shared", self.tasks.len());
+        Ok(())
     }
 }
 

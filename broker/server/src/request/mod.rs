@@ -23,9 +23,9 @@ use crate::{
         topic::TopicAdmin,
     },
     answer::Answer,
+    client::{heartbeat::Clients, lock_queue::Locks, offsets::Offsets},
     error::Rejection,
-    group::{heartbeat::Clients, lock_queue::Locks, offsets::requests::Offsets},
-    observe::metrics::Metrics,
+    observe::requests::Requests,
     pull::{Pull, Puller},
     replication::{LogCheck, requests::Tables},
     send::{Outcome, SendRequest, Sender, reply::Replies, send_back::SendBackRequest},
@@ -57,8 +57,8 @@ pub(crate) struct Features {
 /// Answers the requests of all connections.
 pub(crate) struct Border {
     pub(crate) features: Arc<Features>,
-    pub(crate) lanes: Lanes,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) requests: Arc<Requests>,
 }
 
 impl Handler for Border {
@@ -72,7 +72,7 @@ impl Handler for Border {
             Some(_) => to.reply(&answer::refused(self.features.log_check.refusal())),
             None => to.reply(&answer::unsupported(number)),
         }
-        self.metrics.handled(number, started.elapsed());
+        self.requests.handled(number, started.elapsed());
     }
 
     fn has_body(&self, code: i32) -> bool {
@@ -80,7 +80,7 @@ impl Handler for Border {
     }
 
     fn closed(&self, connection: &Connection) {
-        self.features.puller.long_polling.forget(connection);
+        self.features.puller.disconnected(connection);
         self.features.clients.disconnected(connection);
     }
 }

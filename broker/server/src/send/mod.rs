@@ -22,11 +22,19 @@ pub(crate) mod stalled;
 
 use crate::{
     answer::Answer,
+    clock::now_millis,
     config::{Config, Live},
+    core::Core,
     error::Rejection,
+    feature::Feature,
     group::{QueueLocks, subscription::SubscriptionGroups},
-    observe::stats::{Kind, Stats},
+    observe::{
+        sheet::{Filled, Sheet, WAITING},
+        stats::{Kind, Stats},
+    },
     registration::Registration,
+    replication::Slaves,
+    role::CurrentRole,
     timer::delay::Delay,
     topic::Topics,
 };
@@ -38,7 +46,7 @@ use rmq_protocol::{
     version::Version,
 };
 use rmq_store::{MessageStore, Patience};
-use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -153,31 +161,77 @@ impl<'a> Outcome<'a> {
     }
 }
 
+/// Sends that wait.
+pub(crate) struct Waiting {
+    /// For disk blocks, and the memory that these take.
+    pub(crate) blocks: usize,
+    pub(crate) block_bytes: usize,
+    /// For a flush.
+    pub(crate) flush: usize,
+    pub(crate) slaves: usize,
+    /// How long the first of the last two has waited.
+    pub(crate) longest: Duration,
+}
+
 /// Stores messages and acknowledges them.
 pub(crate) struct Sender {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) locks: Arc<QueueLocks>,
-    pub(crate) delay: Arc<Delay>,
-    pub(crate) registration: Arc<Registration>,
-    pub(crate) settings: Arc<Live>,
-    pub(crate) stats: Arc<Stats>,
-    pub(crate) durability: Arc<Durability>,
-    pub(crate) stalled: Arc<stalled::Line>,
+    role: Arc<CurrentRole>,
+    store: Arc<MessageStore>,
+    topics: Arc<Topics>,
+    groups: Arc<SubscriptionGroups>,
+    locks: Arc<QueueLocks>,
+    delay: Arc<Delay>,
+    registration: Arc<Registration>,
+    settings: Arc<Live>,
+    stats: Arc<Stats>,
+    durability: Arc<Durability>,
+    stalled: Arc<stalled::Line>,
     /// For messages of clients that do not make ids of their own.
-    pub(crate) unique_ids: UniqueIds,
+    unique_ids: UniqueIds,
     /// What stands in the records.
-    pub(crate) store_host: SocketAddr,
+    store_host: SocketAddr,
     /// What traces of clients call this broker's region; fixed at the start.
-    pub(crate) region: String,
+    region: String,
     /// Tasks of requests that wait.
-    pub(crate) tasks: TaskTracker,
+    tasks: TaskTracker,
     /// Where blocking work is done.
-    pub(crate) runtime: Handle,
+    runtime: Handle,
 }
 
 impl Sender {
+    /// `slaves` say what replication has confirmed.
+    pub(crate) fn new(core: &Core, locks: &Arc<QueueLocks>, slaves: &Arc<Slaves>) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            store: Arc::clone(&core.store),
+            topics: Arc::clone(&core.topics),
+            groups: Arc::clone(&core.groups),
+            delay: Arc::clone(&core.delay),
+            registration: Arc::clone(&core.registration),
+            settings: Arc::clone(&core.settings),
+            stats: Arc::clone(&core.stats),
+            locks: Arc::clone(locks),
+            durability: Arc::new(Durability::new(
+                Arc::clone(&core.store),
+                Arc::clone(slaves),
+                Arc::clone(&core.settings),
+            )),
+            stalled: Arc::new(stalled::Line::new(core.tasks.clone(), core.runtime.clone())),
+            unique_ids: UniqueIds::new(core.store_host.ip(), std::process::id(), now_millis() as u32, 0),
+            store_host: core.store_host,
+            region: core.settings.load().identity.region.clone(),
+            tasks: core.tasks.clone(),
+            runtime: core.runtime.clone(),
+        }
+    }
+
+    /// What waits for disk blocks, a flush or slaves.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let [flush, slaves] = self.durability.waiting();
+        let (blocks, block_bytes) = self.stalled.waiting();
+        Waiting { blocks, block_bytes, flush, slaves, longest: self.durability.longest_wait() }
+    }
+
     /// 10, 310, 320: stores the message or messages of a request, unless there are no disk blocks for them. Does not block.
     pub(crate) fn send<'a>(&'a self, request: &SendRequest<'a>) -> Result<Outcome<'a>, Rejection> {
         let settings = self.settings.load();
@@ -255,5 +309,19 @@ impl Prepared {
             Self::Batch(batch) => batch.bytes(),
             Self::Back(back) => back.bytes(),
         }
+    }
+}
+
+impl Feature for Sender {
+    fn metrics(&self, to: &Sheet) -> Filled {
+        let waiting = self.waiting();
+        to.row(&WAITING, "blocks", waiting.blocks);
+        to.row(&WAITING, "flush", waiting.flush);
+        to.row(&WAITING, "slaves", waiting.slaves);
+        to.count(
+            "rocketmq_broker_stalled_send_bytes",
+            "Memory of sends that wait for disk blocks, as the disk is slow; beyond 64 MiB more are refused as busy.",
+            waiting.block_bytes,
+        )
     }
 }

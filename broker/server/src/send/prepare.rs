@@ -112,7 +112,7 @@ impl Sender {
     }
 
     fn check_broker(&self, settings: &Config) -> Result<(), Rejection> {
-        if settings.is_slave() {
+        if self.role.is_slave() {
             return Err(Rejection::new(Reason::Unavailable, "this broker is a slave; send to its master"));
         }
         if !perm::is_writable(settings.topics.permission) {

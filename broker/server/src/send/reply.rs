@@ -3,6 +3,7 @@
 use super::{Acknowledged, Outcome, Reached, SendRequest, Sender, Sent, Waits};
 use crate::{
     clock::now_millis,
+    core::Core,
     error::{Reason, Rejection},
     group::members::Producers,
 };
@@ -20,11 +21,15 @@ const PUSH: Duration = Duration::from_secs(3);
 
 /// Stores and pushes answers.
 pub(crate) struct Replies {
-    pub(crate) sender: Arc<Sender>,
-    pub(crate) producers: Arc<Producers>,
+    sender: Arc<Sender>,
+    producers: Arc<Producers>,
 }
 
 impl Replies {
+    pub(crate) fn new(core: &Core, sender: &Arc<Sender>) -> Self {
+        Self { sender: Arc::clone(sender), producers: Arc::clone(&core.producers) }
+    }
+
     /// Stores the answer and pushes it. Whether it was pushed decides the outcome: a stored answer that no client gets answers
     /// nothing. An answer is not kept waiting for disk or slaves.
     pub(crate) async fn reply(&self, request: &SendRequest<'_>) -> Result<Acknowledged<'static>, Rejection> {

@@ -71,7 +71,7 @@ impl Sender {
         let header = &request.header;
         let group = self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))?;
         let settings = self.settings.load();
-        if settings.is_slave() {
+        if self.role.is_slave() {
             return Err(Rejection::new(Reason::Unavailable, "this broker is a slave; send back to its master"));
         }
         if !perm::is_writable(settings.topics.permission) {

@@ -13,22 +13,22 @@
 //!   registration -> ready
 //! ```
 
-mod housekeeping;
-mod parts;
+mod features;
+mod page;
 
 use crate::{
     Error,
     config::{Config, Live},
-    observe::metrics::Page,
-    pull::long_polling::Ready,
+    feature::Tasks,
 };
-use parts::Parts;
+use features::{Parts, Tables};
+use page::Page;
 use rmq_remoting::{Limits, Reactors, Reserved, Watchdog, http::Health};
 use rmq_store::MessageStore;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, OnceLock},
     thread::JoinHandle,
     time::Duration,
@@ -49,13 +49,10 @@ pub struct Broker {
     parts: Parts,
     page: Arc<Page>,
     delivery: Option<JoinHandle<()>>,
-    /// Cancelled in this order.
-    stop_registration: CancellationToken,
-    stop_requests: CancellationToken,
-    stop_rest: CancellationToken,
-    registration: TaskTracker,
-    requests: TaskTracker,
-    rest: TaskTracker,
+    /// Stopped in this order.
+    registration: Tasks,
+    requests: Tasks,
+    rest: Tasks,
 }
 
 /// Answers probes from the first moment on, while the store recovers.
@@ -107,44 +104,41 @@ impl Broker {
     /// A port is taken, the store is damaged or used by another process, a table cannot be read.
     pub async fn start(mut config: Config, file: Option<PathBuf>) -> Result<Self, Error> {
         let (early, watchdog) = (Arc::<Early>::default(), Arc::<Watchdog>::default());
-        let (stop_rest, rest) = (CancellationToken::new(), TaskTracker::new());
+        let rest = tasks(&watchdog);
         let bind = config.network.bind_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let http_address = match config.network.http_port {
             0 => None,
             port => {
                 let listener = listen(bind, port)?;
                 let address = local_address(&listener)?;
-                let answer = rmq_remoting::http::serve(listener, Arc::clone(&early) as _, stop_rest.clone());
-                watched(&watchdog, &rest, "http", answer);
+                let answer = rmq_remoting::http::serve(listener, Arc::clone(&early) as _, rest.stop.clone());
+                rest.run("http", answer);
                 Some(address)
             }
         };
         // A port that is taken ends the start before it has touched the store, which would count as
         // crashed then.
         let ports = reserve_ports(&mut config, bind)?;
-        let (tables, ready) = parts::Tables::open(&config)?;
+        let tables = Tables::open(&config)?;
         // Asked for once: the store and the network buffers must not have two ideas of it.
         let memory = rmq_remoting::memory::usable();
         let store = open_store(&config, memory, &tables).await?;
         let ports = ports.listen()?;
         let address = local_address(&ports.requests)?;
         let settings = Arc::new(Live::new(config, file));
-        let parts = Parts::build(settings, memory, store, tables, watchdog)?;
-        let page = Arc::new(parts.page());
+        let parts = Parts::build(settings, memory, store, tables, Arc::clone(&watchdog))?;
+        let page = Arc::clone(&parts.page);
         let mut broker = Self {
             address,
             http_address,
             page: Arc::clone(&page),
             delivery: None,
-            stop_registration: CancellationToken::new(),
-            stop_requests: CancellationToken::new(),
-            stop_rest,
-            registration: TaskTracker::new(),
-            requests: TaskTracker::new(),
+            registration: tasks(&watchdog),
+            requests: tasks(&watchdog),
             rest,
             parts,
         };
-        broker.begin(ports, ready)?;
+        broker.begin(ports)?;
         let _ = early.page.set(page);
         Ok(broker)
     }
@@ -177,63 +171,82 @@ impl Broker {
         }
     }
 
-    fn begin(&mut self, ports: Ports<TcpListener>, ready: Ready) -> Result<(), Error> {
-        let parts = &self.parts;
-        let slave = parts.settings.load().is_slave();
-        if slave {
-            let (following, master) = (Arc::clone(&parts.following), parts.registration.master());
-            let (ask_again, stop) = (parts.registration.ask_for_master(), self.stop_rest.clone());
-            let follow = async move { following.run(master, ask_again, stop).await };
-            watched(&parts.watchdog, &self.rest, "follow the master", follow);
-            let (master, in_step) = (parts.registration.master(), parts.following.in_step());
-            let sync = parts.metadata_sync().run(master, in_step, self.stop_rest.clone());
-            watched(&parts.watchdog, &self.rest, "copy the master's tables", sync);
+    fn begin(&mut self, ports: Ports<TcpListener>) -> Result<(), Error> {
+        if self.parts.core.role.is_slave() {
+            self.follow()
         } else {
-            let (check, following) = (Arc::clone(&parts.log_check), Arc::clone(&parts.following));
-            let (tables, stop) = (parts.metadata_sync(), self.stop_rest.clone());
-            let correct = parts.correction();
-            if check.is_open() {
-                correct();
-            } else {
-                let check_log = async move {
-                    check.run(&following, &tables, correct, stop.clone()).await;
-                    stop.cancelled().await;
-                };
-                watched(&parts.watchdog, &self.rest, "check the log", check_log);
-            }
-            // Delivery appends to the log.
-            let check = Arc::clone(&parts.log_check);
-            let thread = parts.delivery().start(move || check.wait_until_open(), Arc::clone(&parts.watchdog));
-            self.delivery = Some(thread.map_err(|source| Error::Thread { name: "delay", source })?);
+            self.lead()?
         }
-        let serve = Arc::clone(&parts.slaves).serve(ports.replication, self.stop_rest.clone());
-        watched(&parts.watchdog, &self.rest, "accept slaves", serve);
-        housekeeping::start(parts, ready, &self.rest, &self.stop_rest);
-        let settings = parts.settings.load();
+        let serve = Arc::clone(&self.parts.slaves).serve(ports.replication, self.rest.stop.clone());
+        self.rest.run("accept slaves", serve);
+        for feature in &self.page.features {
+            Arc::clone(feature).start(&self.rest);
+        }
+        self.take_requests([Some(ports.requests), ports.vip])?;
+        self.register();
+        Ok(())
+    }
+
+    /// A slave copies its master's log and tables.
+    fn follow(&self) {
+        let (parts, stop) = (&self.parts, &self.rest.stop);
+        let (following, role) = (Arc::clone(&parts.following), parts.core.role.watch());
+        let (ask_again, stopped) = (parts.core.registration.ask_for_master(), stop.clone());
+        self.rest.run("follow the master", async move { following.run(role, ask_again, stopped).await });
+        let sync = parts.metadata_sync().run(parts.core.role.watch(), parts.following.in_step(), stop.clone());
+        self.rest.run("copy the master's tables", sync);
+    }
+
+    /// A master checks its log, and then delivers what is due.
+    fn lead(&mut self) -> Result<(), Error> {
+        let parts = &self.parts;
+        let (check, correct) = (Arc::clone(&parts.log_check), parts.correction());
+        if check.is_open() {
+            correct();
+        } else {
+            let (following, tables) = (Arc::clone(&parts.following), parts.metadata_sync());
+            let stop = self.rest.stop.clone();
+            self.rest.run("check the log", async move {
+                check.run(&following, &tables, correct, stop.clone()).await;
+                stop.cancelled().await;
+            });
+        }
+        // Delivery appends to the log.
+        let check = Arc::clone(&parts.log_check);
+        let thread = parts.delivery().start(move || check.wait_until_open(), Arc::clone(&parts.watchdog));
+        self.delivery = Some(thread.map_err(|source| Error::Thread { name: "delay", source })?);
+        Ok(())
+    }
+
+    fn take_requests(&self, listeners: [Option<TcpListener>; 2]) -> Result<(), Error> {
+        let parts = &self.parts;
+        let settings = parts.core.settings.load();
         let limits = Limits {
             connections: settings.network.max_connections,
             idle: settings.network.idle.0,
             ..Limits::default()
         };
-        let dispatch = Arc::new(parts.border());
         let reactors =
             Reactors::start(&parts.watchdog).map_err(|source| Error::Thread { name: "connections", source })?;
         let reactors = Arc::new(reactors);
-        for listener in [Some(ports.requests), ports.vip].into_iter().flatten() {
-            let (dispatch, figures) = (Arc::clone(&dispatch), Arc::clone(&parts.figures));
-            let (reactors, stop) = (Arc::clone(&reactors), self.stop_requests.clone());
-            let serve = rmq_remoting::serve(listener, reactors, dispatch, limits.clone(), figures, stop);
-            watched(&parts.watchdog, &self.requests, "accept connections", serve);
+        for listener in listeners.into_iter().flatten() {
+            let (border, figures) = (Arc::clone(&parts.border), Arc::clone(&parts.figures));
+            let (reactors, stop) = (Arc::clone(&reactors), self.requests.stop.clone());
+            let serve = rmq_remoting::serve(listener, reactors, border, limits.clone(), figures, stop);
+            self.requests.run("accept connections", serve);
         }
-        let (registration, stop) = (Arc::clone(&parts.registration), self.stop_registration.clone());
-        let check = Arc::clone(&parts.log_check);
-        let register = async move {
+        Ok(())
+    }
+
+    /// Registers, once the log was checked.
+    fn register(&self) {
+        let (registration, stop) = (Arc::clone(&self.parts.core.registration), self.registration.stop.clone());
+        let check = Arc::clone(&self.parts.log_check);
+        self.registration.run("register with namesrvs", async move {
             if stop.run_until_cancelled(check.until_open()).await == Some(true) {
                 registration.run(stop).await;
             }
-        };
-        watched(&parts.watchdog, &self.registration, "register with namesrvs", register);
-        Ok(())
+        });
     }
 
     /// Stops: says goodbye to the namesrvs, answers what was asked, writes everything to disk.
@@ -244,29 +257,27 @@ impl Broker {
         tracing::info!("stopping: leaving the namesrvs");
         let _ = self.page.stopping.set(());
         self.parts.watchdog.stop();
-        self.stop_registration.cancel();
         finish(&self.registration).await;
         tracing::info!("stopping: answering the last requests");
-        self.parts.tables.long_polling.release();
-        self.stop_requests.cancel();
+        self.parts.long_polling.release();
         finish(&self.requests).await;
-        self.parts.request_tasks.close();
-        if tokio::time::timeout(LAST_TASKS, self.parts.request_tasks.wait()).await.is_err() {
+        let waiting = &self.parts.core.tasks;
+        waiting.close();
+        if tokio::time::timeout(LAST_TASKS, waiting.wait()).await.is_err() {
             tracing::warn!("some requests are not answered: they still wait for a client or a slave");
         }
-        self.parts.tables.delay.stop();
+        self.parts.core.delay.stop();
         self.parts.log_check.stop();
-        self.stop_rest.cancel();
         finish(&self.rest).await;
         tracing::info!("stopping: writing everything to disk");
-        let (tables, store, delivery) = (self.parts.tables, self.parts.store, self.delivery.take());
+        let (parts, delivery) = (self.parts, self.delivery.take());
         let close = move || {
             if let Some(delivery) = delivery {
                 // A panic there was logged when it happened.
                 let _ = delivery.join();
             }
-            let written = tables.persist();
-            store.close()?;
+            let written = parts.persist();
+            parts.core.store.close()?;
             written
         };
         match tokio::task::spawn_blocking(close).await {
@@ -276,9 +287,14 @@ impl Broker {
     }
 }
 
-async fn finish(tasks: &TaskTracker) {
-    tasks.close();
-    tasks.wait().await;
+fn tasks(watchdog: &Arc<Watchdog>) -> Tasks {
+    Tasks { watchdog: Arc::clone(watchdog), tracker: TaskTracker::new(), stop: CancellationToken::new() }
+}
+
+async fn finish(tasks: &Tasks) {
+    tasks.stop.cancel();
+    tasks.tracker.close();
+    tasks.tracker.wait().await;
 }
 
 fn listen(ip: IpAddr, port: u16) -> Result<TcpListener, Error> {
@@ -288,17 +304,6 @@ fn listen(ip: IpAddr, port: u16) -> Result<TcpListener, Error> {
 
 fn local_address(listener: &TcpListener) -> Result<SocketAddr, Error> {
     listener.local_addr().map_err(|source| Error::Listen { address: "a listener".to_owned(), source })
-}
-
-/// Starts a task that has to run until the stop.
-fn watched(
-    watchdog: &Arc<Watchdog>,
-    tasks: &TaskTracker,
-    name: &'static str,
-    task: impl Future<Output: Send> + Send + 'static,
-) {
-    let watchdog = Arc::clone(watchdog);
-    tasks.spawn(async move { watchdog.task(name, task).await });
 }
 
 /// Reserves the ports and writes those that were left to the system into the settings.
@@ -319,7 +324,7 @@ fn reserve_ports(config: &mut Config, bind: IpAddr) -> Result<Ports<Reserved>, E
     Ok(Ports { requests, vip, replication })
 }
 
-async fn open_store(config: &Config, memory: u64, tables: &parts::Tables) -> Result<Arc<MessageStore>, Error> {
+async fn open_store(config: &Config, memory: u64, tables: &Tables) -> Result<Arc<MessageStore>, Error> {
     let store_config = rmq_store::Config { memory: Some(memory), ..config.for_store()? };
     let (long_polling, delay) = (Arc::clone(&tables.long_polling), Arc::clone(&tables.delay));
     let arrivals = move |arrival: &rmq_store::Arrival<'_>| {
@@ -336,14 +341,10 @@ async fn open_store(config: &Config, memory: u64, tables: &parts::Tables) -> Res
     }
 }
 
-/// Where the tables lie.
-fn root(config: &Config) -> &Path {
-    Path::new(&config.store.root)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     /// A broker that found its port taken left the mark of a crash in its store.
     #[tokio::test]

@@ -9,12 +9,12 @@
 pub(crate) mod attributes;
 mod system;
 
-pub(crate) use system::reply_topic;
-
 use crate::{
     Error,
     config::Config,
     error::Rejection,
+    feature::Feature,
+    observe::sheet::{Filled, Sheet},
     rows::{self, Row, Unread},
     table::{self, Changes, Table},
 };
@@ -260,13 +260,19 @@ pub(crate) fn random_queue(topic: &TopicConfig) -> Option<i32> {
 
 /// Topics whose names an application may not create, change or delete.
 pub(crate) fn is_reserved(topic: &str, config: &Config) -> bool {
-    names::is_system_topic(topic) || topic == reply_topic(&config.identity.cluster_name)
+    names::is_system_topic(topic) || topic == names::reply_topic(&config.identity.cluster_name)
 }
 
 /// Topics named after the cluster and the broker, which may be changed: every start makes them
 /// anew, and clients take them for templates.
 pub(crate) fn is_own(topic: &str, config: &Config) -> bool {
     topic == config.identity.cluster_name || topic == config.identity.broker_name
+}
+
+impl Feature for Topics {
+    fn metrics(&self, to: &Sheet) -> Filled {
+        to.count("rocketmq_topic_number", "Topics of this broker.", self.len())
+    }
 }
 
 #[cfg(test)]

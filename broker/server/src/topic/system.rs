@@ -8,16 +8,11 @@ use rmq_protocol::{
 
 const READ_WRITE: i32 = perm::READ | perm::WRITE;
 
-/// The topic into which answers of request-reply go.
-pub(crate) fn reply_topic(cluster_name: &str) -> String {
-    format!("{cluster_name}_REPLY_TOPIC")
-}
-
 /// The system's topics under these settings.
 pub(super) fn topics(config: &Config) -> Vec<TopicConfig> {
     let identity = &config.identity;
     let levels =
-        crate::timer::delay::parse_levels(&config.messages.delay_levels).map_or(18, |levels| levels.len() as i32);
+        crate::config::delay_levels::parse(&config.messages.delay_levels).map_or(18, |levels| levels.len() as i32);
     let one = |name: &str| TopicConfig::new(name, 1, 1, READ_WRITE);
     let mut topics = vec![
         one(names::SELF_TEST_TOPIC),
@@ -32,7 +27,7 @@ pub(super) fn topics(config: &Config) -> Vec<TopicConfig> {
         },
         one(names::OFFSET_MOVED_TOPIC),
         TopicConfig::new(names::SCHEDULE_TOPIC, levels, levels, READ_WRITE),
-        one(&reply_topic(&identity.cluster_name)),
+        one(&names::reply_topic(&identity.cluster_name)),
     ];
     if config.topics.auto_create {
         let queues = config.topics.default_queues;

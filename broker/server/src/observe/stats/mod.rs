@@ -5,8 +5,13 @@
 //! very many. The sampler also notes the values of the last two midnights, local time. A counter that nobody touched for a day is dropped, but for those of the
 //! broker: their totals are told.
 
+mod metrics;
 mod notes;
 
+use crate::{
+    feature::{Feature, Tasks},
+    observe::sheet::{Filled, Sheet},
+};
 use jiff::civil::Date;
 use notes::Notes;
 use parking_lot::{Mutex, RwLock};
@@ -213,6 +218,20 @@ impl Stats {
             *today = Some(date);
         }
         i32::try_from(passed).unwrap_or(i32::MAX).max(0)
+    }
+}
+
+impl Feature for Stats {
+    fn start(self: Arc<Self>, tasks: &Tasks) {
+        tasks.every("sample rates", SAMPLE_EVERY, move || {
+            self.sample(Instant::now());
+            std::future::ready(())
+        });
+    }
+
+    fn metrics(&self, to: &Sheet) -> Filled {
+        metrics::traffic(self, to)?;
+        metrics::dead_letters(self, to)
     }
 }
 

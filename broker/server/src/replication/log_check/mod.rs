@@ -30,6 +30,7 @@ use super::{Following, tables::MetadataSync};
 use crate::{
     config::Live,
     error::{Reason, Rejection},
+    role::CurrentRole,
 };
 use parking_lot::{Condvar, Mutex};
 use rmq_protocol::{
@@ -95,10 +96,10 @@ enum Decision {
 
 impl LogCheck {
     /// Closed where the settings want it, for a master.
-    pub(crate) fn new(store: Arc<MessageStore>, settings: Arc<Live>) -> Self {
+    pub(crate) fn new(store: Arc<MessageStore>, settings: Arc<Live>, role: &CurrentRole) -> Self {
         let (wanted, expected) = {
             let settings = settings.load();
-            (settings.replication.check_log && !settings.is_slave(), settings.replication.expected_slaves as usize)
+            (settings.replication.check_log && !role.is_slave(), settings.replication.expected_slaves as usize)
         };
         let end = store.max_physical_offset();
         let asking = Finding { doubt: Doubt::None, end, slaves: Vec::new(), expected, failed: None };

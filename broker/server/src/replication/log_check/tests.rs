@@ -1,11 +1,14 @@
 use super::finding::Verdict;
 use super::*;
-use crate::testing::{member, message};
+use crate::{
+    role::{CurrentRole, Role},
+    testing::{member, message},
+};
 
 fn check(root: &std::path::Path) -> LogCheck {
     let (settings, store) = member(root, &[("checkLogBeforeWrites", "true"), ("expectedSlaves", "1")]);
     store.put(&message(b"here")).unwrap();
-    LogCheck::new(store, settings)
+    LogCheck::new(store, settings, &CurrentRole::new(Role::Master))
 }
 
 fn decide(check: &LogCheck, action: &str, from: Option<&str>) -> Result<(), Rejection> {
@@ -92,7 +95,7 @@ async fn what_speaks_against_a_log_is_known_after_a_restart_and_until_it_is_open
     let root = tempfile::tempdir().unwrap();
     let start = || {
         let (settings, store) = member(root.path(), &[("checkLogBeforeWrites", "true")]);
-        LogCheck::new(store, settings)
+        LogCheck::new(store, settings, &CurrentRole::new(Role::Master))
     };
     let first = start();
     assert_eq!(first.doubt().await, Doubt::New);

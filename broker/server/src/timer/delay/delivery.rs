@@ -297,6 +297,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Live,
+        role::{CurrentRole, Role},
         testing::{member, message},
     };
     use std::path::Path;
@@ -310,6 +311,7 @@ mod tests {
             delay: Arc::new(Delay::open(root, config.delay_levels().unwrap()).unwrap()),
             registration: Arc::new(Registration::new(
                 settings,
+                Arc::new(CurrentRole::new(Role::Master)),
                 Arc::clone(&topics),
                 rmq_remoting::Budget::of_process(),
             )),

@@ -10,18 +10,18 @@
 //! | file | what |
 //! |---|---|
 //! | this | the positions, and their file |
-//! | [`levels`] | how long each level waits |
 //! | [`delivery`] | the thread that delivers |
 
 mod delivery;
-mod levels;
 
 pub(crate) use delivery::Delivery;
-pub(crate) use levels::{Levels, parse_levels};
 
 use crate::{
     Error,
     clock::now_millis,
+    config::DelayLevels,
+    feature::Feature,
+    observe::sheet::{Filled, Sheet},
     rows,
     table::{self, TableFile},
 };
@@ -40,7 +40,7 @@ use std::{
 
 /// How far each level is delivered, and the thread's alarm clock.
 pub(crate) struct Delay {
-    levels: Levels,
+    levels: DelayLevels,
     state: Mutex<State>,
     alarm: Condvar,
     file: TableFile,
@@ -82,7 +82,7 @@ struct State {
 
 impl Delay {
     /// Reads `config/delayOffset.json` below the store's root.
-    pub(crate) fn open(root: &Path, levels: Levels) -> Result<Self, Error> {
+    pub(crate) fn open(root: &Path, levels: DelayLevels) -> Result<Self, Error> {
         let path = root.join("config/delayOffset.json");
         let table = table::load_or_mend(&path, |rows: DelayRows| {
             let (table, wrong) = rows.read();
@@ -101,7 +101,7 @@ impl Delay {
         })
     }
 
-    pub(crate) fn levels(&self) -> &Levels {
+    pub(crate) fn levels(&self) -> &DelayLevels {
         &self.levels
     }
 
@@ -214,4 +214,19 @@ impl Delay {
 
 fn bounds(store: &MessageStore, level: i32) -> (u64, u64) {
     (store.min_offset(names::SCHEDULE_TOPIC, level - 1), store.max_offset(names::SCHEDULE_TOPIC, level - 1))
+}
+
+impl Feature for Delay {
+    fn metrics(&self, to: &Sheet) -> Filled {
+        to.counter(
+            "rocketmq_broker_undeliverable_delayed_total",
+            "Delayed messages that could never be delivered; they are kept in the topic rmq_sys_DELAY_DLQ with the reason.",
+            self.undeliverable(),
+        )?;
+        to.count(
+            "rocketmq_broker_failing_delay_levels",
+            "Delay levels whose next message cannot be delivered just now; it is tried again each second, and the log says why.",
+            self.failing_levels(),
+        )
+    }
 }

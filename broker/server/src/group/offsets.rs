@@ -2,8 +2,6 @@
 //!
 //! Offsets move with every pull and are written every few seconds; a crash costs the last seconds of progress, and messages come again. Java promises no more.
 
-pub(crate) mod requests;
-
 use crate::{
     Error,
     clock::now_millis,

@@ -1,9 +1,10 @@
 //! Offsets of groups and queues: 14, 15, 29 to 32.
 
 use crate::{
-    config::Live,
+    core::Core,
     error::{Reason, Rejection},
     group::{offsets::ConsumerOffsets, subscription::SubscriptionGroups},
+    role::CurrentRole,
     topic::Topics,
 };
 use rmq_protocol::header::owned::{QueryConsumerOffset, QueueRequest, SearchOffset, UpdateConsumerOffset};
@@ -12,14 +13,24 @@ use std::sync::Arc;
 
 /// Handles of these requests.
 pub(crate) struct Offsets {
-    pub(crate) store: Arc<MessageStore>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) offsets: Arc<ConsumerOffsets>,
-    pub(crate) settings: Arc<Live>,
+    role: Arc<CurrentRole>,
+    store: Arc<MessageStore>,
+    topics: Arc<Topics>,
+    groups: Arc<SubscriptionGroups>,
+    offsets: Arc<ConsumerOffsets>,
 }
 
 impl Offsets {
+    pub(crate) fn new(core: &Core) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            store: Arc::clone(&core.store),
+            topics: Arc::clone(&core.topics),
+            groups: Arc::clone(&core.groups),
+            offsets: Arc::clone(&core.offsets),
+        }
+    }
+
     /// Refuses a queue that the topic does not have. One that was taken away may still hold
     /// messages, and is there then.
     fn check_queue(&self, topic: &str, queue_id: i32) -> Result<(), Rejection> {
@@ -78,7 +89,7 @@ impl Offsets {
         // its progress one-way; where that is ahead it was made with a log that lost its end since,
         // and the group would skip what comes next. On a slave it was made with a master that is
         // gone.
-        if one_way && !self.settings.load().is_slave() {
+        if one_way && !self.role.is_slave() {
             let end = self.store.next_offset(&header.topic, header.queue_id);
             if offset > end {
                 // A peer may send many of these; at this level they fill no log.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 /// The pauses of the levels; level 1 is the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Levels(Vec<Duration>);
+pub(crate) struct DelayLevels(Vec<Duration>);
 
 /// Reads Java's `messageDelayLevel`: pauses like `1s 5m 2h 1d`, in order. The error is the word that is none.
-pub(crate) fn parse_levels(text: &str) -> Result<Levels, String> {
+pub(crate) fn parse(text: &str) -> Result<DelayLevels, String> {
     let pauses: Vec<Duration> =
         text.split_whitespace().map(|word| pause(word).ok_or_else(|| word.to_owned())).collect::<Result<_, _>>()?;
-    if pauses.is_empty() { Err(String::new()) } else { Ok(Levels(pauses)) }
+    if pauses.is_empty() { Err(String::new()) } else { Ok(DelayLevels(pauses)) }
 }
 
 fn pause(word: &str) -> Option<Duration> {
@@ -27,7 +27,7 @@ fn pause(word: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-impl Levels {
+impl DelayLevels {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -55,13 +55,13 @@ mod tests {
 
     #[test]
     fn levels_are_read_and_capped() {
-        let levels = parse_levels("1s 5m 2h 1d").unwrap();
+        let levels = parse("1s 5m 2h 1d").unwrap();
         assert_eq!(levels.pause(1), Some(Duration::from_secs(1)));
         assert_eq!(levels.pause(2), Some(Duration::from_secs(300)));
         assert_eq!(levels.pause(99), Some(Duration::from_secs(86_400)));
         assert_eq!(levels.pause(0), None);
-        assert_eq!(parse_levels("1s 5x"), Err("5x".into()));
-        assert_eq!(parse_levels("99999999999d"), Err("99999999999d".into()));
-        assert!(parse_levels("").is_err());
+        assert_eq!(parse("1s 5x"), Err("5x".into()));
+        assert_eq!(parse("99999999999d"), Err("99999999999d".into()));
+        assert!(parse("").is_err());
     }
 }

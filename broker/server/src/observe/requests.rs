@@ -1,41 +1,26 @@
-//! The broker's figures for Prometheus. Names, units and labels are those of Java 5.x where it has the figure, so that its dashboards show them.
-//!
-//! | file | what |
-//! |---|---|
-//! | this | requests, which are counted here |
-//! | [`durations`] | histograms that the store has counted |
-//! | [`page`] | everything else, read from those who know it when a scraper asks |
-//! | [`progress`] | how far consumer groups are |
-//! | [`request_code`] | Java's names of requests |
-//! | [`sheet`] | the text of all figures |
-//! | [`store`] | the store's |
+//! Requests by code, as metrics.
 
-mod durations;
-mod page;
-mod progress;
-mod request_code;
-mod sheet;
-mod store;
-
-pub(crate) use page::Page;
-
+use super::{
+    request_code,
+    sheet::{Filled, Sheet},
+};
+use crate::feature::Feature;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, proto::MetricType};
 use rmq_protocol::RequestCode;
 use rustc_hash::FxHashMap;
-use sheet::Sheet;
 use std::time::Duration;
 
 /// Bounds of the time a request takes, in milliseconds: Java's, and below them those that matter here.
 const LATENCY_MILLIS: [f64; 13] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 5.0, 7.0, 10.0, 100.0, 1000.0, 2000.0, 3000.0];
 
 /// Requests by code.
-pub(crate) struct Metrics {
+pub(crate) struct Requests {
     registry: Registry,
     latency: FxHashMap<i32, prometheus::Histogram>,
     unknown: prometheus::IntCounter,
 }
 
-impl Metrics {
+impl Requests {
     pub(crate) fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let latency = HistogramVec::new(
@@ -62,7 +47,7 @@ impl Metrics {
         })
     }
 
-    /// Where others register what they count themselves.
+    /// Where connections register what they count.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -74,9 +59,11 @@ impl Metrics {
             None => self.unknown.inc(),
         }
     }
+}
 
-    /// Writes what is counted here. Requests that nobody has made yet are left out.
-    fn write(&self, to: &Sheet) -> prometheus::Result<()> {
+impl Feature for Requests {
+    /// Requests that have not been made yet are left out.
+    fn metrics(&self, to: &Sheet) -> Filled {
         for mut family in self.registry.gather() {
             if family.get_field_type() == MetricType::HISTOGRAM {
                 let mut metrics = family.take_metric();
@@ -95,13 +82,13 @@ mod tests {
 
     #[test]
     fn requests_are_shown_once_they_were_made_with_javas_words() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Requests::new().unwrap();
         metrics.handled(RequestCode::SendMessageV2.number(), Duration::from_micros(20));
         metrics.handled(RequestCode::BrokerRuntimeInfo.number(), Duration::from_millis(2));
         metrics.handled(-7, Duration::from_millis(2));
         let sheet = Sheet::new(&[("cluster", "c")]);
-        metrics.write(&sheet).unwrap();
-        let text = sheet.into_text();
+        metrics.metrics(&sheet).unwrap();
+        let text = sheet.into_text().unwrap();
         for line in [
             r#"rocketmq_rpc_latency_milliseconds_bucket{protocol_type="remoting",request_code="send_message_v2",cluster="c",le="0.01"} 0"#,
             r#"rocketmq_rpc_latency_milliseconds_bucket{protocol_type="remoting",request_code="send_message_v2",cluster="c",le="0.03"} 1"#,

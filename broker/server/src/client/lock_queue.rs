@@ -2,8 +2,10 @@
 
 use crate::{
     config::Live,
+    core::Core,
     error::Rejection,
     group::{QueueLocks, members::Consumers, subscription::SubscriptionGroups},
+    role::CurrentRole,
     topic::Topics,
 };
 use rmq_protocol::{
@@ -14,14 +16,26 @@ use std::{sync::Arc, time::Instant};
 
 /// Handles of these requests.
 pub(crate) struct Locks {
-    pub(crate) locks: Arc<QueueLocks>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) consumers: Arc<Consumers>,
-    pub(crate) settings: Arc<Live>,
+    role: Arc<CurrentRole>,
+    locks: Arc<QueueLocks>,
+    topics: Arc<Topics>,
+    groups: Arc<SubscriptionGroups>,
+    consumers: Arc<Consumers>,
+    settings: Arc<Live>,
 }
 
 impl Locks {
+    pub(crate) fn new(core: &Core, locks: &Arc<QueueLocks>) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            topics: Arc::clone(&core.topics),
+            groups: Arc::clone(&core.groups),
+            consumers: Arc::clone(&core.consumers),
+            settings: Arc::clone(&core.settings),
+            locks: Arc::clone(locks),
+        }
+    }
+
     fn exists(&self, queue: &MessageQueue) -> bool {
         let topic = self.topics.find(&queue.topic);
         topic.is_some_and(|topic| (0..topic.read_queue_nums.max(topic.write_queue_nums)).contains(&queue.queue_id))
@@ -32,7 +46,7 @@ impl Locks {
     /// locks, or one peer could make as many as it likes.
     fn may_lock(&self, group: &str) -> bool {
         let settings = self.settings.load();
-        let made = self.groups.find_or_create(group, settings.topics.auto_create_group && !settings.is_slave());
+        let made = self.groups.find_or_create(group, settings.topics.auto_create_group && !self.role.is_slave());
         made.is_some() || self.consumers.message_model(group).is_some()
     }
 

@@ -3,13 +3,18 @@
 use crate::{
     clock::now_millis,
     config::Live,
+    core::Core,
     error::{Reason, Rejection},
+    feature::{Feature, Tasks},
     filter,
     group::{
-        members::{Client, Consumers, MAX_MEMBERSHIPS, Notices, Producers},
+        QueueLocks,
+        members::{self, Client, Consumers, MAX_MEMBERSHIPS, Notices, Producers},
         subscription::SubscriptionGroups,
     },
+    observe::sheet::{Filled, Sheet},
     registration::Registration,
+    role::CurrentRole,
     topic::Topics,
 };
 use bytes::Bytes;
@@ -24,7 +29,10 @@ use rmq_protocol::{
     version::Version,
 };
 use rmq_remoting::Connection;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -36,17 +44,19 @@ const MAX_REFUSALS: usize = 5;
 
 /// Handles of the clients' tables.
 pub(crate) struct Clients {
-    pub(crate) producers: Arc<Producers>,
-    pub(crate) consumers: Arc<Consumers>,
-    pub(crate) notices: Arc<Notices>,
-    pub(crate) groups: Arc<SubscriptionGroups>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) registration: Arc<Registration>,
-    pub(crate) settings: Arc<Live>,
+    role: Arc<CurrentRole>,
+    producers: Arc<Producers>,
+    consumers: Arc<Consumers>,
+    notices: Arc<Notices>,
+    locks: Arc<QueueLocks>,
+    groups: Arc<SubscriptionGroups>,
+    topics: Arc<Topics>,
+    registration: Arc<Registration>,
+    settings: Arc<Live>,
     /// Tasks of requests that wait.
-    pub(crate) tasks: TaskTracker,
+    tasks: TaskTracker,
     /// Where blocking work is done.
-    pub(crate) runtime: Handle,
+    runtime: Handle,
 }
 
 /// What a client says of itself.
@@ -64,6 +74,22 @@ struct Made {
 }
 
 impl Clients {
+    pub(crate) fn new(core: &Core, locks: &Arc<QueueLocks>) -> Self {
+        Self {
+            role: Arc::clone(&core.role),
+            producers: Arc::clone(&core.producers),
+            consumers: Arc::clone(&core.consumers),
+            groups: Arc::clone(&core.groups),
+            topics: Arc::clone(&core.topics),
+            registration: Arc::clone(&core.registration),
+            settings: Arc::clone(&core.settings),
+            notices: Arc::default(),
+            locks: Arc::clone(locks),
+            tasks: core.tasks.clone(),
+            runtime: core.runtime.clone(),
+        }
+    }
+
     /// 34.
     ///
     /// An official client names all its groups in one heartbeat. Those that are refused must not
@@ -136,12 +162,12 @@ impl Clients {
     fn consumer(&self, data: &ConsumerData, client: Client, made: &mut Made) -> Result<bool, Rejection> {
         let settings = self.settings.load();
         let group =
-            self.groups.find_or_create(&data.group_name, settings.topics.auto_create_group && !settings.is_slave());
+            self.groups.find_or_create(&data.group_name, settings.topics.auto_create_group && !self.role.is_slave());
         let mut notify = settings.clients.notify_members;
         if let Some((group, new)) = group {
             made.groups |= new;
             notify &= group.notify_consumer_ids_changed_enable;
-            if !settings.is_slave() {
+            if !self.role.is_slave() {
                 made.topics |= self.retry_topic(data, group.retry_queue_nums);
             }
         }
@@ -269,4 +295,29 @@ fn too_many_clients(group: &str) -> Rejection {
     Rejection::invalid(format!(
         "this connection has {MAX_MEMBERSHIPS} clients in groups, the most there may be; the group {group} needs a connection of its own"
     ))
+}
+
+/// Clients are looked for silence.
+const EXPIRE: Duration = Duration::from_secs(10);
+
+impl Feature for Clients {
+    fn start(self: Arc<Self>, tasks: &Tasks) {
+        let notices = Arc::clone(&self.notices).run(Arc::clone(&self.consumers), tasks.stop.clone());
+        tasks.run("tell consumer groups of their members", notices);
+        tasks.every("expire clients", EXPIRE, move || {
+            let expiry = self.settings.load().clients.expiry.0.as_millis() as i64;
+            self.expire(now_millis() - expiry);
+            self.locks.expire(Instant::now());
+            std::future::ready(())
+        });
+    }
+
+    fn metrics(&self, to: &Sheet) -> Filled {
+        to.counter(
+            "rocketmq_broker_group_notices_total",
+            "Notices to consumers that their group has changed; a group is told at most every 100 ms.",
+            self.notices.sent(),
+        )?;
+        members::metrics(&self.producers, &self.consumers, to)
+    }
 }

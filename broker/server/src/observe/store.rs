@@ -4,13 +4,22 @@ use super::{
     durations::Durations,
     sheet::{Filled, Sheet},
 };
-use crate::clock::now_millis;
+use crate::{clock::now_millis, feature::Feature};
 use prometheus::{GaugeVec, Opts};
 use rmq_store::{DiskUse, MessageStore};
-use std::path::Path;
+use std::{path::Path, sync::Arc};
+
+/// The store's metrics.
+pub(crate) struct StoreMetrics(pub(crate) Arc<MessageStore>);
+
+impl Feature for StoreMetrics {
+    fn metrics(&self, to: &Sheet) -> Filled {
+        read(&self.0, to)
+    }
+}
 
 /// Writes what the store counts, how far its marks are and how full its disks are.
-pub(super) fn read(store: &MessageStore, to: &Sheet) -> Filled {
+fn read(store: &MessageStore, to: &Sheet) -> Filled {
     let f = store.figures();
     let age = store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest).max(0)) as u64;
     for (name, help, value) in [
@@ -149,7 +158,7 @@ mod tests {
         };
         let sheet = Sheet::new(&[]);
         read_disk_use(&used, Path::new("/store"), &sheet).unwrap();
-        let text = sheet.into_text();
+        let text = sheet.into_text().unwrap();
         let rows: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let each = |path: &str, ratio: &str| {
             format!("rocketmq_store_directory_disk_used_ratio{{directory=\"{path}\"}} {ratio}")

@@ -1,18 +1,69 @@
 //! How far consumer groups are: what waits for them, and since when.
 
-use super::sheet::Sheet;
-use crate::{clock::now_millis, group::offsets};
+use super::{
+    members::Consumers,
+    offsets::{self, ConsumerOffsets},
+    subscription::SubscriptionGroups,
+};
+use crate::{
+    clock::now_millis,
+    feature::{Feature, Tasks},
+    observe::sheet::{Filled, MAX_ROWS, Sheet, is_system, yes_or_no},
+    topic::Topics,
+};
 use prometheus::{GaugeVec, Opts};
-use rmq_protocol::names;
+use rmq_protocol::{body::MessageModel, names};
 use rmq_store::MessageStore;
-use std::time::{Duration, Instant};
-
-/// Groups and topics that are shown; a broker with more has other tools.
-pub(super) const MAX_ROWS: usize = 10_000;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How long entries of queues may be read for the ages of messages, in one scrape. It happens on the thread of the HTTP port: groups that are not reached are shown
 /// without ages.
 const AGES: Duration = Duration::from_millis(50);
+
+/// Writes the progress of groups to disk now and then, and shows it.
+pub(crate) struct KeptProgress {
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) store: Arc<MessageStore>,
+    /// Between two writes.
+    pub(crate) period: Duration,
+}
+
+impl Feature for KeptProgress {
+    fn start(self: Arc<Self>, tasks: &Tasks) {
+        tasks.every("write offsets", self.period, move || {
+            let (offsets, groups) = (Arc::clone(&self.offsets), Arc::clone(&self.groups));
+            async move {
+                // A group that a pull has made waits for this: its offsets are refused when it is not there any more.
+                let written = tokio::task::spawn_blocking(move || groups.persist().and(offsets.persist())).await;
+                match written {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "consumer groups and offsets cannot be written; after a crash messages would come again");
+                    }
+                    // Tried again with the next period, and told again.
+                    Err(panic) => tracing::error!(%panic, "consumer groups and offsets are not written"),
+                }
+            }
+        });
+    }
+
+    fn metrics(&self, to: &Sheet) -> Filled {
+        // Clients of a broadcasting group keep their progress themselves. A group that is not connected and never said what it has
+        // finished only looks.
+        let kept = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
+            Some(MessageModel::Broadcasting) => false,
+            None if !finished => false,
+            _ => self.topics.find(topic).is_some(),
+        };
+        read(self.offsets.progress(MAX_ROWS), kept, &self.store, to)
+    }
+}
 
 /// One group in one topic, all queues together. Messages, and milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +128,7 @@ const FIGURES: [Figure; 5] = [
 
 /// `kept` tells whether the progress of a group that has finished something in a topic, or nothing, is kept here. Filters are not applied, as nothing is known of
 /// messages nobody has looked at: of a topic with tags a group may have fewer to read.
-pub(super) fn read(
+fn read(
     rows: Vec<offsets::Progress>,
     kept: impl Fn(&str, &str, bool) -> bool,
     store: &MessageStore,
@@ -119,16 +170,6 @@ fn write((name, help, value): Figure, groups: &[(String, Progress)], to: &Sheet)
         gauges.with_label_values(&values).set(value as f64);
     }
     to.register(Box::new(gauges))
-}
-
-/// As Java says it in a label.
-pub(super) fn is_system(topic: &str, group: &str) -> bool {
-    names::is_system_topic(topic) || names::is_system_group(group)
-}
-
-/// A label's value.
-pub(super) fn yes_or_no(value: bool) -> &'static str {
-    if value { "true" } else { "false" }
 }
 
 #[cfg(test)]

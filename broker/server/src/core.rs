@@ -1,0 +1,41 @@
+//! What features are made of.
+
+use crate::{
+    config::Live,
+    group::{
+        members::{Consumers, Producers},
+        offsets::ConsumerOffsets,
+        subscription::SubscriptionGroups,
+    },
+    observe::stats::Stats,
+    registration::Registration,
+    role::CurrentRole,
+    timer::delay::Delay,
+    topic::Topics,
+};
+use rmq_store::MessageStore;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+/// What several features need. Each takes what it uses when it is made; none keeps the whole.
+pub(crate) struct Core {
+    pub(crate) settings: Arc<Live>,
+    pub(crate) role: Arc<CurrentRole>,
+    pub(crate) store: Arc<MessageStore>,
+    /// The address that stands in the records.
+    pub(crate) store_host: SocketAddr,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<SubscriptionGroups>,
+    pub(crate) offsets: Arc<ConsumerOffsets>,
+    pub(crate) delay: Arc<Delay>,
+    pub(crate) producers: Arc<Producers>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) stats: Arc<Stats>,
+    /// Tasks of requests that wait; ended before the store is closed.
+    pub(crate) tasks: TaskTracker,
+    /// Where requests are run that are not run on their connection's thread. Answers of sends that wait for a disk or a slave stay on
+    /// that thread.
+    pub(crate) runtime: Handle,
+}

@@ -1,0 +1,151 @@
+//! The text of one scrape.
+//!
+//! Figures are written as they come and dropped: with a row for each of ten thousand topics and groups all of them together took 2 KiB of memory a row, and the allocator kept
+//! that for each thread that had answered a scraper once. A row's text has 200 bytes.
+
+use prometheus::{
+    Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, TextEncoder,
+    core::Collector,
+    proto::{LabelPair, Metric, MetricFamily},
+};
+use rmq_protocol::names;
+use std::{cell::RefCell, collections::BTreeMap};
+
+/// A measure with one label, whose rows come from several features.
+pub(crate) struct Measure {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) label: &'static str,
+}
+
+/// Java has a row for each of its thread pools. Here sends, pulls and heartbeats are handled as they are read.
+pub(crate) const WAITING: Measure = Measure {
+    name: "rocketmq_processor_watermark",
+    help: "Requests that wait: shared ones for a turn of their connection, the disk or the answer of another process, those of them that are at work on threads (at_work), sends for disk blocks, their flush or their slaves. Beyond 10,000 at work more are refused, and beyond 10,000 for blocks.",
+    label: "processor",
+};
+
+/// Groups and topics that are shown; a broker with more has other tools.
+pub(crate) const MAX_ROWS: usize = 10_000;
+
+/// As Java says it in a label.
+pub(crate) fn is_system(topic: &str, group: &str) -> bool {
+    names::is_system_topic(topic) || names::is_system_group(group)
+}
+
+/// A label's value.
+pub(crate) fn yes_or_no(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+type Rows = (&'static Measure, Vec<(&'static str, usize)>);
+
+/// Whether figures could be written.
+pub(crate) type Filled = prometheus::Result<()>;
+
+/// Figures in Prometheus' text form, with some labels on each.
+pub(crate) struct Sheet {
+    labels: Vec<LabelPair>,
+    text: RefCell<String>,
+    rows: RefCell<BTreeMap<&'static str, Rows>>,
+}
+
+impl Sheet {
+    pub(crate) fn new(labels: &[(&str, &str)]) -> Self {
+        Self {
+            labels: labels.iter().map(|(name, value)| label(name, value)).collect(),
+            text: RefCell::default(),
+            rows: RefCell::default(),
+        }
+    }
+
+    /// Writes figures as they are now; those without rows are left out. Named as the method of a registry, in whose place this is.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub(crate) fn register(&self, figures: Box<dyn Collector>) -> Filled {
+        figures.collect().into_iter().try_for_each(|family| self.write(family))
+    }
+
+    /// Writes what a collector or a registry has gathered.
+    ///
+    /// # Errors
+    /// As [`Sheet::register`].
+    pub(crate) fn write(&self, mut family: MetricFamily) -> Filled {
+        let mut metrics = family.take_metric();
+        if metrics.is_empty() {
+            return Ok(());
+        }
+        // A registry sorts them, a collector does not.
+        metrics.sort_by(|one, other| values(one).cmp(values(other)));
+        for metric in &mut metrics {
+            let mut pairs = metric.take_label();
+            pairs.extend(self.labels.iter().cloned());
+            metric.set_label(pairs);
+        }
+        family.set_metric(metrics);
+        TextEncoder::new().encode_utf8(&[family], &mut self.text.borrow_mut())
+    }
+
+    /// Writes a measure that goes up and down.
+    ///
+    /// # Errors
+    /// As [`Sheet::register`].
+    pub(crate) fn gauge(&self, name: &str, help: &str, value: f64) -> Filled {
+        let gauge = Gauge::new(name, help)?;
+        gauge.set(value);
+        self.register(Box::new(gauge))
+    }
+
+    /// Writes how many there are.
+    ///
+    /// # Errors
+    /// As [`Sheet::register`].
+    pub(crate) fn count(&self, name: &str, help: &str, value: usize) -> Filled {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(value as i64);
+        self.register(Box::new(gauge))
+    }
+
+    /// Writes how many there have been since the start.
+    ///
+    /// # Errors
+    /// As [`Sheet::register`].
+    pub(crate) fn counter(&self, name: &str, help: &str, value: u64) -> Filled {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        self.register(Box::new(counter))
+    }
+
+    /// Adds a row to a measure to which several features have something to say; it is written at the end.
+    pub(crate) fn row(&self, measure: &'static Measure, value_of_label: &'static str, value: usize) {
+        let mut rows = self.rows.borrow_mut();
+        rows.entry(measure.name).or_insert_with(|| (measure, Vec::new())).1.push((value_of_label, value));
+    }
+
+    /// The text.
+    ///
+    /// # Errors
+    /// As [`Sheet::register`].
+    pub(crate) fn into_text(self) -> prometheus::Result<String> {
+        for (measure, rows) in self.rows.take().into_values() {
+            let gauges = IntGaugeVec::new(Opts::new(measure.name, measure.help), &[measure.label])?;
+            for (value_of_label, value) in rows {
+                gauges.with_label_values(&[value_of_label]).set(value as i64);
+            }
+            self.register(Box::new(gauges))?;
+        }
+        Ok(self.text.into_inner())
+    }
+}
+
+fn values(metric: &Metric) -> impl Iterator<Item = &str> {
+    metric.get_label().iter().map(LabelPair::value)
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}

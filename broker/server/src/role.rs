@@ -1,0 +1,73 @@
+//! What this member is in its broker group.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::sync::watch;
+
+/// Where a slave finds its master.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Master {
+    /// For requests.
+    pub(crate) address: String,
+    /// For replication.
+    pub(crate) replication_address: String,
+}
+
+/// A role. It is fixed by the settings; a slave learns from namesrvs which master it follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Takes writes.
+    Master,
+    Slave {
+        /// The master, once it is known.
+        of: Option<Master>,
+    },
+}
+
+impl Role {
+    /// The master of a slave, once it is known.
+    pub(crate) fn of(&self) -> Option<&Master> {
+        match self {
+            Self::Slave { of } => of.as_ref(),
+            Self::Master => None,
+        }
+    }
+}
+
+/// The role now, and a way to wait for another one.
+pub(crate) struct CurrentRole {
+    watch: watch::Sender<Role>,
+    /// The role is that of a slave: each send asks, and must not take a lock for it.
+    slave: AtomicBool,
+}
+
+impl CurrentRole {
+    pub(crate) fn new(role: Role) -> Self {
+        let slave = AtomicBool::new(matches!(role, Role::Slave { .. }));
+        Self { watch: watch::Sender::new(role), slave }
+    }
+
+    pub(crate) fn is_slave(&self) -> bool {
+        self.slave.load(Relaxed)
+    }
+
+    /// Whether this slave knows its master.
+    pub(crate) fn knows_master(&self) -> bool {
+        self.watch.borrow().of().is_some()
+    }
+
+    /// Follows the role from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<Role> {
+        self.watch.subscribe()
+    }
+
+    /// A namesrv has told where the master of this slave is. To a master that means nothing.
+    pub(crate) fn learn(&self, master: Master) {
+        self.watch.send_if_modified(|role| match role {
+            Role::Slave { of } if of.as_ref() != Some(&master) => {
+                *of = Some(master);
+                true
+            }
+            _ => false,
+        });
+    }
+}

@@ -1,0 +1,242 @@
+//! The features of a broker, each made of what it needs, and how they hang together.
+
+use super::page::Page;
+use crate::{
+    Error, address,
+    admin::{
+        broker::BrokerAdmin, consumer::ConsumerAdmin, group::GroupAdmin, query_message::Query, relay::Relay,
+        runtime_info::RuntimeInfo, topic::TopicAdmin,
+    },
+    admission::AtWork,
+    client::{heartbeat::Clients, lock_queue::Locks, offsets::Offsets},
+    config::{Config, Live},
+    core::Core,
+    feature::Feature,
+    group::{QueueLocks, offsets::ConsumerOffsets, progress::KeptProgress, subscription::SubscriptionGroups},
+    observe::{requests::Requests, stats::Stats, store::StoreMetrics},
+    pull::{Puller, long_polling::LongPolling},
+    registration::Registration,
+    replication::{Following, LogCheck, Slaves, metrics::Replication, requests, tables::MetadataSync},
+    request::{Border, Features, Lanes},
+    role::{CurrentRole, Role},
+    send::{Sender, reply::Replies},
+    timer::delay::{Delay, Delivery},
+    topic::Topics,
+};
+use rmq_remoting::{Budget, Figures, Watchdog, metrics::Connections};
+use rmq_store::MessageStore;
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+/// What is there before the store is.
+pub(super) struct Tables {
+    pub(super) topics: Arc<Topics>,
+    pub(super) groups: Arc<SubscriptionGroups>,
+    pub(super) offsets: Arc<ConsumerOffsets>,
+    pub(super) delay: Arc<Delay>,
+    pub(super) long_polling: Arc<LongPolling>,
+}
+
+impl Tables {
+    pub(super) fn open(config: &Config) -> Result<Self, Error> {
+        let root = Path::new(&config.store.root);
+        Ok(Self {
+            topics: Arc::new(Topics::open(root, config)?),
+            groups: Arc::new(SubscriptionGroups::open(root)?),
+            offsets: Arc::new(ConsumerOffsets::open(root)?),
+            delay: Arc::new(Delay::open(root, config.delay_levels()?)?),
+            long_polling: Arc::default(),
+        })
+    }
+}
+
+/// A broker whose parts are made and not started.
+pub(super) struct Parts {
+    pub(super) core: Core,
+    pub(super) long_polling: Arc<LongPolling>,
+    pub(super) slaves: Arc<Slaves>,
+    pub(super) following: Arc<Following>,
+    pub(super) log_check: Arc<LogCheck>,
+    pub(super) figures: Arc<Figures>,
+    pub(super) watchdog: Arc<Watchdog>,
+    pub(super) border: Arc<Border>,
+    pub(super) page: Arc<Page>,
+}
+
+impl Parts {
+    /// `memory` is what the process may use, in bytes.
+    pub(super) fn build(
+        settings: Arc<Live>,
+        memory: u64,
+        store: Arc<MessageStore>,
+        tables: Tables,
+        watchdog: Arc<Watchdog>,
+    ) -> Result<Self, Error> {
+        // One for what others open and for what the broker opens.
+        let budget = Arc::new(match settings.load().network.buffer_limit {
+            0 => Budget::of_memory(memory),
+            limit => Budget::new(limit),
+        });
+        let figures = Arc::new(Figures::with_budget(Arc::clone(&budget)));
+        let long_polling = Arc::clone(&tables.long_polling);
+        let core = core(settings, store, tables, budget);
+        let slaves = Arc::new(Slaves::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
+        let following = Arc::new(Following::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
+        let log_check = Arc::new(LogCheck::new(Arc::clone(&core.store), Arc::clone(&core.settings), &core.role));
+        let lanes =
+            Arc::new(Lanes { at_work: AtWork::default(), tasks: core.tasks.clone(), runtime: core.runtime.clone() });
+        let requests = Arc::new(Requests::new().map_err(Error::Metrics)?);
+        let connections = Connections::new("server", Arc::clone(&figures));
+        requests.registry().register(Box::new(connections)).map_err(Error::Metrics)?;
+
+        let locks = Arc::<QueueLocks>::default();
+        let sender = Arc::new(Sender::new(&core, &locks, &slaves));
+        let puller = Arc::new(Puller::new(&core, &long_polling, &following));
+        let clients = Arc::new(Clients::new(&core, &locks));
+        let runtime_info = RuntimeInfo::new(&core, &sender, lanes.at_work.clone());
+        let features = Features {
+            replies: Replies::new(&core, &sender),
+            sender: Arc::clone(&sender),
+            puller: Arc::clone(&puller),
+            clients: Arc::clone(&clients),
+            offsets: Offsets::new(&core),
+            locks: Locks::new(&core, &locks),
+            query: Query::new(&core),
+            relay: Arc::new(Relay::new(&core)),
+            tables: requests::Tables::new(&core, &slaves, &following),
+            topic_admin: TopicAdmin::new(&core),
+            group_admin: GroupAdmin::new(&core),
+            consumer_admin: ConsumerAdmin::new(&core),
+            broker_admin: BrokerAdmin::new(&core, &following, &log_check, runtime_info),
+            log_check: Arc::clone(&log_check),
+        };
+        let replication = Replication {
+            role: Arc::clone(&core.role),
+            slaves: Arc::clone(&slaves),
+            following: Arc::clone(&following),
+            log_check: Arc::clone(&log_check),
+        };
+        // In the order in which their metrics are shown.
+        let list: Vec<Arc<dyn Feature>> = vec![
+            Arc::clone(&requests) as _,
+            Arc::clone(&core.topics) as _,
+            Arc::clone(&core.groups) as _,
+            puller,
+            clients,
+            Arc::clone(&core.registration) as _,
+            Arc::clone(&lanes) as _,
+            sender,
+            Arc::new(StoreMetrics(Arc::clone(&core.store))),
+            Arc::new(replication),
+            Arc::clone(&core.stats) as _,
+            Arc::clone(&core.delay) as _,
+            Arc::new(progress(&core)),
+        ];
+        let page = Page {
+            settings: Arc::clone(&core.settings),
+            role: Arc::clone(&core.role),
+            store: Arc::clone(&core.store),
+            registration: Arc::clone(&core.registration),
+            following: Arc::clone(&following),
+            log_check: Arc::clone(&log_check),
+            watchdog: Arc::clone(&watchdog),
+            features: list,
+            stopping: OnceLock::new(),
+        };
+        Ok(Self {
+            core,
+            long_polling,
+            slaves,
+            following,
+            log_check,
+            figures,
+            watchdog,
+            border: Arc::new(Border { features: Arc::new(features), lanes, requests }),
+            page: Arc::new(page),
+        })
+    }
+
+    /// What a slave copies, or a master that is made whole from one.
+    pub(super) fn metadata_sync(&self) -> MetadataSync {
+        MetadataSync {
+            topics: Arc::clone(&self.core.topics),
+            groups: Arc::clone(&self.core.groups),
+            offsets: Arc::clone(&self.core.offsets),
+            delay: Arc::clone(&self.core.delay),
+            budget: Arc::clone(&self.figures.budget),
+        }
+    }
+
+    /// See [`ConsumerOffsets::correct`].
+    ///
+    /// Runs before the first request is taken: a message that came earlier would be behind a position that is still to be
+    /// corrected.
+    pub(super) fn correction(&self) -> impl FnOnce() + Send + 'static {
+        let (topics, offsets) = (Arc::clone(&self.core.topics), Arc::clone(&self.core.offsets));
+        let (delay, store) = (Arc::clone(&self.core.delay), Arc::clone(&self.core.store));
+        move || {
+            offsets.correct(|topic: &str, queue_id| topics.find(topic).map(|_| store.max_offset(topic, queue_id)));
+            delay.correct(&store);
+        }
+    }
+
+    /// What a master delivers delayed messages with.
+    pub(super) fn delivery(&self) -> Delivery {
+        Delivery {
+            delay: Arc::clone(&self.core.delay),
+            store: Arc::clone(&self.core.store),
+            topics: Arc::clone(&self.core.topics),
+            registration: Arc::clone(&self.core.registration),
+            store_host: self.core.store_host,
+        }
+    }
+
+    /// Writes all tables to disk.
+    pub(super) fn persist(&self) -> Result<(), rmq_store::Error> {
+        let Core { topics, groups, offsets, delay, .. } = &self.core;
+        let written = [topics.persist(), groups.persist(), offsets.persist(), delay.persist()];
+        written.into_iter().collect()
+    }
+}
+
+fn core(settings: Arc<Live>, store: Arc<MessageStore>, tables: Tables, budget: Arc<Budget>) -> Core {
+    let (role, store_host) = {
+        let config = settings.load();
+        let role = if config.is_slave() { Role::Slave { of: None } } else { Role::Master };
+        (role, address::stored_host(&config.identity.broker_ip, config.network.listen_port))
+    };
+    let role = Arc::new(CurrentRole::new(role));
+    let registration = Registration::new(Arc::clone(&settings), Arc::clone(&role), Arc::clone(&tables.topics), budget);
+    Core {
+        settings,
+        role,
+        store,
+        store_host,
+        topics: tables.topics,
+        groups: tables.groups,
+        offsets: tables.offsets,
+        delay: tables.delay,
+        producers: Arc::default(),
+        consumers: Arc::default(),
+        registration: Arc::new(registration),
+        stats: Arc::<Stats>::default(),
+        tasks: TaskTracker::new(),
+        runtime: Handle::current(),
+    }
+}
+
+fn progress(core: &Core) -> KeptProgress {
+    KeptProgress {
+        offsets: Arc::clone(&core.offsets),
+        groups: Arc::clone(&core.groups),
+        consumers: Arc::clone(&core.consumers),
+        topics: Arc::clone(&core.topics),
+        store: Arc::clone(&core.store),
+        period: core.settings.load().clients.flush_offsets.0.max(Duration::from_millis(100)),
+    }
+}

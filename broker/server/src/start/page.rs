@@ -1,0 +1,117 @@
+//! What probes and scrapers are told, read when they ask from those who know it.
+
+use crate::{
+    config::Live,
+    feature::Feature,
+    observe::sheet::{Filled, Sheet},
+    registration::Registration,
+    replication::{Following, LogCheck},
+    role::CurrentRole,
+};
+use rmq_remoting::{Watchdog, http::Health};
+use rmq_store::MessageStore;
+use std::sync::{Arc, OnceLock};
+
+/// What `/healthz`, `/readyz` and `/metrics` tell.
+pub(super) struct Page {
+    pub(super) settings: Arc<Live>,
+    pub(super) role: Arc<CurrentRole>,
+    pub(super) store: Arc<MessageStore>,
+    pub(super) registration: Arc<Registration>,
+    pub(super) following: Arc<Following>,
+    pub(super) log_check: Arc<LogCheck>,
+    pub(super) watchdog: Arc<Watchdog>,
+    pub(super) features: Vec<Arc<dyn Feature>>,
+    /// Set when the broker stops: the first thing a probe should see.
+    pub(super) stopping: OnceLock<()>,
+}
+
+impl Health for Page {
+    /// Fails some time after a failure that only a restart makes good. Reads go on until then, so that consumers get what
+    /// may not be on the disk.
+    fn live(&self) -> Result<(), String> {
+        let store = self.store.failure().map(|failure| (failure.since, failure.why));
+        let watched = self.watchdog.ended().map(|ended| (ended.since, ended.why));
+        let Some((since, why)) = [store, watched].into_iter().flatten().min() else { return Ok(()) };
+        let reads = self.settings.load().network.reads_after_failure.0;
+        if since.elapsed() < reads {
+            return Ok(());
+        }
+        Err(format!("{why}; reads went on for {} ms (readsAfterFailureMillis)", reads.as_millis()))
+    }
+
+    /// Known to a namesrv, recovered (or there would be no port to ask), able to take writes, and a slave near its master. One
+    /// namesrv is enough: clients ask another one when theirs does not answer.
+    fn ready(&self) -> Result<String, String> {
+        if self.stopping.get().is_some() {
+            return Err("stopping".to_owned());
+        }
+        if !self.log_check.is_open() {
+            return Err(format!("the log of this master was not checked yet; {}", self.log_check.describe()));
+        }
+        let missing = self.registration.missing();
+        let unregistered = match missing.is_empty() {
+            true => String::new(),
+            false => format!("not registered with {}", missing.join(", ")),
+        };
+        if !missing.is_empty() && !self.registration.is_registered() {
+            return Err(unregistered);
+        }
+        if let Some(ended) = self.watchdog.ended() {
+            return Err(ended.why);
+        }
+        let settings = self.settings.load();
+        if self.role.is_slave() {
+            let limit = settings.replication.max_gap;
+            match self.following.lag() {
+                None => {
+                    let mismatch = self.following.mismatch().map(|mismatch| mismatch.to_string());
+                    return Err(mismatch.unwrap_or_else(|| "not connected to the master".to_owned()));
+                }
+                Some(lag) if lag > limit => {
+                    return Err(format!("{lag} bytes behind the master, more than {limit} (haMaxGapNotInSync)"));
+                }
+                Some(_) => {}
+            }
+        }
+        match self.store.figures().refusing {
+            Some(reason) => Err(format!("the store takes no writes: {reason}")),
+            None => {
+                let words = [Some(unregistered), self.registration.contested()];
+                let words: Vec<_> = words.into_iter().flatten().filter(|words| !words.is_empty()).collect();
+                Ok(words.join("; "))
+            }
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let identity = &self.settings.load().identity;
+        let labels = [
+            ("cluster", identity.cluster_name.as_str()),
+            ("node_type", "broker"),
+            ("node_id", identity.broker_name.as_str()),
+        ];
+        let sheet = Sheet::new(&labels);
+        let written = self.write(&sheet).and_then(|()| sheet.into_text());
+        written.unwrap_or_else(|error| {
+            tracing::error!(%error, "the metrics cannot be shown");
+            String::new()
+        })
+    }
+}
+
+impl Page {
+    fn write(&self, to: &Sheet) -> Filled {
+        self.features.iter().try_for_each(|feature| feature.metrics(to))?;
+        to.gauge(
+            "rocketmq_broker_permission",
+            "What this broker permits: 2 write, 4 read, 6 both.",
+            f64::from(self.settings.load().topics.permission),
+        )?;
+        to.counter(
+            "rocketmq_broker_ended_threads_total",
+            "Threads and tasks that have to run as long as the broker, and ended; the log says which. Not 0: it has to be restarted.",
+            self.watchdog.count() + self.store.figures().threads_ended,
+        )
+    }
+}
