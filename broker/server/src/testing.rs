@@ -9,7 +9,7 @@ use crate::{
     timer::delay::Delay,
     topic::Topics,
 };
-use rmq_store::{Arrival, Arrivals, MessageStore, NewMessage};
+use rmq_store::{Follower, MessageStore, NewMessage};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -23,14 +23,14 @@ pub(crate) fn member(root: &Path, more: &[(&str, &str)]) -> (Arc<Live>, Arc<Mess
     let root = root.display().to_string();
     let settings = [("brokerName", "b"), ("mappedFileSizeCommitLog", "16777216"), ("storePathRootDir", &*root)];
     let (config, _) = Config::from_properties(settings.into_iter().chain(more.iter().copied())).unwrap();
-    let store = MessageStore::open(config.for_store().unwrap(), Box::new(|_: &Arrival<'_>| ())).unwrap();
+    let store = MessageStore::open(config.for_store().unwrap(), Vec::new()).unwrap();
     (Arc::new(Live::new(config, None)), Arc::new(store))
 }
 
 /// What features are made of, for a master with these settings.
-pub(crate) fn core(config: Config, arrivals: Arrivals, runtime: Handle) -> Core {
+pub(crate) fn core(config: Config, followers: Vec<Arc<dyn Follower>>, runtime: Handle) -> Core {
     let root = PathBuf::from(&config.store.root);
-    let store = Arc::new(MessageStore::open(config.for_store().unwrap(), arrivals).unwrap());
+    let store = Arc::new(MessageStore::open(config.for_store().unwrap(), followers).unwrap());
     let topics = Arc::new(Topics::open(&root, &config).unwrap());
     let delay = Arc::new(Delay::open(&root, config.delay_levels().unwrap()).unwrap());
     let (settings, role) = (Arc::new(Live::new(config, None)), Arc::new(CurrentRole::new(Role::Master)));

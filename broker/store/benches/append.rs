@@ -28,7 +28,7 @@ fn main() {
 fn run(root: &Path, size: usize, threads: u64) -> String {
     let mut config = Config::new(root);
     config.retention.refuse_writes = 100;
-    let store = MessageStore::open(config, Box::new(|_| {})).expect("the store opens");
+    let store = MessageStore::open(config, Vec::new()).expect("the store opens");
     let each = BYTES / (size as u64 + 200) / threads;
     let body = vec![7; size];
     put(&store, 0, &body);

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::follower::Lag;
+
 /// Buckets of a [`Histogram`]: bucket `n` counts durations below `2^n` microseconds, the last one everything longer.
 pub const BUCKETS: usize = 26;
 
@@ -130,10 +132,18 @@ pub struct Figures {
     pub open_files: usize,
     /// Index files.
     pub index_files: usize,
-    /// Records dispatched but not indexed yet, in bytes of commit log: more than 0 only while the disk is full.
-    pub index_behind: u64,
+    /// How far each follower of the log is behind, in their order. One that the others do not wait for is behind while it
+    /// cannot be written, on a full disk above all, or has a place of its own that it goes on from.
+    pub followers: Vec<Lag>,
     /// Why no writes are taken, if so.
     pub refusing: Option<String>,
+}
+
+impl Figures {
+    /// Bytes of the log that a follower has yet to take; 0 where there is none of that name.
+    pub fn behind(&self, follower: &str) -> u64 {
+        self.followers.iter().find(|lag| lag.follower == follower).map_or(0, |lag| lag.bytes)
+    }
 }
 
 #[cfg(test)]

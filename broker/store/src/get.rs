@@ -10,8 +10,9 @@ use rmq_protocol::message::stored::{self, Head, Record};
 
 use crate::MessageStore;
 use crate::consume_queue::entry::{self, Entry};
-use crate::dispatch::{self, SCHEDULE_TOPIC};
+use crate::consume_queue::is_consumable;
 use crate::error::Result;
+use crate::follower::SCHEDULE_TOPIC;
 use crate::mapped_file::{self, MappedFile};
 
 /// Entries one read looks at; a filter that matches rarely must not hold a thread for long, and neither must a reader that asks for more than it can get. Who
@@ -300,7 +301,7 @@ impl MessageStore {
         let record = Record::parse(bytes).and_then(|record| record.check_body().map(|()| record));
         let whole = record.is_ok_and(|record| {
             record.topic() == topic
-                && dispatch::is_consumable(&record)
+                && is_consumable(&record)
                 && !record.has_lost_properties()
                 && has_tags_of(&record, entry)
         });

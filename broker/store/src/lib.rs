@@ -26,7 +26,7 @@
 //! | [`put`], [`get`], [`query`] | the calls |
 //! | [`commit_log`] | all records, one after another |
 //! | [`mapped_file`] | its files; the only unsafe code |
-//! | [`dispatch`] | from the log to queues and index |
+//! | [`dispatch`], [`follower`] | from the log to all that is made from it |
 //! | [`consume_queue`] | for each queue, where its messages are |
 //! | [`index`] | for each key, where its messages are |
 //! | [`upkeep`], [`checkpoint`], [`retention`] | what is durable; what may go |
@@ -58,6 +58,7 @@ mod fail_point;
 #[cfg(feature = "failpoints")]
 pub mod fail_point;
 mod figures;
+mod follower;
 mod get;
 mod index;
 mod mapped_file;
@@ -80,9 +81,9 @@ pub use config::{
     About, Allocation, Config, Contradiction, Flush, FlushMode, Index as IndexConfig, Retention, Transfer,
 };
 pub use consume_queue::search::Boundary;
-pub use dispatch::{Arrival, Arrivals};
 pub use error::{Error, Result};
 pub use figures::{BUCKETS, Figures, Histogram};
+pub use follower::{Arrival, Dispatched, Follower, Lag, arrivals};
 pub use get::{Filter, GetStatus, Got, Limits};
 pub use put::{Appended, NewMessage, Patience};
 pub use query::Found;
@@ -202,12 +203,13 @@ impl MessageStore {
         self.upkeep.delete_expired(true, self.threads.stop_flag())
     }
 
-    /// Deletes what consume queues and index hold of records that the commit log has lost, where the deletion of its files has not done so.
+    /// Deletes what consume queues, index and the other followers hold of records that the commit log has lost, where the
+    /// deletion of its files has not done so.
     ///
     /// # Errors
     /// Where a file cannot be deleted.
-    pub fn follow_log(&self) -> Result<()> {
-        self.upkeep.follow_log()
+    pub fn trim_followers(&self) -> Result<()> {
+        self.upkeep.trim_followers()
     }
 
     /// How full the volumes are.
@@ -222,6 +224,9 @@ impl MessageStore {
     pub fn figures(&self) -> Figures {
         let counters = &self.log.counters;
         let (topics, queues) = self.table.counts();
+        // In this order: an end read first could lie before what is dispatched meanwhile.
+        let dispatched = self.log.dispatched.value();
+        let appended = self.log.appended.value();
         Figures {
             put_messages: counters.put_messages.load(Ordering::Relaxed),
             put_bytes: counters.put_bytes.load(Ordering::Relaxed),
@@ -235,9 +240,9 @@ impl MessageStore {
             damages_passed_over: counters.damages_passed_over.load(Ordering::Relaxed),
             min_offset: self.log.min(),
             held_bytes: self.upkeep.held_bytes.load(Ordering::Relaxed),
-            appended: self.log.appended.value(),
+            appended,
             flushed: self.log.flushed.value(),
-            dispatched: self.log.dispatched.value(),
+            dispatched,
             last_store_timestamp: self.log.last_store_timestamp.load(Ordering::Relaxed),
             mapped_bytes: self.log.mapped_bytes() + self.index.mapped_bytes(),
             topics,
@@ -246,7 +251,7 @@ impl MessageStore {
             consume_queue_memory: self.table.memory(),
             open_files: self.table.files().open_count(),
             index_files: self.index.file_count(),
-            index_behind: self.dispatch.index_lag(),
+            followers: self.dispatch.followers.lags(dispatched, appended),
             threads_ended: self.log.refusal.threads_ended(),
             refusing: self.log.refusal().err().map(|error| error.to_string()),
         }

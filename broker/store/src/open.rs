@@ -26,8 +26,9 @@ use crate::consume_queue::files::Files as QueueFiles;
 use crate::consume_queue::load::Known;
 use crate::consume_queue::table::Table;
 use crate::dir::{self, AbortMark, Lock};
-use crate::dispatch::{Arrivals, Dispatch, Targets, Turn};
+use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
+use crate::follower::{Follower, Followers};
 use crate::get;
 use crate::index::Index;
 use crate::mapped_file::dirs::Dirs;
@@ -70,13 +71,13 @@ impl Threads {
 }
 
 impl MessageStore {
-    /// Opens the store in `config.root`, or makes one there. `arrivals` is called on the dispatch thread for each
-    /// message that becomes readable from now on.
+    /// Opens the store in `config.root`, or makes one there. `followers` are those of the broker, in the order in which they
+    /// take a record; they come behind the consume queues and before the index.
     ///
     /// # Errors
     /// [`Error::Locked`] while somebody else has the directory; [`Error::Corruption`] where stored bytes are damaged
     /// that no crash explains; [`Error::Config`] where configuration and files do not fit.
-    pub fn open(config: Config, arrivals: Arrivals) -> Result<MessageStore> {
+    pub fn open(config: Config, followers: Vec<Arc<dyn Follower>>) -> Result<MessageStore> {
         config.validate()?;
         let (log_dirs, read_only) = config.commit_log_dirs();
         let log_dirs = Arc::new(Dirs::new(log_dirs, read_only));
@@ -109,8 +110,7 @@ impl MessageStore {
         let table = Arc::new(Table::new(queue_files, config.consume_queue_buffer, config.consume_queue_cache));
         table.load(Known { end: start, log_min: files.first() })?;
         let index = Arc::new(Index::open(config.index.clone(), config.root.join("index"), start, crashed)?);
-        let targets =
-            Targets { table: Arc::clone(&table), index: Arc::clone(&index), delay_levels: config.delay_levels.clone() };
+        let followers = in_order(&table, followers, &index, &config);
         if crashed {
             // What could not be written is still in memory, and the system believes that the disk has it. Taken for good
             // it would be acknowledged, vouched for, and gone after the next power cut.
@@ -118,14 +118,14 @@ impl MessageStore {
                 dir::forget_clean_pages(path, start.saturating_sub(*base))?;
             }
         }
-        let mut turn = Turn::default();
+        let mut turn = followers.begin();
         let mut records = 0_u64;
         let stop = files.scan(start, &mut |record| {
             records += 1;
             if table.pending() >= config.consume_queue_buffer as u64 {
                 table.write_out()?;
             }
-            targets.handle(&mut turn, record, None)?;
+            followers.recover(&mut turn, record)?;
             Ok(ControlFlow::Continue(()))
         })?;
         match files.judge(&stop, &marks)? {
@@ -148,11 +148,10 @@ impl MessageStore {
         log.last_store_timestamp.store(stop.last_store_timestamp.unwrap_or(0), Ordering::Relaxed);
         tracing::info!(crashed, start, end = stop.offset, records, took = ?begun.elapsed(), "read the store back");
 
-        let dispatch = Arc::new(Dispatch::new(Arc::clone(&log), targets, turn, arrivals));
+        followers.start(&mut turn, stop.offset)?;
+        let dispatch = Arc::new(Dispatch::new(Arc::clone(&log), followers, turn));
         let upkeep = Arc::new(Upkeep {
             log: Arc::clone(&log),
-            table: Arc::clone(&table),
-            index: Arc::clone(&index),
             dispatch: Arc::clone(&dispatch),
             root: config.root.clone(),
             retention: Mutex::new(config.retention.clone()),
@@ -233,6 +232,16 @@ impl MessageStore {
             let _ = handle.join();
         }
     }
+}
+
+/// All followers, in the order in which they take a record. The index is last: it is the one that waits for the disk.
+fn in_order(table: &Arc<Table>, own: Vec<Arc<dyn Follower>>, index: &Arc<Index>, config: &Config) -> Followers {
+    let mut followers = Followers::new(config.delay_levels.clone());
+    followers.add(Arc::clone(table) as _, |marks, store_timestamp| marks.consume_queue_timestamp = store_timestamp);
+    own.into_iter().for_each(|follower| followers.add_own(follower));
+    let indexed = Arc::clone(index);
+    followers.add(Arc::clone(index) as _, move |marks, _| marks.index_timestamp = indexed.end().1);
+    followers
 }
 
 impl Drop for MessageStore {

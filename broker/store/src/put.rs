@@ -10,7 +10,7 @@ use rmq_protocol::message::sys_flag::{self, Transaction};
 
 use crate::MessageStore;
 use crate::commit_log::append::{Numbering, Placed};
-use crate::dispatch;
+use crate::consume_queue;
 use crate::error::{Error, Result};
 
 /// A message to be stored: everything about its record that is known before it has a place.
@@ -212,7 +212,7 @@ fn check_place(message: &NewMessage<'_>) -> Result<()> {
     if message.queue_id < 0 {
         return Err(Error::Refused(format!("the queue id {} is negative", message.queue_id)));
     }
-    if !dispatch::is_name(message.topic) {
+    if !consume_queue::is_name(message.topic) {
         return Err(Error::Refused(format!(
             "the topic {:?} of {} bytes cannot be the name of a directory: at most 255 bytes, without '/'",
             message.topic,

@@ -203,21 +203,21 @@ impl MessageStore {
             self.log.truncate(to)?;
             if to < dispatched {
                 self.log.dispatched.rewind(to);
-                turn.index_behind = turn.index_behind.filter(|(offset, _)| *offset < to);
                 // Entries of what is cut would pass for those of what comes there.
-                turn.last = self.forget(to).inspect_err(|error| {
+                let last = self.forget(to).inspect_err(|error| {
                     self.log.fail(format!("a truncation to {to} failed half way: {error}"));
                 })?;
+                turn.truncate(to, last);
             }
             Ok(())
         })
     }
 
-    /// Removes from queues and index what the log has lost, and says what the last record they have is: its offset and store
-    /// timestamp.
+    /// Lets the followers forget what the log has lost, and says what the last record is that they have: its offset and
+    /// store timestamp.
     fn forget(&self, to: u64) -> Result<Option<(u64, i64)>> {
-        let last = self.table.truncate(to)?;
-        self.index.truncate(to)?;
+        self.dispatch.followers.truncate(to)?;
+        let last = self.table.last_record()?;
         Ok(last.and_then(|offset| Some((offset, self.log.store_timestamp(offset)?))))
     }
 }

@@ -10,11 +10,10 @@ use parking_lot::Mutex;
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
 use crate::config::Retention;
-use crate::consume_queue::table::Table;
 use crate::dir;
-use crate::dispatch::{Dispatch, Turn};
+use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
-use crate::index::Index;
+use crate::follower::Turn;
 use crate::retention::{Candidate, Doomed, Needed, Needs, Round};
 
 /// How often the thread looks whether something is due.
@@ -26,7 +25,7 @@ const ROUNDS_ASKED: usize = 20;
 /// Where deletion stands between two rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Deletion {
-    /// Queues and index have yet to follow the start of the log, because the round before failed half way.
+    /// The followers have yet to give up what the log has lost, because the round before failed half way.
     behind: bool,
     /// Rounds that somebody asked for and that are still to come, because none before was enough.
     rounds: usize,
@@ -53,8 +52,6 @@ impl DiskUse {
 /// What the upkeep thread works on.
 pub(crate) struct Upkeep {
     pub(crate) log: Arc<CommitLog>,
-    pub(crate) table: Arc<Table>,
-    pub(crate) index: Arc<Index>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) root: PathBuf,
     pub(crate) retention: Mutex<Retention>,
@@ -112,23 +109,19 @@ impl Upkeep {
     }
 
     fn write_checkpoint(&self, checkpoint: &mut Checkpoint) -> Result<()> {
-        let turn = self.dispatch.turn();
-        let Some((last, store_timestamp)) = turn.last else { return Ok(()) };
-        let behind = turn.index_behind.map(|(offset, _)| offset);
+        let followers = &self.dispatch.followers;
+        let progress = self.dispatch.progress();
+        let Some((last, store_timestamp)) = progress.last else { return Ok(()) };
         let mut marks = checkpoint.marks();
-        let record = behind.map_or(last, |behind| behind.min(last)) as i64;
-        if marks.dispatched_record == record && marks.commit_log_timestamp == store_timestamp {
+        let record = followers.vouched_for(&progress, last) as i64;
+        let covered = marks.dispatched_record == record && marks.commit_log_timestamp == store_timestamp;
+        if covered && !followers.is_unsynced(&progress) {
             return Ok(());
         }
         self.log.flush()?;
-        self.table.write_out()?;
-        self.table.files().sync()?;
-        self.index.flush()?;
+        followers.sync(&progress)?;
         marks.commit_log_timestamp = store_timestamp;
-        marks.consume_queue_timestamp = store_timestamp;
-        if behind.is_none() {
-            marks.index_timestamp = self.index.end().1;
-        }
+        followers.mark(&progress, store_timestamp, &mut marks);
         marks.dispatched_record = record;
         checkpoint.write(marks)
     }
@@ -245,7 +238,7 @@ impl Upkeep {
             (deleted, deletion.behind) = (deleted + 1, true);
         }
         if deletion.behind {
-            self.follow()?;
+            self.dispatch.followers.trim(self.log.min())?;
             deletion.behind = false;
         }
         outcome.map(|()| deleted)
@@ -263,18 +256,12 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Lets consume queues and index follow the start of the log, while no round of deletion moves it.
-    pub(crate) fn follow_log(&self) -> Result<()> {
+    /// Lets the followers of the log give up what it has lost, while no round of deletion moves its start.
+    pub(crate) fn trim_followers(&self) -> Result<()> {
         let mut deletion = self.deleting.lock();
         self.log.failure()?;
-        self.heed(self.follow())?;
+        self.heed(self.dispatch.followers.trim(self.log.min()))?;
         deletion.behind = false;
         Ok(())
-    }
-
-    fn follow(&self) -> Result<()> {
-        let min = self.log.min();
-        self.table.follow(min)?;
-        self.index.follow(min)
     }
 }

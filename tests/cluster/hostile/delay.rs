@@ -29,7 +29,7 @@ fn store_delayed(root: &Path, messages: &[(Properties, &str)]) {
     let mut config = rmq_store::Config::new(root);
     config.commit_log_file_size = 64 << 20;
     config.allocation.step = 1 << 20;
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(config, Vec::new()).unwrap();
     let host = SocketAddr::from(([127, 0, 0, 1], 10911));
     for (properties, body) in messages {
         let properties = properties.to_string();

@@ -127,7 +127,7 @@ impl BrokerAdmin {
 
     /// 306: what queues hold of records that are gone. Blocks.
     pub(crate) fn clean_queues(&self) -> Result<(), Rejection> {
-        self.store.follow_log()?;
+        self.store.trim_followers()?;
         Ok(())
     }
 

@@ -221,13 +221,13 @@ mod tests {
         testing::{self, message},
     };
     use jiff::civil::date;
-    use rmq_store::Arrivals;
+    use rmq_store::Follower;
 
     fn info(folder: &tempfile::TempDir) -> RuntimeInfo {
-        info_with(folder, Box::new(|_: &_| ()))
+        info_with(folder, Vec::new())
     }
 
-    fn info_with(folder: &tempfile::TempDir, arrivals: Arrivals) -> RuntimeInfo {
+    fn info_with(folder: &tempfile::TempDir, followers: Vec<Arc<dyn Follower>>) -> RuntimeInfo {
         // Nothing runs on it; only its handle is wanted.
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let root = folder.path().display().to_string();
@@ -240,7 +240,7 @@ mod tests {
             ("flushCommitLogThoroughInterval", "3600000"),
         ])
         .unwrap();
-        let core = testing::core(config, arrivals, runtime.handle().clone());
+        let core = testing::core(config, followers, runtime.handle().clone());
         let slaves = Arc::new(Slaves::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
         let sender = Arc::new(Sender::new(&core, &Arc::default(), &slaves));
         RuntimeInfo::new(&core, &sender, AtWork::default())
@@ -298,7 +298,7 @@ mod tests {
         let (go_on, held) = std::sync::mpsc::channel::<()>();
         let held = parking_lot::Mutex::new(held);
         // Dispatch stands at the first message until `go_on` is dropped.
-        let info = info_with(&folder, Box::new(move |_: &_| _ = held.lock().recv()));
+        let info = info_with(&folder, vec![rmq_store::arrivals(move |_| _ = held.lock().recv())]);
         let end = put(&info.store, 2);
         let working = [(); 4].map(|()| info.at_work.enter().unwrap());
         let table = info.table(Instant::now());

@@ -21,6 +21,7 @@ impl Feature for StoreMetrics {
 /// Writes what the store counts, how far its marks are and how full its disks are.
 fn read(store: &MessageStore, to: &Sheet) -> Filled {
     let f = store.figures();
+    let index_behind = f.behind("index");
     let age = store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest).max(0)) as u64;
     for (name, help, value) in [
         (
@@ -107,7 +108,7 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
     to.gauge(
         "rocketmq_store_index_behind_bytes",
         "Bytes of log that queries by key cannot find yet; more than 0 only after the disk was full or failed.",
-        f.index_behind as f64,
+        index_behind as f64,
     )?;
     to.gauge(
         "rocketmq_store_refuses_writes",

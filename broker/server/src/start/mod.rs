@@ -327,14 +327,14 @@ fn reserve_ports(config: &mut Config, bind: IpAddr) -> Result<Ports<Reserved>, E
 async fn open_store(config: &Config, memory: u64, tables: &Tables) -> Result<Arc<MessageStore>, Error> {
     let store_config = rmq_store::Config { memory: Some(memory), ..config.for_store()? };
     let (long_polling, delay) = (Arc::clone(&tables.long_polling), Arc::clone(&tables.delay));
-    let arrivals = move |arrival: &rmq_store::Arrival<'_>| {
+    let arrivals = rmq_store::arrivals(move |arrival| {
         long_polling.arrived(arrival.topic, arrival.queue_id, arrival.queue_offset, arrival.tags_code);
         if arrival.topic == rmq_protocol::names::SCHEDULE_TOPIC {
             delay.arrived();
         }
-    };
+    });
     tracing::info!(root = config.store.root, "opening the store");
-    let opened = tokio::task::spawn_blocking(move || MessageStore::open(store_config, Box::new(arrivals))).await;
+    let opened = tokio::task::spawn_blocking(move || MessageStore::open(store_config, vec![arrivals])).await;
     match opened {
         Ok(store) => Ok(Arc::new(store?)),
         Err(error) => Err(Error::Thread { name: "open", source: io::Error::other(error) }),

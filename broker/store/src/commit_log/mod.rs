@@ -217,7 +217,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut config = Config::new(root.path());
         config.commit_log_file_size = 64 << 10;
-        let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+        let store = MessageStore::open(config, Vec::new()).unwrap();
         let long = Duration::from_secs(3600);
         assert!(store.append_wait(long) < long);
         let _held = store.log.append.lock();
@@ -244,7 +244,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut config = Config::new(root.path());
         config.commit_log_file_size = 64 << 10;
-        let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+        let store = MessageStore::open(config, Vec::new()).unwrap();
         let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
         let message = crate::NewMessage {
             topic: "T",

@@ -17,7 +17,6 @@ use rustix::io::ReadWriteFlags;
 use super::Queue;
 use super::unsynced::Unsynced;
 use crate::dir;
-use crate::dispatch;
 use crate::error::{Error, Result};
 use crate::fail_point;
 
@@ -250,7 +249,7 @@ impl Files {
     /// Deletes the directory of a topic with all that is in it.
     pub(crate) fn delete_topic(&self, topic: &str) -> Result<()> {
         // Any other name would lead out of the directory of the queues.
-        if dispatch::is_name(topic) { delete_all(&self.root.join(topic)) } else { Ok(()) }
+        if super::is_name(topic) { delete_all(&self.root.join(topic)) } else { Ok(()) }
     }
 }
 

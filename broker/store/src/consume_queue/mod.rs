@@ -31,6 +31,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rmq_protocol::message::stored::Record;
+use rmq_protocol::message::sys_flag::{self, Transaction};
 
 use crate::error::Result;
 use crate::get::Reach;
@@ -222,6 +224,17 @@ impl Queue {
         let listed = state.listed;
         *state = State { min, max, written: max, tail_from: max, min_physical, listed, ..State::default() };
     }
+}
+
+/// Whether a record is a message for consumers: half messages and rolled back ones are in no queue.
+pub(crate) fn is_consumable(record: &Record<'_>) -> bool {
+    matches!(sys_flag::transaction(record.sys_flag()), Transaction::None | Transaction::Commit)
+}
+
+/// Whether a topic can be the name of a directory. The server lets no other in; a record that came another way is
+/// stored, but has no consume queue.
+pub(crate) fn is_name(topic: &str) -> bool {
+    !topic.is_empty() && topic.len() <= 255 && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
 }
 
 #[cfg(test)]

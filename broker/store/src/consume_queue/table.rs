@@ -15,6 +15,7 @@ use super::entry::{Entry, SIZE};
 use super::files::Files;
 use super::{Added, KEPT, Queue};
 use crate::error::Result;
+use crate::follower::{Dispatched, Follower};
 
 /// How long written entries of a quiet queue stay in memory.
 const QUIET: Duration = Duration::from_secs(10);
@@ -278,17 +279,6 @@ impl Table {
         outcome
     }
 
-    /// Blocks while too many entries wait to be written, but not longer than `patience`. Dispatch calls this.
-    pub(crate) fn wait_for_room(&self, patience: Duration) -> bool {
-        if self.pending() < self.buffer {
-            return true;
-        }
-        let mut dirty = self.dirty.lock();
-        self.work.notify_one();
-        self.drained.wait_for(&mut dirty, patience);
-        self.pending() < self.buffer
-    }
-
     /// The writing thread: lets entries gather for `interval`, writes them, until `stop`. What is left then is for
     /// whoever closes the store.
     pub(crate) fn run_writer(&self, interval: Duration, stop: &AtomicBool) {
@@ -324,33 +314,13 @@ impl Table {
         self.drained.notify_all();
     }
 
-    /// Moves the smallest offsets of all queues behind what the log has lost, and deletes files nobody can read from.
-    pub(crate) fn follow(&self, log_min: u64) -> Result<()> {
-        for queue in self.all() {
-            let _io = self.io.lock();
-            if let Some(end) = queue.correct_min(&self.files, log_min)? {
-                self.files.delete_before(&queue, end * SIZE as u64)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes all entries of records at or behind `to`, which the log has lost.
-    /// Returns the physical offset of the last record that is left in any queue.
-    pub(crate) fn truncate(&self, to: u64) -> Result<Option<u64>> {
-        self.write_out()?;
-        let _io = self.io.lock();
+    /// The physical offset of the last record that any queue has.
+    pub(crate) fn last_record(&self) -> Result<Option<u64>> {
         let mut last = None;
         for queue in self.all() {
-            let end = queue.first_at_or_behind(&self.files, to)?;
             let (min, max) = queue.bounds();
-            if end < max {
-                self.cut(&queue, end)?;
-                queue.place(min.min(end), end, None);
-            }
-            queue.next.store(end, Ordering::Relaxed);
-            if let Some(before) = end.checked_sub(1).filter(|before| *before >= min) {
-                last = last.max(queue.entry(&self.files, before)?.map(|entry| entry.physical_offset));
+            if min < max {
+                last = last.max(queue.entry(&self.files, max - 1)?.map(|entry| entry.physical_offset));
             }
         }
         Ok(last)
@@ -369,5 +339,65 @@ impl Table {
         let deleted = self.files.delete_topic(topic);
         queues.values().for_each(|queue| self.files.forget(queue, 0, u64::MAX));
         deleted.map(|()| queues.len())
+    }
+}
+
+impl Follower for Table {
+    fn name(&self) -> &'static str {
+        "consume_queues"
+    }
+
+    fn must_keep_up(&self) -> bool {
+        true
+    }
+
+    fn take(&self, dispatched: &Dispatched<'_>) -> Result<()> {
+        let Dispatched { record, tags_code: Some(tags_code) } = *dispatched else { return Ok(()) };
+        let entry = Entry { physical_offset: record.physical_offset(), size: record.size() as u32, tags_code };
+        let queue = self.find_or_create(record.topic(), record.queue_id());
+        self.add(&queue, record.queue_offset(), entry)
+    }
+
+    /// Waits while too many entries wait to be written.
+    fn wait_for_room(&self, timeout: Duration) -> bool {
+        if self.pending() < self.buffer {
+            return true;
+        }
+        let mut dirty = self.dirty.lock();
+        self.work.notify_one();
+        self.drained.wait_for(&mut dirty, timeout);
+        self.pending() < self.buffer
+    }
+
+    fn sync(&self, _place: u64) -> Result<()> {
+        self.write_out()?;
+        self.files.sync()
+    }
+
+    /// Removes all entries of records at or behind `to`.
+    fn truncate(&self, to: u64) -> Result<()> {
+        self.write_out()?;
+        let _io = self.io.lock();
+        for queue in self.all() {
+            let end = queue.first_at_or_behind(&self.files, to)?;
+            let (min, max) = queue.bounds();
+            if end < max {
+                self.cut(&queue, end)?;
+                queue.place(min.min(end), end, None);
+            }
+            queue.next.store(end, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Moves the smallest offsets of all queues behind what the log has lost, and deletes files nobody can read from.
+    fn trim(&self, log_min: u64) -> Result<()> {
+        for queue in self.all() {
+            let _io = self.io.lock();
+            if let Some(end) = queue.correct_min(&self.files, log_min)? {
+                self.files.delete_before(&queue, end * SIZE as u64)?;
+            }
+        }
+        Ok(())
     }
 }

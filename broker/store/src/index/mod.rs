@@ -21,6 +21,7 @@ use crate::config;
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
+use crate::follower::{Dispatched, Follower};
 use file::IndexFile;
 
 /// All index files, oldest first.
@@ -188,9 +189,23 @@ impl Index {
         }
         outcome
     }
+}
+
+impl Follower for Index {
+    fn name(&self) -> &'static str {
+        "index"
+    }
+
+    fn take(&self, dispatched: &Dispatched<'_>) -> Result<()> {
+        self.add(dispatched.record)
+    }
+
+    fn sync(&self, _place: u64) -> Result<()> {
+        self.flush()
+    }
 
     /// Deletes files of records the log has lost, except the newest.
-    pub(crate) fn follow(&self, log_min: u64) -> Result<()> {
+    fn trim(&self, log_min: u64) -> Result<()> {
         loop {
             let old = |files: &[Arc<IndexFile>]| files.len() > 1 && files[0].end().0 < log_min;
             let Some(file) = Some(self.files.read()).filter(|files| old(files)).map(|files| Arc::clone(&files[0]))
@@ -203,7 +218,7 @@ impl Index {
     }
 
     /// Forgets records at or behind `to`, which the log has lost. Dispatch stands still meanwhile.
-    pub(crate) fn truncate(&self, to: u64) -> Result<()> {
+    fn truncate(&self, to: u64) -> Result<()> {
         let mut files = self.files.write();
         while let Some(file) = files.last() {
             if file.end().0 < to {

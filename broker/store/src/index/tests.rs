@@ -113,9 +113,9 @@ fn a_full_file_is_followed_by_another_and_old_ones_go_with_the_log() {
     index.flush().unwrap();
     let again = open(dir.path(), u64::MAX, false);
     assert_eq!(find(&again, "k", 0, i64::MAX).len(), 50);
-    again.follow(100 + 19).unwrap();
+    again.trim(100 + 19).unwrap();
     assert_eq!((again.file_count(), find(&again, "k", 0, i64::MAX).len()), (2, 31));
-    again.follow(u64::MAX).unwrap();
+    again.trim(u64::MAX).unwrap();
     assert_eq!(again.file_count(), 1);
 }
 

@@ -12,9 +12,10 @@ use crate::checkpoint::Marks;
 use crate::commit_log::recover::{Files, Outcome};
 use crate::consume_queue::entry::Entry;
 use crate::consume_queue::inspect::{Found, Queues};
+use crate::consume_queue::{is_consumable, is_name};
 use crate::dir::{AbortMark, Lock};
-use crate::dispatch::{SCHEDULE_TOPIC, is_consumable, is_name};
 use crate::error::{Error, Result};
+use crate::follower::SCHEDULE_TOPIC;
 use crate::index::inspect::{Entries, hashes};
 
 /// Reads a whole store and says what is in it and what is wrong with it. Changes nothing, and keeps brokers out meanwhile.

@@ -91,7 +91,7 @@ fn a_start_that_cannot_read_is_refused_and_names_the_file() {
         let mut skip = 0;
         loop {
             let armed = arm(point, Fault::Error(EIO), skip, 1);
-            let started = MessageStore::open(config(root.path()), Box::new(|_| {}));
+            let started = MessageStore::open(config(root.path()), Vec::new());
             if armed.struck() == 0 {
                 break;
             }

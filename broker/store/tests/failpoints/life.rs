@@ -76,7 +76,7 @@ impl Life {
 
     fn open(&mut self) -> Result<()> {
         self.store = None;
-        let store = MessageStore::open(self.config(), Box::new(|_| {}))?;
+        let store = MessageStore::open(self.config(), Vec::new())?;
         let end = store.max_physical_offset();
         assert!(end >= self.flushed, "the log ends at {end}, {} were said to be on the disk", self.flushed);
         self.stored.retain(|stored| stored.end <= end);

@@ -61,7 +61,7 @@ fn queues_and_index_without_space_catch_up_when_there_is_some() {
     assert!(full[0].wait() && full[2].wait());
     let deadline = soon();
     // The figure follows a turn of dispatch.
-    while store.figures().index_behind == 0 {
+    while store.figures().behind("index") == 0 {
         assert!(Instant::now() < deadline, "nobody says that the index is behind");
         std::thread::yield_now();
     }
@@ -89,7 +89,7 @@ fn a_start_without_space_does_without_the_index_until_there_is_some() {
     drop(store);
     let full = arm("index::allocate", Fault::Error(ENOSPC), 0, ALWAYS);
     let store = open(root.path());
-    assert!(full.struck() > 0 && store.figures().index_behind > 0);
+    assert!(full.struck() > 0 && store.figures().behind("index") > 0);
     assert_eq!(read_all(&store, "T", 0).len(), 40);
     drop(full);
     every_key_is_found(&store, 40);
@@ -120,7 +120,7 @@ fn a_stop_after_a_start_without_space_leaves_no_message_out_of_the_index() {
 
 fn every_key_is_found(store: &MessageStore, count: u32) {
     let deadline = soon();
-    while store.figures().index_behind > 0 {
+    while store.figures().behind("index") > 0 {
         assert!(Instant::now() < deadline, "the index stays behind");
         std::thread::yield_now();
     }

@@ -108,7 +108,7 @@ impl Damaged {
         repair(&place(root), true).unwrap();
         assert_eq!(check(&place(root)).unwrap().damages, 0, "{when}");
         self.has_lost_nothing(root, when);
-        let store = MessageStore::open(config(root), Box::new(|_| {})).unwrap();
+        let store = MessageStore::open(config(root), Vec::new()).unwrap();
         settle(&store);
         let all: Vec<Vec<u8>> = (0..2).flat_map(|queue| read_records(&store, "T", queue)).collect();
         assert_eq!(all.len(), self.before.len(), "{when}");

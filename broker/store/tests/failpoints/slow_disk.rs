@@ -13,7 +13,7 @@ fn a_flush_of_two_seconds_lets_waiters_time_out_and_readers_go_on() {
     let mut config = config(root.path());
     config.flush.mode = FlushMode::Sync;
     config.consume_queue_buffer = 4 << 10;
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(config, Vec::new()).unwrap();
     let slow = arm("commit_log::sync", Fault::Delay(Duration::from_secs(2)), 0, 1);
     let first = put(&store, "T", 0, &[0; 500]);
     assert!(slow.wait());
@@ -118,7 +118,7 @@ fn consume_queues_on_a_slow_disk_hold_up_dispatch_when_the_buffer_is_full_and_no
     let root = tempfile::tempdir().unwrap();
     let mut config = config(root.path());
     config.consume_queue_buffer = 2000;
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(config, Vec::new()).unwrap();
     let slow = arm("consume_queue::write", Fault::Delay(Duration::from_secs(600)), 0, ALWAYS);
     let begun = Instant::now();
     // Entries of 20 bytes; a turn of dispatch is 256 of them.

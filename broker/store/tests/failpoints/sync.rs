@@ -68,7 +68,7 @@ fn a_synchronous_flush_that_fails_acknowledges_nobody() {
     let root = tempfile::tempdir().unwrap();
     let mut config = config(root.path());
     config.flush.mode = rmq_store::FlushMode::Sync;
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(config, Vec::new()).unwrap();
     let flushed = put(&store, "T", 0, b"on the disk").end;
     assert_eq!(store.flushed().wait_until(flushed, soon()), Ok(true));
     let armed = arm("commit_log::sync", Fault::Error(EIO), 0, 1);
@@ -118,7 +118,7 @@ fn queues_index_and_checkpoint_that_cannot_be_synced_end_writes_too() {
         let mut config = config(root.path());
         config.checkpoint_interval = std::time::Duration::from_millis(20);
         let armed = arm(point, Fault::Error(EIO), 0, 1);
-        let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+        let store = MessageStore::open(config, Vec::new()).unwrap();
         let end = store.put(&message("T", 0, "KEYS\u{1}k\u{2}", b"x")).unwrap().end;
         assert!(armed.wait(), "{point}");
         assert_eq!(store.flushed().wait_until(end + 1, soon()), Err(Halt::Failed), "{point}");
@@ -242,7 +242,7 @@ fn an_index_file_that_could_not_be_made_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
         let mut config = config(root.path());
         config.index.entries = 20;
-        let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+        let store = MessageStore::open(config, Vec::new()).unwrap();
         let keyed = |n: usize| store.put(&message("T", 0, &format!("KEYS\u{1}k{n}\u{2}"), b"x")).unwrap();
         for n in 0..19 {
             keyed(n);
@@ -257,7 +257,7 @@ fn an_index_file_that_could_not_be_made_leaves_nothing() {
         settle(&store);
         let deadline = soon();
         // The figure follows a turn of dispatch, the record it is about may be dispatched before.
-        while store.figures().index_behind > 0 || names(&root.path().join("index")).len() < 2 {
+        while store.figures().behind("index") > 0 || names(&root.path().join("index")).len() < 2 {
             assert!(std::time::Instant::now() < deadline, "the index stays behind");
             std::thread::yield_now();
         }
@@ -311,7 +311,7 @@ fn a_thread_that_ends_ends_writes_is_told_and_leaves_reads() {
         config.flush.interval = std::time::Duration::from_millis(20);
         config.flush.least_pages = 0;
         config.retention.interval = std::time::Duration::from_millis(20);
-        let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+        let store = MessageStore::open(config, Vec::new()).unwrap();
         put(&store, "T", 0, b"first");
         settle(&store);
         assert!(store.failure().is_none());

@@ -133,7 +133,7 @@ fn config(root: &Path, file_size: u64, index: &Value) -> Config {
 }
 
 fn open(root: &Path, file_size: u64) -> Result<MessageStore, Error> {
-    MessageStore::open(config(root, file_size, &of_kind("index")[0]), Box::new(|_| {}))
+    MessageStore::open(config(root, file_size, &of_kind("index")[0]), Vec::new())
 }
 
 /// Opens the store and waits until everything in its log is in its queues.

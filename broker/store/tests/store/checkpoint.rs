@@ -16,7 +16,7 @@ fn a_process_that_always_dies_soon_after_its_start_does_not_read_back_ever_more(
     let (mut vouched_for, mut kept) = (Vec::new(), 0);
     for _ in 0..8 {
         let before = checkpoint_record(root.path());
-        let store = MessageStore::open(config.clone(), Box::new(|_| {})).unwrap();
+        let store = MessageStore::open(config.clone(), Vec::new()).unwrap();
         let end = store.max_physical_offset();
         if end - before >= config.checkpoint_bytes {
             let deadline = Instant::now() + Duration::from_secs(30);
@@ -62,7 +62,7 @@ fn a_file_is_synced_through_the_descriptor_it_was_written_through() {
     let root = tempfile::tempdir().unwrap();
     let mut config = config(root.path());
     config.open_files = 1;
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(config, Vec::new()).unwrap();
     let queues = root.path().join("consumequeue");
     let dir = queues.canonicalize().unwrap();
     assert_eq!(open_below(&queues), std::slice::from_ref(&dir), "what a sync of the file system asks");

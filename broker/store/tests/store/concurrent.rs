@@ -10,7 +10,7 @@ fn eight_writers_lose_nothing_and_number_everything_once() {
     let root = tempfile::tempdir().unwrap();
     let mut config = config(root.path());
     config.consume_queue_buffer = 10_000;
-    let store = rmq_store::MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = rmq_store::MessageStore::open(config, Vec::new()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)

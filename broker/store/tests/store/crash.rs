@@ -8,7 +8,7 @@ use rmq_store::{Appended, Error, MessageStore};
 use crate::support::*;
 
 fn try_open(root: &Path) -> Result<MessageStore, Error> {
-    MessageStore::open(config(root), Box::new(|_| {}))
+    MessageStore::open(config(root), Vec::new())
 }
 
 /// Messages of 20 to 2,000 bytes on two queues, all keyed; the store is dropped, not closed.
@@ -245,7 +245,7 @@ fn files_of_another_size_are_refused_with_both_sizes() {
     crashed(root.path(), 3);
     let mut other = config(root.path());
     other.commit_log_file_size = 2 * LOG_FILE;
-    let error = MessageStore::open(other, Box::new(|_| {})).unwrap_err();
+    let error = MessageStore::open(other, Vec::new()).unwrap_err();
     assert!(error.to_string().contains("65536") && error.to_string().contains("131072"), "{error}");
 }
 
@@ -306,7 +306,8 @@ fn a_copy_of_a_running_store_is_a_store_that_ends_somewhere() {
 #[test]
 fn a_panic_on_a_thread_of_the_store_ends_writes_and_not_reads() {
     let root = tempfile::tempdir().unwrap();
-    let store = MessageStore::open(config(root.path()), Box::new(|_| panic!("the listener fails"))).unwrap();
+    let store =
+        MessageStore::open(config(root.path()), vec![rmq_store::arrivals(|_| panic!("the listener fails"))]).unwrap();
     let end = put(&store, "T", 0, b"x").end;
     let halted = store.flushed().wait_until(end, std::time::Instant::now() + std::time::Duration::from_secs(30));
     assert_eq!(halted, Err(rmq_store::Halt::Failed));

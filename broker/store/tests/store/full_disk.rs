@@ -92,7 +92,7 @@ fn fill_and_make_room(volume: &Volume, ballast: usize, more: u64) {
     config.index.entries = 10_000;
     config.allocation.step = 1 << 20;
     config.max_message_size = 16 << 20;
-    let open = || MessageStore::open(config.clone(), Box::new(|_| {})).unwrap();
+    let open = || MessageStore::open(config.clone(), Vec::new()).unwrap();
     let store = open();
     std::fs::write(volume.path().join("ballast"), vec![1; ballast]).unwrap();
     let mut first = fill(&store, 0);

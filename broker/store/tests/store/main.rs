@@ -9,6 +9,7 @@
 //! | [`crash`] | torn tails, damage, lost pages: what is kept, what is refused |
 //! | [`model`] | random histories, crashes and power cuts included, against a plain model |
 //! | [`replica`] | a log that comes from a master, and its truncation |
+//! | [`followers`] | what a broker makes from the log itself |
 //! | [`retention`] | what goes and what follows it |
 //! | [`torn`] | every file cut short or with a damaged sector |
 //! | [`single_bytes`] | which damage to a record shows in nothing |
@@ -25,6 +26,7 @@
 mod checkpoint;
 mod concurrent;
 mod crash;
+mod followers;
 mod format;
 mod full_disk;
 mod model;

@@ -39,7 +39,7 @@ fn limits_hold_but_one_message_always_comes() {
     let mut config = config(root.path());
     config.transfer.count_on_disk = 2;
     config.memory = Some(100 * 40_000 / 40);
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(config, Vec::new()).unwrap();
     for _ in 0..80 {
         put(&store, "T", 0, &[1; 1000]);
     }
@@ -137,7 +137,7 @@ fn arrivals_are_told_once_and_in_order_when_they_can_be_read() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let arrivals = {
         let seen = Arc::clone(&seen);
-        Box::new(move |arrival: &rmq_store::Arrival<'_>| {
+        rmq_store::arrivals(move |arrival| {
             let tag = arrival.properties.to_vec();
             seen.lock().unwrap().push((
                 arrival.topic.to_owned(),
@@ -148,7 +148,7 @@ fn arrivals_are_told_once_and_in_order_when_they_can_be_read() {
             ));
         })
     };
-    let store = MessageStore::open(config(root.path()), arrivals).unwrap();
+    let store = MessageStore::open(config(root.path()), vec![arrivals]).unwrap();
     for n in 0..3 {
         store.put(&message("T", n % 2, "TAGS\u{1}TagA\u{2}", b"x")).unwrap();
     }
@@ -168,7 +168,7 @@ fn a_synchronous_flush_follows_every_append() {
     let root = tempfile::tempdir().unwrap();
     let mut config = config(root.path());
     config.flush.mode = FlushMode::Sync;
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(config, Vec::new()).unwrap();
     for n in 0..50 {
         let end = put(&store, "T", 0, &[n; 3000]).end;
         assert_eq!(store.flushed().wait_until(end, Instant::now() + Duration::from_secs(30)), Ok(true));
@@ -181,7 +181,7 @@ fn a_synchronous_flush_follows_every_append() {
 fn a_second_opener_is_told_who_is_in_the_way() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
-    let second = MessageStore::open(config(root.path()), Box::new(|_| {}));
+    let second = MessageStore::open(config(root.path()), Vec::new());
     assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
     drop(store);
     open(root.path());
@@ -192,7 +192,7 @@ fn what_cannot_be_stored_is_refused_and_leaves_nothing() {
     let root = tempfile::tempdir().unwrap();
     let mut config = config(root.path());
     config.max_message_size = 1000;
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(config, Vec::new()).unwrap();
     for topic in ["", ".", "..", "../x", "a/b", "nul\0", &"t".repeat(256)] {
         assert!(matches!(store.put(&message(topic, 0, "", b"x")), Err(Error::Refused(_))), "{topic:?}");
     }

@@ -16,7 +16,7 @@ fn expired_files_go_and_queues_and_index_follow() {
     let root = tempfile::tempdir().unwrap();
     let mut small = config(root.path());
     small.index.entries = 60;
-    let open = || MessageStore::open(small.clone(), Box::new(|_| {})).unwrap();
+    let open = || MessageStore::open(small.clone(), Vec::new()).unwrap();
     let store = open();
     let placed: Vec<_> = (0..400_u64)
         .map(|n| {
@@ -90,7 +90,7 @@ fn files_that_one_round_leaves_go_with_those_that_follow_up_to_twenty() {
     let root = tempfile::tempdir().unwrap();
     let mut busy = config(root.path());
     (busy.retention.batch_max, busy.retention.interval) = (1, Duration::from_millis(5));
-    let store = MessageStore::open(busy, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(busy, Vec::new()).unwrap();
     while store.max_physical_offset() < 24 * LOG_FILE {
         put(&store, "T", 0, &[1; 30_000]);
     }
@@ -187,7 +187,7 @@ fn a_disk_fuller_than_allowed_refuses_writes_and_cleans_by_force() {
     let mut config = config(root.path());
     // Whatever this machine's disk holds, it is above one percent, or the test has nothing to say.
     (config.retention.clean_forcibly, config.retention.refuse_writes) = (1, 1);
-    let store = MessageStore::open(config, Box::new(|_| {})).unwrap();
+    let store = MessageStore::open(config, Vec::new()).unwrap();
     if store.disk_use().unwrap().commit_log <= 1.0 {
         skipped("the disk is less than one percent full: set TMPDIR to a directory on a fuller one");
         return;

@@ -34,7 +34,7 @@ pub(crate) fn config(root: &Path) -> Config {
 }
 
 pub(crate) fn open(root: &Path) -> MessageStore {
-    MessageStore::open(config(root), Box::new(|_| {})).unwrap()
+    MessageStore::open(config(root), Vec::new()).unwrap()
 }
 
 /// A message none of whose fields is zero, so that it shows when one is lost.

@@ -73,7 +73,7 @@ impl Victim {
         copy(&self.store(), &copied);
         let file = copied.join(file.strip_prefix(self.store()).unwrap());
         damage(&std::fs::File::options().read(true).write(true).open(&file).unwrap());
-        let store = MessageStore::open(config(&copied), Box::new(|_| {}))?;
+        let store = MessageStore::open(config(&copied), Vec::new())?;
         settle(&store);
         let mut delivered = 0;
         for (queue, stored) in self.stored.iter().enumerate() {
@@ -219,7 +219,7 @@ fn a_hole_in_a_queue_stops_the_start_and_says_what_makes_it_whole() {
     drop(store);
     let queue = root.path().join("consumequeue/T/0/00000000000000000000");
     std::fs::File::options().write(true).open(&queue).unwrap().write_all_at(&[0; 40], 100).unwrap();
-    let refused = MessageStore::open(config(root.path()), Box::new(|_| {})).unwrap_err();
+    let refused = MessageStore::open(config(root.path()), Vec::new()).unwrap_err();
     assert!(matches!(&refused, Error::QueueDamaged { file, entry: 5 } if *file == queue), "{refused}");
     std::fs::remove_dir_all(root.path().join("consumequeue")).unwrap();
     std::fs::remove_file(root.path().join("checkpoint")).unwrap();
