@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rmq_protocol::message::stored;
 
+use crate::consume_queue::tags_code::TagsCode;
 use crate::error::{Error, Result};
 
 /// Everything the store needs to know. Immutable once it is open.
@@ -23,8 +24,8 @@ pub struct Config {
     pub consume_queue_file_size: u64,
     /// Longest body (`maxMessageSize`).
     pub max_message_size: usize,
-    /// What each delay level means (`messageDelayLevel`), level 1 first.
-    pub delay_levels: Vec<Duration>,
+    /// What queue entries tell a filter. With a directory of Java's it has to give delayed messages their time of delivery.
+    pub tags_code: TagsCode,
     /// When appended bytes go to the disk.
     pub flush: Flush,
     /// The index by key.
@@ -157,8 +158,6 @@ pub enum About {
     Index,
     /// [`Config::commit_log`] and [`Config::read_only_commit_log`]
     CommitLog,
-    /// [`Config::delay_levels`]
-    DelayLevels,
     /// What has no name in a file.
     Memory,
     /// [`Retention::delete_when`]
@@ -176,7 +175,6 @@ pub enum About {
 impl Config {
     /// Java's defaults for a store in `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        let seconds = |list: &[u64]| list.iter().copied().map(Duration::from_secs).collect();
         Config {
             root: root.into(),
             commit_log: Vec::new(),
@@ -184,9 +182,7 @@ impl Config {
             commit_log_file_size: 1 << 30,
             consume_queue_file_size: 6_000_000,
             max_message_size: 4 << 20,
-            delay_levels: seconds(&[
-                1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200,
-            ]),
+            tags_code: TagsCode::default(),
             flush: Flush {
                 mode: FlushMode::Async,
                 interval: Duration::from_millis(500),
@@ -276,9 +272,6 @@ impl Config {
                 "all directories of the commit log are read only: one has to take new files".into(),
             );
         }
-        if self.delay_levels.is_empty() {
-            refuse(About::DelayLevels, "there must be one delay level at least".into());
-        }
         if self.open_files == 0 || self.consume_queue_buffer == 0 || self.allocation.step == 0 {
             refuse(About::Memory, "open files, consume queue buffer and allocation step cannot be 0".into());
         }
@@ -344,8 +337,6 @@ mod tests {
         config.validate().unwrap();
         assert_eq!(config.commit_log_dirs(), (vec![PathBuf::from("/store/commitlog")], Vec::new()));
         assert_eq!((config.commit_log_file_size, config.consume_queue_file_size), (1_073_741_824, 6_000_000));
-        assert_eq!(config.delay_levels.len(), 18);
-        assert_eq!(config.delay_levels[17], Duration::from_secs(2 * 3600));
     }
 
     #[test]

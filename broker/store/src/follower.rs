@@ -17,15 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rmq_protocol::message::properties;
 use rmq_protocol::message::stored::Record;
 
 use crate::checkpoint::Marks;
+use crate::consume_queue::tags_code::TagsCode;
 use crate::consume_queue::{is_consumable, is_name};
 use crate::error::Result;
 
-/// The topic whose entries carry a time of delivery instead of a hash of tags.
-pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// Pause after a record that a full disk prevented.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
@@ -96,8 +94,8 @@ pub trait Follower: Send + Sync {
 pub struct Dispatched<'a> {
     /// The record.
     pub record: &'a Record<'a>,
-    /// What a filter by tags compares; for delayed messages the time of delivery. `None` where the record belongs in no
-    /// queue: half messages, rolled back ones, and those whose topic cannot be the name of a directory.
+    /// What its queue entry tells a filter, see [`TagsCode`]. `None` where the record belongs in no queue: half messages,
+    /// rolled back ones, and those whose topic cannot be the name of a directory.
     pub tags_code: Option<i64>,
 }
 
@@ -110,7 +108,7 @@ pub struct Arrival<'a> {
     pub queue_id: i32,
     /// Its number in the queue.
     pub queue_offset: u64,
-    /// What a filter by tags compares; for delayed messages the time of delivery.
+    /// What its queue entry tells a filter, see [`TagsCode`].
     pub tags_code: i64,
     /// Where its record lies.
     pub physical_offset: u64,
@@ -167,7 +165,7 @@ type Mark = Box<dyn Fn(&mut Marks, i64) + Send + Sync>;
 
 /// All followers, in the order in which they take a record.
 pub(crate) struct Followers {
-    delay_levels: Vec<Duration>,
+    tags_code: TagsCode,
     slots: Vec<Slot>,
 }
 
@@ -226,9 +224,9 @@ pub(crate) struct Progress {
 }
 
 impl Followers {
-    /// Of a store with these delay levels; there are none yet.
-    pub(crate) fn new(delay_levels: Vec<Duration>) -> Self {
-        Followers { delay_levels, slots: Vec::new() }
+    /// Of a store whose queue entries have this code; there are none yet.
+    pub(crate) fn new(tags_code: TagsCode) -> Self {
+        Followers { tags_code, slots: Vec::new() }
     }
 
     /// Adds one that the checkpoint vouches for, which therefore takes part in recovery.
@@ -299,19 +297,7 @@ impl Followers {
 
     fn dispatched<'a>(&self, record: &'a Record<'a>) -> Dispatched<'a> {
         let in_queue = is_consumable(record) && is_name(record.topic());
-        Dispatched { record, tags_code: in_queue.then(|| self.tags_code(record)) }
-    }
-
-    /// What a filter by tags compares. For a delayed message the time at which it is to be delivered.
-    fn tags_code(&self, record: &Record<'_>) -> i64 {
-        if record.topic() == SCHEDULE_TOPIC
-            && let Some(level @ 1..) = properties::find_number::<i64>(record.properties(), properties::DELAY)
-        {
-            let level = usize::try_from(level).unwrap_or(usize::MAX).min(self.delay_levels.len());
-            let delay = self.delay_levels.get(level - 1).map_or(0, |delay| delay.as_millis() as i64);
-            return record.store_timestamp().saturating_add(delay);
-        }
-        record.tags_code()
+        Dispatched { record, tags_code: in_queue.then(|| self.tags_code.of(record)) }
     }
 
     /// Whether all that the others wait for can take some records.

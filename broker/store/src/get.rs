@@ -12,7 +12,6 @@ use crate::MessageStore;
 use crate::consume_queue::entry::{self, Entry};
 use crate::consume_queue::is_consumable;
 use crate::error::Result;
-use crate::follower::SCHEDULE_TOPIC;
 use crate::mapped_file::{self, MappedFile};
 
 /// Entries one read looks at; a filter that matches rarely must not hold a thread for long, and neither must a reader that asks for more than it can get. Who
@@ -303,7 +302,7 @@ impl MessageStore {
             record.topic() == topic
                 && is_consumable(&record)
                 && !record.has_lost_properties()
-                && has_tags_of(&record, entry)
+                && self.config.tags_code.agrees(&record, entry.tags_code)
         });
         if !whole {
             self.log.counters.damages_passed_over.fetch_add(1, Ordering::Relaxed);
@@ -360,12 +359,6 @@ fn pieces(runs: &[Run]) -> Vec<Bytes> {
         pieces.push(copied.freeze());
     }
     pieces
-}
-
-/// Whether the tags of a record are those its entry was made for. Some entries have another number there: for a delayed message it is a time, and Java's queue
-/// extension, an option that brokers whose directory is opened here may have had on, puts its addresses below all hashes.
-fn has_tags_of(record: &Record<'_>, entry: &Entry) -> bool {
-    record.topic() == SCHEDULE_TOPIC || entry.tags_code < i64::from(i32::MIN) || entry.tags_code == record.tags_code()
 }
 
 fn matches(file: &MappedFile, entry: &Entry, filter: Filter<'_>) -> bool {

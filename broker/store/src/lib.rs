@@ -81,6 +81,7 @@ pub use config::{
     About, Allocation, Config, Contradiction, Flush, FlushMode, Index as IndexConfig, Retention, Transfer,
 };
 pub use consume_queue::search::Boundary;
+pub use consume_queue::tags_code::TagsCode;
 pub use error::{Error, Result};
 pub use figures::{BUCKETS, Figures, Histogram};
 pub use follower::{Arrival, Dispatched, Follower, Lag, arrivals};

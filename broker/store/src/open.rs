@@ -236,7 +236,7 @@ impl MessageStore {
 
 /// All followers, in the order in which they take a record. The index is last: it is the one that waits for the disk.
 fn in_order(table: &Arc<Table>, own: Vec<Arc<dyn Follower>>, index: &Arc<Index>, config: &Config) -> Followers {
-    let mut followers = Followers::new(config.delay_levels.clone());
+    let mut followers = Followers::new(config.tags_code.clone());
     followers.add(Arc::clone(table) as _, |marks, store_timestamp| marks.consume_queue_timestamp = store_timestamp);
     own.into_iter().for_each(|follower| followers.add_own(follower));
     let indexed = Arc::clone(index);

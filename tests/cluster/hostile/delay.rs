@@ -9,17 +9,17 @@ use rmq_protocol::{
     fastjson,
     header::{Empty, SendMessageV2},
     message::{
-        Properties,
+        Properties, delay,
         properties::{DELAY, DLQ_ORIGIN_TOPIC, REAL_QUEUE_ID, REAL_TOPIC},
         stored::Draft,
     },
     names,
 };
-use rmq_store::MessageStore;
+use rmq_store::{MessageStore, TagsCode};
 use std::{
     net::SocketAddr,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 const LEVELS: (&str, &str) = ("messageDelayLevel", "1s 1s 1s");
@@ -29,6 +29,7 @@ fn store_delayed(root: &Path, messages: &[(Properties, &str)]) {
     let mut config = rmq_store::Config::new(root);
     config.commit_log_file_size = 64 << 20;
     config.allocation.step = 1 << 20;
+    config.tags_code = TagsCode::with(|record| delay::entry_code(record, &[Duration::from_secs(1)]));
     let store = MessageStore::open(config, Vec::new()).unwrap();
     let host = SocketAddr::from(([127, 0, 0, 1], 10911));
     for (properties, body) in messages {

@@ -5,6 +5,7 @@
 //! | [`stored`] | the commit log record, which is also what a pull answer carries |
 //! | [`batch`] | the body of a batch send |
 //! | [`properties`] | the property string: separators, reserved names, limits |
+//! | [`delay`] | what the queue entry of a delayed message carries |
 //! | [`message_id`] | ids made of a broker address and an offset, and the ids clients make |
 //! | [`sys_flag`] | the bits of a message's and of a pull's system flag |
 //! | [`java`] | the two functions of the Java library that are part of the format: string hash and CRC |
@@ -14,6 +15,7 @@
 //! Offsets are unsigned and checked once, when a record is parsed; timestamps are milliseconds since 1970.
 
 pub mod batch;
+pub mod delay;
 pub mod java;
 pub mod message_id;
 pub mod properties;

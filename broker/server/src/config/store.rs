@@ -1,6 +1,7 @@
 //! The store's part of the settings, in the store's own terms.
 
 use super::{Config, Error, Flush};
+use rmq_protocol::message::delay;
 use rmq_store as store;
 use std::{path::PathBuf, time::Duration};
 
@@ -25,7 +26,9 @@ impl Config {
         config.consume_queue_file_size = own.consume_queue_file_size;
         config.max_message_size = self.messages.max_size as usize;
         match self.delay_levels() {
-            Ok(levels) => config.delay_levels = levels.pauses().to_vec(),
+            Ok(levels) => {
+                config.tags_code = store::TagsCode::with(move |record| delay::entry_code(record, levels.pauses()));
+            }
             Err(error) => wrong.push(error),
         }
         config.flush.mode = match own.flush {

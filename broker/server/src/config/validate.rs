@@ -281,7 +281,6 @@ fn keys_of(about: About) -> &'static [&'static str] {
         About::ConsumeQueueFileSize => &["mappedFileSizeConsumeQueue"],
         About::Index => &["maxIndexNum", "maxHashSlotNum"],
         About::CommitLog => &["readOnlyCommitLogStorePaths", "storePathCommitLog"],
-        About::DelayLevels => &["messageDelayLevel"],
         About::Memory => &[],
         About::DeleteWhen => &["deleteWhen"],
         About::MaxUsed => &["diskMaxUsedSpaceRatio"],

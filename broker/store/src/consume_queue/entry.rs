@@ -4,7 +4,7 @@
 //! at  bytes
 //!  0      8  physical offset of the record
 //!  8      4  its size
-//! 12      8  tags code: hash of the tags, or for delayed messages the time of delivery
+//! 12      8  tags code: hash of the tags, or another number that the broker puts there
 //! ```
 //!
 //! Entry `n` of a queue lies at byte `20 n` of its files, which are named by the byte they begin at. Places that no

@@ -106,15 +106,22 @@ impl Queues {
         Ok(found)
     }
 
-    /// What stands at `offset` of a queue, where `expected` should. Tags codes are compared unless `tags` says no.
-    pub(crate) fn compare(&mut self, topic: &str, id: i32, offset: u64, expected: Entry, tags: bool) -> Result<Found> {
+    /// What stands at `offset` of a queue, where `expected` should; `agrees` tells whether a tags code is right.
+    pub(crate) fn compare(
+        &mut self,
+        topic: &str,
+        id: i32,
+        offset: u64,
+        expected: Entry,
+        agrees: impl Fn(i64) -> bool,
+    ) -> Result<Found> {
         let Some(queue) = self.topics.get_mut(topic).and_then(|queues| queues.get_mut(&id)) else {
             return Ok(Found::NoQueue);
         };
         if queue.fault.is_some() {
             return Ok(Found::Right);
         }
-        let found = queue.look(offset, expected, tags)?;
+        let found = queue.compare(offset, expected, agrees)?;
         match (queue.next, &found) {
             // A topic that was deleted and made again numbers from 0.
             (Some(next), Found::Behind | Found::Other(..)) if offset != next && offset != 0 => {
@@ -180,16 +187,15 @@ impl Queue {
         Ok(None)
     }
 
-    fn look(&mut self, offset: u64, expected: Entry, tags: bool) -> Result<Found> {
+    fn compare(&mut self, offset: u64, expected: Entry, agrees: impl Fn(i64) -> bool) -> Result<Found> {
         if offset >= self.max {
             let newer = self.last.is_some_and(|last| last.physical_offset > expected.physical_offset);
             return Ok(if newer { Found::Superseded } else { Found::Behind });
         }
         let found = self.entry(offset)?;
         let same = |found: Entry| {
-            // Codes as small as this are addresses in Java's extension files.
-            let tagged = !tags || found.tags_code == expected.tags_code || found.tags_code < i64::from(i32::MIN);
-            found.physical_offset == expected.physical_offset && found.size == expected.size && tagged
+            let same_record = found.physical_offset == expected.physical_offset && found.size == expected.size;
+            same_record && agrees(found.tags_code)
         };
         if found.is_some_and(same) {
             return Ok(Found::Right);

@@ -12,6 +12,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`entry`] | the 20 bytes of an entry |
+//! | [`tags_code`] | what an entry tells a filter |
 //! | [`files`] | the files of all queues, a bounded number of them open |
 //! | [`unsynced`] | which of them are not known to be on the disk, and a sync that misses no error |
 //! | [`table`] | all queues of the store: look-up, writing out, deleting |
@@ -25,6 +26,7 @@ pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod search;
 pub(crate) mod table;
+pub(crate) mod tags_code;
 mod unsynced;
 
 use std::sync::Arc;

@@ -15,7 +15,6 @@ use crate::consume_queue::inspect::{Found, Queues};
 use crate::consume_queue::{is_consumable, is_name};
 use crate::dir::{AbortMark, Lock};
 use crate::error::{Error, Result};
-use crate::follower::SCHEDULE_TOPIC;
 use crate::index::inspect::{Entries, hashes};
 
 /// Reads a whole store and says what is in it and what is wrong with it. Changes nothing, and keeps brokers out meanwhile.
@@ -160,9 +159,8 @@ impl Check<'_> {
         let (topic, id, offset) = (record.topic(), record.queue_id(), record.queue_offset());
         let (size, tags_code) = (record.size() as u32, record.tags_code());
         let expected = Entry { physical_offset: record.physical_offset(), size, tags_code };
-        // There the code is a time, which depends on settings.
-        let tags = topic != SCHEDULE_TOPIC;
-        match self.queues.compare(topic, id, offset, expected, tags)? {
+        let agrees = |code| self.place.tags_code.agrees(record, code);
+        match self.queues.compare(topic, id, offset, expected, agrees)? {
             Found::Right | Found::Superseded => {}
             Found::NoQueue | Found::Behind if record.physical_offset() >= self.made_again => {
                 self.report.queues.pending += 1;

@@ -20,6 +20,7 @@ pub mod report;
 
 use std::path::PathBuf;
 
+use crate::consume_queue::tags_code::TagsCode;
 pub use check::check;
 pub use dump::{Piece, dump};
 pub use repair::{Repair, Step, repair};
@@ -36,13 +37,21 @@ pub struct Place {
     pub file_size: Option<u64>,
     /// Hash slots of an index file (`maxHashSlotNum`), which its files do not tell.
     pub index_slots: u32,
+    /// What queue entries tell a filter ([`Config::tags_code`](crate::Config::tags_code)).
+    pub tags_code: TagsCode,
 }
 
 impl Place {
     /// A store in `root` with nothing elsewhere, and the number of slots that is Java's default.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
-        Place { commit_log: vec![root.join("commitlog")], root, file_size: None, index_slots: 5_000_000 }
+        Place {
+            commit_log: vec![root.join("commitlog")],
+            root,
+            file_size: None,
+            index_slots: 5_000_000,
+            tags_code: TagsCode::default(),
+        }
     }
 
     fn queues(&self) -> PathBuf {

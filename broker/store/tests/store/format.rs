@@ -1,7 +1,10 @@
 use std::path::Path;
+use std::time::Duration;
 
+use rmq_protocol::message::delay;
 use rmq_protocol::message::stored::{MAGIC_BLANK, MAGIC_V2, Record};
-use rmq_store::MessageStore;
+use rmq_store::offline::{Place, check};
+use rmq_store::{MessageStore, TagsCode};
 
 use crate::support::*;
 
@@ -100,7 +103,14 @@ fn a_record_that_does_not_fit_begins_the_next_file_behind_a_filler() {
 #[test]
 fn a_delayed_messages_entry_says_when_it_is_due() {
     let root = tempfile::tempdir().unwrap();
-    let store = open(root.path());
+    let pauses = [1, 5, 10].map(Duration::from_secs);
+    let tags_code = TagsCode::with(move |record| delay::entry_code(record, &pauses));
+    let open = || {
+        let mut config = config(root.path());
+        config.tags_code = tags_code.clone();
+        MessageStore::open(config, Vec::new()).unwrap()
+    };
+    let store = open();
     let mut stored = Vec::new();
     for level in ["1", "3", "99", "0", "x"] {
         let properties = format!("DELAY\u{1}{level}\u{2}TAGS\u{1}TagA\u{2}");
@@ -109,8 +119,18 @@ fn a_delayed_messages_entry_says_when_it_is_due() {
     store.close().unwrap();
     let queue = std::fs::read(root.path().join("consumequeue/SCHEDULE_TOPIC_XXXX/0/00000000000000000000")).unwrap();
     let due: Vec<i64> = (0..5).map(|n| long(&queue, 20 * n + 12) as i64).collect();
-    assert_eq!(due[..3], [stored[0] + 1000, stored[1] + 10_000, stored[2] + 7_200_000]);
+    assert_eq!(due[..3], [stored[0] + 1000, stored[1] + 10_000, stored[2] + 10_000]);
     assert_eq!(due[3..], [2_598_919, 2_598_919]);
+    // None of them passes for damage because its tags have another hash.
+    let store = open();
+    assert_eq!((read_all(&store, "SCHEDULE_TOPIC_XXXX", 0).len(), store.figures().damages_passed_over), (5, 0));
+    store.close().unwrap();
+    drop(store);
+    let mut place = Place::new(root.path());
+    (place.index_slots, place.tags_code) = (50, tags_code.clone());
+    assert_eq!(check(&place).unwrap().findings, []);
+    place.tags_code = TagsCode::default();
+    assert_eq!(check(&place).unwrap().findings.len(), 1, "without the rule the first three entries are wrong");
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::{
     output::{self, Output},
     time,
 };
-use rmq_store::{Error, offline::Place};
+use rmq_protocol::message::delay;
+use rmq_store::{Error, TagsCode, offline::Place};
 use std::path::PathBuf;
 
 #[derive(clap::Subcommand)]
@@ -78,6 +79,8 @@ impl Where {
         if !self.commit_log.is_empty() {
             place.commit_log = self.commit_log;
         }
+        // How long the levels wait does not matter: a time of delivery is not compared.
+        place.tags_code = TagsCode::with(|record| delay::entry_code(record, &[]));
         (place.file_size, place.index_slots) = (self.file_size, self.index_slots);
         place
     }
