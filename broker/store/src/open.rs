@@ -9,6 +9,7 @@
 
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -19,7 +20,7 @@ use parking_lot::Mutex;
 use crate::MessageStore;
 use crate::checkpoint::{Checkpoint, Marks};
 use crate::commit_log::CommitLog;
-use crate::commit_log::recover::{Files as LogFiles, Outcome};
+use crate::commit_log::recover::{Files as LogFiles, Outcome, Stop};
 use crate::config::Config;
 use crate::consume_queue::entry;
 use crate::consume_queue::files::Files as QueueFiles;
@@ -28,7 +29,7 @@ use crate::consume_queue::table::Table;
 use crate::dir::{self, AbortMark, Lock};
 use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
-use crate::follower::{Follower, Followers};
+use crate::follower::{Follower, Followers, Turn};
 use crate::get;
 use crate::index::Index;
 use crate::mapped_file::dirs::Dirs;
@@ -79,76 +80,28 @@ impl MessageStore {
     /// that no crash explains; [`Error::Config`] where configuration and files do not fit.
     pub fn open(config: Config, followers: Vec<Arc<dyn Follower>>) -> Result<MessageStore> {
         config.validate()?;
-        let (log_dirs, read_only) = config.commit_log_dirs();
-        let log_dirs = Arc::new(Dirs::new(log_dirs, read_only));
-        let queue_dir = config.root.join("consumequeue");
-        for path in [&config.root].into_iter().chain(log_dirs.writable()) {
-            dir::create_durably(path)?;
-        }
-        let lock = Lock::acquire(&config.root)?;
-        let abort = AbortMark::new(&config.root);
-        let crashed = abort.exists()?;
-        let is_new = !crashed && !Checkpoint::exists(&config.root)?;
-        let lost_page_cache = crashed && !abort.is_of_this_boot();
-        let mut checkpoint = Checkpoint::open(&config.root)?;
-        let marks = checkpoint.marks();
+        let (writable, read_only) = config.commit_log_dirs();
+        let log_dirs = Arc::new(Dirs::new(writable, read_only));
+        let mut claim = Claim::take(&config, &log_dirs)?;
         let begun = Instant::now();
 
         let mut files = LogFiles::list(log_dirs.all(), config.commit_log_file_size)?;
-        let mut start = files.scan_start(&marks, crashed)?;
-        abort.set()?;
-        if !queue_dir.exists() {
-            // Deleted by hand, as one does where they are damaged: the log has all that was in them. Until a checkpoint vouches for
-            // queues again, every start after a crash begins there.
-            checkpoint.write(Marks { consume_queue_timestamp: 0, dispatched_record: 0, ..marks })?;
-            start = files.first();
-            dir::create_durably(&queue_dir)?;
-        }
-        let entry_size = entry::SIZE as u64;
-        let queue_file_size = config.consume_queue_file_size.div_ceil(entry_size) * entry_size;
-        let queue_files = QueueFiles::open(queue_dir, queue_file_size, config.open_files)?;
-        let table = Arc::new(Table::new(queue_files, config.consume_queue_buffer, config.consume_queue_cache));
+        let marks = claim.checkpoint.marks();
+        let start = claim.begin_changes(&config, &files, &marks)?;
+        let table = Arc::new(open_queues(&config)?);
         table.load(Known { end: start, log_min: files.first() })?;
-        let index = Arc::new(Index::open(config.index.clone(), config.root.join("index"), start, crashed)?);
+        let index = Arc::new(Index::open(config.index.clone(), config.root.join("index"), start, claim.crashed)?);
         let followers = in_order(&table, followers, &index, &config);
-        if crashed {
-            // What could not be written is still in memory, and the system believes that the disk has it. Taken for good
-            // it would be acknowledged, vouched for, and gone after the next power cut.
-            for (base, path) in files.list.iter().filter(|(base, _)| base + config.commit_log_file_size > start) {
-                dir::forget_clean_pages(path, start.saturating_sub(*base))?;
-            }
-        }
         let mut turn = followers.begin();
-        let mut records = 0_u64;
-        let stop = files.scan(start, &mut |record| {
-            records += 1;
-            if table.pending() >= config.consume_queue_buffer as u64 {
-                table.write_out()?;
-            }
-            followers.recover(&mut turn, record)?;
-            Ok(ControlFlow::Continue(()))
-        })?;
-        match files.judge(&stop, &marks)? {
-            Outcome::End => {}
-            Outcome::TornTail(reason) => {
-                tracing::warn!(offset = stop.offset, reason, "the last append was cut off; the log ends before it");
-            }
-            Outcome::Corruption { reason, .. } => return Err(files.corruption(stop.offset, reason)),
+        if claim.crashed {
+            forget_unwritten(&files, start)?;
         }
-        files.cut(stop.offset)?;
-        let log = CommitLog::open(
-            log_dirs,
-            config.commit_log_file_size,
-            config.allocation.clone(),
-            config.flush.mode,
-            std::mem::take(&mut files.list),
-            start..stop.offset,
-        )?;
-        let log = Arc::new(log);
-        log.last_store_timestamp.store(stop.last_store_timestamp.unwrap_or(0), Ordering::Relaxed);
-        tracing::info!(crashed, start, end = stop.offset, records, took = ?begun.elapsed(), "read the store back");
-
+        let (stop, records) = read_back(&files, start, &table, &followers, &mut turn)?;
+        cut_tail(&mut files, &stop, &marks)?;
+        let log = open_log(&config, log_dirs, files, start, &stop)?;
         followers.start(&mut turn, stop.offset)?;
+        tracing::info!(crashed = claim.crashed, start, end = stop.offset, records, took = ?begun.elapsed(), "read the store back");
+
         let dispatch = Arc::new(Dispatch::new(Arc::clone(&log), followers, turn));
         let upkeep = Arc::new(Upkeep {
             log: Arc::clone(&log),
@@ -160,7 +113,7 @@ impl MessageStore {
             checkpoint_interval: config.checkpoint_interval,
             checkpoint_bytes: config.checkpoint_bytes,
             vouched_for: start,
-            checkpoint: Mutex::new(checkpoint),
+            checkpoint: Mutex::new(claim.checkpoint),
             deleting: Mutex::default(),
         });
         let memory = config.memory.unwrap_or_else(|| {
@@ -177,10 +130,10 @@ impl MessageStore {
             dispatch,
             upkeep,
             threads: Threads { stop: Arc::new(AtomicBool::new(false)), handles: Mutex::default() },
-            abort,
-            lost_page_cache,
-            is_new,
-            lock: Mutex::new(Some(lock)),
+            abort: claim.abort,
+            lost_page_cache: claim.lost_page_cache,
+            is_new: claim.is_new,
+            lock: Mutex::new(Some(claim.lock)),
         };
         store.start_threads()?;
         Ok(store)
@@ -232,6 +185,110 @@ impl MessageStore {
             let _ = handle.join();
         }
     }
+}
+
+/// A directory that this process has locked, and how the last one left it.
+struct Claim {
+    lock: Lock,
+    abort: AbortMark,
+    /// The last process did not close the store.
+    crashed: bool,
+    is_new: bool,
+    lost_page_cache: bool,
+    checkpoint: Checkpoint,
+}
+
+impl Claim {
+    /// Makes the directories where there are none, locks the root, and looks how the last stop was.
+    fn take(config: &Config, log_dirs: &Dirs) -> Result<Claim> {
+        for path in [&config.root].into_iter().chain(log_dirs.writable()) {
+            dir::create_durably(path)?;
+        }
+        let lock = Lock::acquire(&config.root)?;
+        let abort = AbortMark::new(&config.root);
+        let crashed = abort.exists()?;
+        let is_new = !crashed && !Checkpoint::exists(&config.root)?;
+        let lost_page_cache = crashed && !abort.is_of_this_boot();
+        let checkpoint = Checkpoint::open(&config.root)?;
+        Ok(Claim { lock, abort, crashed, is_new, lost_page_cache, checkpoint })
+    }
+
+    /// Finds where the scan of the log has to begin, and then marks the store as open.
+    fn begin_changes(&mut self, config: &Config, files: &LogFiles, marks: &Marks) -> Result<u64> {
+        let start = files.scan_start(marks, self.crashed)?;
+        self.abort.set()?;
+        let queue_dir = queue_dir(config);
+        if queue_dir.exists() {
+            return Ok(start);
+        }
+        // Deleted by hand, as one does where they are damaged: the log has all that was in them. Until a checkpoint vouches for
+        // queues again, every start after a crash begins there.
+        self.checkpoint.write(Marks { consume_queue_timestamp: 0, dispatched_record: 0, ..*marks })?;
+        dir::create_durably(&queue_dir)?;
+        Ok(files.first())
+    }
+}
+
+fn queue_dir(config: &Config) -> PathBuf {
+    config.root.join("consumequeue")
+}
+
+fn open_queues(config: &Config) -> Result<Table> {
+    let entry_size = entry::SIZE as u64;
+    let file_size = config.consume_queue_file_size.div_ceil(entry_size) * entry_size;
+    let files = QueueFiles::open(queue_dir(config), file_size, config.open_files)?;
+    Ok(Table::new(files, config.consume_queue_buffer, config.consume_queue_cache))
+}
+
+/// Drops the pages of the log from `start` on that the system takes to be written. What could not be written is still in
+/// memory, and the system believes that the disk has it. Taken for good it would be acknowledged, vouched for, and gone after
+/// the next power cut.
+fn forget_unwritten(files: &LogFiles, start: u64) -> Result<()> {
+    let ends_behind = |base: u64| base + files.file_size > start;
+    files
+        .list
+        .iter()
+        .filter(|(base, _)| ends_behind(*base))
+        .try_for_each(|(base, path)| dir::forget_clean_pages(path, start.saturating_sub(*base)))
+}
+
+/// Reads the log from `start` on and hands its records to the followers that the checkpoint vouches for. Returns how many
+/// there were, too.
+fn read_back(
+    files: &LogFiles,
+    start: u64,
+    table: &Table,
+    followers: &Followers,
+    turn: &mut Turn,
+) -> Result<(Stop, u64)> {
+    let mut records = 0;
+    let stop = files.scan(start, &mut |record| {
+        records += 1;
+        // The thread that writes entries is not running yet.
+        table.write_out_if_full()?;
+        followers.recover(turn, record)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok((stop, records))
+}
+
+/// Decides what the place means where the scan stopped, and removes what lies behind the end of the log.
+fn cut_tail(files: &mut LogFiles, stop: &Stop, marks: &Marks) -> Result<()> {
+    match files.judge(stop, marks)? {
+        Outcome::End => {}
+        Outcome::TornTail(reason) => {
+            tracing::warn!(offset = stop.offset, reason, "the last append was cut off; the log ends before it");
+        }
+        Outcome::Corruption { reason, .. } => return Err(files.corruption(stop.offset, reason)),
+    }
+    files.cut(stop.offset)
+}
+
+fn open_log(config: &Config, dirs: Arc<Dirs>, files: LogFiles, start: u64, stop: &Stop) -> Result<Arc<CommitLog>> {
+    let (ahead, flush) = (config.allocation.clone(), config.flush.mode);
+    let log = CommitLog::open(dirs, config.commit_log_file_size, ahead, flush, files.list, start..stop.offset)?;
+    log.last_store_timestamp.store(stop.last_store_timestamp.unwrap_or(0), Ordering::Relaxed);
+    Ok(Arc::new(log))
 }
 
 /// All followers, in the order in which they take a record. The index is last: it is the one that waits for the disk.

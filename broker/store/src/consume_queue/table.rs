@@ -279,6 +279,11 @@ impl Table {
         outcome
     }
 
+    /// Writes out where too many entries wait; for recovery, while the writing thread does not run.
+    pub(crate) fn write_out_if_full(&self) -> Result<()> {
+        if self.pending() < self.buffer { Ok(()) } else { self.write_out() }
+    }
+
     /// The writing thread: lets entries gather for `interval`, writes them, until `stop`. What is left then is for
     /// whoever closes the store.
     pub(crate) fn run_writer(&self, interval: Duration, stop: &AtomicBool) {
