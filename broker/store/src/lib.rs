@@ -126,10 +126,14 @@ impl MessageStore {
         &self.log.flushed
     }
 
-    /// Up to here enough members have the log, where others than this one are needed. The server moves it when one of them reports; the store offers it to
-    /// whoever waits.
+    /// Up to here enough members have the log, where others than this one are needed: as far as [`MessageStore::confirm`] said.
     pub fn confirmed(&self) -> &Arc<Watermark> {
         &self.log.confirmed
+    }
+
+    /// Says that enough members have the log up to `offset`. An offset before the last one changes nothing.
+    pub fn confirm(&self, offset: u64) {
+        self.log.confirmed.advance(offset);
     }
 
     /// Up to here messages are in their queues.

@@ -190,7 +190,8 @@ impl MessageStore {
     }
 
     /// Cuts the log of a replica at `to`, the place up to which it agrees with its new master, and everything that was
-    /// dispatched from behind it. `to` is where a record begins, or at or behind the last dispatched one.
+    /// dispatched from behind it. `to` is where a record begins, or at or behind the last dispatched one. A broker whose role is
+    /// fixed never calls this; one whose master is elected does, where its log went another way than that of the new master.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] where the log cannot end there.

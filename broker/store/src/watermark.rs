@@ -63,8 +63,8 @@ impl Watermark {
         self.value.load(Ordering::SeqCst)
     }
 
-    /// Moves to `to`, or stays where it is if that is further.
-    pub fn advance(&self, to: u64) {
+    /// Moves to `to`, or stays where it is if that is further. Only the store moves its marks.
+    pub(crate) fn advance(&self, to: u64) {
         self.value.fetch_max(to, Ordering::SeqCst);
         if self.lowest.load(Ordering::SeqCst) <= to {
             self.wake(to);

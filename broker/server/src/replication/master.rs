@@ -195,7 +195,7 @@ impl Slaves {
             if let Some(slave) = self.connected.lock().get_mut(&peer) {
                 slave.acked = Some(end);
             }
-            self.store.confirmed().advance(self.confirmed());
+            self.store.confirm(self.confirmed());
         }
     }
 
@@ -443,7 +443,7 @@ mod tests {
         assert_eq!(two.confirmed(), 0, "it has not said what it has");
         two.connected.lock().insert(slave, with(Some(7)));
         assert_eq!(two.confirmed(), 7);
-        two.store.confirmed().advance(two.confirmed());
+        two.store.confirm(two.confirmed());
         two.connected.lock().clear();
         assert_eq!(two.confirmed(), 7);
     }

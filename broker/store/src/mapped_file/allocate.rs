@@ -1,9 +1,24 @@
 //! The thread that stays ahead of the append position.
 //!
-//! An append must not wait for a disk: neither for blocks, nor for a page fault, nor for the next file. This thread takes
-//! blocks in steps, faults pages in a little ahead, and has the next file ready before the current one ends. When it is
-//! too late, or the disk is full, a writer that may wait asks and waits here, with a deadline and without the append lock; a
-//! full disk is an error for that writer and tried again for the next one.
+//! An append must not wait for a disk: neither for blocks, nor for a page fault, nor for the next file. This thread
+//! preallocates blocks in steps, faults pages in a little ahead, and has the next file ready before the current one ends.
+//! When it is too late, or the disk is full, a writer that may wait asks and waits here, with a deadline and without the
+//! append lock; a full disk is an error for that writer and tried again for the next one.
+//!
+//! Invariant, in offsets of the file that takes appends:
+//!
+//! ```text
+//! published <= position <= ready <= allocated <= limit
+//!
+//! published   readers see bytes below it                    moved last by an append
+//! position    where the next append goes: its cursor        moved by an append, under the append lock
+//! ready       pages below it are faulted in and writable    moved by this thread, once they are
+//! allocated   blocks below it are preallocated              moved by this thread, before it faults pages in
+//! ```
+//!
+//! The `position` that this thread knows is the one it was told last, and lags behind the cursor. It notes `allocated` at the
+//! end of a job, so the order holds between two jobs. A file that a start or a truncation opens begins with all four at the
+//! end of the log, whatever blocks it has: to allocate them again costs nothing.
 //!
 //! Lock order: the append lock, then `state`. The thread holds neither while it talks to the disk.
 
@@ -55,13 +70,13 @@ struct State {
     dead: bool,
     /// The file that takes appends; none until the first one.
     current: Option<Arc<MappedFile>>,
-    /// Blocks of it are taken up to this offset.
+    /// Blocks of it are preallocated up to this offset.
     allocated: u64,
     /// Last known append position.
     position: u64,
-    /// Somebody waits until the current file is ready up to this offset.
+    /// A writer waits until the current file is ready up to this offset.
     wanted: u64,
-    /// Somebody waits for the file that begins here.
+    /// A writer waits for the file that begins here.
     wanted_file: Option<u64>,
     next: Option<Next>,
     /// Set when the log was truncated: what is under way belongs to a future that will not come.
@@ -132,6 +147,10 @@ impl Allocator {
     pub(crate) fn at(&self, position: u64) -> u64 {
         let mut state = self.shared.state.lock();
         state.position = position;
+        debug_assert!(
+            state.current.as_ref().is_none_or(|file| position <= file.ready()),
+            "appended where nothing is ready"
+        );
         self.shared.work.notify_one();
         position + self.shared.stride()
     }
@@ -223,7 +242,7 @@ impl Allocator {
 
 impl Drop for Allocator {
     fn drop(&mut self) {
-        // Whoever closes the store has called `stop` and seen its outcome; a store that is dropped counts as crashed.
+        // Closing the store has called `stop` and seen its outcome; a store that is dropped counts as crashed.
         let _ = self.stop(false);
     }
 }
@@ -237,6 +256,16 @@ impl State {
         self.wanted_file = None;
     }
 
+    /// The invariant at the head of this file, between two jobs.
+    fn check_order(&self) {
+        if let Some(file) = &self.current {
+            let order = [file.base(), self.position, file.ready(), self.allocated, file.limit()];
+            debug_assert!(order.is_sorted(), "base, position, ready, allocated, limit: {order:?}");
+            debug_assert!(file.published() <= file.ready(), "published where nothing was ready");
+        }
+    }
+
+    /// What is to be done next, if anything.
     fn job(&self, shared: &Shared) -> Option<Job> {
         if self.failure.is_some() {
             return None;
@@ -285,13 +314,16 @@ impl Shared {
                     }
                 }
                 Ok(_) if state.generation != generation => {}
-                Ok(Done::Extended { allocated }) => state.allocated = state.allocated.max(allocated),
+                Ok(Done::Extended { allocated }) => {
+                    state.allocated = state.allocated.max(allocated);
+                    state.check_order();
+                }
                 Ok(Done::Created(next)) => {
                     state.wanted_file = None;
                     state.next = Some(next);
                 }
                 Err(error) => {
-                    // Whoever still waits says so again; a large message that was refused must not make small ones ask for its room.
+                    // Writers that still wait say so again; a large message that was refused must not make small ones ask for its room.
                     state.wanted = 0;
                     state.failure = Some((number, error));
                 }
@@ -306,48 +338,58 @@ impl Shared {
                 let allocated = self.extend(&file, allocated, wanted, to)?;
                 Ok(Done::Extended { allocated })
             }
-            Job::Create { base } => {
-                let (file, cursor) =
-                    MappedFile::create(self.dirs.for_file(base / self.file_size), base, self.file_size, self.pages)?;
-                let file = Arc::new(file);
-                let allocated = match self.extend(&file, base, base, base + self.ahead.touch_ahead) {
-                    Ok(allocated) => allocated,
-                    // The file is not needed yet: who needs it asks again, and is told if there is still no room.
-                    Err(Error::Full { .. }) => base,
-                    Err(error) => {
-                        tracing::warn!(%error, "no blocks ahead of time for the next commit log file; tried again when it is needed");
-                        base
-                    }
-                };
-                Ok(Done::Created(Next { appendable: Appendable { file, cursor }, allocated }))
-            }
+            Job::Create { base } => self.create(base).map(Done::Created),
         }
     }
 
-    /// Makes `file` ready up to `to`, or at least up to `wanted` where the disk has no room for more. Returns how far
-    /// its blocks are taken.
+    /// Creates the file that begins at `base`, and makes its beginning ready as far as the disk has room.
+    fn create(&self, base: u64) -> Result<Next> {
+        let dir = self.dirs.for_file(base / self.file_size);
+        let (file, cursor) = MappedFile::create(dir, base, self.file_size, self.pages)?;
+        let file = Arc::new(file);
+        let allocated = match self.extend(&file, base, base, base + self.ahead.touch_ahead) {
+            Ok(allocated) => allocated,
+            // The file is not needed yet: the writer that needs it asks again, and is told if there is still no room.
+            Err(Error::Full { .. }) => base,
+            Err(error) => {
+                tracing::warn!(%error, "no blocks ahead of time for the next commit log file; tried again when it is needed");
+                base
+            }
+        };
+        Ok(Next { appendable: Appendable { file, cursor }, allocated })
+    }
+
+    /// Makes `file` ready up to `to`, or at least up to `wanted` where the disk has no room for more. Returns how far its
+    /// blocks are preallocated.
     fn extend(&self, file: &MappedFile, allocated: u64, wanted: u64, to: u64) -> Result<u64> {
         let to = to.min(file.limit());
-        let steps = (to - file.base()).div_ceil(self.ahead.step);
-        let step_end = file.base().saturating_add(steps.saturating_mul(self.ahead.step)).min(file.limit());
-        // Nobody waits for less than `to` where nothing is wanted.
+        // Without a writer that waits, less than `to` is of no use.
         let least = if wanted > file.ready() { wanted } else { to };
-        let prepare = |blocks: u64| {
-            if blocks > allocated {
-                file.allocate(allocated, blocks)?;
-            }
-            let piece = ZEROS_AT_ONCE.min(self.ahead.touch_ahead);
-            file.touch((file.base() + (to - file.base()).next_multiple_of(piece)).min(blocks))?;
-            Ok(blocks.max(allocated))
-        };
-        let blocks = if to > allocated { step_end } else { allocated };
-        match prepare(blocks) {
-            Err(Error::Full { .. }) if least < blocks => match prepare(to) {
-                Err(Error::Full { .. }) if least < to => prepare(least),
+        let blocks = if to > allocated { self.step_end(file, to) } else { allocated };
+        match self.prepare(file, allocated, to, blocks) {
+            Err(Error::Full { .. }) if least < blocks => match self.prepare(file, allocated, to, to) {
+                Err(Error::Full { .. }) if least < to => self.prepare(file, allocated, to, least),
                 outcome => outcome,
             },
             outcome => outcome,
         }
+    }
+
+    /// End of the step of blocks that `to` lies in.
+    fn step_end(&self, file: &MappedFile, to: u64) -> u64 {
+        let steps = (to - file.base()).div_ceil(self.ahead.step);
+        file.base().saturating_add(steps.saturating_mul(self.ahead.step)).min(file.limit())
+    }
+
+    /// Preallocates up to `blocks`, and faults pages in up to `to` or a little more, where there are blocks. Returns how far
+    /// blocks are preallocated.
+    fn prepare(&self, file: &MappedFile, allocated: u64, to: u64, blocks: u64) -> Result<u64> {
+        if blocks > allocated {
+            file.allocate(allocated, blocks)?;
+        }
+        let piece = ZEROS_AT_ONCE.min(self.ahead.touch_ahead);
+        file.touch((file.base() + (to - file.base()).next_multiple_of(piece)).min(blocks))?;
+        Ok(blocks.max(allocated))
     }
 }
 

@@ -75,7 +75,7 @@ impl MappedFile {
         let map = || Region::map(&file, size as usize, published as usize);
         let (region, cursor) = fail_point::at("commit_log::map", map).map_err(Error::io("map", &path))?;
         if published < size {
-            region.expect(pages);
+            region.advise(pages);
         }
         let handle = Mutex::new((published < size).then(|| Arc::new(file)));
         Ok((MappedFile { base, path, handle, region, pages }, cursor))
@@ -97,7 +97,7 @@ impl MappedFile {
 
     /// Says that the file is full and takes no more blocks.
     pub(crate) fn complete(&self) {
-        self.region.expect(Pages::Many);
+        self.region.advise(Pages::Many);
         self.handle.lock().take();
     }
 

@@ -143,8 +143,8 @@ impl Region {
         }
     }
 
-    /// Says how pages are to be brought in from now on. Advice: a system that does not take it is only slower.
-    pub(crate) fn expect(&self, pages: Pages) {
+    /// Advises the system how to fault pages in from now on. A system that ignores it is only slower.
+    pub(crate) fn advise(&self, pages: Pages) {
         let advice = match pages {
             Pages::Single => Advice::Random,
             Pages::Many => Advice::Normal,
@@ -179,6 +179,7 @@ impl Cursor {
         write(unsafe { std::slice::from_raw_parts_mut(self.region.map.as_mut_ptr().add(self.at), len) });
         self.at = end;
         self.region.published.store(end, Ordering::Release);
+        debug_assert!(self.at <= self.region.ready(), "the cursor is ahead of what is ready");
         true
     }
 }
