@@ -1,6 +1,8 @@
-//! What a put costs: nanoseconds for each, by body size and number of threads, with dispatch and index running beside it.
+//! What a put costs: nanoseconds for each, by body size and number of threads, with dispatch and
+//! index running beside it.
 //!
-//! `cargo bench -p rmq-store --bench append [DIR]` writes about 2 GiB below `DIR`, or the system's temporary directory.
+//! `cargo bench -p rmq-store --bench append [DIR]` writes about 2 GiB below `DIR`, or the system's
+//! temporary directory.
 
 #![expect(clippy::print_stdout, reason = "its table is what it is for")]
 
@@ -46,7 +48,7 @@ fn run(root: &Path, size: usize, threads: u64) -> String {
     let settled = begun.elapsed() - took;
     let cpu = cpu_time() - cpu;
     let puts = (each * threads) as u128;
-    let times = store.figures().put_times;
+    let times = store.metrics().put_times;
     let mut left = times.count() / 1000;
     let p999 = (0..rmq_store::BUCKETS).rev().find(|bucket| {
         let above = times.buckets[*bucket] > left;

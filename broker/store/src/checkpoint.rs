@@ -9,11 +9,11 @@
 //! 16  the same for the index
 //! 24  the master's flushed offset (kept as found)
 //! 32  the confirmed offset (kept as found)
-//! 40  physical offset of the last record that is flushed in the commit log, in its consume queue and in the index
+//! 40  physical offset of the last record that is flushed in log, consume queue and index
 //! ```
 //!
-//! Java before 5.5.1 does not know the last one; it is then 0 and the timestamps decide. A value only goes up, and only
-//! after the `fsync` it speaks of.
+//! Java before 5.5.1 does not know the last one; it is then 0 and the timestamps decide. A value
+//! only goes up, and only after the `fsync` it speaks of.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -39,7 +39,8 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// The numbers in the checkpoint of the store in `root`, changing nothing. `None` where there are none.
+    /// The numbers in the checkpoint of the store in `root`, changing nothing. `None` where there
+    /// are none.
     pub(crate) fn read(root: &Path) -> Result<Option<Marks>> {
         let path = root.join("checkpoint");
         let bytes = match fail_point::at("checkpoint::read", || std::fs::read(&path)) {
@@ -95,8 +96,8 @@ impl Checkpoint {
         fail_point::at("checkpoint::open", || path.try_exists()).map_err(Error::io("look at", &path))
     }
 
-    /// Opens or creates the checkpoint of the store in `root`. A file too short to hold the numbers counts as new: its
-    /// writer died before it ever vouched for anything.
+    /// Opens or creates the checkpoint of the store in `root`. A file too short to hold the numbers
+    /// counts as new: its writer died before it ever vouched for anything.
     pub(crate) fn open(root: &Path) -> Result<Checkpoint> {
         let path = root.join("checkpoint");
         let open = || -> io::Result<(File, Marks)> {

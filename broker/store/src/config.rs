@@ -1,4 +1,5 @@
-//! What the store can be told. The defaults are those of Java; names in backticks are its configuration keys.
+//! What the store can be told. The defaults are those of Java; names in backticks are its
+//! configuration keys.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,10 +14,11 @@ use crate::error::{Error, Result};
 pub struct Config {
     /// Directory of the store (`storePathRootDir`).
     pub root: PathBuf,
-    /// Directories of the commit log (`storePathCommitLog`), whose files take turns over them; `commitlog` in the root where there
-    /// is none.
+    /// Directories of the commit log (`storePathCommitLog`), whose files take turns over them;
+    /// `commitlog` in the root where there is none.
     pub commit_log: Vec<PathBuf>,
-    /// Directories of the commit log that get no new files (`readOnlyCommitLogStorePaths`), whether named above or not.
+    /// Directories of the commit log that get no new files (`readOnlyCommitLogStorePaths`), whether
+    /// named above or not.
     pub read_only_commit_log: Vec<PathBuf>,
     /// Bytes of a commit log file (`mappedFileSizeCommitLog`). Existing files must have this size.
     pub commit_log_file_size: u64,
@@ -24,7 +26,8 @@ pub struct Config {
     pub consume_queue_file_size: u64,
     /// Longest body (`maxMessageSize`).
     pub max_message_size: usize,
-    /// What queue entries tell a filter. With a directory of Java's it has to give delayed messages their time of delivery.
+    /// What queue entries tell a filter. With a directory of Java's it has to give delayed messages
+    /// their time of delivery.
     pub tags_code: TagsCode,
     /// When appended bytes go to the disk.
     pub flush: Flush,
@@ -34,25 +37,29 @@ pub struct Config {
     pub retention: Retention,
     /// How much one read returns.
     pub transfer: Transfer,
-    /// How far ahead of the append position disk blocks are taken.
+    /// How far ahead of the append position disk blocks are preallocated.
     pub allocation: Allocation,
-    /// Consume queue files kept open at once; well below the 1,024 files a process may have open by default. Queues
-    /// beyond that cost an `open` for each read, not a failure. Up to 128 more stay open from when they were written until
-    /// they are synced.
+    /// Consume queue files kept open at once; well below the 1,024 files a process may have open by
+    /// default. Queues beyond that cost an `open` for each read, not a failure. Up to 128 more stay
+    /// open from when they were written until they are synced.
     pub open_files: usize,
-    /// Entries of consume queues that may wait in memory to be written, in bytes. Above it dispatch waits for the disk.
+    /// Entries of consume queues that may wait in memory to be written, in bytes. Above it dispatch
+    /// waits for the disk.
     pub consume_queue_buffer: usize,
-    /// Memory of consume queue entries that were written and stay readable there, for consumers that keep up, in bytes. Queues that
-    /// were written lately share it: 128 entries each at most, with many of them fewer, and what is older is read from files.
+    /// Memory of consume queue entries that were written and stay readable there, for consumers
+    /// that keep up, in bytes. Queues that were written lately share it: 128 entries each at most,
+    /// with many of them fewer, and what is older is read from files.
     pub consume_queue_cache: usize,
     /// How long consume queue entries gather before they are written (`flushIntervalConsumeQueue`).
     pub consume_queue_write_interval: Duration,
-    /// How often consume queues and index are made durable, which bounds what a start after a crash has to read again.
+    /// How often consume queues and index are made durable, which bounds what a start after a crash
+    /// has to read again.
     pub checkpoint_interval: Duration,
-    /// They are made durable before that when so many bytes of the log wait for it, those that a start has read back included.
+    /// They are made durable before that when so many bytes of the log wait for it, those that a
+    /// start has read back included.
     pub checkpoint_bytes: u64,
-    /// Memory in bytes that this process may use, its page cache included, to judge what is likely cached. Without it, the
-    /// machine's: the store does not look for limits of the process.
+    /// Memory in bytes that this process may use, its page cache included, to judge what is likely
+    /// cached. Without it, the machine's: the store does not look for limits of the process.
     pub memory: Option<u64>,
 }
 
@@ -106,7 +113,8 @@ pub struct Retention {
     pub forcibly_enabled: bool,
     /// Most files deleted in one round (`deleteFileBatchMax`).
     pub batch_max: usize,
-    /// Pause between two deletions, so that freeing blocks does not hold up writes (`deleteCommitLogFilesInterval`).
+    /// Pause between two deletions, so that freeing blocks does not hold up writes
+    /// (`deleteCommitLogFilesInterval`).
     pub pause: Duration,
     /// How often a round is made (`cleanResourceInterval`).
     pub interval: Duration,
@@ -123,16 +131,17 @@ pub struct Transfer {
     pub bytes_on_disk: usize,
     /// `maxTransferCountOnMessageInDisk`.
     pub count_on_disk: usize,
-    /// Share of that memory ([`Config::memory`]) that the newest messages are believed to occupy, in percent
-    /// (`accessMessageInMemoryMaxRatio`).
+    /// Share of that memory ([`Config::memory`]) that the newest messages are believed to occupy,
+    /// in percent (`accessMessageInMemoryMaxRatio`).
     pub memory_percent: u8,
 }
 
-/// How far ahead of the append position disk blocks are taken, in bytes.
+/// How far ahead of the append position disk blocks are preallocated, in bytes.
 #[derive(Debug, Clone)]
 pub struct Allocation {
-    /// Blocks are taken from the file system in steps of this size, so that a full disk is met here, as an error, and
-    /// never as a fault inside a mapped page. Small enough that a small volume can hold a large, sparse file.
+    /// Blocks are preallocated in steps of this size, so that a full disk is met here, as an error,
+    /// and never as a fault inside a mapped page. Small enough that a small volume can hold a
+    /// large, sparse file.
     pub step: u64,
     /// Pages are faulted in this far ahead of the append position.
     pub touch_ahead: u64,

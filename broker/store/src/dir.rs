@@ -34,7 +34,8 @@ pub(crate) fn sync(path: &Path) -> Result<()> {
     fail_point::at("directory::sync", || dir.sync_all()).map_err(Error::sync(path))
 }
 
-/// The entries of a directory whose names are decimal numbers, in their order. No directory means none.
+/// The entries of a directory whose names are decimal numbers, in their order. No directory means
+/// none.
 pub(crate) fn numbered(path: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = match fail_point::at("directory::read", || fs::read_dir(path)) {
         Ok(entries) => entries,
@@ -62,19 +63,21 @@ pub(crate) fn file_name(offset: u64) -> String {
     format!("{offset:020}")
 }
 
-/// Takes blocks for a range of a file, so that writing there cannot run out of space.
+/// Preallocates a range of a file, so that writing there cannot run out of space.
 pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, to.saturating_sub(from)) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP) => {
-            // Some network and user-space file systems only take blocks for bytes that were written.
+            // Some network and user-space file systems allocate blocks only for bytes that were
+            // written.
             write_zeros(file, from, to)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Zeros that one write takes, up to a multiple of as many in the file: the system keeps its pages as one piece, and no other thread of the CPU waits longer for them.
+/// Zeros that one write takes, up to a multiple of as many in the file: the system keeps its pages
+/// as one piece, and no other thread of the CPU waits longer for them.
 pub(crate) const ZEROS_AT_ONCE: u64 = 256 << 10;
 
 /// Writes zeros to a range of a file.
@@ -114,8 +117,8 @@ pub(crate) fn zero_tail(file: &File, from: u64) -> io::Result<()> {
     }
 }
 
-/// Lets the system forget the pages of a file from `from` on that it believes to be on the disk, so that they are read from
-/// there. Pages still to be written stay.
+/// Lets the system forget the pages of a file from `from` on that it believes to be on the disk, so
+/// that they are read from there. Pages still to be written stay.
 pub(crate) fn forget_clean_pages(path: &Path, from: u64) -> Result<()> {
     let file = fail_point::at("commit_log::open", || File::open(path)).map_err(Error::io("open", path))?;
     // Advice: a file system that keeps nothing, or nothing but memory, has nothing to forget.
@@ -123,7 +126,8 @@ pub(crate) fn forget_clean_pages(path: &Path, from: u64) -> Result<()> {
     Ok(())
 }
 
-/// The first place at or behind `at` where a file has data; `None` where only a hole or its end follows.
+/// The first place at or behind `at` where a file has data; `None` where only a hole or its end
+/// follows.
 pub(crate) fn data_from(file: &File, at: u64) -> io::Result<Option<u64>> {
     match rustix::fs::seek(file, SeekFrom::Data(at)) {
         Ok(data) => Ok(Some(at.max(data))),
@@ -165,11 +169,12 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of the store in `root`, or says who is in the way.
+    /// Takes the lock of the store in `root`, or says which process holds it.
     ///
-    /// A lock of the open file description: it conflicts with the POSIX lock a Java broker takes and with a second store of
-    /// this process, and only ends when this value is dropped. A POSIX lock would end when anything in the process closes
-    /// the file. Not `flock`: Java does not see it, and NFS keeps it as a record lock that would conflict with this one.
+    /// A lock of the open file description: it conflicts with the POSIX lock a Java broker takes
+    /// and with a second store of this process, and only ends when this value is dropped. A POSIX
+    /// lock would end when anything in the process closes the file. Not `flock`: Java does not see
+    /// it, and NFS keeps it as a record lock that would conflict with this one.
     pub(crate) fn acquire(root: &Path) -> Result<Lock> {
         let path = root.join("lock");
         let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -180,8 +185,8 @@ impl Lock {
         Ok(Lock { _file: file })
     }
 
-    /// Keeps brokers out while the store in `root` is only read, and others who read in. `None` where no broker ever had
-    /// the directory; a volume that cannot be written is fine too.
+    /// Keeps brokers out while the store in `root` is only read, and lets other readers in. `None`
+    /// where no broker ever had the directory; a volume that cannot be written is fine too.
     pub(crate) fn acquire_shared(root: &Path) -> Result<Option<Lock>> {
         let path = root.join("lock");
         let file = match fail_point::at("lock::open", || File::open(&path)) {
@@ -204,7 +209,8 @@ fn take(file: &File, path: &Path, exclusive: bool) -> Result<()> {
     }
 }
 
-/// The file that is there while a store is open: whoever finds it at the start knows that the last stop was no stop.
+/// The file that is there while a store is open: found at the start, it says that the last stop was
+/// no stop.
 #[derive(Debug)]
 pub(crate) struct AbortMark {
     path: PathBuf,
@@ -219,9 +225,10 @@ impl AbortMark {
         fail_point::at("abort::look", || self.path.try_exists()).map_err(Error::io("look at", &self.path))
     }
 
-    /// Whether the mark was left by a process of the system that runs now. If so, all that it wrote is still in the page cache or
-    /// on the disk; after a restart of the system only what was synced is there for certain. Java's marks do not tell, nor do
-    /// those whose contents a power cut took.
+    /// Whether the mark was left by a process of the system that runs now. If so, all that it wrote
+    /// is still in the page cache or on the disk; after a restart of the system only what was
+    /// synced is there for certain. Java's marks do not tell, nor do those whose contents a power
+    /// cut took.
     pub(crate) fn is_of_this_boot(&self) -> bool {
         match fail_point::at("abort::read", || fs::read_to_string(&self.path)) {
             Ok(text) => boot_id().is_some_and(|boot| text.lines().nth(1) == Some(boot.as_str())),
@@ -232,7 +239,8 @@ impl AbortMark {
         }
     }
 
-    /// Writes the process id, as Java does, and below it the id of this boot of the system, where it has one.
+    /// Writes the process id, as Java does, and below it the id of this boot of the system, where
+    /// it has one.
     pub(crate) fn set(&self) -> Result<()> {
         let text = format!("{}\n{}", std::process::id(), boot_id().unwrap_or_default());
         let write = || fs::write(&self.path, text);
@@ -294,7 +302,7 @@ mod tests {
 
     /// A POSIX record lock ends with any descriptor of the file that the process closes.
     #[test]
-    fn who_looks_into_the_lock_file_does_not_let_a_java_broker_in() {
+    fn a_look_into_the_lock_file_does_not_let_a_java_broker_in() {
         use rustix::fs::{FlockOperation, fcntl_lock};
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("lock");
@@ -306,7 +314,8 @@ mod tests {
         drop(lock);
         assert_eq!(fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive), Ok(()));
         assert!(matches!(Lock::acquire(root.path()), Err(Error::Locked { .. })));
-        // What was opened for that attempt and closed again has freed Java's lock, as it would in a Java process.
+        // What was opened for that attempt and closed again has freed Java's lock, as it would in a
+        // Java process.
         assert_eq!(fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive), Ok(()));
         assert!(matches!(Lock::acquire_shared(root.path()), Err(Error::Locked { .. })));
         drop(java);

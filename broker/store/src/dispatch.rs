@@ -1,16 +1,16 @@
-//! From the commit log to those who look for messages: the thread that reads the log behind the appends, hands each record
-//! to the followers, and moves `dispatched`.
+//! From the commit log to all that is made from it: the thread that reads the log behind the
+//! appends, hands each record to the followers, and moves `dispatched`.
 //!
-//! Everything they write can be written again from the log, so nothing is synced here and entries are left to the thread that writes them.
-//! It waits for the disk all the same where
+//! Everything they write can be written again from the log, so nothing is synced here and entries
+//! are left to the thread that writes them. It waits for the disk all the same where
 //!
 //! * too many entries wait to be written, which bounds memory;
 //! * a queue does not go on where it ended: its files are looked at, filled or deleted;
 //! * the index needs its next file, or blocks for the next 4 MiB of entries;
 //! * pages of log or index have left the memory.
 //!
-//! Consumers see new messages later then; puts, and gets of what is dispatched, go on. A follower that cannot be written, the index on a full disk above
-//! all, is left behind and catches up later.
+//! Consumers see new messages later then; puts, and gets of what is dispatched, go on. A follower
+//! that cannot be written, the index on a full disk above all, is left behind and catches up later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,10 +26,11 @@ use crate::mapped_file::MappedFile;
 
 /// Records handled in one turn.
 const BATCH: usize = 256;
-/// How long the thread waits at most before it looks around.
+/// How long the thread waits at most before it looks whether it shall stop.
 const GLANCE: Duration = Duration::from_millis(500);
-/// Pause before the next record may wake the thread, once several have come at a time or [`CLOSE`] to each other: under load each append would wake it for one
-/// record, at the price of two switches of threads. A message that follows so closely reaches its consumers that much later.
+/// Pause before the next record may wake the thread, once several have come at a time or [`CLOSE`]
+/// to each other: under load each append would wake it for one record, at the price of two switches
+/// of threads. A message that follows so closely reaches its consumers that much later.
 const REST: Duration = Duration::from_micros(100);
 /// More than a rest and what waking takes, so that a steady stream is one.
 const CLOSE: Duration = Duration::from_micros(250);
@@ -40,7 +41,8 @@ const LATE_BATCH: usize = 4 * BATCH;
 pub(crate) struct Dispatch {
     log: Arc<CommitLog>,
     pub(crate) followers: Followers,
-    /// Held while records are handled, so that a truncation or a checkpoint finds a record done or not begun.
+    /// Held while records are handled, so that a truncation or a checkpoint finds a record done or
+    /// not begun.
     turn: Mutex<Turn>,
 }
 
@@ -125,7 +127,7 @@ impl Dispatch {
                 Step::Record(found, size) => {
                     let record = record(&found, position, size)?;
                     self.followers.take(&mut turn, &record)?;
-                    // On a replica nobody else knows.
+                    // On a replica no append has noted it.
                     self.log.last_store_timestamp.fetch_max(record.store_timestamp(), Ordering::Relaxed);
                     position += size as u64;
                     records += 1;

@@ -17,8 +17,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The disk did not take what was written. Whether it is there will never be known: the system may have dropped the
-    /// pages it could not write and forgotten about it.
+    /// The disk did not take what was written. Whether it is there will never be known: the system
+    /// may have dropped the pages it could not write and forgotten about it.
     #[error("what was written to {} may not be on the disk: {source}", path.display())]
     Sync {
         /// The file or directory.
@@ -32,8 +32,8 @@ pub enum Error {
         /// The file or directory that could not grow.
         path: PathBuf,
     },
-    /// Stored bytes that were complete once are damaged. Starting would lose what lies behind the damage, so a person
-    /// has to decide: bring the file back from a copy, or cut it at the offset.
+    /// Stored bytes that were complete once are damaged. Starting would lose what lies behind the
+    /// damage, so a person has to decide: bring the file back from a copy, or cut it at the offset.
     #[error(
         "{} is damaged at physical offset {offset}: {reason}; `rocketmq admin store check` shows all that is wrong, \
         `rocketmq admin store repair` can cut the log there",
@@ -47,7 +47,8 @@ pub enum Error {
         /// What is wrong there.
         reason: String,
     },
-    /// A consume queue lost entries in its middle; those behind would be given other numbers. Nothing is lost: the log has all that was in it.
+    /// A consume queue lost entries in its middle; those behind would be given other numbers.
+    /// Nothing is lost: the log has all that was in it.
     #[error(
         "{} is damaged at entry {entry}, and good ones follow; `rocketmq admin store repair` lets the queue be made again from the \
         log, and deleting the directory `consumequeue` lets all of them",
@@ -82,13 +83,16 @@ pub enum Error {
         /// The longest there can be.
         max: u64,
     },
-    /// A flush failed before. What the disk holds is unknown, so nothing more is taken until a restart has read it back.
+    /// A flush failed before. What the disk holds is unknown, so nothing more is taken until a
+    /// restart has read it back.
     #[error("the store takes no more writes: {0}")]
     ReadOnly(String),
-    /// The disk gave no blocks, or no new file, for a message in time. Nothing of it is stored; the next one may well be.
+    /// The disk gave no blocks, or no new file, for a message in time. Nothing of it is stored; the
+    /// next one may well be.
     #[error("the disk is slow: it gave no room for the message in time; try again later")]
     Stalled,
-    /// A replica's log ends inside a record: truncate to the dispatched offset before writing as a master.
+    /// A replica's log ends inside a record: truncate to the dispatched offset before writing as a
+    /// master.
     #[error("the log ends inside a record at {end}; its last whole record ends at {whole}")]
     PartialTail {
         /// End of the log.
@@ -118,7 +122,7 @@ impl Error {
         matches!(self, Error::Message(_) | Error::Refused(_) | Error::TooLarge { .. })
     }
 
-    /// For a failed attempt to bring `path` to the disk.
+    /// For a failed attempt to sync `path`.
     pub(crate) fn sync(path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Sync { path: path.to_owned(), source }
     }

@@ -1,10 +1,12 @@
 //! Places at which a test can let the disk fail, one for each step on the disk.
 //!
-//! A point is named `room::step` and stands around the system call itself, so that what follows a failure is the code that
-//! follows a real one. Only the cargo feature `failpoints` can arm points; without it [`at`] is the call it is given.
-//! Points belong to the process, so tests that arm some run one after another, in a test target of their own.
+//! A point is named `room::step` and stands around the system call itself, so that what follows a
+//! failure is the code that follows a real one. Only the cargo feature `failpoints` can arm points;
+//! without it [`at`] is the call it is given. Points belong to the process, so tests that arm some
+//! run one after another, in a test target of their own.
 //!
-//! Not the crate `fail`: it brings a logger, random numbers and a language for actions, and cannot say which errno.
+//! Not the crate `fail`: it brings a logger, random numbers and a language for actions, and cannot
+//! say which errno.
 
 #[cfg(feature = "failpoints")]
 pub use armed::{Armed, Fault, arm};
@@ -50,7 +52,8 @@ mod armed {
     static POINTS: Mutex<Option<HashMap<String, Point>>> = Mutex::new(None);
     static CHANGED: Condvar = Condvar::new();
 
-    /// Arms a point: `skip` hits pass, the next `times` meet the fault. A point is armed once at a time.
+    /// Arms a point: `skip` hits pass, the next `times` meet the fault. A point is armed once at a
+    /// time.
     pub fn arm(point: &str, fault: Fault, skip: u64, times: u64) -> Armed {
         let armed = Point { fault, skip, times, hits: 0, struck: 0 };
         let before = POINTS.lock().get_or_insert_default().insert(point.to_owned(), armed);

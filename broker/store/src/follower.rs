@@ -1,7 +1,7 @@
 //! What is made from the log, record by record.
 //!
-//! A follower takes every record in the order of the log. For each record the followers are called one after another, in
-//! this order:
+//! A follower takes every record in the order of the log. For each record the followers are called
+//! one after another, in this order:
 //!
 //! | follower | where it goes on after a start | while it cannot take a record |
 //! |---|---|---|
@@ -9,9 +9,9 @@
 //! | those of the broker | at a place of its own, or at the end of the log | the others go on |
 //! | index | where the checkpoint vouches for it | the others go on |
 //!
-//! A follower that the others do not wait for falls behind: records pass it by, and dispatch reads them again for it, from
-//! the log, once it takes them. The same way leads from a place of its own to the end of the log, so that a follower with
-//! much to do after a start delays no other.
+//! A follower that the others do not wait for falls behind: records pass it by, and dispatch reads
+//! them again for it, from the log, once it takes them. The same way leads from a place of its own
+//! to the end of the log, so that a follower with much to do after a start delays no other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,39 +27,44 @@ use crate::error::Result;
 /// Pause after a record that a full disk prevented.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
-/// Something that is made from the log. Calls come from one thread at a time, on the dispatch thread for the most part; they
-/// may wait for the disk, and must neither truncate nor close the store.
+/// Something that is made from the log. Calls come from one thread at a time, on the dispatch
+/// thread for the most part; they may wait for the disk, and must neither truncate nor close the
+/// store.
 pub trait Follower: Send + Sync {
     /// In logs and metrics.
     fn name(&self) -> &'static str;
 
-    /// Takes a record. After a crash, or an error of a follower that the others wait for, a record may come again.
+    /// Takes a record. After a crash, or an error of a follower that the others wait for, a record
+    /// may come again.
     ///
     /// # Errors
     /// Where it cannot take the record now; it is offered again later.
     fn take(&self, dispatched: &Dispatched<'_>) -> Result<()>;
 
-    /// Whether the others wait while it cannot take a record, and [`MessageStore::dispatched`] with them.
+    /// Whether the others wait while it cannot take a record, and [`MessageStore::dispatched`] with
+    /// them.
     ///
     /// [`MessageStore::dispatched`]: crate::MessageStore::dispatched
     fn must_keep_up(&self) -> bool {
         false
     }
 
-    /// Waits, at most `timeout`, until it can take some hundred records; `false` where it cannot. Asked only where the
-    /// others wait for it.
+    /// Waits, at most `timeout`, until it can take some hundred records; `false` where it cannot.
+    /// Asked only where the others wait for it.
     fn wait_for_room(&self, timeout: Duration) -> bool {
         let _ = timeout;
         true
     }
 
-    /// Where it goes on when the store is opened: the last `place` that [`Follower::sync`] was told and made durable. `None`
-    /// where it wants only what comes from then on. Records that retention has deleted before it took them are lost to it.
+    /// Where it goes on when the store is opened: the last `place` that [`Follower::sync`] was told
+    /// and made durable. `None` where it wants only what comes from then on. Records that retention
+    /// has deleted before it took them are lost to it.
     fn place(&self) -> Option<u64> {
         None
     }
 
-    /// Makes everything it has taken durable: all records before `place`, which are on the disk themselves.
+    /// Makes everything it has taken durable: all records before `place`, which are on the disk
+    /// themselves.
     ///
     /// # Errors
     /// [`Error::Sync`] takes no more writes until a restart; any other is tried again.
@@ -94,8 +99,9 @@ pub trait Follower: Send + Sync {
 pub struct Dispatched<'a> {
     /// The record.
     pub record: &'a Record<'a>,
-    /// What its queue entry tells a filter, see [`TagsCode`]. `None` where the record belongs in no queue: half messages,
-    /// rolled back ones, and those whose topic cannot be the name of a directory.
+    /// What its queue entry tells a filter, see [`TagsCode`]. `None` where the record belongs in no
+    /// queue: half messages, rolled back ones, and those whose topic cannot be the name of a
+    /// directory.
     pub tags_code: Option<i64>,
 }
 
@@ -120,8 +126,8 @@ pub struct Arrival<'a> {
     pub properties: &'a [u8],
 }
 
-/// A follower that calls `each` for every message that becomes readable from the opening of the store on. `each` must not
-/// block.
+/// A follower that calls `each` for every message that becomes readable from the opening of the
+/// store on. `each` must not block.
 pub fn arrivals(each: impl Fn(&Arrival<'_>) + Send + Sync + 'static) -> Arc<dyn Follower> {
     Arc::new(Arrivals(each))
 }
@@ -155,12 +161,13 @@ impl<F: Fn(&Arrival<'_>) + Send + Sync> Follower for Arrivals<F> {
 pub struct Lag {
     /// [`Follower::name`].
     pub follower: &'static str,
-    /// Bytes of the log it has yet to take: of all that is appended where the others wait for it, of what is dispatched
-    /// where they do not.
+    /// Bytes of the log it has yet to take: of all that is appended where the others wait for it,
+    /// of what is dispatched where they do not.
     pub bytes: u64,
 }
 
-/// Writes the number that Java's checkpoint has for a follower; told the store timestamp of the last record dispatched.
+/// Writes the number that Java's checkpoint has for a follower; told the store timestamp of the
+/// last record dispatched.
 type Mark = Box<dyn Fn(&mut Marks, i64) + Send + Sync>;
 
 /// All followers, in the order in which they take a record.
@@ -316,7 +323,8 @@ impl Followers {
         turn.behind.iter().enumerate().filter_map(due).collect()
     }
 
-    /// Hands a record that passed it by to one that is behind; `false` where it still cannot take it.
+    /// Hands a record that passed it by to one that is behind; `false` where it still cannot take
+    /// it.
     pub(crate) fn take_late(&self, turn: &mut Turn, number: usize, record: &Record<'_>) -> bool {
         let follower = &self.slots[number].follower;
         let Err(error) = follower.take(&self.dispatched(record)) else { return true };

@@ -1,7 +1,7 @@
 //! The storage engine: takes messages, keeps them, hands them out.
 //!
-//! It knows nothing of sockets, roles or permissions, and needs no async runtime: calls are plain, waiting is done on
-//! four [`Watermark`]s, and what takes time runs on threads of its own.
+//! It knows nothing of sockets, roles or permissions, and needs no async runtime: calls are plain,
+//! waiting is done on four [`Watermark`]s, and what takes time runs on threads of its own.
 //!
 //! ```text
 //!            put                                        get, read, query
@@ -16,9 +16,9 @@
 //!    min <= dispatched <= appended      flushed <= appended      confirmed: said by the server
 //! ```
 //!
-//! The commit log is the truth. Consume queues and index are made from it and can be made again, which is what recovery
-//! does with whatever the checkpoint does not vouch for. All files are those of Java, byte for byte, so that either can
-//! open the other's directory.
+//! The commit log is the truth. Consume queues and index are made from it and can be made again,
+//! which is what recovery does with whatever the checkpoint does not vouch for. All files are those
+//! of Java, byte for byte, so that either can open the other's directory.
 //!
 //! | room | what |
 //! |---|---|
@@ -31,19 +31,21 @@
 //! | [`index`] | for each key, where its messages are |
 //! | [`upkeep`], [`checkpoint`], [`retention`] | what is durable; what may go |
 //! | [`watermark`] | how far something has come, and waiting for it |
-//! | [`figures`] | what is counted |
+//! | [`metrics`] | what is counted |
 //! | [`config`], [`error`] | what the store can be told, and what it tells its callers |
 //! | [`offline`] | a store that no broker has open: checking, printing, repairing it |
 //! | [`dir`] | directories, blocks and the lock: calls whose failure decides what is durable |
 //! | [`durable_file`] | small files replaced as a whole, for the broker's tables |
 //! | [`fail_point`] | where a test can let the disk fail |
 //!
-//! Threads: `store-allocate` takes disk blocks ahead of the append position, `store-flush` brings appended bytes to the
-//! disk, `store-dispatch` follows the log, `store-queues` writes consume queue entries, `store-upkeep` does the rest.
+//! Threads: `store-allocate` preallocates disk blocks ahead of the append position, `store-flush`
+//! writes appended bytes to the disk, `store-dispatch` follows the log, `store-queues` writes
+//! consume queue entries, `store-upkeep` does the rest.
 //!
-//! Lock order, where more than one is held: `deleting`, `checkpoint`, dispatch turn, `flushing`, append, `files`; table
-//! `io`, `queues`, `dirty`, a queue's state. No lock that a put or a get needs is held while a disk is waited for, but by a truncation,
-//! which is there to keep puts away. Dispatch may wait for table `io`, in the rare case that a queue does not go on where it ended.
+//! Lock order, where more than one is held: `deleting`, `checkpoint`, dispatch turn, `flushing`,
+//! append, `files`; table `io`, `queues`, `dirty`, a queue's state. No lock that a put or a get
+//! needs is held while a disk is waited for, but by a truncation, which is there to keep puts away.
+//! Dispatch may wait for table `io`, in the rare case that a queue does not go on where it ended.
 
 mod checkpoint;
 mod commit_log;
@@ -57,11 +59,11 @@ mod error;
 mod fail_point;
 #[cfg(feature = "failpoints")]
 pub mod fail_point;
-mod figures;
 mod follower;
 mod get;
 mod index;
 mod mapped_file;
+mod metrics;
 pub mod offline;
 mod open;
 mod put;
@@ -83,17 +85,18 @@ pub use config::{
 pub use consume_queue::search::Boundary;
 pub use consume_queue::tags_code::TagsCode;
 pub use error::{Error, Result};
-pub use figures::{BUCKETS, Figures, Histogram};
 pub use follower::{Arrival, Dispatched, Follower, Lag, arrivals};
 pub use get::{Filter, GetStatus, Got, Limits};
-pub use put::{Appended, NewMessage, Patience};
+pub use metrics::{BUCKETS, Histogram, Metrics};
+pub use put::{Appended, Deadline, NewMessage};
 pub use query::Found;
 pub use retention::{Needed, Needs};
 pub use upkeep::DiskUse;
 pub use watermark::{Halt, Reached, Watermark};
 
-/// An open store. Shared by reference; every call may be made from any thread, but calls may wait for a disk: keep
-/// them off the threads of an async runtime, except the watermarks' futures, and reads and puts that are told not to wait.
+/// An open store. Shared by reference; every call may be made from any thread, but calls may wait
+/// for a disk: keep them off the threads of an async runtime, except the watermarks' futures, and
+/// reads and puts whose deadline is [`Deadline::Now`].
 ///
 /// Dropping it without [`MessageStore::close`] leaves what a crash would leave.
 pub struct MessageStore {
@@ -109,9 +112,11 @@ pub struct MessageStore {
     is_new: bool,
     /// What lies further back than this from the end of the log has likely left the memory.
     memory_bytes: u64,
-    /// What lies within so many bytes of the end of the log is taken to be in memory without asking.
+    /// What lies within so many bytes of the end of the log is taken to be in memory without
+    /// asking.
     hot_bytes: u64,
-    /// None once the store is closed. Last, so that it is released when nothing touches the files any more.
+    /// None once the store is closed. Last, so that it is released when nothing touches the files
+    /// any more.
     lock: Mutex<Option<dir::Lock>>,
 }
 
@@ -126,12 +131,14 @@ impl MessageStore {
         &self.log.flushed
     }
 
-    /// Up to here enough members have the log, where others than this one are needed: as far as [`MessageStore::confirm`] said.
+    /// Up to here enough members have the log, where others than this one are needed: as far as
+    /// [`MessageStore::confirm`] said.
     pub fn confirmed(&self) -> &Arc<Watermark> {
         &self.log.confirmed
     }
 
-    /// Says that enough members have the log up to `offset`. An offset before the last one changes nothing.
+    /// Says that enough members have the log up to `offset`. An offset before the last one changes
+    /// nothing.
     pub fn confirm(&self, offset: u64) {
         self.log.confirmed.advance(offset);
     }
@@ -156,14 +163,15 @@ impl MessageStore {
         Ok(())
     }
 
-    /// Lets expired files stay that a reader outside of the store has yet to copy, while the disk is not short of space. `needs` is
-    /// asked at each round of deletion and must not wait.
+    /// Lets expired files stay that a reader outside of the store has yet to copy, while the disk is
+    /// not short of space. `needs` is asked at each round of deletion and must not wait.
     pub fn set_needs(&self, needs: Needs) {
         *self.upkeep.needs.lock() = Some(needs);
     }
 
-    /// Whether the last process did not stop by itself and the system was restarted since, or its disk failed a sync: what was not synced
-    /// then is lost, so this log may be shorter than it was. A process that was killed under a system that went on loses nothing.
+    /// Whether the last process did not stop by itself and the system was restarted since, or its
+    /// disk failed a sync: what was not synced then is lost, so this log may be shorter than it
+    /// was. A process that was killed under a system that went on loses nothing.
     pub fn lost_page_cache(&self) -> bool {
         self.lost_page_cache
     }
@@ -181,17 +189,19 @@ impl MessageStore {
         self.log.refusal()
     }
 
-    /// Why and since when the store takes no more writes before a restart: a sync has failed, or one of its threads has ended.
+    /// Why and since when the store takes no more writes before a restart: a sync has failed, or
+    /// one of its threads has ended.
     pub fn failure(&self) -> Option<Failure> {
         self.log.refusal.failure()
     }
 
-    /// How long a message that comes now waits for those being appended, at most `patience`: as long as it takes to get the append lock.
-    pub fn append_wait(&self, patience: Duration) -> Duration {
-        self.log.append_wait(patience)
+    /// How long a message that comes now waits for those being appended, at most `timeout`: as long
+    /// as it takes to get the append lock.
+    pub fn append_wait(&self, timeout: Duration) -> Duration {
+        self.log.append_wait(timeout)
     }
 
-    /// Brings everything appended so far to the disk.
+    /// Flushes everything appended so far to the disk.
     ///
     /// # Errors
     /// A failed flush is final, see [`Error::ReadOnly`].
@@ -199,8 +209,9 @@ impl MessageStore {
         self.log.flush()
     }
 
-    /// Deletes expired files at whatever hour: one round of it now and, where that is not enough, as many as Java makes with the upkeep's. Returns how many
-    /// commit log files went in the first.
+    /// Deletes expired files at whatever hour: one round of it now and, where that is not enough,
+    /// as many as Java makes with the upkeep's. Returns how many commit log files went in the
+    /// first.
     ///
     /// # Errors
     /// Where a file cannot be deleted.
@@ -208,8 +219,8 @@ impl MessageStore {
         self.upkeep.delete_expired(true, self.threads.stop_flag())
     }
 
-    /// Deletes what consume queues, index and the other followers hold of records that the commit log has lost, where the
-    /// deletion of its files has not done so.
+    /// Deletes what consume queues, index and the other followers hold of records that the commit
+    /// log has lost, where the deletion of its files has not done so.
     ///
     /// # Errors
     /// Where a file cannot be deleted.
@@ -226,22 +237,22 @@ impl MessageStore {
     }
 
     /// What the store counts.
-    pub fn figures(&self) -> Figures {
+    pub fn metrics(&self) -> Metrics {
         let counters = &self.log.counters;
         let (topics, queues) = self.table.counts();
         // In this order: an end read first could lie before what is dispatched meanwhile.
         let dispatched = self.log.dispatched.value();
         let appended = self.log.appended.value();
-        Figures {
+        Metrics {
             put_messages: counters.put_messages.load(Ordering::Relaxed),
             put_bytes: counters.put_bytes.load(Ordering::Relaxed),
             put_failures: counters.put_failures.load(Ordering::Relaxed),
-            puts_not_at_hand: counters.puts_not_at_hand.load(Ordering::Relaxed),
+            puts_would_block: counters.puts_would_block.load(Ordering::Relaxed),
             put_times: counters.put_times.snapshot(),
             lock_waits: counters.lock_waits.snapshot(),
             flush_times: counters.flush_times.snapshot(),
             get_times: counters.get_times.snapshot(),
-            gets_not_at_hand: counters.gets_not_at_hand.load(Ordering::Relaxed),
+            gets_not_resident: counters.gets_not_resident.load(Ordering::Relaxed),
             damages_passed_over: counters.damages_passed_over.load(Ordering::Relaxed),
             min_offset: self.log.min(),
             held_bytes: self.upkeep.held_bytes.load(Ordering::Relaxed),

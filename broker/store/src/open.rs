@@ -1,11 +1,12 @@
 //! Opening a store, which is reading back what the disk holds, and closing it.
 //!
-//! Opening, in order: the lock; whether the last stop was clean; where a scan of the log has to begin; queues and index as
-//! far as they are known to be good there; the scan, which dispatches again what they lack; the verdict on the place
-//! where it stops; the cut; the threads. The `abort` file is written before the first change.
+//! Opening, in order: the lock; whether the last stop was clean; where a scan of the log has to
+//! begin; queues and index as far as they are known to be good there; the scan, which dispatches
+//! again what they lack; the verdict on the place where it stops; the cut; the threads. The `abort`
+//! file is written before the first change.
 //!
-//! Closing: no more writes; dispatch to the end; everything to the disk; a last checkpoint; and only then is `abort`
-//! removed. A store that is dropped without that counts as crashed.
+//! Closing: no more writes; dispatch to the end; everything to the disk; a last checkpoint; and
+//! only then is `abort` removed. A store that is dropped without that counts as crashed.
 
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
@@ -72,12 +73,14 @@ impl Threads {
 }
 
 impl MessageStore {
-    /// Opens the store in `config.root`, or makes one there. `followers` are those of the broker, in the order in which they
-    /// take a record; they come behind the consume queues and before the index.
+    /// Opens the store in `config.root`, or makes one there. `followers` are those of the broker,
+    /// in the order in which they take a record; they come behind the consume queues and before the
+    /// index.
     ///
     /// # Errors
-    /// [`Error::Locked`] while somebody else has the directory; [`Error::Corruption`] where stored bytes are damaged
-    /// that no crash explains; [`Error::Config`] where configuration and files do not fit.
+    /// [`Error::Locked`] while another process has the directory; [`Error::Corruption`] where
+    /// stored bytes are damaged that no crash explains; [`Error::Config`] where configuration and
+    /// files do not fit.
     pub fn open(config: Config, followers: Vec<Arc<dyn Follower>>) -> Result<MessageStore> {
         config.validate()?;
         let (writable, read_only) = config.commit_log_dirs();
@@ -150,15 +153,16 @@ impl MessageStore {
         self.threads.start("store-upkeep", &self.log, move |stop| upkeep.run(stop))
     }
 
-    /// Stops taking messages, brings everything to the disk, and marks the store as cleanly stopped. A second call does
-    /// nothing.
+    /// Stops taking messages, flushes everything to the disk, and marks the store as cleanly
+    /// stopped. A second call does nothing.
     ///
     /// # Errors
     /// Where something could not be written; the next start then reads the log as after a crash.
     pub fn close(&self) -> Result<()> {
         let Some(_lock) = self.lock.lock().take() else { return Ok(()) };
         if self.log.failure().is_err() {
-            // The next start drops what a failed sync left in the page cache, as after a restart of the system.
+            // The next start drops what a failed sync left in the page cache, as after a restart of
+            // the system.
             self.abort.set_lost()?;
         }
         self.log.set_closed();
@@ -221,8 +225,8 @@ impl Claim {
         if queue_dir.exists() {
             return Ok(start);
         }
-        // Deleted by hand, as one does where they are damaged: the log has all that was in them. Until a checkpoint vouches for
-        // queues again, every start after a crash begins there.
+        // Deleted by hand, as one does where they are damaged: the log has all that was in them.
+        // Until a checkpoint vouches for queues again, every start after a crash begins there.
         self.checkpoint.write(Marks { consume_queue_timestamp: 0, dispatched_record: 0, ..*marks })?;
         dir::create_durably(&queue_dir)?;
         Ok(files.first())
@@ -240,9 +244,9 @@ fn open_queues(config: &Config) -> Result<Table> {
     Ok(Table::new(files, config.consume_queue_buffer, config.consume_queue_cache))
 }
 
-/// Drops the pages of the log from `start` on that the system takes to be written. What could not be written is still in
-/// memory, and the system believes that the disk has it. Taken for good it would be acknowledged, vouched for, and gone after
-/// the next power cut.
+/// Drops the pages of the log from `start` on that the system takes to be written. What could not
+/// be written is still in memory, and the system believes that the disk has it. Taken for good it
+/// would be acknowledged, vouched for, and gone after the next power cut.
 fn forget_unwritten(files: &LogFiles, start: u64) -> Result<()> {
     let ends_behind = |base: u64| base + files.file_size > start;
     files
@@ -252,8 +256,8 @@ fn forget_unwritten(files: &LogFiles, start: u64) -> Result<()> {
         .try_for_each(|(base, path)| dir::forget_clean_pages(path, start.saturating_sub(*base)))
 }
 
-/// Reads the log from `start` on and hands its records to the followers that the checkpoint vouches for. Returns how many
-/// there were, too.
+/// Reads the log from `start` on and hands its records to the followers that the checkpoint vouches
+/// for. Returns how many there were, too.
 fn read_back(
     files: &LogFiles,
     start: u64,
@@ -272,7 +276,8 @@ fn read_back(
     Ok((stop, records))
 }
 
-/// Decides what the place means where the scan stopped, and removes what lies behind the end of the log.
+/// Decides what the place means where the scan stopped, and removes what lies behind the end of the
+/// log.
 fn cut_tail(files: &mut LogFiles, stop: &Stop, marks: &Marks) -> Result<()> {
     match files.judge(stop, marks)? {
         Outcome::End => {}
@@ -291,7 +296,8 @@ fn open_log(config: &Config, dirs: Arc<Dirs>, files: LogFiles, start: u64, stop:
     Ok(Arc::new(log))
 }
 
-/// All followers, in the order in which they take a record. The index is last: it is the one that waits for the disk.
+/// All followers, in the order in which they take a record. The index is last: it is the one that
+/// waits for the disk.
 fn in_order(table: &Arc<Table>, own: Vec<Arc<dyn Follower>>, index: &Arc<Index>, config: &Config) -> Followers {
     let mut followers = Followers::new(config.tags_code.clone());
     followers.add(Arc::clone(table) as _, |marks, store_timestamp| marks.consume_queue_timestamp = store_timestamp);

@@ -16,35 +16,38 @@ use crate::error::{Error, Result};
 /// A message to be stored: everything about its record that is known before it has a place.
 pub use rmq_protocol::message::stored::Draft as NewMessage;
 
-/// How long a put waits for disk blocks unless told otherwise. Java's clients wait three seconds for all attempts of a send: so the
-/// answer reaches them, and leaves them time to try another broker.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a put waits for disk blocks unless told otherwise. Java's clients wait three seconds
+/// for all attempts of a send: this leaves time for the answer, and for an attempt at another
+/// broker.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a put may wait where the disk is late with blocks or the next file. Nearly all find them there.
+/// Until when a put may wait where preallocation is late: for disk blocks, or for the next file.
+/// Nearly no put has to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// Not at all: for threads that others need.
-    None,
-    /// Until then. Once that is past it is as good as none.
-    Until(Instant),
+pub enum Deadline {
+    /// It must not block: for threads that serve others too.
+    Now,
+    /// Until then. One that has passed is as good as [`Deadline::Now`].
+    At(Instant),
 }
 
-impl Patience {
-    /// As much as a client has, from now on.
-    pub fn begin() -> Self {
-        Patience::Until(Instant::now() + PATIENCE)
+impl Deadline {
+    /// Two seconds from now on, which is within the timeout of a client.
+    pub fn client() -> Self {
+        Deadline::At(Instant::now() + CLIENT_TIMEOUT)
     }
 }
 
-/// Where a message went. It is readable from the commit log; whether it is on the disk, replicated, or in its queue is for
-/// the watermarks to say: all of it is as soon as they have reached `end`.
+/// Where a message went. It is readable from the commit log; whether it is on the disk, replicated,
+/// or in its queue is for the watermarks to say: all of it is as soon as they have reached `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// Where its record begins.
     pub physical_offset: u64,
     /// Where its record ends.
     pub end: u64,
-    /// Its number in the queue; 0 for prepared and rolled back messages, which are not in the queue.
+    /// Its number in the queue; 0 for prepared and rolled back messages, which are not in the
+    /// queue.
     pub queue_offset: u64,
     /// When it was stored, ms.
     pub store_timestamp: i64,
@@ -65,23 +68,25 @@ impl Appended {
 }
 
 impl MessageStore {
-    /// Stores a message. It returns as soon as the bytes are in the log; the page cache has them, the disk may not. Waits where the disk is late
-    /// with blocks.
+    /// Stores a message. It returns as soon as the bytes are in the log; the page cache has them,
+    /// the disk may not. Waits where the disk is late with blocks.
     ///
     /// # Errors
-    /// [`Error::Full`] while there is no space, [`Error::Stalled`] where the disk took too long to provide some,
-    /// [`Error::ReadOnly`] after a failed flush, [`Error::PartialTail`] on a replica that was not made whole,
-    /// [`Error::Message`], [`Error::TooLarge`] or [`Error::Refused`] for a message that cannot be stored anywhere.
+    /// [`Error::Full`] while there is no space, [`Error::Stalled`] where the disk took too long to
+    /// provide some, [`Error::ReadOnly`] after a failed flush, [`Error::PartialTail`] on a replica
+    /// that was not made whole, [`Error::Message`], [`Error::TooLarge`] or [`Error::Refused`] for a
+    /// message that cannot be stored anywhere.
     pub fn put(&self, message: &NewMessage<'_>) -> Result<Appended> {
-        self.put_within(message, Patience::begin())?.ok_or(Error::Stalled)
+        self.put_within(message, Deadline::client())?.ok_or(Error::Stalled)
     }
 
-    /// The same, but `None` where there are no blocks within `patience`: nothing of the message is stored then.
+    /// The same, but `None` where there are no blocks until `deadline`: nothing of the message is
+    /// stored then.
     ///
     /// # Errors
     /// As [`MessageStore::put`].
-    pub fn put_within(&self, message: &NewMessage<'_>, patience: Patience) -> Result<Option<Appended>> {
-        self.put_checked(message, patience, |message| self.check(message))
+    pub fn put_within(&self, message: &NewMessage<'_>, deadline: Deadline) -> Result<Option<Appended>> {
+        self.put_checked(message, deadline, |message| self.check(message))
     }
 
     /// The same for a message that was stored before: `max_message_size` may have been lowered
@@ -89,48 +94,51 @@ impl MessageStore {
     ///
     /// # Errors
     /// As [`MessageStore::put`].
-    pub fn put_again_within(&self, message: &NewMessage<'_>, patience: Patience) -> Result<Option<Appended>> {
-        self.put_checked(message, patience, check_place)
+    pub fn put_again_within(&self, message: &NewMessage<'_>, deadline: Deadline) -> Result<Option<Appended>> {
+        self.put_checked(message, deadline, check_place)
     }
 
     fn put_checked(
         &self,
         message: &NewMessage<'_>,
-        patience: Patience,
+        deadline: Deadline,
         check: impl FnOnce(&NewMessage<'_>) -> Result<()>,
     ) -> Result<Option<Appended>> {
         let begun = Instant::now();
         let outcome = check(message).and_then(|()| {
             let record = message.prepare()?;
             let size = record.size() as u64;
-            let placed = self.append(message, std::slice::from_ref(&record), patience)?;
+            let placed = self.append(message, std::slice::from_ref(&record), deadline)?;
             Ok(placed.map(|placed| appended(message, placed, 0, placed.physical_offset, size)))
         });
-        self.count(begun, patience, outcome.as_ref().map(|stored| stored.as_ref().map(|one| (1, one.size()))));
+        self.count(begun, deadline, outcome.as_ref().map(|stored| stored.as_ref().map(|one| (1, one.size()))));
         outcome
     }
 
-    /// Stores messages of one topic and queue, all or none, one after another in the log and in the queue.
+    /// Stores messages of one topic and queue, all or none, one after another in the log and in the
+    /// queue.
     ///
     /// # Errors
-    /// As [`MessageStore::put`]; [`Error::Refused`] where the messages do not go to one queue or are none.
+    /// As [`MessageStore::put`]; [`Error::Refused`] where the messages do not go to one queue or
+    /// are none.
     pub fn put_batch(&self, messages: &[NewMessage<'_>]) -> Result<Vec<Appended>> {
-        self.put_batch_within(messages, Patience::begin())?.ok_or(Error::Stalled)
+        self.put_batch_within(messages, Deadline::client())?.ok_or(Error::Stalled)
     }
 
-    /// The same, but `None` where there are no blocks within `patience`: nothing of the messages is stored then.
+    /// The same, but `None` where there are no blocks until `deadline`: nothing of the messages is
+    /// stored then.
     ///
     /// # Errors
     /// As [`MessageStore::put_batch`].
-    pub fn put_batch_within(&self, messages: &[NewMessage<'_>], patience: Patience) -> Result<Option<Vec<Appended>>> {
+    pub fn put_batch_within(&self, messages: &[NewMessage<'_>], deadline: Deadline) -> Result<Option<Vec<Appended>>> {
         let begun = Instant::now();
-        let outcome = self.append_batch(messages, patience);
+        let outcome = self.append_batch(messages, deadline);
         let sizes = |all: &Vec<Appended>| (all.len() as u64, all.iter().map(Appended::size).sum());
-        self.count(begun, patience, outcome.as_ref().map(|stored| stored.as_ref().map(sizes)));
+        self.count(begun, deadline, outcome.as_ref().map(|stored| stored.as_ref().map(sizes)));
         outcome
     }
 
-    fn append_batch(&self, messages: &[NewMessage<'_>], patience: Patience) -> Result<Option<Vec<Appended>>> {
+    fn append_batch(&self, messages: &[NewMessage<'_>], deadline: Deadline) -> Result<Option<Vec<Appended>>> {
         let first = messages.first().ok_or(Error::Refused("a batch without messages".into()))?;
         let mut records = Vec::with_capacity(messages.len());
         for message in messages {
@@ -143,7 +151,7 @@ impl MessageStore {
             self.check(message)?;
             records.push(message.prepare()?);
         }
-        let Some(placed) = self.append(first, &records, patience)? else { return Ok(None) };
+        let Some(placed) = self.append(first, &records, deadline)? else { return Ok(None) };
         let mut at = placed.physical_offset;
         let place = |(number, (message, record)): (usize, (&NewMessage<'_>, &Prepared<'_>))| {
             let size = record.size() as u64;
@@ -161,17 +169,17 @@ impl MessageStore {
         check_place(message)
     }
 
-    fn append(&self, message: &NewMessage<'_>, records: &[Prepared<'_>], patience: Patience) -> Result<Option<Placed>> {
+    fn append(&self, message: &NewMessage<'_>, records: &[Prepared<'_>], deadline: Deadline) -> Result<Option<Placed>> {
         match state(message) {
             Transaction::None | Transaction::Commit => {
                 let queue = self.table.find_or_create(message.topic, message.queue_id);
-                self.log.append(records, Numbering::From(&queue.next), patience)
+                self.log.append(records, Numbering::From(&queue.next), deadline)
             }
-            Transaction::Prepared | Transaction::Rollback => self.log.append(records, Numbering::None, patience),
+            Transaction::Prepared | Transaction::Rollback => self.log.append(records, Numbering::None, deadline),
         }
     }
 
-    fn count(&self, begun: Instant, patience: Patience, sizes: Result<Option<(u64, u64)>, &Error>) {
+    fn count(&self, begun: Instant, deadline: Deadline, sizes: Result<Option<(u64, u64)>, &Error>) {
         let counters = &self.log.counters;
         match sizes {
             Ok(Some((messages, bytes))) => {
@@ -179,8 +187,8 @@ impl MessageStore {
                 counters.put_bytes.fetch_add(bytes, Ordering::Relaxed);
                 counters.put_times.add(begun.elapsed());
             }
-            Ok(None) if patience == Patience::None => {
-                counters.puts_not_at_hand.fetch_add(1, Ordering::Relaxed);
+            Ok(None) if deadline == Deadline::Now => {
+                counters.puts_would_block.fetch_add(1, Ordering::Relaxed);
             }
             Ok(None) | Err(_) => {
                 counters.put_failures.fetch_add(1, Ordering::Relaxed);
@@ -188,23 +196,24 @@ impl MessageStore {
         }
     }
 
-    /// Appends a master's bytes, which go to `offset` in its log and must go to the same place here: the end of this log.
-    /// An empty log begins where the master's file begins. The bytes may end inside a record; it is dispatched when
-    /// the rest has come.
+    /// Appends a master's bytes, which go to `offset` in its log and must go to the same place
+    /// here: the end of this log. An empty log begins where the master's file begins. The bytes may
+    /// end inside a record; it is dispatched when the rest has come.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] where `offset` is not the end of the log; otherwise as [`MessageStore::put`].
+    /// [`Error::OutOfRange`] where `offset` is not the end of the log; otherwise as
+    /// [`MessageStore::put`].
     pub fn append_replica(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let taken = self.log.append_replica(offset, bytes, Patience::begin())?;
+        let taken = self.log.append_replica(offset, bytes, Deadline::client())?;
         if taken == bytes.len() { Ok(()) } else { Err(Error::Stalled) }
     }
 
-    /// The same as far as there are blocks at once; returns how many bytes that was.
+    /// The same without blocking: appends what is preallocated; returns how many bytes that was.
     ///
     /// # Errors
     /// As [`MessageStore::append_replica`].
-    pub fn append_replica_at_hand(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
-        self.log.append_replica(offset, bytes, Patience::None)
+    pub fn append_replica_nonblocking(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
+        self.log.append_replica(offset, bytes, Deadline::Now)
     }
 }
 

@@ -27,8 +27,8 @@ pub struct Found {
 const SCAN_MAX: usize = 100_000;
 
 impl MessageStore {
-    /// Up to `max` messages of a topic that carry `key`, as unique key or among their keys, stored between two times (ms,
-    /// both included).
+    /// Up to `max` messages of a topic that carry `key`, as unique key or among their keys, stored
+    /// between two times (ms, both included).
     ///
     /// # Errors
     /// Only where the disk fails.
@@ -58,7 +58,8 @@ impl MessageStore {
         Ok(Found { records, index_timestamp, index_offset })
     }
 
-    /// Up to `max` bytes of the log from `offset` on, all from one file; empty at the end of the log. What replicas get.
+    /// Up to `max` bytes of the log from `offset` on, all from one file; empty at the end of the
+    /// log. What replicas get.
     ///
     /// # Errors
     /// [`Error::OutOfRange`].
@@ -74,7 +75,7 @@ impl MessageStore {
         self.log.range_if_resident(offset, max)
     }
 
-    /// The same, with the bytes brought into memory first. Blocks.
+    /// The same, with the bytes prefetched from the disk first. Blocks.
     ///
     /// # Errors
     /// [`Error::OutOfRange`], and [`Error::Io`] where the disk cannot be read.
@@ -113,7 +114,8 @@ impl MessageStore {
         self.table.find(topic, queue_id).map_or(0, |queue| queue.next.load(Ordering::Relaxed).max(queue.bounds().1))
     }
 
-    /// The offset of a queue at a time (ms), within the queue's bounds; 0 where there is no such queue.
+    /// The offset of a queue at a time (ms), within the queue's bounds; 0 where there is no such
+    /// queue.
     ///
     /// # Errors
     /// Only where the disk fails.
@@ -168,12 +170,14 @@ impl MessageStore {
         ids
     }
 
-    /// Deletes the queues of a topic; its records stay in the log until their files go. Returns how many queues it had.
+    /// Deletes the queues of a topic; its records stay in the log until their files go. Returns how
+    /// many queues it had.
     ///
     /// # Errors
     /// Where a file cannot be deleted.
     pub fn delete_topic(&self, topic: &str) -> Result<usize> {
-        // What is still to be dispatched would make the queues anew, and be delivered to whoever reads a new topic of this name.
+        // What is still to be dispatched would make the queues anew, and be delivered to the
+        // readers of a new topic of this name.
         let end = self.log.appended.value();
         let _ = self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH);
         self.table.delete_topic(topic)
@@ -189,9 +193,10 @@ impl MessageStore {
         Ok(unused)
     }
 
-    /// Cuts the log of a replica at `to`, the place up to which it agrees with its new master, and everything that was
-    /// dispatched from behind it. `to` is where a record begins, or at or behind the last dispatched one. A broker whose role is
-    /// fixed never calls this; one whose master is elected does, where its log went another way than that of the new master.
+    /// Cuts the log of a replica at `to`, the place up to which it agrees with its new master, and
+    /// everything that was dispatched from behind it. `to` is where a record begins, or at or
+    /// behind the last dispatched one. A broker whose role is fixed never calls this; one whose
+    /// master is elected does, where its log went another way than that of the new master.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] where the log cannot end there.
@@ -214,8 +219,8 @@ impl MessageStore {
         })
     }
 
-    /// Lets the followers forget what the log has lost, and says what the last record is that they have: its offset and
-    /// store timestamp.
+    /// Lets the followers forget what the log has lost, and says what the last record is that they
+    /// have: its offset and store timestamp.
     fn forget(&self, to: u64) -> Result<Option<(u64, i64)>> {
         self.dispatch.followers.truncate(to)?;
         let last = self.table.last_record()?;

@@ -1,9 +1,9 @@
 //! How far something has come, and a way to wait for it.
 //!
-//! Flush acknowledgement, replication, long polling and dispatch all wait for an offset to be passed. A watermark is
-//! that offset with its waiters: one atomic to read, one compare to advance while nobody waits, and waiters kept by
-//! offset so that an advance looks only at those it wakes. It belongs to no runtime: a future takes whatever waker it
-//! is given, a thread parks.
+//! Flush acknowledgement, replication, long polling and dispatch all wait for an offset to be
+//! passed. A watermark is that offset with its waiters: one atomic to read, one compare to advance
+//! while there are no waiters, and waiters kept by offset so that an advance looks only at those it
+//! wakes. It belongs to no runtime: a future takes whatever waker it is given, a thread parks.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,12 +18,13 @@ use parking_lot::Mutex;
 
 /// An offset that only grows, except through [`Watermark::rewind`].
 ///
-/// Ordering: `advance` stores `value` and then loads `lowest`; a waiter stores `lowest` and then loads `value`. With
-/// both sequentially consistent one of them sees the other, so no waiter sleeps over its offset.
+/// Ordering: `advance` stores `value` and then loads `lowest`; a waiter stores `lowest` and then
+/// loads `value`. With both sequentially consistent one of them sees the other, so no waiter sleeps
+/// over its offset.
 #[derive(Debug)]
 pub struct Watermark {
     value: AtomicU64,
-    /// The smallest offset waited for; `u64::MAX` while nobody waits.
+    /// The smallest offset waited for; `u64::MAX` while there is no waiter.
     lowest: AtomicU64,
     /// How often it went back; changed with `waiters` held.
     rewinds: AtomicU64,
@@ -37,10 +38,11 @@ struct Waiters {
     failed: bool,
 }
 
-/// Why an offset will not be reached by those who wait for it now.
+/// Why an offset will not be reached for those that wait for it now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
-    /// The log was cut back: what lay at that offset is gone, and what comes there later is something else.
+    /// The log was cut back: what lay at that offset is gone, and what comes there later is
+    /// something else.
     #[error("the log was truncated")]
     Rewound,
     /// It can go no further; see the store's error.
@@ -88,12 +90,12 @@ impl Watermark {
         self.lowest.store(lowest, Ordering::SeqCst);
     }
 
-    /// How often it went back. Who remembers an offset and this knows whether the offset still means the same bytes.
+    /// How often it went back. While this number stays the same, an offset means the same bytes.
     pub fn rewinds(&self) -> u64 {
         self.rewinds.load(Ordering::SeqCst)
     }
 
-    /// Goes back to `to`. Everybody who waits for more is told: the bytes they wait for will never come.
+    /// Goes back to `to`. Waiters for more are told: the bytes they wait for will never come.
     pub(crate) fn rewind(&self, to: u64) {
         let woken = {
             let mut waiters = self.waiters.lock();
@@ -106,7 +108,7 @@ impl Watermark {
         woken.into_values().for_each(Waker::wake);
     }
 
-    /// Tells everybody who waits, now or later, that this goes no further.
+    /// Tells all waiters, now and later, that this goes no further.
     pub(crate) fn fail(&self) {
         let woken = {
             let mut waiters = self.waiters.lock();
@@ -118,7 +120,8 @@ impl Watermark {
         woken.into_values().for_each(Waker::wake);
     }
 
-    /// Completes when `offset` is reached. Dropping the future costs the waiter's place, nothing else.
+    /// Completes when `offset` is reached. Dropping the future costs the waiter's place, nothing
+    /// else.
     pub fn reached(&self, offset: u64) -> Reached<&Watermark> {
         Reached { mark: self, offset, place: None }
     }
@@ -128,8 +131,8 @@ impl Watermark {
         Reached { mark: Arc::clone(self), offset, place: None }
     }
 
-    /// Blocks the thread until `offset` is reached or the deadline has passed, and says whether it was reached.
-    /// Not for threads of an async runtime.
+    /// Blocks the thread until `offset` is reached or the deadline has passed, and says whether it
+    /// was reached. Not for threads of an async runtime.
     pub fn wait_until(&self, offset: u64, deadline: Instant) -> Result<bool, Halt> {
         self.wait(offset, deadline, &AtomicBool::new(false))
     }
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_advance_wakes_those_it_reaches_and_nobody_else() {
+    fn an_advance_wakes_those_it_reaches_and_no_other() {
         let mark = Watermark::new(10);
         let (count, waker) = waker();
         let mut context = Context::from_waker(&waker);
@@ -288,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_truncated_bytes_is_told_even_if_others_come_there() {
+    fn a_waiter_for_truncated_bytes_is_told_even_if_others_come_there() {
         let mark = Watermark::new(10);
         let (_, waker) = waker();
         let mut context = Context::from_waker(&waker);
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_nobody_waits_in_vain() {
+    fn after_a_failure_no_waiter_waits_in_vain() {
         let mark = Watermark::new(10);
         mark.fail();
         assert_eq!(mark.wait_until(11, soon()), Err(Halt::Failed));

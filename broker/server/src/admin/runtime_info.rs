@@ -61,7 +61,7 @@ impl RuntimeInfo {
             table.insert(name.to_owned(), value);
         };
         let settings = self.settings.load();
-        let figures = self.store.figures();
+        let figures = self.store.metrics();
         put("brokerActive", "true".into());
         put("brokerVersionDesc", version::CURRENT_NAME.into());
         put("brokerVersion", version::CURRENT.to_string());
@@ -265,7 +265,7 @@ mod tests {
         info.stats.sample(now);
         reads.iter().for_each(|(kind, count)| info.stats.add(*kind, "c", *count));
         let table = info.table(now + SAMPLE_EVERY);
-        let figures = info.store.figures();
+        let figures = info.store.metrics();
         let told = |name: &str| table.get(name).unwrap_or_else(|| panic!("{name} is not in {table:?}")).clone();
         assert_eq!((told("commitLogMinOffset"), told("commitLogMaxOffset")), ("0".to_owned(), end.to_string()));
         assert_eq!(

@@ -20,7 +20,7 @@ impl Feature for StoreMetrics {
 
 /// Writes what the store counts, how far its marks are and how full its disks are.
 fn read(store: &MessageStore, to: &Sheet) -> Filled {
-    let f = store.figures();
+    let f = store.metrics();
     let index_behind = f.behind("index");
     let age = store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest).max(0)) as u64;
     for (name, help, value) in [
@@ -90,12 +90,12 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
     to.counter(
         "rocketmq_store_late_blocks_total",
         "Sends that found no disk blocks ready and had to wait: many of them mean a disk too slow for what is sent.",
-        f.puts_not_at_hand,
+        f.puts_would_block,
     )?;
     to.counter(
         "rocketmq_store_cold_reads_total",
         "Pulls whose messages had left the memory and came from the disk.",
-        f.gets_not_at_hand,
+        f.gets_not_resident,
     )?;
     for (name, help, counted) in [
         ("rocketmq_store_put_seconds", "Time to store a message, without waiting for disk or slaves.", f.put_times),

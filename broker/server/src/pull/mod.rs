@@ -238,7 +238,7 @@ impl Puller {
         let (topic, queue_id, limits) = (request.topic.as_str(), request.queue_id, check::limits(request));
         Ok(match reading {
             Reading::Disk => Some(self.store.get(topic, queue_id, offset, limits, filter)?),
-            Reading::Memory => self.store.get_at_hand(topic, queue_id, offset, limits, filter)?,
+            Reading::Memory => self.store.get_if_resident(topic, queue_id, offset, limits, filter)?,
         })
     }
 

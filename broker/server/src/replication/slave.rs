@@ -400,7 +400,7 @@ impl Following {
     /// another master ends the wait for that thread, not its append; that goes to its place in the log or nowhere, as if the
     /// connection had been lost a moment later.
     async fn append(&self, offset: u64, bytes: BytesMut) -> io::Result<()> {
-        let appended = self.store.append_replica_at_hand(offset, &bytes).map_err(io::Error::other)?;
+        let appended = self.store.append_replica_nonblocking(offset, &bytes).map_err(io::Error::other)?;
         if appended == bytes.len() {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use rmq_protocol::{
     message::{OffsetId, batch, properties as names_of, stored::Draft},
     names,
 };
-use rmq_store::{Appended, Patience};
+use rmq_store::{Appended, Deadline};
 use std::{borrow::Cow, net::SocketAddr, ops::Range};
 
 /// Messages that only have to be appended.
@@ -66,7 +66,7 @@ impl Sender {
         settings: &Config,
     ) -> Result<Outcome<'a>, Rejection> {
         let mut prepared = self.prepare_batch(request, target, settings)?;
-        if let Some(stored) = self.append_batch(&prepared, Patience::None)? {
+        if let Some(stored) = self.append_batch(&prepared, Deadline::Now)? {
             return Ok(Outcome::stored(stored.into_owned()));
         }
         let new_topic = self.announce(&prepared.target);
@@ -139,7 +139,7 @@ impl Sender {
     pub(super) fn append_batch<'a>(
         &'a self,
         prepared: &'a Prepared,
-        patience: Patience,
+        patience: Deadline,
     ) -> Result<Option<Stored<'a>>, Rejection> {
         let target = &prepared.target;
         let draft = |entry: &'a Entry| Draft {

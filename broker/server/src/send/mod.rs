@@ -45,7 +45,7 @@ use rmq_protocol::{
     message::{OffsetId, message_id::UniqueIds},
     version::Version,
 };
-use rmq_store::{MessageStore, Patience};
+use rmq_store::{Deadline, MessageStore};
 use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -262,7 +262,7 @@ impl Sender {
     }
 
     /// Appends what waited for disk blocks, or refuses it if there are none within `patience`. Blocks.
-    fn append(&self, prepared: Prepared, patience: Patience) -> Result<Stored<'static>, Rejection> {
+    fn append(&self, prepared: Prepared, patience: Deadline) -> Result<Stored<'static>, Rejection> {
         let stored = match prepared {
             Prepared::One(one) => self.append_one(one, patience)?,
             Prepared::Batch(batch) => self.append_batch(&batch, patience)?.map(Stored::into_owned),

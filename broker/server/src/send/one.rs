@@ -12,7 +12,7 @@ use rmq_protocol::{
     message::{OffsetId, properties as names_of, stored::Draft},
     names,
 };
-use rmq_store::{Appended, Patience};
+use rmq_store::{Appended, Deadline};
 use std::{borrow::Cow, cell::RefCell};
 
 thread_local! {
@@ -88,7 +88,7 @@ impl Sender {
                 properties: buffer,
                 body,
             };
-            let appended = self.store.put_within(&draft, Patience::None)?;
+            let appended = self.store.put_within(&draft, Deadline::Now)?;
             Ok::<_, Rejection>(appended.ok_or_else(|| OwnedDraft::new(&draft, Bytes::copy_from_slice(body))))
         })?;
         Ok(match appended {
@@ -109,7 +109,7 @@ impl Sender {
     pub(super) fn append_one(
         &self,
         prepared: Prepared,
-        patience: Patience,
+        patience: Deadline,
     ) -> Result<Option<Stored<'static>>, Rejection> {
         let Prepared { draft, target, unique_key, wanted } = prepared;
         let draft = draft.draft();

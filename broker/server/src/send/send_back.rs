@@ -22,7 +22,7 @@ use rmq_protocol::{
     names,
     version::{V3_4_9, Version},
 };
-use rmq_store::Patience;
+use rmq_store::Deadline;
 use std::sync::Arc;
 
 /// The level of the first retry: 10 s.
@@ -86,7 +86,7 @@ impl Sender {
         let record = Record::parse(&bytes).map_err(|_| not_found())?;
         let retry = self.retry(request, &group, &record)?;
         let prepared = self.prepare_back(request, &bytes, &record, &retry)?;
-        match self.append_back(prepared, Patience::None)? {
+        match self.append_back(prepared, Deadline::Now)? {
             Ok(stored) => Ok(Outcome::stored(Stored { new_topic: retry.new, ..stored })),
             Err(prepared) => {
                 Ok(Outcome::Waits(Waits::Blocks { prepared: AnyPrepared::Back(prepared), new_topic: retry.new }))
@@ -189,7 +189,7 @@ impl Sender {
     pub(super) fn append_back(
         &self,
         prepared: Prepared,
-        patience: Patience,
+        patience: Deadline,
     ) -> Result<Result<Stored<'static>, Prepared>, Rejection> {
         let Some(appended) = self.store.put_again_within(&prepared.draft.draft(), patience)? else {
             return Ok(Err(prepared));

@@ -19,7 +19,7 @@
 
 use crate::error::{Reason, Rejection};
 use parking_lot::Mutex;
-use rmq_store::Patience;
+use rmq_store::Deadline;
 use std::{collections::VecDeque, sync::Arc, thread};
 use tokio::runtime::Handle;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
@@ -50,13 +50,13 @@ struct State {
 }
 
 struct Waiting {
-    patience: Patience,
+    patience: Deadline,
     bytes: usize,
     put: Put,
 }
 
 /// Stores the message and answers, or refuses it.
-type Put = Box<dyn FnOnce(Result<Patience, Rejection>) + Send>;
+type Put = Box<dyn FnOnce(Result<Deadline, Rejection>) + Send>;
 
 impl Line {
     /// A line whose thread counts among `tasks`. What `put`s spawn goes to `runtime`.
@@ -75,7 +75,7 @@ impl Line {
     pub(crate) fn stand(
         self: &Arc<Self>,
         bytes: usize,
-        put: impl FnOnce(Result<Patience, Rejection>) + Send + 'static,
+        put: impl FnOnce(Result<Deadline, Rejection>) + Send + 'static,
     ) {
         let mut state = self.state.lock();
         if state.requests >= MAX_REQUESTS || state.bytes + bytes > MAX_BYTES {
@@ -85,7 +85,7 @@ impl Line {
         }
         state.requests += 1;
         state.bytes += bytes;
-        state.waiting.push_back(Waiting { patience: Patience::begin(), bytes, put: Box::new(put) });
+        state.waiting.push_back(Waiting { patience: Deadline::client(), bytes, put: Box::new(put) });
         if std::mem::replace(&mut state.served, true) {
             return;
         }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     /// Stands in line with something to say.
-    fn stand(line: &Arc<Line>, bytes: usize) -> Receiver<Result<Patience, Rejection>> {
+    fn stand(line: &Arc<Line>, bytes: usize) -> Receiver<Result<Deadline, Rejection>> {
         let (tell, told) = channel();
         line.stand(bytes, move |turn| tell.send(turn).unwrap());
         told
@@ -190,8 +190,8 @@ mod tests {
             let patiences: Vec<_> = others
                 .iter()
                 .map(|told| match told.recv_timeout(DEADLINE).unwrap().unwrap() {
-                    Patience::Until(until) => until,
-                    Patience::None => panic!("no patience"),
+                    Deadline::At(until) => until,
+                    Deadline::Now => panic!("no patience"),
                 })
                 .collect();
             assert!(patiences.is_sorted());

@@ -74,7 +74,7 @@ impl Health for Page {
                 Some(_) => {}
             }
         }
-        match self.store.figures().refusing {
+        match self.store.metrics().refusing {
             Some(reason) => Err(format!("the store takes no writes: {reason}")),
             None => {
                 let words = [Some(unregistered), self.registration.contested()];
@@ -111,7 +111,7 @@ impl Page {
         to.counter(
             "rocketmq_broker_ended_threads_total",
             "Threads and tasks that have to run as long as the broker, and ended; the log says which. Not 0: it has to be restarted.",
-            self.watchdog.count() + self.store.figures().threads_ended,
+            self.watchdog.count() + self.store.metrics().threads_ended,
         )
     }
 }

@@ -1,8 +1,10 @@
 //! The one write path.
 //!
-//! Under the lock: whether writes are refused, queue offset, store timestamp, physical offset, copy, advance. Everything else was done before, and
-//! nothing in here waits for a disk: where blocks or the next file are missing the lock is given back. Who may wait then asks
-//! the allocation thread, and the append begins again; who may not is told so, and nothing is stored.
+//! Under the lock: whether writes are refused, queue offset, store timestamp, physical offset,
+//! copy, advance. Everything else was done before, and nothing in here waits for a disk: where
+//! blocks or the next file are missing the lock is released. A caller that may block then asks the
+//! allocation thread, and the append begins again; for any other it ends there, and nothing is
+//! stored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +17,7 @@ use super::CommitLog;
 use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::Appendable;
-use crate::put::Patience;
+use crate::put::Deadline;
 
 /// What the append lock protects.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub(super) struct Append {
     pub(super) current: Option<Appendable>,
     /// End of the log; equals `appended` whenever the lock is free.
     pub(super) position: u64,
-    /// Position at which the allocation thread wants to hear again.
+    /// Position at which the allocation thread is told again.
     pub(super) tell_at: u64,
     /// The last bytes came from a master and may end inside a record.
     pub(super) replica_tail: bool,
@@ -65,13 +67,13 @@ impl Append {
 }
 
 impl CommitLog {
-    /// Appends records of one queue, contiguous and in one piece: either all of them or none. `None` where the disk gave no
-    /// blocks for them within `patience`.
+    /// Appends records of one queue, contiguous and in one piece: either all of them or none.
+    /// `None` where the disk gave no blocks for them until `deadline`.
     pub(crate) fn append(
         &self,
         records: &[Prepared<'_>],
         numbering: Numbering<'_>,
-        patience: Patience,
+        deadline: Deadline,
     ) -> Result<Option<Placed>> {
         let size: usize = records.iter().map(Prepared::size).sum();
         let needed = (size + stored::BLANK_SIZE) as u64;
@@ -80,14 +82,15 @@ impl CommitLog {
         }
         loop {
             let mut append = self.lock_append();
-            // Under the lock: a store that was closed, or a truncation that failed, while this append waited for it takes nothing more.
+            // Under the lock: a store that was closed, or a truncation that failed, while this
+            // append waited for it takes nothing more.
             self.refusal()?;
             self.check_tail(&mut append)?;
             match self.reserve(&mut append, needed) {
                 Ok(()) => return Ok(Some(self.write(&mut append, records, size, numbering))),
                 Err(missing) => {
                     drop(append);
-                    if !self.wait_for(missing, patience)? {
+                    if !self.wait_for(missing, deadline)? {
                         return Ok(None);
                     }
                 }
@@ -117,7 +120,8 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Makes sure that `needed` bytes fit into the current file and can be written, beginning the next one if need be.
+    /// Makes sure that `needed` bytes fit into the current file and can be written, beginning the
+    /// next one if need be.
     fn reserve(&self, append: &mut Append, needed: u64) -> Result<(), Missing> {
         loop {
             let Some(current) = &append.current else {
@@ -132,7 +136,8 @@ impl CommitLog {
                     false => Err(Missing::Blocks(Arc::clone(file), end)),
                 };
             }
-            // The filler is shipped to replicas with the rest of the file, so all of it needs blocks.
+            // The filler is shipped to replicas with the rest of the file, so all of it needs
+            // blocks.
             if file.ready() < file.limit() {
                 return Err(Missing::Blocks(Arc::clone(file), file.limit()));
             }
@@ -164,9 +169,10 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Waits, without the append lock, for what an append has missed; `false` where it did not come in time.
-    fn wait_for(&self, missing: Missing, patience: Patience) -> Result<bool> {
-        let Patience::Until(until) = patience else { return Ok(false) };
+    /// Waits, without the append lock, for what an append has missed; `false` where it did not come
+    /// in time.
+    fn wait_for(&self, missing: Missing, deadline: Deadline) -> Result<bool> {
+        let Deadline::At(until) = deadline else { return Ok(false) };
         let outcome = match missing {
             Missing::Blocks(file, to) => self.allocator.wait_ready(&file, to, until),
             Missing::File(base) => self.allocator.wait_next(base, until),
@@ -217,9 +223,10 @@ impl CommitLog {
         self.appended.advance(append.position);
     }
 
-    /// Appends a master's bytes at `offset`, which must be the end of this log; an empty log begins wherever the
-    /// master's file begins. The bytes may end inside a record. Returns how many there were blocks for within `patience`.
-    pub(crate) fn append_replica(&self, begin: u64, bytes: &[u8], patience: Patience) -> Result<usize> {
+    /// Appends a master's bytes at `offset`, which must be the end of this log; an empty log begins
+    /// wherever the master's file begins. The bytes may end inside a record. Returns how many there
+    /// were blocks for until `deadline`.
+    pub(crate) fn append_replica(&self, begin: u64, bytes: &[u8], deadline: Deadline) -> Result<usize> {
         // Offsets are Java's longs, and so is the end of the file that an offset lies in.
         let farthest = i64::MAX as u64 - 2 * self.file_size - bytes.len() as u64;
         if begin > farthest {
@@ -233,7 +240,8 @@ impl CommitLog {
             let empty = append.current.is_none() && self.files.read().is_empty();
             if empty && offset != append.position && offset.is_multiple_of(self.file_size) {
                 append.position = offset;
-                // `appended` last: dispatch and flush look at it first, and would else look for what lies before this.
+                // `appended` last: dispatch and flush look at it first, and would else look for
+                // what lies before this.
                 for mark in [&self.dispatched, &self.flushed, &self.appended] {
                     mark.rewind(offset);
                 }
@@ -245,7 +253,7 @@ impl CommitLog {
                 Ok(more) => taken += more,
                 Err(missing) => {
                     drop(append);
-                    if !self.wait_for(missing, patience)? {
+                    if !self.wait_for(missing, deadline)? {
                         break;
                     }
                 }

@@ -1,11 +1,13 @@
-//! The thread that brings appended bytes to the disk.
+//! The thread that flushes appended bytes to the disk.
 //!
-//! SYNC: it waits for appended bytes, flushes all there are at that moment, moves `flushed`, and so serves with one
-//! flush everybody who has waited meanwhile. ASYNC: it looks every now and then and leaves a few pages for later.
+//! SYNC: it waits for appended bytes, flushes all there are at that moment, moves `flushed`, and so
+//! serves with one flush all that have waited meanwhile. ASYNC: it flushes at intervals and leaves
+//! a few pages for later.
 //!
-//! A failed flush is final. The kernel may have dropped the pages it could not write and marked them clean, so that a
-//! second attempt would succeed without writing anything; `flushed` therefore never moves again, waiters are told, and
-//! writes are refused until a restart has read back what the disk really holds.
+//! A failed flush is final. The kernel may have dropped the pages it could not write and marked
+//! them clean, so that a second attempt would succeed without writing anything; `flushed` therefore
+//! never moves again, waiters are told, and writes are refused until a restart has read back what
+//! the disk really holds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +33,7 @@ impl CommitLog {
         }
         let begun = Instant::now();
         while from < target {
-            // Deleted by retention before it was flushed: nobody can want it any more.
+            // Deleted by retention before it was flushed: it is not needed any more.
             let Some(file) = self.file_at(from) else {
                 from = self.min().max(from + 1).min(target);
                 continue;
@@ -48,7 +50,8 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Runs until `stop`. Errors have been told to everybody by then; the thread has nothing left to do after one.
+    /// Runs until `stop`. All waiters know of an error by then; the thread has nothing left to do
+    /// after one.
     pub(crate) fn run_flush(self: &Arc<Self>, config: &Flush, stop: &AtomicBool) {
         let mut thorough = Instant::now();
         while !stop.load(Ordering::SeqCst) {

@@ -1,25 +1,28 @@
 //! The commit log: every record of every topic, one after another, in files of one size.
 //!
-//! Offsets are positions in that sequence and never start again: the file that holds offset `o` begins at
-//! `o - o % file_size` and is named after it. Deleting old files moves `min`; appending moves `appended`:
+//! Offsets are positions in that sequence and never start again: the file that holds offset `o`
+//! begins at `o - o % file_size` and is named after it. Deleting old files moves `min`; appending
+//! moves `appended`:
 //!
 //! ```text
 //! min <= dispatched <= appended        flushed <= appended
 //! ```
 //!
-//! except for the moment in which a truncation, or the first bytes of a replica, move them. `flushed` may be behind `min`: what
-//! retention deletes before it was flushed is not flushed any more. `confirmed` is for the server to say.
+//! except for the moment in which a truncation, or the first bytes of a replica, move them.
+//! `flushed` may be behind `min`: what retention deletes before it was flushed is not flushed any
+//! more. `confirmed` is for the server to say.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`append`] | the one write path, and the replica's |
 //! | [`read`] | ranges and records as bytes that borrow the mapping |
-//! | [`flush`] | the thread that brings appended bytes to the disk |
+//! | [`flush`] | the thread that flushes appended bytes to the disk |
 //! | [`recover`] | the one scanner, and what to make of the place where it stops |
 //! | [`refusal`] | why writes are refused |
 //! | [`truncate`] | cutting a replica's tail |
 //!
-//! Lock order: `append`, then `files`. `files` is held for a look or a change, never over the disk; `append` is by a truncation alone.
+//! Lock order: `append`, then `files`. `files` is held for a look or a change, never over the disk;
+//! `append` is by a truncation alone.
 
 pub(crate) mod append;
 pub(crate) mod flush;
@@ -39,11 +42,11 @@ use parking_lot::{Mutex, RwLock};
 use crate::config::{Allocation, FlushMode};
 use crate::dir;
 use crate::error::{Error, Result};
-use crate::figures::Counters;
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::{Allocator, Appendable};
 use crate::mapped_file::dirs::Dirs;
 use crate::mapped_file::region::Pages;
+use crate::metrics::Counters;
 use crate::watermark::Watermark;
 use refusal::Refusal;
 
@@ -73,8 +76,9 @@ pub(crate) struct CommitLog {
 }
 
 impl CommitLog {
-    /// The log as recovery found it: `files` in order, all but the last one full, the last one good up to the end of
-    /// `read`. What lies before its start is on the disk; what lies in it may be in the page cache only.
+    /// The log as recovery found it: `files` in order, all but the last one full, the last one good
+    /// up to the end of `read`. What lies before its start is on the disk; what lies in it may be
+    /// in the page cache only.
     pub(crate) fn open(
         dirs: Arc<Dirs>,
         file_size: u64,
@@ -138,7 +142,7 @@ impl CommitLog {
         files.get(usize::try_from(at).ok()?).map(Arc::clone)
     }
 
-    /// Whether nobody has looked at the checksum of the record at an offset since the store was opened.
+    /// Whether the checksum of the record at an offset was not verified since the store was opened.
     pub(crate) fn is_unchecked(&self, offset: u64) -> bool {
         offset < self.checked_from
     }
@@ -153,9 +157,10 @@ impl CommitLog {
         self.files.read().clone()
     }
 
-    /// Removes the name of the oldest file and lets go of it. Readers that have it keep it. `false` where `base` is not the
-    /// oldest file any more, or is the last one: the log always keeps one, which says where it ends. One that cannot be
-    /// removed stays the oldest. Only a round of deletion calls this, and no truncation runs beside one.
+    /// Removes the name of the oldest file and lets go of it. Readers that have it keep it. `false`
+    /// where `base` is not the oldest file any more, or is the last one: the log always keeps one,
+    /// which says where it ends. One that cannot be removed stays the oldest. Only a round of
+    /// deletion calls this, and no truncation runs beside one.
     pub(crate) fn delete_oldest(&self, base: u64) -> Result<bool> {
         let oldest = || {
             let files = self.files.read();
@@ -184,7 +189,7 @@ impl CommitLog {
         drop(self.append.lock());
     }
 
-    /// Why nothing can be brought to the disk any more, if that is so.
+    /// Why nothing can be flushed any more, if that is so.
     pub(crate) fn failure(&self) -> Result<()> {
         self.refusal.failure().map_or(Ok(()), |failure| Err(Error::ReadOnly(failure.why)))
     }
@@ -194,10 +199,10 @@ impl CommitLog {
         self.refusal.reason(|| self.dirs.writable()[0].clone())
     }
 
-    /// How long an append that comes now waits for the lock, at most `patience`.
-    pub(crate) fn append_wait(&self, patience: Duration) -> Duration {
+    /// How long an append that comes now waits for the lock, at most `timeout`.
+    pub(crate) fn append_wait(&self, timeout: Duration) -> Duration {
         let begun = Instant::now();
-        let _append = self.append.try_lock_for(patience);
+        let _append = self.append.try_lock_for(timeout);
         begun.elapsed()
     }
 
@@ -213,7 +218,7 @@ mod tests {
     use crate::{Config, MessageStore};
 
     #[test]
-    fn who_asks_how_long_an_append_waits_is_told_how_long_another_holds_the_lock() {
+    fn the_wait_for_an_append_is_as_long_as_another_holds_the_lock() {
         let root = tempfile::tempdir().unwrap();
         let mut config = Config::new(root.path());
         config.commit_log_file_size = 64 << 10;
@@ -221,8 +226,8 @@ mod tests {
         let long = Duration::from_secs(3600);
         assert!(store.append_wait(long) < long);
         let _held = store.log.append.lock();
-        let patience = Duration::from_millis(20);
-        assert!(store.append_wait(patience) >= patience);
+        let timeout = Duration::from_millis(20);
+        assert!(store.append_wait(timeout) >= timeout);
     }
 
     /// Waits until the thread of this process sleeps: it waits for a lock.
@@ -238,7 +243,8 @@ mod tests {
         }
     }
 
-    /// An append asked whether writes are refused, then waited for the lock, and was stored behind what closing had brought to the disk.
+    /// An append asked whether writes are refused, then waited for the lock, and was stored behind
+    /// what closing had flushed.
     #[test]
     fn an_append_that_waited_for_the_lock_while_the_store_was_closed_is_refused() {
         let root = tempfile::tempdir().unwrap();

@@ -34,7 +34,8 @@ impl CommitLog {
         self.share(&file, offset, len)
     }
 
-    /// The file that has `offset`, and how many bytes from there it has, at most `max`. `None` at the end of the log.
+    /// The file that has `offset`, and how many bytes from there it has, at most `max`. `None` at
+    /// the end of the log.
     fn locate(&self, offset: u64, max: usize) -> Result<Option<(Arc<MappedFile>, usize)>> {
         let end = self.appended.value();
         if offset == end {
@@ -53,7 +54,8 @@ impl CommitLog {
         Error::OutOfRange { asked: offset, min: self.min(), max: self.appended.value() }
     }
 
-    /// The file and the size of the record that begins at `offset`; `None` where no record begins, or the disk does not give it.
+    /// The file and the size of the record that begins at `offset`; `None` where no record begins,
+    /// or the disk does not give it.
     pub(crate) fn record_at(&self, offset: u64) -> Option<(Arc<MappedFile>, usize)> {
         let file = self.file_at(offset)?;
         let size = {
@@ -97,7 +99,8 @@ impl CommitLog {
     }
 }
 
-/// Published bytes that may have to come from the disk; `None` where they are not all there, or the disk does not give them.
+/// Published bytes that may have to come from the disk; `None` where they are not all there, or the
+/// disk does not give them.
 fn from_disk(file: &MappedFile, offset: u64, len: usize) -> Option<&[u8]> {
     if let Err(error) = file.fetch(offset, len) {
         tracing::error!(%error, offset, "a record cannot be read");

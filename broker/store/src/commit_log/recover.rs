@@ -1,20 +1,22 @@
 //! Finding the end of the log.
 //!
-//! One scanner walks the records from an offset on and stops where there is none, for the start of a broker and for the tools
-//! that look into a store from outside. What that place means, one of three outcomes, is decided here from three things:
-//! what lies there, what lies behind it, and what the checkpoint says was on the disk:
+//! One scanner walks the records from an offset on and stops where there is none, for the start of
+//! a broker and for the tools that look into a store from outside. What that place means, one of
+//! three outcomes, is decided here from three things: what lies there, what lies behind it, and
+//! what the checkpoint says was on the disk:
 //!
 //! | there | behind it | meaning |
 //! |---|---|---|
 //! | zeros | nothing | the end |
 //! | no record | nothing | a torn tail: the last append was cut off; it is removed |
-//! | anything | records older than the last good one | a torn tail, left from an earlier truncation by Java; removed |
+//! | anything | records older than the last good one | a torn tail of a truncation by Java; removed |
 //! | anything, before a flushed record | anything | corruption |
-//! | a lost page | records never known to be flushed | a torn tail: a power cut takes unflushed pages in any order |
+//! | a lost page | records never known to be flushed | a torn tail: unflushed pages are lost in any order |
 //! | anything else | records | corruption |
 //!
-//! Files are read, not mapped, while they are scanned: a bad sector is then an error and not a signal. What a file that was
-//! cut short does not have counts as zeros; a start refuses such a file before it is scanned.
+//! Files are read, not mapped, while they are scanned: a bad sector is then an error and not a
+//! signal. What a file that was cut short does not have counts as zeros; a start refuses such a
+//! file before it is scanned.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -52,7 +54,7 @@ pub(crate) struct Stop {
     pub(crate) reason: Option<String>,
     /// Store timestamp of the last good record, ms.
     pub(crate) last_store_timestamp: Option<i64>,
-    /// Whoever was handed the records has had enough: a record may well begin here.
+    /// The caller stopped the scan: a record may well begin here.
     pub(crate) enough: bool,
 }
 
@@ -61,7 +63,8 @@ pub(crate) struct Stop {
 pub(crate) enum Outcome {
     /// The log ends here, and nothing was ever written behind it.
     End,
-    /// The log ends here; what lies behind it was never whole, or was given up before. It is to be removed.
+    /// The log ends here; what lies behind it was never whole, or was given up before. It is to be
+    /// removed.
     TornTail(String),
     /// Bytes that were good once are damaged.
     Corruption {
@@ -135,18 +138,18 @@ impl Files {
         Reader::open(path, *base, self.file_size).map(Some)
     }
 
-    /// What `look` makes of the record at an offset, if there is a good one.
-    pub(crate) fn record<T>(&self, offset: u64, look: impl FnOnce(&Record<'_>) -> T) -> Result<Option<T>> {
+    /// What `read` makes of the record at an offset, if there is a good one.
+    pub(crate) fn record<T>(&self, offset: u64, read: impl FnOnce(&Record<'_>) -> T) -> Result<Option<T>> {
         let Some(mut reader) = self.open(offset)? else { return Ok(None) };
-        Ok(reader.record(offset)?.ok().map(|record| look(&record)))
+        Ok(reader.record(offset)?.ok().map(|record| read(&record)))
     }
 
     fn good_record(&self, offset: u64) -> Result<Option<i64>> {
         self.record(offset, |record| record.store_timestamp())
     }
 
-    /// Where a scan has to begin so that what lies before needs no second look: nothing there is damaged, and
-    /// consume queues and index have all of it.
+    /// Where a scan has to begin so that what lies before needs no second look: nothing there is
+    /// damaged, and consume queues and index have all of it.
     pub(crate) fn scan_start(&self, marks: &Marks, crashed: bool) -> Result<u64> {
         if let Ok(record @ 1..) = u64::try_from(marks.dispatched_record) {
             if record >= self.limit() {
@@ -239,8 +242,9 @@ impl Files {
         Ok(None)
     }
 
-    /// Whether a whole page that begins before `to`, or the rest of the page at `from`, is zero: it was never written back.
-    /// The record at `to` may have its first bytes in such a page, because sizes begin with zeros.
+    /// Whether a whole page that begins before `to`, or the rest of the page at `from`, is zero: it
+    /// was never written back. The record at `to` may have its first bytes in such a page, because
+    /// sizes begin with zeros.
     fn lost_page(&self, from: u64, to: u64) -> Result<bool> {
         let mut at = from;
         while at < to {
@@ -258,8 +262,9 @@ impl Files {
         Ok(false)
     }
 
-    /// Cuts the log at `end` on the disk: later files go, the rest of the file becomes zero, so that no old record can
-    /// ever be taken for a new one. With them go what a creation and a truncation left that were interrupted; both may be large.
+    /// Cuts the log at `end` on the disk: later files go, the rest of the file becomes zero, so
+    /// that no old record can ever be taken for a new one. With them go what a creation and a
+    /// truncation left that were interrupted; both may be large.
     pub(crate) fn cut(&mut self, end: u64) -> Result<()> {
         for half in self.list.iter().map(|(_, path)| truncate::half_of(path)).filter(|half| half.exists()) {
             fail_point::at("commit_log::delete", || std::fs::remove_file(&half)).map_err(Error::io("remove", &half))?;
@@ -276,7 +281,8 @@ impl Files {
                 continue;
             }
             let mut reader = Reader::open(path, *base, self.file_size)?;
-            // After a killed process there is mostly nothing, and a sync would wait for all the file's dirty pages.
+            // After a killed process there is mostly nothing, and a sync would wait for all the
+            // file's dirty pages.
             if reader.is_zero_from(end)? {
                 break;
             }

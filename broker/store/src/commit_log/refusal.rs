@@ -1,7 +1,7 @@
 //! Why writes are refused: the store is closed, its disk is full, or it has failed for good.
 //!
-//! A failure is final: a sync that failed, a thread that ended. Who looks after the process asks for it and starts the
-//! process anew; reads go on until then.
+//! A failure is final: a sync that failed, a thread that ended. The broker asks for it and restarts
+//! the process anew; reads go on until then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,7 +31,7 @@ pub(crate) struct Refusal {
     failure: Mutex<Option<Failure>>,
     /// Threads that ended and should not have.
     threads_ended: AtomicU64,
-    /// Fails with the store, so that who waits for it is told.
+    /// Fails with the store, so that its waiters are told.
     flushed: Arc<Watermark>,
 }
 
@@ -47,7 +47,8 @@ impl Refusal {
         }
     }
 
-    /// Refuses writes until a restart: what is on the disk is no longer known, or part of the store does not run any more.
+    /// Refuses writes until a restart: what is on the disk is no longer known, or part of the store
+    /// does not run any more.
     pub(crate) fn fail(&self, why: String) {
         let mut failure = self.failure.lock();
         if failure.is_none() {
@@ -58,8 +59,8 @@ impl Refusal {
         }
     }
 
-    /// A thread has ended that should run as long as the store. Without one of them the store would take messages and never
-    /// flush them, or never show them.
+    /// A thread has ended that should run as long as the store. Without one of them the store would
+    /// take messages and never flush them, or never show them.
     pub(crate) fn thread_ended(&self, name: &str, panicked: bool) {
         self.threads_ended.fetch_add(1, Ordering::Relaxed);
         let how = if panicked { "panicked" } else { "ended" };

@@ -1,7 +1,9 @@
-//! Cutting a replica's tail: what it holds beyond the point where its history and its new master's agree.
+//! Cutting a replica's tail: what it holds beyond the point where its history and its new master's
+//! agree.
 //!
-//! Readers may hold slices of what is cut, and those must not change under them. So the kept part of the file is copied
-//! to a new one that takes its name; the old file lives on without a name until its last reader has let go.
+//! Readers may hold slices of what is cut, and those must not change under them. So the kept part
+//! of the file is copied to a new one that takes its name; the old file lives on without a name
+//! until its last reader has let go.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -16,7 +18,8 @@ use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::Appendable;
 
 impl CommitLog {
-    /// Cuts the log so that it ends at `to`. The caller keeps dispatch away meanwhile and rewinds `dispatched`.
+    /// Cuts the log so that it ends at `to`. The caller keeps dispatch away meanwhile and rewinds
+    /// `dispatched`.
     pub(crate) fn truncate(&self, to: u64) -> Result<()> {
         let _flushing = self.flushing.lock();
         let mut append = self.append.lock();
@@ -27,7 +30,8 @@ impl CommitLog {
         if to == max {
             return Ok(());
         }
-        // From here on nobody appends: a failure in the middle leaves a log that only a restart can read again.
+        // No append runs from here on: a failure in the middle leaves a log that only a restart can
+        // read again.
         let outcome = self.cut(to);
         match outcome {
             Ok(current) => {
@@ -51,7 +55,8 @@ impl CommitLog {
         // The allocation thread may have prepared a file behind the cut; it goes first.
         self.allocator.reset(None, to)?;
         let mut kept = self.files();
-        // From the end, so that a crash in between leaves a log that is only longer than it should be.
+        // From the end, so that a crash in between leaves a log that is only longer than it should
+        // be.
         while let Some(file) = kept.pop_if(|file| file.base() >= to) {
             file.delete()?;
         }

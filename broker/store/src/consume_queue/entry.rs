@@ -7,15 +7,17 @@
 //! 12      8  tags code: hash of the tags, or another number that the broker puts there
 //! ```
 //!
-//! Entry `n` of a queue lies at byte `20 n` of its files, which are named by the byte they begin at. Places that no
-//! message has are filled with entries of physical offset 0 and the largest size. A place not yet written is zero.
+//! Entry `n` of a queue lies at byte `20 n` of its files, which are named by the byte they begin
+//! at. Places that no message has are filled with entries of physical offset 0 and the largest
+//! size. A place not yet written is zero.
 
 /// Bytes of an entry.
 pub(crate) const SIZE: usize = 20;
 
 const FILLER_SIZE: u32 = i32::MAX as u32;
 
-/// Where a message of the queue lies in the commit log, and what a filter may ask before it is read.
+/// Where a message of the queue lies in the commit log, and what a filter may ask before it is
+/// read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) physical_offset: u64,

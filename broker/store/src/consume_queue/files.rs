@@ -1,8 +1,9 @@
 //! The files of all consume queues, a bounded number of them open.
 //!
-//! A broker may have a hundred thousand queues; mapping or holding open a file for each would break the limits of the
-//! system. Files are opened when something is read or written, kept while there is room, and the least recently used
-//! go when there is none. Whoever still uses such a file keeps it by its count, and so does [`super::unsynced`].
+//! A broker may have a hundred thousand queues; mapping or holding open a file for each would break
+//! the limits of the system. Files are opened when something is read or written, kept while there
+//! is room, and the least recently used go when there is none. A user of such a file keeps it by
+//! its count, and so does [`super::unsynced`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
@@ -85,7 +86,8 @@ impl Files {
         }
     }
 
-    /// The file that begins at byte `base`, created at its full size and without blocks where there is none.
+    /// The file that begins at byte `base`, created at its full size and without blocks where there
+    /// is none.
     fn get_or_create(&self, queue: &Queue, base: u64) -> Result<Arc<File>> {
         if let Some(file) = self.get(queue, base)? {
             return Ok(file);
@@ -132,7 +134,8 @@ impl Files {
         file
     }
 
-    /// Forgets the files of a queue that begin at or after byte `from` and before `to`: they were removed.
+    /// Forgets the files of a queue that begin at or after byte `from` and before `to`: they were
+    /// removed.
     pub(crate) fn forget(&self, queue: &Queue, from: u64, to: u64) {
         let mut open = self.open.lock();
         open.removals += 1;
@@ -151,8 +154,8 @@ impl Files {
         })
     }
 
-    /// The same without waiting for the disk; `false` where that could not be.
-    pub(crate) fn read_at_hand(&self, queue: &Queue, at: u64, into: &mut [u8]) -> Result<bool> {
+    /// The same without waiting for the disk; `false` where it is not in memory.
+    pub(crate) fn read_if_resident(&self, queue: &Queue, at: u64, into: &mut [u8]) -> Result<bool> {
         self.file_by_file(at, into, |base, at, piece| {
             let Ok(file) = self.cached((queue.number(), base)) else { return Ok(false) };
             let (len, mut piece) = (piece.len(), [IoSliceMut::new(piece)]);
@@ -160,8 +163,8 @@ impl Files {
         })
     }
 
-    /// Has `into` filled from byte `at` of a queue on, a file at a time, by `read`: from the file that begins at its first argument, and there from its second.
-    /// Ends at the first `false`.
+    /// Has `into` filled from byte `at` of a queue on, a file at a time, by `read`: from the file
+    /// that begins at its first argument, and there from its second. Ends at the first `false`.
     fn file_by_file(
         &self,
         mut at: u64,
@@ -196,15 +199,16 @@ impl Files {
         Ok(())
     }
 
-    /// Brings everything written, and the names that lead to it, to the disk. After [`Error::Sync`] nothing may be said to be
-    /// there any more; after another error it can be tried again.
+    /// Syncs everything written, and the names that lead to it. After [`Error::Sync`] nothing may
+    /// be said to be there any more; after another error it can be tried again.
     pub(crate) fn sync(&self) -> Result<()> {
         self.unsynced.sync(self)
     }
 
-    /// Makes everything from byte `at` of the queue on vanish: the rest of its file becomes zero, later files go. That
-    /// is durable when the file that begins at `at - at % file_size` is synced. The first file stays even without entries: its name says which
-    /// number comes next when the records of all before are gone.
+    /// Makes everything from byte `at` of the queue on vanish: the rest of its file becomes zero,
+    /// later files go. That is durable when the file that begins at `at - at % file_size` is
+    /// synced. The first file stays even without entries: its name says which number comes next
+    /// when the records of all before are gone.
     pub(crate) fn cut(&self, queue: &Arc<Queue>, at: u64) -> Result<()> {
         let base = at - at % self.file_size;
         let files = dir::numbered(&self.dir(queue))?;

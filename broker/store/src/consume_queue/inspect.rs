@@ -1,7 +1,8 @@
-//! The queues of a store that nobody has open, compared with its log.
+//! The queues of a store that no broker has open, compared with its log.
 //!
-//! The log says what should be where; a queue may still say something else and be right: a topic that was deleted and made
-//! again numbers its messages anew, so places can belong to later records than the one looked at.
+//! The log says what should be where; a queue may still say something else and be right: a topic
+//! that was deleted and made again numbers its messages anew, so places can belong to later records
+//! than the one looked at.
 
 use std::fs::File;
 use std::io;
@@ -31,8 +32,8 @@ pub(crate) enum Found {
     Superseded,
     /// Something else, at this place of this file.
     Other(PathBuf, u64, Option<Entry>),
-    /// Something else or nothing, but the record's number does not follow the one before it in the log: it is the record that
-    /// may be wrong, as no checksum covers its number.
+    /// Something else or nothing, but the record's number does not follow the one before it in the
+    /// log: it is the record that may be wrong, as no checksum covers its number.
     OutOfLine(u64),
 }
 
@@ -90,8 +91,8 @@ impl Queues {
         topics.flat_map(|(topic, queues)| queues.iter().map(|(id, queue)| (topic.as_str(), *id, queue)))
     }
 
-    /// Queues that have entries behind their last message which a start would take for messages before `known`: topic, id, the first
-    /// place that should be empty, and what is in the way.
+    /// Queues that have entries behind their last message which a start would take for messages
+    /// before `known`: topic, id, the first place that should be empty, and what is in the way.
     pub(crate) fn surplus(&mut self, known: u64) -> Result<Vec<(String, i32, u64, Entry)>> {
         let mut found = Vec::new();
         for (topic, queues) in &mut self.topics {
@@ -106,7 +107,8 @@ impl Queues {
         Ok(found)
     }
 
-    /// What stands at `offset` of a queue, where `expected` should; `agrees` tells whether a tags code is right.
+    /// What stands at `offset` of a queue, where `expected` should; `agrees` tells whether a tags
+    /// code is right.
     pub(crate) fn compare(
         &mut self,
         topic: &str,
@@ -232,7 +234,8 @@ impl Queue {
     }
 }
 
-/// The number of the last entry that was written to a file, whatever it is, and the entry if it is one.
+/// The number of the last entry that was written to a file, whatever it is, and the entry if it is
+/// one.
 fn last_entry(path: &Path) -> Result<Option<(u64, Option<Entry>)>> {
     const CHUNK: usize = SIZE * 4096;
     let mut last = None;

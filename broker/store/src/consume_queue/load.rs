@@ -1,8 +1,9 @@
 //! What the files of the queues hold when the store is opened.
 //!
-//! Only entries of records before a given offset are taken over: what lies behind it is dispatched again from the commit
-//! log, which is the truth. Those taken over are without gaps, because they were on the disk before the checkpoint said
-//! so; where they end is found by halving, not by reading.
+//! Only entries of records before a given offset are taken over: what lies behind it is dispatched
+//! again from the commit log, which is the truth. Those taken over are without gaps, because they
+//! were on the disk before the checkpoint said so; where they end is found by halving, not by
+//! reading.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -96,8 +97,8 @@ impl Table {
             self.cut(&queue, end)?;
         }
         let Some((base, path)) = list.first() else {
-            // A log that lacks nothing says where the queue begins. In another one the records of all entries may be gone, and only the name of the file tells
-            // how many there were.
+            // A log that lacks nothing says where the queue begins. In another one the records of
+            // all entries may be gone, and only the name of the file tells how many there were.
             if known.log_min > 0 {
                 queue.place(end, end, None);
                 queue.next.store(end, std::sync::atomic::Ordering::Relaxed);
@@ -128,8 +129,8 @@ impl Contents {
         let good = |bytes: &[u8; SIZE]| {
             Entry::decode(bytes).is_some_and(|entry| entry.is_filler() || entry.physical_offset < end)
         };
-        // Files are sparse: with most queues a page is read and the rest is known to be nothing, if the file system can
-        // tell where data lies.
+        // Files are sparse: with most queues a page is read and the rest is known to be nothing, if
+        // the file system can tell where data lies.
         let hole = rustix::fs::seek(&file, SeekFrom::Hole(0)).unwrap_or(file_size).min(file_size);
         let limit = hole.div_ceil(SIZE as u64).min(file_size / SIZE as u64);
         let mut low = 0;

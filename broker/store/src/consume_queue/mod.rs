@@ -1,24 +1,24 @@
 //! Consume queues: for each topic and queue id, where its messages lie in the commit log.
 //!
-//! They hold nothing that the commit log does not; the dispatch thread writes them after the fact, and what a crash takes
-//! is written again from the log. So entries gather in memory, are readable there at once, and go to their files in
-//! batches. Files are read and written with plain calls, not mapped: a hundred thousand queues would need more mappings
-//! than a process may have.
+//! They hold nothing that the commit log does not; the dispatch thread writes them after the fact,
+//! and what a crash takes is written again from the log. So entries gather in memory, are readable
+//! there at once, and go to their files in batches. Files are read and written with plain calls,
+//! not mapped: a hundred thousand queues would need more mappings than a process may have.
 //!
-//! Some written entries stay in memory, for consumers that keep up. What all queues keep is bounded: they share
-//! `Config::consume_queue_cache`, see [`table`]. Growing buffers double, so entries in memory occupy that much at most, and
-//! twice the bytes that wait to be written.
+//! Some written entries stay in memory, for consumers that keep up. What all queues keep is
+//! bounded: they share `Config::consume_queue_cache`, see [`table`]. Growing buffers double, so
+//! entries in memory occupy that much at most, and twice the bytes that wait to be written.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`entry`] | the 20 bytes of an entry |
 //! | [`tags_code`] | what an entry tells a filter |
 //! | [`files`] | the files of all queues, a bounded number of them open |
-//! | [`unsynced`] | which of them are not known to be on the disk, and a sync that misses no error |
+//! | [`unsynced`] | which of them are not synced, and a sync that misses no error |
 //! | [`table`] | all queues of the store: look-up, writing out, deleting |
 //! | [`load`] | what the files hold when the store is opened |
 //! | [`search`] | the smallest valid offset; the offset at a time |
-//! | [`inspect`] | the files of a store that nobody has open, compared with the log |
+//! | [`inspect`] | the files of a store that no broker has open, compared with the log |
 
 pub(crate) mod entry;
 pub(crate) mod files;
@@ -41,19 +41,21 @@ use crate::get::Reach;
 use entry::{Entry, SIZE};
 use files::Files;
 
-/// Entries of one queue that stay in memory after they were written, at most; fewer where many queues share.
+/// Entries of one queue that stay in memory after they were written, at most; fewer where many
+/// queues share.
 const KEPT: usize = 128;
 
 /// One queue.
 ///
-/// `min <= tail_from <= written <= max`, all counted in entries; `next` runs ahead of `max` by what is appended to the
-/// log and not dispatched yet.
+/// `min <= tail_from <= written <= max`, all counted in entries; `next` runs ahead of `max` by what
+/// is appended to the log and not dispatched yet.
 #[derive(Debug)]
 pub(crate) struct Queue {
     number: u64,
     topic: Arc<str>,
     id: i32,
-    /// The offset the next message gets. Changed under the append lock, and by dispatch on a replica.
+    /// The offset the next message gets. Changed under the append lock, and by dispatch on a
+    /// replica.
     pub(crate) next: AtomicU64,
     state: Mutex<State>,
 }
@@ -131,8 +133,9 @@ impl Queue {
         }
     }
 
-    /// Reads up to `count` entries from `from` on into `into`, replacing what it holds. Fewer where the queue ends, or
-    /// where retention has just deleted a file. `false` where they are out of reach.
+    /// Reads up to `count` entries from `from` on into `into`, replacing what it holds. Fewer where
+    /// the queue ends, or where retention has just deleted a file. `false` where they are out of
+    /// reach.
     pub(crate) fn read(
         &self,
         files: &Files,
@@ -146,7 +149,7 @@ impl Queue {
             let state = self.state.lock();
             let to = from.saturating_add(count as u64).min(state.max);
             if from >= to {
-                // Whoever asks may be far beyond the end.
+                // The offset may be far beyond the end.
                 return Ok(true);
             }
             let on_disk = if from < state.tail_from { to.min(state.written).saturating_sub(from) } else { 0 };
@@ -160,7 +163,7 @@ impl Queue {
             newer.to_vec()
         };
         let read = match reach {
-            Reach::Memory => files.read_at_hand(self, from * SIZE as u64, into)?,
+            Reach::Memory => files.read_if_resident(self, from * SIZE as u64, into)?,
             Reach::Disk => files.read(self, from * SIZE as u64, into)?,
         };
         if !read {
@@ -178,8 +181,8 @@ impl Queue {
         Ok(entry::iter(&bytes).next())
     }
 
-    /// Writes what waits in memory and takes the queue off the list; returns how many bytes that were. After an error
-    /// everything still waits, and the queue has to be listed again.
+    /// Writes what waits in memory and takes the queue off the list; returns how many bytes that
+    /// were. After an error everything still waits, and the queue has to be listed again.
     fn write_out(self: &Arc<Self>, files: &Files) -> Result<usize> {
         let (from, bytes) = {
             let mut state = self.state.lock();
@@ -205,8 +208,9 @@ impl Queue {
         !std::mem::replace(&mut self.state.lock().listed, true)
     }
 
-    /// Keeps no more than `most` written entries in memory, and half of them where there were more, so that not every new one moves the others. Returns the bytes of
-    /// memory that the entries occupy: `2 * most * SIZE` at most, or what waits to be written needs.
+    /// Keeps no more than `most` written entries in memory, and half of them where there were more,
+    /// so that not every new one moves the others. Returns the bytes of memory that the entries
+    /// occupy: `2 * most * SIZE` at most, or what waits to be written needs.
     fn trim(&self, most: usize) -> usize {
         let mut state = self.state.lock();
         let kept = (state.written - state.tail_from) as usize;
@@ -233,8 +237,8 @@ pub(crate) fn is_consumable(record: &Record<'_>) -> bool {
     matches!(sys_flag::transaction(record.sys_flag()), Transaction::None | Transaction::Commit)
 }
 
-/// Whether a topic can be the name of a directory. The server lets no other in; a record that came another way is
-/// stored, but has no consume queue.
+/// Whether a topic can be the name of a directory. The server lets no other in; a record that came
+/// another way is stored, but has no consume queue.
 pub(crate) fn is_name(topic: &str) -> bool {
     !topic.is_empty() && topic.len() <= 255 && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
 }

@@ -8,8 +8,8 @@ use crate::error::Result;
 
 /// Which of the offsets around a time is meant.
 ///
-/// With messages stored at times 1, 1, 1, 3, 3 at offsets 0 to 4, time 2 has 3 as its lower and 2 as its upper boundary:
-/// the range of offsets from the one to the other is empty, as it should be.
+/// With messages stored at times 1, 1, 1, 3, 3 at offsets 0 to 4, time 2 has 3 as its lower and 2
+/// as its upper boundary: the range of offsets from the one to the other is empty, as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boundary {
     /// The first offset that is not before the time.
@@ -19,7 +19,8 @@ pub enum Boundary {
 }
 
 impl Queue {
-    /// The first offset in `from..to` at which `before` does not hold; `to` where it holds everywhere.
+    /// The first offset in `from..to` at which `before` does not hold; `to` where it holds
+    /// everywhere.
     fn partition(&self, files: &Files, from: u64, to: u64, before: impl Fn(Entry) -> bool) -> Result<u64> {
         let (mut low, mut high) = (from, to);
         while low < high {
@@ -40,9 +41,9 @@ impl Queue {
         self.partition(files, min, max, |entry| entry.is_filler() || entry.physical_offset < physical_offset)
     }
 
-    /// Moves the smallest offset to the first entry whose record is still in the log. Where none is left it becomes the
-    /// largest offset, so that numbers are never given twice. Returns the first entry of the first file that is still
-    /// needed, if that changed.
+    /// Moves the smallest offset to the first entry whose record is still in the log. Where none is
+    /// left it becomes the largest offset, so that numbers are never given twice. Returns the first
+    /// entry of the first file that is still needed, if that changed.
     pub(super) fn correct_min(&self, files: &Files, log_min: u64) -> Result<Option<u64>> {
         let (before, max) = self.bounds();
         if before == max || self.state.lock().min_physical.is_some_and(|offset| offset >= log_min) {

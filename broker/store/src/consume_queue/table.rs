@@ -1,8 +1,9 @@
 //! All consume queues of the store.
 //!
-//! Lock order: `io`, then `queues`, then `dirty` or what is unsynced, then a queue's own state. `io` belongs to those who change
-//! files: the writing thread, retention, truncation, and dispatch where a queue does not go on where it ended. Otherwise a slow disk
-//! holds dispatch up only when the buffer is full. Readers never take it.
+//! Lock order: `io`, then `queues`, then `dirty` or what is unsynced, then a queue's own state.
+//! `io` is held by what changes files: the writing thread, retention, truncation, and dispatch
+//! where a queue does not go on where it ended. Otherwise a slow disk holds dispatch up only when
+//! the buffer is full. Readers never take it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +23,8 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Pause after entries could not be written.
 const RETRY: Duration = Duration::from_secs(1);
-/// Beyond this an entry's place could not be told in bytes; no queue comes there, but a record may claim to.
+/// Beyond this an entry's place could not be told in bytes; no queue comes there, but a record may
+/// claim to.
 const OFFSET_MAX: u64 = i64::MAX as u64 / SIZE as u64 - 1_000_000_000;
 
 type Topics = FxHashMap<Arc<str>, FxHashMap<i32, Arc<Queue>>>;
@@ -33,7 +35,8 @@ pub(crate) struct Table {
     pub(super) files: Files,
     queues: RwLock<Topics>,
     numbers: AtomicU64,
-    /// Held while files are written, cut or deleted: the queues that had something to write lately, and when. No others keep written entries in memory.
+    /// Held while files are written, cut or deleted: the queues that had something to write lately,
+    /// and when. No others keep written entries in memory.
     pub(super) io: Mutex<FxHashMap<u64, (Arc<Queue>, Instant)>>,
     /// Queues with entries to be written.
     dirty: Mutex<Vec<Arc<Queue>>>,
@@ -44,7 +47,8 @@ pub(crate) struct Table {
     /// Bytes to be written, and how many there may be.
     pending: AtomicU64,
     buffer: u64,
-    /// Memory of written entries that all queues share, and what the entries of all occupied after the last writing: both in bytes.
+    /// Memory of written entries that all queues share, and what the entries of all occupied after
+    /// the last writing: both in bytes.
     cache: usize,
     memory: AtomicU64,
 }
@@ -165,9 +169,10 @@ impl Table {
         }
     }
 
-    /// Whether an entry before a queue's end is the first of it. That end is then nothing but the name of a file whose entries were lost; or the topic was deleted
-    /// and made again, and older records, which stay in the log, were dispatched since, as after a crash. Any other offset twice would be a fault,
-    /// and no reason to drop anything.
+    /// Whether an entry before a queue's end is the first of it. That end is then nothing but the
+    /// name of a file whose entries were lost; or the topic was deleted and made again, and older
+    /// records, which stay in the log, were dispatched since, as after a crash. Any other offset
+    /// twice would be a fault, and no reason to drop anything.
     fn begins_anew(&self, queue: &Queue, offset: u64, entry: Entry) -> Result<bool> {
         let (min, max) = queue.bounds();
         if min == max {
@@ -187,7 +192,8 @@ impl Table {
         self.restart(queue, offset)
     }
 
-    /// Deletes a queue's files and makes one that begins with `offset`; `io` is held and nothing waits to be written.
+    /// Deletes a queue's files and makes one that begins with `offset`; `io` is held and nothing
+    /// waits to be written.
     fn restart(&self, queue: &Arc<Queue>, offset: u64) -> Result<()> {
         self.files.delete(queue)?;
         let per_file = self.files.file_size() / SIZE as u64;
@@ -202,8 +208,9 @@ impl Table {
         self.files.write(queue, from * SIZE as u64, &fillers)
     }
 
-    /// Fills the places before `offset` that no message has. This happens where a replica begins in the middle of its
-    /// master's log, and to the first file of a queue whose older messages are gone.
+    /// Fills the places before `offset` that no message has. This happens where a replica begins in
+    /// the middle of its master's log, and to the first file of a queue whose older messages are
+    /// gone.
     fn bridge(&self, queue: &Arc<Queue>, offset: u64, places: u64) -> Result<()> {
         let _io = self.io.lock();
         self.write_queue(queue)?;
@@ -226,8 +233,8 @@ impl Table {
         Ok(())
     }
 
-    /// Removes the entries from `end` on from the files. An entry that came back after a power cut could pass for a newer
-    /// one, so the next checkpoint waits until they are gone for good.
+    /// Removes the entries from `end` on from the files. An entry that came back after a power cut
+    /// could pass for a newer one, so the next checkpoint waits until they are gone for good.
     pub(super) fn cut(&self, queue: &Arc<Queue>, end: u64) -> Result<()> {
         self.files.cut(queue, end * SIZE as u64)
     }
@@ -248,13 +255,15 @@ impl Table {
         }
     }
 
-    /// Written entries that each of so many queues may keep in memory. A buffer may be twice as large as what is in it.
+    /// Written entries that each of so many queues may keep in memory. A buffer may be twice as
+    /// large as what is in it.
     fn share(&self, queues: usize) -> usize {
         KEPT.min(self.cache / (2 * SIZE * queues.max(1)))
     }
 
-    /// Writes everything out that waits. After an error the rest still waits. The queues then keep what is their share, the quiet ones nothing: it is here that memory is
-    /// bounded, a queue at a time, so that adding an entry asks nobody.
+    /// Writes everything out that waits. After an error the rest still waits. The queues then keep
+    /// what is their share, the quiet ones nothing: it is here that memory is bounded, a queue at a
+    /// time, so that adding an entry costs no look at the others.
     pub(crate) fn write_out(&self) -> Result<()> {
         let mut io = self.io.lock();
         let queues = std::mem::take(&mut *self.dirty.lock());
@@ -284,8 +293,8 @@ impl Table {
         if self.pending() < self.buffer { Ok(()) } else { self.write_out() }
     }
 
-    /// The writing thread: lets entries gather for `interval`, writes them, until `stop`. What is left then is for
-    /// whoever closes the store.
+    /// The writing thread: lets entries gather for `interval`, writes them, until `stop`. What is
+    /// left then is written when the store is closed.
     pub(crate) fn run_writer(&self, interval: Duration, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
             {
@@ -303,7 +312,8 @@ impl Table {
             }
             match self.write_out() {
                 Ok(()) => {}
-                // Whatever it is, it may pass: entries wait, and with too many of them dispatch does too.
+                // Whatever it is, it may pass: entries wait, and with too many of them dispatch
+                // does too.
                 Err(error) => {
                     tracing::warn!(%error, "consume queue entries wait in memory");
                     std::thread::park_timeout(interval.max(RETRY));
@@ -331,8 +341,9 @@ impl Table {
         Ok(last)
     }
 
-    /// Deletes the queues of a topic and their files. Returns how many there were. The files go even where no queue is known, so that a second call
-    /// takes up what a first one could not delete.
+    /// Deletes the queues of a topic and their files. Returns how many there were. The files go
+    /// even where no queue is known, so that a second call takes up what a first one could not
+    /// delete.
     pub(crate) fn delete_topic(&self, topic: &str) -> Result<usize> {
         let mut io = self.io.lock();
         let queues = self.queues.write().remove(topic).unwrap_or_default();
@@ -395,7 +406,8 @@ impl Follower for Table {
         Ok(())
     }
 
-    /// Moves the smallest offsets of all queues behind what the log has lost, and deletes files nobody can read from.
+    /// Moves the smallest offsets of all queues behind what the log has lost, and deletes files
+    /// that no reader can need.
     fn trim(&self, log_min: u64) -> Result<()> {
         for queue in self.all() {
             let _io = self.io.lock();

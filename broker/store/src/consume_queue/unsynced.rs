@@ -1,15 +1,17 @@
 //! Consume queue files that were written and are not known to be on the disk.
 //!
-//! A checkpoint vouches for entries after a sync of these files, so a sync must not miss an error. The kernel writes pages
-//! whenever it likes. It notes an error with the file, and reports it once to each descriptor that was open by then; to a
-//! descriptor that is opened later only if nobody was told so far, and the file has not left the kernel's cache meanwhile.
-//! So each file keeps the descriptor through which it was first written until it is synced through that one.
+//! A checkpoint vouches for entries after a sync of these files, so a sync must not miss an error.
+//! The kernel writes pages whenever it likes. It notes an error with the file, and reports it once
+//! to each descriptor that was open by then; to a descriptor that is opened later only if no other
+//! was told so far, and the file has not left the kernel's cache meanwhile. So each file keeps the
+//! descriptor through which it was first written until it is synced through that one.
 //!
-//! That costs descriptors. Beyond [`MOST`] files the whole file system is synced instead, through a descriptor that is open
-//! since before the first write: since Linux 5.8 `syncfs` reports each error of the file system since the descriptor was
-//! opened, files that left the cache included. The price: an error of somebody else's file counts, too, and one from before
-//! the start if nobody was told. Before 5.8 `syncfs` reports none, so there files are synced as soon as there are [`MOST`] of
-//! them: slow with very many queues, but nothing is missed.
+//! That costs descriptors. Beyond [`MOST`] files the whole file system is synced instead, through a
+//! descriptor that is open since before the first write: since Linux 5.8 `syncfs` reports each
+//! error of the file system since the descriptor was opened, files that left the cache included.
+//! The price: an error of a file that is not the store's counts, too, and one from before the start
+//! if no descriptor was told. Before 5.8 `syncfs` reports none, so there files are synced as soon
+//! as there are [`MOST`] of them: slow with very many queues, but nothing is missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -38,7 +40,8 @@ pub(super) struct Unsynced {
 
 #[derive(Debug, Default)]
 struct State {
-    /// With the descriptor of the first write; without one where the file was synced early, or removed.
+    /// With the descriptor of the first write; without one where the file was synced early, or
+    /// removed.
     files: BTreeMap<Key, (Arc<Queue>, Option<Arc<File>>)>,
     /// Files with a descriptor.
     held: usize,
@@ -76,7 +79,8 @@ impl Unsynced {
         }
     }
 
-    /// Files of a queue that begin at or after byte `from` and before `to` were removed: others may get their names.
+    /// Files of a queue that begin at or after byte `from` and before `to` were removed: others may
+    /// get their names.
     pub(super) fn forget(&self, queue: &Queue, from: u64, to: u64) {
         let mut state = self.state.lock();
         let State { files, held, .. } = &mut *state;
@@ -88,8 +92,8 @@ impl Unsynced {
         }
     }
 
-    /// Brings everything written to the disk. After [`Error::Sync`] nothing may be said to be there any more; after
-    /// another error it can be tried again.
+    /// Syncs everything written. After [`Error::Sync`] nothing may be said to be there any more;
+    /// after another error it can be tried again.
     pub(super) fn sync(&self, files: &Files) -> Result<()> {
         let taken = std::mem::take(&mut *self.state.lock());
         let State { files: written, file_system, failed, .. } = taken;
@@ -111,7 +115,8 @@ impl Unsynced {
         outcome
     }
 
-    /// Files that are known, those of them with a descriptor, and whether there were too many to know.
+    /// Files that are known, those of them with a descriptor, and whether there were too many to
+    /// know.
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize, bool) {
         let state = self.state.lock();
@@ -124,8 +129,8 @@ impl Unsynced {
 }
 
 impl State {
-    /// Syncs the files that keep a descriptor. The lock is held meanwhile: a descriptor that a checkpoint opened would not
-    /// hear of an error that was reported here.
+    /// Syncs the files that keep a descriptor. The lock is held meanwhile: a descriptor that a
+    /// checkpoint opened would not hear of an error that was reported here.
     fn sync_early(&mut self, files: &Files) {
         for ((_, base), (queue, file)) in &mut self.files {
             if let Some(file) = file.take()
@@ -165,8 +170,8 @@ fn sync(files: &Files, queue: &Queue, base: u64, file: &File) -> Result<()> {
         .map_err(|error| Error::sync(&files.path(queue, base))(error))
 }
 
-/// Whether `syncfs` of a kernel of this release reports pages that were not written: since 5.8. One that does not tell its
-/// release counts as older.
+/// Whether `syncfs` of a kernel of this release reports pages that were not written: since 5.8. One
+/// that does not tell its release counts as older.
 fn reports_lost_pages(release: &str) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 8))

@@ -12,12 +12,13 @@ use crate::MessageStore;
 use crate::error::Result;
 use scan::Scan;
 
-/// What lies within so many bytes of the end of the log was written a moment ago and is in memory, where there is enough of it.
+/// What lies within so many bytes of the end of the log was written a moment ago and is in memory,
+/// where there is enough of it.
 const HOT: u64 = 256 << 20;
 
-/// Bytes at the end of the log that are taken to be in memory without asking: [`HOT`], but an eighth of `memory` at most, as
-/// the page cache of a small pod is also wanted by queues, index and the process itself. Beyond it a pull asks the system, for
-/// a microsecond a 16 KiB.
+/// Bytes at the end of the log that are taken to be in memory without asking: [`HOT`], but an
+/// eighth of `memory` at most, as the page cache of a small pod is also wanted by queues, index and
+/// the process itself. Beyond it a pull asks the system, for a microsecond a 16 KiB.
 pub(crate) fn hot(memory: u64) -> u64 {
     HOT.min(memory / 8)
 }
@@ -40,7 +41,8 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// Which messages the reader wants. The consume queue is asked first, because that costs no look at the record.
+/// Which messages the reader wants. The consume queue is asked first, because that costs no look at
+/// the record.
 #[derive(Clone, Copy)]
 pub struct Filter<'f> {
     /// By the tags code of the consume queue entry.
@@ -88,13 +90,15 @@ pub struct Got {
     pub min_offset: u64,
     /// Offset the next message will get.
     pub max_offset: u64,
-    /// The records, in order, several to a piece: neighbours in the log, and small ones copied together.
+    /// The records, in order, several to a piece: neighbours in the log, and small ones copied
+    /// together.
     pub records: Vec<Bytes>,
     /// How many records the pieces hold.
     pub count: usize,
     /// Their bytes.
     pub size: usize,
-    /// The reader is so far behind that what it reads has likely left the memory: another broker had better serve it.
+    /// The reader is so far behind that what it reads has likely left the memory: another broker
+    /// had better serve it.
     pub far_behind: bool,
 }
 
@@ -107,11 +111,12 @@ impl Got {
 }
 
 impl MessageStore {
-    /// Like [`MessageStore::get`], but `None` where the disk would have to be waited for. Fewer messages where only the first ones are in memory.
+    /// Like [`MessageStore::get`] without blocking: `None` where the messages are not in memory.
+    /// Fewer messages where only the first ones are in memory.
     ///
     /// # Errors
     /// As [`MessageStore::get`].
-    pub fn get_at_hand(
+    pub fn get_if_resident(
         &self,
         topic: &str,
         queue_id: i32,
@@ -144,7 +149,7 @@ impl MessageStore {
         let counters = &self.log.counters;
         match got {
             Ok(None) => {
-                counters.gets_not_at_hand.fetch_add(1, Ordering::Relaxed);
+                counters.gets_not_resident.fetch_add(1, Ordering::Relaxed);
             }
             _ => counters.get_times.add(begun.elapsed()),
         }
@@ -170,8 +175,8 @@ impl MessageStore {
     }
 }
 
-/// What to make of an offset, in a queue with these bounds, and where to read: from there on where messages are to be looked
-/// for, which none has matched yet.
+/// What to make of an offset, in a queue with these bounds, and where to read: from there on where
+/// messages are to be looked for, which none has matched yet.
 fn place(offset: u64, min: u64, max: u64) -> (GetStatus, u64) {
     match offset {
         _ if max == 0 => (GetStatus::NoMessageInQueue, 0),

@@ -14,16 +14,19 @@ use crate::consume_queue::{Queue, is_consumable};
 use crate::error::Result;
 use crate::mapped_file::{self, MappedFile};
 
-/// Entries one read looks at; a filter that matches rarely must not hold a thread for long, and neither must a reader that asks for more than it can get. Who
-/// finds nothing in them goes on where they end.
+/// Entries one read looks at; a filter that matches rarely must not hold a thread for long, and
+/// neither must a reader that asks for more than it can get. A reader that finds nothing in them
+/// goes on where they end.
 const SCAN: usize = 800;
 /// Bytes of records from a disk that one read looks at, those that are damaged among them.
 const COMPARED: usize = 32 << 20;
 /// Entries taken from the queue at once.
 const CHUNK: usize = 204;
-/// Bytes fetched at once of what may have left the memory: a call for each of many small messages that lie together would cost more than to look at them.
+/// Bytes fetched at once of what may have left the memory: a call for each of many small messages
+/// that lie together would cost more than to look at them.
 const FETCH: usize = 16 << 10;
-/// Neighbouring records of fewer bytes are copied together: a piece of its own costs about as much, and more again where it is sent.
+/// Neighbouring records of fewer bytes are copied together: a piece of its own costs about as much,
+/// and more again where it is sent.
 const COPY_BELOW: usize = 2048;
 
 /// A read under way.
@@ -145,7 +148,8 @@ impl<'a> Scan<'a> {
         if entry.is_filler() || !(self.filter.by_tags_code)(entry.tags_code) {
             return Ok(Next::Entry);
         }
-        // What this process has neither appended nor read back, or what has likely left the memory, comes from a disk.
+        // What this process has neither appended nor read back, or what has likely left the memory,
+        // comes from a disk.
         let from_disk = behind > self.store.memory_bytes || self.store.log.is_unchecked(entry.physical_offset);
         self.compared += if from_disk { entry.size as usize } else { 0 };
         let Some(file) = self.store.log.file_at(entry.physical_offset) else {
@@ -186,8 +190,8 @@ impl<'a> Scan<'a> {
             || self.got.size + entry.size as usize > self.limits.bytes.min(bytes)
     }
 
-    /// Whether a record is what was once stored, as far as its checksum, its queue and its entry there tell. That costs a
-    /// look at every byte, so what was written a moment ago is not asked.
+    /// Whether a record is what was once stored, as far as its checksum, its queue and its entry
+    /// there tell. That costs a look at every byte, so what was written a moment ago is not asked.
     fn is_whole(&self, file: &MappedFile, entry: &Entry) -> bool {
         let topic = self.queue.topic();
         let bytes = file.bytes(entry.physical_offset, entry.size as usize).unwrap_or_default();
@@ -227,8 +231,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Goes on behind bytes that were written once and are no entry any more: a reader would wait for them for ever. The end
-    /// where there is nothing.
+    /// Goes on behind bytes that were written once and are no entry any more: a reader would wait
+    /// for them for ever. The end where there is nothing.
     fn pass_over_damaged(&mut self, bytes: &[u8]) -> Next {
         let places = bytes.as_chunks::<{ entry::SIZE }>().0.iter();
         let damaged = places.take_while(|bytes| Entry::decode(bytes).is_none()).count();
@@ -255,20 +259,21 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Brings a record into memory, unless that is out of reach: `false`. Notes what is there now: some of what follows it too, where that can be had.
+/// Prefetches a record; `false` where that would block and may not. Notes what is in memory now:
+/// some of what follows the record too, where that can be had.
 fn fetch(file: &MappedFile, entry: &Entry, fetched: &mut Range<u64>, reach: Reach) -> Result<bool> {
     let (from, size) = (entry.physical_offset, entry.size as usize);
     if fetched.contains(&from) && entry.end() <= fetched.end {
         return Ok(true);
     }
-    let bring = |len: usize| match reach {
+    let prefetch = |len: usize| match reach {
         Reach::Memory => Ok(file.is_resident(from, len)),
         Reach::Disk => file.fetch(from, len).map(|()| true),
     };
     let mut len = size.max(FETCH);
-    if !matches!(bring(len), Ok(true)) {
+    if !matches!(prefetch(len), Ok(true)) {
         len = size;
-        if !bring(len)? {
+        if !prefetch(len)? {
             return Ok(false);
         }
     }
@@ -306,8 +311,8 @@ fn push(runs: &mut Vec<Run>, file: Arc<MappedFile>, entry: &Entry) {
     }
 }
 
-/// Whether the record an entry points to really is the message of this place in this queue: a stale or damaged entry must not
-/// deliver something else.
+/// Whether the record an entry points to really is the message of this place in this queue: a stale
+/// or damaged entry must not deliver something else.
 fn is_message(file: &MappedFile, entry: &Entry, queue_id: i32, queue_offset: u64) -> bool {
     let Some(bytes) = file.bytes(entry.physical_offset, entry.size as usize) else { return false };
     let Some(fields) = bytes.first_chunk::<36>() else { return false };

@@ -8,7 +8,7 @@
 //! 24               8  of the last
 //! 32               4  slots in use
 //! 36               4  entries, counting the unused entry 0: a new file says 1
-//! 40               4  slot 0: number of the newest entry whose hash falls into it, 0 for none; then slot 1 ...
+//! 40               4  slot 0: number of its newest entry, 0 for none; then slot 1 ...
 //! 40 + 4 s        20  entry 0, never used; entry n lies 20 n bytes further:
 //!                  4    hash of the key, made positive
 //!                  8    physical offset
@@ -16,10 +16,11 @@
 //!                  4    number of the entry before it in its slot, 0 for none
 //! ```
 //!
-//! The key is `topic#key`, its hash Java's, made positive; the slot is the hash modulo the number of slots. All numbers
-//! are big-endian. The file has its full size from the start and blocks for its slots; blocks for entries are taken in
-//! steps. Only dispatch writes, through the mapping; queries read the file with plain calls, so that neither a hole nor
-//! a bad sector can stop the process.
+//! The key is `topic#key`, its hash Java's, made positive; the slot is the hash modulo the number
+//! of slots. All numbers are big-endian. The file has its full size from the start and blocks for
+//! its slots; blocks for entries are taken in steps. Only dispatch writes, through the mapping;
+//! queries read the file with plain calls, so that neither a hole nor a bad sector can stop the
+//! process.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -87,7 +88,8 @@ pub(super) fn size(config: &config::Index) -> u64 {
 }
 
 impl IndexFile {
-    /// Creates a file that goes on behind `offset` and `timestamp`, which its header says until it has an entry.
+    /// Creates a file that goes on behind `offset` and `timestamp`, which its header says until it
+    /// has an entry.
     pub(super) fn create(path: &Path, config: &config::Index, offset: u64, timestamp: i64) -> Result<IndexFile> {
         let create = || {
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
@@ -96,7 +98,8 @@ impl IndexFile {
         };
         let made = fail_point::at("index::create", create).map_err(Error::io("create", path));
         let index = made.and_then(|file| Self::map(path, file, config)).inspect_err(|_| {
-            // The next attempt takes another name, and this one would stand between the files for ever.
+            // The next attempt takes another name, and this one would stand between the files for
+            // ever.
             let _ = fail_point::at("index::clean", || std::fs::remove_file(path));
         })?;
         index.begin_timestamp.store(timestamp, Ordering::Relaxed);
@@ -240,7 +243,8 @@ impl IndexFile {
     }
 
     fn write_header(&self) {
-        // Nothing is written where the header has no block yet; the first entry takes one and writes it again.
+        // Nothing is written where the header has no block yet; the first entry takes one and
+        // writes it again.
         for (number, word) in self.header().as_chunks::<SLOT>().0.iter().enumerate() {
             self.words.store(SLOT * number, u32::from_be_bytes(*word));
         }
@@ -257,7 +261,8 @@ impl IndexFile {
             .map_err(Error::io("read", &self.path))
     }
 
-    /// Hands the offsets stored for a hash between two times to `each`, newest first, until it has enough.
+    /// Hands the offsets stored for a hash between two times to `each`, newest first, until it has
+    /// enough.
     pub(super) fn find(&self, hash: u32, begin: i64, end: i64, each: &mut dyn FnMut(u64) -> bool) -> Result<()> {
         let count = self.count.load(Ordering::Acquire);
         let mut slot = [0; SLOT];
@@ -280,9 +285,9 @@ impl IndexFile {
         Ok(())
     }
 
-    /// Keeps the entries of records before `end`, which after a crash are those known to be on the disk, makes the slots
-    /// agree with them, and wipes the others: dispatch adds again what the log has. The file must be flushed before a
-    /// checkpoint counts on it.
+    /// Keeps the entries of records before `end`, which after a crash are those known to be on the
+    /// disk, makes the slots agree with them, and wipes the others: dispatch adds again what the
+    /// log has. The file must be flushed before a checkpoint counts on it.
     pub(super) fn cut(&self, end: u64) -> Result<()> {
         let count = self.count.load(Ordering::Relaxed);
         let (mut low, mut high) = (1, count);
@@ -302,15 +307,16 @@ impl IndexFile {
         Ok(())
     }
 
-    /// Whether a slot names an entry there is not: slots and header may have come to the disk at different times.
+    /// Whether a slot names an entry there is not: slots and header may have come to the disk at
+    /// different times.
     fn points_beyond(&self, count: u32) -> Result<bool> {
         let mut slots = vec![0; SLOT * self.slots as usize];
         self.read(HEADER, &mut slots)?;
         Ok(slots.as_chunks::<SLOT>().0.iter().any(|slot| u32::from_be_bytes(*slot) >= count))
     }
 
-    /// Sets the slots and the header from the entries before `count` and wipes those behind: one that stayed could pass
-    /// for a newer one after the next crash.
+    /// Sets the slots and the header from the entries before `count` and wipes those behind: one
+    /// that stayed could pass for a newer one after the next crash.
     fn rebuild(&self, count: u32) -> Result<()> {
         self.wipe(count)?;
         let mut newest = vec![0u32; self.slots as usize];
@@ -341,7 +347,8 @@ impl IndexFile {
             Err(Error::Full { .. }) => {}
             outcome => outcome?,
         }
-        // Not through the mapping, which may have no block; the file has one, as the slots were just written beside it.
+        // Not through the mapping, which may have no block; the file has one, as the slots were
+        // just written beside it.
         let write = || self.file.write_all_at(&self.header(), 0);
         fail_point::at("index::write", write).map_err(Error::io("write", &self.path))
     }
@@ -357,7 +364,7 @@ impl IndexFile {
         fail_point::at("index::write", wipe).map_err(Error::io("wipe", &self.path))
     }
 
-    /// Brings everything to the disk.
+    /// Syncs everything.
     pub(super) fn flush(&self) -> Result<()> {
         let sync = || self.words.flush().and_then(|()| self.file.sync_data());
         fail_point::at("index::sync", sync).map_err(Error::sync(&self.path))

@@ -1,4 +1,4 @@
-//! The index of a store that nobody has open, read in the order it was written: that of the log.
+//! The index of a store that no broker has open, read in the order it was written: that of the log.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,8 @@ use crate::fail_point;
 pub(crate) struct Fault {
     pub(crate) path: PathBuf,
     pub(crate) what: String,
-    /// The record whose entry it concerns, where it is one only. After a crash the entries of the last records are made again.
+    /// The record whose entry it concerns, where it is one only. After a crash the entries of the
+    /// last records are made again.
     pub(crate) record: Option<u64>,
 }
 
@@ -73,7 +74,8 @@ impl Entries {
         self.next
     }
 
-    /// Goes on to the next one. Files that are wrong in themselves are left behind where that shows.
+    /// Goes on to the next one. Files that are wrong in themselves are left behind where that
+    /// shows.
     pub(crate) fn step(&mut self) -> Result<()> {
         loop {
             let Some(current) = &mut self.current else {
@@ -102,7 +104,8 @@ impl Entries {
 }
 
 impl Current {
-    /// Opens a file; what is wrong with it where it is none, nothing where its creation was interrupted.
+    /// Opens a file; what is wrong with it where it is none, nothing where its creation was
+    /// interrupted.
     fn open(path: &Path, slots: u32) -> Result<Result<Option<Current>, String>> {
         let file = fail_point::at("index::inspect", || File::open(path)).map_err(Error::io("open", path))?;
         let len = file.metadata().map_err(Error::io("look at", path))?.len();

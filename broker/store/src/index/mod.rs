@@ -1,8 +1,9 @@
 //! The index: from `topic#key` to the records that carry the key.
 //!
-//! It holds nothing that the commit log does not, and it is only asked by people who look for a message, so it may be
-//! behind: while the disk is too full for it, dispatch goes on without it and it catches up when there is room again.
-//! Files are named by the local time of their creation, `yyyyMMddHHmmssSSS`; a full one is followed by a new one.
+//! It holds nothing that the commit log does not, and only queries by key use it, so it may be
+//! behind: while the disk is too full for it, dispatch goes on without it and it catches up when
+//! there is room again. Files are named by the local time of their creation, `yyyyMMddHHmmssSSS`; a
+//! full one is followed by a new one.
 
 mod file;
 pub(crate) mod inspect;
@@ -30,8 +31,8 @@ pub(crate) struct Index {
     config: config::Index,
     dir: PathBuf,
     files: RwLock<Vec<Arc<IndexFile>>>,
-    /// Records up to this physical offset are in the index; a record there or before is not added again.
-    /// `u64::MAX` stands for an index without any record.
+    /// Records up to this physical offset are in the index; a record there or before is not added
+    /// again. `u64::MAX` stands for an index without any record.
     last: AtomicU64,
     /// Files with entries that are not on the disk yet.
     unsynced: Mutex<Vec<Arc<IndexFile>>>,
@@ -62,7 +63,8 @@ impl Index {
         }
         // A header that knows of records behind the end is damaged: none would be added any more.
         if crashed || files.last().is_some_and(|file| file.end().0 > end) {
-            // Once a file has an entry from before `end`, the files before it were complete, and on the disk, by then.
+            // Once a file has an entry from before `end`, the files before it were complete, and on
+            // the disk, by then.
             for file in files.iter().rev() {
                 file.cut(end)?;
                 if !file.is_empty() {
@@ -131,8 +133,8 @@ impl Index {
         }
     }
 
-    /// Hands the physical offsets of records that may carry `key` to `each`, newest first, until it has enough. The hash
-    /// decides, and times are whole seconds: `each` looks at the records.
+    /// Hands the physical offsets of records that may carry `key` to `each`, newest first, until it
+    /// has enough. The hash decides, and times are whole seconds: `each` looks at the records.
     pub(crate) fn find(
         &self,
         topic: &str,
@@ -176,8 +178,8 @@ impl Index {
         self.file_count() as u64 * file::size(&self.config)
     }
 
-    /// Brings everything added to the disk. After [`Error::Sync`] nothing may be said to be there any more; after another
-    /// error it can be tried again.
+    /// Syncs everything added. After [`Error::Sync`] nothing may be said to be there any more;
+    /// after another error it can be tried again.
     pub(crate) fn flush(&self) -> Result<()> {
         let files = std::mem::take(&mut *self.unsynced.lock());
         if files.is_empty() {
@@ -241,7 +243,8 @@ fn hash(topic: &str, key: &str) -> u32 {
     file::positive(StringHash::default().push(topic).push("#").push(key).finish())
 }
 
-/// Hands the hash of each key a record is found by to `each`: its unique key, and each word of its keys.
+/// Hands the hash of each key a record is found by to `each`: its unique key, and each word of its
+/// keys.
 fn keys(topic: &str, raw: &[u8], each: &mut dyn FnMut(u32)) {
     let (mut unique, mut words) = (None, None);
     for (name, value) in properties::iter(raw) {

@@ -1,24 +1,26 @@
 //! The thread that stays ahead of the append position.
 //!
-//! An append must not wait for a disk: neither for blocks, nor for a page fault, nor for the next file. This thread
-//! preallocates blocks in steps, faults pages in a little ahead, and has the next file ready before the current one ends.
-//! When it is too late, or the disk is full, a writer that may wait asks and waits here, with a deadline and without the
-//! append lock; a full disk is an error for that writer and tried again for the next one.
+//! An append must not wait for a disk: neither for blocks, nor for a page fault, nor for the next
+//! file. This thread preallocates blocks in steps, faults pages in a little ahead, and has the next
+//! file ready before the current one ends. When it is too late, or the disk is full, a writer that
+//! may wait asks and waits here, with a deadline and without the append lock; a full disk is an
+//! error for that writer and tried again for the next one.
 //!
 //! Invariant, in offsets of the file that takes appends:
 //!
 //! ```text
 //! published <= position <= ready <= allocated <= limit
 //!
-//! published   readers see bytes below it                    moved last by an append
-//! position    where the next append goes: its cursor        moved by an append, under the append lock
-//! ready       pages below it are faulted in and writable    moved by this thread, once they are
-//! allocated   blocks below it are preallocated              moved by this thread, before it faults pages in
+//! published   readers see bytes below it                  moved last by an append
+//! position    where the next append goes: its cursor      moved by an append under its lock
+//! ready       pages below it are faulted in and writable  moved by this thread, once they are
+//! allocated   blocks below it are preallocated            moved by this thread, first
 //! ```
 //!
-//! The `position` that this thread knows is the one it was told last, and lags behind the cursor. It notes `allocated` at the
-//! end of a job, so the order holds between two jobs. A file that a start or a truncation opens begins with all four at the
-//! end of the log, whatever blocks it has: to allocate them again costs nothing.
+//! The `position` that this thread knows is the one it was told last, and lags behind the cursor.
+//! It notes `allocated` at the end of a job, so the order holds between two jobs. A file that a
+//! start or a truncation opens begins with all four at the end of the log, whatever blocks it has:
+//! to allocate them again costs nothing.
 //!
 //! Lock order: the append lock, then `state`. The thread holds neither while it talks to the disk.
 
@@ -83,7 +85,8 @@ struct State {
     generation: u64,
     /// Jobs begun.
     jobs: u64,
-    /// The job that failed last and why. No job is begun by itself after a failure; a writer's request begins one, except after
+    /// The job that failed last and why. No job is begun by itself after a failure; a writer's
+    /// request begins one, except after
     /// [`Error::Sync`]: a second sync would succeed without a name or a size being on the disk.
     failure: Option<(u64, Error)>,
 }
@@ -105,7 +108,8 @@ enum Done {
 }
 
 impl Allocator {
-    /// Starts the thread. `current` takes appends at `position`. `panicked` is told the thread's name if it panics.
+    /// Starts the thread. `current` takes appends at `position`. `panicked` is told the thread's
+    /// name if it panics.
     pub(crate) fn start(
         dirs: Arc<Dirs>,
         file_size: u64,
@@ -143,7 +147,8 @@ impl Allocator {
         Ok(Allocator { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Tells how far appends have come. Returns the position at which to tell again: soon, as what was touched at once is also written at once by the next sync.
+    /// Tells how far appends have come. Returns the position at which to tell again: soon, as what
+    /// was touched at once is also written at once by the next sync.
     pub(crate) fn at(&self, position: u64) -> u64 {
         let mut state = self.shared.state.lock();
         state.position = position;
@@ -155,7 +160,8 @@ impl Allocator {
         position + self.shared.stride()
     }
 
-    /// Waits until `file` can be written up to `to`, or is not the current file any more; `false` where that has not come by `until`.
+    /// Waits until `file` can be written up to `to`, or is not the current file any more; `false`
+    /// where that has not come by `until`.
     pub(crate) fn wait_ready(&self, file: &Arc<MappedFile>, to: u64, until: Instant) -> Result<bool> {
         let there = |state: &State| {
             let current = state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, file));
@@ -164,7 +170,8 @@ impl Allocator {
         self.wait(until, there, |state| state.wanted = state.wanted.max(to))
     }
 
-    /// Waits until the file that begins at `base` is there, or somebody has taken it; `false` where that has not come by `until`.
+    /// Waits until the file that begins at `base` is there, or has been taken; `false` where that
+    /// has not come by `until`.
     pub(crate) fn wait_next(&self, base: u64, until: Instant) -> Result<bool> {
         let there = |state: &State| {
             let there = state.next.as_ref().is_some_and(|next| next.appendable.file.base() == base);
@@ -228,7 +235,8 @@ impl Allocator {
                 Some((_, error @ Error::Sync { .. })) => return Err(repeat(error)),
                 _ if there(&state) => return Ok(true),
                 Some((job, error)) if *job > begun => return Err(repeat(error)),
-                // That job knew nothing of this request: what it could not get was more, or ahead of time.
+                // That job knew nothing of this request: what it could not get was more, or ahead
+                // of time.
                 _ => state.failure = None,
             }
             ask(&mut state);
@@ -242,7 +250,8 @@ impl Allocator {
 
 impl Drop for Allocator {
     fn drop(&mut self) {
-        // Closing the store has called `stop` and seen its outcome; a store that is dropped counts as crashed.
+        // Closing the store has called `stop` and seen its outcome; a store that is dropped counts
+        // as crashed.
         let _ = self.stop(false);
     }
 }
@@ -290,8 +299,9 @@ impl State {
 }
 
 impl Shared {
-    /// Bytes that are made ready at once, and that appends come on before they tell. Appends that have caught up go on behind each stride; to make all ready that
-    /// belongs ahead took up to 10 ms, and eight jobs of a stride cost no more than one of eight strides.
+    /// Bytes that are made ready at once, and that appends come on before they tell. Appends that
+    /// have caught up go on behind each stride; to make all ready that belongs ahead took up to 10
+    /// ms, and eight jobs of a stride cost no more than one of eight strides.
     fn stride(&self) -> u64 {
         self.ahead.touch_ahead.div_ceil(8)
     }
@@ -323,7 +333,8 @@ impl Shared {
                     state.next = Some(next);
                 }
                 Err(error) => {
-                    // Writers that still wait say so again; a large message that was refused must not make small ones ask for its room.
+                    // Writers that still wait say so again; a large message that was refused must
+                    // not make small ones ask for its room.
                     state.wanted = 0;
                     state.failure = Some((number, error));
                 }
@@ -342,14 +353,16 @@ impl Shared {
         }
     }
 
-    /// Creates the file that begins at `base`, and makes its beginning ready as far as the disk has room.
+    /// Creates the file that begins at `base`, and makes its beginning ready as far as the disk has
+    /// room.
     fn create(&self, base: u64) -> Result<Next> {
         let dir = self.dirs.for_file(base / self.file_size);
         let (file, cursor) = MappedFile::create(dir, base, self.file_size, self.pages)?;
         let file = Arc::new(file);
         let allocated = match self.extend(&file, base, base, base + self.ahead.touch_ahead) {
             Ok(allocated) => allocated,
-            // The file is not needed yet: the writer that needs it asks again, and is told if there is still no room.
+            // The file is not needed yet: the writer that needs it asks again, and is told if there
+            // is still no room.
             Err(Error::Full { .. }) => base,
             Err(error) => {
                 tracing::warn!(%error, "no blocks ahead of time for the next commit log file; tried again when it is needed");
@@ -359,8 +372,8 @@ impl Shared {
         Ok(Next { appendable: Appendable { file, cursor }, allocated })
     }
 
-    /// Makes `file` ready up to `to`, or at least up to `wanted` where the disk has no room for more. Returns how far its
-    /// blocks are preallocated.
+    /// Makes `file` ready up to `to`, or at least up to `wanted` where the disk has no room for
+    /// more. Returns how far its blocks are preallocated.
     fn extend(&self, file: &MappedFile, allocated: u64, wanted: u64, to: u64) -> Result<u64> {
         let to = to.min(file.limit());
         // Without a writer that waits, less than `to` is of no use.
@@ -381,8 +394,8 @@ impl Shared {
         file.base().saturating_add(steps.saturating_mul(self.ahead.step)).min(file.limit())
     }
 
-    /// Preallocates up to `blocks`, and faults pages in up to `to` or a little more, where there are blocks. Returns how far
-    /// blocks are preallocated.
+    /// Preallocates up to `blocks`, and faults pages in up to `to` or a little more, where there
+    /// are blocks. Returns how far blocks are preallocated.
     fn prepare(&self, file: &MappedFile, allocated: u64, to: u64, blocks: u64) -> Result<u64> {
         if blocks > allocated {
             file.allocate(allocated, blocks)?;
@@ -443,7 +456,7 @@ mod tests {
 
     /// Sends waited for all that was to be ready ahead, where the first of it was enough for them.
     #[test]
-    fn whoever_has_caught_up_waits_for_one_stride_and_not_for_all_that_belongs_ahead() {
+    fn a_writer_that_has_caught_up_waits_for_one_stride_and_not_for_all_that_belongs_ahead() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _cursor) = MappedFile::create(dir.path(), 0, 64 << 20, Pages::Many).unwrap();
         let shared = Shared {
@@ -489,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_to_who_asks_and_tried_again_for_the_next_one() {
+    fn a_failure_is_told_to_the_writer_that_asks_and_tried_again_for_the_next_one() {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("missing");
         let allocator = start(&dir, 64 << 10);

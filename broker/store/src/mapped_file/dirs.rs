@@ -1,7 +1,8 @@
 //! The directories that the files of the log lie in, and which of them gets the next one.
 //!
-//! As in Java: files take turns by their number over the directories in the order of their names, leaving out those that are to be
-//! read only and those whose volume is nearly full; where all are full, as if none were. A file is found wherever it lies.
+//! As in Java: files take turns by their number over the directories in the order of their names,
+//! leaving out those that are to be read only and those whose volume is nearly full; where all are
+//! full, as if none were. A file is found wherever it lies.
 
 use std::path::{Path, PathBuf};
 

@@ -1,13 +1,13 @@
 //! Commit log files: mapped, of a fixed size, named by the offset they begin at.
 //!
-//! A file is shared by counting: the commit log holds it, and so does everybody who reads from it. Deleting one removes
-//! its name and the log's hold on it; its bytes stay until the last reader has let go.
+//! A file is shared by counting: the commit log holds it, and so does every reader. Deleting one
+//! removes its name and the log's hold on it; its bytes stay until the last reader has let go.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`region`] | the mapping itself; the only unsafe code |
 //! | [`dirs`] | where files lie, and where the next one goes |
-//! | [`allocate`] | the thread that takes blocks and the next file ahead of time |
+//! | [`allocate`] | the thread that preallocates blocks and the next file |
 
 pub(crate) mod allocate;
 pub(crate) mod dirs;
@@ -30,14 +30,16 @@ use region::{Cursor, Pages, Region};
 pub(crate) struct MappedFile {
     base: u64,
     path: PathBuf,
-    /// Needed to take blocks and to sync; given back when the file is full, so that a large log does not use up the open files.
+    /// Needed to preallocate and to sync; closed when the file is full, so that a large log does
+    /// not use up the open files.
     handle: Mutex<Option<Arc<File>>>,
     region: Arc<Region>,
     pages: Pages,
 }
 
 impl MappedFile {
-    /// Creates the file that begins at `base`, full of zeros and without blocks, and makes its name durable.
+    /// Creates the file that begins at `base`, full of zeros and without blocks, and makes its name
+    /// durable.
     pub(crate) fn create(dir: &Path, base: u64, size: u64, pages: Pages) -> Result<(MappedFile, Cursor)> {
         let path = dir.join(dir::file_name(base));
         let create = || {
@@ -121,19 +123,21 @@ impl MappedFile {
         self.handle.lock().clone()
     }
 
-    /// Brings published bytes into memory, as far as they are there. Whoever looks at bytes that may have to come from a disk does this first: a bad sector is an
-    /// error here, and a signal that ends the process there.
+    /// Faults published bytes in, as far as they are there. To be called before a look at bytes
+    /// that may not be in memory: a bad sector is an error here, and a signal that ends the process
+    /// there.
     pub(crate) fn fetch(&self, offset: u64, len: usize) -> Result<()> {
         let at = offset.saturating_sub(self.base) as usize;
         fail_point::at("commit_log::fetch", || self.region.fetch(at, len)).map_err(Error::io("read", &self.path))
     }
 
-    /// Whether published bytes are in memory, as far as they are there; to look at them then does not wait for the disk.
+    /// Whether published bytes are in memory, as far as they are there; to look at them then does
+    /// not wait for the disk.
     pub(crate) fn is_resident(&self, offset: u64, len: usize) -> bool {
         self.region.is_resident(offset.saturating_sub(self.base) as usize, len)
     }
 
-    /// Takes blocks for a range of offsets.
+    /// Preallocates a range of offsets.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> Result<()> {
         let to = to.min(self.limit());
         if to <= from {
@@ -144,10 +148,13 @@ impl MappedFile {
         fail_point::at("commit_log::allocate", allocate).map_err(Error::io("allocate", &self.path))
     }
 
-    /// Brings pages into memory up to an offset, whose blocks were taken before. Called by one thread at a time.
+    /// Faults pages in up to an offset, whose blocks are preallocated. Called by one thread at a
+    /// time.
     ///
-    /// Many come by writing zeros, which are there already: neither appends nor readers go there before it is ready. A page fault would bring in as much as the system
-    /// reads ahead, which may be many megabytes, and hold its CPU meanwhile: sends waited 20 ms for it on a machine whose memory was not in use before.
+    /// Many come by writing zeros, which are there already: neither appends nor readers go there
+    /// before it is ready. A page fault would read in as much as the system reads ahead, which may
+    /// be many megabytes, and hold its CPU meanwhile: sends waited 20 ms for it on a machine whose
+    /// memory was not in use before.
     pub(crate) fn touch(&self, to: u64) -> Result<()> {
         let to = to.min(self.limit()) - self.base;
         let touch = || {
@@ -159,12 +166,14 @@ impl MappedFile {
         fail_point::at("commit_log::touch", touch).map_err(Error::io("touch", &self.path))
     }
 
-    /// Brings a range of offsets to the disk.
+    /// Syncs a range of offsets.
     ///
-    /// By fdatasync, which also writes the pages that were touched ahead. That is the point: blocks that were written once, if only
-    /// with zeros, need no note in the file system's journal when records come, and a sync then waits for its data alone. To
-    /// sync the mapped range instead waits for the journal each time, as the file's time has changed: several times longer.
-    /// The price is that each block is written twice. What is left of a full file is synced by its range.
+    /// By fdatasync, which also writes the pages that were touched ahead. That is the point: blocks
+    /// that were written once, if only with zeros, need no note in the file system's journal when
+    /// records come, and a sync then waits for its data alone. To sync the mapped range instead
+    /// waits for the journal each time, as the file's time has changed: several times longer. The
+    /// price is that each block is written twice. What is left of a full file is synced by its
+    /// range.
     pub(crate) fn flush(&self, from: u64, to: u64) -> Result<()> {
         let flush = || match self.handle() {
             Some(file) => file.sync_data(),

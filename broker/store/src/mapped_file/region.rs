@@ -1,15 +1,18 @@
-//! Mapped memory. The only unsafe code of the workspace, which is why the one system call that no safe crate offers stands
-//! here, too: [`lock_description`].
+//! Mapped memory. The only unsafe code of the workspace, which is why the one system call that no
+//! safe crate offers stands here, too: [`lock_description`].
 //!
 //! What a mapping cannot promise, and the answer here:
 //!
-//! * *Blocks.* Touching a page the file system cannot give a block to kills the process (SIGBUS). Nothing above `ready`
-//!   is ever touched, and `ready` is only raised over blocks that were allocated for real.
-//! * *Bad sectors.* Reading a page that the disk does not give kills the process as well. What may not be in memory is fetched
-//!   before it is looked at, which is an error then; kernels before 5.14 cannot do that.
-//! * *Another process* that cuts the file short does the same. The store's lock file keeps other brokers out.
-//! * *Aliasing.* Bytes below `published` never change again, so shared slices of them are sound. Bytes above it belong
-//!   to the one [`Cursor`] of the region; no reader can name them.
+//! * *Blocks.* Touching a page the file system cannot give a block to kills the process (SIGBUS).
+//!   Nothing above `ready` is ever touched, and `ready` is only raised over blocks that were
+//!   allocated for real.
+//! * *Bad sectors.* Reading a page that the disk does not give kills the process as well. What may
+//!   not be in memory is fetched before it is looked at, which is an error then; kernels before
+//!   5.14 cannot do that.
+//! * *Another process* that cuts the file short does the same. The store's lock file keeps other
+//!   brokers out.
+//! * *Aliasing.* Bytes below `published` never change again, so shared slices of them are sound.
+//!   Bytes above it belong to the one [`Cursor`] of the region; no reader can name them.
 
 #![allow(unsafe_code)]
 
@@ -22,10 +25,12 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::io::Errno;
 
-/// How the pages of a file that takes appends come into memory. The system keeps, and writes, neighbours that came together as one piece of up to 2 MiB.
+/// How the pages of a file that takes appends are faulted in. The system keeps, and writes,
+/// neighbours that came together as one piece of up to 2 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pages {
-    /// One by one. For small syncs: each would otherwise write the whole piece, and the next append pay for a fault in all of it.
+    /// One by one. For small syncs: each would otherwise write the whole piece, and the next append
+    /// pay for a fault in all of it.
     Single,
     /// Many together, which costs less where a sync takes much at once.
     Many,
@@ -40,8 +45,9 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Maps `len` bytes of `file`, of which the first `published` can be read and will not change any more. The cursor
-    /// appends behind them, once [`Region::make_ready`] has prepared pages there.
+    /// Maps `len` bytes of `file`, of which the first `published` can be read and will not change
+    /// any more. The cursor appends behind them, once [`Region::make_ready`] has prepared pages
+    /// there.
     pub(crate) fn map(file: &File, len: usize, published: usize) -> io::Result<(Arc<Region>, Cursor)> {
         if file.metadata()?.len() < len as u64 || published > len {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than its mapping"));
@@ -76,13 +82,15 @@ impl Region {
         if end > self.published() {
             return None;
         }
-        // SAFETY: at..end lies within the mapping because published <= len. The cursor only writes at or above
-        // `published`, and published bytes were written before the Release store this thread's Acquire load has seen,
-        // so nobody writes to them while the slice lives; the mapping lives as long as `self`.
+        // SAFETY: at..end lies within the mapping because published <= len. The cursor only writes
+        // at or above `published`, and published bytes were written before the Release store this
+        // thread's Acquire load has seen, so no thread writes to them while the slice lives; the
+        // mapping lives as long as `self`.
         Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(at), len) })
     }
 
-    /// Brings published bytes into memory, where the disk gives them. Touching them where it does not would kill the process.
+    /// Faults published bytes in, where the disk gives them. Touching them where it does not would
+    /// kill the process.
     pub(crate) fn fetch(&self, at: usize, len: usize) -> io::Result<()> {
         let len = len.min(self.published().saturating_sub(at));
         if len == 0 {
@@ -96,7 +104,8 @@ impl Region {
         }
     }
 
-    /// Whether published bytes are in memory, as far as they are there. To be asked by the owner of the file: the system tells others that all is.
+    /// Whether published bytes are in memory, as far as they are there. To be asked by the owner of
+    /// the file: the system tells others that all is.
     pub(crate) fn is_resident(&self, at: usize, len: usize) -> bool {
         let end = at.saturating_add(len).min(self.published());
         let page = rustix::param::page_size();
@@ -105,14 +114,15 @@ impl Region {
             return true;
         }
         let mut pages = vec![0_u8; (end - at).div_ceil(page)];
-        // SAFETY: at..end lies within the mapping because published <= len, and begins on a page, as mappings do; `pages` has a byte for each page of it.
-        // The call reads nothing of the mapping itself.
+        // SAFETY: at..end lies within the mapping because published <= len, and begins on a page,
+        // as mappings do; `pages` has a byte for each page of it. The call reads nothing of the
+        // mapping itself.
         let asked = unsafe { libc::mincore(self.map.as_mut_ptr().add(at).cast(), end - at, pages.as_mut_ptr()) };
         asked == 0 && pages.iter().all(|page| page & 1 == 1)
     }
 
-    /// Faults pages in up to `to` and lets the cursor go there. The caller has allocated their blocks. One thread at a
-    /// time calls this.
+    /// Faults pages in up to `to` and lets the cursor go there. The caller has allocated their
+    /// blocks. One thread at a time calls this.
     pub(crate) fn make_ready(&self, to: usize) -> io::Result<()> {
         let (from, to) = (self.ready(), to.min(self.len()));
         if to <= from {
@@ -122,8 +132,8 @@ impl Region {
             Ok(()) => {}
             // Kernels before 5.14 do not know it.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.touch_each(from, to),
-            // Touching a page would kill the process. Its blocks were taken, but on a full volume ext4 may find no room for what it has to
-            // note about them.
+            // Touching a page would kill the process. Its blocks were taken, but on a full volume
+            // ext4 may find no room for what it has to note about them.
             Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -135,15 +145,16 @@ impl Region {
 
     fn touch_each(&self, from: usize, to: usize) {
         for at in (from..to).step_by(4096) {
-            // SAFETY: from..to lies within the mapping, above what the cursor may write (it stays below `ready`) and
-            // what readers may read (below `published` <= `ready`). An atomic that adds nothing leaves the byte as
-            // it is whatever else maps the file.
+            // SAFETY: from..to lies within the mapping, above what the cursor may write (it stays
+            // below `ready`) and what readers may read (below `published` <= `ready`). An atomic
+            // that adds nothing leaves the byte as it is whatever else maps the file.
             let byte = unsafe { AtomicU8::from_ptr(self.map.as_mut_ptr().add(at)) };
             byte.fetch_or(0, Ordering::Relaxed);
         }
     }
 
-    /// Advises the system how to fault pages in from now on. A system that ignores it is only slower.
+    /// Advises the system how to fault pages in from now on. A system that ignores it is only
+    /// slower.
     pub(crate) fn advise(&self, pages: Pages) {
         let advice = match pages {
             Pages::Single => Advice::Random,
@@ -152,7 +163,7 @@ impl Region {
         let _ = self.map.advise(advice);
     }
 
-    /// Brings the bytes of a range to the disk and waits for it.
+    /// Syncs the bytes of a range.
     pub(crate) fn flush(&self, from: usize, to: usize) -> io::Result<()> {
         self.map.flush_range(from, to.saturating_sub(from))
     }
@@ -166,16 +177,17 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Lets `write` fill the next `len` bytes and publishes them. `false`, and nothing written, where the region is not
-    /// ready so far. If `write` panics nothing is published.
+    /// Lets `write` fill the next `len` bytes and publishes them. `false`, and nothing written,
+    /// where the region is not ready so far. If `write` panics nothing is published.
     pub(crate) fn append(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
         let end = match self.at.checked_add(len) {
             Some(end) if end <= self.region.ready() => end,
             _ => return false,
         };
-        // SAFETY: at..end lies within the mapping because ready <= len. It lies above `published`, which equals `at`, so
-        // no reader has a slice of it; `make_ready` only touches above `ready`; and this is the region's only cursor,
-        // borrowed mutably, so no second writer exists.
+        // SAFETY: at..end lies within the mapping because ready <= len. It lies above `published`,
+        // which equals `at`, so no reader has a slice of it; `make_ready` only touches above
+        // `ready`; and this is the region's only cursor, borrowed mutably, so no second writer
+        // exists.
         write(unsafe { std::slice::from_raw_parts_mut(self.region.map.as_mut_ptr().add(self.at), len) });
         self.at = end;
         self.region.published.store(end, Ordering::Release);
@@ -184,7 +196,8 @@ impl Cursor {
     }
 }
 
-/// A mapped file of big-endian 32-bit words that are changed in place while others read them: each word is an atomic.
+/// A mapped file of big-endian 32-bit words that are changed in place while others read them: each
+/// word is an atomic.
 #[derive(Debug)]
 pub(crate) struct Words {
     map: MmapRaw,
@@ -213,8 +226,9 @@ impl Words {
         if !at.is_multiple_of(4) || at.checked_add(4)? > self.ready() {
             return None;
         }
-        // SAFETY: at..at+4 lies within the mapping because ready <= len, and is aligned because mappings begin on a page.
-        // All access to this memory goes through these atomics, so there is no data race; it lives as long as `self`.
+        // SAFETY: at..at+4 lies within the mapping because ready <= len, and is aligned because
+        // mappings begin on a page. All access to this memory goes through these atomics, so there
+        // is no data race; it lives as long as `self`.
         Some(unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) })
     }
 
@@ -228,20 +242,22 @@ impl Words {
         self.word(at).map(|word| word.store(value.to_be(), Ordering::Release)).is_some()
     }
 
-    /// Brings everything to the disk and waits for it.
+    /// Syncs everything.
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.map.flush()
     }
 }
 
-/// Locks a whole file for its open file description (`F_OFD_SETLK`), shared or exclusive, without waiting. The lock ends with
-/// the last descriptor of that description, whatever else of the process opens and closes the file. It conflicts with the
-/// POSIX record locks of other processes and of this one.
+/// Locks a whole file for its open file description (`F_OFD_SETLK`), shared or exclusive, without
+/// waiting. The lock ends with the last descriptor of that description, whatever else of the
+/// process opens and closes the file. It conflicts with the POSIX record locks of other processes
+/// and of this one.
 pub(crate) fn lock_description(file: &File, exclusive: bool) -> io::Result<()> {
     let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
     // A length of 0 is everything from the start on; the process id has to be 0.
     let lock = libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
-    // SAFETY: the descriptor is open as long as `file` is borrowed, and the call only reads the struct, which outlives it.
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and the call only reads the
+    // struct, which outlives it.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
@@ -279,8 +295,9 @@ mod tests {
         file
     }
 
-    /// What the SAFETY notes say of who reads and writes what, for an interpreter that checks it (`tests/run sanitizers`). It can map no files, so the mapping is of
-    /// none, and what only the system does is left out.
+    /// What the SAFETY notes say about reads and writes, for an interpreter that checks it
+    /// (`tests/run sanitizers`). It can map no files, so the mapping is of none, and what only the
+    /// system does is left out.
     mod miri {
         use super::*;
         use std::thread;
@@ -377,7 +394,8 @@ mod tests {
         assert_eq!(region.bytes(0, 4), Some(&b"next"[..]));
     }
 
-    /// Every error was taken for an old kernel's, and each page then touched: the process was killed where it had none.
+    /// Every error was taken for an old kernel's, and each page then touched: the process was
+    /// killed where it had none.
     #[test]
     fn a_page_that_cannot_be_had_is_an_error_and_no_signal() {
         let file = file(16 << 10);

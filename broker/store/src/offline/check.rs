@@ -17,17 +17,19 @@ use crate::dir::{AbortMark, Lock};
 use crate::error::{Error, Result};
 use crate::index::inspect::{Entries, hashes};
 
-/// Reads a whole store and says what is in it and what is wrong with it. Changes nothing, and keeps brokers out meanwhile.
+/// Reads a whole store and says what is in it and what is wrong with it. Changes nothing, and keeps
+/// brokers out meanwhile.
 ///
 /// # Errors
-/// [`Error::Locked`] while a broker has the directory; [`Error::Config`] where there is no store; where the disk fails.
+/// [`Error::Locked`] while a broker has the directory; [`Error::Config`] where there is no store;
+/// where the disk fails.
 pub fn check(place: &Place) -> Result<Report> {
     let _lock = Lock::acquire_shared(&place.root)?;
-    look(place)
+    check_locked(place)
 }
 
-/// The check itself; somebody holds the lock.
-pub(super) fn look(place: &Place) -> Result<Report> {
+/// The check itself, with the lock held by the caller.
+pub(super) fn check_locked(place: &Place) -> Result<Report> {
     let log = Log::list(place)?;
     let crashed = AbortMark::new(&place.root).exists()?;
     let marks = Marks::read(&place.root)?;

@@ -28,11 +28,12 @@ pub enum Piece<'a> {
     },
 }
 
-/// Hands the records that begin in a range of physical offsets to `each`, with the damage between them, until it has enough.
+/// Hands the records that begin in a range of physical offsets to `each`, with the damage between
+/// them, until it has enough.
 ///
 /// # Errors
-/// [`Error::Locked`](crate::Error::Locked) while a broker has the directory; [`Error::Config`](crate::Error::Config) where there is
-/// no store; where the disk fails.
+/// [`Error::Locked`](crate::Error::Locked) while a broker has the directory;
+/// [`Error::Config`](crate::Error::Config) where there is no store; where the disk fails.
 pub fn dump(place: &Place, range: Range<u64>, each: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>) -> Result<()> {
     let _lock = Lock::acquire_shared(&place.root)?;
     let marks = Marks::read(&place.root)?.unwrap_or_default();
@@ -50,7 +51,7 @@ fn dump_piece(
     marks: &Marks,
     each: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
-    // A record begins with every file, and not necessarily where somebody asks from.
+    // A record begins with every file, and not necessarily at the start of the range.
     let files = range.start.saturating_sub(piece.first()) / piece.file_size * piece.file_size;
     let mut from = piece.first() + files;
     loop {

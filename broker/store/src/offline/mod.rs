@@ -1,8 +1,10 @@
-//! Looking into a store that no broker has open: what is in it, what is wrong with it, and cutting off what is damaged.
+//! Looking into a store that no broker has open: what is in it, what is wrong with it, and cutting
+//! off what is damaged.
 //!
-//! A check reads the whole log and compares the rest with it, because the rest is made from it. It judges the log with the
-//! scanner and by the table of a start, [`crate::commit_log::recover`]; only that a start takes for granted what the checkpoint
-//! vouches for, and a check does not. Settings are not needed: the sizes are those of the files.
+//! A check reads the whole log and compares the rest with it, because the rest is made from it. It
+//! judges the log with the scanner and by the table of a start, [`crate::commit_log::recover`];
+//! only that a start takes for granted what the checkpoint vouches for, and a check does not.
+//! Settings are not needed: the sizes are those of the files.
 //!
 //! | file | what |
 //! |---|---|
@@ -33,7 +35,8 @@ pub struct Place {
     pub root: PathBuf,
     /// The directories of its commit log (`storePathCommitLog`, `readOnlyCommitLogStorePaths`).
     pub commit_log: Vec<PathBuf>,
-    /// Bytes of a commit log file (`mappedFileSizeCommitLog`); told by the files themselves where there are several whole ones.
+    /// Bytes of a commit log file (`mappedFileSizeCommitLog`); told by the files themselves where
+    /// there are several whole ones.
     pub file_size: Option<u64>,
     /// Hash slots of an index file (`maxHashSlotNum`), which its files do not tell.
     pub index_slots: u32,

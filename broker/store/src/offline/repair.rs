@@ -1,9 +1,10 @@
 //! Cutting a store where it is damaged, and making the rest agree with its log again.
 //!
-//! The log ends before its first damage from then on. What lay behind is kept beside the commit log: each piece in a file named
-//! by the offset it began at. Queues lose what follows a wrong entry and the index goes as a whole, for the next start makes
-//! both again from the log; they are kept too. The checkpoint is lowered first, so that a repair that is interrupted leaves a
-//! store that can be repaired again.
+//! The log ends before its first damage from then on. What lay behind is kept beside the commit
+//! log: each piece in a file named by the offset it began at. Queues lose what follows a wrong
+//! entry and the index goes as a whole, for the next start makes both again from the log; they are
+//! kept too. The checkpoint is lowered first, so that a repair that is interrupted leaves a store
+//! that can be repaired again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
@@ -41,11 +42,11 @@ pub struct Repair {
 /// Repairs what a check finds damaged; without `cut` it only says what that would be.
 ///
 /// # Errors
-/// [`Error::Locked`] while a broker has the directory; [`Error::Config`] where there is no store; where the disk fails, and
-/// then the repair can be begun again.
+/// [`Error::Locked`] while a broker has the directory; [`Error::Config`] where there is no store;
+/// where the disk fails, and then the repair can be begun again.
 pub fn repair(place: &Place, cut: bool) -> Result<Repair> {
     let _lock = Lock::acquire(&place.root)?;
-    let report = check::look(place)?;
+    let report = check::check_locked(place)?;
     let plan = Plan { report: &report };
     let mut repair = Repair { steps: plan.steps(), kept: Vec::new() };
     if cut && report.damages > 0 {
@@ -201,7 +202,8 @@ fn move_into(path: &Path, aside: &Path) -> Result<()> {
     }
 }
 
-/// Copies what a file holds from `from` on to a new file, and waits until it is on the disk. Zeros at its end take no room.
+/// Copies what a file holds from `from` on to a new file, and waits until it is on the disk. Zeros
+/// at its end take no room.
 fn copy_tail(path: &Path, from: u64, to: &Path) -> Result<()> {
     let copy = || -> io::Result<()> {
         let mut source = File::open(path)?;

@@ -38,8 +38,8 @@ impl fmt::Display for Part {
 pub struct Finding {
     /// Where.
     pub part: Part,
-    /// Whether a start would refuse it, or lose or hide messages over it. What is no damage the next start puts right by itself, or
-    /// a person may want to know.
+    /// Whether a start would refuse it, or lose or hide messages over it. What is no damage the
+    /// next start puts right by itself, or a person may want to know.
     pub damage: bool,
     /// The file or directory.
     pub file: PathBuf,

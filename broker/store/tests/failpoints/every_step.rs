@@ -57,7 +57,8 @@ fn each_step_may_fail_until_a_restart() {
     LIFE.iter().for_each(|point| fail_everywhere(point, ALWAYS));
 }
 
-/// What is left behind by a step that failed cannot be removed either: the next start does that, or does without.
+/// What is left behind by a step that failed cannot be removed either: the next start does that, or
+/// does without.
 #[test]
 fn what_cannot_be_cleaned_up_is_no_obstacle() {
     let _alone = alone();
@@ -72,7 +73,8 @@ fn what_cannot_be_cleaned_up_is_no_obstacle() {
     }
 }
 
-/// A start meets a sector that cannot be read: it is refused with the file named, and nothing is worse for it.
+/// A start meets a sector that cannot be read: it is refused with the file named, and nothing is
+/// worse for it.
 #[test]
 fn a_start_that_cannot_read_is_refused_and_names_the_file() {
     let _alone = alone();

@@ -1,5 +1,5 @@
-//! A store that does everything a store does, and the model beside it: which messages it took, and up to where it said that
-//! they are on the disk.
+//! A store that does everything a store does, and the model beside it: which messages it took, and
+//! up to where it said that they are on the disk.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -33,10 +33,12 @@ pub(crate) struct Life {
     flushed: u64,
     /// Nothing at or behind this may have been deleted.
     deletable: u64,
-    /// Contents the table file may have, the oldest being the last that was written without an error.
+    /// Contents the table file may have, the oldest being the last that was written without an
+    /// error.
     tables: Vec<String>,
     made: u64,
-    /// The files of queues and index when the checkpoint was last written, which is when they are on the disk, and that checkpoint.
+    /// The files of queues and index when the checkpoint was last written, which is when they are
+    /// on the disk, and that checkpoint.
     durable: (Vec<u8>, BTreeMap<PathBuf, Vec<u8>>),
     random: Random,
 }
@@ -84,8 +86,8 @@ impl Life {
         Ok(())
     }
 
-    /// Everything a store does in its life. An error ends the step that had it and no other; a store that cannot be
-    /// opened ends it all.
+    /// Everything a store does in its life. An error ends the step that had it and no other; a
+    /// store that cannot be opened ends it all.
     pub(crate) fn live(&mut self) -> Result<()> {
         self.open()?;
         self.put(50);
@@ -260,7 +262,8 @@ impl Life {
         self.root.path().join("store/config/table.json")
     }
 
-    /// Ends the process; with it the power may go, which takes whatever was never said to be on the disk: all of that in the log, some of it elsewhere.
+    /// Ends the process; with it the power may go, which takes whatever was never said to be on the
+    /// disk: all of that in the log, some of it elsewhere.
     pub(crate) fn crash(&mut self, power: bool) {
         self.note_flushed();
         self.store = None;
@@ -285,7 +288,8 @@ impl Life {
         }
     }
 
-    /// The disk works again: the store opens, has what it acknowledged and nothing else, and goes on.
+    /// The disk works again: the store opens, has what it acknowledged and nothing else, and goes
+    /// on.
     pub(crate) fn check(&mut self) {
         self.open().unwrap();
         let store = self.store.as_ref().unwrap();

@@ -1,5 +1,5 @@
-//! The store on a disk that fails: each step on the disk is made to fail by name, and what the store then says, and what is
-//! there after a restart, is held against a model.
+//! The store on a disk that fails: each step on the disk is made to fail by name, and what the
+//! store then says, and what is there after a restart, is held against a model.
 //!
 //! | file | what it asks |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | [`every_step`] | one step after another fails, once or for good |
 //! | [`offline`] | checking and repairing from outside on such a disk |
 //! | [`sync`] | what could not be brought to the disk is never said to be there |
-//! | [`slow_disk`] | who waits for a slow disk, and who does not |
+//! | [`slow_disk`] | what waits for a slow disk, and what does not |
 //! | [`no_space`] | writes are refused while there is none, and taken again afterwards |
 //!
 //! Points belong to the process: every test holds [`alone`] as long as it lives.

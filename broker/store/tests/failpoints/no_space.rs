@@ -61,7 +61,7 @@ fn queues_and_index_without_space_catch_up_when_there_is_some() {
     assert!(full[0].wait() && full[2].wait());
     let deadline = soon();
     // The figure follows a turn of dispatch.
-    while store.figures().behind("index") == 0 {
+    while store.metrics().behind("index") == 0 {
         assert!(Instant::now() < deadline, "nobody says that the index is behind");
         std::thread::yield_now();
     }
@@ -73,7 +73,8 @@ fn queues_and_index_without_space_catch_up_when_there_is_some() {
     assert_eq!(store.query("T", "k99", 9, 0, i64::MAX).unwrap().records.len(), 1);
 }
 
-/// The index asked for the blocks of its next entries before it had any, and a broker whose disk was full could not start.
+/// The index asked for the blocks of its next entries before it had any, and a broker whose disk
+/// was full could not start.
 #[test]
 fn a_start_without_space_does_without_the_index_until_there_is_some() {
     let _alone = alone();
@@ -89,13 +90,14 @@ fn a_start_without_space_does_without_the_index_until_there_is_some() {
     drop(store);
     let full = arm("index::allocate", Fault::Error(ENOSPC), 0, ALWAYS);
     let store = open(root.path());
-    assert!(full.struck() > 0 && store.figures().behind("index") > 0);
+    assert!(full.struck() > 0 && store.metrics().behind("index") > 0);
     assert_eq!(read_all(&store, "T", 0).len(), 40);
     drop(full);
     every_key_is_found(&store, 40);
 }
 
-/// The header of the index went on to tell of the last record, whose entries the start had wiped; it was never added again.
+/// The header of the index went on to tell of the last record, whose entries the start had wiped;
+/// it was never added again.
 #[test]
 fn a_stop_after_a_start_without_space_leaves_no_message_out_of_the_index() {
     let _alone = alone();
@@ -120,7 +122,7 @@ fn a_stop_after_a_start_without_space_leaves_no_message_out_of_the_index() {
 
 fn every_key_is_found(store: &MessageStore, count: u32) {
     let deadline = soon();
-    while store.figures().behind("index") > 0 {
+    while store.metrics().behind("index") > 0 {
         assert!(Instant::now() < deadline, "the index stays behind");
         std::thread::yield_now();
     }

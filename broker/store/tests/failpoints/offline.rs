@@ -1,4 +1,5 @@
-//! A check that cannot read says so, and a repair that fails anywhere can be begun again and has lost nothing of what it cuts.
+//! A check that cannot read says so, and a repair that fails anywhere can be begun again and has
+//! lost nothing of what it cuts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt;
@@ -103,7 +104,8 @@ impl Damaged {
         }
     }
 
-    /// A second repair finishes what the first one began, and the store has all that lay before the damage.
+    /// A second repair finishes what the first one began, and the store has all that lay before the
+    /// damage.
     fn is_repaired_by_another(&self, root: &Path, when: &str) {
         repair(&place(root), true).unwrap();
         assert_eq!(check(&place(root)).unwrap().damages, 0, "{when}");

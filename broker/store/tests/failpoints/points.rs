@@ -1,4 +1,5 @@
-//! Which points there are and what lets them fail; and that no step on the disk stands outside of one.
+//! Which points there are and what lets them fail; and that no step on the disk stands outside of
+//! one.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -73,7 +74,8 @@ pub(crate) const REPAIR: [&str; 7] = [
     "repair::sync",
 ];
 
-/// What touches the disk. Questions about a file, such as its length or whether there is one, are no steps, and neither is advice to the system.
+/// What touches the disk. Questions about a file, such as its length or whether there is one, are
+/// no steps, and neither is advice to the system.
 const CALLS: [&str; 36] = [
     "File::open(",
     "File::create(",
@@ -120,7 +122,8 @@ const WITHOUT: [&str; 2] = ["mapped_file/region.rs", "fail_point.rs"];
 const EXEMPT: [(&str, &str); 2] = [
     // Kernel files: an error means that the system does not say.
     ("dir.rs", "/proc/sys/kernel/random/boot_id"),
-    // It takes what the system has in memory. An error means that it has not, and the disk is asked.
+    // It takes what the system has in memory. An error means that it has not, and the disk is
+    // asked.
     ("consume_queue/files.rs", "rustix::io::preadv2"),
 ];
 
@@ -154,7 +157,8 @@ fn the_table_names_every_point_of_the_sources() {
     assert_eq!(found, listed);
 }
 
-/// Where the brackets that open at or behind `from` are closed again, or a statement ends outside of them.
+/// Where the brackets that open at or behind `from` are closed again, or a statement ends outside
+/// of them.
 fn end_of(text: &str, from: usize, statement: bool) -> usize {
     let mut depth = 0;
     for (at, byte) in text.bytes().enumerate().skip(from) {

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use rmq_store::fail_point::{Fault, arm};
-use rmq_store::{Error, FlushMode, MessageStore, Patience};
+use rmq_store::{Deadline, Error, FlushMode, MessageStore};
 
 use crate::support::*;
 use crate::{ALWAYS, alone, soon};
@@ -31,7 +31,7 @@ fn a_flush_of_two_seconds_lets_waiters_time_out_and_readers_go_on() {
     });
     settle(&store);
     assert_eq!(read_all(&store, "T", 0).len(), 400);
-    let figures = store.figures();
+    let figures = store.metrics();
     assert!(begun.elapsed() < Duration::from_millis(1500), "somebody waited for the disk: {:?}", begun.elapsed());
     assert!(figures.flushed < first.end && figures.refusing.is_none());
     assert_eq!(store.flushed().waiting(), 0, "who has given up is forgotten");
@@ -39,7 +39,7 @@ fn a_flush_of_two_seconds_lets_waiters_time_out_and_readers_go_on() {
     // One flush more takes all that came meanwhile.
     assert_eq!(store.flushed().wait_until(end, soon()), Ok(true));
     assert_eq!(slow.struck(), 1);
-    let flushes = store.figures().flush_times;
+    let flushes = store.metrics().flush_times;
     assert!(flushes.max >= Duration::from_secs(2) && flushes.count() <= 3, "{flushes:?}");
 }
 
@@ -67,13 +67,13 @@ fn a_disk_that_gives_no_blocks_in_time_refuses_a_message_and_takes_the_next() {
 
 /// A put waited for blocks on whatever thread it was called.
 #[test]
-fn who_may_not_wait_for_blocks_is_told_so_at_once_and_reads_go_on() {
+fn a_put_that_may_not_wait_for_blocks_returns_at_once_and_reads_go_on() {
     let _alone = alone();
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
     put(&store, "T", 0, b"before");
     let slow = arm("commit_log::allocate", Fault::Delay(Duration::from_secs(600)), 0, ALWAYS);
-    let at_hand = || store.put_within(&message("T", 0, "", &[1; 4000]), Patience::None).unwrap();
+    let at_hand = || store.put_within(&message("T", 0, "", &[1; 4000]), Deadline::Now).unwrap();
     let (mut taken, deadline) = (1, Instant::now() + Duration::from_secs(60));
     // Until the disk is waited for, what it gave before may still be made ready.
     loop {
@@ -86,7 +86,7 @@ fn who_may_not_wait_for_blocks_is_told_so_at_once_and_reads_go_on() {
         assert!(Instant::now() < deadline, "nobody asked for blocks");
     }
     settle(&store);
-    let missed = store.figures().puts_not_at_hand;
+    let missed = store.metrics().puts_would_block;
     let end = store.max_physical_offset();
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -95,9 +95,9 @@ fn who_may_not_wait_for_blocks_is_told_so_at_once_and_reads_go_on() {
         for _ in 0..100 {
             assert_eq!(at_hand(), None);
             let batch = [message("T", 0, "", &[3; 3000]), message("T", 0, "", &[3; 3000])];
-            assert_eq!(store.put_batch_within(&batch, Patience::None).unwrap(), None);
+            assert_eq!(store.put_batch_within(&batch, Deadline::Now).unwrap(), None);
             // Longer than the record of the messages that had no room.
-            assert_eq!(store.append_replica_at_hand(end, &[4; 5000]).unwrap(), 0);
+            assert_eq!(store.append_replica_nonblocking(end, &[4; 5000]).unwrap(), 0);
         }
         assert_eq!(read_all(&store, "T", 0).len(), taken);
         assert!(!waiting.is_finished(), "somebody waited for the disk: {:?}", begun.elapsed());
@@ -106,8 +106,8 @@ fn who_may_not_wait_for_blocks_is_told_so_at_once_and_reads_go_on() {
         // Java's clients would wait for 3 s.
         assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
     });
-    let figures = store.figures();
-    assert_eq!((figures.puts_not_at_hand, figures.put_failures, figures.appended), (missed + 200, 1, end));
+    let figures = store.metrics();
+    assert_eq!((figures.puts_would_block, figures.put_failures, figures.appended), (missed + 200, 1, end));
     drop(slow);
     assert_eq!(put(&store, "T", 0, b"after").queue_offset, taken as u64);
 }
@@ -125,7 +125,7 @@ fn consume_queues_on_a_slow_disk_hold_up_dispatch_when_the_buffer_is_full_and_no
     let end = (0..1000).map(|n: u64| put(&store, "T", 0, &n.to_be_bytes()).end).last().unwrap();
     assert!(slow.wait());
     assert_eq!(store.dispatched().wait_until(end, Instant::now() + Duration::from_millis(300)), Ok(false));
-    let figures = store.figures();
+    let figures = store.metrics();
     assert!(figures.consume_queue_pending <= 2000 + 256 * 20, "{}", figures.consume_queue_pending);
     assert!(!get(&store, "T", 0, 0).records.is_empty());
     store.flush().unwrap();

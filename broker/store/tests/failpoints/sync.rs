@@ -11,11 +11,12 @@ fn is_read_only(store: &MessageStore, flushed: u64, readable: usize) {
     let refused = store.put(&message("T", 0, "", b"late")).unwrap_err();
     assert!(matches!(&refused, Error::ReadOnly(why) if why.contains("may not be on the disk")), "{refused}");
     assert!(matches!(store.append_replica(store.max_physical_offset(), b"late"), Err(Error::ReadOnly(_))));
-    // The disk is well again, and it does not matter: whatever a second sync says, the pages may be gone.
+    // The disk is well again, and it does not matter: whatever a second sync says, the pages may be
+    // gone.
     assert!(matches!(store.flush(), Err(Error::ReadOnly(_))));
     assert_eq!(store.flushed().value(), flushed);
     assert_eq!(store.flushed().wait_until(flushed + 1, soon()), Err(Halt::Failed));
-    assert!(store.figures().refusing.is_some_and(|why| why.contains("may not be on the disk")));
+    assert!(store.metrics().refusing.is_some_and(|why| why.contains("may not be on the disk")));
     settle(store);
     assert_eq!(read_all(store, "T", 0).len(), readable);
     assert!(matches!(store.close(), Err(Error::ReadOnly(_))));
@@ -78,8 +79,9 @@ fn a_synchronous_flush_that_fails_acknowledges_nobody() {
     is_read_only_until_a_restart(store, root.path(), flushed, 2);
 }
 
-/// The name of a new file, and the names in its directory, were retried and then taken for durable: a second sync of a directory that
-/// nobody has changed since the first one failed finds nothing to do and succeeds.
+/// The name of a new file, and the names in its directory, were retried and then taken for durable:
+/// a second sync of a directory that has not changed since the first one failed finds nothing to
+/// do and succeeds.
 #[test]
 fn a_file_whose_name_could_not_be_synced_takes_no_message() {
     let _alone = alone();
@@ -97,7 +99,7 @@ fn a_file_whose_name_could_not_be_synced_takes_no_message() {
                 Err(error) => break error,
             }
             assert!(taken < 100, "{point}: the file that has no name for sure is written to");
-            // The next file is made ahead of time: nobody waits for it when that fails.
+            // The next file is made ahead of time: no put waits for it when that fails.
             if store.max_physical_offset() > LOG_FILE - 10_000 {
                 assert!(armed.wait());
             }
@@ -127,7 +129,8 @@ fn queues_index_and_checkpoint_that_cannot_be_synced_end_writes_too() {
     }
 }
 
-/// Files deleted after one whose deletion may not be on the disk would leave a hole in the log, and no store opens with one.
+/// Files deleted after one whose deletion may not be on the disk would leave a hole in the log, and
+/// no store opens with one.
 #[test]
 fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
     let _alone = alone();
@@ -155,7 +158,8 @@ fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
     assert!(store.put(&message("T", 0, "", b"late")).is_err());
 }
 
-/// It had been taken off the list first: nobody tried again, and a restart brought the file back.
+/// It had been taken off the list first: it was not tried again, and a restart brought the file
+/// back.
 #[test]
 fn a_file_that_could_not_be_deleted_is_deleted_in_the_next_round() {
     let _alone = alone();
@@ -179,7 +183,8 @@ fn a_file_that_could_not_be_deleted_is_deleted_in_the_next_round() {
     assert!(first(&store) > before);
 }
 
-/// The topic had been forgotten first: a second attempt found nothing to do and said so, and a restart brought the queues back.
+/// The topic had been forgotten first: a second attempt found nothing to do and said so, and a
+/// restart brought the queues back.
 #[test]
 fn a_topic_whose_files_could_not_be_deleted_goes_with_the_next_attempt() {
     let _alone = alone();
@@ -213,7 +218,8 @@ fn a_topic_whose_files_could_not_be_deleted_goes_with_the_next_attempt() {
     assert_eq!(open(root.path()).queues("T"), Vec::<i32>::new());
 }
 
-/// The log was cut and its queues were not: what came next lay behind places that were never told of, and dispatch stood still.
+/// The log was cut and its queues were not: what came next lay behind places that were never told
+/// of, and dispatch stood still.
 #[test]
 fn a_truncation_that_stops_half_way_ends_writes() {
     let _alone = alone();
@@ -257,7 +263,7 @@ fn an_index_file_that_could_not_be_made_leaves_nothing() {
         settle(&store);
         let deadline = soon();
         // The figure follows a turn of dispatch, the record it is about may be dispatched before.
-        while store.figures().behind("index") > 0 || names(&root.path().join("index")).len() < 2 {
+        while store.metrics().behind("index") > 0 || names(&root.path().join("index")).len() < 2 {
             assert!(std::time::Instant::now() < deadline, "the index stays behind");
             std::thread::yield_now();
         }
@@ -268,7 +274,8 @@ fn an_index_file_that_could_not_be_made_leaves_nothing() {
     }
 }
 
-/// A checkpoint that counted on a file system that was not synced would let the next start skip what the disk does not have.
+/// A checkpoint that counted on a file system that was not synced would let the next start skip
+/// what the disk does not have.
 #[test]
 fn very_many_queues_that_cannot_be_synced_end_writes_and_are_read_back() {
     let _alone = alone();
@@ -295,7 +302,8 @@ fn store_vouches_for_nothing(root: &Path) -> bool {
     std::fs::read(root.join("checkpoint")).unwrap()[40..48] == [0; 8]
 }
 
-/// A store whose allocation thread had ended refused all messages as late, for ever, and nothing said why.
+/// A store whose allocation thread had ended refused all messages as late, for ever, and nothing
+/// said why.
 #[test]
 fn a_thread_that_ends_ends_writes_is_told_and_leaves_reads() {
     let _alone = alone();
@@ -325,7 +333,7 @@ fn a_thread_that_ends_ends_writes_is_told_and_leaves_reads() {
         drop(armed);
         let failure = store.failure().unwrap();
         assert_eq!(failure.why, format!("its thread {thread} panicked"));
-        assert_eq!(store.figures().threads_ended, 1);
+        assert_eq!(store.metrics().threads_ended, 1);
         let refused = store.put(&message("T", 0, "", b"late")).unwrap_err();
         assert!(matches!(refused, Error::ReadOnly(_)), "{refused}");
         let end = store.max_physical_offset();
@@ -340,7 +348,7 @@ fn a_thread_that_ends_ends_writes_is_told_and_leaves_reads() {
     }
 }
 
-/// The error was dropped: nobody heard of a disk that gives no blocks before a message needed them.
+/// The error was dropped: a disk that gives no blocks was not told of before a message needed them.
 #[test]
 fn a_next_file_that_gets_no_blocks_ahead_of_time_gets_them_when_it_is_needed() {
     let _alone = alone();

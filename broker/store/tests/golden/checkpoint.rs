@@ -7,8 +7,8 @@ use serde_json::Value;
 /// Where the log of the first test begins; a multiple of its file size.
 const FIRST: u64 = 8_000_000_000;
 
-/// A crashed store with Java's checkpoint and a log of these messages. Its queues are gone, so that the first offset of
-/// the queue tells from where on the log was read again.
+/// A crashed store with Java's checkpoint and a log of these messages. Its queues are gone, so that
+/// the first offset of the queue tells from where on the log was read again.
 fn recovered_from(checkpoint: &[u8], file_size: u64, messages: &[Message]) -> (tempfile::TempDir, Result<u64, Error>) {
     let root = tempfile::tempdir().unwrap();
     write_log(root.path(), file_size, messages);
@@ -38,7 +38,8 @@ fn message(queue_offset: u64, physical_offset: u64, store_timestamp: i64, size: 
 fn after_a_crash_the_timestamps_of_javas_checkpoint_say_where_to_begin() {
     for case in of_kind("checkpoint") {
         let min = case["minTimestamp"].as_i64().unwrap();
-        // Far behind the record that the checkpoint of newer releases names, as if an older one had written it.
+        // Far behind the record that the checkpoint of newer releases names, as if an older one had
+        // written it.
         let mut file = checkpoint(&case);
         file[40..48].fill(0);
         let messages: Vec<_> = [min - 5000, min - 1, min, min + 1, min + 5000]

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 const FILE: &str = "00000000000000000000";
 
-/// A directory with the log that a consume queue case speaks of; where its file belongs, and what is in it.
+/// A directory with the log that a consume queue case speaks of; where its file belongs, and what
+/// is in it.
 fn consume_queue(root: &Path, case: &Value) -> (PathBuf, Vec<u8>, String) {
     let topic = case["name"].as_str().unwrap().to_owned();
     let entries = case["entries"].as_array().unwrap();

@@ -7,8 +7,9 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Java put one key into the index that has no topic, for its hash: it is `Integer.MIN_VALUE`, which has no positive
-/// counterpart. No message can have that key; this one hashes to the same number, so its entry has the same bytes.
+/// Java put one key into the index that has no topic, for its hash: it is `Integer.MIN_VALUE`,
+/// which has no positive counterpart. No message can have that key; this one hashes to the same
+/// number, so its entry has the same bytes.
 const LOWEST_HASH: (&str, &str) = ("polygenelubricants", "TopicTest#order-avsebhn");
 
 fn key_of(put: &Value) -> &str {
@@ -52,7 +53,8 @@ fn an_index_of_java_is_searched_and_stays_as_it_is() {
     for index in of_kind("index") {
         let root = tempfile::tempdir().unwrap();
         let puts = index["puts"].as_array().unwrap();
-        // A record carries every key that Java's chains lead to it by, those with an equal hash too.
+        // A record carries every key that Java's chains lead to it by, those with an equal hash
+        // too.
         let found: BTreeMap<_, Vec<u64>> = index["found"]
             .as_object()
             .unwrap()

@@ -1,15 +1,16 @@
 //! The store on files that the Java libraries wrote.
 //!
-//! The documents lie in `tests/golden/` at the root of the repository. Java's file goes into the directory of a store
-//! together with a commit log that fits it; the store must read through it, leave its bytes as they are, and write the
-//! same bytes where it has to make the file from the log. Log files of 200 bytes, each with a filler at its end, let
-//! records lie exactly where Java's entries point to.
+//! The documents lie in `tests/golden/` at the root of the repository. Java's file goes into the
+//! directory of a store together with a commit log that fits it; the store must read through it,
+//! leave its bytes as they are, and write the same bytes where it has to make the file from the
+//! log. Log files of 200 bytes, each with a filler at its end, let records lie exactly where Java's
+//! entries point to.
 //!
 //! | file | document | what |
 //! |---|---|---|
 //! | [`consume_queue`] | `store-files.json` | a queue that begins at 0, and one that begins at 5 |
-//! | [`index`] | `store-files.json` | chains, equal hashes, the hash without a positive counterpart |
-//! | [`checkpoint`] | `store-files.json` | where the log is read again after a crash, and what must be there |
+//! | [`index`] | `store-files.json` | chains, equal hashes, the hash that stays negative |
+//! | [`checkpoint`] | `store-files.json` | where a start after a crash reads again, what must be there |
 //! | [`config_files`] | `config-files.json` | the broker's tables, and their backups |
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test; helpers are tests too")]
@@ -87,7 +88,8 @@ impl Message {
     }
 }
 
-/// Writes a commit log of files of `file_size` bytes. A message begins where the one before it ends, or a file.
+/// Writes a commit log of files of `file_size` bytes. A message begins where the one before it
+/// ends, or a file.
 fn write_log(root: &Path, file_size: u64, messages: &[Message]) {
     let mut files: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     let blank = |file: &mut Vec<u8>| {
@@ -144,7 +146,8 @@ fn open_settled(root: &Path, file_size: u64) -> MessageStore {
     store
 }
 
-/// What a process leaves that did not come to its end: the next start trusts nothing but the checkpoint.
+/// What a process leaves that did not come to its end: the next start trusts nothing but the
+/// checkpoint.
 fn crash(root: &Path) {
     std::fs::write(root.join("abort"), "1").unwrap();
 }

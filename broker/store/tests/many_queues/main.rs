@@ -1,9 +1,11 @@
 //! Very many queues: what they cost in open files, mappings, memory, and at the next start.
 //!
-//! A target of its own with one test, as it counts what its whole process holds. `QUEUES=100000` is what a large broker has and takes some minutes; the usual run has fewer.
+//! A target of its own with one test, as it counts what its whole process holds. `QUEUES=100000` is
+//! what a large broker has and takes some minutes; the usual run has fewer.
 //!
-//! The bounds are those that ARCHITECTURE.md states: open files and mappings do not grow with the number of queues; memory grows by half a KiB for each, and what their
-//! entries occupy is bounded for all together, however busy they are.
+//! The bounds are those that ARCHITECTURE.md states: open files and mappings do not grow with the
+//! number of queues; memory grows by half a KiB for each, and what their entries occupy is bounded
+//! for all together, however busy they are.
 
 #![expect(
     clippy::unwrap_used,
@@ -24,7 +26,8 @@ use rmq_store::{Config, GetStatus, MessageStore};
 use support::{get, message, number, put};
 
 const QUEUES_OF_A_TOPIC: usize = 8;
-/// Beside the consume queue files: the log, the index, the checkpoint, the lock, and what the test's process has open.
+/// Beside the consume queue files: the log, the index, the checkpoint, the lock, and what the
+/// test's process has open.
 const OTHER_FILES: usize = 64;
 const MAPPINGS: usize = 150;
 const BYTES_A_QUEUE: u64 = 512;
@@ -34,10 +37,12 @@ const BUSY: usize = 132;
 const BURST: usize = 12;
 /// For so many queues the defaults are made.
 const MANY: usize = 100_000;
-/// Beside queues and entries: what the log, the index and four threads need, and what the allocator does not give back.
+/// Beside queues and entries: what the log, the index and four threads need, and what the allocator
+/// does not give back.
 const OTHER_MEMORY: u64 = 4 << 20;
 const START: Duration = Duration::from_secs(10);
-/// For the writing that is under way to end, after which memory is counted: shorter than a queue takes to be quiet, which would give it back in any case.
+/// For the writing that is under way to end, after which memory is counted: shorter than a queue
+/// takes to be quiet, which would give it back in any case.
 const COUNTED: Duration = Duration::from_secs(5);
 
 fn queues() -> usize {
@@ -69,7 +74,8 @@ fn put_everywhere(store: &MessageStore, topics: usize) {
     settle(store);
 }
 
-/// So many messages for each queue that all of them are busy, and none has been quiet when the last one is written.
+/// So many messages for each queue that all of them are busy, and none has been quiet when the last
+/// one is written.
 fn keep_busy(store: &MessageStore, topics: usize) {
     for _ in 0..BUSY / BURST {
         for topic in 0..topics {
@@ -87,7 +93,7 @@ fn settle(store: &MessageStore) {
     let end = store.max_physical_offset();
     let deadline = Instant::now() + Duration::from_secs(120);
     assert_eq!(store.dispatched().wait_until(end, deadline), Ok(true));
-    while store.figures().consume_queue_pending > 0 {
+    while store.metrics().consume_queue_pending > 0 {
         assert!(Instant::now() < deadline, "entries are not written");
         std::thread::yield_now();
     }
@@ -110,11 +116,11 @@ fn anonymous_memory() -> u64 {
 fn check_bounds(when: &str, store: &MessageStore, queues: usize, memory_before: u64) {
     let config = store.config();
     let deadline = Instant::now() + COUNTED;
-    while store.figures().consume_queue_memory > config.consume_queue_cache as u64 && Instant::now() < deadline {
+    while store.metrics().consume_queue_memory > config.consume_queue_cache as u64 && Instant::now() < deadline {
         std::thread::yield_now();
     }
     let (files, mappings, memory) = (open_files(), mappings(), anonymous_memory().saturating_sub(memory_before));
-    let entries = store.figures().consume_queue_memory;
+    let entries = store.metrics().consume_queue_memory;
     println!(
         "{when}: {queues} queues, {files} open files, {mappings} mappings, {memory} bytes of memory, {entries} of them for entries"
     );

@@ -5,7 +5,8 @@ use rmq_store::MessageStore;
 
 use crate::support::*;
 
-/// The first checkpoint came an interval after the start: a broker that died before that, time and again, read back ever more.
+/// The first checkpoint came an interval after the start: a broker that died before that, time and
+/// again, read back ever more.
 #[test]
 fn a_process_that_always_dies_soon_after_its_start_does_not_read_back_ever_more() {
     let root = tempfile::tempdir().unwrap();
@@ -55,8 +56,9 @@ fn open_below(dir: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// Files were synced through descriptors that were opened for it. The kernel reports a write that failed to those that were
-/// open by then; to a later one only as long as it still has the file in memory.
+/// Files were synced through descriptors that were opened for it. The kernel reports a write that
+/// failed to those that were open by then; to a later one only as long as it still has the file in
+/// memory.
 #[test]
 fn a_file_is_synced_through_the_descriptor_it_was_written_through() {
     let root = tempfile::tempdir().unwrap();

@@ -279,7 +279,8 @@ fn a_copy_of_a_running_store_is_a_store_that_ends_somewhere() {
         let mut ends = Vec::new();
         for _ in 0..8 {
             let copied = tempfile::tempdir().unwrap();
-            // The checkpoint first: it must not vouch for what the copy of the log does not have yet.
+            // The checkpoint first: it must not vouch for what the copy of the log does not have
+            // yet.
             std::fs::copy(root.path().join("checkpoint"), copied.path().join("checkpoint")).unwrap();
             std::fs::write(copied.path().join("abort"), "").unwrap();
             let log = root.path().join("commitlog");
@@ -335,7 +336,8 @@ fn random_bytes_anywhere_never_panic_and_never_deliver_a_wrong_message() {
     let is_right = |delivered: &[u8]| {
         let stored = &whole[&number(delivered)];
         let mut delivered = delivered.to_vec();
-        // All of it is read back, and its entries are made from it: its queue and its number there are what it says.
+        // All of it is read back, and its entries are made from it: its queue and its number there
+        // are what it says.
         for part in [12..16, 20..28] {
             delivered[part.clone()].copy_from_slice(&stored[part]);
         }

@@ -85,7 +85,7 @@ fn a_follower_with_its_own_place_takes_every_record_once() {
     let notes = Arc::new(Notes::default());
     // It is new, and the log has old records.
     let store = open(root.path(), &notes);
-    wait_until("the old records come", || notes.count() == 3000 && store.figures().behind("notes") == 0);
+    wait_until("the old records come", || notes.count() == 3000 && store.metrics().behind("notes") == 0);
     put(&store, 100);
     assert_eq!((notes.count(), notes.is_in_order()), (3100, true));
     store.close().unwrap();
@@ -98,7 +98,7 @@ fn a_follower_with_its_own_place_takes_every_record_once() {
     drop(store);
     let store = open(root.path(), &notes);
     wait_until("the last records come again", || notes.count() == 3120);
-    assert_eq!(store.figures().behind("notes"), 0);
+    assert_eq!(store.metrics().behind("notes"), 0);
 }
 
 #[test]
@@ -110,14 +110,14 @@ fn a_follower_that_cannot_go_on_holds_up_no_other() {
     notes.full.store(true, Ordering::SeqCst);
     put(&store, 20);
     assert_eq!((read_all(&store, "T", 0).len(), notes.count()), (25, 5));
-    wait_until("the metric tells", || store.figures().behind("notes") > 0);
-    assert_eq!(store.figures().behind("index"), 0);
+    wait_until("the metric tells", || store.metrics().behind("notes") > 0);
+    assert_eq!(store.metrics().behind("index"), 0);
     // What it lacks is not taken for durable.
     store.close().unwrap();
     drop(store);
     notes.full.store(false, Ordering::SeqCst);
     let store = open(root.path(), &notes);
-    wait_until("it catches up", || notes.count() == 25 && store.figures().behind("notes") == 0);
+    wait_until("it catches up", || notes.count() == 25 && store.metrics().behind("notes") == 0);
     assert!(notes.is_in_order());
 }
 

@@ -123,7 +123,7 @@ fn a_delayed_messages_entry_says_when_it_is_due() {
     assert_eq!(due[3..], [2_598_919, 2_598_919]);
     // None of them passes for damage because its tags have another hash.
     let store = open();
-    assert_eq!((read_all(&store, "SCHEDULE_TOPIC_XXXX", 0).len(), store.figures().damages_passed_over), (5, 0));
+    assert_eq!((read_all(&store, "SCHEDULE_TOPIC_XXXX", 0).len(), store.metrics().damages_passed_over), (5, 0));
     store.close().unwrap();
     drop(store);
     let mut place = Place::new(root.path());

@@ -45,8 +45,8 @@ fn done(command: &mut Command) -> Option<()> {
     status.is_ok_and(|status| status.success()).then_some(())
 }
 
-/// Puts until one is refused for want of space; returns how many messages were taken. There really is none: a first refusal used to come when the next step ahead
-/// did not fit.
+/// Puts until one is refused for want of space; returns how many messages were taken. There really
+/// is none: a first refusal used to come when the next step ahead did not fit.
 fn fill(store: &MessageStore, from: u64) -> u64 {
     let mut taken = from;
     loop {
@@ -70,7 +70,8 @@ fn numbers(store: &MessageStore) -> Vec<u64> {
 
 #[test]
 fn a_full_volume_refuses_writes_serves_reads_and_takes_writes_again() {
-    // On the smallest one ext4 gives all blocks away and then has no room for its own notes: pages of theirs may not be had.
+    // On the smallest one ext4 gives all blocks away and then has no room for its own notes: pages
+    // of theirs may not be had.
     for (volume, ballast, more) in [
         (Volume::memory(3 << 20), 1 << 20, 100),
         (Volume::blocks(16 << 20), 4 << 20, 100),
@@ -97,7 +98,8 @@ fn fill_and_make_room(volume: &Volume, ballast: usize, more: u64) {
     std::fs::write(volume.path().join("ballast"), vec![1; ballast]).unwrap();
     let mut first = fill(&store, 0);
     assert!(first > 100, "{first} messages fit");
-    // Again and again an error and nothing else; a page that some other file gave back may still be used.
+    // Again and again an error and nothing else; a page that some other file gave back may still be
+    // used.
     for _ in 0..20 {
         first = fill(&store, first);
     }

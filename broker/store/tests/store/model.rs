@@ -1,8 +1,9 @@
-//! Random histories against a model that is a list of messages: puts, batches, flushes, clean stops, kills, power cuts, truncations and deletions by age,
-//! in files so small that everything rolls.
+//! Random histories against a model that is a list of messages: puts, batches, flushes, clean
+//! stops, kills, power cuts, truncations and deletions by age, in files so small that everything
+//! rolls.
 //!
-//! A power cut is played by keeping, page by page, either what a file held when it was last brought to the disk or what
-//! it holds now; that is what a kernel may do with pages nobody has flushed.
+//! A power cut is played by keeping, page by page, either what a file held when it was last brought
+//! to the disk or what it holds now; that is what a kernel may do with pages that are not flushed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,7 +35,8 @@ struct World {
     /// Files as they were when a checkpoint was written.
     durable: BTreeMap<PathBuf, Vec<u8>>,
     flushed: u64,
-    /// Where queues go on that a power cut has emptied: numbers may be left out, but not given twice.
+    /// Where queues go on that a power cut has emptied: numbers may be left out, but not given
+    /// twice.
     emptied: BTreeMap<(&'static str, i32), u64>,
     /// Start of the log; messages before it are gone, their numbers are not given again.
     min: u64,
@@ -272,7 +274,8 @@ fn history(seed: u64, steps: usize) {
     world.check();
 }
 
-/// A long run: `HISTORIES=1000`, as in `tests/run long`. One that failed again: `SEED=` what it printed last, and `HISTORIES=1`.
+/// A long run: `HISTORIES=1000`, as in `tests/run long`. One that failed again: `SEED=` what it
+/// printed last, and `HISTORIES=1`.
 #[test]
 fn random_histories_end_as_the_model_says() {
     let first = seed();

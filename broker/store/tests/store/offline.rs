@@ -14,7 +14,8 @@ fn look(root: &Path) -> Report {
     check(&place(root)).unwrap()
 }
 
-/// Keyed messages of 300 bytes on two queues, in several files of everything; stopped in order, or not.
+/// Keyed messages of 300 bytes on two queues, in several files of everything; stopped in order, or
+/// not.
 fn store(root: &Path, messages: u64, closed: bool) -> Vec<Appended> {
     let store = open(root);
     let mut placed = Vec::new();
@@ -72,7 +73,8 @@ fn a_good_store_has_no_findings_and_a_check_changes_nothing() {
         assert_eq!((report.log.records, report.log.end, &report.log.ending), (500, placed[499].end, &Ending::End));
         assert_eq!((report.log.file_size, report.log.min_offset), (LOG_FILE, 0));
         assert!(report.log.files >= 3 && report.index.files > 3, "{report:?}");
-        // Dropped, a store leaves entries that were not written yet: of one queue, of both, or of none.
+        // Dropped, a store leaves entries that were not written yet: of one queue, of both, or of
+        // none.
         assert_eq!(report.queues.entries + report.queues.pending, 500);
         if closed {
             assert_eq!((report.queues.topics, report.queues.queues), (1, 2));

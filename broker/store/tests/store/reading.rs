@@ -174,7 +174,7 @@ fn a_synchronous_flush_follows_every_append() {
         assert_eq!(store.flushed().wait_until(end, Instant::now() + Duration::from_secs(30)), Ok(true));
         assert!(store.flushed().value() >= end);
     }
-    assert!(store.figures().flush_times.count() >= 1);
+    assert!(store.metrics().flush_times.count() >= 1);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn what_cannot_be_stored_is_refused_and_leaves_nothing() {
     assert!(matches!(store.put_batch(&[]), Err(Error::Refused(_))));
     let mixed = [message("T", 0, "", b"x"), message("T", 1, "", b"x")];
     assert!(matches!(store.put_batch(&mixed), Err(Error::Refused(_))));
-    assert_eq!((store.max_physical_offset(), store.figures().put_failures), (0, 12));
+    assert_eq!((store.max_physical_offset(), store.metrics().put_failures), (0, 12));
 }
 
 #[test]
@@ -244,7 +244,8 @@ fn topics_can_be_deleted_and_begin_again() {
     assert!(names(&root.path().join("consumequeue/C")).is_empty());
 }
 
-/// Drops a file from the system's memory; `false` where its file system keeps it there, or does not tell.
+/// Drops a file from the system's memory; `false` where its file system keeps it there, or does not
+/// tell.
 fn forget(path: &Path) -> bool {
     let file = std::fs::File::open(path).unwrap();
     let look = || {
@@ -275,32 +276,33 @@ fn what_has_left_the_memory_is_not_at_hand() {
     }
     settle(&store);
     let limits = Limits { messages: 4, bytes: usize::MAX };
-    let at_hand = |offset| store.get_at_hand("T", 0, offset, limits, Filter::ALL).unwrap().map(|got| got.status);
+    let at_hand = |offset| store.get_if_resident("T", 0, offset, limits, Filter::ALL).unwrap().map(|got| got.status);
     let deadline = Instant::now() + Duration::from_secs(30);
-    while store.figures().consume_queue_pending > 0 {
+    while store.metrics().consume_queue_pending > 0 {
         assert!(Instant::now() < deadline, "entries are not written");
         std::thread::yield_now();
     }
     assert_eq!(at_hand(0), None, "its file is not open any more");
     assert_eq!(bodies(&get(&store, "T", 0, 0))[0], (0, vec![0; 4]));
     assert_eq!(at_hand(0), Some(GetStatus::Found), "the system still has it in memory");
-    // A look without waiting has the system fetch what it looks at, so a moment later it may be there again.
+    // A look without waiting has the system fetch what it looks at, so a moment later it may be
+    // there again.
     let leaves = || forget(&root.path().join("store/consumequeue/T/0/00000000000000000000"));
     while !leaves() || at_hand(0).is_some() {
         assert!(Instant::now() < deadline, "what is not in memory is at hand");
     }
-    assert_eq!(store.figures().gets_not_at_hand, 2);
+    assert_eq!(store.metrics().gets_not_resident, 2);
     assert_eq!(at_hand(998), Some(GetStatus::Found));
     // These need no look at a message.
     assert_eq!(at_hand(1000), Some(GetStatus::OffsetOverflowOne));
     assert_eq!(at_hand(5000), Some(GetStatus::OffsetOverflowBadly));
     assert_eq!(
-        store.get_at_hand("nobody", 0, 0, limits, Filter::ALL).unwrap().unwrap().status,
+        store.get_if_resident("nobody", 0, 0, limits, Filter::ALL).unwrap().unwrap().status,
         GetStatus::NoMatchedLogicQueue
     );
 }
 
-/// Damage that a consumer passed over stood in the log of the process alone, where nobody saw it.
+/// Damage that a consumer passed over stood in the log of the process alone.
 #[test]
 fn damages_that_a_consumer_passes_over_are_counted() {
     let root = tempfile::tempdir().unwrap();
@@ -316,11 +318,11 @@ fn damages_that_a_consumer_passes_over_are_counted() {
     damage("commitlog/00000000000000000000", placed[30].end - 20, b"!");
     damage("consumequeue/T/0/00000000000000000000", 5 * 20, &[0; 2 * 20]);
     let store = open(root.path());
-    assert_eq!(store.figures().damages_passed_over, 0);
+    assert_eq!(store.metrics().damages_passed_over, 0);
     let numbers: Vec<_> = read_all(&store, "T", 0).iter().map(|(number, _)| *number).collect();
     let whole: Vec<_> = (0..60).filter(|number| ![5, 6, 30].contains(number)).collect();
     assert_eq!(numbers, whole);
-    assert_eq!(store.figures().damages_passed_over, 3);
+    assert_eq!(store.metrics().damages_passed_over, 3);
 }
 
 #[test]
@@ -328,9 +330,9 @@ fn index_files_count_among_what_is_mapped() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
     put(&store, "T", 0, b"x");
-    assert_eq!((store.figures().mapped_bytes, store.figures().index_files), (LOG_FILE, 0));
+    assert_eq!((store.metrics().mapped_bytes, store.metrics().index_files), (LOG_FILE, 0));
     store.put(&message("T", 0, "KEYS\u{1}k\u{2}", b"x")).unwrap();
     settle(&store);
     let index = std::fs::metadata(&files(&root.path().join("index"))[0]).unwrap().len();
-    assert_eq!((store.figures().mapped_bytes, store.figures().index_files), (LOG_FILE + index, 1));
+    assert_eq!((store.metrics().mapped_bytes, store.metrics().index_files), (LOG_FILE + index, 1));
 }

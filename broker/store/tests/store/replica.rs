@@ -166,7 +166,8 @@ fn truncation_survives_a_crash_right_behind_it_at_every_record() {
     }
 }
 
-/// What a master sends goes to its place in the log or nowhere, and what it holds ends neither the process nor dispatch but by saying so.
+/// What a master sends goes to its place in the log or nowhere, and what it holds ends neither the
+/// process nor dispatch but by saying so.
 #[test]
 fn pieces_that_no_master_sends_are_refused_or_end_writes_and_never_the_process() {
     let seed = seed();
@@ -205,6 +206,6 @@ fn pieces_that_no_master_sends_are_refused_or_end_writes_and_never_the_process()
                 break;
             }
         }
-        assert!(replica.figures().threads_ended == 0, "a thread ended: {:?}", replica.failure());
+        assert!(replica.metrics().threads_ended == 0, "a thread ended: {:?}", replica.failure());
     }
 }

@@ -136,12 +136,12 @@ fn expired_files_stay_while_a_reader_has_yet_to_copy_them() {
         (from < u64::MAX).then(|| Needed { from, by: "a slave".to_owned() })
     }));
     assert_eq!(store.delete_expired().unwrap(), 1, "what it has copied");
-    assert_eq!((store.min_physical_offset(), store.figures().held_bytes), (LOG_FILE, 3 * LOG_FILE));
+    assert_eq!((store.min_physical_offset(), store.metrics().held_bytes), (LOG_FILE, 3 * LOG_FILE));
     from.store(2 * LOG_FILE, Ordering::SeqCst);
     assert_eq!(store.delete_expired().unwrap(), 1);
     from.store(u64::MAX, Ordering::SeqCst);
     assert_eq!(store.delete_expired().unwrap(), 2);
-    assert_eq!((store.min_physical_offset(), store.figures().held_bytes), (4 * LOG_FILE, 0));
+    assert_eq!((store.min_physical_offset(), store.metrics().held_bytes), (4 * LOG_FILE, 0));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn files_that_a_reader_needs_go_when_the_disk_is_short_of_space() {
     store.set_retention(retention).unwrap();
     // The upkeep thread may have been first.
     store.delete_expired().unwrap();
-    assert_eq!((store.min_physical_offset(), store.figures().held_bytes), (4 * LOG_FILE, 0));
+    assert_eq!((store.min_physical_offset(), store.metrics().held_bytes), (4 * LOG_FILE, 0));
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_disk_fuller_than_allowed_refuses_writes_and_cleans_by_force() {
     // The upkeep thread may have been first.
     store.delete_expired().unwrap();
     assert!(matches!(store.put(&message("T", 0, "", b"x")), Err(rmq_store::Error::Full { .. })));
-    assert!(store.figures().refusing.is_some());
+    assert!(store.metrics().refusing.is_some());
     assert!(store.max_physical_offset() - store.min_physical_offset() <= LOG_FILE);
     assert!(!read_all(&store, "T", 0).is_empty());
 }

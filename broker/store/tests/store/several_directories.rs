@@ -53,7 +53,8 @@ fn files_take_turns_and_are_found_wherever_they_lie() {
     assert_eq!(names(c), [file(2), file(5)]);
     assert!(!root.path().join("commitlog").exists());
 
-    // A directory named for reading only gets nothing more, and its files stay in use; the order of the setting does not count.
+    // A directory named for reading only gets nothing more, and its files stay in use; the order of
+    // the setting does not count.
     let store = try_open(over(root.path(), &[c.clone(), a.clone(), b.clone()], std::slice::from_ref(c))).unwrap();
     assert_eq!(numbers(&store), (0..400).collect::<Vec<_>>());
     fill(&store, 400..700);
@@ -111,7 +112,8 @@ fn directories_too_full_get_no_file_unless_all_are() {
     let root = tempfile::tempdir().unwrap();
     let dirs = dirs(root.path());
     let mut config = over(root.path(), &dirs, &[]);
-    // All lie on one volume, which has more than that in use: all are full, and take turns as if none were.
+    // All lie on one volume, which has more than that in use: all are full, and take turns as if
+    // none were.
     (config.retention.clean_forcibly, config.retention.forcibly_enabled) = (1, false);
     let store = try_open(config).unwrap();
     store.delete_expired().unwrap();

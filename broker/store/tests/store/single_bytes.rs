@@ -1,4 +1,5 @@
-//! Each byte of a record and of a queue entry damaged alone, while nobody has the store open: which damage is delivered and shows in nothing.
+//! Each byte of a record and of a queue entry damaged alone, while the store is closed: which
+//! damage is delivered and shows in nothing.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;

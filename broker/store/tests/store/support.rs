@@ -115,7 +115,8 @@ pub(crate) fn read_all(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<
     read_records(store, topic, queue_id).iter().map(|record| body(record)).collect()
 }
 
-/// The parts of a record that no checksum covers and nothing else tells of: damage there shows in nothing. `ARCHITECTURE.md` names them.
+/// The parts of a record that no checksum covers and nothing else tells of: damage there shows in
+/// nothing. `ARCHITECTURE.md` names them.
 pub(crate) fn unprotected(record: &Record<'_>) -> [(&'static str, Range<usize>); 9] {
     let size = record.size();
     [
@@ -131,8 +132,8 @@ pub(crate) fn unprotected(record: &Record<'_>) -> [(&'static str, Range<usize>);
     ]
 }
 
-/// Where a record that a consumer was given is not what was stored. Anything but an unprotected part is a wrong message, and so are other tags: its entry
-/// in the queue tells.
+/// Where a record that a consumer was given is not what was stored. Anything but an unprotected
+/// part is a wrong message, and so are other tags: its entry in the queue tells.
 pub(crate) fn consumed(delivered: &[u8], stored: &[u8]) -> Vec<&'static str> {
     let tags = |record| Record::parse(record).unwrap().property("TAGS").map(|tags| tags.into_owned());
     let damaged = damaged_parts(delivered, stored);
@@ -156,7 +157,7 @@ pub(crate) fn damaged_parts(delivered: &[u8], stored: &[u8]) -> Vec<&'static str
     damaged
 }
 
-/// Copies a store that nobody has open.
+/// Copies a store that is not open.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -195,7 +196,8 @@ pub(crate) fn age(dir: &Path, name: &str, hours: u64) {
     file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
 }
 
-/// Says that a test leaves something out. With `CI=true` it fails instead: what nobody looks at may not be skipped in silence.
+/// Says that a test leaves something out. With `CI=true` it fails instead: what nobody looks at may
+/// not be skipped in silence.
 pub(crate) fn skipped(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
     println!("skipped: {why}");
@@ -206,15 +208,16 @@ pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|number| number.parse().unwrap())
 }
 
-/// Where a random test begins: at `SEED`, or anywhere. Printed, so that a test that failed can be run again.
+/// Where a random test begins: at `SEED`, or anywhere. Printed, so that a test that failed can be
+/// run again.
 pub(crate) fn seed() -> u64 {
     let seed = number("SEED").unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64);
     println!("SEED={seed}");
     seed
 }
 
-/// What a power cut may leave of a file: the first `kept` bytes as they are now, and of what lies behind some pages as they are and some as they were
-/// when the file was last brought to the disk.
+/// What a power cut may leave of a file: the first `kept` bytes as they are now, and of what lies
+/// behind some pages as they are and some as they were when the file was last brought to the disk.
 pub(crate) fn torn(random: &mut Random, now: &[u8], before: &[u8], kept: usize, page: usize) -> Vec<u8> {
     let kind = random.below(3);
     let mut torn = now.to_vec();

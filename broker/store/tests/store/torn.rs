@@ -1,8 +1,10 @@
-//! Every file of a store cut at every byte of its last written 4 KiB, and with each of its sectors zeroed or flipped, after a crash and after
-//! a clean stop: the store opens or says what is wrong with which file, and delivers nothing that was not stored, but for the parts of a record
-//! that nothing covers; `single_bytes` says which these are.
+//! Every file of a store cut at every byte of its last written 4 KiB, and with each of its sectors
+//! zeroed or flipped, after a crash and after a clean stop: the store opens or says what is wrong
+//! with which file, and delivers nothing that was not stored, but for the parts of a record that
+//! nothing covers; `single_bytes` says which these are.
 //!
-//! Cuts are made at some of the bytes by default and at all of them with `TORN=all`, as in `tests/run long`.
+//! Cuts are made at some of the bytes by default and at all of them with `TORN=all`, as in
+//! `tests/run long`.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -40,7 +42,7 @@ impl Victim {
         if clean {
             store.close().unwrap();
         }
-        while store.figures().consume_queue_pending > 0 {
+        while store.metrics().consume_queue_pending > 0 {
             std::thread::yield_now();
         }
         victim
@@ -66,7 +68,8 @@ impl Victim {
         settle(store);
     }
 
-    /// Lets `damage` do what it wants to a copy of the file and opens the store; whatever is delivered has to be right.
+    /// Lets `damage` do what it wants to a copy of the file and opens the store; whatever is
+    /// delivered has to be right.
     fn open(&self, file: &Path, damage: impl FnOnce(&std::fs::File)) -> Result<usize, Error> {
         let copied = self.root.path().join("damaged");
         let _ = std::fs::remove_dir_all(&copied);
@@ -259,7 +262,8 @@ fn a_table_that_was_written_in_part_falls_back_to_the_one_before() {
     assert!(matches!(rmq_store::durable_file::load(&path, parse), Err(Error::Config(_))));
 }
 
-/// A page that cannot be read killed the process: the log is mapped. A file cut short under its mapping is such a page for the system.
+/// A page that cannot be read killed the process: the log is mapped. A file cut short under its
+/// mapping is such a page for the system.
 #[test]
 fn a_sector_of_the_log_that_cannot_be_read_is_an_error_and_no_signal() {
     let root = tempfile::tempdir().unwrap();

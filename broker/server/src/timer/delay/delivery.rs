@@ -20,7 +20,7 @@ use rmq_protocol::{
     names,
 };
 use rmq_remoting::Watchdog;
-use rmq_store::{Appended, Error, Filter, Limits, MessageStore, Patience};
+use rmq_store::{Appended, Deadline, Error, Filter, Limits, MessageStore};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -163,7 +163,7 @@ impl Delivery {
 
     /// Whatever `maxMessageSize` is now: the message was taken.
     fn put(&self, draft: &Draft<'_>) -> Result<Appended, Error> {
-        self.store.put_again_within(draft, Patience::begin())?.ok_or(Error::Stalled)
+        self.store.put_again_within(draft, Deadline::client())?.ok_or(Error::Stalled)
     }
 
     /// Keeps a message that can never be delivered, with the reason, where a person can read it.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::follower::Lag;
 
-/// Buckets of a [`Histogram`]: bucket `n` counts durations below `2^n` microseconds, the last one everything longer.
+/// Buckets of a [`Histogram`]: bucket `n` counts durations below `2^n` microseconds, the last one
+/// everything longer.
 pub const BUCKETS: usize = 26;
 
 /// Durations by power of two.
@@ -39,7 +40,8 @@ impl Times {
 /// Durations by power of two since the store was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
-    /// Bucket `n` counts durations below `2^n` microseconds that are in no earlier bucket; the last one has no end.
+    /// Bucket `n` counts durations below `2^n` microseconds that are in no earlier bucket; the last
+    /// one has no end.
     pub buckets: [u64; BUCKETS],
     /// Sum of all.
     pub total: Duration,
@@ -53,7 +55,8 @@ impl Histogram {
         self.buckets.iter().sum()
     }
 
-    /// A bound that a share of the durations is not above: the end of the bucket of the last of them, and never more than the longest. Zero where there are none.
+    /// A bound that a share of the durations is not above: the end of the bucket of the last of
+    /// them, and never more than the longest. Zero where there are none.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = (share * self.count() as f64).ceil() as u64;
         let counted = self.buckets.iter().scan(0, |counted, bucket| {
@@ -71,27 +74,28 @@ pub(crate) struct Counters {
     pub(crate) put_messages: AtomicU64,
     pub(crate) put_bytes: AtomicU64,
     pub(crate) put_failures: AtomicU64,
-    pub(crate) puts_not_at_hand: AtomicU64,
+    pub(crate) puts_would_block: AtomicU64,
     pub(crate) put_times: Times,
     pub(crate) lock_waits: Times,
     pub(crate) flush_times: Times,
     pub(crate) get_times: Times,
-    pub(crate) gets_not_at_hand: AtomicU64,
+    pub(crate) gets_not_resident: AtomicU64,
     pub(crate) damages_passed_over: AtomicU64,
 }
 
 /// A snapshot of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Figures {
+pub struct Metrics {
     /// Messages taken since the store was opened; a batch of n counts n.
     pub put_messages: u64,
     /// Bytes of their records.
     pub put_bytes: u64,
     /// Puts refused with an error.
     pub put_failures: u64,
-    /// Puts that found no blocks and might not wait for them; each was followed by one that might.
-    pub puts_not_at_hand: u64,
+    /// Non-blocking puts that found no blocks preallocated; each was followed by one that could
+    /// wait.
+    pub puts_would_block: u64,
     /// From the call of a put to its return.
     pub put_times: Histogram,
     /// Of that, waiting for the append lock.
@@ -100,8 +104,9 @@ pub struct Figures {
     pub flush_times: Histogram,
     /// From the call of a get to its return, whatever it found.
     pub get_times: Histogram,
-    /// Gets at hand that found the messages out of memory; each was followed by one that waited for the disk.
-    pub gets_not_at_hand: u64,
+    /// Non-blocking gets whose messages were not in memory; each was followed by one that waited
+    /// for the disk.
+    pub gets_not_resident: u64,
     /// Damaged records and queue entries that gets passed over, each as often as one met it.
     pub damages_passed_over: u64,
     /// Threads of the store that ended and should not have.
@@ -126,20 +131,22 @@ pub struct Figures {
     pub queues: usize,
     /// Bytes of consume queue entries waiting to be written.
     pub consume_queue_pending: u64,
-    /// Bytes of memory that consume queue entries occupied when they were last written: those that are kept there, and what had come meanwhile.
+    /// Bytes of memory that consume queue entries occupied when they were last written: those that
+    /// are kept there, and what had come meanwhile.
     pub consume_queue_memory: u64,
     /// Consume queue files open.
     pub open_files: usize,
     /// Index files.
     pub index_files: usize,
-    /// How far each follower of the log is behind, in their order. One that the others do not wait for is behind while it
-    /// cannot be written, on a full disk above all, or has a place of its own that it goes on from.
+    /// How far each follower of the log is behind, in their order. One that the others do not wait
+    /// for is behind while it cannot be written, on a full disk above all, or has a place of its
+    /// own that it goes on from.
     pub followers: Vec<Lag>,
     /// Why no writes are taken, if so.
     pub refusing: Option<String>,
 }
 
-impl Figures {
+impl Metrics {
     /// Bytes of the log that a follower has yet to take; 0 where there is none of that name.
     pub fn behind(&self, follower: &str) -> u64 {
         self.followers.iter().find(|lag| lag.follower == follower).map_or(0, |lag| lag.bytes)
