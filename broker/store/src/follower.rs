@@ -23,6 +23,7 @@ use crate::checkpoint::Marks;
 use crate::consume_queue::tags_code::TagsCode;
 use crate::consume_queue::{is_consumable, is_name};
 use crate::error::Result;
+use crate::position::QueueOffset;
 
 /// Pause after a record that a full disk prevented.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
@@ -113,7 +114,7 @@ pub struct Arrival<'a> {
     /// Queue.
     pub queue_id: i32,
     /// Its number in the queue.
-    pub queue_offset: u64,
+    pub queue_offset: QueueOffset,
     /// What its queue entry tells a filter, see [`TagsCode`].
     pub tags_code: i64,
     /// Where its record lies.
@@ -144,7 +145,7 @@ impl<F: Fn(&Arrival<'_>) + Send + Sync> Follower for Arrivals<F> {
             (self.0)(&Arrival {
                 topic: record.topic(),
                 queue_id: record.queue_id(),
-                queue_offset: record.queue_offset(),
+                queue_offset: record.queue_offset().into(),
                 tags_code,
                 physical_offset: record.physical_offset(),
                 size: record.size(),

@@ -30,6 +30,7 @@
 //! | [`consume_queue`] | for each queue, where its messages are |
 //! | [`index`] | for each key, where its messages are |
 //! | [`upkeep`], [`checkpoint`], [`retention`] | what is durable; what may go |
+//! | [`position`] | numbers that must not be mixed up |
 //! | [`watermark`] | how far something has come, and waiting for it |
 //! | [`metrics`] | what is counted |
 //! | [`config`], [`error`] | what the store can be told, and what it tells its callers |
@@ -66,6 +67,7 @@ mod mapped_file;
 mod metrics;
 pub mod offline;
 mod open;
+mod position;
 mod put;
 mod query;
 mod retention;
@@ -88,6 +90,7 @@ pub use error::{Error, Result};
 pub use follower::{Arrival, Dispatched, Follower, Lag, arrivals};
 pub use get::{Filter, GetStatus, Got, Limits};
 pub use metrics::{BUCKETS, Histogram, Metrics};
+pub use position::QueueOffset;
 pub use put::{Appended, Deadline, NewMessage};
 pub use query::Found;
 pub use retention::{Needed, Needs};

@@ -12,6 +12,7 @@ use crate::MessageStore;
 use crate::commit_log::append::{Numbering, Placed};
 use crate::consume_queue;
 use crate::error::{Error, Result};
+use crate::position::QueueOffset;
 
 /// A message to be stored: everything about its record that is known before it has a place.
 pub use rmq_protocol::message::stored::Draft as NewMessage;
@@ -48,7 +49,7 @@ pub struct Appended {
     pub end: u64,
     /// Its number in the queue; 0 for prepared and rolled back messages, which are not in the
     /// queue.
-    pub queue_offset: u64,
+    pub queue_offset: QueueOffset,
     /// When it was stored, ms.
     pub store_timestamp: i64,
     /// The address that is part of its id.
@@ -238,7 +239,7 @@ fn state(message: &NewMessage<'_>) -> Transaction {
 fn appended(message: &NewMessage<'_>, placed: Placed, number: u64, physical_offset: u64, size: u64) -> Appended {
     let queue_offset = match state(message) {
         Transaction::None | Transaction::Commit => placed.queue_offset + number,
-        Transaction::Prepared | Transaction::Rollback => 0,
+        Transaction::Prepared | Transaction::Rollback => QueueOffset::ZERO,
     };
     Appended {
         physical_offset,

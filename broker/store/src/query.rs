@@ -1,6 +1,5 @@
 //! Looking things up: messages by key or place, offsets by time, what there is.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use crate::MessageStore;
 use crate::consume_queue::search::Boundary;
 use crate::error::{Error, Result};
 use crate::open::LAST_DISPATCH;
+use crate::position::QueueOffset;
 
 /// The answer to a query by key.
 #[derive(Debug, Clone)]
@@ -99,19 +99,19 @@ impl MessageStore {
     }
 
     /// First offset of a queue; 0 where there is no such queue.
-    pub fn min_offset(&self, topic: &str, queue_id: i32) -> u64 {
-        self.table.find(topic, queue_id).map_or(0, |queue| queue.bounds().0)
+    pub fn min_offset(&self, topic: &str, queue_id: i32) -> QueueOffset {
+        self.table.find(topic, queue_id).map_or(QueueOffset::ZERO, |queue| queue.bounds().0)
     }
 
     /// The offset the next readable message of a queue will get; 0 where there is no such queue.
-    pub fn max_offset(&self, topic: &str, queue_id: i32) -> u64 {
-        self.table.find(topic, queue_id).map_or(0, |queue| queue.bounds().1)
+    pub fn max_offset(&self, topic: &str, queue_id: i32) -> QueueOffset {
+        self.table.find(topic, queue_id).map_or(QueueOffset::ZERO, |queue| queue.bounds().1)
     }
 
     /// The offset the next message of a queue gets, with those counted that are not readable yet; 0
     /// where there is no such queue.
-    pub fn next_offset(&self, topic: &str, queue_id: i32) -> u64 {
-        self.table.find(topic, queue_id).map_or(0, |queue| queue.next.load(Ordering::Relaxed).max(queue.bounds().1))
+    pub fn next_offset(&self, topic: &str, queue_id: i32) -> QueueOffset {
+        self.table.find(topic, queue_id).map_or(QueueOffset::ZERO, |queue| queue.next().max(queue.bounds().1))
     }
 
     /// The offset of a queue at a time (ms), within the queue's bounds; 0 where there is no such
@@ -119,10 +119,10 @@ impl MessageStore {
     ///
     /// # Errors
     /// Only where the disk fails.
-    pub fn offset_by_time(&self, topic: &str, queue_id: i32, time: i64, boundary: Boundary) -> Result<u64> {
+    pub fn offset_by_time(&self, topic: &str, queue_id: i32, time: i64, boundary: Boundary) -> Result<QueueOffset> {
         match self.table.find(topic, queue_id) {
             Some(queue) => queue.offset_at(self.table.files(), &self.log, time, boundary),
-            None => Ok(0),
+            None => Ok(QueueOffset::ZERO),
         }
     }
 
@@ -130,7 +130,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// Only where the disk fails.
-    pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: u64) -> Result<Option<i64>> {
+    pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Result<Option<i64>> {
         let Some(queue) = self.table.find(topic, queue_id) else { return Ok(None) };
         let entry = queue.entry(self.table.files(), offset)?;
         Ok(entry.and_then(|entry| self.log.store_timestamp(entry.physical_offset)))
@@ -140,7 +140,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// Only where the disk fails.
-    pub fn physical_offset(&self, topic: &str, queue_id: i32, offset: u64) -> Result<Option<u64>> {
+    pub fn physical_offset(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Result<Option<u64>> {
         let Some(queue) = self.table.find(topic, queue_id) else { return Ok(None) };
         let entry = queue.entry(self.table.files(), offset)?;
         Ok(entry.filter(|entry| !entry.is_filler()).map(|entry| entry.physical_offset))

@@ -22,7 +22,7 @@ use rmq_protocol::{
     java_properties,
     message::stored::Record,
 };
-use rmq_store::MessageStore;
+use rmq_store::{MessageStore, QueueOffset};
 use std::{sync::Arc, time::Instant};
 
 /// Entries of a queue that one request shows.
@@ -156,7 +156,7 @@ impl BrokerAdmin {
         if header.count < 1 {
             return Err(Rejection::number("count", header.count.into(), "1 or more is wanted"));
         }
-        let Some(first) = u64::try_from(header.index).ok().filter(|index| (min..max).contains(index)) else {
+        let Some(first) = QueueOffset::from_wire(header.index).filter(|index| (min..max).contains(index)) else {
             return Err(Rejection::new(
                 Reason::Failed,
                 format!(
@@ -167,14 +167,16 @@ impl BrokerAdmin {
         };
         let last = max.min(first.saturating_add(header.count.min(MAX_ENTRIES) as u64));
         let mut queue_data = Vec::new();
-        for offset in first..last {
-            let Some(place) = self.store.physical_offset(&header.topic, header.queue_id, offset)? else { continue };
+        for offset in first.get()..last.get() {
+            let Some(place) = self.store.physical_offset(&header.topic, header.queue_id, offset.into())? else {
+                continue;
+            };
             queue_data.push(self.entry(place, subscription.as_deref()));
         }
         let body = ConsumeQueueBody {
             filter_data: None,
-            max_queue_index: max as i64,
-            min_queue_index: min as i64,
+            max_queue_index: max.to_wire(),
+            min_queue_index: min.to_wire(),
             queue_data,
             subscription_data: subscription.map(|subscription| (*subscription).clone()),
         };

@@ -25,7 +25,7 @@ use rmq_protocol::{
     },
     message::MessageQueue,
 };
-use rmq_store::MessageStore;
+use rmq_store::{MessageStore, QueueOffset};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// Handles of these requests.
@@ -144,12 +144,13 @@ impl ConsumerAdmin {
             let (_, max) = (self.store.min_offset(topic, queue_id), self.store.max_offset(topic, queue_id));
             let consumer_offset = self.offsets.committed(topic, group, queue_id).unwrap_or(0).max(0);
             let pull_offset = self.offsets.pulled(topic, group, queue_id).unwrap_or(consumer_offset);
-            let last = u64::try_from(consumer_offset - 1).ok().and_then(|offset| self.stored(topic, queue_id, offset));
+            let last =
+                QueueOffset::from_wire(consumer_offset - 1).and_then(|offset| self.stored(topic, queue_id, offset));
             let queue = MessageQueue { broker_name: broker_name.clone(), queue_id, topic: topic.to_owned() };
             (
                 queue,
                 ConsumeOffset {
-                    broker_offset: max as i64,
+                    broker_offset: max.to_wire(),
                     consumer_offset,
                     last_timestamp: last.unwrap_or(0),
                     pull_offset,
@@ -163,7 +164,7 @@ impl ConsumerAdmin {
     }
 
     /// When a message was stored; none if it is gone, or cannot be read.
-    fn stored(&self, topic: &str, queue_id: i32, offset: u64) -> Option<i64> {
+    fn stored(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Option<i64> {
         self.store.store_timestamp(topic, queue_id, offset).ok().flatten()
     }
 
@@ -198,12 +199,12 @@ impl ConsumerAdmin {
                 (self.store.min_offset(&header.topic, queue_id), self.store.max_offset(&header.topic, queue_id));
             let committed = self.offsets.committed(&header.topic, &header.group, queue_id);
             let consumed = committed
-                .and_then(|offset| u64::try_from(offset.saturating_sub(1)).ok())
+                .and_then(|offset| QueueOffset::from_wire(offset.saturating_sub(1)))
                 .and_then(|offset| time(queue_id, offset));
             let min_time_stamp = time(queue_id, min).unwrap_or(-1);
             // A group that has consumed nothing stands at the oldest message.
             let consume_time_stamp = consumed.unwrap_or(min_time_stamp);
-            let waiting = committed.and_then(|offset| u64::try_from(offset).ok()).unwrap_or(min);
+            let waiting = committed.and_then(QueueOffset::from_wire).unwrap_or(min);
             let delay_time = if waiting < max {
                 time(queue_id, waiting).map_or(0, |stored| now_millis().saturating_sub(stored).max(0))
             } else {
@@ -212,7 +213,7 @@ impl ConsumerAdmin {
             QueueTimeSpan {
                 consume_time_stamp,
                 delay_time,
-                max_time_stamp: max.checked_sub(1).and_then(|last| time(queue_id, last)).unwrap_or(-1),
+                max_time_stamp: max.before().and_then(|last| time(queue_id, last)).unwrap_or(-1),
                 message_queue: MessageQueue {
                     broker_name: broker_name.clone(),
                     queue_id,

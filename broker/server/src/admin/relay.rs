@@ -133,7 +133,7 @@ impl Relay {
     }
 
     fn offset_of(&self, target: Target, topic: &str, queue_id: i32) -> Result<i64, Rejection> {
-        let (min, max) = (self.store.min_offset(topic, queue_id), self.store.max_offset(topic, queue_id));
+        let (min, max) = (self.store.min_offset(topic, queue_id).get(), self.store.max_offset(topic, queue_id).get());
         let offset = match target {
             Target::Offset(offset) if (min..=max).contains(&offset) => offset,
             Target::Offset(offset) => {
@@ -143,7 +143,7 @@ impl Relay {
                 ));
             }
             Target::End => max,
-            Target::Time(time) => self.store.offset_by_time(topic, queue_id, time, Boundary::Lower)?,
+            Target::Time(time) => self.store.offset_by_time(topic, queue_id, time, Boundary::Lower)?.get(),
         };
         Ok(offset as i64)
     }

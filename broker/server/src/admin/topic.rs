@@ -165,10 +165,15 @@ impl TopicAdmin {
         let rows = (0..queues).map(|queue_id| {
             let (min, max) =
                 (self.store.min_offset(&header.topic, queue_id), self.store.max_offset(&header.topic, queue_id));
-            let last =
-                if max > min { self.store.store_timestamp(&header.topic, queue_id, max - 1)?.unwrap_or(0) } else { 0 };
+            let last = match max.before().filter(|last| *last >= min) {
+                Some(last) => self.store.store_timestamp(&header.topic, queue_id, last)?.unwrap_or(0),
+                None => 0,
+            };
             let queue = MessageQueue { broker_name: broker_name.clone(), queue_id, topic: header.topic.to_owned() };
-            Ok((queue, TopicOffset { last_update_timestamp: last, max_offset: max as i64, min_offset: min as i64 }))
+            Ok((
+                queue,
+                TopicOffset { last_update_timestamp: last, max_offset: max.to_wire(), min_offset: min.to_wire() },
+            ))
         });
         let body = TopicStats {
             offset_table: rows.collect::<Result<_, rmq_store::Error>>()?,

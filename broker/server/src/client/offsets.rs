@@ -8,7 +8,7 @@ use crate::{
     topic::Topics,
 };
 use rmq_protocol::header::owned::{QueryConsumerOffset, QueueRequest, SearchOffset, UpdateConsumerOffset};
-use rmq_store::{Boundary, MessageStore};
+use rmq_store::{Boundary, MessageStore, QueueOffset};
 use std::sync::Arc;
 
 /// Handles of these requests.
@@ -55,7 +55,10 @@ impl Offsets {
             return Ok(committed);
         }
         let first = self.store.min_offset(&header.topic, header.queue_id);
-        if header.set_zero_if_not_found != Some(false) && first == 0 && self.is_recent(&header.topic, header.queue_id) {
+        if header.set_zero_if_not_found != Some(false)
+            && first == QueueOffset::ZERO
+            && self.is_recent(&header.topic, header.queue_id)
+        {
             return Ok(0);
         }
         Err(Rejection::new(
@@ -69,9 +72,9 @@ impl Offsets {
 
     /// The first message of the queue is likely in memory, or there is none yet.
     fn is_recent(&self, topic: &str, queue_id: i32) -> bool {
-        match self.store.physical_offset(topic, queue_id, 0) {
+        match self.store.physical_offset(topic, queue_id, QueueOffset::ZERO) {
             Ok(Some(offset)) => self.store.is_in_memory(offset),
-            Ok(None) => self.store.max_offset(topic, queue_id) == 0,
+            Ok(None) => self.store.max_offset(topic, queue_id) == QueueOffset::ZERO,
             Err(_) => false,
         }
     }
@@ -90,7 +93,7 @@ impl Offsets {
         // and the group would skip what comes next. On a slave it was made with a master that is
         // gone.
         if one_way && !self.role.is_slave() {
-            let end = self.store.next_offset(&header.topic, header.queue_id);
+            let end = self.store.next_offset(&header.topic, header.queue_id).get();
             if offset > end {
                 // A peer may send many of these; at this level they fill no log.
                 tracing::debug!(
@@ -121,19 +124,19 @@ impl Offsets {
                 )));
             }
         };
-        Ok(self.store.offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)? as i64)
+        Ok(self.store.offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)?.to_wire())
     }
 
     /// 30.
     pub(crate) fn max(&self, header: &QueueRequest) -> Result<i64, Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
-        Ok(self.store.max_offset(&header.topic, header.queue_id) as i64)
+        Ok(self.store.max_offset(&header.topic, header.queue_id).to_wire())
     }
 
     /// 31.
     pub(crate) fn min(&self, header: &QueueRequest) -> Result<i64, Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
-        Ok(self.store.min_offset(&header.topic, header.queue_id) as i64)
+        Ok(self.store.min_offset(&header.topic, header.queue_id).to_wire())
     }
 
     /// 32.

@@ -143,13 +143,13 @@ fn read(
         }
         let mut progress = Progress::default();
         for queue_id in store.queues(topic) {
-            let bounds = (store.min_offset(topic, queue_id) as i64, store.max_offset(topic, queue_id) as i64);
+            let bounds = (store.min_offset(topic, queue_id).to_wire(), store.max_offset(topic, queue_id).to_wire());
             let age = |offset: i64| {
                 if begun.elapsed() > AGES {
                     return None;
                 }
                 let offset = u64::try_from(offset).unwrap_or(0);
-                let stored = store.store_timestamp(topic, queue_id, offset).ok().flatten();
+                let stored = store.store_timestamp(topic, queue_id, offset.into()).ok().flatten();
                 Some(stored.map_or(0, |stored| now.saturating_sub(stored).max(0)))
             };
             let finished = committed.get(&queue_id).copied().unwrap_or(0);

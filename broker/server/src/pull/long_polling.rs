@@ -16,6 +16,7 @@ use super::Pull;
 use parking_lot::Mutex;
 use rmq_protocol::body::Subscription;
 use rmq_remoting::Connection;
+use rmq_store::QueueOffset;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::{
     collections::hash_map::Entry,
@@ -42,7 +43,7 @@ const DISPLACED: usize = 64;
 pub(crate) struct Parked {
     pub(crate) pull: Pull,
     /// The offset it waits for.
-    pub(crate) offset: u64,
+    pub(crate) offset: QueueOffset,
     /// Messages that do not match leave it asleep.
     pub(crate) subscription: Option<Arc<Subscription>>,
     pub(crate) deadline: Instant,
@@ -265,7 +266,7 @@ impl LongPolling {
     }
 
     /// A message can be read: wakes the pulls it may interest.
-    pub(crate) fn arrived(&self, topic: &str, queue_id: i32, offset: u64, tags_code: i64) {
+    pub(crate) fn arrived(&self, topic: &str, queue_id: i32, offset: QueueOffset, tags_code: i64) {
         // Whoever parks counts himself and then looks at the queue's end, which moved before this:
         // one sees the other.
         fence(SeqCst);
@@ -282,7 +283,7 @@ impl LongPolling {
     }
 
     /// The queue's end has moved while somebody parked: wakes pulls that wait for less than `end`.
-    pub(crate) fn moved(&self, topic: &str, queue_id: i32, end: u64) {
+    pub(crate) fn moved(&self, topic: &str, queue_id: i32, end: QueueOffset) {
         self.wake(topic, queue_id, |pull| pull.offset < end);
     }
 

@@ -33,7 +33,7 @@ use check::Checked;
 use long_polling::{LongPolling, Parked, WAKERS};
 use rmq_protocol::{body::Subscription, header::owned::PullMessage, message::sys_flag};
 use rmq_remoting::Connection;
-use rmq_store::{Filter, GetStatus, Got, MessageStore};
+use rmq_store::{Filter, GetStatus, Got, MessageStore, QueueOffset};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -41,6 +41,9 @@ use std::{
 
 /// Bytes of names and of a subscription that a pull may have to be parked.
 const MAX_PARKED_TEXT: usize = 16 << 10;
+
+/// An offset that no message will have: only the deadline ends the wait for it.
+const NEVER: QueueOffset = QueueOffset::MAX;
 
 /// Reads queues for consumers.
 pub(crate) struct Puller {
@@ -87,7 +90,7 @@ enum Outcome {
     /// Nothing yet, and the client is willing to wait.
     Wait {
         /// The queue offset it waits for.
-        offset: u64,
+        offset: QueueOffset,
         subscription: Arc<Subscription>,
         timeout: Duration,
     },
@@ -189,7 +192,7 @@ impl Puller {
     fn run(&self, request: &PullMessage, run: Run, reading: Reading) -> Result<Outcome, Rejection> {
         let settings = self.settings.load();
         let checked = self.check(request, &settings)?;
-        let Ok(offset) = u64::try_from(request.queue_offset) else {
+        let Some(offset) = QueueOffset::from_wire(request.queue_offset) else {
             return Ok(Outcome::Answer(self.before_the_queue(request, &checked)));
         };
         let Some(mut got) = self.read(request, offset, &checked, reading)? else { return Ok(Outcome::Cold) };
@@ -214,7 +217,7 @@ impl Puller {
             && let Some(timeout) = check::wait_timeout(request, &settings.messages)
         {
             // Where there are messages already, but none it can be given, only the deadline wakes it.
-            let offset = if got.max_offset > got.next_offset { u64::MAX } else { got.next_offset };
+            let offset = if got.max_offset > got.next_offset { NEVER } else { got.next_offset };
             return Ok(Outcome::Wait { offset, subscription: checked.subscription, timeout });
         }
         let suggested = if follows && !corrects {
@@ -229,7 +232,7 @@ impl Puller {
     fn read(
         &self,
         request: &PullMessage,
-        offset: u64,
+        offset: QueueOffset,
         checked: &Checked,
         reading: Reading,
     ) -> Result<Option<Got>, Rejection> {
@@ -244,10 +247,10 @@ impl Puller {
 
     /// Commits what the client had done when it asked. By the time a parked pull runs again another client may have done more, or
     /// reset the offset. A client that is ahead of the queue read a log that lost its end since: the group must not begin there.
-    fn commit(&self, request: &PullMessage, offset: u64, got: &Got) {
+    fn commit(&self, request: &PullMessage, offset: QueueOffset, got: &Got) {
         if request.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0
             && offset <= got.max_offset
-            && u64::try_from(request.commit_offset).is_ok_and(|commit| commit <= got.max_offset)
+            && QueueOffset::from_wire(request.commit_offset).is_some_and(|commit| commit <= got.max_offset)
             && !self.role.is_slave()
         {
             self.offsets.commit(&request.topic, &request.consumer_group, request.queue_id, request.commit_offset);
@@ -272,7 +275,7 @@ impl Puller {
         self.stats.add(Kind::GroupGet, &key, messages);
         self.stats.add(Kind::GroupGetSize, &key, bytes);
         self.stats.add(Kind::BrokerGet, &settings.identity.cluster_name, messages);
-        self.offsets.note_pull(&request.topic, &request.consumer_group, request.queue_id, got.next_offset as i64);
+        self.offsets.note_pull(&request.topic, &request.consumer_group, request.queue_id, got.next_offset.to_wire());
     }
 }
 

@@ -3,7 +3,7 @@
 use super::check::Checked;
 use bytes::Bytes;
 use rmq_protocol::{body::SubscriptionGroup, header::PullMessageResponse};
-use rmq_store::{GetStatus, Got};
+use rmq_store::{GetStatus, Got, QueueOffset};
 use std::ops::RangeInclusive;
 
 /// How a pull went.
@@ -43,12 +43,12 @@ pub(super) fn nothing(got: &Got, status: PullStatus, suggested: i64, checked: &C
 }
 
 /// The answer to a negative offset: `held` is what the queue has.
-pub(super) fn before_the_queue(asked: i64, held: RangeInclusive<u64>, checked: &Checked) -> Pulled {
+pub(super) fn before_the_queue(asked: i64, held: RangeInclusive<QueueOffset>, checked: &Checked) -> Pulled {
     let (min, max) = held.into_inner();
     let next = PullMessageResponse {
-        next_offset: min as i64,
-        min_offset: min as i64,
-        max_offset: max as i64,
+        next_offset: min.to_wire(),
+        min_offset: min.to_wire(),
+        max_offset: max.to_wire(),
         ..flags(checked)
     };
     let remark = format!("OffsetTooSmall: the queueOffset {asked} is outside of {min}..={max}");
@@ -58,9 +58,9 @@ pub(super) fn before_the_queue(asked: i64, held: RangeInclusive<u64>, checked: &
 fn next(got: &Got, suggested_broker_id: i64, checked: &Checked) -> PullMessageResponse {
     PullMessageResponse {
         suggested_broker_id,
-        next_offset: got.next_offset as i64,
-        min_offset: got.min_offset as i64,
-        max_offset: got.max_offset as i64,
+        next_offset: got.next_offset.to_wire(),
+        min_offset: got.min_offset.to_wire(),
+        max_offset: got.max_offset.to_wire(),
         ..flags(checked)
     }
 }

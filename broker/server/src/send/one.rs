@@ -141,7 +141,7 @@ impl Sender {
         let sent = Sent {
             ids,
             queue_id: target.queue_id,
-            queue_offset: appended.queue_offset as i64,
+            queue_offset: appended.queue_offset.to_wire(),
             unique_key,
             region: Cow::Borrowed(&self.region),
             trace_on: self.settings.load().topics.trace_on,

@@ -180,7 +180,8 @@ impl Parts {
         let (topics, offsets) = (Arc::clone(&self.core.topics), Arc::clone(&self.core.offsets));
         let (delay, store) = (Arc::clone(&self.core.delay), Arc::clone(&self.core.store));
         move || {
-            offsets.correct(|topic: &str, queue_id| topics.find(topic).map(|_| store.max_offset(topic, queue_id)));
+            offsets
+                .correct(|topic: &str, queue_id| topics.find(topic).map(|_| store.max_offset(topic, queue_id).get()));
             delay.correct(&store);
         }
     }

@@ -17,6 +17,7 @@ use super::CommitLog;
 use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::Appendable;
+use crate::position::QueueOffset;
 use crate::put::Deadline;
 
 /// What the append lock protects.
@@ -36,7 +37,7 @@ pub(super) struct Append {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placed {
     pub(crate) physical_offset: u64,
-    pub(crate) queue_offset: u64,
+    pub(crate) queue_offset: QueueOffset,
     pub(crate) store_timestamp: i64,
 }
 
@@ -212,7 +213,7 @@ impl CommitLog {
         }
         self.last_store_timestamp.store(store_timestamp, Ordering::Relaxed);
         self.advance(append, size as u64);
-        Placed { physical_offset: position, queue_offset, store_timestamp }
+        Placed { physical_offset: position, queue_offset: QueueOffset::new(queue_offset), store_timestamp }
     }
 
     fn advance(&self, append: &mut Append, by: u64) {

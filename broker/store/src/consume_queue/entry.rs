@@ -11,6 +11,8 @@
 //! at. Places that no message has are filled with entries of physical offset 0 and the largest
 //! size. A place not yet written is zero.
 
+use crate::position::QueueOffset;
+
 /// Bytes of an entry.
 pub(crate) const SIZE: usize = 20;
 
@@ -58,6 +60,16 @@ impl Entry {
     pub(crate) fn end(&self) -> u64 {
         self.physical_offset + u64::from(self.size)
     }
+}
+
+/// The byte of a queue that the entry of an offset begins at.
+pub(crate) fn byte_of(offset: QueueOffset) -> u64 {
+    offset.get() * SIZE as u64
+}
+
+/// The offset whose entry a byte of a queue lies in.
+pub(crate) fn offset_of(byte: u64) -> QueueOffset {
+    QueueOffset::new(byte / SIZE as u64)
 }
 
 /// The entries in `bytes`, up to the first place that holds none.

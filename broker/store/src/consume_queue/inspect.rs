@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
-use super::entry::{Entry, SIZE};
+use super::entry::{self, Entry, SIZE};
 use super::load::directories;
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
+use crate::position::QueueOffset;
 
 /// Entries read at once; there may be a hundred thousand queues, each with a block of its own.
 const BLOCK: u64 = 32;
@@ -34,7 +35,7 @@ pub(crate) enum Found {
     Other(PathBuf, u64, Option<Entry>),
     /// Something else or nothing, but the record's number does not follow the one before it in the
     /// log: it is the record that may be wrong, as no checksum covers its number.
-    OutOfLine(u64),
+    OutOfLine(QueueOffset),
 }
 
 /// All queues.
@@ -51,15 +52,15 @@ pub(crate) struct Queue {
     /// Where the files begin, in bytes.
     files: Vec<u64>,
     /// First entry of the first file, and behind the last entry that was written.
-    pub(crate) min: u64,
-    pub(crate) max: u64,
+    pub(crate) min: QueueOffset,
+    pub(crate) max: QueueOffset,
     /// Where the last entry points.
     last: Option<Entry>,
     /// Why the files do not fit together.
     pub(crate) fault: Option<(PathBuf, String)>,
     /// The number that the next record of the log should have.
-    next: Option<u64>,
-    block_from: u64,
+    next: Option<QueueOffset>,
+    block_from: QueueOffset,
     block: Vec<u8>,
 }
 
@@ -93,7 +94,7 @@ impl Queues {
 
     /// Queues that have entries behind their last message which a start would take for messages
     /// before `known`: topic, id, the first place that should be empty, and what is in the way.
-    pub(crate) fn surplus(&mut self, known: u64) -> Result<Vec<(String, i32, u64, Entry)>> {
+    pub(crate) fn surplus(&mut self, known: u64) -> Result<Vec<(String, i32, QueueOffset, Entry)>> {
         let mut found = Vec::new();
         for (topic, queues) in &mut self.topics {
             for (id, queue) in queues {
@@ -113,7 +114,7 @@ impl Queues {
         &mut self,
         topic: &str,
         id: i32,
-        offset: u64,
+        offset: QueueOffset,
         expected: Entry,
         agrees: impl Fn(i64) -> bool,
     ) -> Result<Found> {
@@ -126,7 +127,7 @@ impl Queues {
         let found = queue.compare(offset, expected, agrees)?;
         match (queue.next, &found) {
             // A topic that was deleted and made again numbers from 0.
-            (Some(next), Found::Behind | Found::Other(..)) if offset != next && offset != 0 => {
+            (Some(next), Found::Behind | Found::Other(..)) if offset != next && offset != QueueOffset::ZERO => {
                 Ok(Found::OutOfLine(next))
             }
             _ => {
@@ -151,12 +152,12 @@ impl Queue {
             dir,
             file_size: file_size.max(SIZE as u64),
             files: list.iter().map(|(base, _)| *base).collect(),
-            min: first / SIZE as u64,
-            max: first / SIZE as u64,
+            min: entry::offset_of(*first),
+            max: entry::offset_of(*first),
             last: None,
             fault: None,
             next: None,
-            block_from: 0,
+            block_from: QueueOffset::ZERO,
             block: Vec::new(),
         };
         for ((base, path), expected) in list.iter().zip(0..) {
@@ -171,7 +172,7 @@ impl Queue {
         }
         for (base, path) in list.iter().rev() {
             if let Some((number, entry)) = last_entry(path)? {
-                queue.max = base / SIZE as u64 + number + 1;
+                queue.max = entry::offset_of(*base) + number + 1;
                 queue.last = entry;
                 break;
             }
@@ -179,8 +180,8 @@ impl Queue {
         Ok(Some(queue))
     }
 
-    fn surplus(&mut self, next: u64, known: u64) -> Result<Option<Entry>> {
-        for offset in next..self.max {
+    fn surplus(&mut self, next: QueueOffset, known: u64) -> Result<Option<Entry>> {
+        for offset in (next.get()..self.max.get()).map(QueueOffset::new) {
             let entry = self.entry(offset)?;
             if let Some(entry) = entry.filter(|entry| entry.is_filler() || entry.physical_offset < known) {
                 return Ok(Some(entry));
@@ -189,7 +190,7 @@ impl Queue {
         Ok(None)
     }
 
-    fn compare(&mut self, offset: u64, expected: Entry, agrees: impl Fn(i64) -> bool) -> Result<Found> {
+    fn compare(&mut self, offset: QueueOffset, expected: Entry, agrees: impl Fn(i64) -> bool) -> Result<Found> {
         if offset >= self.max {
             let newer = self.last.is_some_and(|last| last.physical_offset > expected.physical_offset);
             return Ok(if newer { Found::Superseded } else { Found::Behind });
@@ -202,24 +203,25 @@ impl Queue {
         if found.is_some_and(same) {
             return Ok(Found::Right);
         }
-        let base = (offset * SIZE as u64) / self.file_size * self.file_size;
-        Ok(Found::Other(self.dir.join(dir::file_name(base)), offset * SIZE as u64 - base, found))
+        let byte = entry::byte_of(offset);
+        let base = byte / self.file_size * self.file_size;
+        Ok(Found::Other(self.dir.join(dir::file_name(base)), byte - base, found))
     }
 
-    fn entry(&mut self, offset: u64) -> Result<Option<Entry>> {
+    fn entry(&mut self, offset: QueueOffset) -> Result<Option<Entry>> {
         let have = self.block_from..self.block_from + (self.block.len() / SIZE) as u64;
         if !have.contains(&offset) {
             self.load(offset)?;
         }
-        let Some(at) = offset.checked_sub(self.block_from) else { return Ok(None) };
+        let Some(at) = offset.get().checked_sub(self.block_from.get()) else { return Ok(None) };
         let bytes = self.block.get(at as usize * SIZE..).and_then(|bytes| bytes.first_chunk());
         Ok(bytes.and_then(Entry::decode))
     }
 
-    fn load(&mut self, offset: u64) -> Result<()> {
+    fn load(&mut self, offset: QueueOffset) -> Result<()> {
         self.block.clear();
         self.block_from = offset;
-        let at = offset * SIZE as u64;
+        let at = entry::byte_of(offset);
         let base = at / self.file_size * self.file_size;
         if !self.files.contains(&base) {
             return Ok(());

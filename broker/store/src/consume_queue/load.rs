@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::SeekFrom;
 
-use super::entry::{Entry, SIZE};
+use super::entry::{self, Entry, SIZE};
 use super::table::Table;
 use crate::dir;
 use crate::error::{Error, Result};
@@ -76,13 +76,13 @@ impl Table {
             }
         }
         let Some((first_file, _)) = list.first() else { return Ok(()) };
-        let mut end = first_file / SIZE as u64;
+        let mut end = entry::offset_of(*first_file);
         // Whether anything lies behind the entries taken over: other entries, or files.
         let mut more = false;
         while let Some((base, path)) = list.last() {
             let contents = Contents::read(path, file_size, known.end)?;
             if contents.count > 0 {
-                end = base / SIZE as u64 + contents.count;
+                end = entry::offset_of(*base) + contents.count;
                 more |= contents.more;
                 break;
             }
@@ -101,15 +101,15 @@ impl Table {
             // all entries may be gone, and only the name of the file tells how many there were.
             if known.log_min > 0 {
                 queue.place(end, end, None);
-                queue.next.store(end, std::sync::atomic::Ordering::Relaxed);
+                queue.set_next(end);
             }
             return Ok(());
         };
         let physical = first_entry(path)?.filter(|entry| !entry.is_filler()).map(|entry| entry.physical_offset);
-        queue.place(base / SIZE as u64, end, physical);
-        queue.next.store(end, std::sync::atomic::Ordering::Relaxed);
+        queue.place(entry::offset_of(*base), end, physical);
+        queue.set_next(end);
         if let Some(needed) = queue.correct_min(&self.files, known.log_min)? {
-            self.files.delete_before(&queue, needed * SIZE as u64)?;
+            self.files.delete_before(&queue, entry::byte_of(needed))?;
         }
         Ok(())
     }

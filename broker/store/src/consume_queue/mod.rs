@@ -38,6 +38,7 @@ use rmq_protocol::message::sys_flag::{self, Transaction};
 
 use crate::error::Result;
 use crate::get::Reach;
+use crate::position::QueueOffset;
 use entry::{Entry, SIZE};
 use files::Files;
 
@@ -63,13 +64,13 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     /// The first entry that points into the log.
-    min: u64,
+    min: QueueOffset,
     /// Behind the last entry.
-    max: u64,
+    max: QueueOffset,
     /// Entries below this are in the files.
-    written: u64,
+    written: QueueOffset,
     /// The entries from `tail_from` to `max`, in memory.
-    tail_from: u64,
+    tail_from: QueueOffset,
     tail: Vec<u8>,
     /// Physical offset of entry `min`, where that is known.
     min_physical: Option<u64>,
@@ -109,15 +110,25 @@ impl Queue {
         self.id
     }
 
+    /// The offset that the next message gets.
+    pub(crate) fn next(&self) -> QueueOffset {
+        QueueOffset::new(self.next.load(Ordering::Relaxed))
+    }
+
+    /// The next message gets this offset.
+    fn set_next(&self, offset: QueueOffset) {
+        self.next.store(offset.get(), Ordering::Relaxed);
+    }
+
     /// First valid and next free entry.
-    pub(crate) fn bounds(&self) -> (u64, u64) {
+    pub(crate) fn bounds(&self) -> (QueueOffset, QueueOffset) {
         let state = self.state.lock();
         (state.min, state.max)
     }
 
     /// Adds the entry of queue offset `offset`.
-    pub(crate) fn add(&self, offset: u64, entry: Entry) -> Added {
-        self.next.fetch_max(offset + 1, Ordering::Relaxed);
+    pub(crate) fn add(&self, offset: QueueOffset, entry: Entry) -> Added {
+        self.next.fetch_max(offset.get() + 1, Ordering::Relaxed);
         let mut state = self.state.lock();
         if offset < state.max || state.deleted {
             return Added::Repeated;
@@ -139,7 +150,7 @@ impl Queue {
     pub(crate) fn read(
         &self,
         files: &Files,
-        from: u64,
+        from: QueueOffset,
         count: usize,
         reach: Reach,
         into: &mut Vec<u8>,
@@ -152,9 +163,9 @@ impl Queue {
                 // The offset may be far beyond the end.
                 return Ok(true);
             }
-            let on_disk = if from < state.tail_from { to.min(state.written).saturating_sub(from) } else { 0 };
+            let on_disk = if from < state.tail_from { to.min(state.written).saturating_since(from) } else { 0 };
             into.resize(on_disk as usize * SIZE, 0);
-            let tail = |offset: u64| offset.saturating_sub(state.tail_from) as usize * SIZE;
+            let tail = |offset: QueueOffset| offset.saturating_since(state.tail_from) as usize * SIZE;
             let newer = state.tail.get(tail(from + on_disk)..tail(to)).unwrap_or_default();
             if on_disk == 0 {
                 into.extend_from_slice(newer);
@@ -163,8 +174,8 @@ impl Queue {
             newer.to_vec()
         };
         let read = match reach {
-            Reach::Memory => files.read_if_resident(self, from * SIZE as u64, into)?,
-            Reach::Disk => files.read(self, from * SIZE as u64, into)?,
+            Reach::Memory => files.read_if_resident(self, entry::byte_of(from), into)?,
+            Reach::Disk => files.read(self, entry::byte_of(from), into)?,
         };
         if !read {
             into.clear();
@@ -175,7 +186,7 @@ impl Queue {
     }
 
     /// One entry.
-    pub(crate) fn entry(&self, files: &Files, offset: u64) -> Result<Option<Entry>> {
+    pub(crate) fn entry(&self, files: &Files, offset: QueueOffset) -> Result<Option<Entry>> {
         let mut bytes = Vec::with_capacity(SIZE);
         self.read(files, offset, 1, Reach::Disk, &mut bytes)?;
         Ok(entry::iter(&bytes).next())
@@ -190,7 +201,7 @@ impl Queue {
             let at = (state.written - state.tail_from) as usize * SIZE;
             (state.written, state.tail[at..].to_vec())
         };
-        files.write(self, from * SIZE as u64, &bytes)?;
+        files.write(self, entry::byte_of(from), &bytes)?;
         self.state.lock().written = from + (bytes.len() / SIZE) as u64;
         Ok(bytes.len())
     }
@@ -225,7 +236,7 @@ impl Queue {
 
     /// Puts the queue where its files are: entries `min..max` are in them, nothing is in memory.
     /// `min_physical` is what entry `min` points to, where that is known.
-    fn place(&self, min: u64, max: u64, min_physical: Option<u64>) {
+    fn place(&self, min: QueueOffset, max: QueueOffset, min_physical: Option<u64>) {
         let mut state = self.state.lock();
         let listed = state.listed;
         *state = State { min, max, written: max, tail_from: max, min_physical, listed, ..State::default() };

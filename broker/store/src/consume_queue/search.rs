@@ -5,6 +5,7 @@ use super::files::Files;
 use super::{Entry, Queue};
 use crate::commit_log::CommitLog;
 use crate::error::Result;
+use crate::position::QueueOffset;
 
 /// Which of the offsets around a time is meant.
 ///
@@ -21,7 +22,13 @@ pub enum Boundary {
 impl Queue {
     /// The first offset in `from..to` at which `before` does not hold; `to` where it holds
     /// everywhere.
-    fn partition(&self, files: &Files, from: u64, to: u64, before: impl Fn(Entry) -> bool) -> Result<u64> {
+    fn partition(
+        &self,
+        files: &Files,
+        from: QueueOffset,
+        to: QueueOffset,
+        before: impl Fn(Entry) -> bool,
+    ) -> Result<QueueOffset> {
         let (mut low, mut high) = (from, to);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -36,7 +43,7 @@ impl Queue {
     }
 
     /// The first offset whose record lies at or behind a physical offset.
-    pub(super) fn first_at_or_behind(&self, files: &Files, physical_offset: u64) -> Result<u64> {
+    pub(super) fn first_at_or_behind(&self, files: &Files, physical_offset: u64) -> Result<QueueOffset> {
         let (min, max) = self.bounds();
         self.partition(files, min, max, |entry| entry.is_filler() || entry.physical_offset < physical_offset)
     }
@@ -44,7 +51,7 @@ impl Queue {
     /// Moves the smallest offset to the first entry whose record is still in the log. Where none is
     /// left it becomes the largest offset, so that numbers are never given twice. Returns the first
     /// entry of the first file that is still needed, if that changed.
-    pub(super) fn correct_min(&self, files: &Files, log_min: u64) -> Result<Option<u64>> {
+    pub(super) fn correct_min(&self, files: &Files, log_min: u64) -> Result<Option<QueueOffset>> {
         let (before, max) = self.bounds();
         if before == max || self.state.lock().min_physical.is_some_and(|offset| offset >= log_min) {
             return Ok(None);
@@ -57,12 +64,19 @@ impl Queue {
         drop(state);
         let per_file = files.file_size() / SIZE as u64;
         // The file of the last entry stays: it says where the queue goes on.
-        let needed = |offset: u64| offset.min(max - 1) / per_file * per_file;
+        let last = max.before().unwrap_or_default();
+        let needed = |offset: QueueOffset| QueueOffset::new(offset.min(last).get() / per_file * per_file);
         Ok((needed(min) > needed(before)).then(|| needed(min)))
     }
 
     /// The offset at a time, from the store timestamps of the records; within the queue's bounds.
-    pub(crate) fn offset_at(&self, files: &Files, log: &CommitLog, time: i64, boundary: Boundary) -> Result<u64> {
+    pub(crate) fn offset_at(
+        &self,
+        files: &Files,
+        log: &CommitLog,
+        time: i64,
+        boundary: Boundary,
+    ) -> Result<QueueOffset> {
         let (min, max) = self.bounds();
         let stored = |entry: Entry| match entry.is_filler() {
             true => None,
@@ -72,7 +86,7 @@ impl Queue {
             |time: i64| self.partition(files, min, max, |entry| stored(entry).is_none_or(|stored| stored < time));
         match boundary {
             Boundary::Lower => lower(time),
-            Boundary::Upper => Ok(lower(time.saturating_add(1))?.saturating_sub(1).clamp(min, max)),
+            Boundary::Upper => Ok(lower(time.saturating_add(1))?.before().unwrap_or_default().clamp(min, max)),
         }
     }
 }

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
-use super::entry::{Entry, SIZE};
+use super::entry::{self, Entry, SIZE};
 use super::files::Files;
 use super::{Added, KEPT, Queue};
 use crate::error::Result;
 use crate::follower::{Dispatched, Follower};
+use crate::position::QueueOffset;
 
 /// How long written entries of a quiet queue stay in memory.
 const QUIET: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ const QUIET: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 /// Beyond this an entry's place could not be told in bytes; no queue comes there, but a record may
 /// claim to.
-const OFFSET_MAX: u64 = i64::MAX as u64 / SIZE as u64 - 1_000_000_000;
+const OFFSET_MAX: QueueOffset = QueueOffset::new(i64::MAX as u64 / SIZE as u64 - 1_000_000_000);
 
 type Topics = FxHashMap<Arc<str>, FxHashMap<i32, Arc<Queue>>>;
 
@@ -125,12 +126,12 @@ impl Table {
     }
 
     /// Adds an entry to a queue.
-    pub(crate) fn add(&self, queue: &Arc<Queue>, offset: u64, entry: Entry) -> Result<()> {
+    pub(crate) fn add(&self, queue: &Arc<Queue>, offset: QueueOffset, entry: Entry) -> Result<()> {
         if offset > OFFSET_MAX {
             tracing::error!(
                 topic = queue.topic(),
                 queue = queue.id(),
-                offset,
+                %offset,
                 "no queue has that many messages; skipped"
             );
             return Ok(());
@@ -150,7 +151,7 @@ impl Table {
     }
 
     /// False if the queue has the entry already.
-    fn add_to(&self, queue: &Arc<Queue>, offset: u64, entry: Entry) -> Result<bool> {
+    fn add_to(&self, queue: &Arc<Queue>, offset: QueueOffset, entry: Entry) -> Result<bool> {
         loop {
             match queue.add(offset, entry) {
                 Added::Repeated if self.begins_anew(queue, offset, entry)? => self.begin_anew(queue, offset)?,
@@ -173,19 +174,17 @@ impl Table {
     /// name of a file whose entries were lost; or the topic was deleted and made again, and older
     /// records, which stay in the log, were dispatched since, as after a crash. Any other offset
     /// twice would be a fault, and no reason to drop anything.
-    fn begins_anew(&self, queue: &Queue, offset: u64, entry: Entry) -> Result<bool> {
+    fn begins_anew(&self, queue: &Queue, offset: QueueOffset, entry: Entry) -> Result<bool> {
         let (min, max) = queue.bounds();
         if min == max {
             return Ok(offset < max);
         }
-        if offset > 0 {
-            return Ok(false);
-        }
-        Ok(queue.entry(&self.files, max - 1)?.is_some_and(|last| last.physical_offset < entry.physical_offset))
+        let Some(last) = max.before().filter(|_| offset == QueueOffset::ZERO) else { return Ok(false) };
+        Ok(queue.entry(&self.files, last)?.is_some_and(|last| last.physical_offset < entry.physical_offset))
     }
 
     /// Drops what a queue holds.
-    fn begin_anew(&self, queue: &Arc<Queue>, offset: u64) -> Result<()> {
+    fn begin_anew(&self, queue: &Arc<Queue>, offset: QueueOffset) -> Result<()> {
         let _io = self.io.lock();
         self.write_queue(queue)?;
         tracing::warn!(topic = queue.topic(), queue = queue.id(), "a consume queue begins anew; its older entries go");
@@ -194,24 +193,24 @@ impl Table {
 
     /// Deletes a queue's files and makes one that begins with `offset`; `io` is held and nothing
     /// waits to be written.
-    fn restart(&self, queue: &Arc<Queue>, offset: u64) -> Result<()> {
+    fn restart(&self, queue: &Arc<Queue>, offset: QueueOffset) -> Result<()> {
         self.files.delete(queue)?;
         let per_file = self.files.file_size() / SIZE as u64;
-        let from = offset - offset % per_file;
+        let from = QueueOffset::new(offset.get() - offset.get() % per_file);
         self.fill(queue, from, offset)?;
         queue.place(offset, offset, None);
         Ok(())
     }
 
-    fn fill(&self, queue: &Arc<Queue>, from: u64, to: u64) -> Result<()> {
+    fn fill(&self, queue: &Arc<Queue>, from: QueueOffset, to: QueueOffset) -> Result<()> {
         let fillers = Entry::FILLER.encode().repeat((to - from) as usize);
-        self.files.write(queue, from * SIZE as u64, &fillers)
+        self.files.write(queue, entry::byte_of(from), &fillers)
     }
 
     /// Fills the places before `offset` that no message has. This happens where a replica begins in
     /// the middle of its master's log, and to the first file of a queue whose older messages are
     /// gone.
-    fn bridge(&self, queue: &Arc<Queue>, offset: u64, places: u64) -> Result<()> {
+    fn bridge(&self, queue: &Arc<Queue>, offset: QueueOffset, places: u64) -> Result<()> {
         let _io = self.io.lock();
         self.write_queue(queue)?;
         let per_file = self.files.file_size() / SIZE as u64;
@@ -221,8 +220,8 @@ impl Table {
                 tracing::warn!(
                     topic = queue.topic(),
                     queue = queue.id(),
-                    max,
-                    offset,
+                    %max,
+                    %offset,
                     "a consume queue jumps; its older entries go"
                 );
             }
@@ -235,8 +234,8 @@ impl Table {
 
     /// Removes the entries from `end` on from the files. An entry that came back after a power cut
     /// could pass for a newer one, so the next checkpoint waits until they are gone for good.
-    pub(super) fn cut(&self, queue: &Arc<Queue>, end: u64) -> Result<()> {
-        self.files.cut(queue, end * SIZE as u64)
+    pub(super) fn cut(&self, queue: &Arc<Queue>, end: QueueOffset) -> Result<()> {
+        self.files.cut(queue, entry::byte_of(end))
     }
 
     /// Writes one queue out; `io` is held.
@@ -334,8 +333,8 @@ impl Table {
         let mut last = None;
         for queue in self.all() {
             let (min, max) = queue.bounds();
-            if min < max {
-                last = last.max(queue.entry(&self.files, max - 1)?.map(|entry| entry.physical_offset));
+            if let Some(before) = max.before().filter(|_| min < max) {
+                last = last.max(queue.entry(&self.files, before)?.map(|entry| entry.physical_offset));
             }
         }
         Ok(last)
@@ -371,7 +370,7 @@ impl Follower for Table {
         let Dispatched { record, tags_code: Some(tags_code) } = *dispatched else { return Ok(()) };
         let entry = Entry { physical_offset: record.physical_offset(), size: record.size() as u32, tags_code };
         let queue = self.find_or_create(record.topic(), record.queue_id());
-        self.add(&queue, record.queue_offset(), entry)
+        self.add(&queue, record.queue_offset().into(), entry)
     }
 
     /// Waits while too many entries wait to be written.
@@ -401,7 +400,7 @@ impl Follower for Table {
                 self.cut(&queue, end)?;
                 queue.place(min.min(end), end, None);
             }
-            queue.next.store(end, Ordering::Relaxed);
+            queue.set_next(end);
         }
         Ok(())
     }
@@ -412,7 +411,7 @@ impl Follower for Table {
         for queue in self.all() {
             let _io = self.io.lock();
             if let Some(end) = queue.correct_min(&self.files, log_min)? {
-                self.files.delete_before(&queue, end * SIZE as u64)?;
+                self.files.delete_before(&queue, entry::byte_of(end))?;
             }
         }
         Ok(())

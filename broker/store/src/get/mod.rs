@@ -10,6 +10,7 @@ use rmq_protocol::message::stored::Record;
 
 use crate::MessageStore;
 use crate::error::Result;
+use crate::position::QueueOffset;
 use scan::Scan;
 
 /// What lies within so many bytes of the end of the log was written a moment ago and is in memory,
@@ -85,11 +86,11 @@ pub struct Got {
     /// How it went.
     pub status: GetStatus,
     /// Where to read on, or from where to read instead.
-    pub next_offset: u64,
+    pub next_offset: QueueOffset,
     /// First offset of the queue.
-    pub min_offset: u64,
+    pub min_offset: QueueOffset,
     /// Offset the next message will get.
-    pub max_offset: u64,
+    pub max_offset: QueueOffset,
     /// The records, in order, several to a piece: neighbours in the log, and small ones copied
     /// together.
     pub records: Vec<Bytes>,
@@ -104,7 +105,7 @@ pub struct Got {
 
 impl Got {
     fn nothing(status: GetStatus) -> Got {
-        let (next_offset, min_offset, max_offset) = (0, 0, 0);
+        let (next_offset, min_offset, max_offset) = Default::default();
         let (count, size, far_behind) = (0, 0, false);
         Got { status, next_offset, min_offset, max_offset, records: Vec::new(), count, size, far_behind }
     }
@@ -120,7 +121,7 @@ impl MessageStore {
         &self,
         topic: &str,
         queue_id: i32,
-        offset: u64,
+        offset: QueueOffset,
         limits: Limits,
         filter: Filter<'_>,
     ) -> Result<Option<Got>> {
@@ -131,7 +132,14 @@ impl MessageStore {
     ///
     /// # Errors
     /// Only where the disk fails; everything else is a status.
-    pub fn get(&self, topic: &str, queue_id: i32, offset: u64, limits: Limits, filter: Filter<'_>) -> Result<Got> {
+    pub fn get(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: QueueOffset,
+        limits: Limits,
+        filter: Filter<'_>,
+    ) -> Result<Got> {
         let got = self.timed((topic, queue_id), offset, limits, filter, Reach::Disk)?;
         Ok(got.unwrap_or_else(|| Got::nothing(GetStatus::OffsetFoundNull)))
     }
@@ -139,7 +147,7 @@ impl MessageStore {
     fn timed(
         &self,
         queue: (&str, i32),
-        offset: u64,
+        offset: QueueOffset,
         limits: Limits,
         filter: Filter<'_>,
         reach: Reach,
@@ -159,7 +167,7 @@ impl MessageStore {
     fn read_queue(
         &self,
         (topic, queue_id): (&str, i32),
-        offset: u64,
+        offset: QueueOffset,
         limits: Limits,
         filter: Filter<'_>,
         reach: Reach,
@@ -177,9 +185,9 @@ impl MessageStore {
 
 /// What to make of an offset, in a queue with these bounds, and where to read: from there on where
 /// messages are to be looked for, which none has matched yet.
-fn place(offset: u64, min: u64, max: u64) -> (GetStatus, u64) {
+fn place(offset: QueueOffset, min: QueueOffset, max: QueueOffset) -> (GetStatus, QueueOffset) {
     match offset {
-        _ if max == 0 => (GetStatus::NoMessageInQueue, 0),
+        _ if max == QueueOffset::ZERO => (GetStatus::NoMessageInQueue, max),
         offset if offset < min => (GetStatus::OffsetTooSmall, min),
         offset if offset == max => (GetStatus::OffsetOverflowOne, offset),
         offset if offset > max => (GetStatus::OffsetOverflowBadly, max),

@@ -13,6 +13,7 @@ use crate::consume_queue::entry::{self, Entry};
 use crate::consume_queue::{Queue, is_consumable};
 use crate::error::Result;
 use crate::mapped_file::{self, MappedFile};
+use crate::position::QueueOffset;
 
 /// Entries one read looks at; a filter that matches rarely must not hold a thread for long, and
 /// neither must a reader that asks for more than it can get. A reader that finds nothing in them
@@ -39,7 +40,7 @@ pub(super) struct Scan<'a> {
     /// End of the log when the read began.
     log_end: u64,
     /// The offset that was asked for.
-    from: u64,
+    from: QueueOffset,
     /// What there is so far; its next offset is that of the entry that comes next.
     got: Got,
     runs: Vec<Run>,
@@ -243,7 +244,7 @@ impl<'a> Scan<'a> {
             return Next::End;
         }
         let (topic, queue_id, offset) = (self.queue.topic(), self.queue.id(), self.got.next_offset);
-        tracing::error!(topic, queue_id, offset, damaged, "damaged consume queue entries are passed over");
+        tracing::error!(topic, queue_id, %offset, damaged, "damaged consume queue entries are passed over");
         self.store.log.counters.damages_passed_over.fetch_add(damaged as u64, Ordering::Relaxed);
         self.got.next_offset += damaged as u64;
         self.pass_over();
@@ -313,7 +314,7 @@ fn push(runs: &mut Vec<Run>, file: Arc<MappedFile>, entry: &Entry) {
 
 /// Whether the record an entry points to really is the message of this place in this queue: a stale
 /// or damaged entry must not deliver something else.
-fn is_message(file: &MappedFile, entry: &Entry, queue_id: i32, queue_offset: u64) -> bool {
+fn is_message(file: &MappedFile, entry: &Entry, queue_id: i32, queue_offset: QueueOffset) -> bool {
     let Some(bytes) = file.bytes(entry.physical_offset, entry.size as usize) else { return false };
     let Some(fields) = bytes.first_chunk::<36>() else { return false };
     let [_, _, _, q0, _, o0, o1, p0, p1] = fields.as_chunks::<4>().0 else { return false };
@@ -322,6 +323,6 @@ fn is_message(file: &MappedFile, entry: &Entry, queue_id: i32, queue_offset: u64
     };
     matches!(stored::head(bytes), Ok(Head::Record(size, _)) if size == entry.size as usize)
         && i32::from_be_bytes(*q0) == queue_id
-        && long(o0, o1) == queue_offset
+        && long(o0, o1) == queue_offset.get()
         && long(p0, p1) == entry.physical_offset
 }

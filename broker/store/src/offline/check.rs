@@ -16,6 +16,7 @@ use crate::consume_queue::{is_consumable, is_name};
 use crate::dir::{AbortMark, Lock};
 use crate::error::{Error, Result};
 use crate::index::inspect::{Entries, hashes};
+use crate::position::QueueOffset;
 
 /// Reads a whole store and says what is in it and what is wrong with it. Changes nothing, and keeps
 /// brokers out meanwhile.
@@ -158,7 +159,7 @@ impl Check<'_> {
         if !is_consumable(record) || !is_name(record.topic()) {
             return Ok(());
         }
-        let (topic, id, offset) = (record.topic(), record.queue_id(), record.queue_offset());
+        let (topic, id, offset) = (record.topic(), record.queue_id(), QueueOffset::new(record.queue_offset()));
         let (size, tags_code) = (record.size() as u32, record.tags_code());
         let expected = Entry { physical_offset: record.physical_offset(), size, tags_code };
         let agrees = |code| self.place.tags_code.agrees(record, code);
@@ -207,7 +208,7 @@ impl Check<'_> {
     }
 
     /// One finding for each queue, however much of it is wrong.
-    fn wrong_entry(&mut self, entry: (&str, i32, u64), file: PathBuf, at: Option<u64>, text: String) {
+    fn wrong_entry(&mut self, entry: (&str, i32, QueueOffset), file: PathBuf, at: Option<u64>, text: String) {
         let (topic, id, offset) = entry;
         let damaged = &mut self.report.queues.damaged;
         if !damaged.iter().any(|(other, other_id, _)| other == topic && *other_id == id) {

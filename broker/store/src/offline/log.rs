@@ -6,6 +6,7 @@ use super::Place;
 use crate::commit_log::recover::Files;
 use crate::dir;
 use crate::error::{Error, Result};
+use crate::position::QueueOffset;
 
 /// The log in pieces without gaps; an undamaged one is one piece.
 #[derive(Debug)]
@@ -63,10 +64,10 @@ impl Log {
     }
 
     /// Whether the record at an offset is this message of a queue.
-    pub(super) fn is_record(&self, offset: u64, topic: &str, queue_id: i32, queue_offset: u64) -> Result<bool> {
+    pub(super) fn is_record(&self, offset: u64, topic: &str, queue_id: i32, queue_offset: QueueOffset) -> Result<bool> {
         let Some(piece) = self.piece(offset) else { return Ok(false) };
         let same = piece.record(offset, |record| {
-            record.topic() == topic && record.queue_id() == queue_id && record.queue_offset() == queue_offset
+            record.topic() == topic && record.queue_id() == queue_id && record.queue_offset() == queue_offset.get()
         })?;
         Ok(same == Some(true))
     }

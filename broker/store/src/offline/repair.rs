@@ -20,6 +20,7 @@ use crate::consume_queue::entry;
 use crate::dir::{self, AbortMark, Lock};
 use crate::error::{Error, Result};
 use crate::fail_point;
+use crate::position::QueueOffset;
 
 /// One thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,11 +224,11 @@ fn copy_tail(path: &Path, from: u64, to: &Path) -> Result<()> {
 }
 
 /// Cuts a queue at an entry. Its files from there on are kept as they were.
-fn cut_queue(queues: &Path, aside: &Path, topic: &str, id: i32, offset: u64) -> Result<()> {
+fn cut_queue(queues: &Path, aside: &Path, topic: &str, id: i32, offset: QueueOffset) -> Result<()> {
     let queue = PathBuf::from(topic).join(id.to_string());
     let (from, aside) = (queues.join(&queue), aside.join(&queue));
     dir::create(&aside)?;
-    let at = offset * entry::SIZE as u64;
+    let at = entry::byte_of(offset);
     for (base, path) in dir::numbered(&from)?.into_iter().rev() {
         let len = fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
         if base >= at {

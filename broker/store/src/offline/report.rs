@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::position::QueueOffset;
+
 use super::log::Log;
 use crate::commit_log::recover::Files;
 
@@ -101,7 +103,7 @@ pub struct QueueReport {
     /// Messages of topics without any queue: the topic was deleted.
     pub without_queue: u64,
     /// Queues with a wrong entry: topic, id, and the offset of the first one.
-    pub(super) damaged: Vec<(String, i32, u64)>,
+    pub(super) damaged: Vec<(String, i32, QueueOffset)>,
 }
 
 /// The index.

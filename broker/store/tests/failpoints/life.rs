@@ -139,7 +139,14 @@ impl Life {
             if let Ok(placed) = store.put(&message) {
                 let record = record(&message, &placed);
                 let (queue_offset, physical_offset, end) = (placed.queue_offset, placed.physical_offset, placed.end);
-                self.stored.push(Stored { queue_id, queue_offset, physical_offset, end, key, record });
+                self.stored.push(Stored {
+                    queue_id,
+                    queue_offset: queue_offset.get(),
+                    physical_offset,
+                    end,
+                    key,
+                    record,
+                });
             }
         }
         // Where dispatch waits for the disk it waits for longer than this test has time.

@@ -33,7 +33,7 @@ fn without_space_writes_are_refused_and_reads_go_on_until_there_is_some() {
             }
             drop(full);
             // Nobody has to do anything: the next message is taken.
-            assert_eq!(put(&store, "T", 0, &[2; 3000]).queue_offset, taken, "{point}, round {round}");
+            assert_eq!(put(&store, "T", 0, &[2; 3000]).queue_offset, q(taken), "{point}, round {round}");
             taken += 1;
             settle(&store);
             assert_eq!(read_all(&store, "T", 0).len() as u64, taken);

@@ -62,7 +62,7 @@ fn a_disk_that_gives_no_blocks_in_time_refuses_a_message_and_takes_the_next() {
     settle(&store);
     assert_eq!(read_all(&store, "T", 0).len(), taken);
     drop(slow);
-    assert_eq!(put(&store, "T", 0, b"after").queue_offset, taken as u64);
+    assert_eq!(put(&store, "T", 0, b"after").queue_offset, q(taken as u64));
 }
 
 /// A put waited for blocks on whatever thread it was called.
@@ -109,7 +109,7 @@ fn a_put_that_may_not_wait_for_blocks_returns_at_once_and_reads_go_on() {
     let figures = store.metrics();
     assert_eq!((figures.puts_would_block, figures.put_failures, figures.appended), (missed + 200, 1, end));
     drop(slow);
-    assert_eq!(put(&store, "T", 0, b"after").queue_offset, taken as u64);
+    assert_eq!(put(&store, "T", 0, b"after").queue_offset, q(taken as u64));
 }
 
 #[test]

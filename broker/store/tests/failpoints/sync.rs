@@ -176,7 +176,7 @@ fn a_file_that_could_not_be_deleted_is_deleted_in_the_next_round() {
     drop(armed);
     assert_eq!(store.min_physical_offset(), LOG_FILE);
     let first = |store: &MessageStore| store.min_offset("T", 0);
-    assert!(first(&store) > 0, "the queue follows what did go");
+    assert!(first(&store) > q(0), "the queue follows what did go");
     let before = first(&store);
     assert_eq!(store.delete_expired().unwrap(), 1);
     assert_eq!(store.min_physical_offset(), 2 * LOG_FILE);
@@ -237,7 +237,7 @@ fn a_truncation_that_stops_half_way_ends_writes() {
     let store = open(root.path());
     settle(&store);
     assert_eq!(read_all(&store, "T", 0).len(), 50);
-    assert_eq!(put(&store, "T", 0, b"next").queue_offset, 50);
+    assert_eq!(put(&store, "T", 0, b"next").queue_offset, q(50));
 }
 
 /// Each attempt left a file behind, under which older ones could not be searched any more.

@@ -16,7 +16,7 @@ fn recovered_from(checkpoint: &[u8], file_size: u64, messages: &[Message]) -> (t
     crash(root.path());
     let opened = open(root.path(), file_size);
     let from = opened.map(|store| {
-        let from = store.min_offset(TOPIC, 1);
+        let from = store.min_offset(TOPIC, 1).get();
         store.close().unwrap();
         from
     });

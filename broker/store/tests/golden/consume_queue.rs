@@ -2,7 +2,7 @@
 
 use crate::{Message, STEP, bytes, crash, number, of_kind, open_settled, write_log};
 use rmq_protocol::message::stored::Records;
-use rmq_store::{Filter, GetStatus, Limits, MessageStore};
+use rmq_store::{Filter, GetStatus, Limits, MessageStore, QueueOffset};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -39,20 +39,24 @@ fn consume_queue(root: &Path, case: &Value) -> (PathBuf, Vec<u8>, String) {
 
 fn read_through(store: &MessageStore, topic: &str, case: &Value) {
     let (entries, min) = (case["entries"].as_array().unwrap(), number(&case["minOffset"]));
-    assert_eq!(store.min_offset(topic, 1), min, "{topic}");
-    assert_eq!(store.max_offset(topic, 1), min + entries.len() as u64, "{topic}");
+    assert_eq!(store.min_offset(topic, 1), QueueOffset::new(min), "{topic}");
+    assert_eq!(store.max_offset(topic, 1), QueueOffset::new(min + entries.len() as u64), "{topic}");
     for entry in entries {
-        let found = store.physical_offset(topic, 1, number(&entry["queueOffset"])).unwrap();
+        let found = store.physical_offset(topic, 1, QueueOffset::new(number(&entry["queueOffset"]))).unwrap();
         assert_eq!(found, entry["physicalOffset"].as_u64(), "{topic}: {entry}");
     }
     if min > 0 {
-        assert_eq!(store.physical_offset(topic, 1, min - 1).unwrap(), None, "{topic}: a filler is no message");
+        assert_eq!(
+            store.physical_offset(topic, 1, QueueOffset::new(min - 1)).unwrap(),
+            None,
+            "{topic}: a filler is no message"
+        );
     }
     let limits = Limits { messages: 32, bytes: usize::MAX };
     let mut offset = min;
     let mut sizes = Vec::new();
     while sizes.len() < entries.len() {
-        let got = store.get(topic, 1, offset, limits, Filter::ALL).unwrap();
+        let got = store.get(topic, 1, QueueOffset::new(offset), limits, Filter::ALL).unwrap();
         assert_eq!(got.status, GetStatus::Found, "{topic} at {offset}");
         for record in got.records.iter().flat_map(|piece| Records::new(piece)) {
             let record = record.unwrap();
@@ -60,12 +64,12 @@ fn read_through(store: &MessageStore, topic: &str, case: &Value) {
             offset += 1;
             sizes.push(record.size() as u64);
         }
-        assert_eq!(got.next_offset, offset);
+        assert_eq!(got.next_offset, QueueOffset::new(offset));
     }
     assert_eq!(sizes, entries.iter().map(|entry| number(&entry["size"])).collect::<Vec<_>>());
 
     let tag_a = Filter { by_tags_code: &|code| code == 2_598_919, by_record: None };
-    let got = store.get(topic, 1, min, limits, tag_a).unwrap();
+    let got = store.get(topic, 1, QueueOffset::new(min), limits, tag_a).unwrap();
     assert_eq!((got.status, got.count), (GetStatus::Found, 1), "{topic}");
 }
 

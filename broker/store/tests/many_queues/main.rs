@@ -156,7 +156,7 @@ fn many_queues_cost_neither_open_files_nor_mappings_and_little_memory_and_time()
         let name = format!("topic-{topic}");
         for queue in 0..QUEUES_OF_A_TOPIC {
             let got = get(&store, &name, queue as i32, 0);
-            assert_eq!((got.status, got.count, got.max_offset), (GetStatus::Found, 2, 2), "{name}-{queue}");
+            assert_eq!((got.status, got.count, got.max_offset.get()), (GetStatus::Found, 2, 2), "{name}-{queue}");
         }
     }
     check_bounds("started and read", &store, queues, memory);

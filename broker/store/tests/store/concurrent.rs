@@ -41,7 +41,7 @@ fn eight_writers_lose_nothing_and_number_everything_once() {
                             return seen;
                         }
                         if got.count > 0 {
-                            offset = got.next_offset;
+                            offset = got.next_offset.get();
                         }
                     }
                 })

@@ -69,7 +69,7 @@ fn a_killed_process_loses_nothing() {
     let store = open(root.path());
     assert_eq!(store.max_physical_offset(), placed[199].end);
     check(&store, 200);
-    assert_eq!(put(&store, "T", 0, &200_u64.to_be_bytes()).queue_offset, 100);
+    assert_eq!(put(&store, "T", 0, &200_u64.to_be_bytes()).queue_offset, q(100));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_tail_cut_at_any_byte_ends_at_the_last_whole_record() {
         check(&store, kept);
         // What comes next goes where the torn record was, and is there after another crash.
         let next = put(&store, "T", kept as i32 % 2, &(kept as u64).to_be_bytes());
-        assert_eq!((next.physical_offset, next.queue_offset), (store_end(&placed, kept), kept as u64 / 2));
+        assert_eq!((next.physical_offset, next.queue_offset), (store_end(&placed, kept), q(kept as u64 / 2)));
         settle(&store);
         drop(store);
         let store = open(copied.path());
@@ -375,13 +375,13 @@ fn a_topic_deleted_and_made_again_keeps_its_new_messages_over_a_crash() {
     }
     assert_eq!(store.delete_topic("T").unwrap(), 1);
     for n in 0..50 {
-        assert_eq!(put(&store, "T", 0, &[n as u8; 200]).queue_offset, n);
+        assert_eq!(put(&store, "T", 0, &[n as u8; 200]).queue_offset, q(n));
     }
     settle(&store);
     store.flush().unwrap();
     assert_eq!(read_all(&store, "T", 0).len(), 50);
     drop(store);
     let store = open(root.path());
-    assert_eq!((store.min_offset("T", 0), store.max_offset("T", 0)), (0, 50));
+    assert_eq!((store.min_offset("T", 0), store.max_offset("T", 0)), (q(0), q(50)));
     assert_eq!(read_all(&store, "T", 0).len(), 50);
 }

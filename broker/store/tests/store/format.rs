@@ -140,8 +140,8 @@ fn prepared_and_rolled_back_messages_are_in_no_queue() {
     for (sys_flag, in_queue) in [(0, true), (0x4, false), (0x8, true), (0xC, false), (0, true)] {
         let put = store.put(&rmq_store::NewMessage { sys_flag, ..message("T", 0, "", b"x") }).unwrap();
         let record = store.record(put.physical_offset).unwrap();
-        assert_eq!(Record::parse(&record).unwrap().queue_offset(), put.queue_offset);
-        assert!(in_queue || put.queue_offset == 0);
+        assert_eq!(q(Record::parse(&record).unwrap().queue_offset()), put.queue_offset);
+        assert!(in_queue || put.queue_offset == q(0));
     }
     settle(&store);
     assert_eq!(read_all(&store, "T", 0).iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [0, 1, 2]);

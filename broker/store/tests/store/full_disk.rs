@@ -104,7 +104,7 @@ fn fill_and_make_room(volume: &Volume, ballast: usize, more: u64) {
         first = fill(&store, first);
     }
     settle(&store);
-    assert!(numbers(&store).into_iter().eq(0..store.max_offset("T", 0)));
+    assert!(numbers(&store).into_iter().eq(0..store.max_offset("T", 0).get()));
 
     std::fs::remove_file(volume.path().join("ballast")).unwrap();
     // What does not fit takes nothing from what does.

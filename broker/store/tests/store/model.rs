@@ -92,11 +92,11 @@ impl World {
         };
         let records: Vec<_> = messages.iter().zip(&placed).map(|(message, place)| record(message, place)).collect();
         for (((key, _), place), record) in parts.into_iter().zip(placed).zip(records) {
-            assert_eq!(place.queue_offset, self.next_of_queue(topic, queue_id));
+            assert_eq!(place.queue_offset, q(self.next_of_queue(topic, queue_id)));
             self.messages.push(Stored {
                 topic,
                 queue_id,
-                queue_offset: place.queue_offset,
+                queue_offset: place.queue_offset.get(),
                 physical_offset: place.physical_offset,
                 end: place.end,
                 store_timestamp: place.store_timestamp,
@@ -140,7 +140,7 @@ impl World {
             let same = |other: &&Stored| (other.topic, other.queue_id) == (stored.topic, stored.queue_id);
             let mut same = left.iter().filter(same);
             let first = same.find(|other| other.store_timestamp >= stored.store_timestamp).unwrap();
-            assert_eq!(at.unwrap(), first.queue_offset);
+            assert_eq!(at.unwrap(), q(first.queue_offset));
         }
     }
 
@@ -203,8 +203,8 @@ impl World {
         self.messages.retain(|stored| stored.end <= end);
         for (topic, queue_id) in TOPICS.iter().flat_map(|topic| [(*topic, 0), (*topic, 1)]) {
             let (min, max) = (store.min_offset(topic, queue_id), store.max_offset(topic, queue_id));
-            if min == max && max > self.next_of_queue(topic, queue_id) {
-                self.emptied.insert((topic, queue_id), max);
+            if min == max && max > q(self.next_of_queue(topic, queue_id)) {
+                self.emptied.insert((topic, queue_id), max.get());
             }
         }
         self.store = Some(store);

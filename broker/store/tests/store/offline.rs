@@ -152,7 +152,7 @@ fn damage_in_the_log_is_found_wherever_it_is_and_the_log_goes_on_before_it_after
     }
     assert_eq!(store.query("T", "all", usize::MAX, 0, i64::MAX).unwrap().records.len(), 210);
     let next = put(&store, "T", 0, &[0; 400]);
-    assert_eq!((next.physical_offset, next.queue_offset), (first.physical_offset, 105));
+    assert_eq!((next.physical_offset, next.queue_offset), (first.physical_offset, q(105)));
     settle(&store);
     store.close().unwrap();
     assert_eq!(look(root.path()).damages, 0);

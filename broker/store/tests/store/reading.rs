@@ -17,7 +17,7 @@ fn each_offset_has_its_status() {
     let store = open(root.path());
     let status = |topic, offset| {
         let got = get(&store, topic, 0, offset);
-        (got.status, got.next_offset, got.min_offset, got.max_offset)
+        (got.status, got.next_offset.get(), got.min_offset.get(), got.max_offset.get())
     };
     assert_eq!(status("T", 5), (GetStatus::NoMatchedLogicQueue, 0, 0, 0));
     for n in 0..10 {
@@ -45,11 +45,11 @@ fn limits_hold_but_one_message_always_comes() {
     }
     settle(&store);
     let count = |offset, limits| store.get("T", 0, offset, limits, Filter::ALL).unwrap().count;
-    assert_eq!(count(60, Limits { messages: 5, bytes: usize::MAX }), 5);
-    assert_eq!(count(60, Limits { messages: 5, bytes: 10 }), 1);
-    assert_eq!(count(60, Limits { messages: 5, bytes: 2500 }), 2);
+    assert_eq!(count(q(60), Limits { messages: 5, bytes: usize::MAX }), 5);
+    assert_eq!(count(q(60), Limits { messages: 5, bytes: 10 }), 1);
+    assert_eq!(count(q(60), Limits { messages: 5, bytes: 2500 }), 2);
     // The last 40,000 bytes count as being in memory.
-    assert_eq!((count(0, MANY), count(40, MANY), count(60, MANY)), (2, 2, 20));
+    assert_eq!((count(q(0), MANY), count(q(40), MANY), count(q(60), MANY)), (2, 2, 20));
     let far = |offset| get(&store, "T", 0, offset).far_behind;
     assert!(far(0) && !far(60));
 }
@@ -65,18 +65,18 @@ fn filters_pass_over_what_they_do_not_want() {
     settle(&store);
     let rare = java::tags_code(Some("rare"));
     let by_tags_code: &dyn Fn(i64) -> bool = &|code| code == rare;
-    let got = store.get("T", 0, 0, MANY, Filter { by_tags_code, by_record: None }).unwrap();
+    let got = store.get("T", 0, q(0), MANY, Filter { by_tags_code, by_record: None }).unwrap();
     // One read looks at 800 entries, however many were asked for.
-    assert_eq!((got.status, got.count, got.next_offset), (GetStatus::Found, 8, 800));
+    assert_eq!((got.status, got.count, got.next_offset), (GetStatus::Found, 8, q(800)));
     let few = Limits { messages: 1, bytes: usize::MAX };
-    let none = store.get("T", 0, 8, few, Filter { by_tags_code: &|_| false, by_record: None }).unwrap();
-    assert_eq!((none.status, none.count, none.next_offset), (GetStatus::NoMatchedMessage, 0, 808));
+    let none = store.get("T", 0, q(8), few, Filter { by_tags_code: &|_| false, by_record: None }).unwrap();
+    assert_eq!((none.status, none.count, none.next_offset), (GetStatus::NoMatchedMessage, 0, q(808)));
     let seen = std::cell::Cell::new(0);
     let by_record: &dyn Fn(&rmq_protocol::message::stored::Record<'_>) -> bool = &|record| {
         seen.set(seen.get() + 1);
         record.property("n").is_some_and(|n| n == "507")
     };
-    let got = store.get("T", 0, 0, MANY, Filter { by_tags_code, by_record: Some(by_record) }).unwrap();
+    let got = store.get("T", 0, q(0), MANY, Filter { by_tags_code, by_record: Some(by_record) }).unwrap();
     assert_eq!((bodies(&got), seen.get()), (vec![(507, 507_u32.to_be_bytes().to_vec())], 8));
 }
 
@@ -99,12 +99,12 @@ fn offsets_at_a_time_have_a_lower_and_an_upper_boundary() {
     for time in times[0] - 2..times[59] + 3 {
         let lower = times.iter().position(|stored| *stored >= time).unwrap_or(60) as u64;
         let upper = times.iter().rposition(|stored| *stored <= time).unwrap_or(0) as u64;
-        assert_eq!(store.offset_by_time("T", 0, time, Boundary::Lower).unwrap(), lower);
-        assert_eq!(store.offset_by_time("T", 0, time, Boundary::Upper).unwrap(), upper);
+        assert_eq!(store.offset_by_time("T", 0, time, Boundary::Lower).unwrap(), q(lower));
+        assert_eq!(store.offset_by_time("T", 0, time, Boundary::Upper).unwrap(), q(upper));
     }
-    assert_eq!(store.offset_by_time("none", 0, 5, Boundary::Lower).unwrap(), 0);
-    assert_eq!(store.store_timestamp("T", 0, 59).unwrap(), Some(times[59]));
-    assert_eq!(store.store_timestamp("T", 0, 60).unwrap(), None);
+    assert_eq!(store.offset_by_time("none", 0, 5, Boundary::Lower).unwrap(), q(0));
+    assert_eq!(store.store_timestamp("T", 0, q(59)).unwrap(), Some(times[59]));
+    assert_eq!(store.store_timestamp("T", 0, q(60)).unwrap(), None);
     assert_eq!(store.earliest_timestamp(), Some(times[0]));
 }
 
@@ -142,7 +142,7 @@ fn arrivals_are_told_once_and_in_order_when_they_can_be_read() {
             seen.lock().unwrap().push((
                 arrival.topic.to_owned(),
                 arrival.queue_id,
-                arrival.queue_offset,
+                arrival.queue_offset.get(),
                 arrival.tags_code,
                 tag,
             ));
@@ -216,7 +216,7 @@ fn a_batch_is_contiguous_in_log_and_queue() {
     for pair in placed.windows(2) {
         assert_eq!((pair[0].end, pair[0].queue_offset + 1), (pair[1].physical_offset, pair[1].queue_offset));
     }
-    assert_eq!(placed[0].queue_offset, 1);
+    assert_eq!(placed[0].queue_offset, q(1));
     settle(&store);
     assert_eq!(read_all(&store, "T", 0).len(), 21);
 }
@@ -235,7 +235,7 @@ fn topics_can_be_deleted_and_begin_again() {
     assert_eq!(store.delete_topic("B").unwrap(), 3);
     assert_eq!(store.clean_unused_topics(|topic| topic != "C").unwrap(), ["C"]);
     assert_eq!(store.topics(), ["A"]);
-    assert_eq!(put(&store, "B", 0, b"again").queue_offset, 0);
+    assert_eq!(put(&store, "B", 0, b"again").queue_offset, q(0));
     settle(&store);
     assert_eq!(read_all(&store, "B", 0), [(0, b"again".to_vec())]);
     store.close().unwrap();
@@ -282,22 +282,22 @@ fn what_has_left_the_memory_is_not_at_hand() {
         assert!(Instant::now() < deadline, "entries are not written");
         std::thread::yield_now();
     }
-    assert_eq!(at_hand(0), None, "its file is not open any more");
+    assert_eq!(at_hand(q(0)), None, "its file is not open any more");
     assert_eq!(bodies(&get(&store, "T", 0, 0))[0], (0, vec![0; 4]));
-    assert_eq!(at_hand(0), Some(GetStatus::Found), "the system still has it in memory");
+    assert_eq!(at_hand(q(0)), Some(GetStatus::Found), "the system still has it in memory");
     // A look without waiting has the system fetch what it looks at, so a moment later it may be
     // there again.
     let leaves = || forget(&root.path().join("store/consumequeue/T/0/00000000000000000000"));
-    while !leaves() || at_hand(0).is_some() {
+    while !leaves() || at_hand(q(0)).is_some() {
         assert!(Instant::now() < deadline, "what is not in memory is at hand");
     }
     assert_eq!(store.metrics().gets_not_resident, 2);
-    assert_eq!(at_hand(998), Some(GetStatus::Found));
+    assert_eq!(at_hand(q(998)), Some(GetStatus::Found));
     // These need no look at a message.
-    assert_eq!(at_hand(1000), Some(GetStatus::OffsetOverflowOne));
-    assert_eq!(at_hand(5000), Some(GetStatus::OffsetOverflowBadly));
+    assert_eq!(at_hand(q(1000)), Some(GetStatus::OffsetOverflowOne));
+    assert_eq!(at_hand(q(5000)), Some(GetStatus::OffsetOverflowBadly));
     assert_eq!(
-        store.get_if_resident("nobody", 0, 0, limits, Filter::ALL).unwrap().unwrap().status,
+        store.get_if_resident("nobody", 0, q(0), limits, Filter::ALL).unwrap().unwrap().status,
         GetStatus::NoMatchedLogicQueue
     );
 }

@@ -85,7 +85,7 @@ fn an_empty_replica_may_begin_at_its_masters_last_file() {
     for queue in 0..3 {
         let (all, part) = (read_all(&master, "T", queue), read_all(&replica, "T", queue));
         assert!(!part.is_empty() && all.ends_with(&part));
-        assert_eq!(replica.min_offset("T", queue), part[0].0);
+        assert_eq!(replica.min_offset("T", queue), q(part[0].0));
     }
     replica.close().unwrap();
     let replica = open(two.path());
@@ -130,7 +130,7 @@ fn a_truncated_tail_is_gone_and_another_can_come() {
     assert_eq!(waiter, Err(Halt::Rewound), "who waits for bytes that are cut off must not be told of others");
     assert_eq!(store.max_physical_offset(), placed[70].physical_offset);
     assert_eq!(read_all(&store, "T", 0).len(), 24);
-    assert_eq!((store.max_offset("T", 1), store.max_offset("T", 2)), (23, 23));
+    assert_eq!((store.max_offset("T", 1), store.max_offset("T", 2)), (q(23), q(23)));
     for _ in 0..90 {
         put(&store, "T", 1, &[0xEE; 700]);
     }
@@ -162,7 +162,7 @@ fn truncation_survives_a_crash_right_behind_it_at_every_record() {
         drop(store);
         let store = open(copied.path());
         assert_eq!((store.max_physical_offset(), read_all(&store, "T", 0).len()), (to, kept));
-        assert_eq!(put(&store, "T", 0, b"next").queue_offset, kept as u64);
+        assert_eq!(put(&store, "T", 0, b"next").queue_offset, q(kept as u64));
     }
 }
 

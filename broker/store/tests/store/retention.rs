@@ -39,12 +39,12 @@ fn expired_files_go_and_queues_and_index_follow() {
     assert_eq!(store.min_physical_offset(), min);
     assert!(!names(&log(&root)).contains(&files[2]));
     let first = placed.iter().position(|place| place.physical_offset >= min).unwrap();
-    assert_eq!(store.min_offset("T", 0), first as u64 - 100);
+    assert_eq!(store.min_offset("T", 0), q(first as u64 - 100));
     assert_eq!(get(&store, "T", 0, 0).status, GetStatus::OffsetTooSmall);
     assert_eq!(read_all(&store, "T", 0).len(), 400 - first);
     // All of its messages are gone; its numbers go on.
-    assert_eq!((store.min_offset("old", 0), store.max_offset("old", 0)), (100, 100));
-    assert_eq!(put(&store, "old", 0, b"new").queue_offset, 100);
+    assert_eq!((store.min_offset("old", 0), store.max_offset("old", 0)), (q(100), q(100)));
+    assert_eq!(put(&store, "old", 0, b"new").queue_offset, q(100));
     assert_eq!(
         names(&root.path().join("consumequeue/T/0"))[0],
         format!("{:020}", (first as u64 - 100) / 20 * QUEUE_FILE)
@@ -58,8 +58,8 @@ fn expired_files_go_and_queues_and_index_follow() {
 
     drop(store);
     let store = open();
-    assert_eq!((store.min_physical_offset(), store.min_offset("T", 0)), (min, first as u64 - 100));
-    assert_eq!((store.max_offset("old", 0), read_all(&store, "T", 0).len()), (101, 400 - first));
+    assert_eq!((store.min_physical_offset(), store.min_offset("T", 0)), (min, q(first as u64 - 100)));
+    assert_eq!((store.max_offset("old", 0), read_all(&store, "T", 0).len()), (q(101), 400 - first));
 }
 
 #[test]
@@ -230,6 +230,6 @@ fn a_queue_whose_messages_are_all_gone_keeps_its_numbers_over_a_crash() {
         0
     );
     let store = open(root.path());
-    assert_eq!((store.min_offset("Old", 0), store.max_offset("Old", 0)), (per_file, per_file));
-    assert_eq!(put(&store, "Old", 0, b"x").queue_offset, per_file);
+    assert_eq!((store.min_offset("Old", 0), store.max_offset("Old", 0)), (q(per_file), q(per_file)));
+    assert_eq!(put(&store, "Old", 0, b"x").queue_offset, q(per_file));
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rmq_protocol::message::stored::{Record, Records};
-use rmq_store::{Appended, Config, Filter, Got, Limits, MessageStore, NewMessage};
+use rmq_store::{Appended, Config, Filter, Got, Limits, MessageStore, NewMessage, QueueOffset};
 
 pub(crate) const LOG_FILE: u64 = 64 << 10;
 pub(crate) const QUEUE_FILE: u64 = 400;
@@ -61,7 +61,12 @@ pub(crate) fn put(store: &MessageStore, topic: &str, queue_id: i32, body: &[u8])
 /// The record a message has to be delivered as, byte for byte.
 pub(crate) fn record(message: &NewMessage<'_>, placed: &Appended) -> Vec<u8> {
     let prepared = message.prepare().unwrap();
-    prepared.to_vec(placed.queue_offset, placed.physical_offset, placed.store_timestamp)
+    prepared.to_vec(placed.queue_offset.get(), placed.physical_offset, placed.store_timestamp)
+}
+
+/// The queue offset of a number.
+pub(crate) fn q(offset: u64) -> QueueOffset {
+    QueueOffset::new(offset)
 }
 
 /// Waits until everything appended is in its queue.
@@ -72,7 +77,7 @@ pub(crate) fn settle(store: &MessageStore) {
 }
 
 pub(crate) fn get(store: &MessageStore, topic: &str, queue_id: i32, offset: u64) -> Got {
-    store.get(topic, queue_id, offset, Limits { messages: 32, bytes: usize::MAX }, Filter::ALL).unwrap()
+    store.get(topic, queue_id, q(offset), Limits { messages: 32, bytes: usize::MAX }, Filter::ALL).unwrap()
 }
 
 /// The records of an answer.
@@ -98,7 +103,7 @@ pub(crate) fn read_records(store: &MessageStore, topic: &str, queue_id: i32) -> 
     let mut all = Vec::new();
     let mut offset = store.min_offset(topic, queue_id);
     while offset < store.max_offset(topic, queue_id) {
-        let got = get(store, topic, queue_id, offset);
+        let got = get(store, topic, queue_id, offset.get());
         assert!(
             got.next_offset > offset,
             "a consumer stands still at {offset} of {topic}-{queue_id}: {:?}",

@@ -99,7 +99,10 @@ impl Victim {
         }
         let next = put(&store, "T", 0, b"next");
         settle(&store);
-        assert_eq!(bodies(&get(&store, "T", 0, next.queue_offset)), [(next.queue_offset, b"next".to_vec())]);
+        assert_eq!(
+            bodies(&get(&store, "T", 0, next.queue_offset.get())),
+            [(next.queue_offset.get(), b"next".to_vec())]
+        );
         Ok(delivered)
     }
 
@@ -228,7 +231,7 @@ fn a_hole_in_a_queue_stops_the_start_and_says_what_makes_it_whole() {
     std::fs::remove_file(root.path().join("checkpoint")).unwrap();
     let store = open(root.path());
     assert_eq!(read_all(&store, "T", 0).len(), 19);
-    assert_eq!(put(&store, "T", 0, b"next").queue_offset, 19);
+    assert_eq!(put(&store, "T", 0, b"next").queue_offset, q(19));
 }
 
 #[test]
@@ -281,14 +284,14 @@ fn a_sector_of_the_log_that_cannot_be_read_is_an_error_and_no_signal() {
     for queue in 0..2 {
         let got = get(&store, "T", queue, 0);
         let good = placed[..unreadable].iter().skip(queue as usize).step_by(2).count() as u64;
-        assert_eq!((got.count as u64, got.next_offset), (good, good), "what lies before it is handed out");
-        let error = store.get("T", queue, good, Limits { messages: 1, bytes: 1 }, Filter::ALL).unwrap_err();
+        assert_eq!((got.count as u64, got.next_offset), (good, q(good)), "what lies before it is handed out");
+        let error = store.get("T", queue, q(good), Limits { messages: 1, bytes: 1 }, Filter::ALL).unwrap_err();
         assert!(matches!(error, Error::Io { doing: "read", .. }), "{error}");
         assert_eq!(get(&store, "T", queue, 90).count, 10, "what lies behind it can be read");
     }
     assert!(store.record(placed[unreadable].physical_offset).is_none());
     assert!(store.record(placed[unreadable - 1].physical_offset).is_some());
-    assert_eq!(store.store_timestamp("T", unreadable as i32 % 2, unreadable as u64 / 2).unwrap(), None);
+    assert_eq!(store.store_timestamp("T", unreadable as i32 % 2, q(unreadable as u64 / 2)).unwrap(), None);
     put(&store, "T", 0, b"next");
     settle(&store);
 }

@@ -118,11 +118,11 @@ impl Delivery {
         if position >= max {
             return None;
         }
-        let got = match self.store.get(names::SCHEDULE_TOPIC, level - 1, position, BATCH, Filter::ALL) {
+        let got = match self.store.get(names::SCHEDULE_TOPIC, level - 1, position.into(), BATCH, Filter::ALL) {
             Ok(got) => got,
             Err(error) => return Some(fails(failing, level, position, None, &error.to_string())),
         };
-        if got.count == 0 && got.next_offset <= position {
+        if got.count == 0 && got.next_offset.get() <= position {
             return Some(RETRY);
         }
         for record in got.records.iter().flat_map(|piece| Records::new(piece)) {
@@ -141,7 +141,7 @@ impl Delivery {
             failing.remove(&level);
             self.delay.advance(level, position);
         }
-        self.delay.advance(level, got.next_offset);
+        self.delay.advance(level, got.next_offset.get());
         Some(Duration::ZERO)
     }
 
@@ -219,8 +219,8 @@ impl Delivery {
 
     /// Of bytes that are no record nothing can be kept.
     fn pass_damaged(&self, level: i32, position: u64, error: &str, failing: &mut Failing) -> Duration {
-        let next = match self.store.get(names::SCHEDULE_TOPIC, level - 1, position, ONE, Filter::ALL) {
-            Ok(got) if got.next_offset > position => got.next_offset,
+        let next = match self.store.get(names::SCHEDULE_TOPIC, level - 1, position.into(), ONE, Filter::ALL) {
+            Ok(got) if got.next_offset.get() > position => got.next_offset.get(),
             Ok(_) => return RETRY,
             Err(error) => return fails(failing, level, position, None, &error.to_string()),
         };
@@ -345,7 +345,7 @@ mod tests {
         failing.clear();
         assert_eq!(second.deliver_level(1, &mut failing), Some(Duration::ZERO));
         assert_eq!((failing.len(), second.delay.undeliverable(), second.delay.position(1, 0, 1)), (0, 0, 1));
-        assert_eq!(second.store.next_offset("T", 3), 1);
+        assert_eq!(second.store.next_offset("T", 3).get(), 1);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use rmq_protocol::{
     body::{DataVersion, DelayOffsetTable},
     fastjson, names,
 };
-use rmq_store::{Boundary, MessageStore};
+use rmq_store::{Boundary, MessageStore, QueueOffset};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -186,7 +186,7 @@ impl Delay {
     fn due_after(&self, store: &MessageStore, level: i32, time: i64) -> Option<u64> {
         let pause = i64::try_from(self.levels.pause(level)?.as_millis()).ok()?;
         let stored = time.checked_sub(pause).filter(|_| time > 0)?;
-        store.offset_by_time(names::SCHEDULE_TOPIC, level - 1, stored, Boundary::Lower).ok()
+        store.offset_by_time(names::SCHEDULE_TOPIC, level - 1, stored, Boundary::Lower).ok().map(QueueOffset::get)
     }
 
     /// Messages that could never be delivered so far.
@@ -213,7 +213,9 @@ impl Delay {
 }
 
 fn bounds(store: &MessageStore, level: i32) -> (u64, u64) {
-    (store.min_offset(names::SCHEDULE_TOPIC, level - 1), store.max_offset(names::SCHEDULE_TOPIC, level - 1))
+    let (min, max) =
+        (store.min_offset(names::SCHEDULE_TOPIC, level - 1), store.max_offset(names::SCHEDULE_TOPIC, level - 1));
+    (min.get(), max.get())
 }
 
 impl Feature for Delay {

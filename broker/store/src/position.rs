@@ -1,0 +1,95 @@
+//! Numbers that are easily mixed up, each as a type of its own.
+//!
+//! On the wire all of them are Java's longs. [`QueueOffset::from_wire`] and its like refuse what cannot
+//! be one, so a number that came from outside is checked once, where it comes in.
+
+use std::fmt;
+use std::ops::{Add, AddAssign, Sub};
+
+/// The number of a message in its queue; the first is 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct QueueOffset(u64);
+
+impl QueueOffset {
+    /// The start of a queue.
+    pub const ZERO: QueueOffset = QueueOffset(0);
+    /// Behind every message.
+    pub const MAX: QueueOffset = QueueOffset(u64::MAX);
+
+    /// The offset of this number.
+    pub const fn new(offset: u64) -> Self {
+        QueueOffset(offset)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The offset that a number on the wire stands for; `None` for a negative one.
+    pub fn from_wire(offset: i64) -> Option<Self> {
+        u64::try_from(offset).ok().map(QueueOffset)
+    }
+
+    /// The number for the wire. No queue comes to where it would not be exact.
+    pub fn to_wire(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
+    /// The offset so many messages later, [`QueueOffset::MAX`] at most.
+    #[must_use]
+    pub fn saturating_add(self, messages: u64) -> Self {
+        QueueOffset(self.0.saturating_add(messages))
+    }
+
+    /// The offset before this one; `None` at the start of the queue.
+    pub fn before(self) -> Option<Self> {
+        self.0.checked_sub(1).map(QueueOffset)
+    }
+
+    /// How many messages this is behind an earlier offset; 0 where that is not earlier.
+    pub fn saturating_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<u64> for QueueOffset {
+    type Output = QueueOffset;
+
+    fn add(self, messages: u64) -> QueueOffset {
+        QueueOffset(self.0 + messages)
+    }
+}
+
+impl AddAssign<u64> for QueueOffset {
+    fn add_assign(&mut self, messages: u64) {
+        self.0 += messages;
+    }
+}
+
+/// How many messages lie between two offsets.
+impl Sub for QueueOffset {
+    type Output = u64;
+
+    fn sub(self, earlier: Self) -> u64 {
+        self.0 - earlier.0
+    }
+}
+
+impl From<u64> for QueueOffset {
+    fn from(offset: u64) -> Self {
+        QueueOffset(offset)
+    }
+}
+
+impl fmt::Display for QueueOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for QueueOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
