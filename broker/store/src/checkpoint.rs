@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::fail_point;
+use crate::position::Millis;
 
 const FILE_SIZE: u64 = 4096;
 const USED: usize = 48;
@@ -29,9 +30,9 @@ const USED: usize = 48;
 /// The numbers of the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Marks {
-    pub(crate) commit_log_timestamp: i64,
-    pub(crate) consume_queue_timestamp: i64,
-    pub(crate) index_timestamp: i64,
+    pub(crate) commit_log_timestamp: Millis,
+    pub(crate) consume_queue_timestamp: Millis,
+    pub(crate) index_timestamp: Millis,
     pub(crate) master_flushed_offset: i64,
     pub(crate) confirmed_offset: i64,
     /// Start of the last record that needs no second dispatch; 0 where that is not known.
@@ -55,9 +56,9 @@ impl Marks {
         let (numbers, _) = bytes.as_chunks::<8>();
         let number = |at: usize| i64::from_be_bytes(numbers[at]);
         Marks {
-            commit_log_timestamp: number(0),
-            consume_queue_timestamp: number(1),
-            index_timestamp: number(2),
+            commit_log_timestamp: Millis::new(number(0)),
+            consume_queue_timestamp: Millis::new(number(1)),
+            index_timestamp: Millis::new(number(2)),
             master_flushed_offset: number(3),
             confirmed_offset: number(4),
             dispatched_record: number(5),
@@ -67,9 +68,9 @@ impl Marks {
     fn encode(&self) -> [u8; USED] {
         let mut bytes = [0; USED];
         let numbers = [
-            self.commit_log_timestamp,
-            self.consume_queue_timestamp,
-            self.index_timestamp,
+            self.commit_log_timestamp.get(),
+            self.consume_queue_timestamp.get(),
+            self.index_timestamp.get(),
             self.master_flushed_offset,
             self.confirmed_offset,
             self.dispatched_record,
@@ -141,9 +142,9 @@ mod tests {
     fn the_numbers_lie_where_java_looks_for_them() {
         let root = tempfile::tempdir().unwrap();
         let marks = Marks {
-            commit_log_timestamp: 1,
-            consume_queue_timestamp: 2,
-            index_timestamp: 3,
+            commit_log_timestamp: Millis::new(1),
+            consume_queue_timestamp: Millis::new(2),
+            index_timestamp: Millis::new(3),
             master_flushed_offset: 4,
             confirmed_offset: 5,
             dispatched_record: 0x0102,

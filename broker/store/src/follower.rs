@@ -23,7 +23,7 @@ use crate::checkpoint::Marks;
 use crate::consume_queue::tags_code::TagsCode;
 use crate::consume_queue::{is_consumable, is_name};
 use crate::error::Result;
-use crate::position::QueueOffset;
+use crate::position::{Millis, QueueOffset};
 
 /// Pause after a record that a full disk prevented.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ pub struct Arrival<'a> {
     /// Bytes of the record.
     pub size: usize,
     /// When it was stored, ms.
-    pub store_timestamp: i64,
+    pub store_timestamp: Millis,
     /// Its property string.
     pub properties: &'a [u8],
 }
@@ -149,7 +149,7 @@ impl<F: Fn(&Arrival<'_>) + Send + Sync> Follower for Arrivals<F> {
                 tags_code,
                 physical_offset: record.physical_offset(),
                 size: record.size(),
-                store_timestamp: record.store_timestamp(),
+                store_timestamp: record.store_timestamp().into(),
                 properties: record.properties(),
             });
         }
@@ -169,7 +169,7 @@ pub struct Lag {
 
 /// Writes the number that Java's checkpoint has for a follower; told the store timestamp of the
 /// last record dispatched.
-type Mark = Box<dyn Fn(&mut Marks, i64) + Send + Sync>;
+type Mark = Box<dyn Fn(&mut Marks, Millis) + Send + Sync>;
 
 /// All followers, in the order in which they take a record.
 pub(crate) struct Followers {
@@ -194,7 +194,7 @@ struct Slot {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Turn {
     /// The last record handled: its physical offset and store timestamp.
-    pub(crate) last: Option<(u64, i64)>,
+    pub(crate) last: Option<(u64, Millis)>,
     /// For each follower, in their order: where it is behind, if it is.
     behind: Vec<Option<Behind>>,
 }
@@ -216,7 +216,7 @@ impl Behind {
 
 impl Turn {
     /// Nothing at or behind `to` is there any more, and nothing was missed there.
-    pub(crate) fn truncate(&mut self, to: u64, last: Option<(u64, i64)>) {
+    pub(crate) fn truncate(&mut self, to: u64, last: Option<(u64, Millis)>) {
         self.last = last;
         self.behind.iter_mut().for_each(|behind| *behind = behind.filter(|behind| behind.from < to));
     }
@@ -226,7 +226,7 @@ impl Turn {
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     /// The last record handled: its physical offset and store timestamp.
-    pub(crate) last: Option<(u64, i64)>,
+    pub(crate) last: Option<(u64, Millis)>,
     /// For each follower: the first record it has not taken, and whether it is behind.
     places: Vec<(u64, bool)>,
 }
@@ -238,7 +238,11 @@ impl Followers {
     }
 
     /// Adds one that the checkpoint vouches for, which therefore takes part in recovery.
-    pub(crate) fn add(&mut self, follower: Arc<dyn Follower>, mark: impl Fn(&mut Marks, i64) + Send + Sync + 'static) {
+    pub(crate) fn add(
+        &mut self,
+        follower: Arc<dyn Follower>,
+        mark: impl Fn(&mut Marks, Millis) + Send + Sync + 'static,
+    ) {
         self.push(follower, Some(Box::new(mark)));
     }
 
@@ -299,7 +303,7 @@ impl Followers {
                 }
             }
         }
-        turn.last = Some((record.physical_offset(), record.store_timestamp()));
+        turn.last = Some((record.physical_offset(), record.store_timestamp().into()));
         Ok(())
     }
 
@@ -390,7 +394,7 @@ impl Followers {
     }
 
     /// Writes the numbers of those that are not behind, which were synced.
-    pub(crate) fn mark(&self, progress: &Progress, store_timestamp: i64, marks: &mut Marks) {
+    pub(crate) fn mark(&self, progress: &Progress, store_timestamp: Millis, marks: &mut Marks) {
         for (slot, (_, behind)) in self.slots.iter().zip(&progress.places) {
             if let Some(mark) = slot.mark.as_ref().filter(|_| !behind) {
                 mark(marks, store_timestamp);

@@ -90,7 +90,7 @@ pub use error::{Error, Result};
 pub use follower::{Arrival, Dispatched, Follower, Lag, arrivals};
 pub use get::{Filter, GetStatus, Got, Limits};
 pub use metrics::{BUCKETS, Histogram, Metrics};
-pub use position::QueueOffset;
+pub use position::{Millis, QueueOffset};
 pub use put::{Appended, Deadline, NewMessage};
 pub use query::Found;
 pub use retention::{Needed, Needs};
@@ -262,7 +262,7 @@ impl MessageStore {
             appended,
             flushed: self.log.flushed.value(),
             dispatched,
-            last_store_timestamp: self.log.last_store_timestamp.load(Ordering::Relaxed),
+            last_store_timestamp: Millis::new(self.log.last_store_timestamp.load(Ordering::Relaxed)),
             mapped_bytes: self.log.mapped_bytes() + self.index.mapped_bytes(),
             topics,
             queues,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::follower::Lag;
+use crate::position::Millis;
 
 /// Buckets of a [`Histogram`]: bucket `n` counts durations below `2^n` microseconds, the last one
 /// everything longer.
@@ -122,7 +123,7 @@ pub struct Metrics {
     /// Up to here consumers can see it.
     pub dispatched: u64,
     /// Store timestamp of the last record, ms; 0 where there is none.
-    pub last_store_timestamp: i64,
+    pub last_store_timestamp: Millis,
     /// Bytes mapped, of the commit log and the index.
     pub mapped_bytes: u64,
     /// Topics with consume queues.

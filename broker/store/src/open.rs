@@ -34,6 +34,7 @@ use crate::follower::{Follower, Followers, Turn};
 use crate::get;
 use crate::index::Index;
 use crate::mapped_file::dirs::Dirs;
+use crate::position::Millis;
 use crate::upkeep::Upkeep;
 
 /// How long closing a store, or deleting a topic, waits for dispatch to reach the end of the log.
@@ -227,7 +228,7 @@ impl Claim {
         }
         // Deleted by hand, as one does where they are damaged: the log has all that was in them.
         // Until a checkpoint vouches for queues again, every start after a crash begins there.
-        self.checkpoint.write(Marks { consume_queue_timestamp: 0, dispatched_record: 0, ..*marks })?;
+        self.checkpoint.write(Marks { consume_queue_timestamp: Millis::default(), dispatched_record: 0, ..*marks })?;
         dir::create_durably(&queue_dir)?;
         Ok(files.first())
     }
@@ -292,7 +293,7 @@ fn cut_tail(files: &mut LogFiles, stop: &Stop, marks: &Marks) -> Result<()> {
 fn open_log(config: &Config, dirs: Arc<Dirs>, files: LogFiles, start: u64, stop: &Stop) -> Result<Arc<CommitLog>> {
     let (ahead, flush) = (config.allocation.clone(), config.flush.mode);
     let log = CommitLog::open(dirs, config.commit_log_file_size, ahead, flush, files.list, start..stop.offset)?;
-    log.last_store_timestamp.store(stop.last_store_timestamp.unwrap_or(0), Ordering::Relaxed);
+    log.last_store_timestamp.store(stop.last_store_timestamp.unwrap_or_default().get(), Ordering::Relaxed);
     Ok(Arc::new(log))
 }
 

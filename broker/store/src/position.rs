@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The number of a message in its queue; the first is 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -89,6 +90,63 @@ impl fmt::Display for QueueOffset {
 }
 
 impl fmt::Debug for QueueOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A time in milliseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Millis(i64);
+
+impl Millis {
+    /// Before every time.
+    pub const MIN: Millis = Millis(i64::MIN);
+    /// After every time.
+    pub const MAX: Millis = Millis(i64::MAX);
+
+    /// The time of this number, which is also the number on the wire.
+    pub const fn new(millis: i64) -> Self {
+        Millis(millis)
+    }
+
+    /// The number.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// The time by the system's clock; 1970 where that is before.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Millis(since.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The time so many milliseconds later, [`Millis::MAX`] at most.
+    #[must_use]
+    pub fn saturating_add(self, millis: i64) -> Self {
+        Millis(self.0.saturating_add(millis))
+    }
+
+    /// The time so many milliseconds before, [`Millis::MIN`] at least.
+    #[must_use]
+    pub fn saturating_sub(self, millis: i64) -> Self {
+        Millis(self.0.saturating_sub(millis))
+    }
+}
+
+impl From<i64> for Millis {
+    fn from(millis: i64) -> Self {
+        Millis(millis)
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -12,7 +12,7 @@ use crate::MessageStore;
 use crate::commit_log::append::{Numbering, Placed};
 use crate::consume_queue;
 use crate::error::{Error, Result};
-use crate::position::QueueOffset;
+use crate::position::{Millis, QueueOffset};
 
 /// A message to be stored: everything about its record that is known before it has a place.
 pub use rmq_protocol::message::stored::Draft as NewMessage;
@@ -51,7 +51,7 @@ pub struct Appended {
     /// queue.
     pub queue_offset: QueueOffset,
     /// When it was stored, ms.
-    pub store_timestamp: i64,
+    pub store_timestamp: Millis,
     /// The address that is part of its id.
     pub store_host: SocketAddr,
 }

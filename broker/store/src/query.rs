@@ -10,7 +10,7 @@ use crate::MessageStore;
 use crate::consume_queue::search::Boundary;
 use crate::error::{Error, Result};
 use crate::open::LAST_DISPATCH;
-use crate::position::QueueOffset;
+use crate::position::{Millis, QueueOffset};
 
 /// The answer to a query by key.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Found {
     /// The records, newest first.
     pub records: Vec<Bytes>,
     /// Store timestamp of the last record in the index, ms.
-    pub index_timestamp: i64,
+    pub index_timestamp: Millis,
     /// Where that record lies.
     pub index_offset: u64,
 }
@@ -32,7 +32,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// Only where the disk fails.
-    pub fn query(&self, topic: &str, key: &str, max: usize, begin: i64, end: i64) -> Result<Found> {
+    pub fn query(&self, topic: &str, key: &str, max: usize, begin: Millis, end: Millis) -> Result<Found> {
         let mut records: Vec<Bytes> = Vec::new();
         let (mut scanned, mut before) = (0, None);
         let (index_offset, index_timestamp) = self.index.end();
@@ -46,7 +46,7 @@ impl MessageStore {
                     record.topic() == topic
                         && record.check_body().is_ok()
                         && !record.has_lost_properties()
-                        && (begin..=end).contains(&record.store_timestamp())
+                        && (begin..=end).contains(&Millis::new(record.store_timestamp()))
                         && has_key(&record, key)
                 })
             {
@@ -119,7 +119,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// Only where the disk fails.
-    pub fn offset_by_time(&self, topic: &str, queue_id: i32, time: i64, boundary: Boundary) -> Result<QueueOffset> {
+    pub fn offset_by_time(&self, topic: &str, queue_id: i32, time: Millis, boundary: Boundary) -> Result<QueueOffset> {
         match self.table.find(topic, queue_id) {
             Some(queue) => queue.offset_at(self.table.files(), &self.log, time, boundary),
             None => Ok(QueueOffset::ZERO),
@@ -130,7 +130,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// Only where the disk fails.
-    pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Result<Option<i64>> {
+    pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Result<Option<Millis>> {
         let Some(queue) = self.table.find(topic, queue_id) else { return Ok(None) };
         let entry = queue.entry(self.table.files(), offset)?;
         Ok(entry.and_then(|entry| self.log.store_timestamp(entry.physical_offset)))
@@ -147,7 +147,7 @@ impl MessageStore {
     }
 
     /// When the oldest message was stored, ms; `None` in an empty store.
-    pub fn earliest_timestamp(&self) -> Option<i64> {
+    pub fn earliest_timestamp(&self) -> Option<Millis> {
         self.log.earliest_store_timestamp()
     }
 
@@ -221,7 +221,7 @@ impl MessageStore {
 
     /// Lets the followers forget what the log has lost, and says what the last record is that they
     /// have: its offset and store timestamp.
-    fn forget(&self, to: u64) -> Result<Option<(u64, i64)>> {
+    fn forget(&self, to: u64) -> Result<Option<(u64, Millis)>> {
         self.dispatch.followers.truncate(to)?;
         let last = self.table.last_record()?;
         Ok(last.and_then(|offset| Some((offset, self.log.store_timestamp(offset)?))))

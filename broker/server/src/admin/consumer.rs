@@ -25,7 +25,7 @@ use rmq_protocol::{
     },
     message::MessageQueue,
 };
-use rmq_store::{MessageStore, QueueOffset};
+use rmq_store::{MessageStore, Millis, QueueOffset};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// Handles of these requests.
@@ -165,7 +165,7 @@ impl ConsumerAdmin {
 
     /// When a message was stored; none if it is gone, or cannot be read.
     fn stored(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Option<i64> {
-        self.store.store_timestamp(topic, queue_id, offset).ok().flatten()
+        self.store.store_timestamp(topic, queue_id, offset).ok().flatten().map(Millis::get)
     }
 
     /// 317.

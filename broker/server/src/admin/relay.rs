@@ -26,7 +26,7 @@ use rmq_protocol::{
     message::{MessageQueue, OffsetId},
 };
 use rmq_remoting::Turn;
-use rmq_store::{Boundary, MessageStore};
+use rmq_store::{Boundary, MessageStore, Millis};
 use std::{sync::Arc, time::Duration};
 
 /// How long a client may take for an answer.
@@ -143,7 +143,7 @@ impl Relay {
                 ));
             }
             Target::End => max,
-            Target::Time(time) => self.store.offset_by_time(topic, queue_id, time, Boundary::Lower)?.get(),
+            Target::Time(time) => self.store.offset_by_time(topic, queue_id, time.into(), Boundary::Lower)?.get(),
         };
         Ok(offset as i64)
     }
@@ -234,7 +234,7 @@ impl Relay {
             Ok(id) => self.store.record(id.physical_offset).ok_or_else(missing)?,
             Err(_) => {
                 let topic = header.topic.as_deref().unwrap_or_default();
-                let mut found = self.store.query(topic, id, 1, 0, now_millis())?;
+                let mut found = self.store.query(topic, id, 1, Millis::default(), now_millis().into())?;
                 found.records.pop().ok_or_else(missing)?
             }
         };

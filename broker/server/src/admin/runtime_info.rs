@@ -14,7 +14,7 @@ use crate::{
     timer::delay::Delay,
 };
 use rmq_protocol::{body::runtime_info, names, version};
-use rmq_store::MessageStore;
+use rmq_store::{MessageStore, Millis};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -106,7 +106,7 @@ impl RuntimeInfo {
         put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
         put("commitLogMinOffset", figures.min_offset.to_string());
         put("commitLogMaxOffset", figures.appended.to_string());
-        put("earliestMessageTimeStamp", self.store.earliest_timestamp().unwrap_or(-1).to_string());
+        put("earliestMessageTimeStamp", self.store.earliest_timestamp().map_or(-1, Millis::get).to_string());
         if let Ok(used) = self.store.disk_use() {
             let ratio = |percent: f64| (percent / 100.0).to_string();
             put("commitLogDiskRatio", ratio(used.commit_log));

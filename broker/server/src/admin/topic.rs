@@ -17,7 +17,7 @@ use rmq_protocol::{
     message::MessageQueue,
     names,
 };
-use rmq_store::MessageStore;
+use rmq_store::{MessageStore, Millis};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -166,7 +166,7 @@ impl TopicAdmin {
             let (min, max) =
                 (self.store.min_offset(&header.topic, queue_id), self.store.max_offset(&header.topic, queue_id));
             let last = match max.before().filter(|last| *last >= min) {
-                Some(last) => self.store.store_timestamp(&header.topic, queue_id, last)?.unwrap_or(0),
+                Some(last) => self.store.store_timestamp(&header.topic, queue_id, last)?.map_or(0, Millis::get),
                 None => 0,
             };
             let queue = MessageQueue { broker_name: broker_name.clone(), queue_id, topic: header.topic.to_owned() };

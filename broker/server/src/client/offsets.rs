@@ -8,7 +8,7 @@ use crate::{
     topic::Topics,
 };
 use rmq_protocol::header::owned::{QueryConsumerOffset, QueueRequest, SearchOffset, UpdateConsumerOffset};
-use rmq_store::{Boundary, MessageStore, QueueOffset};
+use rmq_store::{Boundary, MessageStore, Millis, QueueOffset};
 use std::sync::Arc;
 
 /// Handles of these requests.
@@ -124,7 +124,7 @@ impl Offsets {
                 )));
             }
         };
-        Ok(self.store.offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)?.to_wire())
+        Ok(self.store.offset_by_time(&header.topic, header.queue_id, header.timestamp.into(), boundary)?.to_wire())
     }
 
     /// 30.
@@ -143,7 +143,7 @@ impl Offsets {
     pub(crate) fn earliest(&self, header: &QueueRequest) -> Result<i64, Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
         let first = self.store.min_offset(&header.topic, header.queue_id);
-        let timestamp = self.store.store_timestamp(&header.topic, header.queue_id, first)?.unwrap_or(-1);
+        let timestamp = self.store.store_timestamp(&header.topic, header.queue_id, first)?.map_or(-1, Millis::get);
         Ok(timestamp)
     }
 }

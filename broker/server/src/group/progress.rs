@@ -13,7 +13,7 @@ use crate::{
 };
 use prometheus::{GaugeVec, Opts};
 use rmq_protocol::{body::MessageModel, names};
-use rmq_store::MessageStore;
+use rmq_store::{MessageStore, Millis};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -149,7 +149,7 @@ fn read(
                     return None;
                 }
                 let offset = u64::try_from(offset).unwrap_or(0);
-                let stored = store.store_timestamp(topic, queue_id, offset.into()).ok().flatten();
+                let stored = store.store_timestamp(topic, queue_id, offset.into()).ok().flatten().map(Millis::get);
                 Some(stored.map_or(0, |stored| now.saturating_sub(stored).max(0)))
             };
             let finished = committed.get(&queue_id).copied().unwrap_or(0);

@@ -22,7 +22,7 @@ impl Feature for StoreMetrics {
 fn read(store: &MessageStore, to: &Sheet) -> Filled {
     let f = store.metrics();
     let index_behind = f.behind("index");
-    let age = store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest).max(0)) as u64;
+    let age = store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest.get()).max(0)) as u64;
     for (name, help, value) in [
         (
             "rocketmq_storage_size_bytes",

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use parking_lot::MutexGuard;
 use rmq_protocol::message::stored::{self, Prepared};
@@ -17,7 +17,7 @@ use super::CommitLog;
 use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::Appendable;
-use crate::position::QueueOffset;
+use crate::position::{Millis, QueueOffset};
 use crate::put::Deadline;
 
 /// What the append lock protects.
@@ -38,7 +38,7 @@ pub(super) struct Append {
 pub(crate) struct Placed {
     pub(crate) physical_offset: u64,
     pub(crate) queue_offset: QueueOffset,
-    pub(crate) store_timestamp: i64,
+    pub(crate) store_timestamp: Millis,
 }
 
 /// How records are numbered in their queue.
@@ -191,7 +191,7 @@ impl CommitLog {
             Numbering::From(next) => next.load(Ordering::Relaxed),
             Numbering::None => 0,
         };
-        let store_timestamp = now();
+        let store_timestamp = Millis::now();
         let written = append.current.as_mut().is_some_and(|current| {
             current.cursor.append(size, |mut slot| {
                 let mut at = position;
@@ -201,7 +201,7 @@ impl CommitLog {
                         Numbering::From(_) => queue_offset + number as u64,
                         Numbering::None => 0,
                     };
-                    record.write(mine, number, at, store_timestamp);
+                    record.write(mine, number, at, store_timestamp.get());
                     at += record.size() as u64;
                     slot = rest;
                 }
@@ -211,7 +211,7 @@ impl CommitLog {
         if let Numbering::From(next) = numbering {
             next.store(queue_offset + records.len() as u64, Ordering::Relaxed);
         }
-        self.last_store_timestamp.store(store_timestamp, Ordering::Relaxed);
+        self.last_store_timestamp.store(store_timestamp.get(), Ordering::Relaxed);
         self.advance(append, size as u64);
         Placed { physical_offset: position, queue_offset: QueueOffset::new(queue_offset), store_timestamp }
     }
@@ -284,9 +284,4 @@ impl CommitLog {
         }
         Ok(taken)
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
 }

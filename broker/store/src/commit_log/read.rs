@@ -8,6 +8,7 @@ use rmq_protocol::message::stored::{self, Head, Record};
 use super::CommitLog;
 use crate::error::{Error, Result};
 use crate::mapped_file::{self, MappedFile};
+use crate::position::Millis;
 
 impl CommitLog {
     /// Up to `max` bytes from `offset`, all from one file. Empty at the end of the log.
@@ -83,13 +84,13 @@ impl CommitLog {
     }
 
     /// Store timestamp of the record at `offset`, ms.
-    pub(crate) fn store_timestamp(&self, offset: u64) -> Option<i64> {
+    pub(crate) fn store_timestamp(&self, offset: u64) -> Option<Millis> {
         let (file, size) = self.record_at(offset)?;
-        Record::parse(file.bytes(offset, size)?).ok().map(|record| record.store_timestamp())
+        Record::parse(file.bytes(offset, size)?).ok().map(|record| Millis::new(record.store_timestamp()))
     }
 
     /// Store timestamp of the oldest record, ms.
-    pub(crate) fn earliest_store_timestamp(&self) -> Option<i64> {
+    pub(crate) fn earliest_store_timestamp(&self) -> Option<Millis> {
         self.store_timestamp(self.min())
     }
 

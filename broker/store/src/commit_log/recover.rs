@@ -29,6 +29,7 @@ use crate::checkpoint::Marks;
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
+use crate::position::Millis;
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
@@ -53,7 +54,7 @@ pub(crate) struct Stop {
     /// Why not; `None` where nothing was ever written.
     pub(crate) reason: Option<String>,
     /// Store timestamp of the last good record, ms.
-    pub(crate) last_store_timestamp: Option<i64>,
+    pub(crate) last_store_timestamp: Option<Millis>,
     /// The caller stopped the scan: a record may well begin here.
     pub(crate) enough: bool,
 }
@@ -144,8 +145,8 @@ impl Files {
         Ok(reader.record(offset)?.ok().map(|record| read(&record)))
     }
 
-    fn good_record(&self, offset: u64) -> Result<Option<i64>> {
-        self.record(offset, |record| record.store_timestamp())
+    fn good_record(&self, offset: u64) -> Result<Option<Millis>> {
+        self.record(offset, |record| Millis::new(record.store_timestamp()))
     }
 
     /// Where a scan has to begin so that what lies before needs no second look: nothing there is
@@ -184,7 +185,7 @@ impl Files {
                 let left = reader.limit() - stop.offset;
                 match reader.record(stop.offset)? {
                     Ok(record) => {
-                        stop.last_store_timestamp = Some(record.store_timestamp());
+                        stop.last_store_timestamp = Some(Millis::new(record.store_timestamp()));
                         stop.enough = each(&record)?.is_break();
                         stop.offset += record.size() as u64;
                         if stop.enough {
@@ -231,7 +232,7 @@ impl Files {
     }
 
     /// The first good record behind `from`, and its store timestamp.
-    fn next_record(&self, from: u64) -> Result<Option<(u64, i64)>> {
+    fn next_record(&self, from: u64) -> Result<Option<(u64, Millis)>> {
         let mut offset = from + 1;
         while let Some(mut reader) = self.open(offset)? {
             if let Some(found) = reader.search(offset)? {
@@ -411,7 +412,7 @@ impl Reader {
     }
 
     /// The first good record at or behind `from` in this file.
-    fn search(&mut self, from: u64) -> Result<Option<(u64, i64)>> {
+    fn search(&mut self, from: u64) -> Result<Option<(u64, Millis)>> {
         // Both magics begin with these three bytes, four bytes into the record.
         const MARK: [u8; 3] = [0xDA, 0xA3, 0x20];
         let mut at = from;
@@ -424,7 +425,7 @@ impl Reader {
             for mark in candidates {
                 let Some(start) = mark.checked_sub(4).filter(|start| *start >= from) else { continue };
                 if let Ok(record) = self.record(start)? {
-                    return Ok(Some((start, record.store_timestamp())));
+                    return Ok(Some((start, Millis::new(record.store_timestamp()))));
                 }
             }
             if len < MARK.len() {

@@ -5,7 +5,7 @@ use super::files::Files;
 use super::{Entry, Queue};
 use crate::commit_log::CommitLog;
 use crate::error::Result;
-use crate::position::QueueOffset;
+use crate::position::{Millis, QueueOffset};
 
 /// Which of the offsets around a time is meant.
 ///
@@ -74,7 +74,7 @@ impl Queue {
         &self,
         files: &Files,
         log: &CommitLog,
-        time: i64,
+        time: Millis,
         boundary: Boundary,
     ) -> Result<QueueOffset> {
         let (min, max) = self.bounds();
@@ -83,7 +83,7 @@ impl Queue {
             false => log.store_timestamp(entry.physical_offset),
         };
         let lower =
-            |time: i64| self.partition(files, min, max, |entry| stored(entry).is_none_or(|stored| stored < time));
+            |time: Millis| self.partition(files, min, max, |entry| stored(entry).is_none_or(|stored| stored < time));
         match boundary {
             Boundary::Lower => lower(time),
             Boundary::Upper => Ok(lower(time.saturating_add(1))?.before().unwrap_or_default().clamp(min, max)),

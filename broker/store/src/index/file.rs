@@ -32,6 +32,7 @@ use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::mapped_file::region::Words;
+use crate::position::Millis;
 
 pub(super) const HEADER: usize = 40;
 pub(super) const SLOT: usize = 4;
@@ -90,7 +91,7 @@ pub(super) fn size(config: &config::Index) -> u64 {
 impl IndexFile {
     /// Creates a file that goes on behind `offset` and `timestamp`, which its header says until it
     /// has an entry.
-    pub(super) fn create(path: &Path, config: &config::Index, offset: u64, timestamp: i64) -> Result<IndexFile> {
+    pub(super) fn create(path: &Path, config: &config::Index, offset: u64, timestamp: Millis) -> Result<IndexFile> {
         let create = || {
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
             file.set_len(size(config))?;
@@ -102,8 +103,8 @@ impl IndexFile {
             // ever.
             let _ = fail_point::at("index::clean", || std::fs::remove_file(path));
         })?;
-        index.begin_timestamp.store(timestamp, Ordering::Relaxed);
-        index.end_timestamp.store(timestamp, Ordering::Relaxed);
+        index.begin_timestamp.store(timestamp.get(), Ordering::Relaxed);
+        index.end_timestamp.store(timestamp.get(), Ordering::Relaxed);
         index.begin_offset.store(offset, Ordering::Relaxed);
         index.end_offset.store(offset, Ordering::Relaxed);
         index.count.store(1, Ordering::Relaxed);
@@ -159,13 +160,14 @@ impl IndexFile {
     }
 
     /// Physical offset and store timestamp of the last record in it.
-    pub(super) fn end(&self) -> (u64, i64) {
-        (self.end_offset.load(Ordering::Acquire), self.end_timestamp.load(Ordering::Acquire))
+    pub(super) fn end(&self) -> (u64, Millis) {
+        (self.end_offset.load(Ordering::Acquire), Millis::new(self.end_timestamp.load(Ordering::Acquire)))
     }
 
     /// Store timestamps of the first and the last record in it.
-    pub(super) fn times(&self) -> (i64, i64) {
-        (self.begin_timestamp.load(Ordering::Acquire), self.end_timestamp.load(Ordering::Acquire))
+    pub(super) fn times(&self) -> (Millis, Millis) {
+        let time = |of: &AtomicI64| Millis::new(of.load(Ordering::Acquire));
+        (time(&self.begin_timestamp), time(&self.end_timestamp))
     }
 
     fn slot_at(&self, hash: u32) -> usize {
@@ -197,7 +199,7 @@ impl IndexFile {
     }
 
     /// Adds an entry; the file is not full.
-    pub(super) fn add(&self, hash: u32, offset: u64, timestamp: i64) -> Result<()> {
+    pub(super) fn add(&self, hash: u32, offset: u64, timestamp: Millis) -> Result<()> {
         let number = self.count.load(Ordering::Relaxed);
         self.make_ready(number)?;
         let slot = self.slot_at(hash);
@@ -205,7 +207,7 @@ impl IndexFile {
         let begin = self.begin_timestamp.load(Ordering::Relaxed);
         let seconds = match number {
             1 => 0,
-            _ => (timestamp.saturating_sub(begin) / 1000).clamp(0, i64::from(i32::MAX)),
+            _ => (timestamp.saturating_sub(begin).get() / 1000).clamp(0, i64::from(i32::MAX)),
         };
         let at = self.entry_at(number);
         self.words.store(at, hash);
@@ -217,13 +219,13 @@ impl IndexFile {
 
         if number == 1 {
             self.begin_offset.store(offset, Ordering::Relaxed);
-            self.begin_timestamp.store(timestamp, Ordering::Relaxed);
+            self.begin_timestamp.store(timestamp.get(), Ordering::Relaxed);
         }
         if previous == 0 {
             self.slots_used.fetch_add(1, Ordering::Relaxed);
         }
         self.end_offset.store(offset, Ordering::Release);
-        self.end_timestamp.store(timestamp, Ordering::Release);
+        self.end_timestamp.store(timestamp.get(), Ordering::Release);
         self.count.store(number + 1, Ordering::Release);
         self.write_header();
         Ok(())
@@ -263,7 +265,7 @@ impl IndexFile {
 
     /// Hands the offsets stored for a hash between two times to `each`, newest first, until it has
     /// enough.
-    pub(super) fn find(&self, hash: u32, begin: i64, end: i64, each: &mut dyn FnMut(u64) -> bool) -> Result<()> {
+    pub(super) fn find(&self, hash: u32, begin: Millis, end: Millis, each: &mut dyn FnMut(u64) -> bool) -> Result<()> {
         let count = self.count.load(Ordering::Acquire);
         let mut slot = [0; SLOT];
         self.read(self.slot_at(hash), &mut slot)?;
@@ -273,7 +275,8 @@ impl IndexFile {
         while (1..limit).contains(&number) {
             let entry = self.entry(number)?;
             // The entry only knows whole seconds; `each` looks at the record itself.
-            let time = self.begin_timestamp.load(Ordering::Acquire).saturating_add(i64::from(entry.seconds) * 1000);
+            let (first, _) = self.times();
+            let time = first.saturating_add(i64::from(entry.seconds) * 1000);
             if time.saturating_add(999) < begin {
                 break;
             }

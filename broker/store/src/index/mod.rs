@@ -23,6 +23,7 @@ use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::follower::{Dispatched, Follower};
+use crate::position::Millis;
 use file::IndexFile;
 
 /// All index files, oldest first.
@@ -93,7 +94,7 @@ impl Index {
         let mut outcome = Ok(());
         keys(record.topic(), record.properties(), &mut |hash| {
             if outcome.is_ok() {
-                outcome = self.add_hash(hash, offset, record.store_timestamp());
+                outcome = self.add_hash(hash, offset, record.store_timestamp().into());
             }
         });
         outcome?;
@@ -101,7 +102,7 @@ impl Index {
         Ok(())
     }
 
-    fn add_hash(&self, hash: u32, offset: u64, timestamp: i64) -> Result<()> {
+    fn add_hash(&self, hash: u32, offset: u64, timestamp: Millis) -> Result<()> {
         let file = self.writable()?;
         file.add(hash, offset, timestamp)?;
         let mut unsynced = self.unsynced.lock();
@@ -117,7 +118,7 @@ impl Index {
         let (offset, timestamp) = match last {
             Some(file) if !file.is_full() => return Ok(file),
             Some(file) => file.end(),
-            None => (0, 0),
+            None => (0, Millis::default()),
         };
         let mut name = jiff::Zoned::now();
         loop {
@@ -139,8 +140,8 @@ impl Index {
         &self,
         topic: &str,
         key: &str,
-        begin: i64,
-        end: i64,
+        begin: Millis,
+        end: Millis,
         each: &mut dyn FnMut(u64) -> bool,
     ) -> Result<()> {
         let hash = hash(topic, key);
@@ -165,8 +166,8 @@ impl Index {
     }
 
     /// Physical offset and store timestamp of the last record in the index.
-    pub(crate) fn end(&self) -> (u64, i64) {
-        self.files.read().last().map_or((0, 0), |file| file.end())
+    pub(crate) fn end(&self) -> (u64, Millis) {
+        self.files.read().last().map_or((0, Millis::default()), |file| file.end())
     }
 
     pub(crate) fn file_count(&self) -> usize {

@@ -37,7 +37,7 @@ fn add(index: &Index, keys: &str, offset: u64, time: i64) {
 fn find(index: &Index, key: &str, begin: i64, end: i64) -> Vec<u64> {
     let mut found = Vec::new();
     index
-        .find("T", key, begin, end, &mut |offset| {
+        .find("T", key, Millis::new(begin), Millis::new(end), &mut |offset| {
             found.push(offset);
             true
         })
@@ -83,7 +83,7 @@ fn keys_are_found_newest_first_within_their_time() {
     assert_eq!(find(&index, "none", 0, i64::MAX), [] as [u64; 0]);
     let mut first = Vec::new();
     index
-        .find("T", "odd", 0, i64::MAX, &mut |offset| {
+        .find("T", "odd", Millis::new(0), Millis::new(i64::MAX), &mut |offset| {
             first.push(offset);
             first.len() < 2
         })

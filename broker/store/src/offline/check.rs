@@ -16,7 +16,7 @@ use crate::consume_queue::{is_consumable, is_name};
 use crate::dir::{AbortMark, Lock};
 use crate::error::{Error, Result};
 use crate::index::inspect::{Entries, hashes};
-use crate::position::QueueOffset;
+use crate::position::{Millis, QueueOffset};
 
 /// Reads a whole store and says what is in it and what is wrong with it. Changes nothing, and keeps
 /// brokers out meanwhile.
@@ -141,7 +141,7 @@ impl Check<'_> {
 
     fn record(&mut self, record: &Record<'_>) -> Result<()> {
         let log = &mut self.report.log;
-        let time = record.store_timestamp();
+        let time = Millis::new(record.store_timestamp());
         log.newest_timestamp = log.newest_timestamp.max(time);
         if self.damaged {
             log.records_behind_damage += 1;

@@ -20,7 +20,7 @@ use crate::consume_queue::entry;
 use crate::dir::{self, AbortMark, Lock};
 use crate::error::{Error, Result};
 use crate::fail_point;
-use crate::position::QueueOffset;
+use crate::position::{Millis, QueueOffset};
 
 /// One thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,8 +129,8 @@ impl Plan<'_> {
         let marks = checkpoint.marks();
         let log = &self.report.log;
         let (record, time) = match self.reads_all() {
-            true => (0, 0),
-            false => (log.last_record.map_or(0, |record| record as i64), log.last_store_timestamp.unwrap_or(0)),
+            true => (0, Millis::default()),
+            false => (log.last_record.map_or(0, |record| record as i64), log.last_store_timestamp.unwrap_or_default()),
         };
         checkpoint.write(Marks {
             commit_log_timestamp: marks.commit_log_timestamp.min(time),

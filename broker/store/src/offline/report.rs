@@ -3,10 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::position::QueueOffset;
-
 use super::log::Log;
 use crate::commit_log::recover::Files;
+use crate::position::{Millis, QueueOffset};
 
 /// Findings of one part that are kept; the rest is counted.
 const KEPT: usize = 100;
@@ -78,15 +77,15 @@ pub struct LogReport {
     /// Good records behind it.
     pub records_behind_damage: u64,
     /// Store timestamp of the first record, ms.
-    pub first_store_timestamp: Option<i64>,
+    pub first_store_timestamp: Option<Millis>,
     /// Of the last one before `end`.
-    pub last_store_timestamp: Option<i64>,
+    pub last_store_timestamp: Option<Millis>,
     /// What stands at `end`.
     pub ending: Ending,
     /// Start of the last record before `end`.
     pub(super) last_record: Option<u64>,
     /// The latest store timestamp of all.
-    pub(super) newest_timestamp: i64,
+    pub(super) newest_timestamp: Millis,
 }
 
 /// The consume queues.
@@ -122,11 +121,11 @@ pub struct IndexReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckpointReport {
     /// Store timestamp up to which the commit log is on the disk, ms.
-    pub commit_log_timestamp: i64,
+    pub commit_log_timestamp: Millis,
     /// The same for consume queues.
-    pub consume_queue_timestamp: i64,
+    pub consume_queue_timestamp: Millis,
     /// The same for the index.
-    pub index_timestamp: i64,
+    pub index_timestamp: Millis,
     /// Start of the last record that is in its queue and the index; 0 where that is not known.
     pub dispatched_record: i64,
     /// Where a start would begin to read the log again; nothing where it would refuse.
@@ -165,7 +164,7 @@ impl LogReport {
             last_store_timestamp: None,
             ending: Ending::End,
             last_record: None,
-            newest_timestamp: 0,
+            newest_timestamp: Millis::default(),
         }
     }
 }

@@ -106,7 +106,14 @@ fn a_start_that_cannot_read_is_refused_and_names_the_file() {
         let store = open(root.path());
         settle(&store);
         assert_eq!([0, 1].map(|queue| read_all(&store, "T", queue).len()), [150, 150]);
-        assert_eq!(store.query("T", "k", 999, 0, i64::MAX).unwrap().records.len(), 300);
+        assert_eq!(
+            store
+                .query("T", "k", 999, rmq_store::Millis::new(0), rmq_store::Millis::new(i64::MAX))
+                .unwrap()
+                .records
+                .len(),
+            300
+        );
     }
 }
 

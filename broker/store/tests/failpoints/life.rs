@@ -315,7 +315,9 @@ impl Life {
             found.iter().for_each(|record| self.compare(queue_id, record));
         }
         for stored in self.stored.iter().filter(|stored| stored.physical_offset >= min) {
-            let found = store.query(TOPIC, &stored.key, 9, 0, i64::MAX).unwrap();
+            let found = store
+                .query(TOPIC, &stored.key, 9, rmq_store::Millis::new(0), rmq_store::Millis::new(i64::MAX))
+                .unwrap();
             assert!(found.records.iter().any(|record| *record == stored.record), "{} is not in the index", stored.key);
         }
         let table = load_table(&self.table_path()).unwrap();

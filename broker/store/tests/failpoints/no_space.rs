@@ -70,7 +70,10 @@ fn queues_and_index_without_space_catch_up_when_there_is_some() {
     drop(store);
     let store = open(root.path());
     assert_eq!(read_all(&store, "T", 0).len(), 100);
-    assert_eq!(store.query("T", "k99", 9, 0, i64::MAX).unwrap().records.len(), 1);
+    assert_eq!(
+        store.query("T", "k99", 9, rmq_store::Millis::new(0), rmq_store::Millis::new(i64::MAX)).unwrap().records.len(),
+        1
+    );
 }
 
 /// The index asked for the blocks of its next entries before it had any, and a broker whose disk
@@ -127,6 +130,14 @@ fn every_key_is_found(store: &MessageStore, count: u32) {
         std::thread::yield_now();
     }
     for n in 0..count {
-        assert_eq!(store.query("T", &format!("k{n}"), 9, 0, i64::MAX).unwrap().records.len(), 1, "k{n}");
+        assert_eq!(
+            store
+                .query("T", &format!("k{n}"), 9, rmq_store::Millis::new(0), rmq_store::Millis::new(i64::MAX))
+                .unwrap()
+                .records
+                .len(),
+            1,
+            "k{n}"
+        );
     }
 }

@@ -116,7 +116,15 @@ impl Damaged {
         assert_eq!(all.len(), self.before.len(), "{when}");
         assert!(self.before.iter().all(|record| all.contains(record)), "{when}");
         for n in 0..self.before.len() {
-            assert_eq!(store.query("T", &format!("k{n}"), 9, 0, i64::MAX).unwrap().records.len(), 1, "{when}: k{n}");
+            assert_eq!(
+                store
+                    .query("T", &format!("k{n}"), 9, rmq_store::Millis::new(0), rmq_store::Millis::new(i64::MAX))
+                    .unwrap()
+                    .records
+                    .len(),
+                1,
+                "{when}: k{n}"
+            );
         }
     }
 }

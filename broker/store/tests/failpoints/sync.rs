@@ -269,7 +269,15 @@ fn an_index_file_that_could_not_be_made_leaves_nothing() {
         }
         assert_eq!(names(&root.path().join("index")).len(), 2, "{point}");
         for n in [0, 29] {
-            assert_eq!(store.query("T", &format!("k{n}"), 9, 1, i64::MAX).unwrap().records.len(), 1, "{point} k{n}");
+            assert_eq!(
+                store
+                    .query("T", &format!("k{n}"), 9, rmq_store::Millis::new(1), rmq_store::Millis::new(i64::MAX))
+                    .unwrap()
+                    .records
+                    .len(),
+                1,
+                "{point} k{n}"
+            );
         }
     }
 }

@@ -38,7 +38,7 @@ fn word(key: &str) -> String {
 
 /// Physical offsets of what a query finds.
 fn query(store: &MessageStore, key: &str, begin: i64, end: i64) -> Vec<u64> {
-    let found = store.query(TOPIC, &word(key), 32, begin, end).unwrap();
+    let found = store.query(TOPIC, &word(key), 32, rmq_store::Millis::new(begin), rmq_store::Millis::new(end)).unwrap();
     found.records.iter().map(|record| Record::parse(record).unwrap().physical_offset()).collect()
 }
 
@@ -83,9 +83,9 @@ fn an_index_of_java_is_searched_and_stays_as_it_is() {
         }
         assert!(query(&store, "TopicTest#order-3", 0, i64::MAX).is_empty());
         let last = &puts[puts.len() - 1];
-        let found = store.query(TOPIC, "order-3", 1, 0, i64::MAX).unwrap();
+        let found = store.query(TOPIC, "order-3", 1, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap();
         assert_eq!(
-            (found.index_offset, Some(found.index_timestamp)),
+            (found.index_offset, Some(found.index_timestamp.get())),
             (number(&last["physicalOffset"]), last["storeTimestamp"].as_i64())
         );
         store.close().unwrap();

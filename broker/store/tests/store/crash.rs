@@ -58,7 +58,10 @@ fn check(store: &MessageStore, kept: usize) {
     }
     seen.sort_unstable();
     assert!(seen.iter().copied().eq(0..kept as u64), "{} of {kept} messages are there", seen.len());
-    assert_eq!(store.query("T", "all", usize::MAX, 0, i64::MAX).unwrap().records.len(), kept);
+    assert_eq!(
+        store.query("T", "all", usize::MAX, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len(),
+        kept
+    );
 }
 
 #[test]
@@ -362,7 +365,12 @@ fn random_bytes_anywhere_never_panic_and_never_deliver_a_wrong_message() {
         for queue in 0..2 {
             read_records(&store, "T", queue).iter().for_each(|record| is_right(record));
         }
-        store.query("T", "all", 1000, 0, i64::MAX).unwrap().records.iter().for_each(|record| is_right(record));
+        store
+            .query("T", "all", 1000, rmq_store::Millis::MIN, rmq_store::Millis::MAX)
+            .unwrap()
+            .records
+            .iter()
+            .for_each(|record| is_right(record));
     }
 }
 

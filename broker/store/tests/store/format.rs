@@ -59,9 +59,9 @@ fn a_stopped_store_is_the_directory_java_would_leave() {
     assert_eq!(log[second.end as usize..], [0; 100]);
 
     let checkpoint = std::fs::read(root.path().join("checkpoint")).unwrap();
-    let stored = second.store_timestamp as u64;
+    let stored = second.store_timestamp.get() as u64;
     assert_eq!((long(&checkpoint, 0), long(&checkpoint, 8)), (stored, stored));
-    assert_eq!((long(&checkpoint, 16), long(&checkpoint, 40)), (first.store_timestamp as u64, first.end));
+    assert_eq!((long(&checkpoint, 16), long(&checkpoint, 40)), (first.store_timestamp.get() as u64, first.end));
 }
 
 fn read_start(path: &Path, len: usize) -> Vec<u8> {
@@ -114,7 +114,7 @@ fn a_delayed_messages_entry_says_when_it_is_due() {
     let mut stored = Vec::new();
     for level in ["1", "3", "99", "0", "x"] {
         let properties = format!("DELAY\u{1}{level}\u{2}TAGS\u{1}TagA\u{2}");
-        stored.push(store.put(&message("SCHEDULE_TOPIC_XXXX", 0, &properties, b"x")).unwrap().store_timestamp);
+        stored.push(store.put(&message("SCHEDULE_TOPIC_XXXX", 0, &properties, b"x")).unwrap().store_timestamp.get());
     }
     store.close().unwrap();
     let queue = std::fs::read(root.path().join("consumequeue/SCHEDULE_TOPIC_XXXX/0/00000000000000000000")).unwrap();
@@ -164,7 +164,10 @@ fn topics_longer_than_127_bytes_have_records_of_the_second_form_that_every_start
         settle(&store);
         assert_eq!(int(&stored[0], 4), MAGIC_V2);
         assert_eq!(read_records(&store, &topic, 0), stored);
-        assert_eq!(store.query(&topic, "k", 999, 0, i64::MAX).unwrap().records.len(), stored.len());
+        assert_eq!(
+            store.query(&topic, "k", 999, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len(),
+            stored.len()
+        );
         if closed {
             store.close().unwrap();
         }

@@ -99,7 +99,7 @@ impl World {
                 queue_offset: place.queue_offset.get(),
                 physical_offset: place.physical_offset,
                 end: place.end,
-                store_timestamp: place.store_timestamp,
+                store_timestamp: place.store_timestamp.get(),
                 record,
                 key,
             });
@@ -133,10 +133,17 @@ impl World {
         let left: Vec<Stored> = self.left().cloned().collect();
         for _ in 0..left.len().min(5) {
             let stored = left[self.random.below(left.len() as u64) as usize].clone();
-            let found = self.store().query(stored.topic, &stored.key, 10, 0, i64::MAX).unwrap();
+            let found = self
+                .store()
+                .query(stored.topic, &stored.key, 10, rmq_store::Millis::MIN, rmq_store::Millis::MAX)
+                .unwrap();
             assert_eq!(found.records, [&stored.record[..]], "{}", stored.key);
-            let at =
-                self.store().offset_by_time(stored.topic, stored.queue_id, stored.store_timestamp, Boundary::Lower);
+            let at = self.store().offset_by_time(
+                stored.topic,
+                stored.queue_id,
+                rmq_store::Millis::new(stored.store_timestamp),
+                Boundary::Lower,
+            );
             let same = |other: &&Stored| (other.topic, other.queue_id) == (stored.topic, stored.queue_id);
             let mut same = left.iter().filter(same);
             let first = same.find(|other| other.store_timestamp >= stored.store_timestamp).unwrap();

@@ -150,7 +150,10 @@ fn damage_in_the_log_is_found_wherever_it_is_and_the_log_goes_on_before_it_after
     for queue in 0..2 {
         assert_eq!(read_all(&store, "T", queue).len(), 105);
     }
-    assert_eq!(store.query("T", "all", usize::MAX, 0, i64::MAX).unwrap().records.len(), 210);
+    assert_eq!(
+        store.query("T", "all", usize::MAX, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len(),
+        210
+    );
     let next = put(&store, "T", 0, &[0; 400]);
     assert_eq!((next.physical_offset, next.queue_offset), (first.physical_offset, q(105)));
     settle(&store);
@@ -300,7 +303,10 @@ fn a_wrong_index_is_found_and_made_again() {
         let done = repair(&place(root.path()), true).unwrap();
         assert!(files(&done.kept[0]).len() > 3, "{done:?}");
         let store = open(root.path());
-        assert_eq!(store.query("T", "all", usize::MAX, 0, i64::MAX).unwrap().records.len(), 500);
+        assert_eq!(
+            store.query("T", "all", usize::MAX, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len(),
+            500
+        );
         store.close().unwrap();
         assert_eq!(look(root.path()).damages, 0);
     }

@@ -96,13 +96,13 @@ fn offsets_at_a_time_have_a_lower_and_an_upper_boundary() {
         }
     }
     settle(&store);
-    for time in times[0] - 2..times[59] + 3 {
+    for time in (times[0].get() - 2..times[59].get() + 3).map(rmq_store::Millis::new) {
         let lower = times.iter().position(|stored| *stored >= time).unwrap_or(60) as u64;
         let upper = times.iter().rposition(|stored| *stored <= time).unwrap_or(0) as u64;
         assert_eq!(store.offset_by_time("T", 0, time, Boundary::Lower).unwrap(), q(lower));
         assert_eq!(store.offset_by_time("T", 0, time, Boundary::Upper).unwrap(), q(upper));
     }
-    assert_eq!(store.offset_by_time("none", 0, 5, Boundary::Lower).unwrap(), q(0));
+    assert_eq!(store.offset_by_time("none", 0, rmq_store::Millis::new(5), Boundary::Lower).unwrap(), q(0));
     assert_eq!(store.store_timestamp("T", 0, q(59)).unwrap(), Some(times[59]));
     assert_eq!(store.store_timestamp("T", 0, q(60)).unwrap(), None);
     assert_eq!(store.earliest_timestamp(), Some(times[0]));
@@ -120,15 +120,23 @@ fn messages_are_found_by_key_and_only_by_their_own() {
         stored.push(store.put(&message("T", 0, &properties, b"x")).unwrap());
     }
     settle(&store);
-    let query = |key, max| store.query("T", key, max, 0, i64::MAX).unwrap().records.len();
+    let query =
+        |key, max| store.query("T", key, max, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len();
     assert_eq!((query("AaAa", 1000), query("AaAa", 7), query("BBAa", 10), query("U150", 10)), (100, 7, 0, 1));
     assert_eq!((query("n299", 10), query("n0", 10), query("n300", 10)), (1, 1, 0));
-    let found = store.query("T", "AaAa", 1, 0, i64::MAX).unwrap();
+    let found = store.query("T", "AaAa", 1, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap();
     let record = rmq_protocol::message::stored::Record::parse(&found.records[0]).unwrap();
     assert_eq!(record.physical_offset(), stored[297].physical_offset);
     assert_eq!((found.index_offset, found.index_timestamp), (stored[299].physical_offset, stored[299].store_timestamp));
-    assert_eq!(store.query("U", "AaAa", 9, 0, i64::MAX).unwrap().records.len(), 0);
-    assert_eq!(store.query("T", "AaAa", 9, 0, stored[0].store_timestamp - 1).unwrap().records.len(), 0);
+    assert_eq!(store.query("U", "AaAa", 9, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len(), 0);
+    assert_eq!(
+        store
+            .query("T", "AaAa", 9, rmq_store::Millis::new(0), stored[0].store_timestamp.saturating_sub(1))
+            .unwrap()
+            .records
+            .len(),
+        0
+    );
 }
 
 #[test]

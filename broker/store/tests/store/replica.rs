@@ -58,7 +58,7 @@ fn a_replica_becomes_byte_for_byte_the_same_and_can_take_over() {
     for queue in 0..3 {
         assert_eq!(read_all(&master, "T", queue), read_all(&replica, "T", queue));
     }
-    assert_eq!(replica.query("T", "k77", 9, 0, i64::MAX).unwrap().records.len(), 1);
+    assert_eq!(replica.query("T", "k77", 9, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len(), 1);
     let (a, b) = (put(&master, "T", 0, b"x"), put(&replica, "T", 0, b"x"));
     assert_eq!((a.physical_offset, a.queue_offset), (b.physical_offset, b.queue_offset));
     replica.close().unwrap();

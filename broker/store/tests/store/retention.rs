@@ -49,7 +49,10 @@ fn expired_files_go_and_queues_and_index_follow() {
         names(&root.path().join("consumequeue/T/0"))[0],
         format!("{:020}", (first as u64 - 100) / 20 * QUEUE_FILE)
     );
-    assert_eq!(store.query("T", "k", 1000, 0, i64::MAX).unwrap().records.len(), 400 - first);
+    assert_eq!(
+        store.query("T", "k", 1000, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len(),
+        400 - first
+    );
     // 59 keys a file: those of messages before the first one are gone.
     assert_eq!(names(&root.path().join("index")).len(), 7 - first / 59);
     assert!(store.earliest_timestamp().is_some());

@@ -61,7 +61,7 @@ pub(crate) fn put(store: &MessageStore, topic: &str, queue_id: i32, body: &[u8])
 /// The record a message has to be delivered as, byte for byte.
 pub(crate) fn record(message: &NewMessage<'_>, placed: &Appended) -> Vec<u8> {
     let prepared = message.prepare().unwrap();
-    prepared.to_vec(placed.queue_offset.get(), placed.physical_offset, placed.store_timestamp)
+    prepared.to_vec(placed.queue_offset.get(), placed.physical_offset, placed.store_timestamp.get())
 }
 
 /// The queue offset of a number.

@@ -93,7 +93,7 @@ impl Victim {
             "{delivered} are left, and {} is not where they are",
             file.display()
         );
-        for record in store.query("T", "all", usize::MAX, 0, i64::MAX)?.records {
+        for record in store.query("T", "all", usize::MAX, rmq_store::Millis::MIN, rmq_store::Millis::MAX)?.records {
             let parsed = Record::parse(&record).unwrap();
             damaged_parts(&record, &self.stored[parsed.queue_id() as usize][parsed.queue_offset() as usize]);
         }
@@ -211,7 +211,11 @@ fn an_index_header_that_claims_too_much_keeps_no_new_message_out() {
     let store = open(root.path());
     keyed(&store, "new");
     for key in ["old", "new"] {
-        assert_eq!(store.query("T", key, 9, 0, i64::MAX).unwrap().records.len(), 1, "{key}");
+        assert_eq!(
+            store.query("T", key, 9, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len(),
+            1,
+            "{key}"
+        );
     }
 }
 

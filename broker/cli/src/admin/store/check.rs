@@ -4,6 +4,7 @@ use super::{
     output::{self, Output},
     time, unused,
 };
+use rmq_store::Millis;
 use rmq_store::offline::{self, Ending, Place, Report};
 use serde::Serialize;
 
@@ -92,8 +93,8 @@ impl Checked {
                 end: log.end,
                 records: log.records,
                 records_behind_damage: log.records_behind_damage,
-                first_store_timestamp: log.first_store_timestamp,
-                last_store_timestamp: log.last_store_timestamp,
+                first_store_timestamp: log.first_store_timestamp.map(Millis::get),
+                last_store_timestamp: log.last_store_timestamp.map(Millis::get),
                 ending,
                 reason,
             },
@@ -106,9 +107,9 @@ impl Checked {
             },
             index: Index { files: index.files, entries: index.entries, missing: index.missing },
             checkpoint: report.checkpoint.map(|checkpoint| Checkpoint {
-                commit_log_timestamp: checkpoint.commit_log_timestamp,
-                consume_queue_timestamp: checkpoint.consume_queue_timestamp,
-                index_timestamp: checkpoint.index_timestamp,
+                commit_log_timestamp: checkpoint.commit_log_timestamp.get(),
+                consume_queue_timestamp: checkpoint.consume_queue_timestamp.get(),
+                index_timestamp: checkpoint.index_timestamp.get(),
                 dispatched_record: checkpoint.dispatched_record,
                 scan_start: checkpoint.scan_start,
             }),

@@ -186,7 +186,10 @@ impl Delay {
     fn due_after(&self, store: &MessageStore, level: i32, time: i64) -> Option<u64> {
         let pause = i64::try_from(self.levels.pause(level)?.as_millis()).ok()?;
         let stored = time.checked_sub(pause).filter(|_| time > 0)?;
-        store.offset_by_time(names::SCHEDULE_TOPIC, level - 1, stored, Boundary::Lower).ok().map(QueueOffset::get)
+        store
+            .offset_by_time(names::SCHEDULE_TOPIC, level - 1, stored.into(), Boundary::Lower)
+            .ok()
+            .map(QueueOffset::get)
     }
 
     /// Messages that could never be delivered so far.
