@@ -9,16 +9,17 @@
 //!             v                                                |
 //!        commit_log  --- dispatch --->  consume_queue  +  index
 //!             |             |                 |              |
-//!          flush        arrivals          write out       (mapped)
+//!          flush    the broker's own     write out       (mapped)
 //!             v                               v              v
 //!          the disk  <------------------ upkeep: checkpoint, retention
 //!
 //!    min <= dispatched <= appended      flushed <= appended      confirmed: said by the server
 //! ```
 //!
-//! The commit log is the truth. Consume queues and index are made from it and can be made again,
-//! which is what recovery does with whatever the checkpoint does not vouch for. All files are those
-//! of Java, byte for byte, so that either can open the other's directory.
+//! The commit log is the truth. Consume queues, index and what a broker adds follow it, each a
+//! [`Follower`] with a place of its own. Consume queues and index can be made again from it, which
+//! is what recovery does with whatever the checkpoint does not vouch for. All files are those of
+//! Java, byte for byte, so that either can open the other's directory.
 //!
 //! | room | what |
 //! |---|---|

@@ -14,8 +14,6 @@ pub struct QueueOffset(u64);
 impl QueueOffset {
     /// The start of a queue.
     pub const ZERO: QueueOffset = QueueOffset(0);
-    /// Behind every message.
-    pub const MAX: QueueOffset = QueueOffset(u64::MAX);
 
     /// The offset of this number.
     pub const fn new(offset: u64) -> Self {
@@ -37,7 +35,7 @@ impl QueueOffset {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 
-    /// The offset so many messages later, [`QueueOffset::MAX`] at most.
+    /// The offset so many messages later, at most the largest there is.
     #[must_use]
     pub fn saturating_add(self, messages: u64) -> Self {
         QueueOffset(self.0.saturating_add(messages))
