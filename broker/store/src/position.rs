@@ -14,6 +14,8 @@ pub struct QueueOffset(u64);
 impl QueueOffset {
     /// The start of a queue.
     pub const ZERO: QueueOffset = QueueOffset(0);
+    /// An offset that no message has.
+    pub const MAX: QueueOffset = QueueOffset(u64::MAX);
 
     /// The offset of this number.
     pub const fn new(offset: u64) -> Self {
