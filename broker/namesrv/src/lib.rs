@@ -62,6 +62,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use worker::{Every, Running, Worker};
 
+/// File descriptors that connections do not get: 64 HTTP connections, two files, connections to brokers, and some for
+/// each thread.
+const RESERVED_DESCRIPTORS: usize = 256;
+
 /// Between two looks whether this namesrv can go on.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -111,7 +115,11 @@ impl Namesrv {
         let http = http_listener.as_ref().map(|listener| local_address(listener, config.http_address())).transpose()?;
 
         let clock = overrides.clock.unwrap_or_else(monotonic);
-        let (scan_interval, limits) = (config.scan_interval, Limits { idle: config.idle, ..Limits::default() });
+        let most = Limits::default().connections;
+        let connections =
+            rmq_remoting::connections_within_limit("the number of connections", most, RESERVED_DESCRIPTORS);
+        let limits = Limits { idle: config.idle, connections, ..Limits::default() };
+        let scan_interval = config.scan_interval;
         let metrics = Arc::new(Metrics::new()?);
         metrics.route_bytes_limit.set(i64::try_from(capacity.routes).unwrap_or(i64::MAX));
         let view = Arc::new(View {

@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Figures, Limits,
+    admission::Open,
     input::{Input, READ},
     limits::{MemoryCheck, MemoryDeadline, ReadPause, Reasons},
     log_limit,
@@ -270,7 +271,7 @@ impl Connection {
         handler: Arc<H>,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send {
-        let open = Open::new(&self.0.figures);
+        let open = Open::new(&self.0.figures, self.0.peer.ip());
         async move {
             let end = End { connection: &self, handler: &*handler };
             self.read_until_end(&*handler, &stop).await;
@@ -524,22 +525,6 @@ impl<H: Handler + ?Sized> Drop for End<'_, H> {
         if std::panic::catch_unwind(closed).is_err() {
             tracing::error!(peer = %connection.0.peer, "the end of a connection made its handler panic");
         }
-    }
-}
-
-/// Counts as an open connection, also if a handler panics.
-struct Open(Arc<Figures>);
-
-impl Open {
-    fn new(figures: &Arc<Figures>) -> Self {
-        figures.connections.fetch_add(1, Relaxed);
-        Self(Arc::clone(figures))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
     }
 }
 

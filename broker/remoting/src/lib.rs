@@ -25,11 +25,12 @@
 //! `tokio::spawn` runs on that thread too: right for what waits and then answers; work of any
 //! length belongs elsewhere.
 //!
-//! **Limits.** Frames, connections, bytes waiting to be written and requests waiting for an answer
-//! are capped ([`Limits`]); a peer that does not read is not read from. They are looked at after
-//! each frame, and so is the time: a connection that has handled requests for a millisecond lets
-//! others of its thread go on. All buffers of a process together have a [`Budget`], whose head says
-//! what happens when it is used up; by default it is a part of the process's [`memory`].
+//! **Limits.** Frames, connections (in all, and by address when there are many), bytes waiting to be
+//! written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read is
+//! not read from. They are looked at after each frame, and so is the time: a connection that has
+//! handled requests for a millisecond lets others of its thread go on. All buffers of a process
+//! together have a [`Budget`], whose head says what happens when it is used up; by default it is a
+//! part of the process's [`memory`].
 //!
 //! Beside the commands a process speaks HTTP to those who watch it: [`http`] answers probes and
 //! scrapers, [`metrics`] shows the figures. [`Watchdog`] watches threads and tasks that have to run
@@ -38,9 +39,11 @@
 //! **Stop.** When the token is cancelled, listeners close, connections read no more, and go when
 //! their last answer is written or the grace time ends.
 
+mod admission;
 mod budget;
 mod client;
 mod connection;
+mod descriptors;
 mod error;
 pub mod http;
 mod input;
@@ -59,9 +62,10 @@ mod watchdog;
 pub use budget::Budget;
 pub use client::Client;
 pub use connection::{Connection, Handler};
+pub use descriptors::connections_within_limit;
 pub use error::Error;
 pub use limits::{Figures, Limits};
-pub use listener::{Reserved, bind, reserve, serve};
+pub use listener::{AcceptFailures, Reserved, bind, reserve, serve};
 pub use log_limit::LogLimit;
 pub use reactors::Reactors;
 pub use responder::{Responder, Unsent};

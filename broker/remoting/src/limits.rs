@@ -1,6 +1,6 @@
 //! The caps of a set of connections, and the figures that show how near they are.
 
-use crate::Budget;
+use crate::{Budget, admission::Addresses};
 use std::{
     sync::{
         Arc,
@@ -18,7 +18,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Limits {
     /// Bytes of one frame; a longer one ends its connection.
     pub frame: usize,
-    /// Connections at a time; further ones are closed at once.
+    /// Connections at a time; further ones are closed at once, and those of an address with many before (`admission.rs`).
     pub connections: usize,
     /// A connection without a byte in either direction for so long is closed.
     pub idle: Duration,
@@ -72,9 +72,11 @@ pub struct Figures {
     pub budget: Arc<Budget>,
     /// Open now.
     pub connections: AtomicUsize,
+    /// The same by address.
+    pub(crate) addresses: Addresses,
     /// Opened.
     pub accepted: AtomicU64,
-    /// Closed at once, for there were too many.
+    /// Closed at once, for there were too many, in all or of their address.
     pub refused: AtomicU64,
     /// Closed for bytes that are no frame.
     pub malformed: AtomicU64,
@@ -129,6 +131,7 @@ impl Figures {
         Self {
             budget,
             connections: AtomicUsize::default(),
+            addresses: Addresses::default(),
             accepted: AtomicU64::default(),
             refused: AtomicU64::default(),
             malformed: AtomicU64::default(),

@@ -1,20 +1,47 @@
 //! Accepting connections.
 
-use crate::{Connection, Figures, Handler, Limits, Reactors, log_limit};
+use crate::{Connection, Figures, Handler, Limits, Reactors, admission::Admission};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Connections the kernel may keep ready for us: Java's `SO_BACKLOG`.
 const BACKLOG: i32 = 1024;
-/// Pause after an accept that failed for want of memory or file descriptors.
+/// Pause after an accept that failed for want of memory or file descriptors: the next one would fail as well.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// Between two log lines about that.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// The failures of a listener's accepts.
+pub struct AcceptFailures {
+    what: &'static str,
+    told: Option<Instant>,
+}
+
+impl AcceptFailures {
+    /// Of a listener for `what`, as "a connection".
+    pub fn new(what: &'static str) -> Self {
+        Self { what, told: None }
+    }
+
+    /// Logs the failure, at most every 10 s, and pauses.
+    pub async fn pause(&mut self, error: &io::Error) {
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            return; // This peer is gone; the next one can be accepted.
+        }
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            tracing::warn!(%error, "cannot accept {}; trying again every {BACK_OFF:?}", self.what);
+        }
+        tokio::time::sleep(BACK_OFF).await;
+    }
+}
 
 /// Listens on `address`; the port may be taken over from a process that has just ended. An unspecified IPv6 address takes IPv4 as well.
 ///
@@ -72,6 +99,7 @@ pub async fn serve<H: Handler + ?Sized>(
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
+    let (mut failures, admission) = (AcceptFailures::new("a connection"), Admission::new(limits.connections));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -81,17 +109,11 @@ pub async fn serve<H: Handler + ?Sized>(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; waiting a little");
-                tokio::time::sleep(BACK_OFF).await;
+                failures.pause(&error).await;
                 continue;
             }
         };
-        // The figure is shared by the listeners of a process, so the cap is theirs together.
-        if figures.connections.load(Relaxed) >= limits.connections {
-            Figures::add(&figures.refused, 1);
-            if log_limit::TOO_MANY.admits() {
-                tracing::warn!(%peer, limit = limits.connections, "too many connections; closing a new one");
-            }
+        if !admission.takes(peer.ip(), &figures) {
             continue;
         }
         let seat = reactors.choose();

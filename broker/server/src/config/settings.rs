@@ -101,7 +101,7 @@ settings! {
         replication_port: u16 = "haListenPort", 0, fixed, "for slaves (default: listenPort + 1)";
         http_port: u16 = "httpPort", 0, fixed, "for /healthz, /readyz and /metrics; 0 is none";
         idle: Seconds = "serverChannelMaxIdleTimeSeconds", Seconds(Duration::from_secs(120)), fixed, "a connection silent for so many seconds is closed";
-        max_connections: usize = "maxConnections", 20_000, fixed, "connections at a time";
+        max_connections: usize = "maxConnections", 20_000, fixed, "connections at a time; fewer if the process may not have so many file descriptors and 768 more. From seven eighths on, an address with many gets no more";
         buffer_limit: usize = "maxNetworkBufferBytes", 0, fixed, "bytes that what connections read into and leave unread may take together; 0 is a quarter of the memory of the process's control group, or of the machine's";
         stop_timeout: Seconds = "shutdownWaitTimeSeconds", Seconds(Duration::from_secs(30)), fixed, "how many seconds stopping may take";
         reads_after_failure: Millis = "readsAfterFailureMillis", millis(60_000), hot, "how long reads go on after a failed sync, or the end of a thread, before /healthz fails and the process ends, in milliseconds (86,400,000 at most)";

@@ -8,15 +8,9 @@ use crate::{clock::now_millis, config::Live};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_protocol::body::{HaConnectionInfo, HaRuntimeInfo};
-use rmq_remoting::LogLimit;
+use rmq_remoting::{AcceptFailures, LogLimit};
 use rmq_store::MessageStore;
-use std::{
-    collections::BTreeMap,
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -135,6 +129,7 @@ impl Slaves {
     /// Serves slaves until `stop`.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let tasks = TaskTracker::new();
+        let mut failures = AcceptFailures::new("a slave");
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -152,10 +147,7 @@ impl Slaves {
                     ),
                     None => {}
                 },
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a slave; waiting a little");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+                Err(error) => failures.pause(&error).await,
             }
         }
         tasks.close();

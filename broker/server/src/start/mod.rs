@@ -39,6 +39,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How long handlers that wait may go on once no more requests are read.
 const LAST_TASKS: Duration = Duration::from_secs(5);
 
+/// File descriptors that connections do not get: 512 files of consume queues and some others of the store, 64 HTTP
+/// connections, 32 slaves, connections to namesrvs, and some for each thread.
+const RESERVED_DESCRIPTORS: usize = 768;
+
 /// Between two looks whether the broker can go on.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -103,6 +107,8 @@ impl Broker {
     /// # Errors
     /// A port is taken, the store is damaged or used by another process, a table cannot be read.
     pub async fn start(mut config: Config, file: Option<PathBuf>) -> Result<Self, Error> {
+        let connections = &mut config.network.max_connections;
+        *connections = rmq_remoting::connections_within_limit("maxConnections", *connections, RESERVED_DESCRIPTORS);
         let (early, watchdog) = (Arc::<Early>::default(), Arc::<Watchdog>::default());
         let rest = tasks(&watchdog);
         let bind = config.network.bind_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
