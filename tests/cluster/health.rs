@@ -40,6 +40,8 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_consumer_lag_messages", "consumer_group is_retry is_system topic"),
     ("rocketmq_consumer_queueing_latency_milliseconds", "consumer_group is_retry is_system topic"),
     ("rocketmq_consumer_ready_messages", "consumer_group is_retry is_system topic"),
+    ("rocketmq_http_closed_for_others_total", ""),
+    ("rocketmq_http_connections", ""),
     ("rocketmq_messages_in_total", "is_system topic"),
     ("rocketmq_messages_out_total", "consumer_group is_system topic"),
     ("rocketmq_messages_sent_back_total", "consumer_group is_system topic"),

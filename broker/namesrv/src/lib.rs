@@ -49,7 +49,7 @@ use metrics::Metrics;
 use notify::Notifier;
 use rmq_remoting::{
     Figures, Limits, Reactors, Watchdog,
-    http::{self, Health},
+    http::{self, Health, Places},
     metrics::{Connections, text},
 };
 use route_table::{RouteTable, Snapshot};
@@ -160,12 +160,14 @@ impl Namesrv {
             files_thread,
             watchdog: Arc::clone(&watchdog),
         });
+        let places = Places::new().and_then(|places| places.register(&metrics.registry).map(|()| places));
+        let places = Arc::new(places.map_err(|error| Error::Start(error.to_string()))?);
         let stop = CancellationToken::new();
         let dispatch = Arc::new(Dispatch { view, routes, files });
         let serve = rmq_remoting::serve(listener, Arc::new(reactors), dispatch, limits, figures, stop.clone());
         let serving = watched(&watchdog, "accept connections", serve);
         let answering_http = http_listener.map(|listener| {
-            let answer = http::serve(listener, Arc::clone(&status) as Arc<dyn Health>, stop.clone());
+            let answer = http::serve(listener, Arc::clone(&status) as Arc<dyn Health>, places, stop.clone());
             watched(&watchdog, "http", answer)
         });
         tracing::info!(%local, ?http, "namesrv started");

@@ -23,7 +23,10 @@ use crate::{
 };
 use features::{Parts, Tables};
 use page::Page;
-use rmq_remoting::{Limits, Reactors, Reserved, Watchdog, http::Health};
+use rmq_remoting::{
+    Limits, Reactors, Reserved, Watchdog,
+    http::{Health, Places},
+};
 use rmq_store::MessageStore;
 use std::{
     io,
@@ -112,12 +115,14 @@ impl Broker {
         let (early, watchdog) = (Arc::<Early>::default(), Arc::<Watchdog>::default());
         let rest = tasks(&watchdog);
         let bind = config.network.bind_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let places = Arc::new(Places::new().map_err(Error::Metrics)?);
         let http_address = match config.network.http_port {
             0 => None,
             port => {
                 let listener = listen(bind, port)?;
                 let address = local_address(&listener)?;
-                let answer = rmq_remoting::http::serve(listener, Arc::clone(&early) as _, rest.stop.clone());
+                let (health, places, stop) = (Arc::clone(&early) as _, Arc::clone(&places), rest.stop.clone());
+                let answer = rmq_remoting::http::serve(listener, health, places, stop);
                 rest.run("http", answer);
                 Some(address)
             }
@@ -133,6 +138,7 @@ impl Broker {
         let address = local_address(&ports.requests)?;
         let settings = Arc::new(Live::new(config, file));
         let parts = Parts::build(settings, memory, store, tables, Arc::clone(&watchdog))?;
+        places.register(parts.border.requests.registry()).map_err(Error::Metrics)?;
         let page = Arc::clone(&parts.page);
         let mut broker = Self {
             address,

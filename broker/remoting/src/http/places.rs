@@ -1,0 +1,233 @@
+//! The connections of an HTTP port: how many there are, for how long, and which one is closed for another.
+//!
+//! A new connection always gets a place: a probe that is not answered ends its process. When all places are taken, one
+//! connection is closed for it, in this order:
+//! 1. of an address that holds more than its share of the places, so that one peer cannot keep others out;
+//! 2. one that no answer is being made for: it has yet to send a whole request, rests between two requests, or does not
+//!    read its answer;
+//! 3. the one that has been so for the longest time.
+
+use crate::listener::AcceptFailures;
+use axum::Router;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use parking_lot::Mutex;
+use prometheus::{IntCounter, IntGauge, Registry};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Connections at a time.
+const CONNECTIONS: usize = 64;
+/// Of these, what one address may hold when another connection wants in.
+const SHARE: usize = CONNECTIONS / 4;
+/// How long a request's header may take, the wait between two requests included. Scrapers that ask less often open a
+/// connection for each scrape.
+const HEADER: Duration = Duration::from_secs(5);
+/// How long a connection may last, so that no slow reader keeps its place for ever. Scrapers open another.
+const LIFE: Duration = Duration::from_secs(600);
+/// How long the answer in hand may take when the connection is to end.
+const GRACE: Duration = Duration::from_secs(2);
+/// Bytes of a request's header.
+const HEADER_BYTES: usize = 16 * 1024;
+
+/// The connections of one HTTP port, see the head of this file.
+#[derive(Debug)]
+pub struct Places {
+    free: Arc<Semaphore>,
+    taken: Mutex<Taken>,
+    open: IntGauge,
+    /// Connections closed for others.
+    closed: IntCounter,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// In the order in which they were opened.
+    rows: BTreeMap<u64, Row>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Row {
+    address: IpAddr,
+    answering: bool,
+    /// When it was opened, or its last answer was begun or made.
+    since: Instant,
+    close: CancellationToken,
+}
+
+impl Places {
+    /// All of them free.
+    ///
+    /// # Errors
+    /// None as long as the names of the metrics are ones that Prometheus allows.
+    pub fn new() -> prometheus::Result<Self> {
+        Ok(Self {
+            free: Arc::new(Semaphore::new(CONNECTIONS)),
+            taken: Mutex::default(),
+            open: IntGauge::new("rocketmq_http_connections", "Open connections of the HTTP port.")?,
+            closed: IntCounter::new(
+                "rocketmq_http_closed_for_others_total",
+                "Connections of the HTTP port closed because a new one needed their place.",
+            )?,
+        })
+    }
+
+    /// Adds their metrics to those of a process.
+    ///
+    /// # Errors
+    /// The registry has metrics of these names.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.open.clone()))?;
+        registry.register(Box::new(self.closed.clone()))
+    }
+
+    /// A place for a connection from `address`. It waits only for the end of the connection that is closed for it.
+    async fn take(self: &Arc<Self>, address: IpAddr) -> io::Result<Place> {
+        let free = Arc::clone(&self.free);
+        let permit = match Arc::clone(&free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.close_one();
+                free.acquire_owned().await.map_err(io::Error::other)?
+            }
+        };
+        let close = CancellationToken::new();
+        let row =
+            Row { address: address.to_canonical(), answering: false, since: Instant::now(), close: close.clone() };
+        let mut taken = self.taken.lock();
+        let number = taken.next;
+        taken.next += 1;
+        taken.rows.insert(number, row);
+        drop(taken);
+        self.open.inc();
+        Ok(Place { places: Arc::clone(self), number, close, _permit: permit })
+    }
+
+    fn close_one(&self) {
+        let mut taken = self.taken.lock();
+        if let Some(row) = taken.least().and_then(|number| taken.rows.remove(&number)) {
+            row.close.cancel();
+            // The first one is worth a line; a flood is told by the metric.
+            if self.closed.get() == 0 {
+                tracing::warn!(
+                    peer = %row.address,
+                    "{CONNECTIONS} HTTP connections are open; one is closed for each new one (rocketmq_http_closed_for_others_total)"
+                );
+            }
+            self.closed.inc();
+        }
+    }
+}
+
+impl Taken {
+    /// The connection that is closed for another one.
+    fn least(&self) -> Option<u64> {
+        let of_address = |address| self.rows.values().filter(|other| other.address == address).count();
+        let order = |row: &Row| (of_address(row.address) <= SHARE, row.answering, row.since);
+        self.rows.iter().min_by_key(|(_, row)| order(row)).map(|(number, _)| *number)
+    }
+}
+
+/// A connection's place, free again when this is dropped.
+struct Place {
+    places: Arc<Places>,
+    number: u64,
+    close: CancellationToken,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn answering(&self, answering: bool) {
+        if let Some(row) = self.places.taken.lock().rows.get_mut(&self.number) {
+            (row.answering, row.since) = (answering, Instant::now());
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken.lock().rows.remove(&self.number);
+        self.places.open.dec();
+    }
+}
+
+/// Answers with `routes` until `stop` is cancelled.
+///
+/// # Errors
+/// None but a listener that is broken for good.
+pub async fn serve_routes(
+    listener: TcpListener,
+    routes: Router,
+    places: Arc<Places>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    listener.local_addr()?;
+    let connections = TaskTracker::new();
+    let next = async || {
+        let (stream, peer) = listener.accept().await?;
+        Ok::<_, io::Error>((stream, places.take(peer.ip()).await?))
+    };
+    let mut failures = AcceptFailures::new("an HTTP connection");
+    while let Some(accepted) = stop.run_until_cancelled(next()).await {
+        match accepted {
+            Ok((stream, place)) => drop(connections.spawn(connection(stream, routes.clone(), stop.clone(), place))),
+            Err(error) => failures.pause(&error).await,
+        }
+    }
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+async fn connection(stream: TcpStream, routes: Router, stop: CancellationToken, place: Place) {
+    let routes = TowerToHyperService::new(routes);
+    let answer = service_fn(|request: Request<Incoming>| {
+        let answer = routes.call(request);
+        async {
+            place.answering(true);
+            let answer = answer.await;
+            place.answering(false);
+            answer
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), answer);
+    let mut connection = std::pin::pin!(connection);
+    // How it ends is the peer's business: a scraper that hangs up is not worth a line.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = place.close.cancelled() => return,
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(LIFE) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let last = async {
+        tokio::select! {
+            _ = connection => {}
+            () = place.close.cancelled() => {}
+        }
+    };
+    let _ = tokio::time::timeout(GRACE, last).await;
+}
