@@ -54,6 +54,11 @@ mod testing;
 mod timer;
 mod topic;
 
+/// Blocking threads of the runtime that runs a broker: those of requests, and as many for replication, tables, metrics
+/// and name lookups. None of this work waits for other work on these threads, so any number is free of deadlocks; more
+/// would only take memory.
+pub const BLOCKING_THREADS: usize = 64;
+
 pub use config::Config;
 pub use error::Error;
 pub use start::Broker;

@@ -14,6 +14,7 @@ mod outcome;
 pub(crate) use outcome::{PullStatus, Pulled};
 
 use crate::{
+    admission::AtWork,
     answer::Answer,
     config::{Config, Live},
     core::Core,
@@ -57,6 +58,7 @@ pub(crate) struct Puller {
     following: Arc<Following>,
     settings: Arc<Live>,
     stats: Arc<Stats>,
+    at_work: AtWork,
 }
 
 /// A pull that has not been answered.
@@ -97,7 +99,12 @@ enum Outcome {
 }
 
 impl Puller {
-    pub(crate) fn new(core: &Core, long_polling: &Arc<LongPolling>, following: &Arc<Following>) -> Self {
+    pub(crate) fn new(
+        core: &Core,
+        long_polling: &Arc<LongPolling>,
+        following: &Arc<Following>,
+        at_work: &AtWork,
+    ) -> Self {
         Self {
             role: Arc::clone(&core.role),
             store: Arc::clone(&core.store),
@@ -109,6 +116,7 @@ impl Puller {
             stats: Arc::clone(&core.stats),
             long_polling: Arc::clone(long_polling),
             following: Arc::clone(following),
+            at_work: at_work.clone(),
         }
     }
 
@@ -290,8 +298,14 @@ impl Feature for Puller {
             tasks.run("resume parked pulls", async move {
                 while let Some(Some(parked)) = stop.run_until_cancelled(puller.long_polling.woken(waker)).await {
                     if let Some(parked) = puller.resume(parked) {
-                        let puller = Arc::clone(&puller);
-                        readers.spawn_blocking(move || puller.resume_from_disk(parked));
+                        let (puller, blocking) = (Arc::clone(&puller), readers.clone());
+                        readers.spawn(async move {
+                            let thread = puller.at_work.thread().await;
+                            blocking.spawn_blocking(move || {
+                                puller.resume_from_disk(parked);
+                                drop(thread);
+                            });
+                        });
                     }
                 }
             });

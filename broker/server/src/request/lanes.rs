@@ -50,11 +50,21 @@ impl Lanes {
 
     fn on_thread(&self, turn: Turn, to: Responder, work: impl FnOnce(Responder) + Send + 'static) {
         let Some(place) = self.at_work.enter() else { return to.reply(&overloaded()) };
-        let work = move || {
+        let work = move |thread| {
             work(to);
-            drop((place, turn));
+            drop((thread, place, turn));
         };
-        self.tasks.spawn_blocking_on(work, &self.runtime);
+        if let Some(thread) = self.at_work.try_thread() {
+            self.tasks.spawn_blocking_on(move || work(thread), &self.runtime);
+            return;
+        }
+        let lanes = self.clone();
+        let wait = async move {
+            if let Some(thread) = lanes.at_work.thread().await {
+                lanes.tasks.spawn_blocking_on(move || work(thread), &lanes.runtime);
+            }
+        };
+        self.tasks.spawn_on(wait, &self.runtime);
     }
 
     /// Answers on a task, with a turn of its connection.
@@ -64,8 +74,9 @@ impl Lanes {
             let Some(turn) = turn.await else { return };
             match at_work.enter() {
                 Some(place) => {
+                    let thread = at_work.thread().await;
                     to.reply(&work.await);
-                    drop((place, turn));
+                    drop((thread, place, turn));
                 }
                 None => to.reply(&overloaded()),
             }

@@ -96,7 +96,7 @@ impl Parts {
 
         let locks = Arc::<QueueLocks>::default();
         let sender = Arc::new(Sender::new(&core, &locks, &slaves));
-        let puller = Arc::new(Puller::new(&core, &long_polling, &following));
+        let puller = Arc::new(Puller::new(&core, &long_polling, &following, &lanes.at_work));
         let clients = Arc::new(Clients::new(&core, &locks));
         let runtime_info = RuntimeInfo::new(&core, &sender, lanes.at_work.clone());
         let features = Features {
