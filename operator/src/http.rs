@@ -14,6 +14,7 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::get};
 use parking_lot::Mutex;
+use rmq_remoting::http::{Places, serve_routes};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +62,7 @@ impl Readiness {
 /// Opens the port, then serves until told to stop. The returned future ends with the last connection.
 ///
 /// # Errors
-/// The port is taken or not ours to open.
+/// The port is taken or not ours to open, or `metrics` has a port already.
 pub async fn serve(
     address: SocketAddr,
     readiness: Readiness,
@@ -71,11 +72,13 @@ pub async fn serve(
     let listening = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) = listening.map_err(|source| Error::Listen { address, source })?;
     let ready = move || async move { readiness.answer() };
-    let router = Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).route(
-        "/metrics",
-        get(move || async move { ([("content-type", "text/plain; version=0.0.4")], metrics.text()) }),
-    );
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    let places = Arc::new(Places::new().and_then(|places| metrics.add(&places).map(|()| places))?);
+    let figures = move || async move { ([("content-type", "text/plain; version=0.0.4")], metrics.text()) };
+    let routes = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(figures));
+    let serving = serve_routes(listener, routes, places, stop);
     Ok((bound, async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the port for health and metrics failed");
@@ -117,6 +120,24 @@ mod tests {
         stop.cancel();
         serving.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    /// The port had no limits: connections that ask nothing took descriptors for as long as they liked.
+    #[tokio::test]
+    async fn connections_that_ask_nothing_are_closed_for_new_ones() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (address, serving) =
+            serve(local, Readiness::default(), Metrics::new().unwrap(), CancellationToken::new()).await.unwrap();
+        tokio::spawn(serving);
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut others = Vec::new();
+        for _ in 0..70 {
+            others.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert!(request(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let end = tokio::time::timeout(std::time::Duration::from_secs(60), silent.read(&mut [0; 1])).await;
+        assert!(matches!(end.expect("closed in time"), Ok(0) | Err(_)));
+        assert!(request(address, "/metrics").await.contains("rocketmq_http_closed_for_others_total"));
     }
 
     #[tokio::test]

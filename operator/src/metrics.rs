@@ -7,6 +7,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     histogram_opts,
 };
+use rmq_remoting::http::Places;
 
 /// All of them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -149,6 +150,11 @@ impl Metrics {
     pub fn waiting(&self, kind: &str, namespace: Option<&str>, objects: usize) {
         let objects = i64::try_from(objects).unwrap_or(i64::MAX);
         self.waiting.with_label_values(&[kind, namespace.unwrap_or_default()]).set(objects);
+    }
+
+    /// Adds those of the HTTP port.
+    pub(crate) fn add(&self, places: &Places) -> prometheus::Result<()> {
+        places.register(&self.registry)
     }
 
     /// The text that Prometheus reads.
