@@ -230,6 +230,84 @@ async fn the_quickstart_runs_follows_its_file_survives_a_crash_and_leaves_nothin
     }
 }
 
+/// Messages of the topic that a broker can give out.
+async fn readable(admin: &Admin, broker: &str) -> i64 {
+    let mut count = 0;
+    for queue in 0..2 {
+        count += admin.max_offset(broker, "orders", queue).await.unwrap_or(0);
+    }
+    count
+}
+
+/// Runs a command as it was printed.
+fn run_printed(line: &str) -> Output {
+    let mut words = line.split_whitespace();
+    Command::new(words.next().unwrap()).args(words).env_remove("NAMESRV_ADDR").output().unwrap()
+}
+
+/// It was ready and registered again after 2 s, took messages into the empty log, and left its slave
+/// out of replication for ever with the only copy of the messages; `recover` had "nothing to decide".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_whose_store_was_deleted_takes_no_messages_before_a_person_decides() {
+    const COUNT: i64 = 50;
+    let (folder, file) = folder();
+    fs::write(&file, manifest(1, 1, "")).unwrap();
+    let mut up = Up::start(folder.path(), &file);
+    let namesrvs = up.namesrvs();
+    up.line(0, &["topic", "orders", "InSync"]);
+    let admin = Admin::new(&namesrvs).unwrap();
+    let group = admin.cluster_info().await.unwrap().broker_addr_table.remove("small-broker-0").unwrap();
+    let [master, slave] = [0, 1].map(|id| group.broker_addrs[&id].clone());
+    let producer = Producer::start(producer::Options::new(&namesrvs, "test")).await.unwrap();
+    for number in 0..COUNT {
+        producer.send(Message::new("orders", format!("order {number}"))).await.unwrap();
+    }
+    let begun = std::time::Instant::now();
+    while readable(&admin, &slave).await < COUNT {
+        assert!(begun.elapsed() < PATIENCE, "the slave has {}", readable(&admin, &slave).await);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+
+    // Its store is gone before it can be started again.
+    let store = folder.path().join("data/small/small-broker-0-0/store");
+    let pid = up.pid(0, "small-broker-0-0");
+    let mark = up.mark();
+    send(pid, Signal::STOP);
+    fs::remove_dir_all(&store).unwrap();
+    send(pid, Signal::KILL);
+    up.line(mark, &["small-broker-0", "takes no messages", "the store of this master is new and empty", &slave]);
+    let copy = up.line(mark, &["admin broker recover", &master, "--copy"]);
+    assert!(up.line(mark, &["admin broker recover", "--accept-loss"]).contains(&master));
+    let refused = producer.send(Message::new("orders", "into an empty log")).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(admin.masters(None).await.unwrap().is_empty(), "it is not registered");
+
+    let copied = run_printed(&copy);
+    assert!(copied.status.success(), "{copied:?}");
+    up.line(mark, &["small-broker-0", "takes messages"]);
+    assert_eq!(readable(&admin, &master).await, COUNT);
+    let again = run_printed(&copy);
+    for part in ["nothing to decide", "checkLogBeforeWrites=true", "expectedSlaves=1"] {
+        assert!(!again.status.success() && words(&again).contains(part), "{part} in {}", words(&again));
+    }
+
+    // The next run knows it from the folder, and does not end because a person has to decide.
+    producer.stop().await;
+    up.signal(Signal::INT);
+    assert!(up.end());
+    fs::remove_dir_all(&store).unwrap();
+    let mut up = Up::start(folder.path(), &file);
+    up.line(0, &["Ctrl-C stops everything"]);
+    up.line(0, &["small-broker-0", "takes no messages", "the store of this master is new and empty", &slave]);
+    let mark = up.mark();
+    let copied = run_printed(&up.line(0, &["admin broker recover", &master, "--copy"]));
+    assert!(copied.status.success(), "{copied:?}");
+    up.line(mark, &["small-broker-0", "takes messages"]);
+    assert_eq!(readable(&admin, &master).await, COUNT);
+    up.signal(Signal::INT);
+    assert!(up.end());
+}
+
 #[test]
 fn killed_itself_it_leaves_nothing_behind_and_comes_back() {
     let (folder, file) = folder();

@@ -39,30 +39,38 @@ pub(crate) struct Member {
 
 /// What a broker says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
+pub struct Report {
     /// End of its commit log, in bytes.
-    pub(crate) log_end: u64,
+    pub log_end: u64,
     /// Whether a master takes writes, or what a slave follows.
-    pub(crate) state: State,
+    pub state: State,
     /// Namesrvs it is not registered with.
-    pub(crate) unregistered: Vec<String>,
+    pub unregistered: Vec<String>,
 }
 
 /// Where a member stands, with its own words where something is amiss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// A master that takes writes, or a slave that follows its master and keeps up.
     #[default]
     InSync,
     /// On its way there by itself.
     CatchingUp(String),
-    /// A master that takes no writes until somebody decides about its log.
+    /// A master that takes no writes until an administrator decides about its log.
     Undecided(String),
     /// A slave whose log does not go together with its master's.
     Mismatch(String),
 }
 
 impl Report {
+    /// Asks the broker at an address.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn of<A: Admin>(admin: &A, address: &str) -> admin::Result<Self> {
+        admin.status(address).await.map(|rows| Self::read(&rows))
+    }
+
     /// Reads the rows of `brokerStatus`. A broker of another version may lack those that are ours;
     /// nothing is said against it then.
     fn read(rows: &BTreeMap<String, String>) -> Self {
@@ -151,7 +159,7 @@ pub(crate) async fn ask<A: Admin>(
         processes.extend(set.processes().map(|process| (set.name.clone(), address(cluster, set, &process), process)));
     }
     let asked = stream::iter(processes).map(|(group, address, process)| async move {
-        let report = admin.status(&address).await.map(|rows| Report::read(&rows));
+        let report = Report::of(admin, &address).await;
         (group, Member { name: process.name, address, ordinal: process.ordinal, report })
     });
     let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();

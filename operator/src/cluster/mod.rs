@@ -29,7 +29,7 @@ mod claims;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod log_conditions;
-mod members;
+pub mod members;
 mod observe;
 pub mod open;
 mod recover;

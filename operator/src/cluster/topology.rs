@@ -126,7 +126,36 @@ pub struct Set {
     pub data: Data,
 }
 
+/// What a broker group has been through. It stands in no manifest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// It was opened for writes: it has been given its topics.
+    pub opened: bool,
+    /// It may have messages.
+    pub stored: bool,
+}
+
 impl Set {
+    /// Keys that the history of a broker group adds to its file.
+    ///
+    /// A group that was not opened starts readable and not writable: its topics are not there yet.
+    /// In a group that may have messages a master with a new store, or with less than a slave, has
+    /// lost some: it takes no writes before its log was checked.
+    ///
+    /// These keys are no reason to restart a broker: opening a group must not disturb it, and a
+    /// broker that restarts afterwards must come up writable by itself.
+    pub fn history_config(&self, history: History) -> Properties {
+        let mut config = Properties::default();
+        if self.kind == Kind::Broker && !history.opened {
+            config.set("brokerPermission", "4");
+        }
+        if self.kind == Kind::Broker && history.stored {
+            config.set("checkLogBeforeWrites", "true");
+            config.set("expectedSlaves", self.members.saturating_sub(1).to_string());
+        }
+        config
+    }
+
     /// The members, each with its own configuration.
     pub fn processes(&self) -> impl Iterator<Item = Process> {
         (0..self.members).map(|ordinal| {

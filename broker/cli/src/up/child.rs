@@ -6,12 +6,12 @@
 //! signal. It is in a process group of its own, so that Ctrl-C at a terminal reaches `rocketmq up` alone, which stops everything in order.
 
 use super::{
+    opened::Opened,
     place::Launch,
     probe,
     screen::{Screen, Tone},
 };
 use anyhow::Context;
-use rmq_operator::cluster::topology::Kind;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
@@ -19,10 +19,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{ExitStatus, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{process, sync::watch, task::JoinHandle};
@@ -44,9 +41,6 @@ const LOG_BYTES: u64 = 16 << 20;
 /// Lines and bytes of a log's end that are told after a death.
 const LAST_LINES: usize = 5;
 const LAST_BYTES: u64 = 4 * 1024;
-
-/// Readable, not writable: how a group starts that has not been given its topics yet.
-const READ_ONLY: &str = "brokerPermission=4\n";
 
 /// What a process is to do.
 #[derive(Debug, Clone)]
@@ -76,12 +70,12 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts a process. While `open` is false a broker comes up readable and not writable.
-    pub(super) fn start(launch: Arc<Launch>, open: Arc<AtomicBool>, screen: Screen) -> Self {
+    /// Starts a process. What `opened` says of a broker's group at each start is in its configuration.
+    pub(super) fn start(launch: Arc<Launch>, opened: Arc<Opened>, screen: Screen) -> Self {
         let state = State { launch: Arc::clone(&launch), pid: None, ready: Err("starting".to_owned()) };
         let (orders, received) = watch::channel(Order::Run(launch));
         let (told, states) = watch::channel(state);
-        let keeper = Keeper { orders: received, states: told, open, screen };
+        let keeper = Keeper { orders: received, states: told, opened, screen };
         Self { orders, states, task: tokio::spawn(keeper.keep()) }
     }
 
@@ -137,7 +131,7 @@ enum End {
 struct Keeper {
     orders: watch::Receiver<Order>,
     states: watch::Sender<State>,
-    open: Arc<AtomicBool>,
+    opened: Arc<Opened>,
     screen: Screen,
 }
 
@@ -227,8 +221,7 @@ impl Keeper {
     fn spawn(&self, launch: &Launch) -> anyhow::Result<process::Child> {
         fs::create_dir_all(&launch.folder).with_context(|| format!("cannot make {}", launch.folder.display()))?;
         let (file, log) = (launch.config_file(), launch.log());
-        let closed = launch.kind == Kind::Broker && !self.open.load(Relaxed);
-        let config = format!("{}{}", launch.config, if closed { READ_ONLY } else { "" });
+        let config = format!("{}{}", launch.config, self.opened.config(&launch.set));
         fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
         if fs::metadata(&log).is_ok_and(|log| log.len() > LOG_BYTES) {
             fs::rename(&log, launch.folder.join("log.old"))

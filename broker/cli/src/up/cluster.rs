@@ -1,8 +1,11 @@
 //! One cluster on this machine: which of its processes are started, restarted and stopped, and in which order.
 //!
 //! ```text
-//! namesrvs -> masters of new groups -> their slaves -> restarts -> processes that are not wanted any more
+//! namesrvs -> masters -> their slaves -> restarts -> processes that are not wanted any more
 //! ```
+//!
+//! In a group that may have messages master and slaves start together, as the master asks them whether it has all of them. Where a person has to decide about its
+//! log, the group is not waited for: everything else goes on, and `converge` comes again when all processes are ready.
 //!
 //! Each arrow waits until what stands before it is ready: a broker that finds its namesrvs, and a slave that finds its master, is ready at once. Restarts are those
 //! of processes whose configuration changed: one at a time, slaves before their master, as Kubernetes does it. What is interrupted in the middle is taken up by the
@@ -10,10 +13,13 @@
 
 use super::{
     child::Child,
+    decision,
+    opened::Opened,
     place::{self, Given, Group, Launch, Place, Plan},
     screen::{Screen, Tone},
 };
 use rmq_operator::{
+    admin::Admin,
     api::RocketMQCluster,
     cluster::{
         topology::{self, Kind},
@@ -21,13 +27,12 @@ use rmq_operator::{
     },
     context,
     reference::ClusterKey,
+    remote::Remote,
 };
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+/// Between two questions whether a master waits for a decision.
+const ASK: Duration = Duration::from_secs(2);
 
 /// A cluster and its processes.
 pub(super) struct Cluster {
@@ -39,8 +44,7 @@ pub(super) struct Cluster {
     pub(super) plan: Option<Plan>,
     /// By name of the process.
     children: BTreeMap<String, Child>,
-    /// Whether a group takes writes, by name of the group.
-    pub(super) open: BTreeMap<String, Arc<AtomicBool>>,
+    pub(super) opened: Arc<Opened>,
     /// Whether everything runs as the plan says.
     pub(super) settled: bool,
     patience: Duration,
@@ -60,18 +64,9 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let key = context::key(&wanted);
         let place = Place::take(root, &key)?;
+        let opened = Opened::load(place.folder(), place.groups_with_a_log(&key.name))?;
         screen.tell(Tone::Plain, &key.name, &format!("lives in {}", place::short(place.folder())));
-        Ok(Self {
-            key,
-            place,
-            wanted,
-            plan: None,
-            children: BTreeMap::new(),
-            open: BTreeMap::new(),
-            settled: false,
-            patience,
-            screen,
-        })
+        Ok(Self { key, place, wanted, plan: None, children: BTreeMap::new(), opened, settled: false, patience, screen })
     }
 
     /// Takes a changed object; `converge` makes it true. Returns whether anything is to be done.
@@ -116,7 +111,8 @@ impl Cluster {
         self.start(&plan.namesrvs);
         self.first_ready(&plan.namesrvs).await?;
         for group in &plan.groups {
-            self.start(&group.members[..1]);
+            let together = self.opened.history(&group.name).stored;
+            self.start(if together { &group.members } else { &group.members[..1] });
         }
         let masters: Vec<_> = plan.groups.iter().filter_map(|group| group.members.first().cloned()).collect();
         self.first_ready(&masters).await?;
@@ -127,7 +123,8 @@ impl Cluster {
         self.first_ready(&all).await?;
         self.roll(&plan).await?;
         self.stop_surplus(&plan).await;
-        self.settled = true;
+        // A group that waits for a decision was passed over.
+        self.settled = self.ready();
         Ok(())
     }
 
@@ -141,7 +138,9 @@ impl Cluster {
             self.screen.tell(Tone::Bad, &name, &validate::scale_down_refused(existing, u32::try_from(asked)?));
             spec.brokers.groups = i32::try_from(existing)?;
         }
-        self.place.plan(&topology::plan(&name, &spec), given)
+        let topology = topology::plan(&name, &spec);
+        self.opened.plan(&topology.groups);
+        self.place.plan(&topology, given)
     }
 
     /// Starts those that are not there.
@@ -150,11 +149,8 @@ impl Cluster {
             if !self.children.contains_key(&launch.name) {
                 let (role, address) = (launch.role(), launch.address);
                 self.screen.tell(Tone::Plain, &launch.name, &format!("starts as {role} on {address}"));
-                let open = match launch.kind {
-                    Kind::Broker => Arc::clone(self.open.entry(launch.set.clone()).or_default()),
-                    Kind::Namesrv => Arc::default(),
-                };
-                self.children.insert(launch.name.clone(), Child::start(Arc::clone(launch), open, self.screen));
+                let child = Child::start(Arc::clone(launch), Arc::clone(&self.opened), self.screen);
+                self.children.insert(launch.name.clone(), child);
             }
         }
     }
@@ -189,7 +185,15 @@ impl Cluster {
 
     async fn all_ready(&self, launches: &[Arc<Launch>]) -> anyhow::Result<()> {
         let child = |launch: &Arc<Launch>| self.children.get(&launch.name);
-        let waits = launches.iter().filter_map(|launch| Some(child(launch)?.ready(launch)));
+        let waits = launches.iter().filter_map(|launch| {
+            let child = child(launch)?;
+            Some(async {
+                tokio::select! {
+                    () = child.ready(launch) => {}
+                    () = self.undecided(&launch.set) => {}
+                }
+            })
+        });
         if tokio::time::timeout(self.patience, futures::future::join_all(waits)).await.is_ok() {
             return Ok(());
         }
@@ -199,6 +203,21 @@ impl Cluster {
         };
         let reasons: Vec<_> = launches.iter().filter_map(reason).collect();
         anyhow::bail!("not ready within {} s: {}", self.patience.as_secs(), reasons.join("; "))
+    }
+
+    /// Returns when the master of a group waits for a decision; never for one that cannot.
+    async fn undecided(&self, group: &str) {
+        let plan = self.plan.as_ref().filter(|_| self.opened.history(group).stored);
+        let found = plan.and_then(|plan| Some((plan, plan.groups.iter().find(|known| known.name == group)?)));
+        let Some((plan, group)) = found else { return std::future::pending().await };
+        let admin = Remote::connect(std::slice::from_ref(&plan.namesrv_addrs));
+        // The first pause is for the slaves: they start with their master, and it asks each of them.
+        loop {
+            tokio::time::sleep(ASK).await;
+            if decision::needed(&admin, group).await.is_some() {
+                return;
+            }
+        }
     }
 
     /// Stops what the plan does not have. What it keeps stays on disk.

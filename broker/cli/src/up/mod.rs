@@ -10,18 +10,22 @@
 //! | `cluster.rs` | which process is started, restarted and stopped, in which order |
 //! | `child.rs`, `probe.rs` | one process that is kept running |
 //! | `objects.rs` | topics and consumer groups |
+//! | `opened.rs` | which groups were opened for writes, kept in the folder |
+//! | `decision.rs` | a master that waits until a person decides about its log |
 //! | `screen.rs` | what a person sees |
 //!
 //! One task decides, in the order in which things come ([`Session::serve`]); it is dropped wherever it stands when a signal comes. A task for each child keeps
-//! that running meanwhile. Nothing is remembered between runs but what the brokers keep and the ports in the configuration files; so what stands on brokers is taken
-//! over (as with `adoption: Always`), and an object that left the files while nothing ran stays.
+//! that running meanwhile. Nothing is remembered between runs but what the brokers keep, the ports in the configuration files, and which groups were opened; so what
+//! stands on brokers is taken over (as with `adoption: Always`), and an object that left the files while nothing ran stays.
 //!
 //! Of a manifest these mean nothing here: image, podTemplate, storage, antiAffinity, access. Roles are fixed: no slave becomes a master.
 
 mod child;
 mod cluster;
+mod decision;
 mod files;
 mod objects;
+mod opened;
 mod place;
 mod probe;
 mod screen;
@@ -47,7 +51,7 @@ use tokio::{
     time::Instant,
 };
 
-/// Between two looks at the brokers: when all is well (somebody may have changed a topic), and when it is not.
+/// Between two looks at the brokers: when all is well (a tool may have changed a topic), and when it is not.
 const STEADY: Duration = Duration::from_secs(60);
 const MOVING: Duration = Duration::from_secs(3);
 /// Between two tries to be the one that chooses ports.
@@ -166,7 +170,7 @@ impl Session {
         loop {
             let changed = tokio::select! {
                 () = self.files.edited() => self.edit().await,
-                () = tokio::time::sleep(if well { STEADY } else { MOVING }) => Vec::new(),
+                () = self.due(well) => Vec::new(),
             };
             for cluster in &mut self.clusters {
                 if !cluster.settled && cluster.ready() {
@@ -176,6 +180,17 @@ impl Session {
             well = self.look().await;
             for cluster in self.clusters.iter().filter(|cluster| changed.contains(&cluster.key)) {
                 self.summary(cluster);
+            }
+        }
+    }
+
+    /// Returns when brokers are to be looked at again: soon where something is not as it should be.
+    async fn due(&self, well: bool) {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(MOVING).await;
+            if !well || began.elapsed() >= STEADY || !self.clusters.iter().all(Cluster::ready) {
+                return;
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use super::{
     cluster::Cluster,
+    decision,
     screen::{Screen, Tone},
 };
 use rmq_operator::{
@@ -19,11 +20,7 @@ use rmq_operator::{
     reference::ClusterKey,
     remote::Remote,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// How one object is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,8 +147,7 @@ impl Objects {
 
     /// Opens groups that do not take writes yet.
     async fn open(&mut self, home: &Home<'_>, cluster: &Cluster, manifest: &Manifest) -> bool {
-        let opened: BTreeSet<String> =
-            cluster.open.iter().filter(|(_, open)| open.load(Relaxed)).map(|(group, _)| group.clone()).collect();
+        let opened = cluster.opened.groups();
         let objects = open::Objects {
             topics: active(&manifest.topics, home).cloned().collect(),
             consumer_groups: active(&manifest.consumer_groups, home).cloned().collect(),
@@ -162,29 +158,38 @@ impl Objects {
         let names = (home.key.name.as_str(), home.cluster_name);
         let stages = open::pass(&home.admin, names, count, &opened, &brokers, &objects).await;
         for (group, stage) in &stages {
-            let Some(open) = cluster.open.get(group) else { continue };
             match stage {
-                Stage::Open => {
-                    self.trouble(home, group, None);
-                    if !open.swap(true, Relaxed) {
-                        self.screen.tell(Tone::Good, group, "takes messages");
+                Stage::Open => match cluster.opened.insert(group) {
+                    Ok(new) => {
+                        if self.trouble(home, group, None) || new {
+                            self.screen.tell(Tone::Good, group, "takes messages");
+                        }
                     }
+                    Err(error) => drop(self.trouble(home, group, Some(format!("{error:#}")))),
+                },
+                Stage::Closed(why) => {
+                    let waits =
+                        match cluster.plan.iter().flat_map(|plan| &plan.groups).find(|known| known.name == *group) {
+                            Some(known) => decision::needed(&home.admin, known).await,
+                            None => None,
+                        };
+                    let why = waits.as_ref().unwrap_or(why);
+                    self.trouble(home, group, Some(format!("takes no messages: {why}")));
                 }
-                Stage::Closed(why) => self.trouble(home, group, Some(format!("takes no messages: {why}"))),
             }
         }
         stages.values().all(|stage| *stage == Stage::Open)
     }
 
-    /// Says what is wrong with somebody when it is new.
-    fn trouble(&mut self, home: &Home<'_>, who: &str, text: Option<String>) {
-        let id = (home.key.clone(), who.to_owned());
+    /// Says what is wrong with a cluster or a group when it is new; true if something else was wrong before.
+    fn trouble(&mut self, home: &Home<'_>, name: &str, text: Option<String>) -> bool {
+        let id = (home.key.clone(), name.to_owned());
         match text {
-            None => drop(self.troubles.remove(&id)),
-            Some(text) if self.troubles.get(&id) == Some(&text) => {}
+            None => self.troubles.remove(&id).is_some(),
+            Some(text) if self.troubles.get(&id) == Some(&text) => false,
             Some(text) => {
-                self.screen.tell(Tone::Bad, who, &text);
-                self.troubles.insert(id, text);
+                self.screen.tell(Tone::Bad, name, &text);
+                self.troubles.insert(id, text).is_some()
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/<cluster>/lock                      held while `rocketmq up` runs it; names that process
+//!                 /opened                    groups that were opened for writes, see `opened.rs`
 //!                 /<process>/<kind>.conf     its configuration, written anew at each start
 //!                           /log, log.old    what it said
 //!                           /store, ...      what it keeps
@@ -169,6 +170,19 @@ impl Place {
         };
         let folders = fs::read_dir(&self.folder).into_iter().flatten().filter_map(Result::ok);
         folders.filter_map(group).max().map_or(0, |highest| highest.saturating_add(1))
+    }
+
+    /// Groups with a commit log in any member's folder here: they may have messages.
+    pub(super) fn groups_with_a_log(&self, cluster: &str) -> BTreeSet<String> {
+        let prefix = format!("{cluster}-broker-");
+        let group = |entry: fs::DirEntry| {
+            fs::read_dir(entry.path().join(STORE).join("commitlog")).ok()?.next()?.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            let (index, _member) = name.strip_prefix(&prefix)?.split_once('-')?;
+            Some(format!("{prefix}{index}"))
+        };
+        let folders = fs::read_dir(&self.folder).into_iter().flatten().filter_map(Result::ok);
+        folders.filter_map(group).collect()
     }
 
     /// Gives every process of a topology its folder and its ports. A process that has ports keeps them.
@@ -384,6 +398,11 @@ mod tests {
             fs::create_dir_all(place.folder().join(folder)).unwrap();
         }
         assert_eq!(place.existing_groups("prod"), 4, "one without a store holds nothing");
+        assert_eq!(place.groups_with_a_log("prod"), BTreeSet::new());
+        let log = place.folder().join("prod-broker-3-1/store/commitlog");
+        fs::create_dir(&log).unwrap();
+        fs::write(log.join("00000000000000000000"), "").unwrap();
+        assert_eq!(place.groups_with_a_log("prod"), BTreeSet::from(["prod-broker-3".to_owned()]));
         drop(place);
         take(root.path()).unwrap();
     }

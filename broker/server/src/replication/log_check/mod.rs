@@ -172,7 +172,12 @@ impl LogCheck {
         let (Stage::Closed(finding) | Stage::Asking(finding)) = &mut state.stage else {
             return Err(Rejection::new(
                 Reason::Invalid,
-                format!("there is nothing to decide here; the log check of this broker: {}", state.stage),
+                format!(
+                    "there is nothing to decide here; the log check of this broker: {}. If this master lost its log and a \
+                     slave still has it: stop the master, move its store elsewhere and keep it, start it with an empty \
+                     directory and with checkLogBeforeWrites=true and expectedSlaves=1, then decide to copy",
+                    state.stage
+                ),
             ));
         };
         let (end, whole) = (self.store.max_physical_offset(), self.store.dispatched().value());
