@@ -1,6 +1,6 @@
 //! Everything that can stop a reconcile, as conditions with a remedy.
 
-use crate::lease::Loss;
+use std::time::Duration;
 
 /// Why a reconcile could not finish. What a user's spec got wrong is no error: it is a condition of the object.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum Error {
     LeaseLost(#[from] Loss),
     /// A reconcile did not end in time and was given up; it is tried again.
     #[error("the reconcile did not end within {} s and was given up", .0.as_secs())]
-    Deadline(std::time::Duration),
+    Deadline(Duration),
     /// A controller stands still: a fault of this process that only a new one gets over.
     #[error(
         "{controller} has reconciled nothing for {seconds} s while {waiting} objects wait: the process ends to begin afresh"
@@ -108,5 +108,21 @@ pub enum AdminError {
         code: i32,
         /// Its sentence.
         remark: String,
+    },
+}
+
+/// Why a holder holds the Lease no more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// The record names another.
+    #[error("the Lease is held by {0} now: this replica ends and stands by after its restart")]
+    Taken(String),
+    /// Nothing is known but that it could not be renewed.
+    #[error("the Lease could not be renewed for {} s ({last}): another replica may take it, so this one ends", silent.as_secs())]
+    Silent {
+        /// For how long.
+        silent: Duration,
+        /// What the last try said.
+        last: String,
     },
 }

@@ -1,44 +1,40 @@
 //! The Kubernetes operator: manifests become clusters, topics and consumer groups.
 //!
+//! Rooms, from the lowest to the highest; none imports from a higher one (`rooms.rs` checks it):
+//!
 //! | room | what | touches |
 //! |---|---|---|
+//! | [`error`] | why a reconcile, a call or the process failed | nothing |
 //! | [`api`] | the kinds that users write, their schema and rules | nothing |
-//! | [`crds`], [`manifest`] | definitions as YAML; manifests from files, judged without a cluster | files |
-//! | [`cluster`] | from a manifest to running brokers | API server, brokers |
+//! | [`manifest`] | manifests from files, judged without a cluster | files |
+//! | [`process`] | Lease, port, metrics, watches and the watchdog | API server |
+//! | [`brokers`] | what is asked of brokers, over which connections, how often | brokers |
+//! | [`kubernetes`] | what reconciles share: client, stores, events | API server |
 //! | [`provision`] | topics and consumer groups on brokers | API server, brokers |
-//! | [`admin`], [`remote`], [`pool`], [`table`] | what is asked of brokers, over which connections, how often | brokers |
-//! | [`run`], [`lease`], [`http`], [`metrics`], [`context`] | the process: leader, ports, figures | API server |
-//! | `controllers`, [`watches`], `watchdog` | what starts a reconcile, and what notices that none comes | API server |
+//! | [`cluster`] | from a manifest to running brokers | API server, brokers |
+//! | [`crds`] | the definitions as YAML | files |
+//! | `controllers` | what starts a reconcile | API server |
+//! | [`run`] | the order of start and stop | all of the above |
 //!
-//! `rocketmq operator` is [`run::run`]; `rocketmq crds` prints [`crds::yaml`]; `rocketmq up` reads a manifest with
-//! [`manifest::load`], plans it with [`cluster::topology::plan`], opens its groups with [`cluster::open::pass`] and makes its topics
-//! true with [`provision::once`] and [`provision::remove`].
+//! `rocketmq operator` is [`run::run`]; `rocketmq crds` prints [`crds::yaml`]; `rocketmq up` reads a
+//! manifest with [`manifest::load`], plans it with [`cluster::topology::plan`], opens its groups with
+//! [`cluster::open::pass`] and makes its topics true with [`provision::once`] and
+//! [`provision::remove`].
 //!
-//! Three rules hold everywhere. Judgement is pure: what decides takes values and gives values, and holds no client. State that
-//! must survive stands in the status of an object or in the brokers, never in this process. Nobody else's objects, topics or
-//! consumer groups are ever written.
+//! Three rules hold everywhere. Judgement is pure: what decides takes values and gives values, and
+//! holds no client. State that must survive stands in the status of an object or in the brokers,
+//! never in this process. Objects, topics and consumer groups of others are never written.
 
-pub mod admin;
 pub mod api;
+pub mod brokers;
 pub mod cluster;
-pub mod context;
 mod controllers;
 pub mod crds;
 pub mod error;
-#[cfg(test)]
-pub(crate) mod fake;
-#[cfg(test)]
-pub(crate) mod fake_api;
-pub mod http;
-pub mod lease;
+pub mod kubernetes;
 pub mod manifest;
-pub mod metrics;
-pub mod pool;
+pub mod process;
 pub mod provision;
-mod quantity;
-pub mod reference;
-pub mod remote;
+#[cfg(test)]
+mod rooms;
 pub mod run;
-pub mod table;
-mod watchdog;
-pub mod watches;

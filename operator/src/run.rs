@@ -7,21 +7,22 @@
 //!      a controller stands still: all are dropped, Lease given back -> Err(Stalled)
 //! ```
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::Admin,
-    api::cluster::Image,
-    cluster::validate::Readers,
+    brokers::admin::Admin,
     controllers,
     error::{Error, plain},
-    http::{self, Readiness},
-    lease::{Elector, Identity},
-    metrics::Metrics,
-    watches::REFUSED_FOR,
+    process::{
+        Options,
+        http::{self, Readiness},
+        lease::Elector,
+        metrics::Metrics,
+        watches::REFUSED_FOR,
+    },
 };
 
 /// Between tries to reach the API server at the start.
@@ -29,23 +30,6 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How long the API server may be silent in an answer or a watch. It ends a quiet watch itself
 /// after 290 s; without this, a connection that is cut without a word would be waited for for ever.
 const SILENCE: Duration = Duration::from_secs(300);
-
-/// What whoever starts the operator chooses.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Namespaces to watch; empty: all.
-    pub namespaces: Vec<String>,
-    /// Image of clusters whose spec names none; the operator's own.
-    pub default_image: Image,
-    /// DNS domain of the Kubernetes cluster, as `cluster.local`.
-    pub domain: String,
-    /// Who reads the settings of namesrvs and brokers.
-    pub readers: Readers,
-    /// The Lease to hold while reconciling; `None`: this is the only replica.
-    pub lease: Option<Identity>,
-    /// Where to serve health and metrics.
-    pub http: SocketAddr,
-}
 
 /// Runs the operator until `shutdown` ends.
 ///

@@ -4,9 +4,9 @@ use crate::{settings, shutdown};
 use anyhow::Context;
 use rmq_operator::{
     api::cluster::Image,
-    lease::Identity,
-    remote::Remote,
-    run::{self, Options},
+    brokers::remote::Remote,
+    process::{Options, lease::Identity},
+    run,
 };
 use std::net::SocketAddr;
 

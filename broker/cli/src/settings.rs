@@ -2,7 +2,7 @@
 
 use crate::output;
 use anyhow::Context;
-use rmq_operator::cluster::validate::Readers;
+use rmq_operator::api::settings::Readers;
 use rmq_protocol::java_properties::{self, Found};
 use std::{
     fmt,

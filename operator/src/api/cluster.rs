@@ -502,6 +502,11 @@ fn free_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
+/// Name of a broker group: RocketMQ's broker name, and the StatefulSet's.
+pub fn group_name(cluster: &str, group: u32) -> String {
+    format!("{cluster}-broker-{group}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::Image;

@@ -15,6 +15,8 @@
 pub mod cluster;
 pub mod condition;
 pub mod consumer_group;
+pub mod reference;
+pub mod settings;
 pub mod topic;
 
 pub use cluster::RocketMQCluster;

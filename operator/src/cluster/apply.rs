@@ -27,7 +27,7 @@ use super::{
     rollout::{self, Gate, Presence},
     validate::Validated,
 };
-use crate::{context::FIELD_MANAGER, error::Error, metrics::Metrics};
+use crate::{error::Error, kubernetes::context::FIELD_MANAGER, process::metrics::Metrics};
 
 /// Where to write.
 pub(crate) struct Target<'a> {

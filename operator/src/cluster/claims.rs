@@ -25,7 +25,7 @@ use super::{
     observe::{Claim, SetState},
     topology::Set,
 };
-use crate::{error::Error, quantity::milli_bytes};
+use crate::{error::Error, kubernetes::quantity::milli_bytes};
 
 /// What growing the volumes came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,10 +3,11 @@
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::validate::{Readers, Surroundings, Validated, validate};
+use super::validate::{Surroundings, Validated, validate};
 use crate::api::{
     RocketMQCluster,
     cluster::{Image, PullPolicy},
+    settings::Readers,
 };
 
 /// A cluster as the API server would hand it out: defaults filled in, with a uid.

@@ -19,7 +19,7 @@ use super::{
     topology::{Process, Set},
     validate::Validated,
 };
-use crate::admin::{self, Admin};
+use crate::brokers::admin::{self, Admin};
 
 /// Processes asked at the same time: a cluster may have 320 of them.
 const AT_ONCE: usize = 64;

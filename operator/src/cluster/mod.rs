@@ -67,17 +67,17 @@ use self::{
     validate::{Surroundings, Validated, validate},
 };
 use crate::{
-    admin::{Admin, Broker},
     api::{
         RocketMQCluster,
-        cluster::ClusterStatus,
+        cluster::{ClusterStatus, group_name},
         condition::{self, Judgement, Kind, Status},
+        reference::{self, ClusterKey},
     },
-    context::{Context, FIELD_MANAGER, key, paused},
+    brokers::admin::{Admin, Broker},
     error::Error,
-    pool::jittered,
+    kubernetes::context::{Context, FIELD_MANAGER, key, paused},
+    process::jittered,
     provision::Provisioned,
-    reference::{self, ClusterKey},
 };
 
 /// Between looks at a cluster that has all it asked for: brokers are looked at although no watch
@@ -373,7 +373,7 @@ fn existing_groups(cluster: &str, members: u32, observed: &Observed, status: &Cl
     let kept: BTreeSet<&str> =
         observed.claims.iter().filter(|claim| claim.kept).map(|claim| claim.name.as_str()).collect();
     let claimed = (0..topology::MAX_GROUPS).filter(|group| {
-        let set = topology::group_name(cluster, *group);
+        let set = group_name(cluster, *group);
         (0..members).any(|ordinal| kept.contains(build::claim_name(&set, ordinal).as_str()))
     });
     let told = status.broker_groups.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);

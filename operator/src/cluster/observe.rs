@@ -21,8 +21,8 @@ use super::{
     members::Member,
 };
 use crate::{
-    admin::{self, Broker},
-    quantity::milli_bytes,
+    brokers::admin::{self, Broker},
+    kubernetes::quantity::milli_bytes,
 };
 
 /// A child that carries our labels.

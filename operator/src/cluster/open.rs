@@ -20,11 +20,12 @@ use rmq_protocol::{
     names,
 };
 
-use super::topology::group_name;
 use crate::{
-    admin::{self, Admin, Broker},
-    api::{Management, RocketMQConsumerGroup, RocketMQTopic},
-    pool::{self, Tables},
+    api::{Management, RocketMQConsumerGroup, RocketMQTopic, cluster::group_name},
+    brokers::{
+        admin::{self, Admin, Broker},
+        pool::{self, Tables},
+    },
     provision::{Provisioned, topic::is_system},
 };
 
@@ -222,7 +223,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fake::{Fake, Master};
+    use crate::brokers::fake::{Fake, Master};
 
     fn topic(name: &str, queues: i32) -> (String, TopicConfig) {
         (name.to_owned(), TopicConfig::new(name, queues, queues, 6))

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::members::{Member, State};
-use crate::admin::{Admin, Recovery};
+use crate::brokers::admin::{Admin, Recovery};
 
 /// The annotation.
 pub(crate) const ANNOTATION: &str = "rocketmq.rs/recover";
@@ -137,9 +137,9 @@ fn recovery(choice: Choice, members: &[Member]) -> Result<Recovery, String> {
 mod tests {
     use super::*;
     use crate::{
+        brokers::fake::{Fake, Master},
         cluster::members::Report,
         error::AdminError,
-        fake::{Fake, Master},
     };
 
     fn member(ordinal: u32, log_end: u64, state: State) -> Member {

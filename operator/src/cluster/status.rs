@@ -29,11 +29,11 @@ use super::{
     validate::{Validated, Wrong, scale_down_refused},
 };
 use crate::{
-    admin::Broker,
     api::{
         cluster::{ClusterStatus, GroupStatus},
         condition::{Judgement, Kind, Status},
     },
+    brokers::admin::Broker,
 };
 
 /// All that a status is made of.

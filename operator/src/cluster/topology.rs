@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt};
 
 use rmq_protocol::java_properties;
 
-use crate::api::cluster::{Advertise, Brokers, ClusterSpec, Flush, Replication};
+use crate::api::cluster::{Advertise, Brokers, ClusterSpec, Flush, Replication, group_name};
 
 /// Port of a namesrv.
 pub const NAMESRV_PORT: u16 = 9876;
@@ -234,11 +234,6 @@ pub fn plan(name: &str, spec: &ClusterSpec) -> Topology {
         cluster_name,
         advertise: spec.access.internal.advertise,
     }
-}
-
-/// Name of a broker group: RocketMQ's broker name, and the StatefulSet's.
-pub fn group_name(cluster: &str, group: u32) -> String {
-    format!("{cluster}-broker-{group}")
 }
 
 fn namesrvs(name: &str, spec: &ClusterSpec) -> Set {

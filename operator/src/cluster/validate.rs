@@ -10,6 +10,7 @@ use super::topology::{self, Kind, Properties, Topology};
 use crate::api::{
     RocketMQCluster,
     cluster::{AntiAffinity, Image, PodTemplate, Storage},
+    settings::Readers,
 };
 
 /// A spec that can be built.
@@ -39,19 +40,6 @@ pub struct Validated {
     pub scale_down_refused: Option<u32>,
     /// What the readers of its settings want its author to know.
     pub notes: Vec<String>,
-}
-
-/// Reads settings as a process will: gives what their author should know, or what is wrong. The processes are another room's, so
-/// whoever starts the operator brings their readers along.
-pub type Reader = fn(&[(String, String)]) -> Result<Vec<String>, String>;
-
-/// The readers of both kinds of processes.
-#[derive(Clone, Copy, Debug)]
-pub struct Readers {
-    /// A namesrv's.
-    pub namesrv: Reader,
-    /// A broker's.
-    pub broker: Reader,
 }
 
 /// What validation must know besides the object.

@@ -18,7 +18,11 @@ use kube::{
 };
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::{api::RocketMQCluster, context::key, provision::Provisioned, reference::ClusterKey};
+use crate::{
+    api::{RocketMQCluster, reference::ClusterKey},
+    kubernetes::context::key,
+    provision::Provisioned,
+};
 
 /// Compares what a watch delivers with what was known, and tells what differs.
 pub(super) struct News {

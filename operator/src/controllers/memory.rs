@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::tests::{KINDS, World, options};
 use crate::{
-    admin::{Admin, Broker, Progress, Recovery, Result},
-    fake_api::ApiServer,
+    brokers::admin::{Admin, Broker, Progress, Recovery, Result},
+    kubernetes::fake_api::ApiServer,
 };
 
 /// In MiB. The chart's limit is made for this: see its values.yaml.

@@ -43,18 +43,19 @@ use tokio_util::sync::CancellationToken;
 
 use self::cluster_news::News;
 use crate::{
-    admin::Admin,
-    api::{RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic},
+    api::{RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic, reference::ClusterKey},
+    brokers::admin::Admin,
     cluster,
-    context::{Context, FIELD_MANAGER, Settings, Stores, key},
     error::Error,
-    http::Readiness,
-    metrics::Metrics,
+    kubernetes::context::{Context, FIELD_MANAGER, Settings, Stores, key},
+    process::{
+        Options,
+        http::Readiness,
+        metrics::Metrics,
+        watchdog::{Activity, DEADLINE, Watchdog},
+        watches::{self, REFUSED_FOR, Watch, follow},
+    },
     provision::{self, Provisioned, reconcile::Siblings},
-    reference::ClusterKey,
-    run::Options,
-    watchdog::{Activity, DEADLINE, Watchdog},
-    watches::{self, REFUSED_FOR, Watch, follow},
 };
 
 /// Objects of one controller that are reconciled at the same time.

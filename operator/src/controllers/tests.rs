@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     api::cluster::Image,
+    brokers::fake::Fake,
     cluster::fixtures::{READERS, cluster},
-    fake::Fake,
-    fake_api::ApiServer,
+    kubernetes::fake_api::ApiServer,
 };
 
 pub(super) const KINDS: &str = "/apis/rocketmq.rs/v1alpha1/namespaces";

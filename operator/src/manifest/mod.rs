@@ -290,8 +290,8 @@ impl Reading<'_> {
                 None => {
                     Some(format!("names the RocketMQCluster {home}/{}, which these files do not hold", reference.name))
                 }
-                Some(cluster) if !crate::reference::admits(cluster, home, &namespace) => {
-                    Some(crate::reference::not_admitted(&reference.name, home, &namespace))
+                Some(cluster) if !crate::api::reference::admits(cluster, home, &namespace) => {
+                    Some(crate::api::reference::not_admitted(&reference.name, home, &namespace))
                 }
                 Some(_) => claimed
                     .insert((kind, format!("{home}/{}", reference.name), claims.to_owned()), name.clone())

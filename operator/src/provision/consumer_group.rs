@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 
 use super::{Change, Comparison, OnBroker, Provisioned, Record};
 use crate::{
-    admin::{self, Admin, Progress},
     api::{
         Adoption, ClusterRef, DeletionPolicy, Management, RocketMQConsumerGroup, consumer_group::ConsumerGroupStatus,
     },
-    pool::Held,
+    brokers::{
+        admin::{self, Admin, Progress},
+        pool::Held,
+    },
 };
 
 /// Topics listed in a status; a group with more has its first ones listed.

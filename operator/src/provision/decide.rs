@@ -15,7 +15,7 @@ use crate::{
         Adoption, Management, Origin,
         condition::{Judgement, Kind, Status},
     },
-    pool::{Held, Inventory},
+    brokers::pool::{Held, Inventory},
 };
 
 /// The object on one broker.

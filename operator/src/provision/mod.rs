@@ -25,10 +25,12 @@ pub use decide::{OnBroker, Verdict};
 mod tests;
 
 use crate::{
-    admin::{self, Admin},
     api::{Adoption, ClusterRef, DeletionPolicy, Management, Origin},
+    brokers::{
+        admin::{self, Admin},
+        pool::{Held, Inventory},
+    },
     error::AdminError,
-    pool::{Held, Inventory},
 };
 
 /// One setting that differs.

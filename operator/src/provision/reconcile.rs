@@ -28,16 +28,19 @@ use super::{
     remove,
 };
 use crate::{
-    admin::{Admin, Broker},
     api::{
         ABANDON_ANNOTATION, DeletionPolicy, Management, RocketMQCluster,
+        cluster::group_name,
         condition::{self, Judgement, Kind, Status},
+        reference::{self, ClusterKey},
     },
-    cluster::topology,
-    context::{Context, FIELD_MANAGER, Stores, key, paused},
+    brokers::{
+        admin::{Admin, Broker},
+        pool::{INVENTORY_AGE, Inventory, PERIOD, Unavailable},
+    },
     error::{AdminError, Error},
-    pool::{INVENTORY_AGE, Inventory, PERIOD, Unavailable, jittered},
-    reference::{self, ClusterKey},
+    kubernetes::context::{Context, FIELD_MANAGER, Stores, key, paused},
+    process::jittered,
 };
 
 /// How soon to look whether brokers did what they were told to: they mostly have.
@@ -547,7 +550,7 @@ fn usable(cluster: RocketMQCluster, key: ClusterKey) -> Option<Home> {
     Some(Home {
         uid: cluster.uid()?,
         namesrvs: status.namesrv_addrs.clone()?,
-        groups: (0..count).map(|group| topology::group_name(&key.name, group)).collect(),
+        groups: (0..count).map(|group| group_name(&key.name, group)).collect(),
         cluster_name: cluster.spec.cluster_name.clone().unwrap_or_else(|| key.name.clone()),
         key,
         cluster,

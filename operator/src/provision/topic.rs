@@ -5,12 +5,14 @@ use serde_json::{Value, json};
 
 use super::{Change, Comparison, OnBroker, Provisioned, Record};
 use crate::{
-    admin::{self, Admin},
     api::{
         Adoption, ClusterRef, DeletionPolicy, Management, RocketMQTopic,
         topic::{MessageType, TopicOnBroker, TopicStatus},
     },
-    pool::Held,
+    brokers::{
+        admin::{self, Admin},
+        pool::Held,
+    },
 };
 
 /// Attribute that holds the kind of messages.

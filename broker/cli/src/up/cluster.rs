@@ -19,15 +19,13 @@ use super::{
     screen::{Screen, Tone},
 };
 use rmq_operator::{
-    admin::Admin,
-    api::RocketMQCluster,
+    api::{RocketMQCluster, reference::ClusterKey},
+    brokers::{admin::Admin, remote::Remote},
     cluster::{
         topology::{self, Kind},
         validate,
     },
-    context,
-    reference::ClusterKey,
-    remote::Remote,
+    kubernetes::context,
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 

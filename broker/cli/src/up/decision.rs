@@ -3,7 +3,7 @@
 
 use super::place::{self, Group};
 use rmq_operator::{
-    admin::Admin,
+    brokers::admin::Admin,
     cluster::members::{Report, State},
 };
 

@@ -36,9 +36,9 @@ use files::{Files, Reading};
 use objects::Objects;
 use place::Given;
 use rmq_operator::{
-    context,
+    api::reference::ClusterKey,
+    kubernetes::context,
     manifest::{Manifest, Problem},
-    reference::ClusterKey,
 };
 use screen::{Screen, Tone};
 use std::{

@@ -9,16 +9,17 @@ use super::{
     screen::{Screen, Tone},
 };
 use rmq_operator::{
-    admin::Admin,
-    api::{DeletionPolicy, Management, RocketMQConsumerGroup, RocketMQTopic, condition},
+    api::{DeletionPolicy, Management, RocketMQConsumerGroup, RocketMQTopic, condition, reference::ClusterKey},
+    brokers::{
+        admin::Admin,
+        pool::{Inventory, Pool},
+        remote::Remote,
+    },
     cluster::open::{self, Stage},
-    context,
+    kubernetes::context,
     manifest::Manifest,
-    metrics::Metrics,
-    pool::{Inventory, Pool},
+    process::metrics::Metrics,
     provision::{self, Provisioned, Removal, Verdict},
-    reference::ClusterKey,
-    remote::Remote,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 

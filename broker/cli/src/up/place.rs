@@ -12,8 +12,8 @@
 
 use anyhow::Context;
 use rmq_operator::{
+    api::reference::ClusterKey,
     cluster::topology::{DATA_PATH, Kind, Process, Properties, Set, Topology},
-    reference::ClusterKey,
 };
 use rmq_protocol::java_properties;
 use std::{

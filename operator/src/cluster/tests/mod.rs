@@ -10,12 +10,13 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    api::{RocketMQConsumerGroup, RocketMQTopic, cluster::Image},
-    cluster::validate::Readers,
-    context::{Settings, Stores},
-    fake::{Fake, Master},
-    fake_api::ApiServer,
-    metrics::Metrics,
+    api::{RocketMQConsumerGroup, RocketMQTopic, cluster::Image, settings::Readers},
+    brokers::fake::{Fake, Master},
+    kubernetes::{
+        context::{Settings, Stores},
+        fake_api::ApiServer,
+    },
+    process::metrics::Metrics,
 };
 
 const CLUSTER: &str = "/apis/rocketmq.rs/v1alpha1/namespaces/mq/rocketmqclusters";

@@ -22,16 +22,21 @@ use serde_json::{Value, json};
 
 use super::{decide::decide, *};
 use crate::{
-    api::{RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic, cluster::Image},
+    api::{RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic, cluster::Image, reference::ClusterKey},
+    brokers::{
+        fake::{Fake, Master},
+        pool::Pool,
+    },
     cluster::fixtures::READERS,
-    context::{Context, Settings, Stores},
     error::Error,
-    fake::{Fake, Master},
-    fake_api::ApiServer,
-    metrics::Metrics,
-    pool::Pool,
-    reference::ClusterKey,
-    watches::{REFUSED_FOR, Watch},
+    kubernetes::{
+        context::{Context, Settings, Stores},
+        fake_api::ApiServer,
+    },
+    process::{
+        metrics::Metrics,
+        watches::{REFUSED_FOR, Watch},
+    },
 };
 
 fn defaulted<K: Provisioned>(object: Value) -> K {

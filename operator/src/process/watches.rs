@@ -31,7 +31,10 @@ use kube::{
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{error::plain, metrics::Metrics, pool::jittered};
+use crate::{
+    error::plain,
+    process::{jittered, metrics::Metrics},
+};
 
 /// Objects in one page of a list. A page is held as it came, with the fields that are stripped
 /// afterwards.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rmq_protocol::body::{SubscriptionGroup, SubscriptionGroupTable, TopicConfig, TopicConfigTable};
 
 use crate::{
-    admin::{Admin, Broker, Progress, Recovery, Result},
+    brokers::admin::{Admin, Broker, Progress, Recovery, Result},
     error::AdminError,
 };
 

@@ -18,7 +18,10 @@ use rmq_remoting::http::{Places, serve_routes};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, metrics::Metrics, watchdog::Watchdog};
+use crate::{
+    error::Error,
+    process::{metrics::Metrics, watchdog::Watchdog},
+};
 
 /// What `/readyz` answers from.
 #[derive(Clone, Debug, Default)]

@@ -15,7 +15,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,11 +24,13 @@ use parking_lot::Mutex;
 use rmq_protocol::body::{SubscriptionGroup, TopicConfig};
 
 use crate::{
-    admin::{Admin, Broker},
+    api::reference::ClusterKey,
+    brokers::{
+        admin::{Admin, Broker},
+        table::Table,
+    },
     error::AdminError,
-    metrics::Metrics,
-    reference::ClusterKey,
-    table::Table,
+    process::{jittered, metrics::Metrics},
 };
 
 /// How often brokers are compared with objects that are well.
@@ -224,10 +225,4 @@ async fn fetch<A: Admin>(admin: &A, begun: Instant, before: Option<&Inventory>) 
 pub async fn tables<A: Admin>(admin: &A, master: &str) -> Result<Tables, AdminError> {
     let (topics, groups) = futures::future::try_join(admin.topics(master), admin.consumer_groups(master)).await?;
     Ok(Tables { topics: topics.topic_config_table, consumer_groups: groups.subscription_group_table })
-}
-
-/// A duration 10 % shorter to 10 % longer, so that a thousand objects do not come at one moment.
-pub fn jittered(duration: Duration) -> Duration {
-    let random = RandomState::new().hash_one(()) % 2001;
-    duration.mul_f64(0.9 + 0.2 * random as f64 / 2000.0)
 }

@@ -26,7 +26,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{error::Error, metrics::Metrics, watches::Watch};
+use crate::{
+    error::Error,
+    process::{metrics::Metrics, watches::Watch},
+};
 
 /// How long a controller may end nothing before it is told.
 const NOT_READY: Duration = Duration::from_secs(120);

@@ -11,7 +11,7 @@ use rmq_protocol::{
 };
 
 use crate::{
-    admin::{Admin, Broker, Progress, Recovery, Result},
+    brokers::admin::{Admin, Broker, Progress, Recovery, Result},
     error::AdminError,
 };
 

@@ -23,18 +23,16 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    admin::Admin,
     api::{
         RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic,
         cluster::Image,
         condition::{Judgement, Kind, Status},
+        reference::ClusterKey,
+        settings::Readers,
     },
-    cluster::validate::Readers,
+    brokers::{admin::Admin, pool::Pool},
     error::Error,
-    metrics::Metrics,
-    pool::Pool,
-    reference::ClusterKey,
-    watches::Watch,
+    process::{metrics::Metrics, watches::Watch},
 };
 
 /// Name under which the operator applies fields; one for all versions, or an upgrade would fight
@@ -179,7 +177,7 @@ impl<A: Admin> Context<A> {
         let count = failures.entry((kind, key)).or_default();
         let pause = FIRST_RETRY.saturating_mul(1 << (*count).min(9)).min(LONGEST_RETRY);
         *count += 1;
-        Action::requeue(crate::pool::jittered(pause))
+        Action::requeue(crate::process::jittered(pause))
     }
 
     /// Forgets an object that is gone; of a cluster, its connections too.

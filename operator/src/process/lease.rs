@@ -20,7 +20,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 
-use crate::error::plain;
+use crate::error::{Loss, plain};
 
 /// How long a record must stay unchanged before another may take it.
 const DURATION: Duration = Duration::from_secs(30);
@@ -60,22 +60,6 @@ pub struct Elector {
     timing: Timing,
     /// Before the last write was sent that made the Lease ours.
     renewed: Instant,
-}
-
-/// Why a holder holds the Lease no more.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Loss {
-    /// The record names another.
-    #[error("the Lease is held by {0} now: this replica ends and stands by after its restart")]
-    Taken(String),
-    /// Nothing is known but that it could not be renewed.
-    #[error("the Lease could not be renewed for {} s ({last}): another replica may take it, so this one ends", silent.as_secs())]
-    Silent {
-        /// For how long.
-        silent: Duration,
-        /// What the last try said.
-        last: String,
-    },
 }
 
 /// What one look and write came to.
@@ -246,7 +230,7 @@ impl Elector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_api::ApiServer;
+    use crate::kubernetes::fake_api::ApiServer;
 
     fn record(holder: &str, seconds: Option<i32>) -> LeaseSpec {
         LeaseSpec { holder_identity: Some(holder.to_owned()), lease_duration_seconds: seconds, ..LeaseSpec::default() }

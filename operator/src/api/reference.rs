@@ -1,6 +1,6 @@
 //! Which cluster an object means, and whether that cluster admits the object's namespace.
 
-use crate::api::{ClusterRef, RocketMQCluster};
+use super::{ClusterRef, RocketMQCluster};
 
 /// Namespace and name of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
