@@ -36,9 +36,25 @@ use serde_json::{Map, Value};
         json_path = ".status.conditions[?(@.type=='Ready')].status",
         description = "every namesrv and every group works"
     ),
-    printcolumn(name = "Groups", type_ = "string", json_path = ".status.groupsReady", description = "groups that take writes / wanted"),
-    printcolumn(name = "Namesrv", type_ = "string", json_path = ".status.namesrvReady", description = "namesrvs ready / wanted"),
-    printcolumn(name = "Image", type_ = "string", json_path = ".status.image", description = "image of the brokers", priority = 1),
+    printcolumn(
+        name = "Groups",
+        type_ = "string",
+        json_path = ".status.groupsReady",
+        description = "groups that take writes / wanted"
+    ),
+    printcolumn(
+        name = "Namesrv",
+        type_ = "string",
+        json_path = ".status.namesrvReady",
+        description = "namesrvs ready / wanted"
+    ),
+    printcolumn(
+        name = "Image",
+        type_ = "string",
+        json_path = ".status.image",
+        description = "image of the brokers",
+        priority = 1
+    ),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(
         name = "Message",
@@ -47,10 +63,15 @@ use serde_json::{Map, Value};
         priority = 1
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name becomes part of Service and pod names: write at most 40 of a-z, 0-9 and '-', a letter first and no '-' or '.' at the end"),
-    validation = Rule::new("(has(self.spec.clusterName) ? self.spec.clusterName : self.metadata.name) == (has(oldSelf.spec.clusterName) ? oldSelf.spec.clusterName : oldSelf.metadata.name)")
-        .message("spec.clusterName cannot change, brokers and admin tools know the cluster by it: write the old name, or create another RocketMQCluster")
+    validation = Rule::new("self.metadata.name.size() <= 40 && \
+        self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name becomes part of Service and pod names: write at most 40 of a-z, 0-9 \
+            and '-', a letter first and no '-' or '.' at the end"),
+    validation = Rule::new("(has(self.spec.clusterName) ? self.spec.clusterName : \
+        self.metadata.name) == (has(oldSelf.spec.clusterName) ? oldSelf.spec.clusterName : \
+        oldSelf.metadata.name)")
+        .message("spec.clusterName cannot change, brokers and admin tools know the cluster by it: \
+            write the old name, or create another RocketMQCluster")
         .field_path(".spec.clusterName")
 )]
 #[serde(rename_all = "camelCase")]
@@ -147,13 +168,16 @@ pub struct Namesrv {
     /// How many. Clients use any of them; two survive the loss of a node.
     #[serde(default = "two")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 9")
-        .message("namesrv.replicas must be 1 to 9: every broker registers with each of them; 2 or 3 are enough"))]
+        .message("namesrv.replicas must be 1 to 9: every broker registers with each of them; 2 or 3 \
+            are enough"))]
     pub replicas: i32,
     /// Further keys of namesrv.conf by RocketMQ's names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "properties")]
-    #[x_kube(validation = Rule::new("!('listenPort' in self || 'kvConfigPath' in self || 'configStorePath' in self || 'httpPort' in self)")
-        .message("listenPort, httpPort, kvConfigPath and configStorePath are set by the operator: remove them from namesrv.config"))]
+    #[x_kube(validation = Rule::new("!('listenPort' in self || 'kvConfigPath' in self || \
+        'configStorePath' in self || 'httpPort' in self)")
+        .message("listenPort, httpPort, kvConfigPath and configStorePath are set by the operator: \
+            remove them from namesrv.config"))]
     pub config: BTreeMap<String, String>,
     /// Overlay on the pod that the operator builds.
     #[serde(default, skip_serializing_if = "PodTemplate::is_empty")]
@@ -171,7 +195,8 @@ impl Default for Namesrv {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.replication != 'Sync' || self.slavesPerGroup >= 1")
-        .message("replication: Sync waits for a slave: write slavesPerGroup: 1 or more, or replication: Async")
+        .message("replication: Sync waits for a slave: write slavesPerGroup: 1 or more, or \
+            replication: Async")
 )]
 pub struct Brokers {
     /// How many groups: the write capacity. May grow; a smaller number is refused in the status until draining is served.
@@ -195,16 +220,26 @@ pub struct Brokers {
     #[schemars(schema_with = "properties")]
     #[x_kube(validation = Rule::new("!('brokerClusterName' in self)")
         .message("brokerClusterName is set from spec.clusterName: write it there"))]
-    #[x_kube(validation = Rule::new("!('brokerRole' in self || 'inSyncReplicas' in self || 'haMasterAddress' in self)")
-        .message("brokerRole, inSyncReplicas and haMasterAddress follow from brokers.replication and brokers.slavesPerGroup: write those"))]
+    #[x_kube(validation = Rule::new("!('brokerRole' in self || 'inSyncReplicas' in self || \
+        'haMasterAddress' in self)")
+        .message("brokerRole, inSyncReplicas and haMasterAddress follow from brokers.replication \
+            and brokers.slavesPerGroup: write those"))]
     #[x_kube(validation = Rule::new("!('flushDiskType' in self)")
         .message("flushDiskType is set from brokers.flush: write flush: Async or flush: Sync"))]
-    #[x_kube(validation = Rule::new("!('autoCreateTopicEnable' in self || 'autoCreateSubscriptionGroup' in self)")
-        .message("autoCreateTopicEnable and autoCreateSubscriptionGroup are set from spec.topics: write topics.autoCreate and topics.autoCreateGroups"))]
+    #[x_kube(validation = Rule::new("!('autoCreateTopicEnable' in self || \
+        'autoCreateSubscriptionGroup' in self)")
+        .message("autoCreateTopicEnable and autoCreateSubscriptionGroup are set from spec.topics: \
+            write topics.autoCreate and topics.autoCreateGroups"))]
     #[x_kube(validation = Rule::new("!('brokerIP1' in self || 'brokerIP2' in self)")
-        .message("brokerIP1 and brokerIP2 differ by pod and are set from spec.access: write access.internal.advertise: PodDNS or PodIP"))]
-    #[x_kube(validation = Rule::new("!('brokerName' in self || 'brokerId' in self || 'namesrvAddr' in self || 'listenPort' in self || 'haListenPort' in self || 'fastListenPort' in self || 'httpPort' in self || 'brokerPermission' in self || 'checkLogBeforeWrites' in self || 'expectedSlaves' in self || 'storePathRootDir' in self || 'storePathCommitLog' in self)")
-        .message("brokerName, brokerId, namesrvAddr, brokerPermission, checkLogBeforeWrites, expectedSlaves, the ports and the store paths are set by the operator: remove them from brokers.config"))]
+        .message("brokerIP1 and brokerIP2 differ by pod and are set from spec.access: write \
+            access.internal.advertise: PodDNS or PodIP"))]
+    #[x_kube(validation = Rule::new("!('brokerName' in self || 'brokerId' in self || 'namesrvAddr' \
+        in self || 'listenPort' in self || 'haListenPort' in self || 'fastListenPort' in self || \
+        'httpPort' in self || 'brokerPermission' in self || 'checkLogBeforeWrites' in self || \
+        'expectedSlaves' in self || 'storePathRootDir' in self || 'storePathCommitLog' in self)")
+        .message("brokerName, brokerId, namesrvAddr, brokerPermission, checkLogBeforeWrites, \
+            expectedSlaves, the ports and the store paths are set by the operator: remove them from \
+            brokers.config"))]
     pub config: BTreeMap<String, String>,
     /// The disk of each broker.
     #[serde(default)]
@@ -256,8 +291,10 @@ pub enum Flush {
 #[derive(Clone, Debug, PartialEq, Eq, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
-        .message("storage.storageClassName cannot change, existing volumes stay where they are: write the old class, or create another RocketMQCluster")
+    validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && \
+        (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
+        .message("storage.storageClassName cannot change, existing volumes stay where they are: \
+            write the old class, or create another RocketMQCluster")
 )]
 pub struct Storage {
     /// Size of each volume. May grow where the storage class allows expansion.
@@ -265,7 +302,8 @@ pub struct Storage {
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))")
         .message("storage.size must be a quantity above zero: write for example 20Gi"))]
-    #[x_kube(validation = Rule::new("!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0")
+    #[x_kube(validation = Rule::new("!isQuantity(self) || !isQuantity(oldSelf) || \
+        quantity(self).compareTo(quantity(oldSelf)) >= 0")
         .message("storage.size can grow but not shrink, volumes cannot: write the old size or a larger one"))]
     pub size: String,
     /// StorageClass of the volumes; absent: the default class. Cannot change.

@@ -27,9 +27,22 @@ use super::{Adoption, ClusterRef, DeletionPolicy, Management, Origin};
     printcolumn(name = "Group", type_ = "string", json_path = ".status.groupName"),
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name"),
     printcolumn(name = "Members", type_ = "integer", json_path = ".status.members"),
-    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag", description = "messages not consumed yet, about a minute old"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(
+        name = "Lag",
+        type_ = "integer",
+        json_path = ".status.lag",
+        description = "messages not consumed yet, about a minute old"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -38,24 +51,32 @@ use super::{Adoption, ClusterRef, DeletionPolicy, Management, Origin};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("has(self.spec.groupName) || self.metadata.name.matches('^[a-z0-9-]{1,120}$')")
-        .message("metadata.name cannot be the group's name (a consumer group has no '.' and at most 120 characters): write spec.groupName")
+        .message("metadata.name cannot be the group's name (a consumer group has no '.' and at most \
+            120 characters): write spec.groupName")
         .field_path(".spec.groupName"),
-    validation = Rule::new("(has(self.spec.groupName) ? self.spec.groupName : self.metadata.name) == (has(oldSelf.spec.groupName) ? oldSelf.spec.groupName : oldSelf.metadata.name)")
-        .message("spec.groupName cannot change, its offsets would stay behind: write the old name, or create another RocketMQConsumerGroup")
+    validation = Rule::new("(has(self.spec.groupName) ? self.spec.groupName : self.metadata.name) \
+        == (has(oldSelf.spec.groupName) ? oldSelf.spec.groupName : oldSelf.metadata.name)")
+        .message("spec.groupName cannot change, its offsets would stay behind: write the old name, \
+            or create another RocketMQConsumerGroup")
         .field_path(".spec.groupName")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerGroupSpec {
     /// The cluster it lives in. Cannot change.
     #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("clusterRef cannot change, its offsets would stay behind: write the old one, or create another RocketMQConsumerGroup"))]
+        .message("clusterRef cannot change, its offsets would stay behind: write the old one, or \
+            create another RocketMQConsumerGroup"))]
     pub cluster_ref: ClusterRef,
     /// RocketMQ's name of the group; absent: metadata.name. Cannot change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 120))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_-]{1,120}$')")
         .message("groupName must be 1 to 120 of A-Z, a-z, 0-9, '_' and '-'"))]
-    #[x_kube(validation = Rule::new("!self.startsWith('CID_RMQ_SYS_') && !(self in ['DEFAULT_CONSUMER', 'DEFAULT_PRODUCER', 'TOOLS_CONSUMER', 'SCHEDULE_CONSUMER', 'FILTERSRV_CONSUMER', '__MONITOR_CONSUMER', 'CLIENT_INNER_PRODUCER', 'SELF_TEST_P_GROUP', 'SELF_TEST_C_GROUP', 'CID_ONS-HTTP-PROXY', 'CID_ONSAPI_PERMISSION', 'CID_ONSAPI_OWNER', 'CID_ONSAPI_PULL', 'CID_SYS_RMQ_TRANS'])")
+    #[x_kube(validation = Rule::new("!self.startsWith('CID_RMQ_SYS_') && !(self in \
+        ['DEFAULT_CONSUMER', 'DEFAULT_PRODUCER', 'TOOLS_CONSUMER', 'SCHEDULE_CONSUMER', \
+        'FILTERSRV_CONSUMER', '__MONITOR_CONSUMER', 'CLIENT_INNER_PRODUCER', 'SELF_TEST_P_GROUP', \
+        'SELF_TEST_C_GROUP', 'CID_ONS-HTTP-PROXY', 'CID_ONSAPI_PERMISSION', 'CID_ONSAPI_OWNER', \
+        'CID_ONSAPI_PULL', 'CID_SYS_RMQ_TRANS'])")
         .message("groupName is a group of RocketMQ itself, which brokers keep: write another name"))]
     pub group_name: Option<String>,
     /// Whether the group may consume at all.

@@ -27,11 +27,24 @@ use super::{Adoption, ClusterRef, DeletionPolicy, Management, Origin};
     cel,
     printcolumn(name = "Topic", type_ = "string", json_path = ".status.topicName"),
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name"),
-    printcolumn(name = "Queues", type_ = "integer", json_path = ".spec.queues", description = "queues on each group"),
+    printcolumn(
+        name = "Queues",
+        type_ = "integer",
+        json_path = ".spec.queues",
+        description = "queues on each group"
+    ),
     printcolumn(name = "Perm", type_ = "string", json_path = ".spec.perm"),
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.messageType", priority = 1),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -40,36 +53,48 @@ use super::{Adoption, ClusterRef, DeletionPolicy, Management, Origin};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("has(self.spec.topicName) || self.metadata.name.matches('^[a-z0-9-]{1,127}$')")
-        .message("metadata.name cannot be the topic's name (a topic has no '.' and at most 127 characters): write spec.topicName")
+        .message("metadata.name cannot be the topic's name (a topic has no '.' and at most 127 \
+            characters): write spec.topicName")
         .field_path(".spec.topicName"),
-    validation = Rule::new("(has(self.spec.topicName) ? self.spec.topicName : self.metadata.name) == (has(oldSelf.spec.topicName) ? oldSelf.spec.topicName : oldSelf.metadata.name)")
-        .message("spec.topicName cannot change, its messages would stay behind: write the old name, or create another RocketMQTopic")
+    validation = Rule::new("(has(self.spec.topicName) ? self.spec.topicName : self.metadata.name) \
+        == (has(oldSelf.spec.topicName) ? oldSelf.spec.topicName : oldSelf.metadata.name)")
+        .message("spec.topicName cannot change, its messages would stay behind: write the old name, \
+            or create another RocketMQTopic")
         .field_path(".spec.topicName")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.messageType) == has(oldSelf.messageType) && (!has(self.messageType) || self.messageType == oldSelf.messageType)")
-        .message("messageType cannot change, messages of the old type may be stored: write the old type, or create another RocketMQTopic")
+    validation = Rule::new("has(self.messageType) == has(oldSelf.messageType) && \
+        (!has(self.messageType) || self.messageType == oldSelf.messageType)")
+        .message("messageType cannot change, messages of the old type may be stored: write the old \
+            type, or create another RocketMQTopic")
 )]
 pub struct TopicSpec {
     /// The cluster it lives in. Cannot change.
     #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("clusterRef cannot change, its messages would stay behind: write the old one, or create another RocketMQTopic"))]
+        .message("clusterRef cannot change, its messages would stay behind: write the old one, or \
+            create another RocketMQTopic"))]
     pub cluster_ref: ClusterRef,
     /// RocketMQ's name of the topic; absent: metadata.name. Cannot change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 127))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_-]{1,127}$')")
-        .message("topicName must be 1 to 127 of A-Z, a-z, 0-9, '_' and '-'; names with '%' belong to retry and dead-letter topics, which brokers make themselves"))]
-    #[x_kube(validation = Rule::new("!self.startsWith('rmq_sys_') && !(self in ['TBW102', 'SELF_TEST_TOPIC', 'BenchmarkTest', 'OFFSET_MOVED_EVENT', 'SCHEDULE_TOPIC_XXXX', 'RMQ_SYS_TRACE_TOPIC', 'RMQ_SYS_TRANS_HALF_TOPIC', 'RMQ_SYS_TRANS_OP_HALF_TOPIC', 'TRANS_CHECK_MAX_TIME_TOPIC', 'CHECKPOINT_TOPIC'])")
+        .message("topicName must be 1 to 127 of A-Z, a-z, 0-9, '_' and '-'; names with '%' belong \
+            to retry and dead-letter topics, which brokers make themselves"))]
+    #[x_kube(validation = Rule::new("!self.startsWith('rmq_sys_') && !(self in ['TBW102', \
+        'SELF_TEST_TOPIC', 'BenchmarkTest', 'OFFSET_MOVED_EVENT', 'SCHEDULE_TOPIC_XXXX', \
+        'RMQ_SYS_TRACE_TOPIC', 'RMQ_SYS_TRANS_HALF_TOPIC', 'RMQ_SYS_TRANS_OP_HALF_TOPIC', \
+        'TRANS_CHECK_MAX_TIME_TOPIC', 'CHECKPOINT_TOPIC'])")
         .message("topicName is a topic of RocketMQ itself, which brokers make and keep: write another name"))]
     pub topic_name: Option<String>,
     /// Queues on each group, for reading and writing. May grow; shrinking is refused.
     #[serde(default = "eight")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 1024")
-        .message("queues must be 1 to 1024 on each group: more consumers than queues stand idle, 8 to 64 serve most"))]
+        .message("queues must be 1 to 1024 on each group: more consumers than queues stand idle, 8 \
+            to 64 serve most"))]
     #[x_kube(validation = Rule::new("self >= oldSelf")
-        .message("queues can grow but not shrink, messages in the last queues would be lost: write the old number or a larger one"))]
+        .message("queues can grow but not shrink, messages in the last queues would be lost: write \
+            the old number or a larger one"))]
     pub queues: i32,
     /// Who may use it.
     #[serde(default)]
@@ -78,7 +103,8 @@ pub struct TopicSpec {
     /// Transaction is refused: brokers do not serve transaction messages yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self != 'Transaction'")
-        .message("messageType: Transaction is not served, brokers refuse transaction messages: write Normal, Fifo, Delay or Mixed, or leave messageType out"))]
+        .message("messageType: Transaction is not served, brokers refuse transaction messages: \
+            write Normal, Fifo, Delay or Mixed, or leave messageType out"))]
     pub message_type: Option<MessageType>,
     /// Groups it lives on; absent: all, also those that come later.
     #[serde(default)]

@@ -55,7 +55,7 @@ pub(crate) fn judge(findings: &Findings<'_>) -> (ClusterStatus, Vec<Judgement>) 
     let groups: Vec<GroupStatus> = cluster.topology.groups.iter().map(|set| group(findings, set)).collect();
     let writable = groups.iter().filter(|group| group.writable).count();
     let namesrv = &cluster.topology.namesrv;
-    let namesrv_ready = ready_pods(observed, namesrv);
+    let ready = ready_pods(observed, namesrv);
     let judgements = conditions(findings, &groups);
     let existing = cluster.topology.groups.iter().filter(|set| observed.sets.contains_key(&set.name)).count();
     let status = ClusterStatus {
@@ -63,7 +63,7 @@ pub(crate) fn judge(findings: &Findings<'_>) -> (ClusterStatus, Vec<Judgement>) 
         phase: Some(phase(findings, &groups, &judgements).to_owned()),
         image: Some(cluster.image.reference()),
         namesrv_addrs: Some(namesrv_addrs(cluster)),
-        namesrv_ready: Some(format!("{namesrv_ready}/{}", namesrv.members)),
+        namesrv_ready: Some(format!("{ready}/{}", namesrv.members)),
         groups_ready: Some(format!(
             "{writable}/{}",
             cluster.scale_down_refused.unwrap_or(count(&cluster.topology.groups))
@@ -120,81 +120,87 @@ fn ready_pods(observed: &Observed, set: &Set) -> i32 {
     observed.sets.get(&set.name).map_or(0, |state| state.ready)
 }
 
+/// Every condition in the order of the table above; the last two follow from the others.
 fn conditions(findings: &Findings<'_>, groups: &[GroupStatus]) -> Vec<Judgement> {
-    let Findings { cluster, plan, observed, growth, stages, .. } = findings;
-    let namesrv = &cluster.topology.namesrv;
-    let namesrv_ready = settled(observed, namesrv, None);
-    let ready = ready_pods(observed, namesrv);
-    let text = format!("{ready} of {} namesrvs are ready", namesrv.members);
     let mut judgements = vec![
-        valid(&cluster.notes),
-        match namesrv_ready {
-            true => Judgement::new(Kind::NamesrvReady, true, "AllReady", text),
-            false => Judgement::new(
-                Kind::NamesrvReady,
-                false,
-                "PodNotReady",
-                format!("{text}{}", troubles(observed, &[namesrv.name.as_str()])),
-            ),
-        },
+        spec_valid(&findings.cluster.notes),
+        namesrv_ready(findings),
+        brokers_ready(findings),
+        in_sync(findings),
+        logs_complete(findings),
+        storage_healthy(findings.growth),
+        available(findings, groups),
     ];
-
-    let unsettled: Vec<&str> = cluster
-        .topology
-        .groups
-        .iter()
-        .zip(&plan.groups)
-        .filter(|(set, planned)| !settled(observed, set, planned.annotations().get(TEMPLATE_HASH)))
-        .map(|(set, _)| set.name.as_str())
-        .collect();
-    judgements.push(match unsettled.as_slice() {
-        [] => Judgement::new(Kind::BrokersReady, true, "AllReady", "every broker pod is ready and up to date"),
-        names => {
-            let text = format!("not ready or not up to date: {}{}", names.join(", "), troubles(observed, names));
-            Judgement::new(Kind::BrokersReady, false, "PodNotReady", text)
-        }
-    });
-
-    judgements.push(in_sync(findings));
-    judgements.push(logs_complete(findings));
-    judgements.push(if !growth.refused.is_empty() {
-        let text =
-            format!("volumes cannot grow, choose a storage class that allows expansion: {}", growth.refused.join("; "));
-        Judgement::new(Kind::StorageHealthy, false, "ExpansionRefused", text)
-    } else if !growth.growing.is_empty() {
-        Judgement::new(
-            Kind::StorageHealthy,
-            false,
-            "Expanding",
-            format!("volumes are growing: {}", growth.growing.join(", ")),
-        )
-    } else {
-        Judgement::new(Kind::StorageHealthy, true, "AsSpecified", "every volume has the size asked for")
-    });
-
-    let writable = groups.iter().filter(|group| group.writable).count();
-    let available = ready > 0 && writable > 0;
-    let text = format!("{ready} namesrvs and {writable} of {} groups serve", groups.len());
-    judgements.push(Judgement::new(Kind::Available, available, if available { "Serving" } else { "NotServing" }, text));
-
-    if let Some(asked) = cluster.scale_down_refused {
-        let text = scale_down_refused(groups.len(), asked);
-        judgements.push(Judgement::new(Kind::ScaleDownRefused, true, "DrainNotServed", text));
-    }
-    let overall = overall(&judgements, stages, observed);
-    let moving = overall.status != Status::True && overall.reason != "ScaleDownRefused";
-    let reason = if moving { "StepsToTake" } else { "Settled" };
-    judgements.push(Judgement::new(Kind::Progressing, moving, reason, overall.message.clone()));
+    judgements.extend(findings.cluster.scale_down_refused.map(|asked| not_scaled_down(groups.len(), asked)));
+    let overall = overall(&judgements, findings.stages, findings.observed);
+    judgements.push(progressing(&overall));
     judgements.push(overall);
     judgements
 }
 
-fn valid(notes: &[String]) -> Judgement {
+fn spec_valid(notes: &[String]) -> Judgement {
     let text = match notes {
         [] => "the spec is valid".to_owned(),
         notes => format!("the spec is valid; of its settings: {}", notes.join("; ")),
     };
     Judgement::new(Kind::SpecValid, true, "Valid", text)
+}
+
+fn namesrv_ready(findings: &Findings<'_>) -> Judgement {
+    let observed = findings.observed;
+    let namesrv = &findings.cluster.topology.namesrv;
+    let text = format!("{} of {} namesrvs are ready", ready_pods(observed, namesrv), namesrv.members);
+    if settled(observed, namesrv, None) {
+        return Judgement::new(Kind::NamesrvReady, true, "AllReady", text);
+    }
+    let text = format!("{text}{}", troubles(observed, &[namesrv.name.as_str()]));
+    Judgement::new(Kind::NamesrvReady, false, "PodNotReady", text)
+}
+
+fn brokers_ready(findings: &Findings<'_>) -> Judgement {
+    let Findings { cluster, plan, observed, .. } = findings;
+    let planned = cluster.topology.groups.iter().zip(&plan.groups);
+    let unsettled: Vec<&str> = planned
+        .filter(|(set, planned)| !settled(observed, set, planned.annotations().get(TEMPLATE_HASH)))
+        .map(|(set, _)| set.name.as_str())
+        .collect();
+    if unsettled.is_empty() {
+        return Judgement::new(Kind::BrokersReady, true, "AllReady", "every broker pod is ready and up to date");
+    }
+    let text = format!("not ready or not up to date: {}{}", unsettled.join(", "), troubles(observed, &unsettled));
+    Judgement::new(Kind::BrokersReady, false, "PodNotReady", text)
+}
+
+fn storage_healthy(growth: &Growth) -> Judgement {
+    if !growth.refused.is_empty() {
+        let text =
+            format!("volumes cannot grow, choose a storage class that allows expansion: {}", growth.refused.join("; "));
+        return Judgement::new(Kind::StorageHealthy, false, "ExpansionRefused", text);
+    }
+    if !growth.growing.is_empty() {
+        let text = format!("volumes are growing: {}", growth.growing.join(", "));
+        return Judgement::new(Kind::StorageHealthy, false, "Expanding", text);
+    }
+    Judgement::new(Kind::StorageHealthy, true, "AsSpecified", "every volume has the size asked for")
+}
+
+fn available(findings: &Findings<'_>, groups: &[GroupStatus]) -> Judgement {
+    let ready = ready_pods(findings.observed, &findings.cluster.topology.namesrv);
+    let writable = groups.iter().filter(|group| group.writable).count();
+    let available = ready > 0 && writable > 0;
+    let text = format!("{ready} namesrvs and {writable} of {} groups serve", groups.len());
+    Judgement::new(Kind::Available, available, if available { "Serving" } else { "NotServing" }, text)
+}
+
+fn not_scaled_down(existing: usize, asked: u32) -> Judgement {
+    Judgement::new(Kind::ScaleDownRefused, true, "DrainNotServed", scale_down_refused(existing, asked))
+}
+
+/// A scale-down that was refused leaves no step to take.
+fn progressing(overall: &Judgement) -> Judgement {
+    let moving = overall.status != Status::True && overall.reason != "ScaleDownRefused";
+    let reason = if moving { "StepsToTake" } else { "Settled" };
+    Judgement::new(Kind::Progressing, moving, reason, overall.message.clone())
 }
 
 /// Why pods of these sets are not ready; the first few, as one cause often has many pods.
