@@ -374,13 +374,17 @@ where
         self.context.siblings().refusals(admitted)
     }
 
+    /// Asked about each object of the kind at each reconcile: names are compared before anything is
+    /// allocated.
     fn rival(&self, other: &K, home: &Home) -> bool {
-        let namespace = other.namespace().unwrap_or_default();
-        other.remote_name() == self.object.remote_name()
+        let same = other.remote_name() == self.object.remote_name()
             && other.meta().uid != self.object.meta().uid
-            && other.meta().deletion_timestamp.is_none()
-            && ClusterKey::of(other.cluster_ref(), &namespace) == home.key
-            && reference::admits(&home.cluster, &home.key.namespace, &namespace)
+            && other.meta().deletion_timestamp.is_none();
+        same && {
+            let namespace = other.namespace().unwrap_or_default();
+            ClusterKey::of(other.cluster_ref(), &namespace) == home.key
+                && reference::admits(&home.cluster, &home.key.namespace, &namespace)
+        }
     }
 
     async fn inventory(&self, home: &Home, since: Option<Instant>) -> Result<Arc<Inventory>, Unavailable> {
