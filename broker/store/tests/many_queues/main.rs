@@ -3,9 +3,9 @@
 //! A target of its own with one test, as it counts what its whole process holds. `QUEUES=100000` is
 //! what a large broker has and takes some minutes; the usual run has fewer.
 //!
-//! The bounds are those that ARCHITECTURE.md states: open files and mappings do not grow with the
-//! number of queues; memory grows by half a KiB for each, and what their entries occupy is bounded
-//! for all together, however busy they are.
+//! The bounds are those of `docs/decisions/26-consume-queues-are-not-mapped.md`: open files and
+//! mappings do not grow with the number of queues; memory grows by half a KiB for each, and the
+//! memory of their entries is bounded for all queues together, however busy they are.
 
 #![expect(
     clippy::unwrap_used,

@@ -120,8 +120,8 @@ pub(crate) fn read_all(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<
     read_records(store, topic, queue_id).iter().map(|record| body(record)).collect()
 }
 
-/// The parts of a record that no checksum covers and nothing else tells of: damage there shows in
-/// nothing. `ARCHITECTURE.md` names them.
+/// The parts of a record that no checksum covers and no other check finds: damage there is not
+/// detected. `docs/store.md` lists them.
 pub(crate) fn unprotected(record: &Record<'_>) -> [(&'static str, Range<usize>); 9] {
     let size = record.size();
     [
