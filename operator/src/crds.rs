@@ -1,4 +1,5 @@
-//! The CustomResourceDefinitions as YAML: generated from `api`, checked in under `crds/` and in the chart.
+//! The CustomResourceDefinitions as YAML: generated from `api`, checked in under `crds/` and in the
+//! chart.
 //!
 //! The chart carries its own copies as templates, because Helm installs a chart's `crds/` folder
 //! once and never upgrades it. The copies keep the definitions when the chart is uninstalled, by
@@ -81,7 +82,8 @@ mod tests {
         }
     }
 
-    /// The chart of a cluster checks its values by the same schemas, before anything reaches an API server.
+    /// The chart of a cluster checks its values by the same schemas, before anything reaches an API
+    /// server.
     #[test]
     fn values_of_the_cluster_chart_are_checked_by_the_schemas_of_the_code() {
         let spec = |crd: &CustomResourceDefinition, given_by_the_chart: Option<&str>| {
@@ -119,7 +121,8 @@ mod tests {
         check(&root.join("charts/rocketmq-cluster/values.schema.json"), &text);
     }
 
-    /// Kubernetes' dialect to draft 7: its own keywords go, unknown fields are refused as the API server would drop them.
+    /// Kubernetes' dialect to draft 7: its own keywords go, unknown fields are refused as the API
+    /// server would drop them.
     fn json_schema(schema: &mut Value) {
         let Some(map) = schema.as_object_mut() else { return };
         let open = map.get("x-kubernetes-preserve-unknown-fields").is_some();
@@ -171,7 +174,8 @@ mod tests {
         }
     }
 
-    /// The type of the field that a path leads to. Of filters only the one that picks a condition is known.
+    /// The type of the field that a path leads to. Of filters only the one that picks a condition
+    /// is known.
     fn field_at(schema: &Value, path: &str) -> Option<String> {
         if path == ".metadata.creationTimestamp" {
             return Some("string".to_owned());

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-/// Why a reconcile could not finish. What a user's spec got wrong is no error: it is a condition of the object.
+/// Why a reconcile could not finish. What a user's spec got wrong is no error: it is a condition of
+/// the object.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or could not be reached; retried with growing pauses.
     #[error("the API server: {}", plain(.0))]
     Kubernetes(#[from] kube::Error),
-    /// An object of a planned name exists and belongs to somebody else; it is never touched.
+    /// An object of a planned name exists and has another owner; it is never touched.
     #[error("{kind} {name} exists and is not this cluster's: delete or rename one of the two")]
     Foreign {
         /// Kind of the object.
@@ -42,7 +43,7 @@ pub enum Error {
         /// How long.
         seconds: u64,
     },
-    /// A figure could not be registered.
+    /// A metric could not be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     /// The port for health and metrics cannot be opened.
@@ -56,7 +57,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The API server makes nothing in a namespace that is being deleted. It says so with the code of a missing right.
+    /// The API server makes nothing in a namespace that is being deleted. It says so with the code
+    /// of a missing right.
     pub(crate) fn is_of_a_terminating_namespace(&self) -> bool {
         let Self::Kubernetes(kube::Error::Api(status)) = self else { return false };
         let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -91,7 +93,8 @@ pub(crate) fn plain(error: &kube::Error) -> String {
 /// How an admin call fails.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdminError {
-    /// No answer: nobody listens, the network is cut, or the deadline passed. What a write did is then unknown.
+    /// No answer: nothing listens there, the network is cut, or the deadline has passed. What a
+    /// write did is then unknown.
     #[error("{target} cannot be reached: {why}")]
     Unreachable {
         /// Address that was dialled, or `namesrv`.

@@ -16,9 +16,9 @@
 //! | `controllers` | what starts a reconcile | API server |
 //! | [`run`] | the order of start and stop | all of the above |
 //!
-//! `rocketmq operator` is [`run::run`]; `rocketmq crds` prints [`crds::yaml`]; `rocketmq up` reads a
-//! manifest with [`manifest::load`], plans it with [`cluster::topology::plan`], opens its groups with
-//! [`cluster::open::pass`] and makes its topics true with [`provision::once`] and
+//! `rocketmq operator` is [`run::run`]; `rocketmq crds` prints [`crds::yaml`]; `rocketmq up` reads
+//! a manifest with [`manifest::load`], plans it with [`cluster::topology::plan`], opens its groups
+//! with [`cluster::open::pass`] and makes its topics true with [`provision::once`] and
 //! [`provision::remove`].
 //!
 //! Three rules hold everywhere. Judgement is pure: what decides takes values and gives values, and

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! port open -> API server answers (ready) -> Lease is ours -> controllers run
-//!      stop asked for: controllers finish what they have begun -> Lease given back -> port closed -> Ok
-//!      Lease lost:     controllers are dropped at once, for another may have begun -> Err(LeaseLost)
+//!      stop asked for: controllers finish what they began -> Lease given back -> port closed -> Ok
+//!      Lease lost:     controllers are dropped, as another may have begun -> Err(LeaseLost)
 //!      a controller stands still: all are dropped, Lease given back -> Err(Stalled)
 //! ```
 
@@ -35,7 +35,7 @@ const SILENCE: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// No configuration for the API server is found, the port is taken, the Lease was lost, or a
-/// controller stands still; then the process should end, and whoever supervises it starts it anew.
+/// controller stands still; then the process should end, and its supervisor starts it anew.
 pub async fn run<A: Admin>(options: Options, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
     let metrics = Metrics::new()?;
     let stop = CancellationToken::new();

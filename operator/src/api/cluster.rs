@@ -1,6 +1,7 @@
 //! `RocketMQCluster`: namesrvs and broker groups as one object.
 //!
-//! A group is one broker name: ordinal 0 of its StatefulSet is the master, the others are its slaves. `groups` is what scales.
+//! A group is one broker name: ordinal 0 of its StatefulSet is the master, the others are its
+//! slaves. `groups` is what scales.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -76,8 +77,8 @@ use serde_json::{Map, Value};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterSpec {
-    /// Image of namesrvs and brokers; absent: the operator's own, so an operator upgrade then restarts this cluster too. Write
-    /// it out in production.
+    /// Image of namesrvs and brokers; absent: the operator's own, so an operator upgrade then
+    /// restarts this cluster too. Write it out in production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
     /// RocketMQ's name of the cluster (brokerClusterName); absent: metadata.name. Cannot change.
@@ -98,7 +99,7 @@ pub struct ClusterSpec {
     /// Rules for topics and consumer groups.
     #[serde(default)]
     pub topics: Topics,
-    /// Switches for whoever runs the cluster.
+    /// Switches for the administrator of the cluster.
     #[serde(default)]
     pub operation: Operation,
 }
@@ -133,7 +134,8 @@ impl Image {
 impl FromStr for Image {
     type Err = String;
 
-    /// Reads `repository:tag` or `repository@sha256:...`. A registry's port is no tag; without a tag it is `latest`.
+    /// Reads `repository:tag` or `repository@sha256:...`. A registry's port is no tag; without a
+    /// tag it is `latest`.
     fn from_str(reference: &str) -> Result<Self, String> {
         let (repository, tag) = match reference.split_once('@') {
             Some(parts) => parts,
@@ -199,7 +201,8 @@ impl Default for Namesrv {
             replication: Async")
 )]
 pub struct Brokers {
-    /// How many groups: the write capacity. May grow; a smaller number is refused in the status until draining is served.
+    /// How many groups: the write capacity. May grow; a smaller number is refused in the status
+    /// until draining is served.
     #[serde(default = "one")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 64")
         .message("brokers.groups must be 1 to 64: make a second RocketMQCluster for more"))]
@@ -310,7 +313,7 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
-    /// What becomes of volumes nobody uses any more.
+    /// What becomes of volumes that are no longer used.
     #[serde(default)]
     pub reclaim: Reclaim,
 }
@@ -397,19 +400,21 @@ pub enum Advertise {
 #[derive(Clone, Debug, Default, PartialEq, Eq, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Topics {
-    /// Whether brokers create a topic when a producer sends to it. Off: topics come from RocketMQTopic objects or admin tools.
+    /// Whether brokers create a topic when a producer sends to it. Off: topics come from
+    /// RocketMQTopic objects or admin tools.
     #[serde(default)]
     pub auto_create: bool,
     /// Whether brokers create a consumer group when a consumer shows up.
     #[serde(default)]
     pub auto_create_groups: bool,
-    /// Other namespaces whose RocketMQTopic and RocketMQConsumerGroup objects may name this cluster; '*' for all.
+    /// Other namespaces whose RocketMQTopic and RocketMQConsumerGroup objects may name this
+    /// cluster; '*' for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
     pub allowed_namespaces: Vec<String>,
 }
 
-/// Switches for whoever runs the cluster.
+/// Switches for the administrator of the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
@@ -418,15 +423,16 @@ pub struct Operation {
     pub paused: bool,
 }
 
-/// A strategic overlay on a pod that the operator builds: what stands here is merged over it, lists by name. The container of
-/// the process is called `namesrv` or `broker`.
+/// A strategic overlay on a pod that the operator builds: what stands here is merged over it, lists
+/// by name. The container of the process is called `namesrv` or `broker`.
 #[derive(Clone, Debug, Default, PartialEq, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
     /// Further labels and annotations.
     #[serde(default, skip_serializing_if = "PodMetadata::is_empty")]
     pub metadata: PodMetadata,
-    /// Any part of a PodSpec: resources, env, tolerations, nodeSelector, topologySpreadConstraints, further containers.
+    /// Any part of a PodSpec: resources, env, tolerations, nodeSelector, topologySpreadConstraints,
+    /// further containers.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "free_object")]
     pub spec: Map<String, Value>,
@@ -457,14 +463,16 @@ impl PodMetadata {
     }
 }
 
-/// What the operator found. Every field may be absent: a status from another version must never make the object unreadable.
+/// What the operator found. Every field may be absent: a status from another version must never
+/// make the object unreadable.
 #[derive(Clone, Debug, Default, PartialEq, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// One word for people: Pending, Creating, Running, RollingOut, Scaling, Degraded, Paused, Failed.
+    /// One word for people: Pending, Creating, Running, RollingOut, Scaling, Degraded, Paused,
+    /// Failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// Image that pods are meant to run.
@@ -510,7 +518,8 @@ pub struct GroupStatus {
     /// Slaves that follow their master and keep up / wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_sync: Option<String>,
-    /// Whether the group has been given its topics and groups and was opened for writes. Once true it stays so.
+    /// Whether the group has been given its topics and groups and was opened for writes. Once true
+    /// it stays so.
     #[serde(default)]
     pub open: bool,
 }

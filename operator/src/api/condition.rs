@@ -1,7 +1,8 @@
 //! Conditions: the types and reasons that our kinds report, and the one way to write them.
 //!
-//! A list of conditions is a map by type. `set` moves `lastTransitionTime` only when the status moves, so an unchanged world
-//! writes nothing; `observedGeneration` tells a reader whether the sentence is about the spec he sees.
+//! A list of conditions is a map by type. `set` moves `lastTransitionTime` only when the status
+//! moves, so an unchanged world writes nothing; `observedGeneration` tells a reader whether the
+//! sentence is about the spec he sees.
 
 use std::fmt;
 
@@ -51,7 +52,7 @@ pub enum Status {
     True,
     /// It does not.
     False,
-    /// Nobody could be asked.
+    /// No answer came.
     Unknown,
 }
 
@@ -95,8 +96,8 @@ impl Judgement {
 /// How judgements are written into a list: [`set`] or [`update`].
 pub type Write = fn(&[Condition], &[Judgement], Option<i64>, Timestamp) -> Vec<Condition>;
 
-/// The previous list with these judgements written into it, in order of type. Types that were not judged are dropped: a
-/// condition that no longer applies must not stand there for ever.
+/// The previous list with these judgements written into it, in order of type. Types that were not
+/// judged are dropped: a condition that no longer applies must not stand there for ever.
 pub fn set(
     previous: &[Condition],
     judgements: &[Judgement],
@@ -112,7 +113,8 @@ pub fn set(
             let status = judgement.status.as_str().to_owned();
             let same = previous.iter().find(|condition| condition.type_ == type_ && condition.status == status);
             let since = same.map_or(Time(now), |condition| condition.last_transition_time.clone());
-            // Who did not answer differs from try to try; a status that followed would be written, and looked at, at each.
+            // The processes that do not answer differ between attempts. A message that named them
+            // anew each time would cause a write, and with it a reconcile, at each attempt.
             let kept = same.filter(|old| {
                 judgement.status == Status::Unknown
                     && old.reason == judgement.reason
@@ -131,8 +133,8 @@ pub fn set(
         .collect()
 }
 
-/// As [`set`], and types that were not judged stay as they are: for a look that came to an end before it saw them. That reconciling
-/// is paused is seen by every look, so it does not stay.
+/// As [`set`], and types that were not judged stay as they are: for a look that came to an end
+/// before it saw them. That reconciling is paused is seen by every look, so it does not stay.
 pub fn update(
     previous: &[Condition],
     judgements: &[Judgement],
@@ -156,8 +158,8 @@ pub fn status_of(conditions: &[Condition], kind: Kind) -> Option<Status> {
     })
 }
 
-/// Judgements whose status or reason is new against the previous list: what deserves an event. Repeating a reason every minute
-/// would bury the one line that matters.
+/// Judgements whose status or reason is new against the previous list: what deserves an event.
+/// Repeating a reason every minute would bury the one line that matters.
 pub fn news<'a>(previous: &[Condition], judgements: &'a [Judgement]) -> Vec<&'a Judgement> {
     judgements
         .iter()

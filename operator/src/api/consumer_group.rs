@@ -1,7 +1,8 @@
 //! `RocketMQConsumerGroup`: one consumer group (subscription group) on all groups of brokers.
 //!
-//! A consumer group is a setting of each broker; where auto-creation is off a consumer that meets a broker without it is
-//! refused, so the object puts it on every broker. Resetting offsets is an act, not a state, and has no field.
+//! A consumer group is a setting of each broker; where auto-creation is off a consumer that meets a
+//! broker without it is refused, so the object puts it on every broker. Resetting offsets is an
+//! act, not a state, and has no field.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -97,7 +98,8 @@ pub struct ConsumerGroupSpec {
     /// What to do when the group exists before the object.
     #[serde(default)]
     pub adoption: Adoption,
-    /// What happens to the group when the object is deleted. DeleteIfEmpty waits until no member is connected.
+    /// What happens to the group when the object is deleted. DeleteIfEmpty waits until no member is
+    /// connected.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -143,7 +145,8 @@ pub struct ConsumerGroupStatus {
     /// Connected members, as of about a minute ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<i32>,
-    /// Messages not consumed yet over all topics, rounded to two figures, as of about a minute ago; metrics are elsewhere.
+    /// Messages not consumed yet over all topics, rounded to two significant digits, as of about a
+    /// minute ago; metrics are elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
     /// Topics it has consumed from.

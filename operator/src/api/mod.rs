@@ -1,15 +1,18 @@
 //! The kinds that users write: `RocketMQCluster`, `RocketMQTopic`, `RocketMQConsumerGroup`.
 //!
-//! Types, defaults, schema and the rules (CEL) of the API server live here and nothing else: no client, no clock, no judgement
-//! that needs a look at the world. `crds/` and the chart's copies are generated from these types.
+//! Types, defaults, schema and the rules (CEL) of the API server live here and nothing else: no
+//! client, no clock, no judgement that needs a look at the world. `crds/` and the chart's copies
+//! are generated from these types.
 //!
-//! Two habits hold in this room. A field stands here only when something in this repository serves it. Every refusal that can be
-//! decided from the object alone is a CEL rule whose message says what to write instead, so that `kubectl apply` and
-//! `rocketmq up` refuse the same manifest with the same words.
+//! Two habits hold in this room. A field stands here only when something in this repository serves
+//! it. Every refusal that can be decided from the object alone is a CEL rule whose message says
+//! what to write instead, so that `kubectl apply` and `rocketmq up` refuse the same manifest with
+//! the same words.
 //!
-//! Integers are `i32` although none may be negative: the API server knows the format `int32` and warns about `uint32`.
+//! Integers are `i32` although none may be negative: the API server knows the format `int32` and
+//! warns about `uint32`.
 
-// The schema derive copies each struct into a function body, where its `pub` reaches nobody.
+// The schema derive copies each struct into a function body, where `pub` has no effect.
 #![allow(unreachable_pub)]
 
 pub mod cluster;
@@ -42,7 +45,8 @@ pub struct ClusterRef {
     /// Name of the RocketMQCluster.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Its namespace; absent: the namespace of this object. A cluster admits other namespaces by spec.topics.allowedNamespaces.
+    /// Its namespace; absent: the namespace of this object. A cluster admits other namespaces by
+    /// spec.topics.allowedNamespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,
@@ -51,7 +55,7 @@ pub struct ClusterRef {
 /// How far the operator goes to make brokers equal the object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Management {
-    /// Create, update, and write back whatever somebody else changed on a broker.
+    /// Create, update, and write back what was changed on a broker by other means.
     #[default]
     Enforce,
     /// Create what is missing; a difference is told (Drifted), not corrected.
@@ -80,7 +84,8 @@ pub enum DeletionPolicy {
     Retain,
     /// Delete there too, with everything in it.
     Delete,
-    /// Delete there once nothing is left in it; until then the object stays and says what it waits for.
+    /// Delete there once nothing is left in it; until then the object stays and says what it waits
+    /// for.
     DeleteIfEmpty,
 }
 

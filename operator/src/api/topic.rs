@@ -1,7 +1,7 @@
 //! `RocketMQTopic`: one topic, on some or all groups of a cluster.
 //!
-//! Truth flows one way, from the object to the brokers. What the object does not name (further attributes of the topic on a
-//! broker) is left alone.
+//! Truth flows one way, from the object to the brokers. What the object does not name (further
+//! attributes of the topic on a broker) is left alone.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -96,7 +96,7 @@ pub struct TopicSpec {
         .message("queues can grow but not shrink, messages in the last queues would be lost: write \
             the old number or a larger one"))]
     pub queues: i32,
-    /// Who may use it.
+    /// Whether clients may read it, write it, or both.
     #[serde(default)]
     pub perm: Perm,
     /// Kind of messages it takes (attribute message.type); absent: not managed. Cannot change.
@@ -120,7 +120,7 @@ pub struct TopicSpec {
     pub deletion_policy: DeletionPolicy,
 }
 
-/// Who may use a topic.
+/// Whether clients may read a topic, write it, or both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Perm {
     /// Producers and consumers.
@@ -204,7 +204,8 @@ pub struct TopicStatus {
     /// Whether it was made for this object or found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// Uid of the cluster that `origin` is about: a cluster deleted and made anew has none of the old topics.
+    /// Uid of the cluster that `origin` is about: a cluster deleted and made anew has none of the
+    /// old topics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_uid: Option<String>,
     /// The topic on each broker.

@@ -2,7 +2,7 @@
 //!
 //! Narrow on purpose: the controllers are written against this trait, `remote.rs` answers it over
 //! the network, tests answer it from memory. Every call has a deadline of its own; a write without
-//! an answer may or may not have happened, so every write is read back by whoever made it.
+//! an answer may or may not have happened, so the caller reads every write back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ pub struct Broker {
 
 impl Broker {
     /// Whether it is the group of this name of this cluster. A namesrv may serve several clusters,
-    /// and whoever reaches it may register a broker of any name.
+    /// and any process that reaches it can register a broker of any name.
     pub(crate) fn is_of(&self, cluster_name: &str, group: &str) -> bool {
         self.name == group && self.cluster == cluster_name
     }
@@ -96,7 +96,7 @@ pub trait Admin: Clone + Send + Sync + 'static {
     /// Progress of a consumer group on a broker; nothing when it never consumed there.
     fn progress(&self, broker: &str, group: &str) -> impl Future<Output = Result<Progress>> + Send;
 
-    /// Client ids of the members connected to a broker; none when nobody is.
+    /// Client ids of the members connected to a broker; empty when there are none.
     fn members(&self, broker: &str, group: &str) -> impl Future<Output = Result<BTreeSet<String>>> + Send;
 
     /// The permission bits of a broker as a whole.

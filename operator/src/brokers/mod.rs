@@ -1,13 +1,13 @@
 //! What is asked of brokers and namesrvs, over which connections, and how often.
 //!
-//! May touch brokers and namesrvs. Knows no API server and judges nothing: topics and consumer groups
-//! are judged in `provision`, broker groups in `cluster`.
+//! May touch brokers and namesrvs. Knows no API server and judges nothing: topics and consumer
+//! groups are judged in `provision`, broker groups in `cluster`.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`admin`] | the calls, as a trait |
 //! | [`remote`] | the calls over the network; in tests, `fake.rs` answers them from memory |
-//! | [`pool`] | a connection for each cluster, and what its brokers hold, fetched at most once a minute |
+//! | [`pool`] | a connection for each cluster; what its brokers hold, fetched once a minute |
 //! | [`table`] | what many brokers hold alike, kept once |
 
 pub mod admin;

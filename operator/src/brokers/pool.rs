@@ -1,17 +1,18 @@
 //! Connections to clusters, and what their brokers hold.
 //!
-//! All topics and consumer groups of a cluster are judged against one `Inventory`: one bulk fetch a broker and minute, however
-//! many objects there are. Whoever wrote something asks for an inventory younger than the write; writers that wait for it at
-//! the same time share one fetch, so reading back ten thousand topics costs a few fetches.
+//! All topics and consumer groups of a cluster are judged against one `Inventory`: one bulk fetch a
+//! broker and minute, however many objects there are. After a write, its caller asks for an
+//! inventory younger than that; writers that wait for it at the same time share one fetch, so
+//! reading back ten thousand topics costs a few fetches.
 //!
 //! What brokers hold like each other is kept once (`table.rs`), and an inventory is let go before
 //! anything is waited for.
 //!
-//! A cluster that does not answer is left alone for a growing pause (1 s to 1 min), so that its thousand topics cannot keep the
-//! queue busy for the others.
+//! A cluster that does not answer is left alone for a growing pause (1 s to 1 min), so that its
+//! thousand topics cannot keep the queue busy for the others.
 //!
-//! Locks: `clusters` is short and never held over an await. Each cluster's `inventory` is an async lock held during a fetch: that
-//! is what makes callers share it.
+//! Locks: `clusters` is short and never held over an await. Each cluster's `inventory` is an async
+//! lock held during a fetch: that is what makes callers share it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,8 +36,9 @@ use crate::{
 
 /// How often brokers are compared with objects that are well.
 pub const PERIOD: Duration = Duration::from_secs(60);
-/// How old an inventory may be for that. Less than the shortest [`Inventory::next_look`], so that the first object to come after
-/// a period fetches, and those that come soon after it share what it fetched: no difference stands for longer than one period.
+/// How old an inventory may be for that. Less than the shortest [`Inventory::next_look`], so that
+/// the first object to come after a period fetches, and those that come soon after it share what it
+/// fetched: no difference stands for longer than one period.
 pub const INVENTORY_AGE: Duration = Duration::from_secs(53);
 /// Brokers of a cluster whose tables are on their way at the same time. Each holds a body of some
 /// 300 bytes a topic or group beside what is read from it.
@@ -80,7 +82,8 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// How long until the next comparison with a newer one: a period after this one was begun, 10 % more or less.
+    /// How long until the next comparison with a newer one: a period after this one was begun, 10 %
+    /// more or less.
     pub fn next_look(&self) -> Duration {
         jittered(PERIOD).saturating_sub(self.begun.elapsed()).max(Duration::from_secs(1))
     }

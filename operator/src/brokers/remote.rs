@@ -1,4 +1,5 @@
-//! `Admin` over the network: `rmq_client::Admin`, its answers brought into the shapes that the controllers judge.
+//! `Admin` over the network: `rmq_client::Admin`, its answers brought into the shapes that the
+//! controllers judge.
 //!
 //! The client gives every request five seconds and retries nothing; so does this.
 
@@ -17,7 +18,7 @@ use crate::{
 
 /// RocketMQ's name of the setting that masks all permissions of a broker.
 const PERMISSION: &str = "brokerPermission";
-/// What it is when nobody set it.
+/// Its default.
 const DEFAULT_PERMISSION: i32 = 6;
 
 /// Brokers and namesrvs over their sockets.
@@ -130,7 +131,8 @@ impl Admin for Remote {
     }
 }
 
-/// Messages between two offsets. A reset offset may lie beyond the end, and a queue may be newer than the offset.
+/// Messages between two offsets. A reset offset may lie beyond the end, and a queue may be newer
+/// than the offset.
 fn distance(from: i64, to: i64) -> u64 {
     u64::try_from(to.saturating_sub(from)).unwrap_or(0)
 }

@@ -2,8 +2,8 @@
 //! StatefulSets, orphans last.
 //!
 //! Fields that we set are taken back by force, on our own children only: an object of a planned
-//! name that another made is never written, and what somebody added to our children beside our
-//! fields stays.
+//! name that another made is never written, and what others added to our children beside our fields
+//! stays.
 //!
 //! Order matters: a pod that starts before its ConfigMap waits a minute for the kubelet's next
 //! look.

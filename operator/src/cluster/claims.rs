@@ -100,8 +100,8 @@ impl Target<'_> {
         }
     }
 
-    /// Keeps the pods of a set for the moment in which it is made anew and nobody owns them: with
-    /// the labels of its selector they would be taken for somebody's, as claims are.
+    /// Keeps the pods of a set for the moment in which it is made anew and they have no owner: by
+    /// the labels of its selector another tool would take them for its own, as it does claims.
     pub(super) async fn keep_pods(&self, set: &StatefulSet, state: &SetState) -> Result<(), Error> {
         let selector = set.spec.as_ref().and_then(|spec| spec.selector.match_labels.as_ref());
         let selector = selector.into_iter().flatten().map(|(key, value)| format!("{key}={value}"));
@@ -165,7 +165,7 @@ pub(super) fn is_gone(status: &Status) -> bool {
 }
 
 /// What a claim of ours lacks, as a patch of its metadata. Only the label that the StatefulSet
-/// controller gave is taken away: if it holds another name, somebody wants it there.
+/// controller gave is taken away: another value was set on purpose and stays.
 fn missing(cluster: &str, set: &Set, claim: &Claim) -> Option<Value> {
     let mut change = Map::new();
     for (key, value) in labels::of_claims(cluster, set) {

@@ -1,5 +1,5 @@
-//! The conditions that tell whether the logs of a group go together, and how to decide where they do
-//! not. Pure. Their tests are those of `status.rs`.
+//! The conditions that tell whether the logs of a group go together, and how to decide where they
+//! do not. Pure. Their tests are those of `status.rs`.
 
 use super::{
     members::{Member, State},

@@ -349,7 +349,7 @@ impl<A: Admin> Run<'_, A> {
         let api: Api<RocketMQCluster> = Api::namespaced(self.context.client.clone(), &namespace);
         match api.patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&patch)).await {
             Ok(_) => self.context.tell(self.cluster, &news).await,
-            // Deleted meanwhile: nobody is left to read it.
+            // Deleted meanwhile: there is no status to write.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error.into()),
         }
@@ -364,7 +364,7 @@ impl<A: Admin> Run<'_, A> {
 ///
 /// Only a claim that a pod of such a group would be bound to by its name counts, and only a
 /// StatefulSet that this cluster owns: what another made with the same labels would make the
-/// operator plan groups that nobody asked for.
+/// operator plan groups that the spec does not ask for.
 fn existing_groups(cluster: &str, members: u32, observed: &Observed, status: &ClusterStatus) -> u32 {
     let prefix = format!("{cluster}-broker-");
     let index = |name: &String| name.strip_prefix(&prefix)?.parse::<u32>().ok();

@@ -79,8 +79,8 @@ pub(crate) struct Claim {
     pub(crate) sync_options: Option<String>,
     /// When it was made.
     pub(crate) created: Option<Timestamp>,
-    /// Whether it stays whatever becomes of StatefulSets and pods: nobody owns it and nobody
-    /// deletes it.
+    /// Whether it stays whatever becomes of StatefulSets and pods: it has no owner and is not being
+    /// deleted.
     pub(crate) kept: bool,
     /// Asked for, in thousandths of a byte.
     pub(crate) requested: Option<u128>,
@@ -120,7 +120,8 @@ child_kinds!(ServiceAccount, ConfigMap, Service, PodDisruptionBudget, StatefulSe
 pub(crate) async fn kubernetes(client: &Client, namespace: &str, cluster: &str, uid: &str) -> kube::Result<Observed> {
     let children = labels::children(cluster);
     let list = ListParams::default().labels(&children);
-    // What Kubernetes makes for us carries the labels of our templates, not who made the templates.
+    // What Kubernetes makes from our templates carries their labels, but not the label of the
+    // operator.
     let made = ListParams::default().labels(&labels::instance(cluster));
     let marked = ListParams::default().labels(&labels::claims(cluster));
     let (accounts, maps, services, budgets, sets, claims, unmarked) = futures::try_join!(

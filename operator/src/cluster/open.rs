@@ -3,7 +3,8 @@
 //! writes. So no producer ever reaches a group whose consumers would be refused.
 //!
 //! ```text
-//! not registered -> provision (put what lacks) -> read back -> brokerPermission=6 -> read back -> open
+//! not registered -> provision (put what lacks) -> read back -> brokerPermission=6 -> read back
+//!   -> open
 //! ```
 //!
 //! Every step is derived from what brokers say, so the operator may die after any of them. `open`

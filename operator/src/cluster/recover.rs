@@ -5,12 +5,13 @@
 //!
 //! | decision | for | does |
 //! |---|---|---|
-//! | `copy` | a master that takes no writes, as its log is empty or shorter than a slave's | it copies the slave that has most |
+//! | `copy` | a master that takes no writes: its log is too short | it copies the longest slave |
 //! | `accept-loss` | the same | it takes writes without what only slaves have |
-//! | `replace-slave` | slaves whose log differs from that of a master that takes writes | they begin anew, see `replace.rs` |
+//! | `replace-slave` | slaves whose log differs from an open master's | they begin anew |
 //!
 //! It is carried out once and then removed: one that stayed would also decide about the next loss,
-//! which nobody has looked at. If a part of it cannot be understood, nothing of it is carried out.
+//! which the administrator has not seen. If a part of it cannot be understood, nothing of it is
+//! carried out.
 
 use std::collections::BTreeMap;
 

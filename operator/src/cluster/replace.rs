@@ -198,8 +198,8 @@ mod tests {
             ("the master waits", vec![undecided(), differs()], &open, "wait: no slave of g is replaced"),
             ("the master does not answer", vec![silent(0), differs()], &open, "wait: no slave of g is replaced"),
             ("the master is closed", vec![master(), differs()], &closed, "wait: no slave of g is replaced"),
-            ("nobody looked at the group", vec![master(), differs()], &None, "wait: no slave of g is replaced"),
-            ("nobody was asked", vec![], &open, "wait: g cannot be asked"),
+            ("the group was not observed", vec![master(), differs()], &None, "wait: no slave of g is replaced"),
+            ("no member was asked", vec![], &open, "wait: g cannot be asked"),
         ];
         for (what, members, stage, wanted) in table {
             let found = match step("g", &members, stage.as_ref()) {

@@ -1,6 +1,6 @@
 //! Which groups may be given a new StatefulSet now. Pure.
 //!
-//! Within a group Kubernetes restarts one pod at a time. Between groups nobody would wait: two
+//! Within a group Kubernetes restarts one pod at a time. Between groups it would not wait: two
 //! masters down at once leave a small cluster without a writable queue. So one group at a time is
 //! changed, and the next one only when every pod of every group is ready and up to date, under
 //! namesrvs that are.
@@ -15,8 +15,7 @@
 pub(crate) enum Presence {
     /// It never was.
     New,
-    /// It was, and its pods may be: it was deleted around them to get larger claims, or by
-    /// somebody.
+    /// It was, and its pods may be: it was deleted around them to get larger claims, or by a user.
     Away,
     /// It is.
     Here,
@@ -74,7 +73,7 @@ pub(crate) enum Gate {
 
 /// For each group whether its StatefulSet may be applied. Those whose template does not change
 /// always may (a replica count, a label), and so may those that do not exist: they have nothing
-/// that could be disturbed, or pods that nobody restarts meanwhile.
+/// that could be disturbed, or pods that no controller restarts meanwhile.
 pub(crate) fn admit(gate: Gate, groups: &[Group]) -> Vec<bool> {
     let next = match gate {
         Gate::Open if !groups.iter().any(Group::moves) => {
@@ -119,7 +118,7 @@ mod tests {
             ("the second after the first", vec![DONE, OLD], vec![true, true]),
             ("the correction of a stuck one does not wait", vec![OLD, STUCK], vec![false, true]),
             ("another edit waits for the stuck one", vec![OLD, ROLLING], vec![false, true]),
-            ("a new group waits for nobody", vec![ROLLING, NEW], vec![true, true]),
+            ("a new group does not wait", vec![ROLLING, NEW], vec![true, true]),
             ("one whose set is away comes back and the others wait", vec![AWAY, OLD], vec![true, false]),
             ("an edit that Kubernetes has not seen did not fail", vec![UNSEEN, OLD], vec![false, false]),
             ("others do not wait for a slave that differs", vec![DIFFERS, OLD], vec![true, true]),

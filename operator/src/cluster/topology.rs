@@ -1,11 +1,12 @@
 //! What a manifest means: which processes, with which configuration, names, ports and disks.
 //!
-//! Pure, and free of Kubernetes: `build` renders a topology to StatefulSets, `rocketmq up` renders the same one to local child
-//! processes. So what runs on a laptop is what runs in a cluster, less the addresses.
+//! Pure, and free of Kubernetes: `build` renders a topology to StatefulSets, `rocketmq up` renders
+//! the same one to local child processes. So what runs on a laptop is what runs in a cluster, less
+//! the addresses.
 //!
-//! Configuration stands under RocketMQ's own keys, in a fixed order: the keys that the operator owns first, then the user's in
-//! order of name. Addresses are not in it: a renderer knows where its processes are and adds `brokerId`, `brokerIP1`,
-//! `brokerIP2` and the list of namesrvs.
+//! Configuration stands under RocketMQ's own keys, in a fixed order: the keys that the operator
+//! owns first, then the user's in order of name. Addresses are not in it: a renderer knows where
+//! its processes are and adds `brokerId`, `brokerIP1`, `brokerIP2` and the list of namesrvs.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -38,7 +39,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The subcommand of `rocketmq` that runs it; also the name of its container and its component label.
+    /// The subcommand of `rocketmq` that runs it; also the name of its container and its component
+    /// label.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Namesrv => "namesrv",
@@ -220,8 +222,8 @@ impl Topology {
     }
 }
 
-/// The topology of a spec. The schema's bounds are taken for granted; values outside of them are brought to the nearest bound
-/// rather than trusted, so nothing here can fail.
+/// The topology of a spec. The schema's bounds are taken for granted; values outside of them are
+/// brought to the nearest bound rather than trusted, so nothing here can fail.
 pub fn plan(name: &str, spec: &ClusterSpec) -> Topology {
     let cluster_name = spec.cluster_name.clone().unwrap_or_else(|| name.to_owned());
     let groups = (0..bounded(spec.brokers.groups, 1, MAX_GROUPS))
@@ -264,7 +266,8 @@ fn broker_group(name: &str, cluster_name: &str, group: u32, spec: &ClusterSpec) 
         Replication::Async => config.set("brokerRole", "ASYNC_MASTER"),
         Replication::Sync => {
             config.set("brokerRole", "SYNC_MASTER");
-            // The count includes the master; with RocketMQ's default of 1 a SYNC_MASTER waits for nobody.
+            // The count includes the master; with RocketMQ's default of 1 a SYNC_MASTER waits for
+            // no slave.
             config.set("inSyncReplicas", "2");
         }
     }

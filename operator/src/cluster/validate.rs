@@ -1,6 +1,8 @@
-//! Judgement on a spec that the API server cannot make: needs the whole object or the world around it. No client.
+//! Judgement on a spec that the API server cannot make: needs the whole object or the world around
+//! it. No client.
 //!
-//! The answer is a type, `Validated`, that holds all that later steps need; builders never see the raw object.
+//! The answer is a type, `Validated`, that holds all that later steps need; builders never see the
+//! raw object.
 
 use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Resource, ResourceExt};
@@ -51,7 +53,7 @@ pub struct Surroundings<'a> {
     pub domain: &'a str,
     /// Groups that were made and may hold messages, as highest index + 1.
     pub existing_groups: u32,
-    /// Who reads the settings.
+    /// Readers of the settings.
     pub readers: Readers,
 }
 
@@ -103,8 +105,9 @@ pub fn validate(cluster: &RocketMQCluster, surroundings: &Surroundings<'_>) -> R
     })
 }
 
-/// Reads the settings of a namesrv and of a master as the processes will, so that a value that makes no sense is found before
-/// anything is started or changed. `placed` gives a configuration the addresses and folders of where it will run.
+/// Reads the settings of a namesrv and of a master as the processes will, so that a value that
+/// makes no sense is found before anything is started or changed. `placed` gives a configuration
+/// the addresses and folders of where it will run.
 ///
 /// # Errors
 /// What is wrong, in the readers' words; at least one entry.
@@ -158,8 +161,8 @@ fn config_keys<'a>(field: &str, keys: impl Iterator<Item = &'a String>, wrong: &
     }
 }
 
-/// The overlay as a typed template. What Kubernetes would drop silently (a misspelt field) is found by writing the typed value
-/// out again and looking for what did not come back.
+/// The overlay as a typed template. What Kubernetes would drop silently (a misspelt field) is found
+/// by writing the typed value out again and looking for what did not come back.
 fn overlay(template: &PodTemplate, kind: Kind, wrong: &mut Vec<Wrong>) -> Option<PodTemplateSpec> {
     let field = match kind {
         Kind::Namesrv => "spec.namesrv.podTemplate",

@@ -2,8 +2,8 @@
 //! kernel counts it: the controllers run in a process of their own, against an API server in the
 //! process of the test.
 //!
-//! There are 1,000 objects, or as many as the variable `OBJECTS` says. The chart's limit is made for
-//! 5,000, which `tests/run long` measures.
+//! There are 1,000 objects, or as many as the variable `OBJECTS` says. The chart's limit is made
+//! for 5,000, which `tests/run long` measures.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,6 @@
 //! What starts a reconcile: a person changed an object, a child changed, the cluster that an object
-//! names changed, or time is up. Writes of a status are no reason: a status that shows figures
-//! would otherwise start the next look at them, and so for ever.
+//! names changed, or time is up. Writes of a status are no reason: a status that shows counts would
+//! otherwise start the next reconcile, without end.
 //!
 //! One controller a kind and watched namespace, or one a kind for all namespaces. A kind has one
 //! watch in each of them, whose objects are in memory; topics and consumer groups hear of clusters
@@ -186,7 +186,7 @@ where
         let permits = permits.clone();
         async move {
             context.filled().await;
-            // Nobody closes it, so there is a permit.
+            // The semaphore is never closed, so there is a permit.
             let _permit = permits.acquire_owned().await;
             watched.run();
             let ended = tokio::time::timeout(DEADLINE, reconcile(object, context)).await;

@@ -1,5 +1,5 @@
 //! What reconciles share: client, connections to clusters, the objects that watches keep in memory,
-//! figures.
+//! metrics.
 //!
 //! Nothing of it outlives the process and nothing of it is state that matters: whatever a reconcile
 //! must remember stands in the status of its object. There is no static anywhere.
@@ -103,7 +103,7 @@ pub struct Settings {
     pub default_image: Image,
     /// DNS domain of the Kubernetes cluster.
     pub domain: String,
-    /// Who reads the settings of namesrvs and brokers.
+    /// Readers of the settings of namesrvs and brokers.
     pub readers: Readers,
 }
 
@@ -115,7 +115,7 @@ pub struct Context<A> {
     pub settings: Settings,
     /// Connections to clusters.
     pub pool: Pool<A>,
-    /// Figures.
+    /// Metrics.
     pub metrics: Metrics,
     /// Clusters.
     pub clusters: Stores<RocketMQCluster>,

@@ -75,7 +75,7 @@ impl ApiServer {
         (server, Client::try_from(config).unwrap())
     }
 
-    /// Puts an object there as if somebody else had made it.
+    /// Stores an object as if another client had made it.
     pub(crate) fn insert(&self, path: &str, object: impl serde::Serialize) -> Value {
         let mut state = self.0.lock();
         let object = serde_json::to_value(object).unwrap();
@@ -86,7 +86,7 @@ impl ApiServer {
         self.0.lock().objects.get(path).cloned()
     }
 
-    /// Changes an object as if somebody else had.
+    /// Changes an object as if another client had.
     pub(crate) fn change(&self, path: &str, change: impl FnOnce(&mut Value)) -> Value {
         let mut state = self.0.lock();
         let mut object = state.objects.get(path).cloned().unwrap();
@@ -94,7 +94,7 @@ impl ApiServer {
         state.store(path, object)
     }
 
-    /// Removes an object as if somebody else had, its pods left alone.
+    /// Removes an object as if another client had, its pods left alone.
     pub(crate) fn remove(&self, path: &str) {
         self.0.lock().forget(path);
     }
@@ -192,7 +192,7 @@ impl State {
     }
 
     fn publish(&mut self, kind: &'static str, path: &str, object: Value) {
-        // Nobody watches events.
+        // No client watches events.
         if !path.contains("/events/") {
             self.events.push(Event { version: self.version, kind, path: path.to_owned(), object });
             self.changed.send_replace(self.version);

@@ -1,6 +1,8 @@
-//! Kubernetes quantities (`20Gi`, `1.5e3M`), compared by value: the API server rewrites them (`1024Mi` becomes `1Gi`).
+//! Kubernetes quantities (`20Gi`, `1.5e3M`), compared by value: the API server rewrites them
+//! (`1024Mi` becomes `1Gi`).
 
-/// Thousandths of a byte, rounded up; `None` for text that is no quantity or is negative. Saturates far beyond any disk.
+/// Thousandths of a byte, rounded up; `None` for text that is no quantity or is negative. Saturates
+/// far beyond any disk.
 pub(crate) fn milli_bytes(text: &str) -> Option<u128> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);

@@ -1,8 +1,9 @@
 //! Manifests from files: the same refusals as the API server, without one.
 //!
-//! `load` reads YAML files of one or more documents, fills in the defaults of the schema, checks structure (`schema.rs`) and then
-//! the CEL rules of the definitions, transition rules included when an earlier state is known. What `kubectl apply` would refuse
-//! is refused here with the same words; what only a reconcile can see is told by `cluster::validate`. All problems of all files
+//! `load` reads YAML files of one or more documents, fills in the defaults of the schema, checks
+//! structure (`schema.rs`) and then the CEL rules of the definitions, transition rules included
+//! when an earlier state is known. What `kubectl apply` would refuse is refused here with the same
+//! words; what only a reconcile can see is told by `cluster::validate`. All problems of all files
 //! are told at once, each with file, document, object and field.
 
 mod schema;
@@ -21,7 +22,7 @@ use serde_json::Value;
 
 use crate::api::{self, RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic};
 
-/// Documents beyond this many in one call are refused: nobody wrote them by hand.
+/// Documents beyond this many in one call are refused: no such file is written by hand.
 const MAX_DOCUMENTS: usize = 20_000;
 /// Where an object without a namespace lives when there is no cluster to ask.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -106,7 +107,8 @@ impl Place<'_> {
     }
 }
 
-/// Reads the files. With `previous`, an object that was there before must also pass the rules about change.
+/// Reads the files. With `previous`, an object that was there before must also pass the rules about
+/// change.
 ///
 /// # Errors
 /// Every problem of every file; then nothing of it should be used.
@@ -264,7 +266,8 @@ impl Reading<'_> {
         if self.problems.is_empty() { Ok(self.found) } else { Err(self.problems) }
     }
 
-    /// What joins objects: the cluster exists and admits the namespace, and no two objects name one topic or group.
+    /// What joins objects: the cluster exists and admits the namespace, and no two objects name one
+    /// topic or group.
     fn references(&mut self) {
         let mut claimed: BTreeMap<(&'static str, String, String), String> = BTreeMap::new();
         let topics = self.found.topics.iter().map(|topic| {

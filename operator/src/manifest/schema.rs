@@ -1,6 +1,8 @@
-//! The part of OpenAPI that our definitions use, checked on a value: types, enums, bounds, required and unknown fields.
+//! The part of OpenAPI that our definitions use, checked on a value: types, enums, bounds, required
+//! and unknown fields.
 //!
-//! Not a general validator: a keyword that our own schemas do not hold is not looked at, and a test says which they hold.
+//! Not a general validator: a keyword that our own schemas do not hold is not looked at, and a test
+//! says which they hold.
 
 use rmq_protocol::java_properties;
 use serde_json::{Map, Value};
@@ -8,7 +10,8 @@ use serde_json::{Map, Value};
 /// Path and text of each mismatch.
 pub(super) type Wrong = Vec<(String, String)>;
 
-/// Checks an object against the schema of its kind. `apiVersion`, `kind` and `metadata` are Kubernetes' own and were read before.
+/// Checks an object against the schema of its kind. `apiVersion`, `kind` and `metadata` are
+/// Kubernetes' own and were read before.
 pub(super) fn check_object(schema: &Value, object: &Value) -> Wrong {
     let mut wrong = Wrong::new();
     for (name, value) in object.as_object().into_iter().flatten() {

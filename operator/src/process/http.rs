@@ -1,8 +1,9 @@
 //! `/healthz`, `/readyz` and `/metrics` of the operator.
 //!
-//! Healthy: the process answers. Ready: it has reached the API server once, and no controller stands
-//! still; a replica that stands by for the Lease is ready too, or a rollout of the operator would
-//! never end. What else does not go well, as a watch that is refused, is told in the answer's text.
+//! Healthy: the process answers. Ready: it has reached the API server once, and no controller
+//! stands still; a replica that stands by for the Lease is ready too, or a rollout of the operator
+//! would never end. What else does not go well, as a watch that is refused, is told in the answer's
+//! text.
 
 use std::{
     net::SocketAddr,
@@ -62,7 +63,8 @@ impl Readiness {
     }
 }
 
-/// Opens the port, then serves until told to stop. The returned future ends with the last connection.
+/// Opens the port, then serves until told to stop. The returned future ends with the last
+/// connection.
 ///
 /// # Errors
 /// The port is taken or not ours to open, or `metrics` has a port already.

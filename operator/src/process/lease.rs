@@ -3,11 +3,11 @@
 //! The holder renews every 2 s. Another takes the Lease when its record has not changed for 30 s
 //! *by the taker's own clock*: no two clocks are compared, so a skewed one cannot make two leaders.
 //! A holder goes on without a renewal for 25 s, counted from before the last one was sent, and then
-//! stops by itself, five seconds before anybody may take over: a restart of the API server is
+//! stops by itself, five seconds before another may take over: a restart of the API server is
 //! survived. The price is that after the death of a node up to 32 s pass before another replica
 //! leads; brokers do not notice. Every write carries the version that was read, so of two takers
-//! one fails. A holder whose write fails so has lost nothing yet: whoever changed the record may
-//! have changed a label. It reads again.
+//! one fails. A holder whose write fails so has lost nothing yet: the other change may have been of
+//! a label. It reads again.
 //!
 //! At a planned stop the Lease is given back, and the next takes it at its next look.
 
@@ -40,7 +40,7 @@ struct Timing {
 const TIMING: Timing =
     Timing { deadline: Duration::from_secs(25), period: Duration::from_secs(2), attempt: Duration::from_secs(5) };
 
-/// Which Lease, and who we are.
+/// Which Lease, and our name in it.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Namespace of the Lease.
@@ -67,20 +67,20 @@ pub struct Elector {
 enum Round {
     /// The Lease is ours, written just now.
     Ours,
-    /// Somebody else's, this one's.
+    /// Held by another, of this name.
     Held(String),
-    /// Somebody changed the record between our look and our write; whose it is now is not known.
+    /// The record changed between our read and our write; its holder is not known.
     Contended,
 }
 
 /// What a record lets us do.
 #[derive(Debug, PartialEq, Eq)]
 enum Claim {
-    /// Nobody has it, or its holder stopped renewing.
+    /// It has no holder, or its holder stopped renewing.
     Take,
     /// It is ours.
     Renew,
-    /// Somebody else renews it.
+    /// Another holder renews it.
     Wait,
 }
 
@@ -118,7 +118,7 @@ impl Elector {
         }
     }
 
-    /// Renews until it is lost: somebody else has it, or no renewal came through in time.
+    /// Renews until it is lost: another holds it, or no renewal came through in time.
     pub async fn hold(&mut self) -> Loss {
         let mut last = "no answer".to_owned();
         loop {
@@ -130,7 +130,7 @@ impl Elector {
             match self.attempt(self.timing.attempt.min(left)).await {
                 Ok(Round::Ours) => {}
                 Ok(Round::Held(holder)) => return Loss::Taken(holder),
-                Ok(Round::Contended) => last = "somebody else changed it at the same time".to_owned(),
+                Ok(Round::Contended) => last = "another client changed it at the same time".to_owned(),
                 Err(why) => {
                     tracing::warn!(error = why, left = ?self.left(), "the Lease cannot be renewed; this replica goes on for now");
                     // The last try of all is cut short, and what it says is not why.
@@ -207,7 +207,7 @@ impl Elector {
         Ok(if self.write(lease, new).await? { Round::Ours } else { Round::Contended })
     }
 
-    /// Writes the record if nobody else did meanwhile.
+    /// Writes the record unless it was changed meanwhile.
     async fn write(&self, lease: Option<Lease>, spec: LeaseSpec) -> kube::Result<bool> {
         let written = match lease {
             Some(mut lease) => {
@@ -289,7 +289,7 @@ mod tests {
     async fn of_two_replicas_one_leads_and_hands_over_at_once() {
         let (api, client) = ApiServer::start().await;
         let (mut first, mut second) = (elector(&client, "a"), elector(&client, "b"));
-        assert_eq!(first.round().await.unwrap(), Round::Ours, "nobody had it");
+        assert_eq!(first.round().await.unwrap(), Round::Ours, "it had no holder");
         assert_eq!(second.round().await.unwrap(), Round::Held("a".into()));
         assert_eq!(first.round().await.unwrap(), Round::Ours, "renewed");
         second.release().await;

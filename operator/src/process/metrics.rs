@@ -1,5 +1,5 @@
-//! Figures of the operator for `/metrics`. No label is a topic or an object: their state is in their status, where
-//! kube-state-metrics reads it. Namespaces are those of `watchNamespaces`.
+//! Metrics of the operator for `/metrics`. No label is a topic or an object: their state is in
+//! their status, where kube-state-metrics reads it. Namespaces are those of `watchNamespaces`.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A registry of its own with every figure in it.
+    /// A registry of its own with every metric in it.
     ///
     /// # Errors
     /// Never in practice: names are constants, and a test makes one.
@@ -56,7 +56,7 @@ impl Metrics {
             )?,
             applied: counter(
                 "rocketmq_operator_apply_changed_total",
-                "Objects that an apply really changed, by kind. A steady rate means that somebody else changes them back.",
+                "Objects that an apply really changed, by kind. A steady rate means that another client changes them back.",
                 &["kind"],
             )?,
             drift: counter(
@@ -91,14 +91,14 @@ impl Metrics {
         };
         let counters =
             [&metrics.reconciles, &metrics.errors, &metrics.applied, &metrics.drift, &metrics.watch_failures];
-        for figure in counters {
-            metrics.registry.register(Box::new(figure.clone()))?;
+        for metric in counters {
+            metrics.registry.register(Box::new(metric.clone()))?;
         }
-        for figure in [&metrics.durations, &metrics.admin_calls] {
-            metrics.registry.register(Box::new(figure.clone()))?;
+        for metric in [&metrics.durations, &metrics.admin_calls] {
+            metrics.registry.register(Box::new(metric.clone()))?;
         }
-        for figure in [&metrics.watches_listed, &metrics.waiting] {
-            metrics.registry.register(Box::new(figure.clone()))?;
+        for metric in [&metrics.watches_listed, &metrics.waiting] {
+            metrics.registry.register(Box::new(metric.clone()))?;
         }
         metrics.registry.register(Box::new(metrics.leader.clone()))?;
         Ok(metrics)
@@ -160,7 +160,7 @@ impl Metrics {
     /// The text that Prometheus reads.
     pub fn text(&self) -> String {
         let mut buffer = Vec::new();
-        // Writing into memory does not fail; a figure that cannot be written is left out.
+        // Writing into memory does not fail; a metric that cannot be encoded is left out.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut buffer);
         String::from_utf8(buffer).unwrap_or_default()
     }

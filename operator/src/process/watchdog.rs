@@ -8,7 +8,7 @@
 //! | for | then |
 //! |---|---|
 //! | 2 min (`NOT_READY`) | `/readyz` says 503 and names it |
-//! | 10 min (`END`) | the process ends with an error, the Lease is given back, and another process begins afresh |
+//! | 10 min (`END`) | the process gives the Lease back and ends with an error; another begins |
 //!
 //! A single reconcile is ended after `DEADLINE`, so a stall of `END` is no slow broker: it is a
 //! fault of the process. One that waits for a permit waits for reconciles of other controllers, so

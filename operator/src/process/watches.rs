@@ -8,7 +8,7 @@
 //! list with 403 or 404. It does the same for a moment when it starts and has not read its roles
 //! yet, so only `MIN_REFUSALS` over `REFUSED_FOR` are believed. Then what would be listed counts as
 //! absent, so that the other namespaces go on. An empty store is no evidence that nothing exists:
-//! whoever must know asks `refusal`, and objects that need something from there say in their
+//! a caller that must know asks `refusal`, and objects that need something from there say in their
 //! condition that it cannot be seen. A refused watch of *all* namespaces is waited for: there is
 //! nothing else to go on with.
 //!
@@ -256,8 +256,8 @@ impl Backoff for Pauses {
     fn reset(&mut self) {}
 }
 
-/// Events without errors, and objects without what nobody reads. With a writer they are in its
-/// store when they come out.
+/// Events without errors, and objects without fields that are not read. With a writer they are in
+/// its store when they come out.
 pub(crate) fn follow<K>(
     watch: Arc<Watch>,
     events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,

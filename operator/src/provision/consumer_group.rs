@@ -108,8 +108,9 @@ impl Provisioned for RocketMQConsumerGroup {
         Ok((members > 0).then(|| format!("{members} members are connected to {broker}")))
     }
 
-    /// Lag and members over all brokers. A broker that does not answer would make the sum a lie, so then nothing is said.
-    async fn figures<A: Admin>(&self, admin: &A, brokers: &[String]) -> Value {
+    /// Lag and members over all brokers. A broker that does not answer would make the sum a lie, so
+    /// then nothing is said.
+    async fn statistics<A: Admin>(&self, admin: &A, brokers: &[String]) -> Value {
         let name = self.group_name();
         let asked = brokers
             .iter()
@@ -131,9 +132,9 @@ impl Provisioned for RocketMQConsumerGroup {
         }
     }
 
-    fn status(&self, record: &Record, brokers: &[OnBroker<SubscriptionGroup>], figures: Value) -> Value {
+    fn status(&self, record: &Record, brokers: &[OnBroker<SubscriptionGroup>], statistics: Value) -> Value {
         let last = self.status.clone().unwrap_or_default();
-        let fresh = |name: &str| figures.get(name).cloned();
+        let fresh = |name: &str| statistics.get(name).cloned();
         json!(ConsumerGroupStatus {
             observed_generation: self.metadata.generation,
             group_name: Some(self.group_name().to_owned()),
@@ -148,7 +149,8 @@ impl Provisioned for RocketMQConsumerGroup {
     }
 }
 
-/// Two figures, the rest zeros: a status that changed with every message would be a write a minute for each busy group.
+/// Two significant digits, the rest zeros: a status that changed with every message would be a
+/// write a minute for each busy group.
 fn rounded(count: u64) -> i64 {
     let mut scale = 1;
     while count / scale >= 100 {

@@ -74,7 +74,8 @@ struct Findings {
     elsewhere: Vec<String>,
 }
 
-/// Decides. `groups` are the broker names of the cluster by index; other brokers on the same namesrvs are none of ours.
+/// Decides. `groups` are the broker names of the cluster by index; other brokers on the same
+/// namesrvs are none of ours.
 pub(crate) fn decide<K: Provisioned>(
     object: &K,
     origin: Option<Origin>,
@@ -137,8 +138,8 @@ fn look<'a>(inventory: &'a Inventory, group: &str) -> Result<(&'a str, &'a Held)
     Ok((master, tables))
 }
 
-/// Whether the object may be written: it is ours, it is new, or it may be adopted. Nothing is claimed while a broker is silent,
-/// for it may be there.
+/// Whether the object may be written: it is ours, it is new, or it may be adopted. Nothing is
+/// claimed while a broker is silent, for it may be there.
 fn claim<K: Provisioned>(
     object: &K,
     origin: Option<Origin>,

@@ -2,11 +2,14 @@
 //!
 //! Both kinds share one engine; `topic.rs` and `consumer_group.rs` say what is particular to each.
 //!
-//! - `decide.rs` is pure: an object, what the operator knows of it and an inventory give the writes that are due and a verdict.
-//! - `reconcile.rs` is the life of an object in Kubernetes: reference, conflict, finalizer, status, events.
+//! - `decide.rs` is pure: an object, what the operator knows of it and an inventory give the writes
+//!   that are due and a verdict.
+//! - `reconcile.rs` is the life of an object in Kubernetes: reference, conflict, finalizer, status,
+//!   events.
 //!
-//! What is not named by an object is never touched: other topics, system topics, and settings of a topic that its object does not
-//! mention. Every write is read back; a broker that says yes and does no is found.
+//! What is not named by an object is never touched: other topics, system topics, and settings of a
+//! topic that its object does not mention. Every write is read back; a broker that says yes and
+//! does no is found.
 
 pub(crate) mod consumer_group;
 pub(crate) mod decide;
@@ -126,11 +129,12 @@ pub trait Provisioned:
         broker: &str,
         name: &str,
     ) -> impl Future<Output = admin::Result<Option<String>>> + Send;
-    /// Figures for people, asked of brokers about once a minute; what cannot be asked keeps its last value.
-    fn figures<A: Admin>(&self, admin: &A, brokers: &[String]) -> impl Future<Output = Value> + Send;
+    /// Counts for the status, asked of brokers about once a minute; what cannot be asked keeps its
+    /// last value.
+    fn statistics<A: Admin>(&self, admin: &A, brokers: &[String]) -> impl Future<Output = Value> + Send;
 
     /// The whole status.
-    fn status(&self, record: &Record, brokers: &[OnBroker<Self::Config>], figures: Value) -> Value;
+    fn status(&self, record: &Record, brokers: &[OnBroker<Self::Config>], statistics: Value) -> Value;
 }
 
 /// What became of an object that is to be removed.
@@ -146,8 +150,8 @@ pub enum Removal {
     Holds(String),
 }
 
-/// Carries out the deletion policy of an object on every broker of the cluster, then on the namesrvs. `groups` are the broker
-/// names of the cluster by index.
+/// Carries out the deletion policy of an object on every broker of the cluster, then on the
+/// namesrvs. `groups` are the broker names of the cluster by index.
 ///
 /// # Errors
 /// A broker that refused or did not answer; earlier deletions stand.
@@ -182,9 +186,10 @@ pub async fn remove<K: Provisioned, A: Admin>(
     Ok(if holders.is_empty() { Removal::Gone } else { Removal::Told })
 }
 
-/// Makes an object true on the brokers of an inventory, without Kubernetes: what `rocketmq up` does with the topics and groups of
-/// its manifest. What exists already is taken over. `groups` are the broker names of the cluster by index. The verdict is about
-/// `inventory`; after writes, ask again with a new one.
+/// Makes an object true on the brokers of an inventory, without Kubernetes: what `rocketmq up` does
+/// with the topics and groups of its manifest. What exists already is taken over. `groups` are the
+/// broker names of the cluster by index. The verdict is about `inventory`; after writes, ask again
+/// with a new one.
 ///
 /// # Errors
 /// A broker that refused a write or did not answer; earlier writes stand.

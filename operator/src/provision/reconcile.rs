@@ -59,7 +59,7 @@ struct Home {
     /// Broker names by group index.
     groups: Vec<String>,
     cluster_name: String,
-    /// The cluster itself, for whom it admits.
+    /// The cluster itself, which says which namespaces it admits.
     cluster: RocketMQCluster,
 }
 
@@ -167,7 +167,7 @@ where
         let mut decision = decide(self.object, known, &home.groups, &inventory);
         if decision.origin != known {
             // Before the first write: were we to die in between, the next one would take our own
-            // work for somebody else's.
+            // work for that of another.
             record.origin = decision.origin;
             // What it says about the object is told by the last write only, or the same news would
             // be told twice.
@@ -201,8 +201,8 @@ where
         // All settings of all brokers: it must not live as long as the slowest reconcile that
         // judged by it.
         drop(inventory);
-        let figures = self.object.figures(&self.context.pool.admin(&home.key, &home.namesrvs), &masters).await;
-        self.write_status(record, decision.verdict.judgements, Some(&decision.brokers), figures).await?;
+        let statistics = self.object.statistics(&self.context.pool.admin(&home.key, &home.namesrvs), &masters).await;
+        self.write_status(record, decision.verdict.judgements, Some(&decision.brokers), statistics).await?;
         Ok(Action::requeue(if ready { next_look } else { jittered(SOON) }))
     }
 
@@ -394,8 +394,8 @@ where
         let stranger = |broker: &&Broker| home.groups.contains(&broker.name) && broker.cluster != home.cluster_name;
         match inventory.brokers.iter().map(|holdings| &holdings.broker).find(stranger) {
             None => Ok(inventory),
-            // What is written would go to somebody else's broker, and what is read says nothing of
-            // ours.
+            // What is written would go to a broker of another cluster, and what is read says
+            // nothing of ours.
             Some(broker) => {
                 let why =
                     format!("it is registered under the cluster name {} and not {}", broker.cluster, home.cluster_name);
@@ -428,8 +428,8 @@ where
         Ok(Action::requeue(jittered(pause)))
     }
 
-    /// Whether the spec is the one that the last status was about: only then is a difference
-    /// somebody else's doing.
+    /// Whether the spec is the one that the last status was about: only then was a difference made
+    /// by others.
     fn seen_generation(&self) -> bool {
         let ready = Kind::Ready.to_string();
         let conditions = self.object.record().conditions;
@@ -455,9 +455,9 @@ where
         record: Record,
         judgements: Vec<Judgement>,
         brokers: Option<&[OnBroker<K::Config>]>,
-        figures: Value,
+        statistics: Value,
     ) -> Result<(), Error> {
-        if self.store_status(record, &judgements, brokers, figures).await? {
+        if self.store_status(record, &judgements, brokers, statistics).await? {
             let news = condition::news(&self.object.record().conditions, &judgements);
             self.context.tell(self.object, &news).await;
         }
@@ -470,12 +470,12 @@ where
         mut record: Record,
         judgements: &[Judgement],
         brokers: Option<&[OnBroker<K::Config>]>,
-        figures: Value,
+        statistics: Value,
     ) -> Result<bool, Error> {
         let before = self.object.record().conditions;
         record.conditions = condition::set(&before, judgements, self.object.meta().generation, Timestamp::now());
         let last = serde_json::to_value(self.object).unwrap_or_default()["status"].take();
-        let mut status = self.object.status(&record, brokers.unwrap_or_default(), figures);
+        let mut status = self.object.status(&record, brokers.unwrap_or_default(), statistics);
         if brokers.is_none() {
             for list in ["brokers", "syncedBrokers"] {
                 if let Some(kept) = last.get(list) {
@@ -492,7 +492,7 @@ where
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         match self.api()?.patch_status(&self.object.name_any(), &parameters, &Patch::Apply(&patch)).await {
             Ok(_) => Ok(true),
-            // Deleted meanwhile: nobody is left to read it.
+            // Deleted meanwhile: there is no status to write.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -508,7 +508,8 @@ where
         if wanted {
             finalizers.push(K::FINALIZER.to_owned());
         }
-        // With the version: somebody else's finalizer that we have not seen must not be lost.
+        // With the version: a finalizer of another controller that we have not seen must not be
+        // lost.
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": self.object.resource_version()}});
         self.api()?.patch(&self.object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
         Ok(())
@@ -529,7 +530,7 @@ where
     }
 }
 
-/// Oldest first; the uid settles a tie the same way for everybody.
+/// Oldest first; the uid settles a tie the same way in every reconcile.
 fn age<K: Resource>(object: &K) -> (Option<Timestamp>, Option<String>) {
     (object.meta().creation_timestamp.as_ref().map(|time| time.0), object.meta().uid.clone())
 }

@@ -63,7 +63,8 @@ impl Provisioned for RocketMQTopic {
         tables.topics.get(name)
     }
 
-    /// More queues than wanted are not taken away: messages in the last ones would be out of every consumer's reach.
+    /// More queues than wanted are not taken away: messages in the last ones would be out of every
+    /// consumer's reach.
     fn compare(&self, have: &TopicConfig) -> Comparison {
         let want = self.desired(Some(have));
         let mut changes = Vec::new();
@@ -125,7 +126,7 @@ impl Provisioned for RocketMQTopic {
         Ok((stored > 0).then(|| format!("{broker} stores {stored} messages of it")))
     }
 
-    async fn figures<A: Admin>(&self, _: &A, _: &[String]) -> Value {
+    async fn statistics<A: Admin>(&self, _: &A, _: &[String]) -> Value {
         Value::Null
     }
 

@@ -1,9 +1,13 @@
-//! One process that is kept running: started, asked whether it is ready, started again when it dies, replaced when it is to run with something else, stopped.
+//! One process that is kept running: started, asked whether it is ready, started again when it
+//! dies, replaced when it is to run with something else, stopped.
 //!
-//! A task owns the process. It is told what to do through one channel and tells how it goes through another; whoever holds the [`Child`] waits on the latter.
+//! A task owns the process. It takes orders from one channel and reports the state of the process
+//! in another; the owner of the [`Child`] waits on the latter.
 //!
-//! **It dies with us.** Its standard input is a pipe that only this process holds open; when that ends, however this process ended, the child stops as at a
-//! signal. It is in a process group of its own, so that Ctrl-C at a terminal reaches `rocketmq up` alone, which stops everything in order.
+//! **It ends with this process.** Its standard input is a pipe that only this process holds open;
+//! when that ends, however this process ended, the child stops as at a signal. It is in a process
+//! group of its own, so that Ctrl-C at a terminal reaches `rocketmq up` alone, which stops
+//! everything in order.
 
 use super::{
     opened::Opened,
@@ -36,7 +40,8 @@ const STEADY: Duration = Duration::from_secs(1);
 const WORTH_TELLING: Duration = Duration::from_secs(2);
 /// How long a process may take to stop.
 const GRACE: Duration = Duration::from_secs(60);
-/// A log that is longer when a process starts is put aside, in place of the one that was put aside before.
+/// A log that is longer when a process starts is put aside, in place of the one that was put aside
+/// before.
 const LOG_BYTES: u64 = 16 << 20;
 /// Lines and bytes of a log's end that are told after a death.
 const LAST_LINES: usize = 5;
@@ -70,7 +75,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts a process. What `opened` says of a broker's group at each start is in its configuration.
+    /// Starts a process. What `opened` says of a broker's group at each start is in its
+    /// configuration.
     pub(super) fn start(launch: Arc<Launch>, opened: Arc<Opened>, screen: Screen) -> Self {
         let state = State { launch: Arc::clone(&launch), pid: None, ready: Err("starting".to_owned()) };
         let (orders, received) = watch::channel(Order::Run(launch));
@@ -140,7 +146,7 @@ impl Keeper {
         let mut pause = FIRST_PAUSE;
         loop {
             if self.orders.has_changed().is_err() {
-                // Nobody is left to give orders.
+                // The `Child` was dropped: no further order can come.
                 return;
             }
             let launch = match &*self.orders.borrow_and_update() {

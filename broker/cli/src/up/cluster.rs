@@ -1,15 +1,19 @@
-//! One cluster on this machine: which of its processes are started, restarted and stopped, and in which order.
+//! One cluster on this machine: which of its processes are started, restarted and stopped, and in
+//! which order.
 //!
 //! ```text
 //! namesrvs -> masters -> their slaves -> restarts -> processes that are not wanted any more
 //! ```
 //!
-//! In a group that may have messages master and slaves start together, as the master asks them whether it has all of them. Where a person has to decide about its
-//! log, the group is not waited for: everything else goes on, and `converge` comes again when all processes are ready.
+//! In a group that may have messages master and slaves start together, as the master asks them
+//! whether it has all of them. Where a person has to decide about its log, the group is not waited
+//! for: everything else goes on, and `converge` comes again when all processes are ready.
 //!
-//! Each arrow waits until what stands before it is ready: a broker that finds its namesrvs, and a slave that finds its master, is ready at once. Restarts are those
-//! of processes whose configuration changed: one at a time, slaves before their master, as Kubernetes does it. What is interrupted in the middle is taken up by the
-//! next [`Cluster::converge`], which starts from what is there.
+//! Each arrow waits until what stands before it is ready: a broker that finds its namesrvs, and a
+//! slave that finds its master, is ready at once. Restarts are those of processes whose
+//! configuration changed: one at a time, slaves before their master, as Kubernetes does it. What is
+//! interrupted in the middle is taken up by the next [`Cluster::converge`], which starts from what
+//! is there.
 
 use super::{
     child::Child,
@@ -45,7 +49,7 @@ pub(super) struct Cluster {
     pub(super) opened: Arc<Opened>,
     /// Whether everything runs as the plan says.
     pub(super) settled: bool,
-    patience: Duration,
+    timeout: Duration,
     screen: Screen,
 }
 
@@ -54,17 +58,12 @@ impl Cluster {
     ///
     /// # Errors
     /// The folder is not to be had.
-    pub(super) fn new(
-        wanted: RocketMQCluster,
-        root: &Path,
-        patience: Duration,
-        screen: Screen,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(wanted: RocketMQCluster, root: &Path, timeout: Duration, screen: Screen) -> anyhow::Result<Self> {
         let key = context::key(&wanted);
         let place = Place::take(root, &key)?;
         let opened = Opened::load(place.folder(), place.groups_with_a_log(&key.name))?;
         screen.tell(Tone::Plain, &key.name, &format!("lives in {}", place::short(place.folder())));
-        Ok(Self { key, place, wanted, plan: None, children: BTreeMap::new(), opened, settled: false, patience, screen })
+        Ok(Self { key, place, wanted, plan: None, children: BTreeMap::new(), opened, settled: false, timeout, screen })
     }
 
     /// Takes a changed object; `converge` makes it true. Returns whether anything is to be done.
@@ -96,7 +95,8 @@ impl Cluster {
     /// Makes the processes those of the manifest.
     ///
     /// # Errors
-    /// No free port, or a process that is not ready in time; what was not reached yet stays as it was.
+    /// No free port, or a process that is not ready in time; what was not reached yet stays as it
+    /// was.
     pub(super) async fn converge(&mut self, given: &mut Given) -> anyhow::Result<()> {
         if self.paused() {
             let text = "is paused by its manifest: its processes stay as they are";
@@ -153,8 +153,8 @@ impl Cluster {
         }
     }
 
-    /// Restarts what runs with something else, one at a time. A group that is not ready goes first: if what it runs with is the reason, what corrects it must not
-    /// wait for it.
+    /// Restarts what runs with something else, one at a time. A group that is not ready goes first:
+    /// if what it runs with is the reason, what corrects it must not wait for it.
     async fn roll(&self, plan: &Plan) -> anyhow::Result<()> {
         let troubled = |group: &&Group| {
             let child = |launch: &Arc<Launch>| self.children.get(&launch.name);
@@ -192,7 +192,7 @@ impl Cluster {
                 }
             })
         });
-        if tokio::time::timeout(self.patience, futures::future::join_all(waits)).await.is_ok() {
+        if tokio::time::timeout(self.timeout, futures::future::join_all(waits)).await.is_ok() {
             return Ok(());
         }
         let reason = |launch: &Arc<Launch>| {
@@ -200,7 +200,7 @@ impl Cluster {
             Some(format!("{}: {why} (its log: {})", launch.name, place::short(&launch.log())))
         };
         let reasons: Vec<_> = launches.iter().filter_map(reason).collect();
-        anyhow::bail!("not ready within {} s: {}", self.patience.as_secs(), reasons.join("; "))
+        anyhow::bail!("not ready within {} s: {}", self.timeout.as_secs(), reasons.join("; "))
     }
 
     /// Returns when the master of a group waits for a decision; never for one that cannot.
@@ -209,7 +209,8 @@ impl Cluster {
         let found = plan.and_then(|plan| Some((plan, plan.groups.iter().find(|known| known.name == group)?)));
         let Some((plan, group)) = found else { return std::future::pending().await };
         let admin = Remote::connect(std::slice::from_ref(&plan.namesrv_addrs));
-        // The first pause is for the slaves: they start with their master, and it asks each of them.
+        // The first pause is for the slaves: they start with their master, and it asks each of
+        // them.
         loop {
             tokio::time::sleep(ASK).await;
             if decision::needed(&admin, group).await.is_some() {

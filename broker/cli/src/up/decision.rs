@@ -1,5 +1,5 @@
-//! Masters that take no writes until a person decides about their logs: whether a group has one, and
-//! the commands that decide.
+//! Masters that take no writes until a person decides about their logs: whether a group has one,
+//! and the commands that decide.
 
 use super::place::{self, Group};
 use rmq_operator::{

@@ -1,7 +1,8 @@
 //! The manifest files: reading, judging, and noticing edits.
 //!
-//! Edits are found by looking at size and time of every file twice a second: no watch of the operating system survives all the ways in which editors replace
-//! files. An edit is taken once two looks in a row found the same, so that a file which is being written is left in peace.
+//! Edits are found by looking at size and time of every file twice a second: no watch of the
+//! operating system survives all the ways in which editors replace files. An edit is taken once two
+//! looks in a row found the same, so that a file which is being written is left in peace.
 
 use super::place;
 use crate::settings::READERS;
@@ -18,7 +19,7 @@ use std::{
 };
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
+const SCAN_PERIOD: Duration = Duration::from_millis(500);
 
 /// What was given on the command line.
 pub(super) struct Files {
@@ -59,7 +60,7 @@ impl Files {
     /// # Errors
     /// All that is wrong.
     pub(super) fn read(&mut self, previous: Option<&Manifest>) -> Result<Reading, Vec<Problem>> {
-        self.read = self.look();
+        self.read = self.scan();
         let paths: Vec<PathBuf> = self.read.iter().map(|seen| seen.path.clone()).collect();
         judge(manifest::load(&paths, previous)?)
     }
@@ -68,8 +69,8 @@ impl Files {
     pub(super) async fn edited(&self) {
         let mut before = self.read.clone();
         loop {
-            tokio::time::sleep(LOOK).await;
-            let now = self.look();
+            tokio::time::sleep(SCAN_PERIOD).await;
+            let now = self.scan();
             if now == before && now != self.read {
                 return;
             }
@@ -78,7 +79,7 @@ impl Files {
     }
 
     /// Every file, those in folders included.
-    fn look(&self) -> Vec<Seen> {
+    fn scan(&self) -> Vec<Seen> {
         let mut paths = Vec::new();
         for path in &self.given {
             match manifests(path) {
@@ -150,7 +151,7 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let files = Files::new(vec![folder.path().to_owned()]).unwrap();
-        let names: Vec<_> = files.look().into_iter().map(|seen| seen.path.file_name().unwrap().to_owned()).collect();
+        let names: Vec<_> = files.scan().into_iter().map(|seen| seen.path.file_name().unwrap().to_owned()).collect();
         assert_eq!(names, ["a.yaml", "b.yml"]);
         assert!(Files::new(vec![folder.path().join("none.yaml")]).is_err());
     }

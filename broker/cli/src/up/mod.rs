@@ -1,7 +1,8 @@
 //! `rocketmq up`: a manifest on this machine, without Kubernetes.
 //!
-//! The same files, the same judgement, the same topology and the same decisions about topics and groups as the operator's; only what carries them out differs.
-//! Processes are children of this one, on loopback, below one data folder.
+//! The same files, the same judgement, the same topology and the same decisions about topics and
+//! groups as the operator's; only what carries them out differs. Processes are children of this
+//! one, on loopback, below one data folder.
 //!
 //! | file | what |
 //! |---|---|
@@ -14,11 +15,14 @@
 //! | `decision.rs` | a master that waits until a person decides about its log |
 //! | `screen.rs` | what a person sees |
 //!
-//! One task decides, in the order in which things come ([`Session::serve`]); it is dropped wherever it stands when a signal comes. A task for each child keeps
-//! that running meanwhile. Nothing is remembered between runs but what the brokers keep, the ports in the configuration files, and which groups were opened; so what
-//! stands on brokers is taken over (as with `adoption: Always`), and an object that left the files while nothing ran stays.
+//! One task decides, in the order in which things come ([`Session::serve`]); it is dropped wherever
+//! it stands when a signal comes. A task for each child keeps that running meanwhile. Nothing is
+//! remembered between runs but what the brokers keep, the ports in the configuration files, and
+//! which groups were opened; so what stands on brokers is taken over (as with `adoption: Always`),
+//! and an object that left the files while nothing ran stays.
 //!
-//! Of a manifest these mean nothing here: image, podTemplate, storage, antiAffinity, access. Roles are fixed: no slave becomes a master.
+//! Of a manifest these mean nothing here: image, podTemplate, storage, antiAffinity, access. Roles
+//! are fixed: no slave becomes a master.
 
 mod child;
 mod cluster;
@@ -51,7 +55,8 @@ use tokio::{
     time::Instant,
 };
 
-/// Between two looks at the brokers: when all is well (a tool may have changed a topic), and when it is not.
+/// Between two looks at the brokers: when all is well (a tool may have changed a topic), and when
+/// it is not.
 const STEADY: Duration = Duration::from_secs(60);
 const MOVING: Duration = Duration::from_secs(3);
 /// Between two tries to be the one that chooses ports.
@@ -101,7 +106,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         objects: Objects::new(screen)?,
         given: Given::default(),
         data: arguments.data,
-        patience: Duration::from_secs(arguments.timeout),
+        timeout: Duration::from_secs(arguments.timeout),
         screen,
     };
     let outcome = tokio::select! {
@@ -139,7 +144,7 @@ struct Session {
     objects: Objects,
     given: Given,
     data: PathBuf,
-    patience: Duration,
+    timeout: Duration,
     screen: Screen,
 }
 
@@ -149,14 +154,14 @@ impl Session {
         let began = Instant::now();
         let turn = turn(&self.screen).await;
         for cluster in self.manifest.clusters.clone() {
-            let cluster = Cluster::new(cluster, &self.data, self.patience, self.screen)?;
+            let cluster = Cluster::new(cluster, &self.data, self.timeout, self.screen)?;
             self.clusters.push(cluster);
         }
         for cluster in &mut self.clusters {
             cluster.converge(&mut self.given).await.with_context(|| format!("cluster {}", cluster.key.name))?;
         }
         drop(turn);
-        let mut well = self.look().await;
+        let mut well = self.reconcile_objects().await;
         let took = began.elapsed().as_secs_f64();
         for cluster in &self.clusters {
             let (tone, text) = match well {
@@ -177,7 +182,7 @@ impl Session {
                     converge(cluster, &mut self.given, &self.screen).await;
                 }
             }
-            well = self.look().await;
+            well = self.reconcile_objects().await;
             for cluster in self.clusters.iter().filter(|cluster| changed.contains(&cluster.key)) {
                 self.summary(cluster);
             }
@@ -196,7 +201,7 @@ impl Session {
     }
 
     /// A look at the objects of every cluster; true if all is well.
-    async fn look(&mut self) -> bool {
+    async fn reconcile_objects(&mut self) -> bool {
         let mut well = true;
         for cluster in &self.clusters {
             well &= self.objects.pass(cluster, &self.manifest).await && cluster.settled;
@@ -204,7 +209,8 @@ impl Session {
         well
     }
 
-    /// Takes an edit if it is good, and says so if it is not. Returns the clusters whose processes changed.
+    /// Takes an edit if it is good, and says so if it is not. Returns the clusters whose processes
+    /// changed.
     async fn edit(&mut self) -> Vec<ClusterKey> {
         let Reading { manifest, notes } = match self.files.read(Some(&self.manifest)) {
             Ok(reading) => reading,
@@ -229,7 +235,7 @@ impl Session {
             let index = match known {
                 Some(index) if !self.clusters[index].change(&wanted) => continue,
                 Some(index) => index,
-                None => match Cluster::new(wanted, &self.data, self.patience, self.screen) {
+                None => match Cluster::new(wanted, &self.data, self.timeout, self.screen) {
                     Ok(cluster) => {
                         self.clusters.push(cluster);
                         self.clusters.len() - 1
@@ -311,7 +317,8 @@ async fn converge(cluster: &mut Cluster, given: &mut Given, screen: &Screen) {
     }
 }
 
-/// One `rocketmq up` after the other chooses ports and starts what listens on them: a port that is free for two would be taken by one.
+/// One `rocketmq up` after the other chooses ports and starts what listens on them: a port that is
+/// free for two would be taken by one.
 async fn turn(screen: &Screen) -> Option<File> {
     let user = rustix::process::getuid().as_raw();
     let path = std::env::temp_dir().join(format!("rocketmq-up-{user}.lock"));

@@ -1,7 +1,9 @@
-//! Topics and consumer groups of a cluster: the operator's own decisions, carried out on the brokers of this machine and told on its screen.
+//! Topics and consumer groups of a cluster: the operator's own decisions, carried out on the
+//! brokers of this machine and told on its screen.
 //!
-//! A group of brokers that was just started is given what it must have and then opened for writes ([`open::pass`]); every object is made true
-//! ([`provision::once`]) and looked at again; one that is gone from the files goes as its deletion policy says ([`provision::remove`]).
+//! A group of brokers that was just started is given what it must have and then opened for writes
+//! ([`open::pass`]); every object is made true ([`provision::once`]) and looked at again; one that
+//! is gone from the files goes as its deletion policy says ([`provision::remove`]).
 
 use super::{
     cluster::Cluster,
@@ -182,7 +184,8 @@ impl Objects {
         stages.values().all(|stage| *stage == Stage::Open)
     }
 
-    /// Says what is wrong with a cluster or a group when it is new; true if something else was wrong before.
+    /// Says what is wrong with a cluster or a group when it is new; true if something else was
+    /// wrong before.
     fn trouble(&mut self, home: &Home<'_>, name: &str, text: Option<String>) -> bool {
         let id = (home.key.clone(), name.to_owned());
         match text {
@@ -205,7 +208,7 @@ impl Objects {
         let mut later: Option<Arc<Inventory>> = None;
         let mut well = true;
         for object in objects.iter().filter(|object| self::home(*object) == *home.key) {
-            let mut row = self.look(home, object, inventory).await;
+            let mut row = self.reconcile(home, object, inventory).await;
             let before = row.message.clone();
             if !row.well && !context::paused(object) {
                 // Something was written, or a broker was silent: only a new look tells.
@@ -213,7 +216,7 @@ impl Objects {
                     later = self.pool.inventory(home.key, home.namesrvs, Instant::now()).await.ok();
                 }
                 if let Some(later) = &later {
-                    row = self.look(home, object, later).await;
+                    row = self.reconcile(home, object, later).await;
                 }
             }
             well &= row.well;
@@ -236,7 +239,7 @@ impl Objects {
         }
     }
 
-    async fn look<K: Provisioned>(&self, home: &Home<'_>, object: &K, inventory: &Inventory) -> Row {
+    async fn reconcile<K: Provisioned>(&self, home: &Home<'_>, object: &K, inventory: &Inventory) -> Row {
         let name = object.remote_name().to_owned();
         let row = |state: &str, message: String, well| Row {
             what: K::WHAT,

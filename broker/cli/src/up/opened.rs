@@ -31,7 +31,8 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Reads what earlier runs have left in a folder; `stored` are the groups with a commit log in it.
+    /// Reads what earlier runs have left in a folder; `stored` are the groups with a commit log in
+    /// it.
     ///
     /// # Errors
     /// The file cannot be read: to take its groups for new would not protect them.
@@ -51,7 +52,8 @@ impl Opened {
         *self.planned.lock() = groups.iter().map(|set| (set.name.clone(), set.clone())).collect();
     }
 
-    /// What the history of a group adds to the configuration of its members; nothing for other processes.
+    /// What the history of a group adds to the configuration of its members; nothing for other
+    /// processes.
     pub(super) fn config(&self, group: &str) -> Properties {
         let set = self.planned.lock().get(group).cloned();
         set.map(|set| set.history_config(self.history(group))).unwrap_or_default()

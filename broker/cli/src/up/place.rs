@@ -1,4 +1,5 @@
-//! Where a cluster lives on this machine: a folder, ports on loopback, and for each process what it is started with.
+//! Where a cluster lives on this machine: a folder, ports on loopback, and for each process what it
+//! is started with.
 //!
 //! ```text
 //! <data>/<cluster>/lock                      held while `rocketmq up` runs it; names that process
@@ -8,7 +9,8 @@
 //!                           /store, ...      what it keeps
 //! ```
 //!
-//! A process keeps the ports that it had last time, as long as they are free: addresses stand in clients' configuration and in message ids.
+//! A process keeps the ports that it had last time, as long as they are free: addresses stand in
+//! clients' configuration and in message ids.
 
 use anyhow::Context;
 use rmq_operator::{
@@ -185,7 +187,8 @@ impl Place {
         folders.filter_map(group).collect()
     }
 
-    /// Gives every process of a topology its folder and its ports. A process that has ports keeps them.
+    /// Gives every process of a topology its folder and its ports. A process that has ports keeps
+    /// them.
     ///
     /// # Errors
     /// No free ports.
@@ -280,12 +283,13 @@ fn remembered(folder: &Path, kind: Kind) -> Option<(u16, u16)> {
     Some((port("listenPort")?, port("httpPort")?))
 }
 
-/// Ports that this process gave out: who has one may not be listening yet.
+/// Ports that this process gave out. A process that was given one may not be listening yet.
 #[derive(Debug, Default)]
 pub(super) struct Given(BTreeSet<u16>);
 
 impl Given {
-    /// A port for clients with all that lie beside it, and one for probes: those of last time, else those of the topology, else the next ones.
+    /// A port for clients with all that lie beside it, and one for probes: those of last time, else
+    /// those of the topology, else the next ones.
     fn choose(&mut self, process: &Process, last: Option<(u16, u16)>) -> anyhow::Result<(u16, u16)> {
         let beside = |listen: u16| -> Option<Vec<u16>> {
             let distance = |port: Option<u16>| port.map(|port| i32::from(port) - i32::from(process.ports.listen));
@@ -380,7 +384,8 @@ mod tests {
             fs::create_dir_all(&launch.folder).unwrap();
             fs::write(launch.config_file(), &launch.config).unwrap();
         }
-        // Without its file the first broker would take the first port that is free: the second one's, were that not known.
+        // Without its file the first broker would take the first port that is free: the second
+        // one's, were that not known.
         fs::remove_file(first.groups[1].members[0].config_file()).unwrap();
         let again = take(root.path()).unwrap().plan(&topology, &mut Given::default()).unwrap();
         assert_eq!(first.groups[0].members, again.groups[0].members);

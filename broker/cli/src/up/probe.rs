@@ -1,4 +1,5 @@
-//! Asks a process of ours whether it is ready: `GET /readyz`, by hand, for the request is one line and the answer is short.
+//! Asks a process of ours whether it is ready: `GET /readyz`, by hand, for the request is one line
+//! and the answer is short.
 
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
@@ -7,14 +8,14 @@ use tokio::{
 };
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of an answer that are read; a reason is a line.
 const LONGEST: u64 = 16 * 1024;
 
 /// # Errors
 /// Why it is not ready, in its own words where it has some.
 pub(super) async fn ready(http: SocketAddr) -> Result<(), String> {
-    match tokio::time::timeout(PATIENCE, ask(http)).await {
+    match tokio::time::timeout(TIMEOUT, ask(http)).await {
         Ok(Ok(answer)) => judge(&answer),
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err("starting".to_owned()),
         Ok(Err(error)) => Err(format!("{http} cannot be asked: {error}")),

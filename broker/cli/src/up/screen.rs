@@ -1,5 +1,6 @@
-//! What a person sees: a line for each thing that happens, with its time and who it is about, and tables. Colours only where there is a terminal that wants
-//! them; a reader that has gone away (`| head`) is no error.
+//! What the user sees: a line for each event, with its time and the name of the process or cluster,
+//! and tables. Colours only where there is a terminal that wants them; a reader that has gone away
+//! (`| head`) is no error.
 
 use comfy_table::{ContentArrangement, Table, presets};
 use std::io::{self, IsTerminal, Write};
@@ -34,7 +35,7 @@ impl Screen {
     }
 
     /// One event. Further lines of `text` (the end of a log, say) stand indented below.
-    pub(super) fn tell(&self, tone: Tone, who: &str, text: &str) {
+    pub(super) fn tell(&self, tone: Tone, subject: &str, text: &str) {
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
         let mut lines = text.lines();
         let first = lines.next().unwrap_or_default();
@@ -43,7 +44,7 @@ impl Screen {
             (true, Tone::Good) => format!("\x1b[32m{first}\x1b[0m"),
             (true, Tone::Bad) => format!("\x1b[31m{first}\x1b[0m"),
         };
-        let mut told = format!("{time}  {who:<24}  {first}\n");
+        let mut told = format!("{time}  {subject:<24}  {first}\n");
         for line in lines {
             told.push_str(&format!("            {line}\n"));
         }

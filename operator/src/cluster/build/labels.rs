@@ -8,13 +8,13 @@
 //! Argo CD takes what carries it and has no owner for its own, and prunes what Git does not hold.
 //! Children and pods have an owner. Volume claims have none, so they are found by labels of our own
 //! prefix, are rid of that label (the StatefulSet controller gives them its selector's), and carry
-//! an annotation that keeps them even where they are taken for somebody's.
+//! an annotation that keeps them even where another tool takes them for its own.
 
 use std::collections::BTreeMap;
 
 use crate::cluster::topology::{Kind, Set};
 
-/// Who made an object.
+/// Which operator made an object.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by=rocketmq-operator";
 
 /// Index of the broker group that a pod, a claim or a child belongs to.

@@ -11,8 +11,9 @@ use crate::cluster::{
     validate::Validated,
 };
 
-/// Gives each pod of a set a name, ready or not: a slave looks for its master, and a broker for its namesrvs, before either is
-/// ready, and a registered address must not stop resolving because a probe failed once.
+/// Gives each pod of a set a name, ready or not: a slave looks for its master, and a broker for its
+/// namesrvs, before either is ready, and a registered address must not stop resolving because a
+/// probe failed once.
 pub(super) fn headless(cluster: &Validated, set: &Set) -> Service {
     Service {
         metadata: metadata(cluster, &set.name, Some(set)),

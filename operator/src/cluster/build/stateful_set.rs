@@ -1,13 +1,15 @@
 //! The pods of a set.
 //!
-//! **Roles and restarts.** Ordinal 0 of a group is its master, the others are slaves; roles do not move. The StatefulSet runs
-//! with Kubernetes' own `RollingUpdate`, highest ordinal first, each pod only when the one before is ready: slaves restart before
-//! the master, and while the master restarts its group takes no writes (other groups do; producers go there by themselves).
-//! `Parallel` start-up lets the members come up together, and lets a corrected template replace a pod that is stuck on a bad one,
-//! which ordered start-up would wait for.
+//! **Roles and restarts.** Ordinal 0 of a group is its master, the others are slaves; roles do not
+//! move. The StatefulSet runs with Kubernetes' own `RollingUpdate`, highest ordinal first, each pod
+//! only when the one before is ready: slaves restart before the master, and while the master
+//! restarts its group takes no writes (other groups do; producers go there by themselves).
+//! `Parallel` start-up lets the members come up together, and lets a corrected template replace a
+//! pod that is stuck on a bad one, which ordered start-up would wait for.
 //!
-//! **No shell.** The image holds one binary, so what differs by pod comes through Kubernetes' expansion of `$(NAME)` in
-//! arguments: the number from the label `apps.kubernetes.io/pod-index`, the name from the pod's own.
+//! **No shell.** The image holds one binary, so what differs by pod comes through Kubernetes'
+//! expansion of `$(NAME)` in arguments: the number from the label `apps.kubernetes.io/pod-index`,
+//! the name from the pod's own.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +53,7 @@ const CONFIG_VOLUME: &str = "config";
 const CONFIG_PATH: &str = "/etc/rocketmq";
 
 /// Name of the claim that the StatefulSet controller binds to a pod of a set, and makes where there
-/// is none. It is the only proof that a claim is ours: labels can be anybody's.
+/// is none. It is the only proof that a claim is ours: anyone can set labels.
 pub(crate) fn claim_name(set: &str, ordinal: u32) -> String {
     format!("{DATA_VOLUME}-{set}-{ordinal}")
 }
@@ -100,7 +102,7 @@ fn template(cluster: &Validated, set: &Set) -> PodTemplateSpec {
         spec: Some(PodSpec {
             service_account_name: Some(cluster.name.clone()),
             automount_service_account_token: Some(false),
-            // Variables for every Service of the namespace: nobody reads them.
+            // Variables for every Service of the namespace, which no process here reads.
             enable_service_links: Some(false),
             termination_grace_period_seconds: Some(match set.kind {
                 Kind::Namesrv => 15,
@@ -155,7 +157,8 @@ fn container(cluster: &Validated, set: &Set) -> Container {
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
             ..SecurityContext::default()
         }),
-        // The last lines of the log explain a crash in `kubectl describe`, and in the cluster's status.
+        // The last lines of the log explain a crash in `kubectl describe`, and in the cluster's
+        // status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(vec![
             VolumeMount {
@@ -223,8 +226,8 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     }
 }
 
-/// Enough to be scheduled sensibly; limits are the user's. The page cache of the store is not counted against a broker until the
-/// node needs it back.
+/// Enough to be scheduled sensibly; limits are the user's. The page cache of the store is not
+/// counted against a broker until the node needs it back.
 fn requests(kind: Kind) -> ResourceRequirements {
     let (cpu, memory) = match kind {
         Kind::Namesrv => ("20m", "32Mi"),

@@ -76,7 +76,7 @@ async fn groups_are_remembered_by_the_status_and_by_claims_that_stay() {
         });
         json!({"metadata": {"name": "data-remembered-broker-1-0", "labels": labels, "ownerReferences": owner}, "spec": {}})
     };
-    // Somebody deleted a set; an object was restored without its status and found the volumes;
+    // A user deleted a set; an object was restored without its status and found the volumes;
     // volumes that go with an older cluster of the name are no reason to have a group.
     let going =
         claim(json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "remembered-broker-1", "uid": "x"}]));
@@ -137,7 +137,7 @@ async fn a_first_manifest_that_never_worked_is_corrected_everywhere_at_once() {
     assert_eq!(world.sets_written(), ["PATCH namesrv", "PATCH broker-0", "PATCH broker-1"]);
 }
 
-/// A set that is deleted around its pods was taken for a new group, which waits for nobody; and
+/// A set that is deleted around its pods was taken for a new group, which does not wait; and
 /// once made anew it was taken for settled before any pod ran the new template.
 #[tokio::test]
 async fn size_and_template_in_one_edit_disturb_one_group_at_a_time() {

@@ -58,7 +58,7 @@ async fn a_claim_of_somebody_else_with_our_labels_is_not_grown() {
     assert!(!told.contains("broker-storage") && !told.contains("broker-0-5"), "{told}");
 }
 
-/// Such claims made the operator plan groups that nobody asked for.
+/// Such claims made the operator plan groups that the spec does not ask for.
 #[tokio::test]
 async fn a_claim_of_somebody_else_with_our_labels_is_no_group_of_ours() {
     let world = World::new("counted", json!({"brokers": {"groups": 1}})).await;
@@ -193,7 +193,7 @@ async fn claims_of_an_earlier_version_are_kept_and_no_pod_is_lost() {
     assert_eq!(world.api.paths("/pods/"), pods);
     for pod in &pods {
         let pod = world.api.object(pod).unwrap();
-        assert_eq!(pod["metadata"]["annotations"][OPTIONS], "Prune=false,Delete=false", "while nobody owned it");
+        assert_eq!(pod["metadata"]["annotations"][OPTIONS], "Prune=false,Delete=false", "while it had no owner");
     }
     for claim in ["0-0", "0-1", "1-0", "1-1"] {
         let claim = world.api.object(&format!("{CLAIMS}/data-earlier-broker-{claim}")).unwrap();

@@ -31,7 +31,7 @@ struct World {
 }
 
 impl World {
-    /// A cluster of this name and spec, with brokers that nobody started yet. Names differ by test:
+    /// A cluster of this name and spec, whose brokers were not started yet. Names differ by test:
     /// namesrvs do too.
     async fn new(name: &str, spec: Value) -> Self {
         let (api, client) = ApiServer::start().await;
@@ -224,7 +224,7 @@ async fn a_decision_about_a_lost_log_is_carried_out_once_and_then_forgotten() {
     world.pass().await.unwrap();
     let message = world.condition("LogsComplete", "False", "DecisionNeeded");
     assert!(message.contains("lost-broker-0-1 holds 182780 bytes"), "{message}");
-    assert!(world.brokers.writes().is_empty(), "nobody has decided");
+    assert!(world.brokers.writes().is_empty(), "no decision was made");
 
     world.edit("/metadata/annotations", json!({"rocketmq.rs/recover": "lost-broker-0=yes", "other": "stays"}));
     world.pass().await.unwrap();

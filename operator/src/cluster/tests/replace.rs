@@ -1,5 +1,5 @@
-//! Slaves whose log differs from their master's: they hold up nobody else, and begin anew when an
-//! administrator says so.
+//! Slaves whose log differs from their master's: they hold up no other group, and begin anew when
+//! an administrator says so.
 
 use super::{claims::PODS, *};
 
@@ -77,7 +77,7 @@ async fn a_slave_that_differs_begins_anew_when_somebody_decides_so() {
         json!({"app.kubernetes.io/name": "rocketmq", "app.kubernetes.io/instance": "replaced"}),
     );
     world.pass().await.unwrap();
-    assert!(world.deleted().is_empty(), "nobody has decided");
+    assert!(world.deleted().is_empty(), "no decision was made");
 
     for wrong in
         ["replaced-broker-2=replace-slave", "replaced-broker-0=replace", "replaced-broker-0=replace-slave,x=copy"]

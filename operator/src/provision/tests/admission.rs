@@ -1,4 +1,4 @@
-//! Who may name something on a cluster, and what is said to those who may not.
+//! Which namespaces may name something on a cluster, and what objects of others are told.
 
 use super::*;
 
@@ -56,8 +56,9 @@ async fn a_namespace_that_is_not_admitted_is_told_what_to_write() {
     world.ready_in("team", "orders", "True", "InSync");
 }
 
-/// Anybody who may create topics in any namespace could block a topic of another team by naming it first, and a topic that was to
-/// be deleted was handed over to an object that may not have it.
+/// A user with the right to create topics in any namespace could block a topic of another team by
+/// naming it first, and a topic that was to be deleted was handed over to an object that may not
+/// have it.
 #[tokio::test]
 async fn an_object_that_is_not_admitted_neither_blocks_nor_inherits_a_topic() {
     let mut world = World::new("squatter:1").await;
@@ -85,7 +86,7 @@ async fn an_object_that_is_not_admitted_neither_blocks_nor_inherits_a_topic() {
     assert_eq!(world.brokers.writes()[..2], ["delete prod-broker-0 orders", "delete prod-broker-1 orders"]);
 }
 
-/// These reasons stood in a condition only, where nobody looks who waits for a topic.
+/// These reasons stood in a condition only, where a user that waits for a topic does not look.
 #[tokio::test]
 async fn what_only_a_person_can_put_right_is_one_event() {
     let mut world = World::new("events:1").await;

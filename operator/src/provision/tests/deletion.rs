@@ -235,7 +235,8 @@ async fn a_topic_is_not_deleted_while_a_namespace_that_may_name_it_cannot_be_see
     assert!(world.gone("orders"));
 }
 
-/// A broker that somebody registered under our name was written to as if it were ours.
+/// A broker of another cluster that was registered under our name was written to as if it were
+/// ours.
 #[tokio::test]
 async fn a_broker_of_our_name_under_another_cluster_name_is_neither_written_nor_believed() {
     let mut world = world_with_orders("stranger:1").await;
