@@ -6,48 +6,64 @@ use super::{
     observe::Observed,
     recover::ANNOTATION,
     status::{Findings, registered},
+    topology::Set,
 };
 use crate::api::condition::{Judgement, Kind, Status};
 
-pub(super) fn in_sync(findings: &Findings<'_>) -> Judgement {
-    let Findings { cluster, observed, recovery, .. } = findings;
+pub(super) fn replicas_in_sync(findings: &Findings<'_>) -> Judgement {
+    let judged = |status: Status, reason, text| Judgement::new(Kind::ReplicasInSync, status, reason, text);
+    let observed = findings.observed;
     match &observed.brokers {
-        None => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "NamesrvNotReady", "no namesrv can be asked yet"),
-        Some(Err(error)) => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "Unreachable", error.to_string()),
-        Some(Ok(_)) if !recovery.replaced.is_empty() => {
-            Judgement::new(Kind::ReplicasInSync, false, "SlaveReplaced", recovery.replaced.join("; "))
-        }
-        Some(Ok(_)) => {
-            let lacking: Vec<String> = cluster
-                .topology
-                .groups
-                .iter()
-                .map(|set| (set, registered(cluster, observed, set).map_or(0, |broker| broker.slaves)))
-                .filter(|(set, slaves)| slaves + 1 < set.members)
-                .map(|(set, slaves)| format!("{} has {slaves} of {} slaves", set.name, set.members - 1))
-                .collect();
-            if !lacking.is_empty() {
-                return Judgement::new(Kind::ReplicasInSync, false, "SlaveMissing", lacking.join("; "));
-            }
-            let slaves = || observed.members.values().flatten().filter(|member| member.ordinal > 0);
-            let of = |state: fn(&State) -> Option<&String>| -> Vec<String> {
-                let words = slaves().filter_map(|slave| Some((slave, state(&slave.report.as_ref().ok()?.state)?)));
-                words.map(|(slave, words)| format!("{}: {words}", slave.name)).collect()
-            };
-            if let Some(text) = differing(observed) {
-                return Judgement::new(Kind::ReplicasInSync, false, "LogsDiffer", text);
-            }
-            let moving = of(|state| if let State::CatchingUp(words) = state { Some(words) } else { None });
-            if !moving.is_empty() {
-                return Judgement::new(Kind::ReplicasInSync, false, "NotFollowing", moving.join("; "));
-            }
-            let silent: Vec<String> = slaves().filter(|slave| slave.report.is_err()).map(ToString::to_string).collect();
-            match silent.is_empty() {
-                true => Judgement::new(Kind::ReplicasInSync, true, "AllFollow", "every slave follows its master"),
-                false => Judgement::new(Kind::ReplicasInSync, Status::Unknown, "Unreachable", silent.join("; ")),
-            }
-        }
+        None => return judged(Status::Unknown, "NamesrvNotReady", "no namesrv can be asked yet".to_owned()),
+        Some(Err(error)) => return judged(Status::Unknown, "Unreachable", error.to_string()),
+        Some(Ok(_)) => {}
     }
+    let replaced = &findings.recovery.replaced;
+    if !replaced.is_empty() {
+        return judged(Status::False, "SlaveReplaced", replaced.join("; "));
+    }
+    let lacking = lacking(findings);
+    if !lacking.is_empty() {
+        return judged(Status::False, "SlaveMissing", lacking.join("; "));
+    }
+    if let Some(text) = differing(observed) {
+        return judged(Status::False, "LogsDiffer", text);
+    }
+    let slaves = || observed.members.values().flatten().filter(|member| member.ordinal > 0);
+    let moving = catching_up(slaves());
+    if !moving.is_empty() {
+        return judged(Status::False, "NotFollowing", moving.join("; "));
+    }
+    let silent = silent(slaves());
+    match silent.is_empty() {
+        true => judged(Status::True, "AllFollow", "every slave follows its master".to_owned()),
+        false => judged(Status::Unknown, "Unreachable", silent.join("; ")),
+    }
+}
+
+/// Groups of which fewer slaves are registered than asked for.
+fn lacking(findings: &Findings<'_>) -> Vec<String> {
+    let Findings { cluster, observed, .. } = findings;
+    let slaves = |set: &Set| registered(cluster, observed, set).map_or(0, |broker| broker.slaves);
+    let groups = cluster.topology.groups.iter().map(|set| (set, slaves(set)));
+    groups
+        .filter(|(set, slaves)| slaves + 1 < set.members)
+        .map(|(set, slaves)| format!("{} has {slaves} of {} slaves", set.name, set.members - 1))
+        .collect()
+}
+
+/// Members on their way to where they should be, in their own words.
+fn catching_up<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<String> {
+    let words = |member: &Member| match &member.report.as_ref().ok()?.state {
+        State::CatchingUp(words) => Some(format!("{}: {words}", member.name)),
+        _ => None,
+    };
+    members.filter_map(words).collect()
+}
+
+/// Members that do not answer.
+fn silent<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<String> {
+    members.filter(|member| member.report.is_err()).map(ToString::to_string).collect()
 }
 
 /// Slaves whose log differs from their master's, and what can be done; `None` when there are none.
@@ -80,16 +96,11 @@ pub(super) fn logs_complete(findings: &Findings<'_>) -> Judgement {
         return Judgement::new(Kind::LogsComplete, false, "DecisionNeeded", text.join("; "));
     }
     let masters = || observed.members.values().flatten().filter(|member| member.ordinal == 0);
-    let moving: Vec<String> = masters()
-        .filter_map(|master| match &master.report.as_ref().ok()?.state {
-            State::CatchingUp(words) => Some(format!("{}: {words}", master.name)),
-            _ => None,
-        })
-        .collect();
+    let moving = catching_up(masters());
     if !moving.is_empty() {
         return Judgement::new(Kind::LogsComplete, false, "Checking", moving.join("; "));
     }
-    let silent: Vec<String> = masters().filter(|master| master.report.is_err()).map(ToString::to_string).collect();
+    let silent = silent(masters());
     match silent.is_empty() {
         true => Judgement::new(Kind::LogsComplete, true, "Checked", "no master has less than its slaves"),
         false => Judgement::new(Kind::LogsComplete, Status::Unknown, "Unreachable", silent.join("; ")),

@@ -20,7 +20,7 @@ use kube::ResourceExt;
 use super::{
     build::{Plan, TEMPLATE_HASH, labels, namesrv_addrs},
     claims::Growth,
-    log_conditions::{in_sync, logs_complete},
+    log_conditions::{logs_complete, replicas_in_sync},
     members::{Member, State},
     observe::{Observed, SetState},
     open::Stage,
@@ -126,7 +126,7 @@ fn conditions(findings: &Findings<'_>, groups: &[GroupStatus]) -> Vec<Judgement>
         spec_valid(&findings.cluster.notes),
         namesrv_ready(findings),
         brokers_ready(findings),
-        in_sync(findings),
+        replicas_in_sync(findings),
         logs_complete(findings),
         storage_healthy(findings.growth),
         available(findings, groups),

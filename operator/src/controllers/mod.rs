@@ -95,17 +95,7 @@ pub(crate) async fn run<A: Admin>(
     let topics = sources::<RocketMQTopic>(client, &scopes, metrics, refused_for);
     let groups = sources::<RocketMQConsumerGroup>(client, &scopes, metrics, refused_for);
     let stores = (stores(&clusters), stores(&topics), stores(&groups));
-    let settings = Settings {
-        default_image: options.default_image.clone(),
-        domain: options.domain.clone(),
-        readers: options.readers,
-    };
-    let reporter = Reporter {
-        controller: FIELD_MANAGER.to_owned(),
-        instance: options.lease.as_ref().map(|lease| lease.holder.clone()),
-    };
-    let recorder = Recorder::new(client.clone(), reporter);
-    let context = Arc::new(Context::<A>::new(client.clone(), settings, metrics.clone(), recorder, stores));
+    let context = shared::<A>(options, client, metrics, stores);
     let mut watchdog = Watchdog {
         controllers: activities(&clusters).chain(activities(&topics)).chain(activities(&groups)).collect(),
         stores: of_stores(&clusters).chain(of_stores(&topics)).chain(of_stores(&groups)).collect(),
@@ -142,6 +132,26 @@ pub(crate) async fn run<A: Admin>(
         }
         error = watchdog.stalled(metrics) => Err(error),
     }
+}
+
+/// What all controllers share.
+fn shared<A: Admin>(
+    options: &Options,
+    client: &Client,
+    metrics: &Metrics,
+    stores: (Stores<RocketMQCluster>, Stores<RocketMQTopic>, Stores<RocketMQConsumerGroup>),
+) -> Arc<Context<A>> {
+    let settings = Settings {
+        default_image: options.default_image.clone(),
+        domain: options.domain.clone(),
+        readers: options.readers,
+    };
+    let reporter = Reporter {
+        controller: FIELD_MANAGER.to_owned(),
+        instance: options.lease.as_ref().map(|lease| lease.holder.clone()),
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
+    Arc::new(Context::new(client.clone(), settings, metrics.clone(), recorder, stores))
 }
 
 /// The controllers of a kind that is made on brokers.
