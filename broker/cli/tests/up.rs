@@ -1,4 +1,5 @@
-//! `rocketmq up` as its user has it: the binary, manifests in files, signals, and clients on the addresses that it prints.
+//! `rocketmq up` as its user has it: the binary, manifests in files, signals, and clients on the
+//! addresses that it prints.
 
 #![expect(
     clippy::unwrap_used,
@@ -59,7 +60,8 @@ struct Lines {
     more: Condvar,
 }
 
-/// A running `rocketmq up`. Dropped in a failing test, it is killed; its children then end by themselves.
+/// A running `rocketmq up`. Dropped in a failing test, it is killed; its children then end by
+/// themselves.
 struct Up {
     process: Process,
     lines: Arc<Lines>,
@@ -245,8 +247,9 @@ fn run_printed(line: &str) -> Output {
     Command::new(words.next().unwrap()).args(words).env_remove("NAMESRV_ADDR").output().unwrap()
 }
 
-/// It was ready and registered again after 2 s, took messages into the empty log, and left its slave
-/// out of replication for ever with the only copy of the messages; `recover` had "nothing to decide".
+/// It was ready and registered again after 2 s, took messages into the empty log, and left its
+/// slave out of replication for ever with the only copy of the messages; `recover` had "nothing to
+/// decide".
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_whose_store_was_deleted_takes_no_messages_before_a_person_decides() {
     const COUNT: i64 = 50;

@@ -6,6 +6,8 @@
 //! watch in each of them, whose objects are in memory; topics and consumer groups hear of clusters
 //! through `cluster_news.rs` and not by watches of their own. Of children only those that we made
 //! are watched, and only their metadata is kept.
+//!
+//! May touch the API server, by watches alone: everything else is done by the reconciles.
 
 mod cluster_news;
 #[cfg(test)]

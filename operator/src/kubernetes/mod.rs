@@ -1,7 +1,8 @@
 //! What all reconciles share on the side of Kubernetes: the client, objects as watches see them,
 //! events, quantities.
 //!
-//! May touch the API server, which it tells events. Knows of no kind of object what it means.
+//! May touch the API server, to which it publishes events. Holds the connections to brokers for the
+//! reconciles, and judges no object.
 
 pub mod context;
 #[cfg(test)]

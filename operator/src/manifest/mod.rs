@@ -5,6 +5,8 @@
 //! when an earlier state is known. What `kubectl apply` would refuse is refused here with the same
 //! words; what only a reconcile can see is told by `cluster::validate`. All problems of all files
 //! are told at once, each with file, document, object and field.
+//!
+//! May touch files, which it reads. Knows no API server and no broker.
 
 mod schema;
 #[cfg(test)]

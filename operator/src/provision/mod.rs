@@ -8,8 +8,10 @@
 //!   events.
 //!
 //! What is not named by an object is never touched: other topics, system topics, and settings of a
-//! topic that its object does not mention. Every write is read back; a broker that says yes and
-//! does no is found.
+//! topic that its object does not mention. Every write is read back; a broker that acknowledges a
+//! write and does not carry it out is found.
+//!
+//! May touch the API server and brokers: `reconcile.rs` both, the kinds the brokers.
 
 pub(crate) mod consumer_group;
 pub(crate) mod decide;
