@@ -18,7 +18,7 @@
 //!
 //! `rocketmq operator` is [`run::run`]; `rocketmq crds` prints [`crds::yaml`]; `rocketmq up` reads
 //! a manifest with [`manifest::load`], plans it with [`cluster::topology::plan`], opens its groups
-//! with [`cluster::open::pass`] and makes its topics true with [`provision::once`] and
+//! with [`cluster::open::pass`] and reconciles its topics with [`provision::once`] and
 //! [`provision::remove`].
 //!
 //! Three rules hold everywhere. Judgement is pure: what decides takes values and gives values, and

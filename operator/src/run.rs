@@ -4,7 +4,7 @@
 //! port open -> API server answers (ready) -> Lease is ours -> controllers run
 //!      stop asked for: controllers finish what they began -> Lease given back -> port closed -> Ok
 //!      Lease lost:     controllers are dropped, as another may have begun -> Err(LeaseLost)
-//!      a controller stands still: all are dropped, Lease given back -> Err(Stalled)
+//!      a controller is stalled: all are dropped, Lease given back -> Err(Stalled)
 //! ```
 
 use std::time::Duration;
@@ -35,7 +35,7 @@ const SILENCE: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// No configuration for the API server is found, the port is taken, the Lease was lost, or a
-/// controller stands still; then the process should end, and its supervisor starts it anew.
+/// controller is stalled; then the process should end, and its supervisor starts it anew.
 pub async fn run<A: Admin>(options: Options, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
     let metrics = Metrics::new()?;
     let stop = CancellationToken::new();

@@ -117,7 +117,7 @@ impl Target<'_> {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if is_gone(&status) => {}
                 // An operator under the rights of an earlier chart: what it guards against is rarer
-                // than a cluster that stands still.
+                // than a cluster that is stalled.
                 Err(kube::Error::Api(status)) if status.code == 403 => {
                     tracing::warn!(
                         pod = pod.name_any(),

@@ -80,7 +80,7 @@ type Reconciling = BoxFuture<'static, Result<Action, Error>>;
 /// lists are refused for `refused_for` counts as empty.
 ///
 /// # Errors
-/// A controller stands still.
+/// A controller is stalled.
 pub(crate) async fn run<A: Admin>(
     options: &Options,
     client: &Client,

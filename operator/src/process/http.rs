@@ -1,9 +1,8 @@
 //! `/healthz`, `/readyz` and `/metrics` of the operator.
 //!
-//! Healthy: the process answers. Ready: it has reached the API server once, and no controller
-//! stands still; a replica that stands by for the Lease is ready too, or a rollout of the operator
-//! would never end. What else does not go well, as a watch that is refused, is told in the answer's
-//! text.
+//! Healthy: the process answers. Ready: it has reached the API server once, and no controller is
+//! stalled; a replica that stands by for the Lease is ready too, or a rollout of the operator would
+//! never end. What else does not go well, as a watch that is refused, is told in the answer's text.
 
 use std::{
     net::SocketAddr,

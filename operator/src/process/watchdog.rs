@@ -1,4 +1,4 @@
-//! Notices controllers that stand still.
+//! Detects stalled controllers.
 //!
 //! Of each controller it is known which objects its watch has delivered that no reconcile has begun
 //! for, how many reconciles wait for one of the permits that all controllers share, how many run,
@@ -169,7 +169,7 @@ struct Stall {
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     pub(crate) controllers: Vec<Arc<Activity>>,
-    /// Without their first lists no reconcile goes on.
+    /// No reconcile proceeds before their first lists.
     pub(crate) stores: Vec<Arc<Watch>>,
     /// They only bring news of children.
     pub(crate) children: Vec<Arc<Watch>>,

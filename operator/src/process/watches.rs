@@ -1,4 +1,4 @@
-//! How each watch of the API server fares, and what of its objects is kept.
+//! The state of each watch of the API server, and what of its objects is kept.
 //!
 //! A watch that fails is tried again with pauses of its own, so one that is refused does not slow
 //! down the others. Its errors end here: they are logged, counted and told by `/readyz`, and no

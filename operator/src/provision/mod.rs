@@ -4,8 +4,8 @@
 //!
 //! - `decide.rs` is pure: an object, what the operator knows of it and an inventory give the writes
 //!   that are due and a verdict.
-//! - `reconcile.rs` is the life of an object in Kubernetes: reference, conflict, finalizer, status,
-//!   events.
+//! - `reconcile.rs` is the lifecycle of an object in Kubernetes: reference, conflict, finalizer,
+//!   status, events.
 //!
 //! What is not named by an object is never touched: other topics, system topics, and settings of a
 //! topic that its object does not mention. Every write is read back; a broker that acknowledges a
@@ -188,10 +188,10 @@ pub async fn remove<K: Provisioned, A: Admin>(
     Ok(if holders.is_empty() { Removal::Gone } else { Removal::Told })
 }
 
-/// Makes an object true on the brokers of an inventory, without Kubernetes: what `rocketmq up` does
-/// with the topics and groups of its manifest. What exists already is taken over. `groups` are the
-/// broker names of the cluster by index. The verdict is about `inventory`; after writes, ask again
-/// with a new one.
+/// Reconciles an object with the brokers of an inventory, without Kubernetes: what `rocketmq up`
+/// does with the topics and groups of its manifest. What exists already is taken over. `groups` are
+/// the broker names of the cluster by index. The verdict is about `inventory`; after writes, ask
+/// again with a new one.
 ///
 /// # Errors
 /// A broker that refused a write or did not answer; earlier writes stand.

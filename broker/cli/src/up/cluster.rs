@@ -57,7 +57,7 @@ impl Cluster {
     /// Takes the folder of a cluster; nothing runs yet.
     ///
     /// # Errors
-    /// The folder is not to be had.
+    /// The folder cannot be made or read, or another process holds it.
     pub(super) fn new(wanted: RocketMQCluster, root: &Path, timeout: Duration, screen: Screen) -> anyhow::Result<Self> {
         let key = context::key(&wanted);
         let place = Place::take(root, &key)?;

@@ -2,7 +2,7 @@
 //! brokers of this machine and told on its screen.
 //!
 //! A group of brokers that was just started is given what it must have and then opened for writes
-//! ([`open::pass`]); every object is made true ([`provision::once`]) and looked at again; one that
+//! ([`open::pass`]); every object is reconciled ([`provision::once`]) and checked again; one that
 //! is gone from the files goes as its deletion policy says ([`provision::remove`]).
 
 use super::{
@@ -124,7 +124,7 @@ impl Objects {
         self.leaving.consumer_groups.retain(|group| home(group) != *key);
     }
 
-    /// Opens groups, makes every object true, and tells what is new. True if all is well.
+    /// Opens groups, reconciles every object, and prints what is new. True if all is well.
     pub(super) async fn pass(&mut self, cluster: &Cluster, manifest: &Manifest) -> bool {
         let Some(plan) = &cluster.plan else { return true };
         let home = Home {
