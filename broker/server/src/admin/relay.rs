@@ -102,7 +102,7 @@ impl Relay {
         if self.groups.find(&header.group).is_none() {
             return Err(Rejection::no_group(&header.group));
         }
-        let target = Target::of(&header)?;
+        let target = Target::of(header)?;
         let queues = topic.read_queue_nums.max(topic.write_queue_nums);
         let moved = match header.queue_id.filter(|queue_id| *queue_id != NOT_SET) {
             None => 0..queues,
@@ -126,7 +126,7 @@ impl Relay {
             self.offsets.commit(&header.topic, &header.group, queue.queue_id, *offset);
         }
         if self.consumers.message_model(&header.group) != Some(MessageModel::Broadcasting) {
-            self.tell_reset(&header, &moved);
+            self.tell_reset(header, &moved);
         }
         let body = ResetOffsetBody { offset_table: moved.into_iter().collect() };
         Ok(body)
