@@ -1,30 +1,46 @@
 //! The broker process.
 //!
-//! The way of a message, station by station:
+//! The way of a message:
 //!
 //! ```text
-//! rmq-remoting    a frame becomes a command
-//!   -> dispatch.rs            code -> handler
-//!   -> handler/send.rs        checks, properties, delay or dead letter
-//!   -> rmq-store              append, or first to `stalled.rs` where a slow disk has no blocks yet; watermarks say how far disk and slaves are
-//!   -> durability.rs          the answer, when it may be given
-//!   -> rmq-store (dispatch)   consume queue, index; tells of the arrival
-//!   -> long_polling.rs        parked pulls of that queue wake
-//!   -> handler/pull.rs        slices of the commit log, written from where they lie
+//! rmq-remoting                  a frame becomes a command
+//! -> request/decode.rs          a typed request, decoded once
+//! -> request/mod.rs             the feature and the lane that it runs in
+//! -> send/{mod,prepare}.rs      checks, queue, properties, delay level or dead letter
+//! -> send/{one,batch}.rs        the record, or several; appended to rmq-store
+//!    (no blocks) send/stalled.rs    waits in a bounded queue, then appends
+//! -> send/durability.rs         waits until disk and slaves have what the settings demand
+//! -> request/answer.rs          response code and frame of the outcome
+//!
+//! rmq-store (dispatch)          consume queue and index; tells of the arrival
+//! -> pull/long_polling.rs       parked pulls of that queue are woken
+//! -> pull/mod.rs                slices of the commit log, not copied
+//! -> request/answer.rs
 //! ```
+//!
+//! Rooms, from the lowest to the highest; none imports from a higher one, except that [`feature`]
+//! names the sheet of [`observe`]:
 //!
 //! | room | what |
 //! |---|---|
-//! | [`config`] | settings by Java's names |
-//! | `dispatch`, `handler` | requests |
-//! | `topic`, `subscription_group`, `consumer_offset` | the tables that are kept in Java's files |
-//! | `connected` | clients, their groups, queue locks |
-//! | `stalled`, `durability`, `long_polling` | sends, answers and pulls that wait |
-//! | `delay`, `ha`, `registration` | what happens by itself |
-//! | `metrics`, `runtime_info`, `stats` | what the broker says of itself |
-//! | `start` | building the parts in order, and taking them down |
+//! | [`config`] | settings by Java's names, delay levels among them |
+//! | [`address`], [`clock`], [`error`] | addresses, time of day, refusals |
+//! | [`rows`], [`table`] | tables that are kept in Java's files |
+//! | [`answer`], [`admission`], [`blocking`] | the right to answer, limits of requests, blocking work |
+//! | [`role`], [`feature`] | master or slave; what a feature hands over |
+//! | [`observe`] | counters, rates, the text of a scrape |
+//! | [`filter`] | which messages a subscription wants |
+//! | [`topic`], [`registration`], [`group`] | topics; namesrvs; groups, their members, offsets and locks |
+//! | [`timer`] | delayed delivery |
+//! | [`core`] | what several features need |
+//! | [`replication`] | master and slave, comparison of logs, the check before writes |
+//! | [`client`], [`send`], [`pull`], [`admin`] | requests, a room for each kind |
+//! | [`request`] | from a frame to its answer: decoding, lanes, response codes |
+//! | [`start`] | the list of features; order of start and stop |
 //!
-//! This crate decides per request only in handlers; `start` builds, wires and stops, and nothing else.
+//! A feature is a room with a natural way through it. It takes typed requests and gives typed
+//! outcomes; only [`request`] knows response codes. What runs by itself, or has metrics, implements
+//! [`feature::Feature`] and stands in the list of `start/features.rs`.
 
 mod address;
 mod admin;
@@ -54,9 +70,9 @@ mod testing;
 mod timer;
 mod topic;
 
-/// Blocking threads of the runtime that runs a broker: those of requests, and as many for replication, tables, metrics
-/// and name lookups. None of this work waits for other work on these threads, so any number is free of deadlocks; more
-/// would only take memory.
+/// Blocking threads of the runtime that runs a broker: those of requests, and as many for
+/// replication, tables, metrics and name lookups. None of this work waits for other work on these
+/// threads, so any number is free of deadlocks; more would only take memory.
 pub const BLOCKING_THREADS: usize = 64;
 
 pub use config::Config;
