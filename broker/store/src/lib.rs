@@ -167,8 +167,8 @@ impl MessageStore {
         Ok(())
     }
 
-    /// Lets expired files stay that a reader outside of the store has yet to copy, while the disk is
-    /// not short of space. `needs` is asked at each round of deletion and must not wait.
+    /// Lets expired files stay that a reader outside of the store has yet to copy, while the disk
+    /// is not short of space. `needs` is asked at each round of deletion and must not wait.
     pub fn set_needs(&self, needs: Needs) {
         *self.upkeep.needs.lock() = Some(needs);
     }

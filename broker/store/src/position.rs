@@ -1,7 +1,7 @@
 //! Numbers that are easily mixed up, each as a type of its own.
 //!
-//! On the wire all of them are Java's longs. [`QueueOffset::from_wire`] and its like refuse what cannot
-//! be one, so a number that came from outside is checked once, where it comes in.
+//! On the wire all of them are Java's longs. [`QueueOffset::from_wire`] and its like refuse what
+//! cannot be one, so a number that came from outside is checked once, where it comes in.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};

@@ -7,9 +7,10 @@
 //! | above `clean_forcibly` | the oldest, whatever their age, if `forcibly_enabled` |
 //! | above `refuse_writes` | the same, and no message is taken |
 //!
-//! A file expires `reserved` after it was written last. The last file never goes, nor one that dispatch still needs.
-//! Up to `clean_forcibly` expired files also stay while a reader outside of the store has yet to
-//! copy them ([`Needed`]); above it they go all the same, as a full disk stops everybody.
+//! A file expires `reserved` after it was written last. The last file never goes, nor one that
+//! dispatch still needs. Up to `clean_forcibly` expired files also stay while a reader outside of
+//! the store has yet to copy them ([`Needed`]); above it they go all the same, as a full disk stops
+//! everybody.
 
 use std::time::SystemTime;
 
@@ -53,7 +54,8 @@ pub(crate) struct Round {
     pub(crate) now: SystemTime,
     /// Hour of the day, local time.
     pub(crate) hour: u8,
-    /// Used part of the fuller of two volumes, in percent: that of the queues, and that of the log with most room.
+    /// Used part of the fuller of two volumes, in percent: that of the queues, and that of the log
+    /// with most room.
     pub(crate) used_percent: f64,
     /// Somebody asked for it.
     pub(crate) asked: bool,

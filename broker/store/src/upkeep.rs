@@ -19,13 +19,15 @@ use crate::retention::{Candidate, Doomed, Needed, Needs, Round};
 /// How often the thread looks whether something is due.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Rounds of deletion that somebody gets who asks for it. Java's number: more files than one round takes go without waiting for their hour.
+/// Rounds of deletion that somebody gets who asks for it. Java's number: more files than one round
+/// takes go without waiting for their hour.
 const ROUNDS_ASKED: usize = 20;
 
 /// Where deletion stands between two rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Deletion {
-    /// The followers have yet to give up what the log has lost, because the round before failed half way.
+    /// The followers have yet to give up what the log has lost, because the round before failed
+    /// half way.
     behind: bool,
     /// Rounds that somebody asked for and that are still to come, because none before was enough.
     rounds: usize,
@@ -61,8 +63,9 @@ pub(crate) struct Upkeep {
     pub(crate) held_bytes: AtomicU64,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) checkpoint_bytes: u64,
-    /// Up to here a checkpoint vouched for everything when the store was opened. What was read back since counts like what is
-    /// dispatched: a process that dies again and again before the interval is over would read ever more.
+    /// Up to here a checkpoint vouched for everything when the store was opened. What was read back
+    /// since counts like what is dispatched: a process that dies again and again before the
+    /// interval is over would read ever more.
     pub(crate) vouched_for: u64,
     /// Held for a whole round of deletion. Taken before `checkpoint`.
     pub(crate) deleting: Mutex<Deletion>,
@@ -100,7 +103,8 @@ impl Upkeep {
         self.heed(self.write_checkpoint(&mut self.checkpoint.lock()))
     }
 
-    /// Where something could not be synced no checkpoint could ever vouch for it again: see `commit_log::flush`.
+    /// Where something could not be synced no checkpoint could ever vouch for it again: see
+    /// `commit_log::flush`.
     fn heed<T>(&self, outcome: Result<T>) -> Result<T> {
         if let Err(error @ Error::Sync { .. }) = &outcome {
             self.log.fail(error.to_string());
@@ -126,8 +130,8 @@ impl Upkeep {
         checkpoint.write(marks)
     }
 
-    /// Runs `cut`, which removes everything at or behind `to` from the log and all that was made of it, while nothing
-    /// else changes files. The checkpoint never vouches for what is removed.
+    /// Runs `cut`, which removes everything at or behind `to` from the log and all that was made of
+    /// it, while nothing else changes files. The checkpoint never vouches for what is removed.
     pub(crate) fn around_truncation(&self, to: u64, cut: impl FnOnce(&mut Turn) -> Result<()>) -> Result<()> {
         // A checkpoint that failed to be synced may yet vouch for what would go.
         self.log.failure()?;
@@ -156,8 +160,10 @@ impl Upkeep {
         Ok(DiskUse { commit_log, commit_log_dirs, consume_queue: percent(&self.root)? })
     }
 
-    /// One round of deletion; `asked` has it, and if it is not enough those of the upkeep that follow, delete at whatever hour. Returns how many commit log
-    /// files went. None goes once a sync has failed: the names that the disk has are not known any more, and a log with a hole could not be opened.
+    /// One round of deletion; `asked` has it, and if it is not enough those of the upkeep that
+    /// follow, delete at whatever hour. Returns how many commit log files went. None goes once a
+    /// sync has failed: the names that the disk has are not known any more, and a log with a hole
+    /// could not be opened.
     pub(crate) fn delete_expired(&self, asked: bool, stop: &AtomicBool) -> Result<usize> {
         let mut deletion = self.deleting.lock();
         self.log.failure()?;
@@ -244,7 +250,8 @@ impl Upkeep {
         outcome.map(|()| deleted)
     }
 
-    /// Makes queues durable before records go: where those were all that a queue had, its files alone know which number comes next.
+    /// Makes queues durable before records go: where those were all that a queue had, its files
+    /// alone know which number comes next.
     fn keep_numbers(&self) -> Result<()> {
         match self.checkpoint() {
             // Without the space that is to be had there might never be any.
@@ -256,7 +263,8 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Lets the followers of the log give up what it has lost, while no round of deletion moves its start.
+    /// Lets the followers of the log give up what it has lost, while no round of deletion moves its
+    /// start.
     pub(crate) fn trim_followers(&self) -> Result<()> {
         let mut deletion = self.deleting.lock();
         self.log.failure()?;

@@ -87,7 +87,8 @@ fn another_age_holds_at_once_and_nonsense_changes_nothing() {
     assert_eq!(store.delete_expired().unwrap(), 2);
 }
 
-/// Ten files of many went when somebody asked, and the others waited for their hour: Java makes twenty rounds.
+/// Ten files of many went when somebody asked, and the others waited for their hour: Java makes
+/// twenty rounds.
 #[test]
 fn files_that_one_round_leaves_go_with_those_that_follow_up_to_twenty() {
     let root = tempfile::tempdir().unwrap();
@@ -204,7 +205,8 @@ fn a_disk_fuller_than_allowed_refuses_writes_and_cleans_by_force() {
     assert!(!read_all(&store, "T", 0).is_empty());
 }
 
-/// Its numbers began at 0 again: its file was not on the disk when the records of all its entries went, or was deleted as one without entries.
+/// Its numbers began at 0 again: its file was not on the disk when the records of all its entries
+/// went, or was deleted as one without entries.
 #[test]
 fn a_queue_whose_messages_are_all_gone_keeps_its_numbers_over_a_crash() {
     let root = tempfile::tempdir().unwrap();
