@@ -32,15 +32,15 @@
 //! | [`filter`] | which messages a subscription wants |
 //! | [`topic`], [`registration`], [`group`] | topics; namesrvs; groups, their members, offsets and locks |
 //! | [`timer`] | delayed delivery |
-//! | [`core`] | what several features need |
+//! | `core` | what several features need |
 //! | [`replication`] | master and slave, comparison of logs, the check before writes |
 //! | [`client`], [`send`], [`pull`], [`admin`] | requests, a room for each kind |
 //! | [`request`] | from a frame to its answer: decoding, lanes, response codes |
 //! | [`start`] | the list of features; order of start and stop |
 //!
-//! A feature is a room with a natural way through it. It takes typed requests and gives typed
-//! outcomes; only [`request`] knows response codes. What runs by itself, or has metrics, implements
-//! [`feature::Feature`] and stands in the list of `start/features.rs`.
+//! A feature takes typed requests and gives typed outcomes; only [`request`] knows response codes.
+//! What a feature runs by itself, and its metrics, are its implementation of [`feature::Feature`];
+//! `start/features.rs` lists them.
 
 mod address;
 mod admin;
