@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -56,6 +57,89 @@ fn every_room_has_a_head() {
 #[test]
 fn no_file_has_outgrown_its_reader() {
     assert_eq!(offenders(|_, text| text.lines().count() > 800), Vec::<PathBuf>::new());
+}
+
+/// Packages without a wide comment line. A package joins the list once it has none.
+const CLEAN: [&str; 1] = ["broker/store"];
+
+/// Numbers of the comment lines that are wider than 100 columns. Rows of tables, code and drawings
+/// between fences, and lines without a place to break them may be.
+fn wide_comments(text: &str) -> Vec<usize> {
+    let (mut wide, mut fenced) = (Vec::new(), false);
+    for (number, line) in (1..).zip(text.lines()) {
+        let Some(comment) = line.trim_start().strip_prefix("//") else {
+            fenced = false;
+            continue;
+        };
+        let body = comment.trim_start_matches(['/', '!']).trim();
+        if body.starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced && !body.starts_with('|') && body.contains(' ') && line.chars().count() > 100 {
+            wide.push(number);
+        }
+    }
+    wide
+}
+
+#[test]
+fn comment_lines_have_at_most_100_columns() {
+    let mut packages = BTreeMap::<String, Vec<String>>::new();
+    for (path, text) in sources() {
+        let path = path.display().to_string();
+        let depth = if path.starts_with("broker/") { 2 } else { 1 };
+        let package = path.split('/').take(depth).collect::<Vec<_>>().join("/");
+        let lines = wide_comments(&text).into_iter().map(|number| format!("{path}:{number}"));
+        packages.entry(package).or_default().extend(lines);
+    }
+    for (package, wide) in &packages {
+        println!("{package}: {} wide comment lines", wide.len());
+    }
+    let wide: Vec<_> = CLEAN.iter().flat_map(|package| &packages[*package]).collect();
+    assert_eq!(wide, Vec::<&String>::new());
+}
+
+#[test]
+fn a_wide_comment_is_one_that_could_be_broken() {
+    let long = "words and more ".repeat(10);
+    let text =
+        format!("/// {long}\n/// | {long} |\n/// ```\n/// {long}\n/// ```\nlet a = \"{long}\";\n    // {long}\n");
+    assert_eq!(wide_comments(&format!("{text}//! https://{}\n", long.replace(' ', "-"))), [1, 7]);
+}
+
+/// Whether a source has the constant `NAME = value`, or sets the field `name: value`.
+fn has_limit(text: &str, limit: &str) -> bool {
+    let Some((name, value)) = limit.split_once(" = ") else {
+        return [",", " "].iter().any(|end| text.contains(&format!("{limit}{end}")));
+    };
+    let definition = format!("const {name}: ");
+    text.split(&definition)
+        .skip(1)
+        .filter_map(|rest| rest.split(';').next()?.split_once(" = "))
+        .any(|(_, is)| is == value)
+}
+
+#[test]
+fn the_page_of_limits_says_what_the_code_says() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (page, settings) = (read("docs/limits.md"), read("broker/server/src/config/settings.rs"));
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what |")) {
+        let [_, limits, place, _, _] = row.split(" | ").collect::<Vec<_>>()[..] else { panic!("five columns: {row}") };
+        let links = place.split("](../").skip(1).filter_map(|rest| rest.split(')').next());
+        let files: Vec<String> = links.map(read).collect();
+        let has_setting = |limit: &str| {
+            let row = limit.split_once(" = ").map(|(key, value)| format!("\"{key}\", {value}, "));
+            place.contains("setting") && row.is_some_and(|row| settings.contains(&row))
+        };
+        for limit in limits.split('`').skip(1).step_by(2) {
+            checked += 1;
+            if !has_setting(limit) && !files.iter().any(|text| has_limit(text, limit)) {
+                wrong.push(limit);
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<&str>::new());
+    assert!(checked > 150, "the page's form is another one: {checked} limits");
 }
 
 /// No container engine makes the image that is tested, so what it is to hold is written twice.
