@@ -155,7 +155,7 @@ mod tests {
             let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
             let figures = Arc::new(Figures::with_budget(Arc::new(Budget::new(128 << 10))));
-            let limits = Limits { relief: Duration::from_millis(300), ..Limits::default() };
+            let limits = Limits { relief: Duration::from_secs(3), ..Limits::default() };
             let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
             tokio::spawn(serve(listener, reactors, Arc::new(Slow), limits, Arc::clone(&figures), Default::default()));
             let stream = TcpStream::connect(address).await.unwrap();
