@@ -20,6 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// The names of the page, and the labels of each besides `cluster`, `node_type` and `node_id`, which all have. Where a name is Java's, it is spelt as a broker
 /// 5.5.0 with `metricsExporterType=PROM` spells it.
 const FIGURES: &[(&str, &str)] = &[
+    ("rocketmq_broker_contested_namesrvs", ""),
     ("rocketmq_broker_displaced_pulls_total", ""),
     ("rocketmq_broker_ended_threads_total", ""),
     ("rocketmq_broker_group_notices_total", ""),
