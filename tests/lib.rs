@@ -1,4 +1,5 @@
-//! Tests that need more than one package. This library is empty, as Cargo wants one; the tests are its targets:
+//! Tests that need more than one package. This library is empty, as Cargo wants one; the tests are
+//! its targets:
 //!
 //! | target | what |
 //! |---|---|
@@ -7,4 +8,5 @@
 //! | `kubernetes` | both charts and official clients in a real Kubernetes, started by `kubernetes/run` |
 //! | `house_rules` | rules about the sources themselves |
 //!
-//! Beside them lie `interop` (official clients as judges, programs of their own) and `golden` (bytes that Java's classes wrote).
+//! Beside them lie `interop` (official clients as judges, programs of their own) and `golden`
+//! (bytes that Java's classes wrote).

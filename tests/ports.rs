@@ -1,13 +1,15 @@
 //! Ports for servers that have to be told one, or that come back to theirs.
 //!
-//! A port that was found free and let go may be somebody else's when the server comes to it: a test waited 90 s in vain for a
-//! server that had none. So a port is bound here, and not listened on, until the test's process ends. The system gives it to
-//! nobody else then, and a server that reuses addresses, as ours do, can listen there, again and again.
+//! A port that was found free and let go may be somebody else's when the server comes to it: a test
+//! waited 90 s in vain for a server that had none. So a port is bound here, and not listened on,
+//! until the test's process ends. The system gives it to nobody else then, and a server that reuses
+//! addresses, as ours do, can listen there, again and again.
 
 use std::net::SocketAddr;
 use tokio::net::TcpSocket;
 
-/// A port with those that a broker has beside it: two below it for the VIP channel, one above it for slaves.
+/// A port with those that a broker has beside it: two below it for the VIP channel, one above it
+/// for slaves.
 pub(crate) fn free_port() -> u16 {
     let whole = |port: u16| {
         let beside = [port.checked_sub(2)?, port.checked_add(1)?];

@@ -1,4 +1,5 @@
-//! A broker on a disk that fills up: what producers are told, that consumers notice nothing, and that room is all it needs.
+//! A broker on a disk that fills up: what producers are told, that consumers notice nothing, and
+//! that room is all it needs.
 
 use crate::servers::{broker_with, folder, namesrv, wait_for_masters};
 use rmq_client::{Admin, Message, MessageQueue, Producer, PullConsumer, producer::Options, topic};
@@ -124,7 +125,8 @@ async fn fill_and_make_room(name: &str, settings: &[(&str, &str)]) {
     fs::write(&ballast, vec![1; BALLAST]).unwrap();
     let mut first = fill(&producer, 0).await;
     assert!(first > 100, "{first} messages fit");
-    // Again and again an answer and nothing else; a page that some other file gave back may still be used.
+    // Again and again an answer and nothing else; a page that some other file gave back may still
+    // be used.
     for _ in 0..20 {
         first = fill(&producer, first).await;
     }

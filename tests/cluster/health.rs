@@ -17,8 +17,9 @@ use tokio::{net::TcpStream, sync::Notify};
 /// What any of these conditions may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The names of the page, and the labels of each besides `cluster`, `node_type` and `node_id`, which all have. Where a name is Java's, it is spelt as a broker
-/// 5.5.0 with `metricsExporterType=PROM` spells it.
+/// The names of the page, and the labels of each besides `cluster`, `node_type` and `node_id`,
+/// which all have. Where a name is Java's, it is spelt as a broker 5.5.0 with
+/// `metricsExporterType=PROM` spells it.
 const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_broker_contested_namesrvs", ""),
     ("rocketmq_broker_displaced_pulls_total", ""),
@@ -156,7 +157,8 @@ fn figures(page: &str) -> BTreeMap<String, BTreeSet<String>> {
     figures
 }
 
-/// What the page says of its figures. Who is on call reads that first, so it has to be more than the name again.
+/// What the page says of its figures. Who is on call reads that first, so it has to be more than
+/// the name again.
 fn helped(page: &str) -> BTreeSet<String> {
     let told = page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
     let told = told.inspect(|(name, help)| {

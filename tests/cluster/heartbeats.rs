@@ -1,4 +1,5 @@
-//! Heartbeats as the official clients send them, in the short form too, which our own client does not use.
+//! Heartbeats as the official clients send them, in the short form too, which our own client does
+//! not use.
 
 use crate::servers::servers;
 use rmq_client::{Admin, Message, Producer, producer::Options, topic};
@@ -77,8 +78,8 @@ impl Consumer {
     }
 }
 
-/// Java's client numbers its subscriptions anew at each rebalance and drops the heartbeat that would tell, if one is on its way; all later ones are short,
-/// and it pulled in vain for minutes.
+/// Java's client numbers its subscriptions anew at each rebalance and drops the heartbeat that
+/// would tell, if one is on its way; all later ones are short, and it pulled in vain for minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_lost_a_heartbeat_is_asked_for_its_subscriptions() {
     let admin = Admin::new(&servers().await.namesrvs).unwrap();

@@ -97,7 +97,8 @@ impl Lost {
     }
 }
 
-/// It took writes, and once it was longer than its slave that went on behind its own old bytes: 1,000 of 3,000 messages were lost.
+/// It took writes, and once it was longer than its slave that went on behind its own old bytes:
+/// 1,000 of 3,000 messages were lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_lost_its_volume_takes_no_writes_and_is_made_whole_from_its_slave() {
     let lost = Lost::new("lost-volume").await;
@@ -124,7 +125,8 @@ async fn a_master_that_lost_its_volume_takes_no_writes_and_is_made_whole_from_it
     lost.slave.stop().await.unwrap();
 }
 
-/// A group that was opened and has no message yet was closed by each restart of its master, for a log without bytes.
+/// A group that was opened and has no message yet was closed by each restart of its master, for a
+/// log without bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_without_messages_opens_by_itself() {
     let group = Group::new("idle-group").await;
@@ -221,7 +223,8 @@ async fn a_master_as_long_as_its_slave_opens_by_itself() {
     lost.slave.stop().await.unwrap();
 }
 
-/// Without the check, as Java's masters start. The offsets fitted once the new log had grown, and that was all that was asked.
+/// Without the check, as Java's masters start. The offsets fitted once the new log had grown, and
+/// that was all that was asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_that_differ_never_go_on_together() {
     let lost = Lost::new("differing-logs").await;

@@ -1,4 +1,5 @@
-//! Pulls as they are on the wire: what an answer says besides its messages, and what waiting changes.
+//! Pulls as they are on the wire: what an answer says besides its messages, and what waiting
+//! changes.
 
 use rmq_client::Admin;
 use rmq_protocol::{

@@ -5,7 +5,8 @@ use rmq_client::{Admin, topic};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-/// A namesrv that took the connection and said nothing kept every new topic from the one that worked, and the broker from its end, for 24 s.
+/// A namesrv that took the connection and said nothing kept every new topic from the one that
+/// worked, and the broker from its end, for 24 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_namesrv_holds_up_neither_topics_nor_the_end() {
     let root = folder("silent-namesrv");
@@ -27,8 +28,8 @@ async fn a_silent_namesrv_holds_up_neither_topics_nor_the_end() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
-/// While one of several namesrvs was away all brokers were unready, though they served: nothing might be evicted any more, and a
-/// rollout that broke one namesrv stopped all brokers.
+/// While one of several namesrvs was away all brokers were unready, though they served: nothing
+/// might be evicted any more, and a rollout that broke one namesrv stopped all brokers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_is_ready_with_one_namesrv_and_names_those_that_are_missing() {
     let root = folder("missing-namesrv");
@@ -74,8 +75,8 @@ async fn a_broker_is_ready_with_one_namesrv_and_names_those_that_are_missing() {
     broker.stop().await.unwrap();
 }
 
-/// A second broker with one name and id took the first one's place in all routes; neither of them nor the namesrv told anybody, and
-/// after its end the first was in no route for up to 30 s.
+/// A second broker with one name and id took the first one's place in all routes; neither of them
+/// nor the namesrv told anybody, and after its end the first was in no route for up to 30 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_tells_that_another_has_its_name_and_is_back_in_routes_when_that_goes() {
     let roots = [folder("contested-first"), folder("contested-second")];

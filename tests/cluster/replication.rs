@@ -277,7 +277,8 @@ async fn sends_that_wait_for_a_slave_stand_in_the_status_of_their_broker() {
     master.stop().await.unwrap();
 }
 
-/// A report beyond the end of the log counted before it was refused, and confirmed everything up to the end.
+/// A report beyond the end of the log counted before it was refused, and confirmed everything up to
+/// the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_claims_more_than_there_is_confirms_nothing() {
     let group = Group::new("false-report").await;

@@ -1,4 +1,5 @@
-//! The tables of a broker damaged on the disk: each one's backup is used, and where that is damaged too the start is refused with words.
+//! The tables of a broker damaged on the disk: each one's backup is used, and where that is damaged
+//! too the start is refused with words.
 
 use crate::servers::{folder, namesrv, try_broker, wait_for_masters};
 use rmq_client::{Admin, Message, MessageQueue, Producer, producer::Options, topic};
@@ -13,7 +14,8 @@ fn queue() -> MessageQueue {
     MessageQueue { broker_name: NAME.into(), queue_id: 0, topic: NAME.into() }
 }
 
-/// Sends a message with a delay of a second and waits until it is in its queue, as the first of `count`.
+/// Sends a message with a delay of a second and waits until it is in its queue, as the first of
+/// `count`.
 async fn send_later(namesrvs: &str, admin: &Admin, address: &str, count: i64) {
     let producer = Producer::start(Options::new(namesrvs, "tables-p")).await.unwrap();
     let mut message = Message::new(NAME, "later");

@@ -1,4 +1,5 @@
-//! A broker whose disk is late with blocks, or with the next file of the log: who waits for it, who does not, and what they are told.
+//! A broker whose disk is late with blocks, or with the next file of the log: who waits for it, who
+//! does not, and what they are told.
 
 use crate::servers::{ask, broker_with, folder, free_port, namesrv, wait_for_masters};
 use crate::{ALONE, DEADLINE, Running, queue};
@@ -200,7 +201,8 @@ async fn start(name: &str) -> (Running, SocketAddr, Client) {
     (running, http, Client::new(&address))
 }
 
-/// Appends waited for the disk on the threads of their connections: for 5 s, longer than any client, nothing else was answered there.
+/// Appends waited for the disk on the threads of their connections: for 5 s, longer than any
+/// client, nothing else was answered there.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_sends_wait_for_a_disk_that_is_late_with_blocks() {
     let _alone = ALONE.lock().await;
@@ -223,7 +225,8 @@ async fn only_sends_wait_for_a_disk_that_is_late_with_blocks() {
 /// All kinds of puts wait; nothing else does, on their connection or on others.
 async fn while_others_wait(point: &str, running: &Running, http: SocketAddr, client: &Client) {
     let address = running.broker.address().to_string();
-    // More than there are threads on any but a large machine, so that one of them is on the same thread.
+    // More than there are threads on any but a large machine, so that one of them is on the same
+    // thread.
     let others: Vec<_> = (0..4).map(|_| Client::new(&address)).collect();
     let mut puts: Vec<_> = (1000..1010).map(send).collect();
     puts.push(send_batch(1010));
@@ -264,7 +267,8 @@ async fn after(point: &str, slow: Armed, running: &Running, http: SocketAddr, cl
     read(&running.namesrvs, taken + 3).await;
     assert!(figure(http, "rocketmq_store_late_blocks_total", "").await > 0, "{point}");
     assert_eq!(in_line(http).await, 0, "{point}");
-    // The topic was made by the attempt that found no blocks; the one that stored the message did not know that it was new.
+    // The topic was made by the attempt that found no blocks; the one that stored the message did
+    // not know that it was new.
     let topics = running.root.join("slow/config/topics.json");
     let written = async {
         while !std::fs::read_to_string(&topics).is_ok_and(|topics| topics.contains("\"new\"")) {
@@ -294,7 +298,8 @@ async fn sends_that_get_blocks_in_time_are_stored() {
     running.stop().await;
 }
 
-/// A slave appended on a thread of the runtime, which served nobody until the disk had answered. Here there is no other thread.
+/// A slave appended on a thread of the runtime, which served nobody until the disk had answered.
+/// Here there is no other thread.
 #[tokio::test]
 async fn a_slave_whose_disk_is_late_with_blocks_holds_up_nobody() {
     let _alone = ALONE.lock().await;

@@ -1,4 +1,5 @@
-//! A broker that cannot go on: from when on it is not ready, how long its reads go on, and that it then has to be restarted.
+//! A broker that cannot go on: from when on it is not ready, how long its reads go on, and that it
+//! then has to be restarted.
 
 use crate::servers::{ask, free_port};
 use crate::{ALONE, DEADLINE, EIO, Running, queue, read, send};
@@ -20,7 +21,8 @@ async fn until(http: SocketAddr, path: &str, wanted: u16) -> String {
     tokio::time::timeout(DEADLINE, answered).await.unwrap_or_else(|_| panic!("{path} is never {wanted}"))
 }
 
-/// `/healthz` was a constant: the process stayed up, unready and registered, and nothing started it anew.
+/// `/healthz` was a constant: the process stayed up, unready and registered, and nothing started it
+/// anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_whose_sync_has_failed_serves_reads_for_a_while_and_then_ends() {
     let _alone = ALONE.lock().await;
@@ -58,7 +60,8 @@ async fn a_broker_whose_sync_has_failed_serves_reads_for_a_while_and_then_ends()
     running.names.stop().await;
 }
 
-/// Delayed messages, the retries of all consumers among them, were not delivered any more, and all looked well.
+/// Delayed messages, the retries of all consumers among them, were not delivered any more, and all
+/// looked well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_without_the_thread_of_its_delayed_messages_has_to_be_restarted() {
     let _alone = ALONE.lock().await;
@@ -67,8 +70,8 @@ async fn a_broker_without_the_thread_of_its_delayed_messages_has_to_be_restarted
     let http = running.broker.http_address().unwrap();
     until(http, "/readyz", 200).await;
     assert_eq!(ask(http, "/healthz").await.0, 200);
-    // The thread writes how far it has come every ten seconds, once it has delivered something. Whatever else writes tables does it on
-    // threads that come and go.
+    // The thread writes how far it has come every ten seconds, once it has delivered something.
+    // Whatever else writes tables does it on threads that come and go.
     let panics = arm("durable_file::write", Fault::Panic, 0, u64::MAX);
     let mut delayed = Message::new("slow", "later");
     delayed.properties.set(properties::DELAY, "1");

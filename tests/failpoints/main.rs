@@ -1,5 +1,7 @@
-//! A broker whose disk is slow, as its clients see it. The store's own tests with fail points judge what is below. Here stands what a slow or failed flush means to
-//! them, in [`late_blocks`] what is asked of a disk before a message has a place, in [`liveness`] what becomes of a broker that cannot go on.
+//! A broker whose disk is slow, as its clients see it. The store's own tests with fail points judge
+//! what is below. Here stands what a slow or failed flush means to them, in [`late_blocks`] what is
+//! asked of a disk before a message has a place, in [`liveness`] what becomes of a broker that
+//! cannot go on.
 //!
 //! Points belong to the process, so these tests have one of their own.
 
@@ -38,7 +40,8 @@ async fn send(producer: &Producer, number: u32) -> SendStatus {
     producer.send_to(&queue(), Message::new("slow", number.to_string())).await.unwrap().status
 }
 
-/// Sends numbers from `first` on until one is on the disk in time; returns the next. On a busy machine that need not be the first.
+/// Sends numbers from `first` on until one is on the disk in time; returns the next. On a busy
+/// machine that need not be the first.
 async fn send_until_ok(producer: &Producer, first: u32) -> u32 {
     let sending = async {
         let mut number = first;

@@ -1,4 +1,5 @@
-//! Clusters that scenarios ask for, and what their brokers say of themselves: not what the operator says of them.
+//! Clusters that scenarios ask for, and what their brokers say of themselves: not what the operator
+//! says of them.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,8 +12,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::namespace::Namespace;
 
-/// A RocketMQCluster called `mq` with one namesrv and small files. `brokers` are further fields of spec.brokers, each followed by a
-/// comma; `rest` are further lines of spec, each with two blanks before it.
+/// A RocketMQCluster called `mq` with one namesrv and small files. `brokers` are further fields of
+/// spec.brokers, each followed by a comma; `rest` are further lines of spec, each with two blanks
+/// before it.
 pub(crate) fn manifest(brokers: &str, rest: &str) -> String {
     format!(
         "

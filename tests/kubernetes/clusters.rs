@@ -1,4 +1,5 @@
-//! Clusters as a whole: installed by Helm, reached by official clients, refused when they make no sense.
+//! Clusters as a whole: installed by Helm, reached by official clients, refused when they make no
+//! sense.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use crate::namespace::{Namespace, condition, kubectl, scenario};
 use crate::operator::{self, RELEASE, chart, helm};
 use crate::processes::anonymous_memory_in_pod;
 
-/// Values of `charts/rocketmq-cluster`: two namesrvs, two groups of a master and a slave, two topics, a consumer group.
+/// Values of `charts/rocketmq-cluster`: two namesrvs, two groups of a master and a slave, two
+/// topics, a consumer group.
 const VALUES: &str = "
 name: shop
 cluster:
@@ -95,8 +97,8 @@ fn the_quick_start_is_ready_in_seconds() -> Result<()> {
 /// Clients make topics and groups of their own here.
 const OPEN_TO_ALL: &str = "  topics: {autoCreate: true, autoCreateGroups: true}";
 
-/// Official clients on a cluster whose brokers are known by `advertise`. A Java client takes names everywhere. The Go client takes a
-/// namesrv by IP only ("IP addr error"), and brokers by name.
+/// Official clients on a cluster whose brokers are known by `advertise`. A Java client takes names
+/// everywhere. The Go client takes a namesrv by IP only ("IP addr error"), and brokers by name.
 fn official_clients(advertise: &str) -> Result<()> {
     let _operator = operator::shared()?;
     scenario(&format!("clients-{}", advertise.to_lowercase()), |namespace| {

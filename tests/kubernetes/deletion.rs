@@ -1,4 +1,5 @@
-//! Namespaces go with all that is in them, whichever goes first: no finalizer waits for something that is gone already.
+//! Namespaces go with all that is in them, whichever goes first: no finalizer waits for something
+//! that is gone already.
 
 use std::time::Duration;
 
@@ -62,7 +63,8 @@ fn a_namespace_goes_with_everything_at_once() -> Result<()> {
 fn a_namespace_goes_when_the_cluster_went_first() -> Result<()> {
     full("cluster-first", |namespace| {
         namespace.kubectl(&["delete", "rmq/mq"])?;
-        // Pods that ended and objects whose cluster is gone: each goes for itself, also the topic that is not empty.
+        // Pods that ended and objects whose cluster is gone: each goes for itself, also the topic
+        // that is not empty.
         namespace.kubectl(&["delete", "rmqt,rmqg", "--all", "--timeout=60s"])?;
         until_nothing_is_left(namespace)
     })

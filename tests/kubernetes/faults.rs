@@ -1,4 +1,5 @@
-//! Pods that die, or are replaced, while official clients work: nothing that was acknowledged is lost.
+//! Pods that die, or are replaced, while official clients work: nothing that was acknowledged is
+//! lost.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::namespace::{Namespace, scenario};
 use crate::operator;
 use crate::processes::kill_in_pod;
 
-/// The ledger runs while `fault` happens to a cluster of two groups; then every acknowledged message must have been delivered.
+/// The ledger runs while `fault` happens to a cluster of two groups; then every acknowledged
+/// message must have been delivered.
 fn under_load(
     name: &str,
     brokers: &str,
@@ -156,7 +158,8 @@ fn nothing_acknowledged_is_lost_while_an_edit_rolls_through_the_cluster() -> Res
     })
 }
 
-/// A new and empty master took writes and every condition stayed true: what only its slave had was lost.
+/// A new and empty master took writes and every condition stayed true: what only its slave had was
+/// lost.
 #[test]
 #[ignore = "needs the cluster of tests/kubernetes/run"]
 fn a_master_whose_volume_is_lost_takes_no_writes_until_somebody_decides() -> Result<()> {
@@ -182,7 +185,8 @@ fn a_master_whose_volume_is_lost_takes_no_writes_until_somebody_decides() -> Res
         namespace.kubectl(&["annotate", "rmq/mq", "rocketmq.rs/recover=mq-broker-0=copy"])?;
         namespace.until_says("rmq/mq", "Ready", "True", "Running")?;
         let brokers = Brokers::of(namespace)?;
-        // The slave copies tables every few seconds; a topic that it did not have yet comes from its manifest again.
+        // The slave copies tables every few seconds; a topic that it did not have yet comes from
+        // its manifest again.
         let there = |wanted: i64| {
             namespace.until(&format!("{wanted} messages"), Duration::from_secs(120), |_| {
                 Ok(brokers.messages(0, "kept").is_ok_and(|count| count == wanted).then_some(()))

@@ -1,7 +1,7 @@
 //! Official clients as judges: the programs of `tests/interop`, run in the cluster's network.
 //!
-//! `tests/kubernetes/run` builds them and tells where they are. Without Java or Go a judge is skipped, with a line that says so, and
-//! fails where `CI=true`.
+//! `tests/kubernetes/run` builds them and tells where they are. Without Java or Go a judge is
+//! skipped, with a line that says so, and fails where `CI=true`.
 
 use std::fs::File;
 use std::path::Path;

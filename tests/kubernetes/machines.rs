@@ -1,5 +1,6 @@
-//! What the harness itself promises to the other scenarios, shown with a small program (`probe.rs`) in place of a broker.
-//! When one of these fails, the cluster is at fault and the rest need no reading.
+//! What the harness itself promises to the other scenarios, shown with a small program (`probe.rs`)
+//! in place of a broker. When one of these fails, the cluster is at fault and the rest need no
+//! reading.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
@@ -11,7 +12,8 @@ use crate::namespace::{Namespace, kubectl, scenario};
 
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Two pods under the restrictions that brokers have, each with a volume, behind a headless and an ordinary service.
+/// Two pods under the restrictions that brokers have, each with a volume, behind a headless and an
+/// ordinary service.
 const PROBES: &str = "
 apiVersion: v1
 kind: Service

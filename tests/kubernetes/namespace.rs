@@ -1,4 +1,5 @@
-//! The part of the cluster that one scenario has to itself, and how scenarios talk to the API server: by `kubectl`, as users do.
+//! The part of the cluster that one scenario has to itself, and how scenarios talk to the API
+//! server: by `kubectl`, as users do.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
-/// Runs a scenario in a new namespace called after it, which is deleted at the end, and described before that if the scenario failed.
+/// Runs a scenario in a new namespace called after it, which is deleted at the end, and described
+/// before that if the scenario failed.
 pub(crate) fn scenario(name: &str, body: impl FnOnce(&Namespace) -> Result<()>) -> Result<()> {
     let mut namespace = Namespace::create(name)?;
     body(&namespace)?;
@@ -39,7 +41,8 @@ impl Namespace {
         &self.name
     }
 
-    /// Runs `kubectl` in this namespace and returns what it printed; what it complained of is the error.
+    /// Runs `kubectl` in this namespace and returns what it printed; what it complained of is the
+    /// error.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         kubectl(&[&["--namespace", &self.name], arguments].concat())
     }
@@ -77,7 +80,8 @@ impl Namespace {
         self.kubectl(&["patch", what, "--type", "merge", "--patch", patch]).map(drop)
     }
 
-    /// Waits until a condition of an object, judged by its present spec, has this status and reason; returns its message.
+    /// Waits until a condition of an object, judged by its present spec, has this status and
+    /// reason; returns its message.
     pub(crate) fn until_says(&self, what: &str, kind: &str, status: &str, reason: &str) -> Result<String> {
         self.until(&format!("{kind}={status} ({reason}) of {what}"), Duration::from_secs(150), |namespace| {
             let object = namespace.read(what)?;
@@ -117,7 +121,8 @@ impl Namespace {
         })
     }
 
-    /// Prints what a reader of a failure asks for first: the objects, what happened to them, the last lines of each container.
+    /// Prints what a reader of a failure asks for first: the objects, what happened to them, the
+    /// last lines of each container.
     fn describe(&self) {
         let print = |arguments: &[&str]| {
             let text = self.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
@@ -143,8 +148,9 @@ impl Drop for Namespace {
     }
 }
 
-/// Waits until `condition` finds a value. An error inside it counts as "not yet" and is told when the time is over, since in a
-/// cluster that is starting or failing over any call may fail for a while.
+/// Waits until `condition` finds a value. An error inside it counts as "not yet" and is told when
+/// the time is over, since in a cluster that is starting or failing over any call may fail for a
+/// while.
 pub(crate) fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {

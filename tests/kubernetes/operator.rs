@@ -1,7 +1,8 @@
-//! The operator that all scenarios share: one Helm release of `charts/rocketmq-operator`, two replicas, all namespaces.
+//! The operator that all scenarios share: one Helm release of `charts/rocketmq-operator`, two
+//! replicas, all namespaces.
 //!
-//! It is installed by the first scenario that asks and stays for the others. A scenario that takes it away asks for it alone; then
-//! the others wait.
+//! It is installed by the first scenario that asks and stays for the others. A scenario that takes
+//! it away asks for it alone; then the others wait.
 
 use std::process::Command;
 use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -101,7 +102,8 @@ pub(crate) fn logs() -> Result<String> {
     Ok(logs)
 }
 
-/// Whether the API server lets the operator's ServiceAccount do this, as `kubectl auth can-i` sees it.
+/// Whether the API server lets the operator's ServiceAccount do this, as `kubectl auth can-i` sees
+/// it.
 pub(crate) fn may(account: &str, arguments: &[&str]) -> Result<bool> {
     let output =
         Command::new("kubectl").args(["auth", "can-i", "--as", account]).args(arguments).output().context("kubectl")?;

@@ -1,4 +1,5 @@
-//! The operator runs under the ServiceAccount of its chart and nothing else; what the chart grants is enough, and not more than it says.
+//! The operator runs under the ServiceAccount of its chart and nothing else; what the chart grants
+//! is enough, and not more than it says.
 
 use anyhow::{Result, ensure};
 
@@ -47,7 +48,8 @@ fn an_operator_of_two_namespaces_serves_both_and_neither_sees_nor_may_see_anothe
                 namespace.until_says("rmq/mq", "Ready", "True", "Running")?;
                 namespace.until_says("rmqt/orders", "Ready", "True", "InSync")?;
                 namespace.until_says("rmqg/billing", "Ready", "True", "InSync")?;
-                // A topic of the other namespace on the same cluster, and a cluster of its own that admits nobody.
+                // A topic of the other namespace on the same cluster, and a cluster of its own that
+                // admits nobody.
                 let elsewhere = |namespace: &Namespace| format!("name: mq, namespace: {}", namespace.name());
                 second.apply(
                     &(manifest("slavesPerGroup: 0,", "")

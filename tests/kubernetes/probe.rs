@@ -1,7 +1,9 @@
-//! A pod to test the harness with, so that a broken cluster is told from a broken RocketMQ: it needs of its surroundings what a broker does.
+//! A pod to test the harness with, so that a broken cluster is told from a broken RocketMQ: it
+//! needs of its surroundings what a broker does.
 //!
-//! It counts its starts in `/data/starts`, thus writing to its volume without root, then answers one line on each connection to
-//! port 8080: `starts` with that count, any `HOST:PORT` with the addresses that the name stands for.
+//! It counts its starts in `/data/starts`, thus writing to its volume without root, then answers
+//! one line on each connection to port 8080: `starts` with that count, any `HOST:PORT` with the
+//! addresses that the name stands for.
 #![allow(clippy::print_stdout, reason = "its log is what the kubelet keeps of it")]
 
 use std::io::{self, BufRead, BufReader, Write};

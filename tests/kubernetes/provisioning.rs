@@ -1,4 +1,5 @@
-//! Topics and consumer groups from manifests: brokers equal Git, and nothing is taken or deleted that was not asked for.
+//! Topics and consumer groups from manifests: brokers equal Git, and nothing is taken or deleted
+//! that was not asked for.
 
 use std::time::Duration;
 

@@ -10,8 +10,9 @@ use crate::namespace::{Namespace, scenario};
 use crate::operator::{self, kubectl_operator, leader};
 use crate::processes::kill_in_pod;
 
-/// Grows a cluster from one group to two and does something to the operator as soon as the second group's StatefulSet is there. The new
-/// group must never be writable without the topics and consumer groups of the first, whoever finishes the work.
+/// Grows a cluster from one group to two and does something to the operator as soon as the second
+/// group's StatefulSet is there. The new group must never be writable without the topics and
+/// consumer groups of the first, whoever finishes the work.
 fn grows(name: &str, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     let _operator = operator::alone()?;
     scenario(name, |namespace| {
@@ -55,8 +56,8 @@ fn grows(name: &str, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     })
 }
 
-/// Looks at the new group until it is writable; when it is, all must be there. The permission is read first: what is there afterwards may only
-/// be more.
+/// Looks at the new group until it is writable; when it is, all must be there. The permission is
+/// read first: what is there afterwards may only be more.
 fn opens_complete(namespace: &Namespace, brokers: &Brokers, topics: &[&str], groups: &[&str]) -> Result<()> {
     namespace.until("the second group to take writes", Duration::from_secs(150), |_| {
         let settings = brokers.settings(1)?;
@@ -81,7 +82,8 @@ fn growing_goes_on_when_the_leading_operator_is_killed() -> Result<()> {
     grows("failover", || {
         let leader = leader()?;
         let uid = kubectl_operator(&["get", "pod", &leader, "--output", "jsonpath={.metadata.uid}"])?;
-        // It cannot give the Lease back; the kubelet starts it again at once, and either replica may take over.
+        // It cannot give the Lease back; the kubelet starts it again at once, and either replica
+        // may take over.
         kill_in_pod(&uid)
     })
 }

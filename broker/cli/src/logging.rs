@@ -7,7 +7,8 @@ use tracing_subscriber::EnvFilter;
 #[derive(clap::Args)]
 #[group(skip)]
 pub(crate) struct Arguments {
-    /// What is logged: a level (error, warn, info, debug, trace), or levels by crate such as `info,rmq_store=debug`
+    /// What is logged: a level (error, warn, info, debug, trace), or levels by crate such as
+    /// `info,rmq_store=debug`
     #[arg(
         long,
         global = true,
@@ -49,7 +50,8 @@ pub(crate) fn start(arguments: &Arguments) {
         // Colours are for eyes; a container's log is read by programs.
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        // Told on standard error, too, and by a panic where that is closed: a server whose log nobody reads would lose its threads.
+        // Told on standard error, too, and by a panic where that is closed: a server whose log
+        // nobody reads would lose its threads.
         .log_internal_errors(false);
     match arguments.log_format {
         Format::Text => lines.init(),

@@ -1,7 +1,7 @@
 //! `rocketmq`: one binary for every process of a cluster and for the people who run it.
 //!
-//! This file knows the subcommands, [`logging`] and exit codes. Each subcommand reads its arguments, calls a library and prints; what is worth a unit test lives
-//! in the libraries.
+//! This file knows the subcommands, [`logging`] and exit codes. Each subcommand reads its
+//! arguments, calls a library and prints; what is worth a unit test lives in the libraries.
 
 mod admin;
 mod bench;
@@ -21,7 +21,8 @@ use std::{
     process::ExitCode,
 };
 
-/// RocketMQ: message brokers, their name service, their Kubernetes operator, and the tools around them.
+/// RocketMQ: message brokers, their name service, their Kubernetes operator, and the tools around
+/// them.
 #[derive(Parser)]
 #[command(name = "rocketmq", version, propagate_version = true, max_term_width = 110)]
 struct Arguments {
@@ -61,7 +62,8 @@ fn main() -> ExitCode {
         Err(error) => return fail(&anyhow::Error::new(error).context("cannot start the runtime")),
     };
     let outcome = runtime.block_on(run(arguments.command));
-    // What still runs then is a blocking call that outlived its request; the process does not wait for it.
+    // What still runs then is a blocking call that outlived its request; the process does not wait
+    // for it.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
-//! What commands print: text, rows as aligned columns, or JSON. No colours and no borders; a table is fitted to the terminal,
-//! and left as wide as it is where there is none. All commands but
-//! `up`, which has a screen of its own, print through [`print`].
+//! What commands print: text, rows as aligned columns, or JSON. No colours and no borders; a table
+//! is fitted to the terminal, and left as wide as it is where there is none. All commands but `up`,
+//! which has a screen of its own, print through [`print`].
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -76,7 +76,8 @@ impl Output {
     }
 }
 
-/// Prints lines. A reader that has seen enough (`| head`) is no error, and what a command still has to do is done.
+/// Prints lines. A reader that has seen enough (`| head`) is no error, and what a command still has
+/// to do is done.
 ///
 /// # Errors
 /// What the system says.

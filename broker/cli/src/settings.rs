@@ -51,7 +51,8 @@ pub(crate) struct Arguments {
     /// The same for the settings that matter most
     #[arg(short = 'm', long = "check-important", alias = "printImportantConfig")]
     pub(crate) check_important: bool,
-    /// Stop when standard input ends, as at a signal: for whoever starts this process and must not leave it behind
+    /// Stop when standard input ends, as at a signal: for whoever starts this process and must not
+    /// leave it behind
     #[arg(long)]
     pub(crate) stop_with_stdin: bool,
 }
@@ -235,7 +236,8 @@ mod tests {
         assert!(words.starts_with("c.conf: -n: namesrvAddr: \"foo\" has no port") && !words.contains('\n'), "{words}");
     }
 
-    /// What the operator itself writes into the files of pods must pass, or no cluster could ever change.
+    /// What the operator itself writes into the files of pods must pass, or no cluster could ever
+    /// change.
     #[test]
     fn the_settings_of_pods_are_read_before_pods_read_them() {
         let in_a_pod = |config: &Properties| config.iter().map(|(key, value)| (key.into(), value.into())).collect();

@@ -6,7 +6,8 @@ use tokio::{
     sync::oneshot,
 };
 
-/// Waits for SIGTERM or Ctrl-C, and if `with_stdin` for the end of standard input. After that a second signal ends the process at once.
+/// Waits for SIGTERM or Ctrl-C, and if `with_stdin` for the end of standard input. After that a
+/// second signal ends the process at once.
 pub(crate) async fn wanted(with_stdin: bool) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
@@ -26,8 +27,8 @@ pub(crate) async fn wanted(with_stdin: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs what ends a process. After `patience`, which the setting `key` says, the process ends as it is: whoever sent the signal would kill it otherwise,
-/// and no log line would tell why.
+/// Runs what ends a process. After `patience`, which the setting `key` says, the process ends as it
+/// is: whoever sent the signal would kill it otherwise, and no log line would tell why.
 pub(crate) async fn within<T, E>(
     patience: Duration,
     key: &str,

@@ -1,7 +1,10 @@
-//! A broker that is killed without warning, again and again, while producers send: all that it acknowledged is there afterwards, where it said.
+//! A broker that is killed without warning, again and again, while producers send: all that it
+//! acknowledged is there afterwards, where it said.
 //!
-//! `KILLS` is how often (10 unless given), `SEED` repeats the moments of a run. What a killed process wrote into mapped files stays in the machine's memory, so
-//! this judges what a start makes of files that ended anywhere, under clients; what was never on the disk is for the store's own tests.
+//! `KILLS` is how often (10 unless given), `SEED` repeats the moments of a run. What a killed
+//! process wrote into mapped files stays in the machine's memory, so this judges what a start makes
+//! of files that ended anywhere, under clients; what was never on the disk is for the store's own
+//! tests.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
@@ -44,7 +47,8 @@ const STARTING: Duration = Duration::from_millis(150);
 /// What the producers know.
 #[derive(Default)]
 struct Ledger {
-    /// By queue and offset, the number of the acknowledged message and the life of the broker in which it was.
+    /// By queue and offset, the number of the acknowledged message and the life of the broker in
+    /// which it was.
     acknowledged: Mutex<BTreeMap<(i32, i64), (u64, u32)>>,
     noted: Notify,
     next_number: AtomicU64,
@@ -132,7 +136,8 @@ fn number(message: &MessageExt) -> u64 {
     number
 }
 
-/// Sends one message after another until told to stop, through all that is done to the broker. A number is sent once.
+/// Sends one message after another until told to stop, through all that is done to the broker. A
+/// number is sent once.
 async fn send(producer: Producer, ledger: Arc<Ledger>) {
     while !ledger.stop.load(Relaxed) {
         let number = ledger.next_number.fetch_add(1, Relaxed);
@@ -150,7 +155,8 @@ async fn send(producer: Producer, ledger: Arc<Ledger>) {
     }
 }
 
-/// Ends the process at some moment. Now and then it is asked to, and so leaves a checkpoint and queues that the next crash has to go on from.
+/// Ends the process at some moment. Now and then it is asked to, and so leaves a checkpoint and
+/// queues that the next crash has to go on from.
 async fn end(broker: Broker, begun: Instant, ledger: &Ledger, random: &mut StdRng) {
     if random.random_ratio(1, 5) {
         let moment = begun + random.random_range(Duration::ZERO..STARTING);

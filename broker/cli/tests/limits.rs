@@ -1,4 +1,5 @@
-//! What stays within bounds while peers take all they can get: threads, memory and file descriptors of a broker.
+//! What stays within bounds while peers take all they can get: threads, memory and file descriptors
+//! of a broker.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
@@ -21,8 +22,8 @@ use tokio::net::TcpSocket;
 const BLOCKING_THREADS: usize = 64;
 /// What the network buffers of the broker may take.
 const BUFFERS: usize = 16 << 20;
-/// Anonymous memory that storms may take beside the buffers: answers in the making, one a thread, and what the allocator
-/// keeps for each thread.
+/// Anonymous memory that storms may take beside the buffers: answers in the making, one a thread,
+/// and what the allocator keeps for each thread.
 const WORK: usize = 112 << 20;
 const STORM_CONNECTIONS: usize = 20;
 
@@ -51,8 +52,8 @@ fn alive(port: u16) -> Option<()> {
     ask(port, "/healthz").filter(|answer| answer.starts_with("HTTP/1.1 200")).map(|_| ())
 }
 
-/// Connections that send as many requests as the broker takes for some seconds, and read no answer. Returns the most
-/// threads and bytes of anonymous memory that the broker had.
+/// Connections that send as many requests as the broker takes for some seconds, and read no answer.
+/// Returns the most threads and bytes of anonymous memory that the broker had.
 fn storm(id: u32, port: u16, code: RequestCode) -> (usize, usize) {
     let mut requests = Vec::new();
     for _ in 0..3000 {
@@ -81,7 +82,8 @@ fn storm(id: u32, port: u16, code: RequestCode) -> (usize, usize) {
     (threads, memory)
 }
 
-/// Read-only requests from 20 connections made 512 threads with memory of their own: a pod with 256Mi was killed.
+/// Read-only requests from 20 connections made 512 threads with memory of their own: a pod with
+/// 256Mi was killed.
 #[test]
 fn a_storm_of_requests_takes_a_bounded_number_of_threads_and_bytes() {
     let folder = tempfile::tempdir().unwrap();
@@ -101,7 +103,8 @@ fn a_storm_of_requests_takes_a_bounded_number_of_threads_and_bytes() {
     broker.stop();
 }
 
-/// Connections took all descriptors: probes and new clients timed out, and the store could not begin its next file.
+/// Connections took all descriptors: probes and new clients timed out, and the store could not
+/// begin its next file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_leave_descriptors_to_files_probes_and_other_addresses() {
     const DESCRIPTORS: usize = 1100;

@@ -1,7 +1,9 @@
-//! A broker with very many queues: what it costs in time to start, open files, mappings and memory, and that it can still be asked for its figures.
+//! A broker with very many queues: what it costs in time to start, open files, mappings and memory,
+//! and that it can still be asked for its figures.
 //!
-//! `QUEUES=100000` is what a large broker has and takes some minutes; the usual run has fewer. Each topic has a consumer group, so that nothing is missing that grows
-//! with topics. What entries of busy queues occupy is for the store's own test of many queues.
+//! `QUEUES=100000` is what a large broker has and takes some minutes; the usual run has fewer. Each
+//! topic has a consumer group, so that nothing is missing that grows with topics. What entries of
+//! busy queues occupy is for the store's own test of many queues.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 #![expect(clippy::print_stdout, reason = "what was measured")]

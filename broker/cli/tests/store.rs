@@ -13,7 +13,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// Stops a broker as its service manager would: by closing its input, for which it was told to look.
+/// Stops a broker as its service manager would: by closing its input, for which it was told to
+/// look.
 fn stop(mut process: Process) {
     drop(process.0.stdin.take());
     assert!(process.0.wait().unwrap().success());

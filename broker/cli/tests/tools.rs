@@ -1,4 +1,5 @@
-//! `rocketmq admin`, `rocketmq bench` and `--check` as people call them, on processes of the same binary.
+//! `rocketmq admin`, `rocketmq bench` and `--check` as people call them, on processes of the same
+//! binary.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test, and says where")]
 
@@ -190,7 +191,8 @@ fn loads_are_put_on_a_broker_and_measured() {
     assert_eq!(latency["failed"], 0);
 }
 
-/// What `rocketmq broker` or `namesrv` prints of a file with these settings, or what it complains of.
+/// What `rocketmq broker` or `namesrv` prints of a file with these settings, or what it complains
+/// of.
 fn check(server: &str, settings: &str, option: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("server.conf");
@@ -257,7 +259,8 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     }
 }
 
-/// Each line that could not be logged was told on the same closed pipe, by a panic: a server lost the thread that had something to say.
+/// Each line that could not be logged was told on the same closed pipe, by a panic: a server lost
+/// the thread that had something to say.
 #[test]
 fn a_server_whose_log_nobody_reads_goes_on() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,8 @@
 //! Consumes a topic until Ctrl-C. Start it several times to see the queues shared.
 //!
-//! `NAMESRV_ADDR=127.0.0.1:9876 cargo run -p rmq-client --example consumer -- orders "paid || prepaid"`
+//! ```text
+//! NAMESRV_ADDR=127.0.0.1:9876 cargo run -p rmq-client --example consumer -- orders "paid || prepaid"
+//! ```
 
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 

@@ -1,4 +1,5 @@
-//! Bodies made small by the sender and whole again by the receiver; the broker never looks into them.
+//! Bodies made small by the sender and whole again by the receiver; the broker never looks into
+//! them.
 
 use crate::Error;
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use rmq_protocol::message::{
 };
 use std::io::{self, Read, Write};
 
-/// What a body may inflate to: 16 times the largest message a broker takes by default. A few KiB of zeros must not become all of memory.
+/// What a body may inflate to: 16 times the largest message a broker takes by default. A few KiB of
+/// zeros must not become all of memory.
 const MAX_INFLATED: u64 = 64 * 1024 * 1024;
 /// zlib's level that Java's client uses.
 const LEVEL: u32 = 5;
@@ -35,7 +37,8 @@ fn deflate(body: &[u8]) -> Option<Bytes> {
     written.ok().filter(|deflated| deflated.len() < body.len()).map(Bytes::from)
 }
 
-/// The message with its body inflated and its flag saying so. A body that cannot be inflated stays as it is, flag included: whoever gets it can see that.
+/// The message with its body inflated and its flag saying so. A body that cannot be inflated stays
+/// as it is, flag included: whoever gets it can see that.
 pub(crate) fn inflated(mut message: MessageExt) -> MessageExt {
     let inflated = match sys_flag::compression(message.sys_flag) {
         Ok(None) => return message,

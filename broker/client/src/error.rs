@@ -20,7 +20,8 @@ pub enum Error {
         /// Why the last one that was tried did not.
         last: Box<Error>,
     },
-    /// No answer: no connection, a lost one, or too late. Whether the request was carried out is unknown, except where there was no connection.
+    /// No answer: no connection, a lost one, or too late. Whether the request was carried out is
+    /// unknown, except where there was no connection.
     #[error(transparent)]
     Connection(#[from] rmq_remoting::Error),
     /// The server answered, and said no.

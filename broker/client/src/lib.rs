@@ -1,9 +1,11 @@
 //! RocketMQ from Rust: sending, consuming, and asking and telling the cluster what tools do.
 //!
-//! It speaks the remoting protocol of the official servers from 4.9 on, shares consumer groups with the official Java and Go clients, and
-//! needs nothing but tokio. Addresses of brokers come from the namesrvs.
+//! It speaks the remoting protocol of the official servers from 4.9 on, shares consumer groups with
+//! the official Java and Go clients, and needs nothing but tokio. Addresses of brokers come from
+//! the namesrvs.
 //!
-//! **Sending.** [`Producer`]: waits for the broker's answer, retries on another broker; many sends run side by side.
+//! **Sending.** [`Producer`]: waits for the broker's answer, retries on another broker; many sends
+//! run side by side.
 //! ```no_run
 //! # async fn example() -> Result<(), rmq_client::Error> {
 //! use rmq_client::{Message, Producer, producer::Options};
@@ -18,7 +20,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Consuming.** [`Consumer`]: a member of a group that has messages handed to a function; what the function does not finish comes again.
+//! **Consuming.** [`Consumer`]: a member of a group that has messages handed to a function; what
+//! the function does not finish comes again.
 //! ```no_run
 //! # async fn example() -> Result<(), rmq_client::Error> {
 //! use rmq_client::{Consumer, consumer::{Delivery, Options, Outcome}};
@@ -48,7 +51,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Administration.** [`Admin`]: topics, groups, offsets, messages, settings; what the operator and the command line use.
+//! **Administration.** [`Admin`]: topics, groups, offsets, messages, settings; what the operator
+//! and the command line use.
 //! ```no_run
 //! # async fn example() -> Result<(), rmq_client::Error> {
 //! use rmq_client::{Admin, topic};
@@ -68,8 +72,9 @@
 //! | `link.rs` | one question to one server, or to the namesrvs; where a bad answer becomes an [`Error`] |
 //! | `compression.rs` | bodies made small and whole again |
 //!
-//! Errors are values with a condition and a remedy ([`Error::remedy`]). Nothing here prints; what happens in the background is told through `tracing`.
-//! Every queue, cache and wait has a limit, named where it is used.
+//! Errors are values with a condition and a remedy ([`Error::remedy`]). Nothing here prints; what
+//! happens in the background is told through `tracing`. Every queue, cache and wait has a limit,
+//! named where it is used.
 
 pub mod admin;
 mod compression;

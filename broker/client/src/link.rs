@@ -1,4 +1,5 @@
-//! Asking one server, and asking the namesrvs: the only place that turns a bad answer into an [`Error`].
+//! Asking one server, and asking the namesrvs: the only place that turns a bad answer into an
+//! [`Error`].
 
 use crate::error::{Error, Unreadable};
 use bytes::Bytes;
@@ -118,7 +119,8 @@ impl Link {
         Err(Error::NoNamesrv { last: Box::new(last) })
     }
 
-    /// Asks every namesrv, for they share nothing. All are asked even if one fails; then its error is the result.
+    /// Asks every namesrv, for they share nothing. All are asked even if one fails; then its error
+    /// is the result.
     pub(crate) async fn ask_every_namesrv<'a>(
         &self,
         request: RequestCode,

@@ -1,7 +1,9 @@
-//! Who serves a topic: routes as producers and consumers use them, kept for as long as somebody asks for them.
+//! Who serves a topic: routes as producers and consumers use them, kept for as long as somebody
+//! asks for them.
 //!
-//! A route is fetched when it is first needed, again every [`REFRESH`], and when a send or pull has shown it to be wrong. A topic nobody has asked for in
-//! [`FORGET`] refreshes is forgotten, which bounds the table by what is in use. Reading takes no lock.
+//! A route is fetched when it is first needed, again every [`REFRESH`], and when a send or pull has
+//! shown it to be wrong. A topic nobody has asked for in [`FORGET`] refreshes is forgotten, which
+//! bounds the table by what is in use. Reading takes no lock.
 
 use crate::{
     Error,
@@ -29,7 +31,8 @@ use std::{
 pub(crate) const REFRESH: Duration = Duration::from_secs(30);
 /// Refreshes without use after which a topic is forgotten.
 const FORGET: u32 = 20;
-/// A route is not fetched again within this time, however often it is shown to be wrong; and how long a template stands in for a missing route.
+/// A route is not fetched again within this time, however often it is shown to be wrong; and how
+/// long a template stands in for a missing route.
 const SOONEST: Duration = Duration::from_secs(1);
 /// The id of a master.
 const MASTER: i64 = 0;
@@ -37,7 +40,8 @@ const MASTER: i64 = 0;
 /// A route, ready to use.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// Queues to write to, by broker group and number. Java's producers count them in the same order, so a key chooses the same queue there.
+    /// Queues to write to, by broker group and number. Java's producers count them in the same
+    /// order, so a key chooses the same queue there.
     pub(crate) write: Vec<WriteQueue>,
     /// Queues to read from.
     pub(crate) read: Vec<MessageQueue>,
@@ -117,7 +121,8 @@ impl Route {
         self.brokers.get(broker_name)?.get(&MASTER).map(String::as_str)
     }
 
-    /// The address of the member with this id, or else of the master, or else of any; and whether it is the master's.
+    /// The address of the member with this id, or else of the master, or else of any; and whether
+    /// it is the master's.
     pub(crate) fn member(&self, broker_name: &str, preferred: i64) -> Option<(&str, bool)> {
         let group = self.brokers.get(broker_name)?;
         let (id, address) = group.get_key_value(&preferred).or_else(|| group.first_key_value())?;
@@ -171,7 +176,8 @@ impl Routes {
         self.of(&self.entry(topic), topic, None).await
     }
 
-    /// The route of a topic; if there is none, one made from the template topic with at most `queues` queues a broker group.
+    /// The route of a topic; if there is none, one made from the template topic with at most
+    /// `queues` queues a broker group.
     pub(crate) async fn of(&self, entry: &Entry, topic: &str, queues: Option<i32>) -> Result<Arc<Route>, Error> {
         let usable =
             |route: &Arc<Route>| if route.template { queues.is_some() && !route.is_stale_template() } else { true };

@@ -1,7 +1,8 @@
 //! What one producer or consumer is to the cluster: an id, connections, routes, heartbeats.
 //!
-//! Each producer and consumer has a session of its own. Java's clients of one process share theirs; that saves a connection a broker, and costs that one
-//! slow or stopped client is felt by the others.
+//! Each producer and consumer has a session of its own. Java's clients of one process share theirs;
+//! that saves a connection a broker, and costs that one slow or stopped client is felt by the
+//! others.
 
 use crate::{
     Error,
@@ -45,7 +46,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects to a namesrv, which also tells this machine's own address. Without `instance` the id is unique.
+    /// Connects to a namesrv, which also tells this machine's own address. Without `instance` the
+    /// id is unique.
     pub(crate) async fn start(
         namesrvs: &str,
         instance: Option<&str>,
@@ -95,7 +97,8 @@ impl Session {
         });
     }
 
-    /// Tells every broker in the routes what this client is: consumers all of them, mere producers the masters.
+    /// Tells every broker in the routes what this client is: consumers all of them, mere producers
+    /// the masters.
     pub(crate) async fn send_heartbeat(&self, heartbeat: &Heartbeat) {
         let consumes = !heartbeat.consumer_data_set.is_empty();
         let body = Bytes::from(fastjson::to_vec(heartbeat));
@@ -110,7 +113,8 @@ impl Session {
         join_all(sent).await;
     }
 
-    /// Leaves the groups at every broker, and closes the connections. The session's tasks must have ended.
+    /// Leaves the groups at every broker, and closes the connections. The session's tasks must have
+    /// ended.
     pub(crate) async fn leave(&self, producer_group: Option<&str>, consumer_group: Option<&str>) {
         let request = header::UnregisterClient { client_id: &self.client_id, producer_group, consumer_group };
         let brokers = self.routes.brokers();
@@ -126,7 +130,8 @@ impl Session {
         self.link.remoting().close().await;
     }
 
-    /// Stops the session and closes its connections when dropped, for clients that are dropped without being stopped.
+    /// Stops the session and closes its connections when dropped, for clients that are dropped
+    /// without being stopped.
     pub(crate) fn drop_guard(&self) -> DropGuard {
         let dropped = CancellationToken::new();
         let (session, gone) = (self.clone(), dropped.clone());

@@ -1,8 +1,8 @@
 //! What a namesrv with 10,000 topics on 4 brokers costs: `cargo bench -p rmq-namesrv`.
 //!
-//! The namesrv is a process of its own (this program, started again), so that its memory and CPU are its own; brokers
-//! and clients are this process. Both share the machine, so rates are lower bounds, and CPU per million lookups is
-//! the figure to compare.
+//! The namesrv is a process of its own (this program, started again), so that its memory and CPU
+//! are its own; brokers and clients are this process. Both share the machine, so rates are lower
+//! bounds, and CPU per million lookups is the figure to compare.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -166,7 +166,8 @@ async fn rate(server: &Server, client_version: i32) -> Result<(f64, f64, usize)>
     Ok((LOOKUPS as f64 / seconds, cpu, bytes))
 }
 
-/// One lookup after another: microseconds in the middle, of the slowest hundredth, and of the slowest.
+/// One lookup after another: microseconds in the middle, of the slowest hundredth, and of the
+/// slowest.
 async fn latency(server: &Server) -> Result<[f64; 3]> {
     let connection = client().connection(&server.address).await?;
     let mut times = Vec::with_capacity(PROBES);

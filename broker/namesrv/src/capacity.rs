@@ -25,9 +25,11 @@ use rmq_protocol::body::ReadLimits;
 pub(crate) const MAX_BROKERS: usize = 10_000;
 /// Masters and slaves of one name. Real groups have a handful.
 pub(crate) const MAX_MEMBERS: usize = 128;
-/// Topics of one broker group, retry topics among them. A broker of this project has 100,000 topics and groups at most.
+/// Topics of one broker group, retry topics among them. A broker of this project has 100,000 topics
+/// and groups at most.
 pub(crate) const MAX_TOPICS_OF_GROUP: usize = 200_000;
-/// Bytes of a name or an address. The longest name that clients make is a retry topic of a group and a topic, of 391.
+/// Bytes of a name or an address. The longest name that clients make is a retry topic of a group
+/// and a topic, of 391.
 pub(crate) const MAX_NAME: usize = 512;
 
 const MIB: u64 = 1 << 20;
@@ -53,7 +55,8 @@ impl Capacity {
         }
     }
 
-    /// For bodies of registrations. They name no more topics than would fit into the routes in any case.
+    /// For bodies of registrations. They name no more topics than would fit into the routes in any
+    /// case.
     pub(crate) fn of_bodies(&self) -> ReadLimits {
         let topics = (self.routes / (size::TOPIC + size::ROW)).min(MAX_TOPICS_OF_GROUP);
         ReadLimits { topics, inflated: self.inflated, routes_only: true }

@@ -1,7 +1,7 @@
 //! Request codes to handlers, one line each.
 //!
-//! What only reads is answered at once, on the connection's task, from the pictures of the moment. What changes
-//! something goes to the thread that owns it.
+//! What only reads is answered at once, on the connection's task, from the pictures of the moment.
+//! What changes something goes to the thread that owns it.
 
 use crate::{
     Clock, Config, Error, handler,

@@ -1,7 +1,9 @@
-//! The KV table: namespaces of names and values that operators keep in a namesrv, above all the fixed-order topics.
+//! The KV table: namespaces of names and values that operators keep in a namesrv, above all the
+//! fixed-order topics.
 //!
-//! On disk it is `{"configTable":{"ORDER_TOPIC_CONFIG":{"topic":"broker-a:4"}}}`, Java's `kvConfig.json`. A change is
-//! on disk before anybody sees it. Changes have one owner; readers load the table of the moment.
+//! On disk it is `{"configTable":{"ORDER_TOPIC_CONFIG":{"topic":"broker-a:4"}}}`, Java's
+//! `kvConfig.json`. A change is on disk before anybody sees it. Changes have one owner; readers
+//! load the table of the moment.
 
 use crate::{Error, durable};
 use arc_swap::ArcSwap;
@@ -43,17 +45,18 @@ impl Table {
 pub(crate) struct KvConfig {
     path: PathBuf,
     table: Arc<ArcSwap<Table>>,
-    /// What the table may have as JSON. A namespace must fit into a frame, and a change copies all of it.
+    /// What the table may have as JSON. A namespace must fit into a frame, and a change copies all
+    /// of it.
     most: usize,
 }
 
 impl KvConfig {
-    /// Reads the file, or its backup, or begins with nothing where there is neither. The table may grow to `most` bytes as
-    /// JSON, or stay as large as it is.
+    /// Reads the file, or its backup, or begins with nothing where there is neither. The table may
+    /// grow to `most` bytes as JSON, or stay as large as it is.
     ///
     /// # Errors
-    /// [`Error::Load`]: there is a file and neither it nor its backup can be read. Beginning with nothing would then
-    /// lose it with the next change.
+    /// [`Error::Load`]: there is a file and neither it nor its backup can be read. Beginning with
+    /// nothing would then lose it with the next change.
     pub(crate) fn open(path: PathBuf, most: usize) -> Result<Self, Error> {
         let mut table = match load(&path) {
             Ok(Some(table)) => table,

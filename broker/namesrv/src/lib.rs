@@ -1,5 +1,5 @@
-//! The namesrv: who serves which topic. Brokers register here every 30 s, clients ask here every 30 s; namesrvs know
-//! nothing of each other.
+//! The namesrv: who serves which topic. Brokers register here every 30 s, clients ask here every 30
+//! s; namesrvs know nothing of each other.
 //!
 //! | room | what |
 //! |---|---|
@@ -18,11 +18,11 @@
 //!                 KV, settings ------------------> thread "files": kvConfig.json, namesrv.properties
 //! ```
 //!
-//! A lookup takes no lock and meets no writer. May be touched from here: sockets through remoting, memory, and those
-//! two files; never a broker's store.
+//! A lookup takes no lock and meets no writer. May be touched from here: sockets through remoting,
+//! memory, and those two files; never a broker's store.
 //!
-//! **Stop.** [`Namesrv::stop`] closes the listeners, lets connections write the answers they owe (at most 5 s), then
-//! lets the two threads finish what waits, then ends.
+//! **Stop.** [`Namesrv::stop`] closes the listeners, lets connections write the answers they owe
+//! (at most 5 s), then lets the two threads finish what waits, then ends.
 
 mod capacity;
 pub mod config;
@@ -62,8 +62,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use worker::{Every, Running, Worker};
 
-/// File descriptors that connections do not get: 64 HTTP connections, two files, connections to brokers, and some for
-/// each thread.
+/// File descriptors that connections do not get: 64 HTTP connections, two files, connections to
+/// brokers, and some for each thread.
 const RESERVED_DESCRIPTORS: usize = 256;
 
 /// Between two looks whether this namesrv can go on.
@@ -85,7 +85,8 @@ pub struct Overrides {
     pub clock: Option<Clock>,
 }
 
-/// A running namesrv. Dropping it without [`Namesrv::stop`] leaves it running until its runtime ends.
+/// A running namesrv. Dropping it without [`Namesrv::stop`] leaves it running until its runtime
+/// ends.
 pub struct Namesrv {
     local: SocketAddr,
     http: Option<SocketAddr>,
@@ -184,7 +185,8 @@ impl Namesrv {
         self.http
     }
 
-    /// Waits until this namesrv cannot go on, as `/healthz` tells it, and says why. A restart loses nothing: brokers register again.
+    /// Waits until this namesrv cannot go on, as `/healthz` tells it, and says why. A restart loses
+    /// nothing: brokers register again.
     pub async fn failed(&self) -> String {
         loop {
             if let Err(why) = self.status.live() {

@@ -1,7 +1,9 @@
-//! Which brokers are alive: who spoke when, over which connection, and with which version of its topics.
+//! Which brokers are alive: who spoke when, over which connection, and with which version of its
+//! topics.
 //!
-//! A broker is gone when it says so, when its connection closes, or when it has been silent for longer than it
-//! promised. Time is given by the caller as time since some fixed moment, so that tests turn the clock.
+//! A broker is gone when it says so, when its connection closes, or when it has been silent for
+//! longer than it promised. Time is given by the caller as time since some fixed moment, so that
+//! tests turn the clock.
 
 use rmq_protocol::body::DataVersion;
 use rustc_hash::FxHashMap;

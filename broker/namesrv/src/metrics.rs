@@ -4,7 +4,8 @@ use crate::Error;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
 use std::time::Duration;
 
-/// Bounds of the registration histogram, in seconds: from a version that is known to 100,000 new topics.
+/// Bounds of the registration histogram, in seconds: from a version that is known to 100,000 new
+/// topics.
 const REGISTRATION_SECONDS: [f64; 8] = [0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.2, 1.0, 5.0];
 
 pub(crate) struct Metrics {

@@ -1,7 +1,7 @@
 //! 905: telling the members of a broker group that its lowest id has changed.
 //!
-//! One-way and at most once: members ask for their group every second as well. So nothing is repeated, and what
-//! cannot be sent is dropped.
+//! One-way and at most once: members ask for their group every second as well. So nothing is
+//! repeated, and what cannot be sent is dropped.
 
 use crate::route_table::LowestIdChanged;
 use rmq_protocol::{Command, RequestCode, header::NotifyMinBrokerIdChange};

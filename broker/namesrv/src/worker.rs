@@ -1,11 +1,11 @@
 //! A thread that owns something and carries out changes of it, one after another.
 //!
-//! Two of them run: one owns the routes, one the files. So changes need no lock, happen in the order in which they
-//! came, and neither a registration of 10,000 topics nor a slow disk holds up the threads that answer lookups. Price:
-//! a hand-over of some microseconds for each change.
+//! Two of them run: one owns the routes, one the files. So changes need no lock, happen in the
+//! order in which they came, and neither a registration of 10,000 topics nor a slow disk holds up
+//! the threads that answer lookups. Price: a hand-over of some microseconds for each change.
 //!
-//! What waits is bounded in number and bytes; beyond that requests are refused. Ends of connections are not requests
-//! and always get in: there cannot be more of them than connections.
+//! What waits is bounded in number and bytes; beyond that requests are refused. Ends of connections
+//! are not requests and always get in: there cannot be more of them than connections.
 
 use crate::Error;
 use parking_lot::Mutex;
@@ -67,7 +67,8 @@ pub(crate) struct Every<S> {
 }
 
 impl<S: Send + 'static> Worker<S> {
-    /// Starts the thread, watched by `watchdog`. Bodies of requests that wait for it may have `most_bytes`.
+    /// Starts the thread, watched by `watchdog`. Bodies of requests that wait for it may have
+    /// `most_bytes`.
     ///
     /// # Errors
     /// The system has no more threads to give.

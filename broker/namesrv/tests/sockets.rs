@@ -1,4 +1,5 @@
-//! A namesrv over real sockets: every request code, both kinds of client, silence, restarts, nonsense.
+//! A namesrv over real sockets: every request code, both kinds of client, silence, restarts,
+//! nonsense.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 

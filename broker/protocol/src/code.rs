@@ -1,6 +1,7 @@
 //! Request and response codes: the number and one line of meaning each.
 //!
-//! Only codes that somebody sends are here; the gaps in the numbers are codes of Java's table that no released program uses.
+//! Only codes that somebody sends are here; the gaps in the numbers are codes of Java's table that
+//! no released program uses.
 
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($(#[$row:meta])* $variant:ident = $number:literal,)* }) => {
@@ -333,7 +334,8 @@ codes! {
         BrokerHaStatus = 907,
         /// The epochs of a broker's log.
         BrokerEpochCache = 1007,
-        /// What becomes of a master that takes no writes, as its log is empty or shorter than a slave's. Not one of Java's.
+        /// What becomes of a master that takes no writes, as its log is empty or shorter than a
+        /// slave's. Not one of Java's.
         RecoverMaster = 1900,
         /// Create a user.
         AuthCreateUser = 3001,

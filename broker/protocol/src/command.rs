@@ -12,7 +12,8 @@ pub enum Serialization {
     /// fastjson text.
     #[default]
     Json,
-    /// RocketMQ's own binary form. Its code is 16 bits wide, so codes above 32,767 (POP) cannot travel in it.
+    /// RocketMQ's own binary form. Its code is 16 bits wide, so codes above 32,767 (POP) cannot
+    /// travel in it.
     Binary,
 }
 
@@ -45,7 +46,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// A request with the fields of `header`, to be given its opaque by the connection that sends it.
+    /// A request with the fields of `header`, to be given its opaque by the connection that sends
+    /// it.
     pub fn request<'a>(code: RequestCode, header: &impl Header<'a>) -> Self {
         let mut fields = Fields::with_capacity(16, 256);
         header.encode(&mut fields);
@@ -91,8 +93,8 @@ impl Command {
         self.fields.text_len() + self.remark.as_ref().map_or(0, String::len) + self.body.len()
     }
 
-    /// Copies the body to memory of its own. A body that was read is a slice of its connection's buffer, all of which it
-    /// keeps; for a command that waits that may be much more than the body.
+    /// Copies the body to memory of its own. A body that was read is a slice of its connection's
+    /// buffer, all of which it keeps; for a command that waits that may be much more than the body.
     pub fn detach_body(&mut self) {
         self.body = Bytes::copy_from_slice(&self.body);
     }
@@ -132,7 +134,8 @@ pub struct Origin {
     pub serialization: Serialization,
 }
 
-/// What follows the header of an answer: one piece, or slices of files that are sent without being copied together.
+/// What follows the header of an answer: one piece, or slices of files that are sent without being
+/// copied together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// One piece, possibly empty.
@@ -212,7 +215,8 @@ impl Reply {
         Self { body: body.into(), ..Self::default() }
     }
 
-    /// A refusal in words. Words that repeat much of a request lose their middle: a header has room for 16 MiB, and a person for less.
+    /// A refusal in words. Words that repeat much of a request lose their middle: a header has room
+    /// for 16 MiB, and a person for less.
     pub fn refuse(code: ResponseCode, remark: impl Into<String>) -> Self {
         let mut remark = remark.into();
         if remark.len() > LONGEST_REMARK {
@@ -249,7 +253,8 @@ impl Reply {
 mod tests {
     use super::*;
 
-    /// A remark that repeated a field of some MiB did not fit the length of a header, and the peer could not read what followed.
+    /// A remark that repeated a field of some MiB did not fit the length of a header, and the peer
+    /// could not read what followed.
     #[test]
     fn a_refusal_that_repeats_a_large_request_keeps_its_beginning_and_its_end() {
         let key = "\u{1F980}".repeat(5 << 20);

@@ -1,11 +1,13 @@
 //! JSON as Java's fastjson writes and reads it.
 //!
-//! fastjson writes integer map keys bare (`{0:"a:1"}`) and objects as map keys (`{{"queueId":0}:1}`); neither is JSON, and both are what Java's admin tools and
-//! older clients expect. So there are two writers, [`to_vec`] with those habits and serde_json's own for standard JSON, and one reader, [`from_slice`], that
-//! takes both and more: single quotes, bare names, trailing commas.
+//! fastjson writes integer map keys bare (`{0:"a:1"}`) and objects as map keys
+//! (`{{"queueId":0}:1}`); neither is JSON, and both are what Java's admin tools and older clients
+//! expect. So there are two writers, [`to_vec`] with those habits and serde_json's own for standard
+//! JSON, and one reader, [`from_slice`], that takes both and more: single quotes, bare names,
+//! trailing commas.
 //!
-//! An object as a key is held in Rust as the text of that object: a map key that starts with `{` is written raw, and read back as text. No topic,
-//! group or broker name can start so.
+//! An object as a key is held in Rust as the text of that object: a map key that starts with `{` is
+//! written raw, and read back as text. No topic, group or broker name can start so.
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::ser::{CharEscape, Formatter};
@@ -76,7 +78,8 @@ pub fn to_vec<T: Serialize>(value: &T) -> Vec<u8> {
     write(value, Style::compact())
 }
 
-/// Writes as fastjson's pretty form does, which Java's configuration files have: a tab a level, no space after the colon.
+/// Writes as fastjson's pretty form does, which Java's configuration files have: a tab a level, no
+/// space after the colon.
 pub fn to_vec_pretty<T: Serialize>(value: &T) -> Vec<u8> {
     write(value, Style { indent: Some(0), ..Style::compact() })
 }
@@ -84,13 +87,15 @@ pub fn to_vec_pretty<T: Serialize>(value: &T) -> Vec<u8> {
 fn write<T: Serialize>(value: &T, style: Style) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, style);
-    // Writing to memory cannot fail, and no type of the protocol has a key that JSON cannot hold; a half-written body is refused by its reader.
+    // Writing to memory cannot fail, and no type of the protocol has a key that JSON cannot hold; a
+    // half-written body is refused by its reader.
     let written = value.serialize(&mut serializer);
     debug_assert!(written.is_ok(), "a protocol type that JSON cannot hold: {written:?}");
     out
 }
 
-/// How a key is being written. The opening quote is held back until it is known whether the key is text (quoted), a number (bare) or an object (raw).
+/// How a key is being written. The opening quote is held back until it is known whether the key is
+/// text (quoted), a number (bare) or an object (raw).
 #[derive(Clone, Copy, PartialEq)]
 enum Key {
     None,
@@ -240,7 +245,8 @@ impl Formatter for Style {
     }
 }
 
-/// Rewrites lenient JSON as standard JSON: bare and single-quoted names are quoted, an object as a key becomes its text, trailing commas go.
+/// Rewrites lenient JSON as standard JSON: bare and single-quoted names are quoted, an object as a
+/// key becomes its text, trailing commas go.
 ///
 /// # Errors
 /// [`Error::Malformed`] where no leniency helps.
@@ -256,7 +262,8 @@ pub fn to_standard(json: &[u8]) -> Result<String, Error> {
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
-    /// Inside an object that is a key. Each level of keys in keys would double the quotes of the level below, so there is one level, as with Java's maps.
+    /// Inside an object that is a key. Each level of keys in keys would double the quotes of the
+    /// level below, so there is one level, as with Java's maps.
     in_key: bool,
 }
 
@@ -344,7 +351,8 @@ impl<'a> Scanner<'a> {
         Ok(quote)
     }
 
-    /// A name and its value as nearly all fields have them: in double quotes, without escapes, with nothing between. Takes nothing where they look otherwise.
+    /// A name and its value as nearly all fields have them: in double quotes, without escapes, with
+    /// nothing between. Takes nothing where they look otherwise.
     pub(crate) fn plain_pair(&mut self) -> Option<(&'a str, &'a str)> {
         let rest = &self.text[self.at..];
         let name = plain_text(rest)?;
@@ -395,7 +403,8 @@ impl<'a> Scanner<'a> {
         Ok(value)
     }
 
-    /// The rest of a `\u` escape. Half a surrogate pair, which Java can write and UTF-8 cannot hold, becomes U+FFFD.
+    /// The rest of a `\u` escape. Half a surrogate pair, which Java can write and UTF-8 cannot
+    /// hold, becomes U+FFFD.
     fn unicode(&mut self) -> Result<char, Error> {
         let first = self.hexadecimal(4)?;
         if (0xD800..0xDC00).contains(&first) && self.text[self.at..].starts_with("\\u") {
@@ -492,12 +501,14 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Hands out `text` as the pieces of a JSON string: quotes, backslashes and control characters escaped.
+/// Hands out `text` as the pieces of a JSON string: quotes, backslashes and control characters
+/// escaped.
 pub(crate) fn quote(text: &str, mut push: impl FnMut(&str)) {
     const DIGITS: &str = "0123456789abcdef";
     let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     push("\"");
-    // To look at all bytes is cheaper than to stop at the first, as they are looked at many at a time.
+    // To look at all bytes is cheaper than to stop at the first, as they are looked at many at a
+    // time.
     if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         push(text);
         push("\"");

@@ -1,7 +1,9 @@
-//! The named fields of a command header (`extFields`): strings to strings, in the order they were written.
+//! The named fields of a command header (`extFields`): strings to strings, in the order they were
+//! written.
 //!
-//! All text lies in one buffer and each field is three numbers, so a header of fifteen fields costs two allocations instead of thirty. The price is that a
-//! field cannot be changed in place; nobody needs to.
+//! All text lies in one buffer and each field is three numbers, so a header of fifteen fields costs
+//! two allocations instead of thirty. The price is that a field cannot be changed in place; nobody
+//! needs to.
 
 use std::fmt;
 
@@ -49,7 +51,8 @@ impl Fields {
         self.close(start, value);
     }
 
-    /// Lets a parser append a name, then a value, to the text; a name without a value (`Ok(false)`) is taken back.
+    /// Lets a parser append a name, then a value, to the text; a name without a value (`Ok(false)`)
+    /// is taken back.
     pub(crate) fn push_parsed<P, E>(
         &mut self,
         parser: &mut P,
@@ -108,7 +111,8 @@ impl Fields {
         self.spans.is_empty()
     }
 
-    /// A reader that looks for each name after the one it found last, and so finds fields that come in the expected order in one step each.
+    /// A reader that looks for each name after the one it found last, and so finds fields that come
+    /// in the expected order in one step each.
     pub fn cursor(&self) -> Cursor<'_> {
         Cursor { fields: self, next: 0 }
     }

@@ -8,10 +8,21 @@
 //! 8       header     see json_header.rs and binary_header.rs
 //! 8+hdr   body       whatever the code says; may be empty
 //! ```
-//! For example `00 00 00 1B | 00 | 00 00 15 | {"code":34,"flag":2} | 7 7` is a JSON header of 21 bytes... and a body of 2.
 //!
-//! A frame that lies (a header longer than the frame, a form that does not exist, more bytes than allowed) ends the connection: after it nobody knows
-//! where the next one starts.
+//! A heartbeat with a JSON header of 20 bytes and a body of 2:
+//!
+//! ```
+//! let mut frame = bytes::BytesMut::new();
+//! frame.extend_from_slice(&[0, 0, 0, 26, 0, 0, 0, 20]);
+//! frame.extend_from_slice(br#"{"code":34,"flag":2}"#);
+//! frame.extend_from_slice(b"{}");
+//! let command = rmq_protocol::frame::decode(&mut frame, 1 << 20)?.unwrap();
+//! assert_eq!((command.code, command.flag, &command.body[..]), (34, 2, &b"{}"[..]));
+//! # Ok::<(), rmq_protocol::frame::Error>(())
+//! ```
+//!
+//! A frame that lies (a header longer than the frame, a form that does not exist, more bytes than
+//! allowed) ends the connection: where the next one starts is not known.
 
 use crate::{
     Command, Fields, Serialization, binary_header, fastjson, json_header, language::Language, version::Version,
@@ -21,7 +32,8 @@ use bytes::{Buf, Bytes, BytesMut};
 /// The default limit of a frame, in bytes: Java's `com.rocketmq.remoting.frameMaxLength`.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
-/// The limit of a header, in bytes. It is parsed on the thread that other connections share; the longest of real clients have some 40 KiB, of a message's properties.
+/// The limit of a header, in bytes. It is parsed on the thread that other connections share; the
+/// longest of real clients have some 40 KiB, of a message's properties.
 pub const MAX_HEADER: usize = 1024 * 1024;
 
 /// Length word and header-length word.
@@ -63,7 +75,8 @@ pub enum Error {
     Binary(#[from] binary_header::Error),
 }
 
-/// Takes the next command off `buffer`; `None` while bytes are missing. The body is a slice of the buffer's memory, not a copy.
+/// Takes the next command off `buffer`; `None` while bytes are missing. The body is a slice of the
+/// buffer's memory, not a copy.
 ///
 /// # Errors
 /// See [`Error`]; the buffer is then of no further use.

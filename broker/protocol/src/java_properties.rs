@@ -1,4 +1,5 @@
-//! Java's properties text: the form of `broker.conf` and `namesrv.conf`, and the body of requests 25, 26, 318 and 319.
+//! Java's properties text: the form of `broker.conf` and `namesrv.conf`, and the body of requests
+//! 25, 26, 318 and 319.
 //!
 //! ```text
 //! # a comment, as is a line that starts with !
@@ -8,9 +9,9 @@
 //! greeting gr\u00fc\u00df dich   \uXXXX, \t, \n, \r, \f; before any other character the backslash only makes it plain
 //! ```
 //!
-//! One deviation: Java keeps blanks at the end of a value, and then cannot read `9876 ` as a number. No setting means
-//! them, so they are dropped, unless written as escapes. And a byte order mark, which editors put before UTF-8, is no part of
-//! the first key.
+//! One deviation: Java keeps blanks at the end of a value, and then cannot read `9876 ` as a
+//! number. No setting means them, so they are dropped, unless written as escapes. And a byte order
+//! mark, which editors put before UTF-8, is no part of the first key.
 
 use std::{iter::Peekable, str::Chars};
 
@@ -76,8 +77,9 @@ pub fn decode(bytes: &[u8]) -> (String, Vec<usize>) {
     (text, wrong)
 }
 
-/// `key=value` lines in the order given. Characters that [`parse`] would read as something else are escaped, so that
-/// no value can smuggle in another key; all else is written as it is, as Java's tools do.
+/// `key=value` lines in the order given. Characters that [`parse`] would read as something else are
+/// escaped, so that no value can smuggle in another key; all else is written as it is, as Java's
+/// tools do.
 pub fn to_text<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
     for (key, value) in pairs {
@@ -96,9 +98,10 @@ pub fn to_text<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Strin
 /// Bytes of an unknown word that is compared with known ones.
 const LONGEST: usize = 200;
 
-/// The known word that `unknown` is probably a misspelling of: upper and lower case aside, at most a third of its
-/// letters are wrong, missing, too many or swapped with their neighbour. Of several the nearest, of equally near ones
-/// the first. A word that is much longer than any key is no misspelling; comparing takes time with its length.
+/// The known word that `unknown` is probably a misspelling of: upper and lower case aside, at most
+/// a third of its letters are wrong, missing, too many or swapped with their neighbour. Of several
+/// the nearest, of equally near ones the first. A word that is much longer than any key is no
+/// misspelling; comparing takes time with its length.
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if unknown.len() > LONGEST {
         return None;
@@ -112,8 +115,8 @@ pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Optio
         .map(|(_, word)| word)
 }
 
-/// Lines with their continuations, without blank ones and comments, and without the blanks they begin with. Escapes
-/// are still in them. Each with the number of its line, from 1.
+/// Lines with their continuations, without blank ones and comments, and without the blanks they
+/// begin with. Escapes are still in them. Each with the number of its line, from 1.
 fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     let mut continues = false;
@@ -187,8 +190,8 @@ fn push_unescaped(letter: char, rest: &mut Peekable<Chars<'_>>, out: &mut String
     }
 }
 
-/// The character of `\uXXXX`, or of two of them that are a surrogate pair. Java refuses the whole text for bad
-/// digits; here they cost one U+FFFD.
+/// The character of `\uXXXX`, or of two of them that are a surrogate pair. Java refuses the whole
+/// text for bad digits; here they cost one U+FFFD.
 fn unicode(rest: &mut Peekable<Chars<'_>>) -> char {
     let first = digits(rest);
     if let Some(high @ 0xD800..0xDC00) = first {

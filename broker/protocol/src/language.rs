@@ -7,7 +7,8 @@ macro_rules! languages {
         pub enum Language { $($(#[$doc])* $variant,)* }
 
         impl Language {
-            /// The number in a binary header. An unknown number is [`Language::Other`]: Java reads it as null and carries on.
+            /// The number in a binary header. An unknown number is [`Language::Other`]: Java reads
+            /// it as null and carries on.
             pub fn from_number(number: u8) -> Self {
                 match number { $($number => Self::$variant,)* _ => Self::Other }
             }

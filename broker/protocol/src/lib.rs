@@ -1,7 +1,8 @@
 //! RocketMQ's bytes: what travels on a connection and what lies in a commit log.
 //!
-//! Pure functions from bytes to types and back: no sockets, files, clocks, async or logging, so that the broker, the clients and
-//! the tools share one truth and it can be tested in microseconds. Everything is big-endian; strings are UTF-8.
+//! Pure functions from bytes to types and back: no sockets, files, clocks, async or logging, so
+//! that the broker, the clients and the tools share one truth and it can be tested in microseconds.
+//! Everything is big-endian; strings are UTF-8.
 //!
 //! | room | what |
 //! |---|---|
@@ -13,8 +14,9 @@
 //! | [`java_properties`] | configuration files, and configuration in bodies |
 //! | [`message`] | a message, its stored record, batches, properties, ids |
 //!
-//! Compatibility means: what Java writes decodes here, what is encoded here decodes in Java, and for stored records the bytes are equal.
-//! The repository's `tests/golden/` holds bytes taken from the Java libraries; this package's tests of that name compare.
+//! Compatibility means: what Java writes decodes here, what is encoded here decodes in Java, and
+//! for stored records the bytes are equal. The repository's `tests/golden/` holds bytes taken from
+//! the Java libraries; this package's tests of that name compare.
 
 pub mod address;
 pub mod binary_header;

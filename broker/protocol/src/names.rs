@@ -1,6 +1,8 @@
-//! Names with a meaning of their own: system topics and groups, retry and dead-letter topics, and what a name may look like.
+//! Names with a meaning of their own: system topics and groups, retry and dead-letter topics, and
+//! what a name may look like.
 
-/// The topic whose route and settings serve as template for topics that are created by the first send.
+/// The topic whose route and settings serve as template for topics that are created by the first
+/// send.
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
 /// Delayed messages by level.
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
@@ -144,7 +146,8 @@ pub enum NameError {
     Character(char),
 }
 
-/// Checks a topic's name: `^[%|a-zA-Z0-9_-]+$`, at most 127 bytes (255 for retry and dead-letter topics).
+/// Checks a topic's name: `^[%|a-zA-Z0-9_-]+$`, at most 127 bytes (255 for retry and dead-letter
+/// topics).
 pub fn check_topic(topic: &str) -> Result<(), NameError> {
     let limit = if is_retry_topic(topic) || is_dead_letter_topic(topic) { MAX_LONG_NAME } else { MAX_TOPIC };
     check_name(topic, limit)
@@ -155,7 +158,8 @@ pub fn check_group(group: &str) -> Result<(), NameError> {
     check_name(group, MAX_GROUP)
 }
 
-/// Checks a topic's or a group's name that stands in a table: the same alphabet, and as long as any name may be.
+/// Checks a topic's or a group's name that stands in a table: the same alphabet, and as long as any
+/// name may be.
 pub fn check_stored(name: &str) -> Result<(), NameError> {
     check_name(name, MAX_LONG_NAME)
 }

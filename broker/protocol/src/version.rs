@@ -1,4 +1,5 @@
-//! Release numbers as RocketMQ counts them: the position in Java's list of releases, each preceded by its snapshot.
+//! Release numbers as RocketMQ counts them: the position in Java's list of releases, each preceded
+//! by its snapshot.
 
 /// A release, as commands carry it.
 pub type Version = i32;
@@ -16,10 +17,12 @@ pub const CURRENT: Version = 513;
 /// [`CURRENT`] in words, as `clusterList` prints it.
 pub const CURRENT_NAME: &str = "V5_5_0";
 
-/// The number of 4.0.0, from which on every release has one snapshot before it and ten follow each other in each place.
+/// The number of 4.0.0, from which on every release has one snapshot before it and ten follow each
+/// other in each place.
 const V4_0_0: Version = 213;
 
-/// A number in words, as Java's tools and metrics show it: `V5_5_0`, `V5_5_0_SNAPSHOT`. Of older releases than 4.0.0 the number: their list has no rule.
+/// A number in words, as Java's tools and metrics show it: `V5_5_0`, `V5_5_0_SNAPSHOT`. Of older
+/// releases than 4.0.0 the number: their list has no rule.
 pub fn name(version: Version) -> String {
     if version < V4_0_0 - 1 {
         return version.to_string();

@@ -1,9 +1,10 @@
 //! Which new connections are taken.
 //!
-//! Up to seven eighths of the limit all are. Of what is left an address may have a sixteenth, so the share of each address
-//! becomes smaller the more of the rest is taken, and there is room for an address that comes later: `n` addresses that
-//! take all they get leave 16 / (16 + n) of the limit free. The price: clients behind one address, as behind a
-//! translating router, have seven eighths of the limit together.
+//! Up to seven eighths of the limit all are. Of what is left an address may have a sixteenth, so
+//! the share of each address becomes smaller the more of the rest is taken, and there is room for
+//! an address that comes later: `n` addresses that take all they get leave 16 / (16 + n) of the
+//! limit free. The price: clients behind one address, as behind a translating router, have seven
+//! eighths of the limit together.
 
 use crate::{Figures, log_limit};
 use parking_lot::Mutex;
@@ -66,7 +67,8 @@ impl Admission {
         Self { limit }
     }
 
-    /// Whether a connection from `address` is taken. One that is not is counted, and logged now and then.
+    /// Whether a connection from `address` is taken. One that is not is counted, and logged now and
+    /// then.
     pub(crate) fn takes(&self, address: IpAddr, figures: &Figures) -> bool {
         let address = address.to_canonical();
         // Listeners of a process share the figures, so the limit is theirs together.
@@ -89,7 +91,8 @@ impl Admission {
     }
 }
 
-/// Whether one more connection is taken, when `open` of `limit` are open and `of_address` of them come from its address.
+/// Whether one more connection is taken, when `open` of `limit` are open and `of_address` of them
+/// come from its address.
 fn is_taken(open: usize, of_address: usize, limit: usize) -> bool {
     let free = limit.saturating_sub(open);
     free > limit / SHARED_PART || (free > 0 && of_address < (free / ADDRESS_PART).max(1))

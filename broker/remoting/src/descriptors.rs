@@ -1,16 +1,16 @@
 //! File descriptors: how many this process may have, and how many of them connections may take.
 //!
-//! A process without free descriptors cannot open the next file of its store and cannot answer probes. So connections get
-//! what is left after a reserve.
+//! A process without free descriptors cannot open the next file of its store and cannot answer
+//! probes. So connections get what is left after a reserve.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The part of the descriptors that connections get where the reserve would leave them less.
 const LEAST_PART: usize = 4;
 
-/// How many connections a server may have: `wanted`, or what the limit on file descriptors leaves beside `reserve` for
-/// everything else. The soft limit is raised to the hard one first. A lower number is logged with `setting`, the name of
-/// what is lowered.
+/// How many connections a server may have: `wanted`, or what the limit on file descriptors leaves
+/// beside `reserve` for everything else. The soft limit is raised to the hard one first. A lower
+/// number is logged with `setting`, the name of what is lowered.
 pub fn connections_within_limit(setting: &str, wanted: usize, reserve: usize) -> usize {
     let limit = raise();
     let most = most(limit, reserve);

@@ -25,9 +25,9 @@
 //! `tokio::spawn` runs on that thread too: right for what waits and then answers; work of any
 //! length belongs elsewhere.
 //!
-//! **Limits.** Frames, connections (in all, and by address when there are many), bytes waiting to be
-//! written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read is
-//! not read from. They are looked at after each frame, and so is the time: a connection that has
+//! **Limits.** Frames, connections (in all, and by address when there are many), bytes waiting to
+//! be written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read
+//! is not read from. They are looked at after each frame, and so is the time: a connection that has
 //! handled requests for a millisecond lets others of its thread go on. All buffers of a process
 //! together have a [`Budget`], whose head says what happens when it is used up; by default it is a
 //! part of the process's [`memory`].

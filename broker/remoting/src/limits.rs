@@ -18,7 +18,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Limits {
     /// Bytes of one frame; a longer one ends its connection.
     pub frame: usize,
-    /// Connections at a time; further ones are closed at once, and those of an address with many before (`admission.rs`).
+    /// Connections at a time; further ones are closed at once, and those of an address with many
+    /// before (`admission.rs`).
     pub connections: usize,
     /// A connection without a byte in either direction for so long is closed.
     pub idle: Duration,

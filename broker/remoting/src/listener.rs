@@ -13,7 +13,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Connections the kernel may keep ready for us: Java's `SO_BACKLOG`.
 const BACKLOG: i32 = 1024;
-/// Pause after an accept that failed for want of memory or file descriptors: the next one would fail as well.
+/// Pause after an accept that failed for want of memory or file descriptors: the next one would
+/// fail as well.
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// Between two log lines about that.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -43,7 +44,8 @@ impl AcceptFailures {
     }
 }
 
-/// Listens on `address`; the port may be taken over from a process that has just ended. An unspecified IPv6 address takes IPv4 as well.
+/// Listens on `address`; the port may be taken over from a process that has just ended. An
+/// unspecified IPv6 address takes IPv4 as well.
 ///
 /// # Errors
 /// The address is in use or not ours.
@@ -89,7 +91,8 @@ pub fn reserve(address: SocketAddr) -> io::Result<Reserved> {
     Ok(Reserved(socket))
 }
 
-/// Serves connections on the threads of `reactors` until `stop` is cancelled and the last of them has ended (at the latest `limits.grace` later).
+/// Serves connections on the threads of `reactors` until `stop` is cancelled and the last of them
+/// has ended (at the latest `limits.grace` later).
 pub async fn serve<H: Handler + ?Sized>(
     listener: TcpListener,
     reactors: Arc<Reactors>,

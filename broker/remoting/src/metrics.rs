@@ -8,8 +8,8 @@ use prometheus::{
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-/// [`Figures`] to be registered with a process' [`Registry`]: `rocketmq_remoting_*`, with a label `side` that parts
-/// what others opened (`server`) from what this process opened (`client`).
+/// [`Figures`] to be registered with a process' [`Registry`]: `rocketmq_remoting_*`, with a label
+/// `side` that parts what others opened (`server`) from what this process opened (`client`).
 pub struct Connections {
     side: &'static str,
     figures: Arc<Figures>,
@@ -136,7 +136,8 @@ impl Connections {
     pub fn new(side: &'static str, figures: Arc<Figures>) -> Self {
         let labels = || [("side".to_owned(), side.to_owned())].into();
         let description = |row: &Row| Desc::new(row.name.to_owned(), row.help.to_owned(), Vec::new(), labels());
-        // A description fails only for a name Prometheus does not allow; the test below reads all of them.
+        // A description fails only for a name Prometheus does not allow; the test below reads all
+        // of them.
         let descriptions = ROWS.iter().filter_map(|row| description(row).ok()).collect();
         Self { side, figures, descriptions }
     }
@@ -176,8 +177,8 @@ impl Collector for Connections {
     }
 }
 
-/// All figures of a registry in Prometheus' text form. What cannot be written is told in a comment, which scrapers
-/// pass over.
+/// All figures of a registry in Prometheus' text form. What cannot be written is told in a comment,
+/// which scrapers pass over.
 pub fn text(registry: &Registry) -> String {
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut text) {

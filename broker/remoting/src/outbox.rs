@@ -1,9 +1,11 @@
 //! What waits to be written on one connection.
 //!
-//! Small frames are gathered in one buffer; large bodies stay the slices they are and are written from where they lie. Whoever adds a frame writes it too, if the
-//! socket takes it, so that an answer given late costs no wake-up of the connection's task; what does not fit is left for that task.
-//! While that task handles a batch of requests the outbox is corked, and the batch leaves in one write. Whoever has several answers for late requests, as when a
-//! flush of the disk has ended, adds all of them before the first is written.
+//! Small frames are gathered in one buffer; large bodies stay the slices they are and are written
+//! from where they lie. Whoever adds a frame writes it too, if the socket takes it, so that an
+//! answer given late costs no wake-up of the connection's task; what does not fit is left for that
+//! task. While that task handles a batch of requests the outbox is corked, and the batch leaves in
+//! one write. Whoever has several answers for late requests, as when a flush of the disk has ended,
+//! adds all of them before the first is written.
 
 use crate::limits::Figures;
 use bytes::{Buf, Bytes};
@@ -16,7 +18,8 @@ use std::{
 };
 use tokio::net::TcpStream;
 
-/// Body pieces below this size are copied into the buffer: an entry of a vectored write costs about as much.
+/// Body pieces below this size are copied into the buffer: an entry of a vectored write costs about
+/// as much.
 const COPY_BELOW: usize = 2048;
 /// Pieces of one write.
 const SLICES: usize = 64;
@@ -115,7 +118,8 @@ impl Outbox {
             let others_wait = state.waiting > 0;
             add(state);
             Figures::add(&figures.frames_out, 1);
-            // If others wait already, the socket is full or the batch is not over: somebody will write.
+            // If others wait already, the socket is full or the batch is not over: somebody will
+            // write.
             if !state.corked && !others_wait {
                 return state.write(stream, figures);
             }
@@ -170,7 +174,8 @@ impl State {
         pushed
     }
 
-    /// Tells the figures and the budget what is left. While sockets take everything there is never anything to tell.
+    /// Tells the figures and the budget what is left. While sockets take everything there is never
+    /// anything to tell.
     fn show(&mut self, figures: &Figures) {
         figures.budget.change(self.shown, self.waiting);
         if self.waiting > self.shown {

@@ -1,12 +1,15 @@
 //! The threads that serve connections.
 //!
-//! Each has an event loop of its own, and a connection stays on the thread it came to. A runtime whose threads share all tasks wakes a second thread for nearly
-//! every request, to look for work that the first has done by then: with few busy connections that costs more than the requests. The price is that two busy
-//! connections may meet on one thread while another rests; a new connection goes to the thread with the fewest.
+//! Each has an event loop of its own, and a connection stays on the thread it came to. A runtime
+//! whose threads share all tasks wakes a second thread for nearly every request, to look for work
+//! that the first has done by then: with few busy connections that costs more than the requests.
+//! The price is that two busy connections may meet on one thread while another rests; a new
+//! connection goes to the thread with the fewest.
 //!
-//! A thread that is quicker than its peers would be woken for each of their requests, and a wake-up, a read and a write cost more than a request. So after several
-//! answers that left together it pauses about as long as they took, and finds several requests again. The price is a later answer, by 128 microseconds at most,
-//! to those who have others on their way.
+//! A thread that is quicker than its peers would be woken for each of their requests, and a
+//! wake-up, a read and a write cost more than a request. So after several answers that left
+//! together it pauses about as long as they took, and finds several requests again. The price is a
+//! later answer, by 128 microseconds at most, to those who have others on their way.
 
 use crate::Watchdog;
 use std::{
@@ -33,8 +36,8 @@ const MOST: usize = 16;
 /// Load of a thread that has ended: more than any other has.
 const GONE: usize = usize::MAX / 2;
 
-/// Answers of one read after which it pays to let requests gather: of fewer, the pause would cost their senders more than it saves; with more, little is left to
-/// save.
+/// Answers of one read after which it pays to let requests gather: of fewer, the pause would cost
+/// their senders more than it saves; with more, little is left to save.
 const GATHERED: RangeInclusive<usize> = 4..=64;
 /// Pause for each of them: about what a request takes.
 const PAUSE: Duration = Duration::from_micros(2);
@@ -44,7 +47,8 @@ thread_local! {
     static TOGETHER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Notes how many requests of one read were answered at once, and says whether the thread will pause for them.
+/// Notes how many requests of one read were answered at once, and says whether the thread will
+/// pause for them.
 pub(crate) fn answered(count: usize) -> bool {
     TOGETHER.set(TOGETHER.get().max(count));
     GATHERED.contains(&count)
@@ -58,7 +62,8 @@ fn pause() {
     }
 }
 
-/// Threads with event loops, one for each core up to 16. They end when this is dropped, and with them what still runs there.
+/// Threads with event loops, one for each core up to 16. They end when this is dropped, and with
+/// them what still runs there.
 pub struct Reactors {
     first: Reactor,
     others: Vec<Reactor>,

@@ -1,8 +1,9 @@
 //! Watches the threads and tasks that have to run as long as their process.
 //!
-//! A panic ends one of them and nothing else: the process goes on without its deliveries, its registrations or a part of its
-//! connections, and looks well from outside. So the end is logged and counted here, and the process says so to whoever asks
-//! whether it is alive. Tasks that come and go, such as those of connections, are not watched: their end hurts one peer.
+//! A panic ends one of them and nothing else: the process goes on without its deliveries, its
+//! registrations or a part of its connections, and looks well from outside. So the end is logged
+//! and counted here, and the process says so to whoever asks whether it is alive. Tasks that come
+//! and go, such as those of connections, are not watched: their end hurts one peer.
 
 use parking_lot::Mutex;
 use std::{
@@ -52,7 +53,8 @@ impl Watchdog {
         self.note("thread", name, panicked);
     }
 
-    /// Runs a task that has to run until the stop. A task that is dropped has not ended by itself: its runtime has.
+    /// Runs a task that has to run until the stop. A task that is dropped has not ended by itself:
+    /// its runtime has.
     pub async fn task(&self, name: &str, task: impl Future) {
         let mut task = pin!(task);
         let panicked = std::future::poll_fn(|context| {

@@ -283,7 +283,8 @@ async fn a_peer_that_speaks_nonsense_is_closed_and_others_go_on() {
     client.request(&address, request("a"), DEADLINE).await.unwrap();
     let lines = Lines::default();
     let writer = lines.clone();
-    // Of the whole process, as a server's connections have threads of their own: what other tests log is told apart by the peer.
+    // Of the whole process, as a server's connections have threads of their own: what other tests
+    // log is told apart by the peer.
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let lies: [(&str, &[u8]); 5] = [

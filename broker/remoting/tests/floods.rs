@@ -1,4 +1,5 @@
-//! Peers that ask for much and read little, send frames that never end, or find a fault of a handler: what the others and the memory notice of it.
+//! Peers that ask for much and read little, send frames that never end, or find a fault of a
+//! handler: what the others and the memory notice of it.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -252,7 +253,8 @@ fn begin_log() {
     let _ = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).try_init();
 }
 
-/// The socket and what the handler knew of the client stayed for two minutes; later the answer was lost, and the panic logged twice.
+/// The socket and what the handler knew of the client stayed for two minutes; later the answer was
+/// lost, and the panic logged twice.
 #[tokio::test]
 async fn a_handler_that_panics_ends_its_connection_and_no_other() {
     begin_log();
@@ -334,7 +336,8 @@ impl Handler for Deferring {
     }
 }
 
-/// 1,000 requests of 16 MiB each might have waited for threads on one connection, and no limit knew of their bodies.
+/// 1,000 requests of 16 MiB each might have waited for threads on one connection, and no limit knew
+/// of their bodies.
 #[tokio::test]
 async fn bodies_of_requests_that_wait_are_limited_and_counted() {
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-/// The first address that is not loopback: IPv4 before IPv6, as Java's broker chooses. A machine without any has only itself to talk to.
+/// The first address that is not loopback: IPv4 before IPv6, as Java's broker chooses. A machine
+/// without any has only itself to talk to.
 pub(crate) fn first_of_this_machine() -> IpAddr {
     let addresses: Vec<IpAddr> = if_addrs::get_if_addrs()
         .unwrap_or_default()
@@ -13,8 +14,9 @@ pub(crate) fn first_of_this_machine() -> IpAddr {
     addresses.iter().find(|ip| ip.is_ipv4()).or(addresses.first()).copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-/// The number to store in records for an advertised address that may be a name. A name that does not resolve yet (a pod's, before its service knows it) becomes
-/// the first address of the machine: message ids then still lead here.
+/// The number to store in records for an advertised address that may be a name. A name that does
+/// not resolve yet (a pod's, before its service knows it) becomes the first address of the machine:
+/// message ids then still lead here.
 pub(crate) fn stored_host(advertised: &str, port: u16) -> SocketAddr {
     let resolved = (advertised, port).to_socket_addrs().ok().and_then(|found| {
         let found: Vec<_> = found.collect();

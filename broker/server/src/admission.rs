@@ -6,13 +6,14 @@ use std::sync::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Requests of all connections that may be at work on blocking threads, or wait for one with a turn. More are refused
-/// with the answer that Java gives when it is overloaded.
+/// Requests of all connections that may be at work on blocking threads, or wait for one with a
+/// turn. More are refused with the answer that Java gives when it is overloaded.
 pub(crate) const MAX_AT_WORK: usize = 10_000;
 
-/// Blocking threads that requests use at a time: enough to keep a disk busy, which has some dozen reads in flight at
-/// most, and the most answers that are in the making, whose memory counts in the budget only when they are made. The
-/// others of the runtime's [`BLOCKING_THREADS`](crate::BLOCKING_THREADS) are for replication, tables, metrics and name
+/// Blocking threads that requests use at a time: enough to keep a disk busy, which has some dozen
+/// reads in flight at most, and the most answers that are in the making, whose memory counts in the
+/// budget only when they are made. The others of the runtime's
+/// [`BLOCKING_THREADS`](crate::BLOCKING_THREADS) are for replication, tables, metrics and name
 /// lookups, which do not queue behind requests.
 const REQUEST_THREADS: usize = 32;
 
@@ -38,8 +39,8 @@ impl AtWork {
         self.count.load(Relaxed)
     }
 
-    /// One of [`REQUEST_THREADS`], free again when dropped; given in the order in which they were asked for. Work on it
-    /// must not ask for another.
+    /// One of [`REQUEST_THREADS`], free again when dropped; given in the order in which they were
+    /// asked for. Work on it must not ask for another.
     pub(crate) async fn thread(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.threads).acquire_owned().await.ok()
     }
@@ -50,7 +51,8 @@ impl AtWork {
 
     /// A place for one more request, if there is one.
     pub(crate) fn enter(&self) -> Option<Place> {
-        // The place is given back when there were too many: the number is above the limit for a moment only.
+        // The place is given back when there were too many: the number is above the limit for a
+        // moment only.
         let place = Place(self.clone());
         (self.count.fetch_add(1, Relaxed) < MAX_AT_WORK).then_some(place)
     }

@@ -1,7 +1,8 @@
 //! Where the outcome of one request goes.
 //!
-//! Features give outcomes in their own types. How an outcome is written on the wire, its response code above all, is known to
-//! the border alone ([`request`](crate::request)), which hands the function over with the responder.
+//! Features give outcomes in their own types. How an outcome is written on the wire, its response
+//! code above all, is known to the border alone ([`request`](crate::request)), which hands the
+//! function over with the responder.
 
 use crate::error::Rejection;
 use rmq_protocol::Reply;

@@ -35,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) stats: Arc<Stats>,
     /// Tasks of requests that wait; ended before the store is closed.
     pub(crate) tasks: TaskTracker,
-    /// Where requests are run that are not run on their connection's thread. Answers of sends that wait for a disk or a slave stay on
-    /// that thread.
+    /// Where requests are run that are not run on their connection's thread. Answers of sends that
+    /// wait for a disk or a slave stay on that thread.
     pub(crate) runtime: Handle,
 }

@@ -1,4 +1,5 @@
-//! Two kinds of failure: the broker cannot start ([`Error`]), and a request is refused ([`Rejection`]).
+//! Two kinds of failure: the broker cannot start ([`Error`]), and a request is refused
+//! ([`Rejection`]).
 
 use rmq_protocol::{
     header,
@@ -177,7 +178,8 @@ impl From<rmq_store::Error> for Rejection {
             rmq_store::Error::Full { .. } | rmq_store::Error::Closed | rmq_store::Error::ReadOnly(_) => {
                 Reason::Unavailable
             }
-            // Code and first word of a Java broker that has waited too long for its disk; clients try another broker, as they do after the former.
+            // Code and first word of a Java broker that has waited too long for its disk; clients
+            // try another broker, as they do after the former.
             rmq_store::Error::Stalled => {
                 return Self::new(Reason::Busy, format!("[PC_SYNCHRONIZED]{error}"));
             }

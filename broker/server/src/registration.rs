@@ -1,8 +1,9 @@
 //! Telling every namesrv which topics this broker serves.
 //!
-//! One task. It registers everything at the start, once a period, and when a connection to a namesrv is lost; new and changed topics go out at once,
-//! all that have gathered in one message. A namesrv that does not answer is asked again after a pause that grows from one second, whatever the period.
-//! A slave learns from the answers where its master is.
+//! One task. It registers everything at the start, once a period, and when a connection to a
+//! namesrv is lost; new and changed topics go out at once, all that have gathered in one message. A
+//! namesrv that does not answer is asked again after a pause that grows from one second, whatever
+//! the period. A slave learns from the answers where its master is.
 
 use crate::{
     address,
@@ -99,7 +100,8 @@ impl Registration {
         }
     }
 
-    /// For a slave that cannot reach the master it knows: registers again, whose answer says where the master is now.
+    /// For a slave that cannot reach the master it knows: registers again, whose answer says where
+    /// the master is now.
     pub(crate) fn ask_for_master(&self) -> impl Fn() + Send + Sync + use<> {
         let wake = Arc::clone(&self.wake);
         move || wake.notify_one()
@@ -116,7 +118,8 @@ impl Registration {
         self.wake.notify_one();
     }
 
-    /// Waits until the topic table as it is now has reached every namesrv that answers, or `timeout` has passed.
+    /// Waits until the topic table as it is now has reached every namesrv that answers, or
+    /// `timeout` has passed.
     pub(crate) async fn announced(&self, timeout: Duration) {
         let generation = self.topics.generation();
         let mut announced = self.announced.subscribe();
@@ -229,8 +232,9 @@ impl Registration {
                 }
                 () = self.wake.notified() => {
                     let changed = self.topics.generation() > sent;
-                    // No change: a connection is lost, or everything is wanted. If the last attempt failed, the time is set already: losing connections is
-                    // what failed attempts do.
+                    // No change: a connection is lost, or everything is wanted. If the last attempt
+                    // failed, the time is set already: losing connections is what failed attempts
+                    // do.
                     if !complete || !changed {
                         self.everything.store(true, SeqCst);
                     }
@@ -242,8 +246,9 @@ impl Registration {
         }
     }
 
-    /// What is to be sent now: all topics, or those that changed after generation `sent`. A namesrv looks at topics only if the version is new to it, so
-    /// whatever belongs to a version must go with it.
+    /// What is to be sent now: all topics, or those that changed after generation `sent`. A namesrv
+    /// looks at topics only if the version is new to it, so whatever belongs to a version must go
+    /// with it.
     fn changes(&self, sent: u64) -> (u64, RegisterBrokerBody) {
         let since = if self.everything.swap(false, SeqCst) { 0 } else { sent };
         let Changes { version, generation, entries } =
@@ -288,7 +293,8 @@ impl Registration {
         complete
     }
 
-    /// What came of each attempt. Once a namesrv has answered, the others have a little while: one that is silent must not keep topics from those that are not.
+    /// What came of each attempt. Once a namesrv has answered, the others have a little while: one
+    /// that is silent must not keep topics from those that are not.
     async fn outcomes<'a, F>(mut attempts: FuturesUnordered<F>, addresses: &'a [String]) -> Vec<(&'a String, Outcome)>
     where
         F: Future<Output = (&'a String, Outcome)>,

@@ -1,5 +1,5 @@
-//! Rows of a table's file, judged one by one: a row that cannot be used must not keep the broker from
-//! starting, or a slave from following.
+//! Rows of a table's file, judged one by one: a row that cannot be used must not keep the broker
+//! from starting, or a slave from following.
 //!
 //! A row that is left out stays as it came and goes back into the file with each write, until
 //! somebody puts or deletes what it names. So nothing is lost, a Java broker that reads the file
@@ -29,8 +29,8 @@ pub(crate) enum Row<T> {
     Unread(Value),
 }
 
-/// The rows of a table from `source`, and those that are left out, with a warning. `check` may complete a row; its error is
-/// why the row cannot be used.
+/// The rows of a table from `source`, and those that are left out, with a warning. `check` may
+/// complete a row; its error is why the row cannot be used.
 pub(crate) fn judge<T: DeserializeOwned>(
     source: impl Display,
     rows: Unread,
@@ -65,14 +65,16 @@ pub(crate) fn judge<T: DeserializeOwned>(
     (read, unread)
 }
 
-/// All rows of a file that is written; what was left out is there unless something has its name now.
+/// All rows of a file that is written; what was left out is there unless something has its name
+/// now.
 pub(crate) fn merge<T>(read: BTreeMap<String, T>, unread: Unread) -> BTreeMap<String, Row<T>> {
     let mut rows: BTreeMap<_, _> = unread.into_iter().map(|(name, row)| (name, Row::Unread(row))).collect();
     rows.extend(read.into_iter().map(|(name, value)| (name, Row::Read(value))));
     rows
 }
 
-/// Numbers by number. `wrong` gets what is not one; where only the value is not, `instead` stands in its place.
+/// Numbers by number. `wrong` gets what is not one; where only the value is not, `instead` stands
+/// in its place.
 pub(crate) fn numbers(name: &str, row: Value, instead: i64, wrong: &mut Vec<String>) -> BTreeMap<i32, i64> {
     let Value::Object(entries) = row else {
         wrong.push(format!("{} is {}", short(name), short(&row.to_string())));

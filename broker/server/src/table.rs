@@ -1,7 +1,9 @@
 //! A table of named things with a version, kept in a file of Java's form.
 //!
-//! Readers take an `Arc` out of a map under a read lock. A change counts the version up and is durable when [`Table::persist`] has returned; changes that come while
-//! a write is under way are covered by the next one together, so ten thousand new topics do not cost ten thousand file writes.
+//! Readers take an `Arc` out of a map under a read lock. A change counts the version up and is
+//! durable when [`Table::persist`] has returned; changes that come while a write is under way are
+//! covered by the next one together, so ten thousand new topics do not cost ten thousand file
+//! writes.
 
 use crate::{
     Error,
@@ -62,8 +64,8 @@ impl<T> Table<T> {
         }
     }
 
-    /// True if the caller is to see to a write, for which nobody waits: one that has yet to begin covers what comes until then. Before it takes the table it calls
-    /// [`Table::end_waiting`].
+    /// True if the caller is to see to a write, for which nobody waits: one that has yet to begin
+    /// covers what comes until then. Before it takes the table it calls [`Table::end_waiting`].
     pub(crate) fn begin_write(&self) -> bool {
         !self.write_waits.swap(true, SeqCst)
     }
@@ -145,7 +147,8 @@ impl<T> Table<T> {
 }
 
 impl<T: Clone> Table<T> {
-    /// What was put after `generation`, with the version and generation it belongs to: taken in one moment, so that nothing of that version is missing.
+    /// What was put after `generation`, with the version and generation it belongs to: taken in one
+    /// moment, so that nothing of that version is missing.
     pub(crate) fn changed_since(&self, generation: u64) -> Changes<T> {
         self.state.read().changed_since(generation)
     }

@@ -126,7 +126,8 @@ mod tests {
         assert!(TcpStream::connect(address).await.is_err());
     }
 
-    /// The port had no limits: connections that ask nothing took descriptors for as long as they liked.
+    /// The port had no limits: connections that ask nothing took descriptors for as long as they
+    /// liked.
     #[tokio::test]
     async fn connections_that_ask_nothing_are_closed_for_new_ones() {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));

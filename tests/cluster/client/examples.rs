@@ -13,7 +13,8 @@ mod ordered;
 #[allow(dead_code, reason = "its main function reads what the test gives")]
 mod producer;
 
-/// Messages that the example of a producer sends: one, side by side, together, in order, later, one way.
+/// Messages that the example of a producer sends: one, side by side, together, in order, later, one
+/// way.
 const SENT: i64 = 1 + 100 + 10 + 3 + 1 + 1;
 
 /// How much of the topic a group has finished.

@@ -1,4 +1,5 @@
-//! The client package against running servers: what an application does with it, and what a tool does.
+//! The client package against running servers: what an application does with it, and what a tool
+//! does.
 
 mod broadcasting;
 mod examples;

@@ -1,4 +1,5 @@
-//! Brokers that stop and come back under a producer and a consumer. These tests have servers of their own.
+//! Brokers that stop and come back under a producer and a consumer. These tests have servers of
+//! their own.
 
 use super::*;
 use crate::servers::{broker, folder, namesrv, wait_for_masters};
@@ -19,7 +20,8 @@ async fn create_on_all(admin: &Admin, topic: &str, queues: i32) {
     .await;
 }
 
-/// Sends numbers one after another until told to stop; returns how many there were. No send may fail.
+/// Sends numbers one after another until told to stop; returns how many there were. No send may
+/// fail.
 async fn send_until(producer: Producer, topic: &'static str, stop: Arc<AtomicBool>, sent: Arc<AtomicU32>) {
     while !stop.load(Relaxed) {
         let number = sent.load(Relaxed);

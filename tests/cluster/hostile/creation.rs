@@ -155,7 +155,8 @@ async fn locked(peer: &mut Peer, group: &str) -> usize {
     fastjson::from_slice::<LockBatchResponse>(&answer.body).unwrap().locked.len()
 }
 
-/// An ordered consumer that was quicker than its own heartbeat was refused, and consumed nothing for 20 s.
+/// An ordered consumer that was quicker than its own heartbeat was refused, and consumed nothing
+/// for 20 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_locks_before_its_first_heartbeat_gets_its_queues() {
     let server = Server::start("locks-early", &[]).await;
@@ -180,7 +181,8 @@ async fn a_group_that_nobody_made_locks_when_it_has_members() {
     server.broker.stop().await.unwrap();
 }
 
-/// Official clients name all their groups in one heartbeat: one with an illegal name silenced all others.
+/// Official clients name all their groups in one heartbeat: one with an illegal name silenced all
+/// others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_is_refused_does_not_silence_the_others_of_its_client() {
     let server = Server::start("one-bad-group", &[]).await;

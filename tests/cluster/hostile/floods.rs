@@ -22,7 +22,8 @@ async fn many_topics(name: &str) -> Server {
     server
 }
 
-/// The limit on unread answers was looked at once a read: 8 KB of requests took 198 MiB of answers, and others of the thread waited 1.65 s.
+/// The limit on unread answers was looked at once a read: 8 KB of requests took 198 MiB of answers,
+/// and others of the thread waited 1.65 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_requests_for_all_topics_takes_no_more_than_the_limit_of_a_connection() {
     let server = many_topics("floods").await;
@@ -56,7 +57,8 @@ async fn a_burst_of_requests_for_all_topics_takes_no_more_than_the_limit_of_a_co
     server.broker.stop().await.unwrap();
 }
 
-/// 10,000 requests of one connection might have waited for threads, after which all others were refused as busy; and whatever they asked for was made, read or not.
+/// 10,000 requests of one connection might have waited for threads, after which all others were
+/// refused as busy; and whatever they asked for was made, read or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_wait_for_threads_leave_room_for_those_of_others() {
     let server = Server::start("waiting", &[]).await;
@@ -85,7 +87,8 @@ async fn requests_that_wait_for_threads_leave_room_for_those_of_others() {
     server.broker.stop().await.unwrap();
 }
 
-/// Requests that waited for a turn of their connection counted with those at work: ten peers that read nothing made the broker refuse everybody.
+/// Requests that waited for a turn of their connection counted with those at work: ten peers that
+/// read nothing made the broker refuse everybody.
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_that_do_not_read_leave_the_places_at_work_to_others() {
     let server = Server::start("unread", &[("maxNetworkBufferBytes", &(2usize << 30).to_string())]).await;
@@ -147,8 +150,9 @@ async fn six_bystanders(server: &Server, done: &AtomicBool, least: usize) -> Vec
     futures::future::join_all(six).await.into_iter().flatten().collect()
 }
 
-/// On two cores that have nothing else to do the 99th of a hundred answers takes less than 20 ms; where tests run side by side or the program is not optimised, as much more as
-/// it takes without the flood.
+/// On two cores that have nothing else to do the 99th of a hundred answers takes less than 20 ms;
+/// where tests run side by side or the program is not optimised, as much more as it takes without
+/// the flood.
 #[tokio::test(flavor = "multi_thread")]
 async fn bystanders_are_answered_while_one_peer_pipelines_ten_thousand_requests() {
     let budget = 64 << 20;

@@ -1,4 +1,5 @@
-//! Requests of every code with fields that are missing, of another type, negative, oversized or contradictory.
+//! Requests of every code with fields that are missing, of another type, negative, oversized or
+//! contradictory.
 //!
 //! `SEED=n` repeats a run.
 
@@ -114,7 +115,8 @@ const FIELDS: &[&str] = &[
     "writeQueueNums",
 ];
 
-/// Values that are out of the range of some field or other, and some that are not, so that what comes after the first check is reached.
+/// Values that are out of the range of some field or other, and some that are not, so that what
+/// comes after the first check is reached.
 const VALUES: &[&str] = &[
     "",
     " ",
@@ -205,7 +207,8 @@ fn generated(code: RequestCode, random: &mut StdRng, long: &str) -> Command {
     command
 }
 
-/// Sends frames of one code and gives the answers that come before that of a last, good request; none if the connection was closed for them.
+/// Sends frames of one code and gives the answers that come before that of a last, good request;
+/// none if the connection was closed for them.
 async fn answers(peer: &mut Peer, commands: &[Command]) -> Option<Vec<Command>> {
     for command in commands {
         peer.send(command).await;

@@ -15,7 +15,8 @@ fn pull(topic: &str, group: &str) -> Command {
     Command::request(RequestCode::PullMessage, &pull_of(topic, group, HOURS))
 }
 
-/// They stayed until their own timeout, descriptor included: 110 connections that were gone filled the table, and long polls of all others returned at once.
+/// They stayed until their own timeout, descriptor included: 110 connections that were gone filled
+/// the table, and long polls of all others returned at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_connection_parked_ends_with_it() {
     let server = Server::start("parked", &[("maxParkedPulls", "10")]).await;

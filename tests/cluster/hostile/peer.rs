@@ -1,4 +1,5 @@
-//! A broker of a test's own, its figures, and connections that write what they like. Requests with words of their own are in [`super::wire`].
+//! A broker of a test's own, its figures, and connections that write what they like. Requests with
+//! words of their own are in [`super::wire`].
 
 use crate::servers::{ask, broker_with, folder, free_port, namesrv};
 use bytes::BytesMut;
@@ -44,7 +45,8 @@ impl Server {
         Self { address: broker.address(), broker, _namesrv: namesrv, http }
     }
 
-    /// A figure without labels of its own, or of connections that others opened; 0 if it is not there yet.
+    /// A figure without labels of its own, or of connections that others opened; 0 if it is not
+    /// there yet.
     pub(super) async fn figure(&self, name: &str) -> f64 {
         let (_, page) = ask(self.http, "/metrics").await;
         let rows =

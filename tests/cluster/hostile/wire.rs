@@ -1,4 +1,5 @@
-//! Requests written by hand, over the connections of [`super::peer`]: no client library checks them before they leave.
+//! Requests written by hand, over the connections of [`super::peer`]: no client library checks them
+//! before they leave.
 
 use super::peer;
 pub(super) use super::peer::DEADLINE;

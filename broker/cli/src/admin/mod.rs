@@ -1,8 +1,10 @@
-//! `rocketmq admin`: what `mqadmin` is for a cluster, for people (tables) and for programs (`-o json`).
+//! `rocketmq admin`: what `mqadmin` is for a cluster, for people (tables) and for programs
+//! (`-o json`).
 //!
-//! One file a family of commands. A command asks through [`rmq_client::Admin`], makes rows of the answers, and leaves printing to [`output`]. Which brokers a change concerns is
-//! said with `--broker` or `--cluster` ([`target`]); without either, it is every master that is registered. Only [`store`] asks nobody: it reads the files of a
-//! broker that does not run.
+//! One file a family of commands. A command asks through [`rmq_client::Admin`], makes rows of the
+//! answers, and leaves printing to [`output`]. Which brokers a change concerns is said with
+//! `--broker` or `--cluster` ([`target`]); without either, it is every master that is registered.
+//! Only [`store`] asks nobody: it reads the files of a broker that does not run.
 
 mod broker;
 mod cluster;

@@ -14,7 +14,8 @@ pub(super) enum Command {
         group: String,
         /// The topic
         topic: String,
-        /// earliest, latest, or a time: milliseconds since 1970, or a date such as 2026-11-23T04:00:00Z
+        /// earliest, latest, or a time: milliseconds since 1970, or a date such as
+        /// 2026-11-23T04:00:00Z
         #[arg(long, value_parser = destination, allow_hyphen_values = true)]
         to: i64,
         /// Only move queues back, never forward over messages that were not consumed

@@ -22,7 +22,8 @@ pub(super) struct Arguments {
     /// Messages asked for in one pull
     #[arg(long, default_value = "32", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pull_batch: u32,
-    /// Begin again at the oldest message when a queue is at its end, instead of waiting for new ones
+    /// Begin again at the oldest message when a queue is at its end, instead of waiting for new
+    /// ones
     #[arg(long)]
     again: bool,
     /// Messages a second, at most
@@ -30,7 +31,8 @@ pub(super) struct Arguments {
     rate: Option<f64>,
 }
 
-/// Reads every queue at the same time, one pull under way in each. Without `--again` it ends when all are at their ends.
+/// Reads every queue at the same time, one pull under way in each. Without `--again` it ends when
+/// all are at their ends.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     arguments.common.prepare().await?;
     let reader = Rc::new(PullConsumer::start(&arguments.common.namesrv, "bench-consumer").await?);

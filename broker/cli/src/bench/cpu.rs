@@ -3,7 +3,8 @@
 use anyhow::Context;
 use std::fs;
 
-/// The unit of `/proc/PID/stat`; the kernel has told user space 100 a second on every architecture for decades.
+/// The unit of `/proc/PID/stat`; the kernel has told user space 100 a second on every architecture
+/// for decades.
 const TICKS: f64 = 100.0;
 
 /// Another process on this machine, as it was at some moment.
@@ -30,7 +31,8 @@ fn seconds(pid: u32) -> anyhow::Result<f64> {
     parse(&stat).with_context(|| format!("{path} is not as expected"))
 }
 
-/// User and system time: fields 14 and 15. The second field is the name in parentheses, which may hold anything.
+/// User and system time: fields 14 and 15. The second field is the name in parentheses, which may
+/// hold anything.
 fn parse(stat: &str) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     let mut fields = after_name.split(' ').skip(11);

@@ -1,4 +1,5 @@
-//! `rocketmq bench latency`: from the moment a message is sent until a consumer that waits for it has it.
+//! `rocketmq bench latency`: from the moment a message is sent until a consumer that waits for it
+//! has it.
 
 use super::{
     Common, produce,
@@ -41,7 +42,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let ends = ends(common, &reader).await?;
     let run = Rc::new(Run::new(common.clone())?);
     let pace = Rc::new(Pace::new(Some(arguments.rate)));
-    // Bodies carry the nanoseconds since this moment: sender and receiver are one process with one clock.
+    // Bodies carry the nanoseconds since this moment: sender and receiver are one process with one
+    // clock.
     let epoch = Instant::now();
     let tasks = tokio::task::LocalSet::new();
     let report = tasks

@@ -28,7 +28,8 @@ pub(super) struct Arguments {
     /// Messages sent together
     #[arg(short, long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
-    /// Keys of each message, no two alike: work for the broker's index, beside the id that every message has
+    /// Keys of each message, no two alike: work for the broker's index, beside the id that every
+    /// message has
     #[arg(long, default_value = "0", value_parser = clap::value_parser!(u32).range(0..=1024))]
     keys: u32,
     /// Messages a second, at most
@@ -96,7 +97,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn options(arguments: &Arguments) -> Options {
     let mut options = Options::new(&arguments.common.namesrv, "bench-producer");
-    // The bodies are what is asked for, and as long on the wire; retries would hide what the broker refuses.
+    // The bodies are what is asked for, and as long on the wire; retries would hide what the broker
+    // refuses.
     options.compress_above = usize::MAX;
     options.retries = 0;
     options.max_body = usize::MAX;

@@ -49,7 +49,8 @@ impl Run {
         !self.over.load(Relaxed)
     }
 
-    /// So many messages of so many bytes in all, in one step that took so long, if that is of interest.
+    /// So many messages of so many bytes in all, in one step that took so long, if that is of
+    /// interest.
     pub(super) fn count(&self, messages: u64, bytes: u64, took: Option<Duration>) {
         if !self.recording.load(Relaxed) {
             return;
@@ -75,7 +76,8 @@ impl Run {
         self.ended.notify_one();
     }
 
-    /// Lets the load run for its time, and reports. `unit` is what one measured time is the time of.
+    /// Lets the load run for its time, and reports. `unit` is what one measured time is the time
+    /// of.
     pub(super) async fn measure(&self, unit: &'static str) -> anyhow::Result<Report> {
         tokio::time::sleep(self.common.warm_up).await;
         let broker = self.common.broker_pid.map(cpu::Process::find).transpose()?;
@@ -121,7 +123,9 @@ impl Pace {
         }
     }
 
-    /// Waits for the next turn; returns when its time is measured from. Who comes late to a turn, as all were busy, has it measured from when it was due: waiting for a slow broker is part of what users see.
+    /// Waits for the next turn; returns when its time is measured from. Who comes late to a turn,
+    /// as all were busy, has it measured from when it was due: waiting for a slow broker is part of
+    /// what users see.
     pub(super) async fn turn(&self) -> Instant {
         let Some(interval) = self.interval else { return Instant::now() };
         let turn = self.taken.fetch_add(1, Relaxed);

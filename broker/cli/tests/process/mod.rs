@@ -27,7 +27,8 @@ impl Drop for Process {
     }
 }
 
-/// A broker with its store in a folder's `store`; in a failing test it tells what it logged in all its lives.
+/// A broker with its store in a folder's `store`; in a failing test it tells what it logged in all
+/// its lives.
 pub(crate) struct Broker {
     pub(crate) process: Process,
     log: PathBuf,

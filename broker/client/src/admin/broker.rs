@@ -45,8 +45,9 @@ impl Admin {
         self.link.ask(address, RequestCode::BrokerHaStatus, &header::Empty {}).await?.body()
     }
 
-    /// Has a master that takes no writes, as its log is empty or shorter than a slave's, copy the log and the tables of another member: the
-    /// one that answers requests at `from`, or the slave with the longest log.
+    /// Has a master that takes no writes, as its log is empty or shorter than a slave's, copy the
+    /// log and the tables of another member: the one that answers requests at `from`, or the slave
+    /// with the longest log.
     ///
     /// # Errors
     /// The broker did not answer, or does not wait for a decision.
@@ -55,7 +56,8 @@ impl Admin {
         self.link.ask(address, RequestCode::RecoverMaster, &header).await.map(|_| ())
     }
 
-    /// Has such a master take writes with the log it has. What only slaves have is out of reach then.
+    /// Has such a master take writes with the log it has. What only slaves have is out of reach
+    /// then.
     ///
     /// # Errors
     /// The broker did not answer, or does not wait for a decision.

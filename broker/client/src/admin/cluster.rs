@@ -104,7 +104,8 @@ fn rows(info: &ClusterInfo, cluster: Option<&str>) -> Vec<BrokerAddress> {
     rows
 }
 
-/// Where to read what every member of a group knows: the master, or else the member with the lowest id.
+/// Where to read what every member of a group knows: the master, or else the member with the lowest
+/// id.
 pub(super) fn any_member(group: &BrokerData) -> Option<&String> {
     group.broker_addrs.values().next()
 }

@@ -27,7 +27,8 @@ impl Admin {
         Ok((table.subscription_group_table, table.data_version))
     }
 
-    /// One group of a broker; `None` if it has no such group. A broker that creates groups by itself creates it when asked, as Java's does.
+    /// One group of a broker; `None` if it has no such group. A broker that creates groups by
+    /// itself creates it when asked, as Java's does.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -80,7 +81,8 @@ impl Admin {
         }
     }
 
-    /// The connected producers of a group at one broker. Java's broker answers with a system error if there are none.
+    /// The connected producers of a group at one broker. Java's broker answers with a system error
+    /// if there are none.
     ///
     /// # Errors
     /// The broker did not answer, or knows no such producers.

@@ -17,9 +17,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Messages asked of one broker when a unique id is looked for; more than one share it only after retries.
+/// Messages asked of one broker when a unique id is looked for; more than one share it only after
+/// retries.
 const UNIQUE_KEY_MAX: i32 = 32;
-/// Slack around the time within a unique id: producers count from the beginning of the month in their own time zone.
+/// Slack around the time within a unique id: producers count from the beginning of the month in
+/// their own time zone.
 const TIME_ZONES: i64 = 24 * 3600 * 1000;
 
 impl Admin {
@@ -39,7 +41,8 @@ impl Admin {
         found.ok_or_else(|| Error::answer(&answer.address, RequestCode::ViewMessageById, "there is no record in it"))
     }
 
-    /// Messages of a topic that carry `key`, stored within `time` (milliseconds since 1970), newest first: at most `max` of each broker.
+    /// Messages of a topic that carry `key`, stored within `time` (milliseconds since 1970), newest
+    /// first: at most `max` of each broker.
     ///
     /// # Errors
     /// Some broker did not answer, or [`Error::NoRoute`].
@@ -57,13 +60,15 @@ impl Admin {
         Ok(found)
     }
 
-    /// Messages of a topic with this client-made id: several if the message was retried, newest first.
+    /// Messages of a topic with this client-made id: several if the message was retried, newest
+    /// first.
     ///
     /// # Errors
     /// Some broker did not answer, or [`Error::NoRoute`].
     pub async fn query_message_by_unique_key(&self, topic: &str, id: &str) -> Result<Vec<MessageExt>, Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        // The time in the id spares the brokers their older index files. It does not tell the month, so an id may be older than it seems.
+        // The time in the id spares the brokers their older index files. It does not tell the
+        // month, so an id may be older than it seems.
         let near = id.parse::<UniqueId>().map_or(0, |parsed| parsed.time_near(now) - TIME_ZONES);
         for begin in [near, 0] {
             let request = header::QueryMessage {

@@ -1,7 +1,8 @@
 //! What tools and the operator ask of namesrvs and brokers.
 //!
-//! One file a family of requests. A call names the server it asks where that matters (`address` of a broker); calls without an address find
-//! the servers themselves. Reading from namesrvs asks one after another until one answers; writing asks all, for namesrvs share nothing.
+//! One file a family of requests. A call names the server it asks where that matters (`address` of
+//! a broker); calls without an address find the servers themselves. Reading from namesrvs asks one
+//! after another until one answers; writing asks all, for namesrvs share nothing.
 //!
 //! Nothing here is retried and nothing is cached: the caller knows how fresh an answer must be.
 
@@ -23,14 +24,16 @@ pub use offset::Boundary;
 /// How long a server may take, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Admin calls to one cluster of namesrvs and the brokers registered there. Cheap to clone; clones share connections.
+/// Admin calls to one cluster of namesrvs and the brokers registered there. Cheap to clone; clones
+/// share connections.
 #[derive(Clone)]
 pub struct Admin {
     link: Link,
 }
 
 impl Admin {
-    /// An admin for the namesrvs at these addresses: `host:port`, several separated by `;`. No connection is opened yet.
+    /// An admin for the namesrvs at these addresses: `host:port`, several separated by `;`. No
+    /// connection is opened yet.
     ///
     /// # Errors
     /// [`Error::Namesrvs`]: the list is not one.
@@ -54,7 +57,8 @@ impl Admin {
         self.link.namesrvs()
     }
 
-    /// Closes the connections to all servers for which `keep` is false, such as brokers that are gone.
+    /// Closes the connections to all servers for which `keep` is false, such as brokers that are
+    /// gone.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.link.remoting().retain(keep);
     }

@@ -14,7 +14,8 @@ impl Admin {
         self.link.ask(address, RequestCode::BrokerClusterInfo, &header::Empty {}).await.map(|_| ())
     }
 
-    /// Takes the write permission of a broker group out of all routes, on every namesrv. Returns how many topics that concerned, of the namesrv with the most.
+    /// Takes the write permission of a broker group out of all routes, on every namesrv. Returns
+    /// how many topics that concerned, of the namesrv with the most.
     ///
     /// # Errors
     /// Some namesrv did not do it.

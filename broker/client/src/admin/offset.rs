@@ -60,7 +60,8 @@ impl Admin {
         Ok(answer.header::<header::OffsetResponse>()?.offset)
     }
 
-    /// When the oldest message of a queue was stored, in milliseconds since 1970; -1 if there is none.
+    /// When the oldest message of a queue was stored, in milliseconds since 1970; -1 if there is
+    /// none.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -95,7 +96,8 @@ impl Admin {
         }
     }
 
-    /// Sets how far a group is in a queue. Consumers that run do not learn of it: use [`Admin::reset_offset`] for those.
+    /// Sets how far a group is in a queue. Consumers that run do not learn of it: use
+    /// [`Admin::reset_offset`] for those.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -123,8 +125,9 @@ impl Admin {
         self.link.ask(address, RequestCode::AllConsumerOffset, &header::Empty {}).await?.body()
     }
 
-    /// Moves a group to the messages of a time (milliseconds since 1970; -1 is the end) in all queues of a topic. Consumers that run follow; if none does, the
-    /// stored offsets are moved. Unless `force`, no queue is moved forward. Returns the new offsets.
+    /// Moves a group to the messages of a time (milliseconds since 1970; -1 is the end) in all
+    /// queues of a topic. Consumers that run follow; if none does, the stored offsets are moved.
+    /// Unless `force`, no queue is moved forward. Returns the new offsets.
     ///
     /// # Errors
     /// Some broker did not do it (those before it did), or [`Error::NoRoute`].
@@ -181,7 +184,8 @@ impl Admin {
     /// Copies the offsets of a group in a topic to another group, on every master of the topic.
     ///
     /// # Errors
-    /// Some broker did not do it, for instance as one of the groups does not exist; [`Error::NoRoute`].
+    /// Some broker did not do it, for instance as one of the groups does not exist;
+    /// [`Error::NoRoute`].
     pub async fn clone_group_offset(&self, source_group: &str, target_group: &str, topic: &str) -> Result<(), Error> {
         for broker in self.route_of(topic).await?.broker_datas {
             let Some(master) = broker.broker_addrs.get(&0) else { continue };

@@ -80,7 +80,8 @@ impl Admin {
         }
     }
 
-    /// Creates or changes a topic on one broker. Attributes that `config` does not name stay as they are.
+    /// Creates or changes a topic on one broker. Attributes that `config` does not name stay as
+    /// they are.
     ///
     /// # Errors
     /// The broker did not answer, or refused: a system topic, a bad name or setting.
@@ -101,7 +102,8 @@ impl Admin {
         self.link.ask(address, RequestCode::UpdateAndCreateTopic, &request).await.map(|_| ())
     }
 
-    /// Deletes a topic everywhere: on every master (of one cluster if it is given), whose slaves follow, then on every namesrv.
+    /// Deletes a topic everywhere: on every master (of one cluster if it is given), whose slaves
+    /// follow, then on every namesrv.
     ///
     /// # Errors
     /// Some server did not do it; those before it did. Deleting again is harmless.
@@ -120,7 +122,8 @@ impl Admin {
         self.link.ask(address, RequestCode::DeleteTopicInBroker, &header::TopicRequest { topic }).await.map(|_| ())
     }
 
-    /// Makes every namesrv forget a topic. A broker that still has it brings it back with its next registration.
+    /// Makes every namesrv forget a topic. A broker that still has it brings it back with its next
+    /// registration.
     ///
     /// # Errors
     /// Some namesrv did not do it.
@@ -137,7 +140,8 @@ impl Admin {
         self.link.ask(address, RequestCode::TopicStatsInfo, &header::TopicRequest { topic }).await?.body()
     }
 
-    /// The consumer groups that have stored progress in a topic or consume it now, from all brokers of its route, in order.
+    /// The consumer groups that have stored progress in a topic or consume it now, from all brokers
+    /// of its route, in order.
     ///
     /// # Errors
     /// Some broker did not answer, or [`Error::NoRoute`].

@@ -1,7 +1,9 @@
-//! Who of a group consumes which queues: every member computes it for itself, and all must come to the same answer, Java's members too.
+//! Who of a group consumes which queues: every member computes it for itself, and all must come to
+//! the same answer, Java's members too.
 
-/// The share of `client` of `queues`, as Java's `AllocateMessageQueueAveragely` cuts it: consecutive queues, the first members get one more if it does not come out even. Both lists
-/// must be in order. Nothing for who is not a member.
+/// The share of `client` of `queues`, as Java's `AllocateMessageQueueAveragely` cuts it:
+/// consecutive queues, the first members get one more if it does not come out even. Both lists must
+/// be in order. Nothing for who is not a member.
 pub(super) fn averagely<'a, T>(client: &str, clients: &[String], queues: &'a [T]) -> &'a [T] {
     let Some(index) = clients.iter().position(|member| member == client) else {
         return &[];

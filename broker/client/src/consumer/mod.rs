@@ -10,14 +10,17 @@
 //! requests.rs    what brokers ask of a consumer
 //! ```
 //!
-//! A message is handed out at least once: after a crash, a rebalance or a lost answer, again. What the function does not finish ([`Outcome::Later`]) goes back to the broker, which
-//! hands it out again after a growing pause, up to [`Options::max_reconsume`] times; then it is a dead letter of the group.
+//! A message is handed out at least once: after a crash, a rebalance or a lost answer, again. What
+//! the function does not finish ([`Outcome::Later`]) goes back to the broker, which hands it out
+//! again after a growing pause, up to [`Options::max_reconsume`] times; then it is a dead letter of
+//! the group.
 //!
-//! **In order** ([`Order::Queue`]) the broker locks a queue for one member, messages are handed out one batch at a time, and one that is not finished
-//! holds the queue until it is.
+//! **In order** ([`Order::Queue`]) the broker locks a queue for one member, messages are handed out
+//! one batch at a time, and one that is not finished holds the queue until it is.
 //!
-//! **Stop.** [`Consumer::stop`] ends pulling, waits for the functions that run, stores the offsets, gives the locks back and leaves the group, in this order. Dropping a consumer
-//! ends it at once; what it finished in the last seconds is then handed out again.
+//! **Stop.** [`Consumer::stop`] ends pulling, waits for the functions that run, stores the offsets,
+//! gives the locks back and leaves the group, in this order. Dropping a consumer ends it at once;
+//! what it finished in the last seconds is then handed out again.
 
 mod allocate;
 mod fetch;
@@ -67,7 +70,8 @@ const PERSIST: Duration = Duration::from_secs(5);
 /// Where a group begins in a queue in which it has never been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FromWhere {
-    /// With messages that are sent from now on. (As in Java: brokers treat a queue that still has its very first messages in memory as consumed from the beginning.)
+    /// With messages that are sent from now on. (As in Java: brokers treat a queue that still has
+    /// its very first messages in memory as consumed from the beginning.)
     #[default]
     Last,
     /// With the oldest message.
@@ -123,7 +127,8 @@ pub struct Options {
     pub batch: u32,
     /// Messages pulled together, at most. 32.
     pub pull_batch: u32,
-    /// Tries after the first before a message becomes a dead letter. Unset: what the broker has for the group (16 unless changed); in order, no limit.
+    /// Tries after the first before a message becomes a dead letter. Unset: what the broker has for
+    /// the group (16 unless changed); in order, no limit.
     pub max_reconsume: Option<u32>,
     /// In order: the pause before a message that was not finished is handed out again. 1 second.
     pub suspend: Duration,
@@ -135,7 +140,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Where a broadcasting consumer keeps its offsets. `$HOME/.rocketmq_offsets`.
     pub offset_dir: PathBuf,
-    /// Second part of the client id. Unset: unique for clustering, `DEFAULT` for broadcasting, which must find its offsets again.
+    /// Second part of the client id. Unset: unique for clustering, `DEFAULT` for broadcasting,
+    /// which must find its offsets again.
     pub instance: Option<String>,
 }
 
@@ -196,7 +202,8 @@ impl Options {
 /// Messages of one queue, in the queue's order, for one call of the application's function.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The queue they were pulled from. For a message on its second try it is one of the group's retry topic.
+    /// The queue they were pulled from. For a message on its second try it is one of the group's
+    /// retry topic.
     pub queue: Arc<MessageQueue>,
     /// The messages; never none.
     pub messages: Arc<[MessageExt]>,
@@ -215,9 +222,11 @@ impl Deref for Delivery {
 pub enum Outcome {
     /// Done with all of it.
     Done,
-    /// All of it again later: after a pause that grows with the number of tries, or in order after [`Options::suspend`].
+    /// All of it again later: after a pause that grows with the number of tries, or in order after
+    /// [`Options::suspend`].
     Later,
-    /// All of it again after the pause of this delay level of the broker (1 is 1 s, 3 is 10 s, 18 is 2 h). In order the same as `Later`.
+    /// All of it again after the pause of this delay level of the broker (1 is 1 s, 3 is 10 s, 18
+    /// is 2 h). In order the same as `Later`.
     LaterBy(u8),
     /// Never again: all of it becomes dead letters.
     Dead,
@@ -240,13 +249,15 @@ struct Core {
     listener: Listener,
     offsets: offsets::Offsets,
     queues: Mutex<BTreeMap<MessageQueue, Arc<Queue>>>,
-    /// Held while locks of queues are asked for or given back at the brokers: renewing one after it was given back would keep the next member out for a minute.
+    /// Held while locks of queues are asked for or given back at the brokers: renewing one after it
+    /// was given back would keep the next member out for a minute.
     locking: tokio::sync::Mutex<()>,
     /// Functions that may run.
     workers: Arc<Semaphore>,
     /// Cancelled first when the consumer stops.
     pulling: CancellationToken,
-    /// The balance, tasks that hand out, and functions that run: what must end before the offsets are stored for good.
+    /// The balance, tasks that hand out, and functions that run: what must end before the offsets
+    /// are stored for good.
     work: TaskTracker,
     rebalance: Notify,
     rates: rates::Rates,
@@ -254,11 +265,13 @@ struct Core {
 }
 
 impl Consumer {
-    /// Joins the group, and has messages handed to `listener` from now on. It is called for several deliveries at a time, on tokio's tasks, so it must not block
-    /// the thread; a panic counts as [`Outcome::Later`].
+    /// Joins the group, and has messages handed to `listener` from now on. It is called for several
+    /// deliveries at a time, on tokio's tasks, so it must not block the thread; a panic counts as
+    /// [`Outcome::Later`].
     ///
     /// # Errors
-    /// The options make no sense, no namesrv can be reached, a broker refuses a filter, or the offset file of a broadcasting consumer cannot be read.
+    /// The options make no sense, no namesrv can be reached, a broker refuses a filter, or the
+    /// offset file of a broadcasting consumer cannot be read.
     pub async fn start<F, Fut>(options: Options, listener: F) -> Result<Self, Error>
     where
         F: Fn(Delivery) -> Fut + Send + Sync + 'static,
@@ -415,7 +428,8 @@ impl Core {
     }
 }
 
-/// The subscriptions as heartbeats carry them; members of a cluster also have the topic of the group's retries.
+/// The subscriptions as heartbeats carry them; members of a cluster also have the topic of the
+/// group's retries.
 fn subscriptions(options: &Options, version: i64) -> BTreeMap<String, Arc<Subscription>> {
     let mut all: BTreeMap<_, _> = options
         .subscriptions

@@ -1,7 +1,9 @@
-//! How far the group has come in its queues: on the broker for groups that share the work, in a file for members that each see everything.
+//! How far the group has come in its queues: on the broker for groups that share the work, in a
+//! file for members that each see everything.
 //!
-//! The file is `<dir>/<client id>/<group>/offsets.json`, in the form of Java's client: `{"offsetTable":{{"brokerName":..,"queueId":..,"topic":..}:offset}}`. It is replaced
-//! as a whole, so a crash leaves the old one or the new one.
+//! The file is `<dir>/<client id>/<group>/offsets.json`, in the form of Java's client:
+//! `{"offsetTable":{{"brokerName":..,"queueId":..,"topic":..}:offset}}`. It is replaced as a whole,
+//! so a crash leaves the old one or the new one.
 
 use super::queue::Queue;
 use crate::{Error, link::none_if, session::Session};
@@ -30,7 +32,8 @@ pub(super) struct Offsets {
 #[derive(Clone)]
 struct OffsetFile {
     path: PathBuf,
-    /// Also those of queues that are not consumed now. The lock is also held while the file is written, off the reactor, so that writes follow each other.
+    /// Also those of queues that are not consumed now. The lock is also held while the file is
+    /// written, off the reactor, so that writes follow each other.
     table: Arc<Mutex<BTreeMap<MessageQueue, i64>>>,
 }
 
@@ -77,7 +80,8 @@ impl Offsets {
         }
     }
 
-    /// Stores how far these queues are, without waiting for the brokers. What is lost on the way is sent again with the next change.
+    /// Stores how far these queues are, without waiting for the brokers. What is lost on the way is
+    /// sent again with the next change.
     pub(super) async fn persist(&self, queues: &[Arc<Queue>]) {
         if self.file.is_some() {
             return self.persist_file(queues).await;
@@ -156,7 +160,8 @@ impl Offsets {
 
     async fn master(&self, queue: &MessageQueue) -> Result<String, Error> {
         let route = self.session.routes.existing(&queue.topic).await?;
-        // Java asks any member if there is no master; a slave passes such requests on or answers from its copy.
+        // Java asks any member if there is no master; a slave passes such requests on or answers
+        // from its copy.
         let member = route.member(&queue.broker_name, 0).map(|(address, _)| address.to_owned());
         member.ok_or_else(|| Error::NoBroker { group: queue.broker_name.clone() })
     }

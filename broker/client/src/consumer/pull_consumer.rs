@@ -9,7 +9,8 @@ use rmq_remoting::Limits;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::sync::DropGuard;
 
-/// Reads queues from offsets of the application's choice. It is no member of the group: nothing is balanced, and nothing is committed unless asked.
+/// Reads queues from offsets of the application's choice. It is no member of the group: nothing is
+/// balanced, and nothing is committed unless asked.
 pub struct PullConsumer {
     group: String,
     session: Session,
@@ -28,7 +29,8 @@ pub struct Pulled {
     pub min: i64,
     /// The end of the queue.
     pub max: i64,
-    /// Stored records, one after another; empty if there is nothing new. [`Pulled::messages`] reads them.
+    /// Stored records, one after another; empty if there is nothing new. [`Pulled::messages`] reads
+    /// them.
     pub records: Bytes,
 }
 
@@ -67,7 +69,8 @@ impl PullConsumer {
         Ok(self.session.routes.existing(topic).await?.read.clone())
     }
 
-    /// Reads at most `max` messages from `offset` on. With `wait` the broker waits up to 15 seconds for the first.
+    /// Reads at most `max` messages from `offset` on. With `wait` the broker waits up to 15 seconds
+    /// for the first.
     ///
     /// # Errors
     /// The broker did not answer, or refused.
@@ -86,7 +89,8 @@ impl PullConsumer {
         let fetched = match fetch(&self.session, &question).await {
             Ok(fetched) => fetched,
             Err(error) => {
-                // Nothing renews routes by itself here; the next pull must not meet the same wrong one.
+                // Nothing renews routes by itself here; the next pull must not meet the same wrong
+                // one.
                 self.session.routes.renew(&queue.topic).await;
                 return Err(error);
             }

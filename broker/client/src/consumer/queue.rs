@@ -1,10 +1,12 @@
-//! One queue as this member consumes it: what was pulled and is not finished, and how far that lets the group commit.
+//! One queue as this member consumes it: what was pulled and is not finished, and how far that lets
+//! the group commit.
 //!
 //! ```text
 //!   committed <= commit() <= every unfinished offset
 //!   commit()  <= next                                   (next: where the next pull begins)
 //! ```
-//! Messages are finished in any order; only when all before them are does the commit move past them. A crash therefore consumes again, and never skips.
+//! Messages are finished in any order; only when all before them are does the commit move past
+//! them. A crash therefore consumes again, and never skips.
 
 use parking_lot::Mutex;
 use rmq_protocol::message::{MessageExt, MessageQueue};
@@ -20,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 const MAX_MESSAGES: usize = 1000;
 /// Bytes of their bodies.
 const MAX_BYTES: usize = 100 * 1024 * 1024;
-/// Distance between the oldest unfinished message and the newest: one that hangs must not let the rest run away, for a restart consumes all of it again.
+/// Distance between the oldest unfinished message and the newest: one that hangs must not let the
+/// rest run away, for a restart consumes all of it again.
 const MAX_SPAN: i64 = 2000;
 /// The client's own time limit on a lock of the broker, which gives it away after 60 seconds.
 const LOCK: Duration = Duration::from_secs(30);
@@ -155,7 +158,8 @@ impl Queue {
         state.unfinished.first_key_value().map_or(state.next, |(offset, _)| *offset).min(state.next)
     }
 
-    /// Pulling must wait until something is finished. In order, one message that hangs holds all others anyway, so the span is of no interest.
+    /// Pulling must wait until something is finished. In order, one message that hangs holds all
+    /// others anyway, so the span is of no interest.
     pub(super) fn is_full(&self, ordered: bool) -> bool {
         let state = self.state.lock();
         let span = match (state.unfinished.first_key_value(), state.unfinished.last_key_value()) {

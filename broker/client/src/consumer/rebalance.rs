@@ -25,7 +25,8 @@ impl Core {
     pub(super) async fn keep_balanced(self: Arc<Self>) {
         let mut pause = SOON / 2;
         loop {
-            // A topic without a route may get one any time: the retry topic comes into being with the group's first heartbeat.
+            // A topic without a route may get one any time: the retry topic comes into being with
+            // the group's first heartbeat.
             pause = if self.balance().await { INTERVAL } else { (pause * 2).min(INTERVAL) };
             tokio::select! {
                 () = self.pulling.cancelled() => return,
@@ -68,7 +69,8 @@ impl Core {
                 Ok(answer) => {
                     let mut members = answer.body::<ConsumerIds>()?.consumer_id_list;
                     if !members.iter().any(|member| **member == *self.session.client_id) {
-                        // It was restarted, or does not know us yet. What we have we keep until it knows better.
+                        // It was restarted, or does not know us yet. What we have we keep until it
+                        // knows better.
                         self.session.beat.notify_one();
                         return Err(Error::answer(
                             address,
@@ -92,7 +94,8 @@ impl Core {
         Err(last)
     }
 
-    /// Gives up what is no longer ours and begins with what is newly ours; false if some queue could not be had yet.
+    /// Gives up what is no longer ours and begins with what is newly ours; false if some queue
+    /// could not be had yet.
     async fn take_over(self: &Arc<Self>, topic: &str, share: BTreeSet<MessageQueue>) -> bool {
         let ours: BTreeMap<_, _> = self
             .queues
@@ -186,10 +189,12 @@ impl Core {
             .ok_or_else(|| Error::NoBroker { group: name.broker_name.clone() })
     }
 
-    /// The end of a queue's tasks: what was finished is stored, the lock given back, and another member, or we again, may have it.
+    /// The end of a queue's tasks: what was finished is stored, the lock given back, and another
+    /// member, or we again, may have it.
     pub(super) async fn release(&self, queue: &Arc<Queue>) {
         if self.pulling.is_cancelled() && !queue.lost.load(Relaxed) {
-            // The whole consumer stops, which stores all offsets and gives all locks back at the end.
+            // The whole consumer stops, which stores all offsets and gives all locks back at the
+            // end.
             return;
         }
         self.offsets.persist(std::slice::from_ref(queue)).await;
@@ -200,7 +205,8 @@ impl Core {
         self.rebalance.notify_one();
     }
 
-    /// Also of queues that are being given up: as long as their function runs, nobody else may have them.
+    /// Also of queues that are being given up: as long as their function runs, nobody else may have
+    /// them.
     async fn renew_locks(&self) {
         let _locking = self.locking.lock().await;
         let held: BTreeMap<_, _> =
@@ -214,7 +220,8 @@ impl Core {
         }
     }
 
-    /// Asks the brokers for the locks of these queues. Of those that answer, the answers say which are ours.
+    /// Asks the brokers for the locks of these queues. Of those that answer, the answers say which
+    /// are ours.
     async fn lock(&self, names: &[MessageQueue]) -> BTreeMap<MessageQueue, bool> {
         let asked = by_broker(names).into_values().map(async |mq_set| {
             let address = self.master(&mq_set[0]).await?;

@@ -67,7 +67,8 @@ impl Core {
         }
     }
 
-    /// 220: moves queues of ours to other offsets. They are given up and taken over anew, so that what is under way cannot commit over the new offset.
+    /// 220: moves queues of ours to other offsets. They are given up and taken over anew, so that
+    /// what is under way cannot commit over the new offset.
     async fn reset_offsets(&self, request: &Command) -> Reply {
         let header = match header::ResetConsumerClientOffset::decode(&request.fields) {
             Ok(header) => header,

@@ -1,4 +1,5 @@
-//! What a consumer says of itself when a tool asks (307), and of a message that a tool has it consume (309).
+//! What a consumer says of itself when a tool asks (307), and of a message that a tool has it
+//! consume (309).
 
 use rmq_protocol::body::{QueueMap, Subscription};
 use serde::{Deserialize, Serialize};

@@ -31,7 +31,8 @@ pub(super) fn spawn(core: &Arc<Core>, queue: Arc<Queue>) {
             }
             core.release(&queue).await;
         };
-        // The session outlives the work, unless the consumer is dropped or its functions do not end.
+        // The session outlives the work, unless the consumer is dropped or its functions do not
+        // end.
         let _ = core.session.stop.run_until_cancelled(handed_out).await;
     });
 }
@@ -125,7 +126,8 @@ impl Core {
         }
     }
 
-    /// Puts messages back to the front, but those that have had all their tries to the dead letters.
+    /// Puts messages back to the front, but those that have had all their tries to the dead
+    /// letters.
     async fn again_in_order(&self, queue: &Queue, messages: &[MessageExt], dead: bool) {
         let mut again = Vec::new();
         for message in messages {
@@ -169,7 +171,8 @@ impl Core {
         outcome
     }
 
-    /// Gives messages back to the broker for another try, or as dead letters below level 0; returns those it did not take.
+    /// Gives messages back to the broker for another try, or as dead letters below level 0; returns
+    /// those it did not take.
     async fn send_back(&self, queue: &Queue, messages: &[MessageExt], delay_level: i32) -> Vec<MessageExt> {
         let mut failed = Vec::new();
         for message in messages {
@@ -198,7 +201,8 @@ impl Core {
         self.session.link.ask(&address, RequestCode::ConsumerSendMessageBack, &request).await.map(|_| ())
     }
 
-    /// The retry topic of a new group gets its route some time after its first heartbeat; whoever waits for the next regular look is late.
+    /// The retry topic of a new group gets its route some time after its first heartbeat; whoever
+    /// waits for the next regular look is late.
     async fn expect_retries(&self) {
         let consumed = self.queues.lock().keys().any(|name| names::is_retry_topic(&name.topic));
         if !consumed {

@@ -1,7 +1,8 @@
 //! Brokers that are better left alone for a while.
 //!
-//! A broker that could not be reached or did not answer in time is avoided for [`UNREACHABLE`], one that answered slowly for a time that grows with its slowness. Avoided is not
-//! forbidden: if all are, all are used. As long as none is, a send pays one atomic read.
+//! A broker that could not be reached or did not answer in time is avoided for [`UNREACHABLE`], one
+//! that answered slowly for a time that grows with its slowness. Avoided is not forbidden: if all
+//! are, all are used. As long as none is, a send pays one atomic read.
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -12,7 +13,8 @@ use std::{
 
 /// How long a broker is avoided that could not be reached.
 const UNREACHABLE: Duration = Duration::from_secs(30);
-/// At least so slow an answer (milliseconds) has a broker avoided for so long (milliseconds). Java's table.
+/// At least so slow an answer (milliseconds) has a broker avoided for so long (milliseconds).
+/// Java's table.
 const SLOW: [(u64, u64); 5] = [(15_000, 30_000), (5_000, 10_000), (3_000, 6_000), (1_800, 5_000), (550, 2_000)];
 
 #[derive(Default)]

@@ -6,11 +6,13 @@
 //!         -> choose a queue, send, judge the answer; again elsewhere if that can help     send.rs
 //! ```
 //!
-//! [`Producer::send`] waits for the broker's answer. Sending many at once is calling it many times at once: a producer is cheap to clone, and as many sends as
-//! [`Options::in_flight`] run side by side over one connection a broker.
+//! [`Producer::send`] waits for the broker's answer. Sending many at once is calling it many times
+//! at once: a producer is cheap to clone, and as many sends as [`Options::in_flight`] run side by
+//! side over one connection a broker.
 //!
-//! A send that fails after a time-out or a lost connection may have been stored, and the retry on another broker then stores it again: consumers see
-//! duplicates, as with every RocketMQ client. They carry the same message id.
+//! A send that fails after a time-out or a lost connection may have been stored, and the retry on
+//! another broker then stores it again: consumers see duplicates, as with every RocketMQ client.
+//! They carry the same message id.
 
 mod fault;
 mod prepare;
@@ -115,7 +117,8 @@ pub struct BatchReceipt {
     pub queue_offset: i64,
 }
 
-/// Sends messages. Cheap to clone; clones share everything. Dropping the last one stops it without waiting for anything.
+/// Sends messages. Cheap to clone; clones share everything. Dropping the last one stops it without
+/// waiting for anything.
 #[derive(Clone)]
 pub struct Producer(Arc<Inner>);
 
@@ -149,7 +152,8 @@ impl Producer {
                 options.in_flight, options.in_flight_bytes
             )));
         }
-        // Never less than what may be in flight: a connection must not refuse what the producer let through.
+        // Never less than what may be in flight: a connection must not refuse what the producer let
+        // through.
         let limits = Limits {
             outbox: (options.in_flight_bytes as usize).saturating_mul(2).max(Limits::default().outbox),
             pending: (options.in_flight as usize).saturating_mul(2),
@@ -200,8 +204,9 @@ impl Producer {
         self.0.send_anywhere(&prepared).await.map(|stored| stored.batch_receipt(prepared))
     }
 
-    /// Sends a message to the queue that its `key` stands for, so that messages of one key are consumed in order as long as the number of queues stays. There
-    /// is no retry elsewhere: that would break the order.
+    /// Sends a message to the queue that its `key` stands for, so that messages of one key are
+    /// consumed in order as long as the number of queues stays. There is no retry elsewhere: that
+    /// would break the order.
     ///
     /// # Errors
     /// As [`Producer::send`].
@@ -232,7 +237,8 @@ impl Producer {
         self.0.send_one_way(&prepared).await
     }
 
-    /// The queues of a topic that can be written, in the order in which [`Producer::send_ordered`] counts them.
+    /// The queues of a topic that can be written, in the order in which [`Producer::send_ordered`]
+    /// counts them.
     ///
     /// # Errors
     /// No namesrv answered, or [`Error::NoRoute`].
@@ -241,7 +247,8 @@ impl Producer {
         Ok(route.write.iter().map(|target| target.queue.clone()).collect())
     }
 
-    /// Waits for the sends under way, at most as long as a send may take, leaves the group and closes the connections. Sends fail from now on.
+    /// Waits for the sends under way, at most as long as a send may take, leaves the group and
+    /// closes the connections. Sends fail from now on.
     pub async fn stop(&self) {
         let inner = &*self.0;
         let all = inner.messages.acquire_many(inner.options.in_flight);

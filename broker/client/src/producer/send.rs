@@ -83,7 +83,8 @@ impl Inner {
         let mut left = self.options.retries;
         loop {
             match self.attempt(prepared, &route.write[at], self.options.timeout).await {
-                // It is not stored for certain, so the same queue may be asked again without harm to the order.
+                // It is not stored for certain, so the same queue may be asked again without harm
+                // to the order.
                 Err(error) if left > 0 && error.is(ResponseCode::SystemBusy) => {
                     left -= 1;
                     tokio::time::sleep(BUSY).await;
@@ -119,7 +120,8 @@ impl Inner {
         self.session.routes.of(entry, topic, Some(self.options.default_queues)).await
     }
 
-    /// The next queue in turn, not on the broker that has just failed nor on an avoided one, if there is such.
+    /// The next queue in turn, not on the broker that has just failed nor on an avoided one, if
+    /// there is such.
     fn choose<'a>(
         &self,
         entry: &Entry,
@@ -213,7 +215,8 @@ fn status(code: i32) -> Option<SendStatus> {
     }
 }
 
-/// True if another broker may take what this one did not: Java's list of codes, and every failure to get an answer.
+/// True if another broker may take what this one did not: Java's list of codes, and every failure
+/// to get an answer.
 fn helps_elsewhere(error: &Error) -> bool {
     match error {
         Error::Connection(_) => true,
@@ -266,7 +269,8 @@ mod tests {
 
     #[test]
     fn keys_choose_queues_as_in_java() {
-        // "polygenelubricants".hashCode() is the smallest int there is; Java takes the remainder before the absolute value.
+        // "polygenelubricants".hashCode() is the smallest int there is; Java takes the remainder
+        // before the absolute value.
         assert_eq!(queue_of_key("polygenelubricants", 7), Some((2_147_483_648_u64 % 7) as usize));
         assert_eq!((queue_of_key("a", 4), queue_of_key("a", 0)), (Some(1), None));
     }

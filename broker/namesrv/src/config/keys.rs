@@ -1,5 +1,5 @@
-//! Every key of `namesrv.conf`: how it is read and shown, and whether a running namesrv takes a change. The one list
-//! from which parsing, `--check`, requests 318 and 319 are made.
+//! Every key of `namesrv.conf`: how it is read and shown, and whether a running namesrv takes a
+//! change. The one list from which parsing, `--check`, requests 318 and 319 are made.
 
 use super::Config;
 use std::time::Duration;
@@ -255,7 +255,8 @@ pub(super) const WITHOUT_MEANING: [(&str, &str); 68] = {
     ]
 };
 
-/// May never be changed from outside, whatever `configBlackList` says: who could write elsewhere could write anywhere.
+/// May never be changed from outside, whatever `configBlackList` says: who could write elsewhere
+/// could write anywhere.
 pub(super) const ALWAYS_BLACK_LISTED: [&str; 4] =
     ["configBlackList", "configStorePath", "kvConfigPath", "rocketmqHome"];
 

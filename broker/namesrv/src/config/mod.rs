@@ -1,7 +1,8 @@
 //! The settings of a namesrv, by the key names of Java's `namesrv.conf`.
 //!
-//! A key nobody knows is an error that names the nearest known one: a misspelt setting that is passed over in silence
-//! costs a night. A key that Java knows and that has no meaning here is a warning that says why.
+//! A key nobody knows is an error that names the nearest known one: a misspelt setting that is
+//! passed over in silence costs a night. A key that Java knows and that has no meaning here is a
+//! warning that says why.
 
 mod keys;
 
@@ -27,8 +28,8 @@ pub struct Config {
     pub idle: Duration,
     /// `scanNotActiveBrokerInterval`: how often silent brokers are looked for.
     pub scan_interval: Duration,
-    /// `maxRouteTableBytes`: what routes may take of memory, as estimated; 0: an eighth of that of the process's control
-    /// group, or of the machine's. Not a key of Java's.
+    /// `maxRouteTableBytes`: what routes may take of memory, as estimated; 0: an eighth of that of
+    /// the process's control group, or of the machine's. Not a key of Java's.
     pub max_route_table_bytes: u64,
     /// `kvConfigPath`: the KV table.
     pub kv_config_path: PathBuf,
@@ -42,7 +43,8 @@ pub struct Config {
     pub return_order_topic_config_to_broker: bool,
     /// `supportActingMaster`: routes show a slave as master where brokers permit it.
     pub support_acting_master: bool,
-    /// `notifyMinBrokerIdChanged`: members of a group that permits acting masters are told when its lowest id changes.
+    /// `notifyMinBrokerIdChanged`: members of a group that permits acting masters are told when its
+    /// lowest id changes.
     pub notify_min_broker_id_changed: bool,
     /// `deleteTopicWithBrokerRegistration`: topics that a registration does not name go.
     pub delete_topic_with_broker_registration: bool,
@@ -129,8 +131,9 @@ fn find(name: &str) -> Result<Found, Error> {
 }
 
 impl Config {
-    /// The defaults changed by pairs, as [`java_properties::parse`] reads them from a file; of a key that is given
-    /// twice the last value holds. Also answered are warnings: keys that were given and mean nothing here.
+    /// The defaults changed by pairs, as [`java_properties::parse`] reads them from a file; of a
+    /// key that is given twice the last value holds. Also answered are warnings: keys that were
+    /// given and mean nothing here.
     ///
     /// # Errors
     /// All that is wrong, as [`Self::read`] finds it.
@@ -168,7 +171,8 @@ impl Config {
         Reading { config, warnings, wrong }
     }
 
-    /// This configuration with changes that came from outside; nothing is changed if one of them may not be.
+    /// This configuration with changes that came from outside; nothing is changed if one of them
+    /// may not be.
     ///
     /// # Errors
     /// [`Error::BlackListed`], [`Error::OnlyAtStart`], [`Error::UnknownKey`], [`Error::Value`].

@@ -1,7 +1,8 @@
 //! What each request means, one file a family.
 //!
-//! A handler reads the header and body, asks a picture or changes what its thread owns, and builds the answer. It
-//! spawns nothing, takes no lock, and refuses with an [`crate::Error`]; the border turns that into an answer.
+//! A handler reads the header and body, asks a picture or changes what its thread owns, and builds
+//! the answer. It spawns nothing, takes no lock, and refuses with an [`crate::Error`]; the border
+//! turns that into an answer.
 
 pub(crate) mod broker;
 pub(crate) mod cluster_info;
@@ -60,8 +61,8 @@ impl Routes {
         self.metrics.contested.set(self.table.contests() as i64);
     }
 
-    /// Silent brokers are gone, and their connections are closed, so that a broker that hangs registers again when it
-    /// wakes.
+    /// Silent brokers are gone, and their connections are closed, so that a broker that hangs
+    /// registers again when it wakes.
     fn evict_silent(&mut self) {
         let gone = self.table.evict((self.clock)());
         for (broker, connection) in gone.brokers.iter().zip(&gone.connections) {

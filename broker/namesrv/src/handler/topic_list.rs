@@ -1,4 +1,5 @@
-//! 206, 224, 304, 311 to 313: lists of topics. They go through all topics, so operators may switch them off.
+//! 206, 224, 304, 311 to 313: lists of topics. They go through all topics, so operators may switch
+//! them off.
 
 use crate::{Error, dispatch::View, route_table::snapshot::Queues};
 use rmq_protocol::{

@@ -18,7 +18,8 @@ use std::{
     time::Duration,
 };
 
-/// A contest is over when no place was taken back for so long: brokers register at least once a minute.
+/// A contest is over when no place was taken back for so long: brokers register at least once a
+/// minute.
 const OVER: Duration = Duration::from_secs(150);
 
 /// A broker name and id.
@@ -50,8 +51,8 @@ pub(super) struct Contested {
 }
 
 impl Contested {
-    /// `newcomer` has taken the place of `holder`, which registered over `connection`. True where that shows a contest
-    /// between two addresses that were not known to be in one.
+    /// `newcomer` has taken the place of `holder`, which registered over `connection`. True where
+    /// that shows a contest between two addresses that were not known to be in one.
     pub(super) fn replace(
         &mut self,
         now: Duration,
@@ -106,8 +107,8 @@ impl Contested {
 }
 
 impl RouteTable {
-    /// Connections of replaced brokers whose place has become free since the last call: to be closed, so that those
-    /// brokers register again.
+    /// Connections of replaced brokers whose place has become free since the last call: to be
+    /// closed, so that those brokers register again.
     pub(crate) fn freed_connections(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.contested.freed)
     }

@@ -16,13 +16,14 @@ pub(crate) enum Flavour {
     Standard,
 }
 
-/// The pieces of JSON that routes through a group consist of. They change with the group's addresses, seldom, and are
-/// copied for each lookup.
+/// The pieces of JSON that routes through a group consist of. They change with the group's
+/// addresses, seldom, and are copied for each lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pieces {
     /// The row of `brokerDatas`.
     pub(super) data: String,
-    /// The same with a slave as master, if one may stand in: no member is master and the group permits it.
+    /// The same with a slave as master, if one may stand in: no member is master and the group
+    /// permits it.
     pub(super) acting: Option<String>,
     /// The name as text.
     pub(super) name: String,

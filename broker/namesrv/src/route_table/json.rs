@@ -6,9 +6,10 @@
 //!  "queueDatas":[{"brokerName":"a","perm":6,"readQueueNums":4,"topicSysFlag":0,"writeQueueNums":4}]}
 //! ```
 //!
-//! Without line breaks, `orderTopicConf` only where there is one; the standard flavour has `"0"` for `0` and `\uXXXX`
-//! for what is not ASCII. A lookup puts it together from pieces that each group keeps ready: a few copies instead of a
-//! walk through serde, and no cache of whole answers that would have to be kept true.
+//! Without line breaks, `orderTopicConf` only where there is one; the standard flavour has `"0"`
+//! for `0` and `\uXXXX` for what is not ASCII. A lookup puts it together from pieces that each
+//! group keeps ready: a few copies instead of a walk through serde, and no cache of whole answers
+//! that would have to be kept true.
 
 use super::{
     group::{Flavour, Group},
@@ -143,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_slave_stands_in_only_where_all_agree() {
-        // supported here, permitted by the group, a master there, queues writable -> address of id 0
+        // supported here, permitted by the group, a master there, queues writable -> address of id
+        // 0
         for (supported, permitted, ids, perm, stands_in) in [
             (true, true, [1, 2], 4, true),
             (false, true, [1, 2], 4, false),

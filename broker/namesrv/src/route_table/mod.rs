@@ -12,8 +12,9 @@
 //! | [`contested`] | two living brokers with one name and id |
 //! | [`topics`] | what operators do to topics: add, delete, take the write permission away |
 //!
-//! [`RouteTable`] has one owner, the thread that carries out all changes one after another, and needs no lock. After
-//! each change it publishes a new [`Snapshot`]; readers load that and never meet the owner.
+//! [`RouteTable`] has one owner, the thread that carries out all changes one after another, and
+//! needs no lock. After each change it publishes a new [`Snapshot`]; readers load that and never
+//! meet the owner.
 
 mod contested;
 pub(crate) mod group;
@@ -57,11 +58,12 @@ pub(crate) struct RouteTable {
     snapshot: Snapshot,
     published: Arc<ArcSwap<Snapshot>>,
     live: Liveness,
-    /// By group, the member and version whose topics are known to be all in the table: registrations of that member
-    /// and version need not be looked at. A broker may register only what it changed, and such a registration may get
-    /// lost; nothing tells it from a whole one but that it brings a new version. So a member is entered when it
-    /// registers the same version again and names every topic its group has here. A new version or a deletion strikes
-    /// it out; after a deletion the next registration brings the topic back, as in Java.
+    /// By group, the member and version whose topics are known to be all in the table:
+    /// registrations of that member and version need not be looked at. A broker may register only
+    /// what it changed, and such a registration may get lost; nothing tells it from a whole one but
+    /// that it brings a new version. So a member is entered when it registers the same version
+    /// again and names every topic its group has here. A new version or a deletion strikes it out;
+    /// after a deletion the next registration brings the topic back, as in Java.
     complete: FxHashMap<Arc<str>, (Address, DataVersion)>,
     /// As of the last look.
     shared: shared::Shared,
@@ -97,7 +99,8 @@ impl RouteTable {
         self.published.store(Arc::new(self.snapshot.clone()));
     }
 
-    /// Puts a group with these members in the place of the one there is; with no members, none, and its queues go.
+    /// Puts a group with these members in the place of the one there is; with no members, none, and
+    /// its queues go.
     fn put_members(&mut self, name: &Arc<str>, cluster: &str, addresses: BTreeMap<i64, String>, acting_master: bool) {
         if addresses.is_empty() {
             self.snapshot.remove_group(name);

@@ -2,19 +2,20 @@
 //!
 //! Every broker of a group registers every 30 s and whenever its topics change. The rules, Java's:
 //!
-//! - The topics of a group are those of its master (id 0); without one, if the members can say so, those of the
-//!   member with the lowest id ("prime slave"), read-only where that member may act as master.
-//! - Topics are taken over when the member is new under its id or their version differs; otherwise only those that
-//!   are missing are added, so that what was done to permissions here stays.
+//! - The topics of a group are those of its master (id 0); without one, if the members can say so,
+//!   those of the member with the lowest id ("prime slave"), read-only where that member may act as
+//!   master.
+//! - Topics are taken over when the member is new under its id or their version differs; otherwise
+//!   only those that are missing are added, so that what was done to permissions here stays.
 //! - An address stands once in its group: a slave that became master loses its old id.
-//! - An id that is taken goes to the newcomer, unless the holder's election epoch (`stateVersion`) is higher; then
-//!   the newcomer is not registered, and no longer under another id either.
-//! - A broker that is not registered under its id may not register a single topic: it is telling about a change to a
-//!   table nobody has.
+//! - An id that is taken goes to the newcomer, unless the holder's election epoch (`stateVersion`)
+//!   is higher; then the newcomer is not registered, and no longer under another id either.
+//! - A broker that is not registered under its id may not register a single topic: it is telling
+//!   about a change to a table nobody has.
 //!
-//! Java keeps the empty group that a refused newcomer leaves behind, the living entry of a member whose id was taken,
-//! and for ever the route to a process that came back under another group's name before its old connection was
-//! closed. None of them is kept here.
+//! Java keeps the empty group that a refused newcomer leaves behind, the living entry of a member
+//! whose id was taken, and for ever the route to a process that came back under another group's
+//! name before its old connection was closed. None of them is kept here.
 
 use super::{
     LowestIdChanged, RouteTable,
@@ -80,7 +81,8 @@ pub(crate) struct Outcome {
 }
 
 impl RouteTable {
-    /// True if a registration of this version has nothing to say about topics: it need not be decoded.
+    /// True if a registration of this version has nothing to say about topics: it need not be
+    /// decoded.
     pub(crate) fn needs_no_topics(&self, who: &Registrant, version: DataVersion) -> bool {
         let Some(group) = self.snapshot.group(&who.broker) else { return false };
         let addresses = group.addresses();
@@ -95,13 +97,14 @@ impl RouteTable {
             && self.live.get(&known.0).is_some_and(|live| live.version == version)
     }
 
-    /// Registers a broker with its topics by name; `topics` may be `None` only after [`RouteTable::needs_no_topics`]
-    /// said so.
+    /// Registers a broker with its topics by name; `topics` may be `None` only after
+    /// [`RouteTable::needs_no_topics`] said so.
     ///
     /// # Errors
-    /// [`Error::NotRegisteredYet`]: a single topic from a broker that is not registered. [`Error::TooLong`],
-    /// [`Error::TooMany`], [`Error::RoutesFull`]: it does not fit. Nothing is changed then; what is refused of a broker
-    /// that is registered is a sign of life.
+    /// [`Error::NotRegisteredYet`]: a single topic from a broker that is not registered.
+    /// [`Error::TooLong`],
+    /// [`Error::TooMany`], [`Error::RoutesFull`]: it does not fit. Nothing is changed then; what is
+    /// refused of a broker that is registered is a sign of life.
     pub(crate) fn register(
         &mut self,
         now: Duration,

@@ -11,7 +11,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Bytes of a topic beside its name: its place in a hash table, and the heads of its name and its row.
+/// Bytes of a topic beside its name: its place in a hash table, and the heads of its name and its
+/// row.
 pub(crate) const TOPIC: usize = 176;
 /// Bytes of its queues on one broker group.
 pub(crate) const ROW: usize = 48;
@@ -53,7 +54,8 @@ impl RouteTable {
         if growth.members > MAX_MEMBERS {
             return Err(too_many("members of one broker group", growth.members, MAX_MEMBERS));
         }
-        // Counting a group's topics walks through all of them, so only where there are so many at all.
+        // Counting a group's topics walks through all of them, so only where there are so many at
+        // all.
         if growth.topics > 0 && self.snapshot.topic_count() + growth.topics > MAX_TOPICS_OF_GROUP {
             let topics = self.snapshot.topics_of(group).len() + growth.topics;
             if topics > MAX_TOPICS_OF_GROUP {

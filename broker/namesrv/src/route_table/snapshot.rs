@@ -1,9 +1,9 @@
 //! What readers see: an immutable picture of all routes.
 //!
-//! A change makes a new picture that shares nearly everything with the one before: topics lie in shards, and only the
-//! shards of changed topics are copied. With 10,000 topics that is some forty entries for one topic, and 256 counted
-//! references for the rest. Readers hold a picture for as long as they like and never wait; the last one to let go of
-//! it frees it.
+//! A change makes a new picture that shares nearly everything with the one before: topics lie in
+//! shards, and only the shards of changed topics are copied. With 10,000 topics that is some forty
+//! entries for one topic, and 256 counted references for the rest. Readers hold a picture for as
+//! long as they like and never wait; the last one to let go of it frees it.
 
 use super::{
     group::{Flavour, Group},
@@ -34,8 +34,9 @@ pub(crate) struct Queues {
 
 type Shard = FxHashMap<Arc<str>, Arc<[Queues]>>;
 
-/// Invariants: a topic has queues on at least one group, on each at most once, in order of the groups' names; every
-/// group that is named exists and has an address; an address stands once in its group.
+/// Invariants: a topic has queues on at least one group, on each at most once, in order of the
+/// groups' names; every group that is named exists and has an address; an address stands once in
+/// its group.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     groups: Arc<BTreeMap<Arc<str>, Arc<Group>>>,
@@ -174,7 +175,8 @@ impl Snapshot {
         true
     }
 
-    /// Removes a topic's queues on one group, and with the last ones the topic; false if there were none.
+    /// Removes a topic's queues on one group, and with the last ones the topic; false if there were
+    /// none.
     pub(super) fn remove_queues(&mut self, topic: &str, name: &str) -> bool {
         let shard = &mut self.shards[shard_of(topic)];
         let Some(before) = shard.get(topic) else { return false };

@@ -15,8 +15,8 @@ pub(crate) struct Gone {
 }
 
 impl RouteTable {
-    /// A broker leaves, of the group `broker` unless it has registered as one of another. What is not there need not
-    /// leave.
+    /// A broker leaves, of the group `broker` unless it has registered as one of another. What is
+    /// not there need not leave.
     pub(crate) fn unregister(&mut self, broker: &str, address: &Address) -> Option<LowestIdChanged> {
         let live = self.live.remove(address);
         if live.is_some() {

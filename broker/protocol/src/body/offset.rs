@@ -1,4 +1,5 @@
-//! Offsets in bulk: `consumerOffset.json`, `delayOffset.json`, and the bodies of 43, 45, 220 to 223.
+//! Offsets in bulk: `consumerOffset.json`, `delayOffset.json`, and the bodies of 43, 45, 220 to
+//! 223.
 
 use super::{DataVersion, QueueMap, topic_config::null_as_default};
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,12 @@
-//! Maps from queues, which fastjson writes with objects as keys: `{{"brokerName":"b","queueId":0,"topic":"t"}:1}`.
+//! Maps from queues, which fastjson writes with objects as keys:
+//! `{{"brokerName":"b","queueId":0,"topic":"t"}:1}`.
 
 use crate::{fastjson, message::MessageQueue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
 use std::collections::BTreeMap;
 
-/// A value for each of some queues. Written by [`crate::fastjson`] it has object keys; by serde_json the keys are the texts of those objects.
+/// A value for each of some queues. Written by [`crate::fastjson`] it has object keys; by
+/// serde_json the keys are the texts of those objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueMap<V>(pub BTreeMap<MessageQueue, V>);
 

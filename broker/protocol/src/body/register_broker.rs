@@ -19,7 +19,8 @@ use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 
-/// What a part of a compressed body may have: a topic with its attributes, or the filter servers. Read, it takes some ten times as much.
+/// What a part of a compressed body may have: a topic with its attributes, or the filter servers.
+/// Read, it takes some ten times as much.
 const MAX_PART: usize = 64 * 1024;
 
 /// What a reader takes in. A few KiB of a body must not become all of memory.
@@ -129,7 +130,8 @@ impl RegisterBrokerBody {
         encoder.write_all(&plain).and_then(|()| encoder.finish()).unwrap_or_default()
     }
 
-    /// Reads either form; `sender` tells whether a compressed body has the static-topic part, which is passed over.
+    /// Reads either form; `sender` tells whether a compressed body has the static-topic part, which
+    /// is passed over.
     ///
     /// # Errors
     /// See [`RegistrationError`].

@@ -1,5 +1,5 @@
-//! The plain form of a registration, read within limits: topics are counted before any is made, as a topic of a few
-//! bytes takes some hundred when it is read.
+//! The plain form of a registration, read within limits: topics are counted before any is made, as
+//! a topic of a few bytes takes some hundred when it is read.
 
 use super::register_broker::{ReadLimits, RegisterBrokerBody, RegistrationError, check_topics};
 use crate::{

@@ -65,7 +65,8 @@ impl TopicConfig {
         )
     }
 
-    /// Reads [`TopicConfig::to_line`]'s form; the attributes may be missing (older brokers). `None` if it is none.
+    /// Reads [`TopicConfig::to_line`]'s form; the attributes may be missing (older brokers). `None`
+    /// if it is none.
     pub fn from_line(line: &str) -> Option<Self> {
         let mut words = line.splitn(6, ' ');
         let name = words.next().filter(|name| !name.is_empty())?;
@@ -92,7 +93,8 @@ pub struct TopicConfigTable {
     pub topic_config_table: BTreeMap<String, TopicConfig>,
 }
 
-/// The same with the parts of static topics, which are always empty here. Java reads none of them as required, but writes all.
+/// The same with the parts of static topics, which are always empty here. Java reads none of them
+/// as required, but writes all.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TopicConfigAndMappingTable {

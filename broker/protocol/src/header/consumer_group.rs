@@ -1,4 +1,5 @@
-//! Groups and their clients: requests 35, 38, 40, 201, 203, 204, 207, 208, 223, 303, 307, 352 and their answers.
+//! Groups and their clients: requests 35, 38, 40, 201, 203, 204, 207, 208, 223, 303, 307, 352 and
+//! their answers.
 
 use super::header;
 

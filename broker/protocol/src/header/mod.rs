@@ -2,8 +2,9 @@
 //!
 //! A header is a table: field, type, name on the wire. [`header!`] makes the struct and both
 //! directions of it, so that they cannot drift apart. Text is borrowed from the command it was read
-//! from until [`Header::into_owned`] copies it; [`owned`] has the types that follow from that. A field that is not an `Option` must be there. A number that does not parse is an error,
-//! where Java takes an optional one as absent, and so as another wish; empty it is absent here too.
+//! from until [`Header::into_owned`] copies it; [`owned`] has the types that follow from that. A
+//! field that is not an `Option` must be there. A number that does not parse is an error, where
+//! Java takes an optional one as absent, and so as another wish; empty it is absent here too.
 //!
 //! Fields that Java's newer clients add to every request (`ns`, `nsd`, `bname`, `oway`, `lo`) mean
 //! nothing to a broker and are passed over.

@@ -1,4 +1,5 @@
-//! What brokers and operators tell a namesrv: requests 100 to 104, 205, 219, 322, 327, 901, 904 and their answers.
+//! What brokers and operators tell a namesrv: requests 100 to 104, 205, 219, 322, 327, 901, 904 and
+//! their answers.
 
 use super::header;
 
@@ -33,7 +34,8 @@ header! {
         cluster_name: S = "clusterName",
         ha_server_address: S = "haServerAddr",
         broker_id: i64 = "brokerId",
-        /// After so many milliseconds of silence the broker is gone; absent: the namesrv's own limit.
+        /// After so many milliseconds of silence the broker is gone; absent: the namesrv's own
+        /// limit.
         heartbeat_timeout: Option<i64> = "heartbeatTimeoutMillis",
         enable_acting_master: Option<bool> = "enableActingMaster",
         compressed: Option<bool> = "compressed",
@@ -45,7 +47,8 @@ header! {
     RegisterBrokerResponse<S> {
         ha_server_address: Option<S> = "haServerAddr",
         master_address: Option<S> = "masterAddr",
-        /// The address of another living broker with the same name and id. Java has no such field, and passes it over.
+        /// The address of another living broker with the same name and id. Java has no such field,
+        /// and passes it over.
         contested_by: Option<S> = "contestedBy",
     }
 

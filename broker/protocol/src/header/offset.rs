@@ -26,7 +26,8 @@ header! {
         queue_id: i32 = "queueId",
         /// Milliseconds since 1970.
         timestamp: i64 = "timestamp",
-        /// `LOWER` (also if absent): the first message at or after the time. `UPPER`: the last at or before it.
+        /// `LOWER` (also if absent): the first message at or after the time. `UPPER`: the last at
+        /// or before it.
         boundary: Option<S> = "boundaryType",
     }
 

@@ -1,15 +1,16 @@
 //! Two functions of the Java library that became part of the format.
 //!
-//! `String.hashCode` decides the tags code of a consume queue entry and the slot of an index key; it runs over
-//! UTF-16 units, not bytes. `UtilAll.crc32` is the usual CRC-32 with the sign bit cleared, because Java has no
-//! unsigned int to keep it in.
+//! `String.hashCode` decides the tags code of a consume queue entry and the slot of an index key;
+//! it runs over UTF-16 units, not bytes. `UtilAll.crc32` is the usual CRC-32 with the sign bit
+//! cleared, because Java has no unsigned int to keep it in.
 
 /// `String.hashCode` of `text`.
 pub fn string_hash(text: &str) -> i32 {
     StringHash::default().push(text).finish()
 }
 
-/// `String.hashCode` of several pieces as if they were one string, so that a key such as `topic#key` needs no buffer.
+/// `String.hashCode` of several pieces as if they were one string, so that a key such as
+/// `topic#key` needs no buffer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StringHash(i32);
 

@@ -1,8 +1,8 @@
 //! The two kinds of message id.
 //!
-//! An *offset id* says where a message lies: address and port of the storing broker, then the physical offset.
-//! A *unique id* is made by the producer, so that a message has a name before any broker has seen it. Both are
-//! written in upper-case hex digits:
+//! An *offset id* says where a message lies: address and port of the storing broker, then the
+//! physical offset. A *unique id* is made by the producer, so that a message has a name before any
+//! broker has seen it. Both are written in upper-case hex digits:
 //!
 //! ```text
 //! offset id   address 4|16   port 4   physical offset 8                              32 or 56 digits
@@ -68,8 +68,8 @@ pub struct UniqueId {
 }
 
 impl UniqueId {
-    /// The time in the id: the month is not in it, so it is the latest such time that is not after `now`
-    /// (milliseconds since 1970).
+    /// The time in the id: the month is not in it, so it is the latest such time that is not after
+    /// `now` (milliseconds since 1970).
     pub fn time_near(&self, now: i64) -> i64 {
         let start = month_start(now);
         let time = start + i64::from(self.millis);
@@ -123,7 +123,8 @@ impl UniqueIds {
         UniqueIds { ip, pid: pid as u16, salt, counter: AtomicU16::new(first) }
     }
 
-    /// The next id, at `now` milliseconds since 1970. Distinct for 65,536 calls within one millisecond.
+    /// The next id, at `now` milliseconds since 1970. Distinct for 65,536 calls within one
+    /// millisecond.
     pub fn next(&self, now: i64) -> UniqueId {
         UniqueId {
             ip: self.ip,
@@ -137,10 +138,12 @@ impl UniqueIds {
 
 /// Milliseconds since 1970 at which the month of `now` began, in UTC.
 ///
-/// Java takes the local time zone. Nothing but a debugging print depends on it, and UTC has no gaps.
+/// Java takes the local time zone. Nothing but a debugging print depends on it, and UTC has no
+/// gaps.
 fn month_start(now: i64) -> i64 {
     const DAY: i64 = 86_400_000;
-    // Days are counted from 0000-03-01: then the leap day ends a year and month lengths follow one formula.
+    // Days are counted from 0000-03-01: then the leap day ends a year and month lengths follow one
+    // formula.
     let day = now.div_euclid(DAY);
     let shifted = day + 719_468;
     let day_of_era = shifted.rem_euclid(146_097);

@@ -10,9 +10,10 @@
 //! | [`sys_flag`] | the bits of a message's and of a pull's system flag |
 //! | [`java`] | the two functions of the Java library that are part of the format: string hash and CRC |
 //!
-//! Nothing here does I/O, reads a clock or knows of async, so the broker, the client, the command line and the
-//! fuzzers share it. Decoding never panics and never allocates more than it was given bytes for; views borrow.
-//! Offsets are unsigned and checked once, when a record is parsed; timestamps are milliseconds since 1970.
+//! Nothing here does I/O, reads a clock or knows of async, so the broker, the client, the command
+//! line and the fuzzers share it. Decoding never panics and never allocates more than it was given
+//! bytes for; views borrow. Offsets are unsigned and checked once, when a record is parsed;
+//! timestamps are milliseconds since 1970.
 
 pub mod batch;
 pub mod delay;
@@ -30,7 +31,8 @@ use serde::{Deserialize, Serialize};
 pub use message_id::{OffsetId, UniqueId};
 pub use properties::Properties;
 
-/// Bytes that are not what they should be. The condition is in the variant; who holds the bytes knows the remedy.
+/// Bytes that are not what they should be. The condition is in the variant; who holds the bytes
+/// knows the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -91,7 +93,8 @@ pub enum Error {
     Id(Box<str>),
 }
 
-/// One queue of a topic on one broker group. The fields stand as fastjson writes them; ordered is by topic, group, queue, as tools list them.
+/// One queue of a topic on one broker group. The fields stand as fastjson writes them; ordered is
+/// by topic, group, queue, as tools list them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct MessageQueue {
@@ -187,7 +190,8 @@ pub struct MessageExt {
 }
 
 impl MessageExt {
-    /// Copies a stored record out. The body is copied; where the record already lies in a [`Bytes`], slicing that is cheaper.
+    /// Copies a stored record out. The body is copied; where the record already lies in a
+    /// [`Bytes`], slicing that is cheaper.
     pub fn from_record(record: &stored::Record<'_>) -> MessageExt {
         let offset_msg_id = OffsetId { host: record.store_host(), physical_offset: record.physical_offset() };
         let properties = Properties::parse(record.properties());

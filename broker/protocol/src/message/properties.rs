@@ -1,10 +1,12 @@
 //! The property string: `name \u{1} value \u{2}` repeated.
 //!
-//! Newer writers end the string with `\u{2}`, older ones leave the last one out; both are read. An entry with an empty
-//! name or an empty value does not exist. Where a name comes twice the last one counts, as it does in Java's map.
+//! Newer writers end the string with `\u{2}`, older ones leave the last one out; both are read. An
+//! entry with an empty name or an empty value does not exist. Where a name comes twice the last one
+//! counts, as it does in Java's map.
 //!
-//! On the broker's hot path nobody needs a map: [`iter`] and [`find`] look into the string where it lies.
-//! The names below are those the product gives a meaning to; any other name is an application's own.
+//! On the broker's hot path nobody needs a map: [`iter`] and [`find`] look into the string where it
+//! lies. The names below are those the product gives a meaning to; any other name is an
+//! application's own.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -199,12 +201,14 @@ pub fn find_number<T: std::str::FromStr>(raw: &[u8], name: &str) -> Option<T> {
 
 /// Properties as a map, ordered by name so that the same properties always make the same string.
 ///
-/// A sorted map rather than a list: 32 KiB of foreign property string can hold eight thousand names.
+/// A sorted map rather than a list: 32 KiB of foreign property string can hold eight thousand
+/// names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Properties(BTreeMap<String, String>);
 
 impl Properties {
-    /// Reads a property string. There is no wrong one: what is no entry is passed over, as Java does.
+    /// Reads a property string. There is no wrong one: what is no entry is passed over, as Java
+    /// does.
     pub fn parse(raw: &[u8]) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Properties(iter(raw).map(|(name, value)| (text(name), text(value))).collect())
@@ -220,7 +224,8 @@ impl Properties {
         self.get(name)?.parse().ok()
     }
 
-    /// Sets `name`. An empty name or value would vanish on the way to the reader, so it removes instead.
+    /// Sets `name`. An empty name or value would vanish on the way to the reader, so it removes
+    /// instead.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
         let (name, value) = (name.into(), value.into());
         if name.is_empty() || value.is_empty() {

@@ -61,7 +61,8 @@ pub enum Compression {
     Zlib,
 }
 
-/// The compression of a message with this flag. `None`: not compressed. A kind nobody knows is an error.
+/// The compression of a message with this flag. `None`: not compressed. A kind nobody knows is an
+/// error.
 pub fn compression(flag: i32) -> Result<Option<Compression>, super::Error> {
     if flag & COMPRESSED == 0 {
         return Ok(None);

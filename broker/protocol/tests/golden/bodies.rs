@@ -1,7 +1,8 @@
 //! JSON bodies and configuration files.
 //!
-//! A body is compared three times: what we read, by the names of its fields, with the values beside it; what we write, byte for byte; and where the order of
-//! a Java hash map stands against that, both texts as standard JSON.
+//! A body is compared three times: what we read, by the names of its fields, with the values beside
+//! it; what we write, byte for byte; and where the order of a Java hash map stands against that,
+//! both texts as standard JSON.
 
 use crate::{Case, assert_same_bytes, every_case};
 use rmq_protocol::{body::*, fastjson, message::MessageQueue, names};
@@ -81,7 +82,8 @@ const FILES: &[(&str, As)] = &[
     ("topics.json", read::<TopicConfigTable>),
 ];
 
-/// Cases whose bytes are ours in another order, as Java's hash maps have one and our maps are sorted.
+/// Cases whose bytes are ours in another order, as Java's hash maps have one and our maps are
+/// sorted.
 const HASH_ORDER: &[&str] = &[
     "broker-runtime-info",
     "consume-stats",
@@ -106,7 +108,8 @@ const FIELDS: &[(&str, Option<&str>)] = &[("isWithoutSub", Some("withoutSub")), 
 const DERIVED: &[&str] =
     &["consumeTimeStampStr", "maxTimeStampStr", "minTimeStampStr", "groupTopicMap", "pullOffsetTable"];
 
-/// The values of a document in the form our types have: maps with objects for keys have those objects' texts for keys.
+/// The values of a document in the form our types have: maps with objects for keys have those
+/// objects' texts for keys.
 fn expected(value: &Value) -> Value {
     match value {
         Value::Array(list) => {
@@ -171,7 +174,8 @@ fn file(case: &Case) -> As {
     found.unwrap_or_else(|| panic!("nobody handles this file")).1
 }
 
-/// Java's text has the bytes we write, unless the tables above except the case; then it says the same.
+/// Java's text has the bytes we write, unless the tables above except the case; then it says the
+/// same.
 fn assert_written(case: &Case, written: &[u8]) {
     let text = case.text("text").as_bytes();
     let derived = DERIVED.iter().any(|key| case.text("text").contains(key));
@@ -189,7 +193,8 @@ fn bodies_say_what_java_said_and_come_back() {
         let Some(read) = type_of(case) else { return };
         let text = case.text("text").as_bytes();
         let body = read(text).unwrap();
-        // POP's acknowledgements travel under one-letter names, which the values beside them do not have.
+        // POP's acknowledgements travel under one-letter names, which the values beside them do not
+        // have.
         if case.text("class") != "BatchAckMessageRequestBody" {
             let wanted = expected(case.value("value"));
             let mut found = body.value;
@@ -203,7 +208,8 @@ fn bodies_say_what_java_said_and_come_back() {
     });
 }
 
-/// Takes out what Java leaves out of its values because it is null, and ours holds as an empty text.
+/// Takes out what Java leaves out of its values because it is null, and ours holds as an empty
+/// text.
 fn drop_absent(found: &mut Value, wanted: &Value) {
     if let (Value::Object(found), Value::Object(wanted)) = (found, wanted) {
         found.retain(|name, value| wanted.contains_key(name) || value.as_str() != Some(""));
@@ -276,7 +282,8 @@ fn bodies_and_files_cut_at_every_byte_are_errors() {
     every_case("config-files.json", |case| check(file(case), case.text("text").as_bytes()));
 }
 
-/// A broker of any release answers with what it knows: a body without a field is one with its default, one with more is read too.
+/// A broker of any release answers with what it knows: a body without a field is one with its
+/// default, one with more is read too.
 #[test]
 fn bodies_with_a_field_more_or_less_are_read() {
     every_case("bodies.json", |case| {

@@ -51,7 +51,8 @@ fn frames_say_what_java_said_and_come_back_byte_for_byte() {
     });
 }
 
-/// A JSON header whose class has no field with a value says `"extFields":{}` in Java; here it says nothing, as Java does without a class.
+/// A JSON header whose class has no field with a value says `"extFields":{}` in Java; here it says
+/// nothing, as Java does without a class.
 fn without_empty_fields(mut frame: Vec<u8>) -> Vec<u8> {
     const EMPTY: &[u8] = b"\"extFields\":{},";
     if let Some(at) = frame.windows(EMPTY.len()).position(|window| window == EMPTY) {
@@ -73,7 +74,8 @@ fn flags_mean_what_java_means_by_them() {
     });
 }
 
-/// A frame that is not all there yet is waited for; one whose lengths were made to agree with the cut is an error or another command, never a panic.
+/// A frame that is not all there yet is waited for; one whose lengths were made to agree with the
+/// cut is an error or another command, never a panic.
 #[test]
 fn frames_cut_at_every_byte_are_waited_for_or_refused() {
     every_case("frames.json", |case| {

@@ -35,8 +35,9 @@ macro_rules! known {
     };
 }
 
-/// `bname` is added to any request by newer clients; `liteTopic`, `indexType`, `lastKey` and `committed` belong to stores and topics of kinds
-/// that do not exist here; `suspend` and a filter of notifications come with POP.
+/// `bname` is added to any request by newer clients; `liteTopic`, `indexType`, `lastKey` and
+/// `committed` belong to stores and topics of kinds that do not exist here; `suspend` and a filter
+/// of notifications come with POP.
 const KNOWN: &[Known] = known! {
     "SendMessageRequestHeader" => SendMessage without &["bname"],
     "SendMessageRequestHeaderV2" => SendMessageV2,
@@ -126,7 +127,8 @@ const KNOWN: &[Known] = known! {
     "NotificationResponseHeader" => NotificationResponse,
 };
 
-/// Classes of requests that nothing here sends or answers; their frames are compared in [`frames`] like all others.
+/// Classes of requests that nothing here sends or answers; their frames are compared in [`frames`]
+/// like all others.
 const NOT_SPOKEN: &[&str] = &[
     "AddBrokerRequestHeader",
     "CreateAclRequestHeader",
@@ -205,7 +207,8 @@ static FRAMES: LazyLock<Vec<Vec<u8>>> =
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
-    /// What is read of them is whole commands that can be written and read again, whichever header they are taken for; or it is an error.
+    /// What is read of them is whole commands that can be written and read again, whichever header
+    /// they are taken for; or it is an error.
     #[test]
     fn javas_frames_with_some_bytes_changed_never_panic(
         frame: prop::sample::Index,

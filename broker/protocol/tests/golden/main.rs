@@ -1,8 +1,9 @@
 //! Our codecs against bytes that the Java libraries wrote.
 //!
-//! The documents lie in `tests/golden/` at the root of the repository; the README there tells their form and how they are made. Every case is decoded with
-//! our types, compared with the values that stand beside its bytes, encoded again and compared with its bytes. A case that no table here knows fails by
-//! its name, so a new one cannot pass unseen.
+//! The documents lie in `tests/golden/` at the root of the repository; the README there tells their
+//! form and how they are made. Every case is decoded with our types, compared with the values that
+//! stand beside its bytes, encoded again and compared with its bytes. A case that no table here
+//! knows fails by its name, so a new one cannot pass unseen.
 //!
 //! | file | document | what |
 //! |---|---|---|
@@ -80,7 +81,8 @@ fn cases(document: &str) -> Vec<Case> {
     cases
 }
 
-/// Runs `check` on each case of a document to the last, and fails with the names of those it panicked on.
+/// Runs `check` on each case of a document to the last, and fails with the names of those it
+/// panicked on.
 fn every_case(document: &str, check: impl Fn(&Case)) {
     let cases = cases(document);
     let fails = |case: &&Case| catch_unwind(AssertUnwindSafe(|| check(case))).is_err();

@@ -130,7 +130,8 @@ fn batch_body(case: &Case) {
         assert_eq!(entry.body, unhex(wanted["body"].as_str().unwrap()));
         let properties = Properties::parse(entry.properties);
         assert_eq!(properties.iter().collect::<Vec<_>>(), texts(&wanted["properties"]));
-        // The order of properties is that of a hash map in Java and by name here. All else is the same bytes.
+        // The order of properties is that of a hash map in Java and by name here. All else is the
+        // same bytes.
         end += 4 * 5 + entry.body.len() + 2 + entry.properties.len();
         let sorted = properties.encode().unwrap();
         assert_eq!(sorted.len(), entry.properties.len());
@@ -175,7 +176,8 @@ fn unique_id(case: &Case) {
     assert_eq!(id.to_string(), case.text("text"));
 }
 
-/// Strings that no writer of today writes: what stands in them is read, and written in the form of today.
+/// Strings that no writer of today writes: what stands in them is read, and written in the form of
+/// today.
 const READ_ONLY: &[&str] = &[
     "properties-not-ended",
     "properties-empty-value-dropped",

@@ -1,8 +1,9 @@
 //! The HTTP side of a process, for kubelets and Prometheus: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! It has a port of its own, so that it answers while the command ports are full. Its connections are limited in number
-//! and time, and a new one always gets a place: see [`Places`]. Metrics are read on a blocking thread, once for all who ask
-//! meanwhile: on a large broker they are megabytes and take half a second.
+//! It has a port of its own, so that it answers while the command ports are full. Its connections
+//! are limited in number and time, and a new one always gets a place: see [`Places`]. Metrics are
+//! read on a blocking thread, once for all who ask meanwhile: on a large broker they are megabytes
+//! and take half a second.
 
 mod places;
 
@@ -31,7 +32,8 @@ pub trait Health: Send + Sync + 'static {
     /// Why it has to, in words for a person.
     fn live(&self) -> Result<(), String>;
 
-    /// May clients and brokers be sent here? If so, what is amiss all the same, in words for a person; empty if nothing is.
+    /// May clients and brokers be sent here? If so, what is amiss all the same, in words for a
+    /// person; empty if nothing is.
     ///
     /// # Errors
     /// Why not, likewise.
@@ -41,8 +43,9 @@ pub trait Health: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// Answers until `stop` is cancelled: `/healthz` 200, or 503 with the reason why this process has to be restarted; `/readyz`
-/// 200, with what is amiss all the same, or 503 with the reason; `/metrics` the figures, all else 404 with the paths there are.
+/// Answers until `stop` is cancelled: `/healthz` 200, or 503 with the reason why this process has
+/// to be restarted; `/readyz` 200, with what is amiss all the same, or 503 with the reason;
+/// `/metrics` the figures, all else 404 with the paths there are.
 ///
 /// # Errors
 /// None but a listener that is broken for good.

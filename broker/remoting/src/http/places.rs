@@ -1,10 +1,12 @@
-//! The connections of an HTTP port: how many there are, for how long, and which one is closed for another.
+//! The connections of an HTTP port: how many there are, for how long, and which one is closed for
+//! another.
 //!
-//! A new connection always gets a place: a probe that is not answered ends its process. When all places are taken, one
-//! connection is closed for it, in this order:
-//! 1. of an address that holds more than its share of the places, so that one peer cannot keep others out;
-//! 2. one that no answer is being made for: it has yet to send a whole request, rests between two requests, or does not
-//!    read its answer;
+//! A new connection always gets a place: a probe that is not answered ends its process. When all
+//! places are taken, one connection is closed for it, in this order:
+//! 1. of an address that holds more than its share of the places, so that one peer cannot keep
+//!    others out;
+//! 2. one that no answer is being made for: it has yet to send a whole request, rests between two
+//!    requests, or does not read its answer;
 //! 3. the one that has been so for the longest time.
 
 use crate::listener::AcceptFailures;
@@ -38,10 +40,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const CONNECTIONS: usize = 64;
 /// Of these, what one address may hold when another connection wants in.
 const SHARE: usize = CONNECTIONS / 4;
-/// How long a request's header may take, the wait between two requests included. Scrapers that ask less often open a
-/// connection for each scrape.
+/// How long a request's header may take, the wait between two requests included. Scrapers that ask
+/// less often open a connection for each scrape.
 const HEADER: Duration = Duration::from_secs(5);
-/// How long a connection may last, so that no slow reader keeps its place for ever. Scrapers open another.
+/// How long a connection may last, so that no slow reader keeps its place for ever. Scrapers open
+/// another.
 const LIFE: Duration = Duration::from_secs(600);
 /// How long the answer in hand may take when the connection is to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -100,7 +103,8 @@ impl Places {
         registry.register(Box::new(self.closed.clone()))
     }
 
-    /// A place for a connection from `address`. It waits only for the end of the connection that is closed for it.
+    /// A place for a connection from `address`. It waits only for the end of the connection that is
+    /// closed for it.
     async fn take(self: &Arc<Self>, address: IpAddr) -> io::Result<Place> {
         let free = Arc::clone(&self.free);
         let permit = match Arc::clone(&free).try_acquire_owned() {

@@ -244,7 +244,8 @@ impl ConsumerAdmin {
         Ok(())
     }
 
-    /// 308: of the named groups, the least offset of each queue in which the compared group has one.
+    /// 308: of the named groups, the least offset of each queue in which the compared group has
+    /// one.
     pub(crate) fn correction_offsets(&self, header: &QueryCorrectionOffset) -> Result<CorrectionOffsets, Rejection> {
         let compared = self.offsets.queues(&header.topic, &header.compare_group);
         let mut least: BTreeMap<i32, i64> = BTreeMap::new();

@@ -208,9 +208,9 @@ impl Relay {
         Ok(client.connection.request(request, CLIENT).await?)
     }
 
-    /// 309: what the client answers. The message travels with the request. It may have to be read from
-    /// the disk, which needs `turn`; to wait for the client needs none. Until the turn ends, the request
-    /// counts twice among those that wait.
+    /// 309: what the client answers. The message travels with the request. It may have to be read
+    /// from the disk, which needs `turn`; to wait for the client needs none. Until the turn ends,
+    /// the request counts twice among those that wait.
     pub(crate) async fn consume_directly(
         self: Arc<Self>,
         header: ConsumeMessageDirectly,

@@ -1,7 +1,9 @@
 //! What a broker says of itself in `brokerStatus` and `clusterList`: Java's names, our truths.
 //!
-//! Java has a queue before each of its pools of threads. Here sends stand in line for disk blocks, their flush or the slaves, and all others that cannot be handled at once
-//! share one queue: each row of theirs tells of it, as that is where such a request would have to wait. Acknowledgements of pop consumption are not served.
+//! Java has a queue before each of its pools of threads. Here sends stand in line for disk blocks,
+//! their flush or the slaves, and all others that cannot be handled at once share one queue: each
+//! row of theirs tells of it, as that is where such a request would have to wait. Acknowledgements
+//! of pop consumption are not served.
 
 use crate::{
     admission::{AtWork, MAX_AT_WORK},
@@ -23,7 +25,8 @@ use std::{
 
 /// Thread pools that Java's tools print.
 const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
-/// So long the append lock is asked for to learn how long a message waits for it; Java takes a page cache for busy then.
+/// So long the append lock is asked for to learn how long a message waits for it; Java takes a page
+/// cache for busy then.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Handles of the facts.
@@ -54,7 +57,8 @@ impl RuntimeInfo {
         }
     }
 
-    /// The table. Looks at the disk, and may wait for the append lock. The request for it is one of those at work.
+    /// The table. Looks at the disk, and may wait for the append lock. The request for it is one of
+    /// those at work.
     pub(crate) fn table(&self, now: Instant) -> BTreeMap<String, String> {
         let mut table = BTreeMap::new();
         let mut put = |name: &str, value: String| {
@@ -133,10 +137,12 @@ impl RuntimeInfo {
         table
     }
 
-    /// How many requests wait where one of this pool would have to, how many may, and how long the first has, as far as it is known.
+    /// How many requests wait where one of this pool would have to, how many may, and how long the
+    /// first has, as far as it is known.
     fn queue(&self, pool: &str) -> (usize, usize, Duration) {
         match pool {
-            // Those that wait for their flush or the slaves are bounded by each connection. For blocks none waits longer than 2 s.
+            // Those that wait for their flush or the slaves are bounded by each connection. For
+            // blocks none waits longer than 2 s.
             "send" => {
                 let waiting = self.sender.waiting();
                 (waiting.blocks + waiting.flush + waiting.slaves, i32::MAX as usize, waiting.longest)
@@ -158,7 +164,8 @@ impl RuntimeInfo {
     }
 }
 
-/// Bytes that are not flushed, or that consumers cannot see. The two ends are read one after the other, so the later may be ahead of the earlier.
+/// Bytes that are not flushed, or that consumers cannot see. The two ends are read one after the
+/// other, so the later may be ahead of the earlier.
 fn behind(appended: u64, mark: u64) -> u64 {
     appended.saturating_sub(mark)
 }

@@ -23,7 +23,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the answer waits for the namesrvs; a topic that is made but not registered yet is registered with the next heartbeat.
+/// How long the answer waits for the namesrvs; a topic that is made but not registered yet is
+/// registered with the next heartbeat.
 const REGISTER: Duration = Duration::from_secs(3);
 
 /// Handles of these requests.

@@ -36,7 +36,8 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Groups of one kind that a heartbeat may name, and topics that one group may subscribe to in it. Real clients have a few: each group of Java's has threads of its own.
+/// Groups of one kind that a heartbeat may name, and topics that one group may subscribe to in it.
+/// Real clients have a few: each group of Java's has threads of its own.
 const MAX_GROUPS: usize = 256;
 const MAX_SUBSCRIPTIONS: usize = 1000;
 /// Refused groups whose reasons one answer tells.

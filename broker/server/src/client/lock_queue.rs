@@ -41,16 +41,17 @@ impl Locks {
         topic.is_some_and(|topic| (0..topic.read_queue_nums.max(topic.write_queue_nums)).contains(&queue.queue_id))
     }
 
-    /// A client may lock before its first heartbeat has come, so a group is made here as a heartbeat
-    /// or a pull would make it. What is in no table and has no members could be any name: it gets no
-    /// locks, or one peer could make as many as it likes.
+    /// A client may lock before its first heartbeat has come, so a group is made here as a
+    /// heartbeat or a pull would make it. What is in no table and has no members could be any name:
+    /// it gets no locks, or one peer could make as many as it likes.
     fn may_lock(&self, group: &str) -> bool {
         let settings = self.settings.load();
         let made = self.groups.find_or_create(group, settings.topics.auto_create_group && !self.role.is_slave());
         made.is_some() || self.consumers.message_model(group).is_some()
     }
 
-    /// 41: queues that do not exist, or of a group that may not lock, are not locked, as if others held them.
+    /// 41: queues that do not exist, or of a group that may not lock, are not locked, as if others
+    /// held them.
     pub(crate) fn lock(&self, mut body: LockBatch) -> Result<LockBatchResponse, Rejection> {
         if body.client_id.is_empty() {
             return Err(Rejection::invalid(

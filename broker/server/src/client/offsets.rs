@@ -47,8 +47,9 @@ impl Offsets {
         self.offsets.committed(&header.topic, &header.consumer_group, header.queue_id)
     }
 
-    /// 14: a group without an offset begins at 0 if the queue's first message is still there and recent, so that a new group misses nothing of a young
-    /// topic; else the client decides. Reads from the disk: not for reactor threads.
+    /// 14: a group without an offset begins at 0 if the queue's first message is still there and
+    /// recent, so that a new group misses nothing of a young topic; else the client decides. Reads
+    /// from the disk: not for reactor threads.
     pub(crate) fn query(&self, header: &QueryConsumerOffset) -> Result<i64, Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
         if let Some(committed) = self.offsets.committed(&header.topic, &header.consumer_group, header.queue_id) {

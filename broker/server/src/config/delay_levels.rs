@@ -6,7 +6,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DelayLevels(Vec<Duration>);
 
-/// Reads Java's `messageDelayLevel`: pauses like `1s 5m 2h 1d`, in order. The error is the word that is none.
+/// Reads Java's `messageDelayLevel`: pauses like `1s 5m 2h 1d`, in order. The error is the word
+/// that is none.
 pub(crate) fn parse(text: &str) -> Result<DelayLevels, String> {
     let pauses: Vec<Duration> =
         text.split_whitespace().map(|word| pause(word).ok_or_else(|| word.to_owned())).collect::<Result<_, _>>()?;

@@ -1,7 +1,9 @@
 //! Java's keys that this broker does not have.
 //!
-//! A `broker.conf` of a Java broker may name any of some 500 keys, and a Java broker that was changed at run time has written all of them. Those that mean nothing
-//! here are told to the user once, by name, and are no error. A few of them switch on what is not here; for those the words are stronger.
+//! A `broker.conf` of a Java broker may name any of some 500 keys, and a Java broker that was
+//! changed at run time has written all of them. Those that mean nothing here are told to the user
+//! once, by name, and are no error. A few of them switch on what is not here; for those the words
+//! are stronger.
 
 /// What a key asks for that this broker cannot do, if its value asks for it.
 pub(super) fn missing_feature(key: &str, value: &str) -> Option<&'static str> {
@@ -20,7 +22,8 @@ pub(super) fn missing_feature(key: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// What does here, always, what a key of Java's switches on or sets to another value than Java's own, which every file has that Java wrote.
+/// What does here, always, what a key of Java's switches on or sets to another value than Java's
+/// own, which every file has that Java wrote.
 pub(super) fn replaced(key: &str, value: &str) -> Option<&'static str> {
     let on = value.eq_ignore_ascii_case("true");
     match key {
@@ -551,7 +554,8 @@ mod tests {
     use super::*;
     use crate::config::{Config, Error, SETTINGS};
 
-    /// A Java broker that was changed at run time has written every key it has into its file. The lists are made by `tests/golden/keys`.
+    /// A Java broker that was changed at run time has written every key it has into its file. The
+    /// lists are made by `tests/golden/keys`.
     #[test]
     fn no_key_of_a_java_broker_is_refused() {
         for list in [include_str!("keys-4.9.7.txt"), include_str!("keys-5.5.0.txt")] {

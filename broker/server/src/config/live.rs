@@ -51,8 +51,8 @@ impl Live {
         *self.version.lock()
     }
 
-    /// Changes settings, all or none. The result says how they would get lost: a broker started without a file, or from one that cannot be written, forgets changes at
-    /// its end.
+    /// Changes settings, all or none. The result says how they would get lost: a broker started
+    /// without a file, or from one that cannot be written, forgets changes at its end.
     ///
     /// # Errors
     /// The first change that cannot be made.
@@ -67,7 +67,8 @@ impl Live {
             }
             let before = config.text(key);
             if !config.set(key, value.trim())? {
-                // Java's tools may send any of Java's keys; those without meaning are no reason to refuse the others.
+                // Java's tools may send any of Java's keys; those without meaning are no reason to
+                // refuse the others.
                 super::foreign(key, value.trim())?;
                 continue;
             }

@@ -137,7 +137,8 @@ fn foreign(key: &str, value: &str) -> Result<Option<String>, Error> {
 }
 
 impl Config {
-    /// Settings from pairs, later ones winning, with the defaults that depend on the machine filled in. Beside them: what the user should know.
+    /// Settings from pairs, later ones winning, with the defaults that depend on the machine filled
+    /// in. Beside them: what the user should know.
     ///
     /// # Errors
     /// All that is wrong, as [`Self::read`] finds it.
@@ -309,7 +310,8 @@ mod tests {
         );
     }
 
-    /// A refusal told neither the limit nor what would do, and some values were taken for others without a word.
+    /// A refusal told neither the limit nor what would do, and some values were taken for others
+    /// without a word.
     #[test]
     fn a_refusal_names_the_value_the_limit_and_what_would_do() {
         for (text, words) in [
@@ -348,7 +350,8 @@ mod tests {
         }
     }
 
-    /// A value that is in no range of anything is an error, and no end of the process, here or where it is used.
+    /// A value that is in no range of anything is an error, and no end of the process, here or
+    /// where it is used.
     #[test]
     fn settings_of_any_values_are_read_or_refused() {
         use rand::{RngExt, SeedableRng, rngs::StdRng};

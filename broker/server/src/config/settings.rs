@@ -1,5 +1,5 @@
-//! The table of settings: group, field, type, Java's key, default, and one line of meaning. The structs, reading, printing and the list for `--check` are
-//! made from it.
+//! The table of settings: group, field, type, Java's key, default, and one line of meaning. The
+//! structs, reading, printing and the list for `--check` are made from it.
 
 use super::{
     Error, java_keys,
@@ -31,7 +31,8 @@ macro_rules! settings {
     ($($(#[$doc:meta])* $group:ident: $name:ident {
         $($field:ident: $type:ty = $key:literal, $default:expr, $hot:ident, $meaning:literal;)*
     })*) => {
-        /// Everything a broker can be told. Groups of settings; each field's line names its key in `broker.conf`.
+        /// Everything a broker can be told. Groups of settings; each field's line names its key in
+        /// `broker.conf`.
         #[derive(Debug, Clone, PartialEq, Default)]
         pub struct Config { $($(#[$doc])* pub $group: $name,)* }
 

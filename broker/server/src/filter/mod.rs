@@ -1,5 +1,6 @@
-//! Which messages a subscription wants, as far as the broker decides it: by the hash of the tag. The client compares the tag itself, so a collision costs a message
-//! sent for nothing and never one withheld.
+//! Which messages a subscription wants, as far as the broker decides it: by the hash of the tag.
+//! The client compares the tag itself, so a collision costs a message sent for nothing and never
+//! one withheld.
 
 use rmq_protocol::body::{EXPRESSION_TAG, Subscription};
 

@@ -1,4 +1,5 @@
-//! Consumer groups: what they are told to be, who is in them, which queues they hold, how far they are.
+//! Consumer groups: what they are told to be, who is in them, which queues they hold, how far they
+//! are.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,6 +1,7 @@
 //! How far each group has come: `config/consumerOffset.json`.
 //!
-//! Offsets move with every pull and are written every few seconds; a crash costs the last seconds of progress, and messages come again. Java promises no more.
+//! Offsets move with every pull and are written every few seconds; a crash costs the last seconds
+//! of progress, and messages come again. Java promises no more.
 
 use crate::{
     Error,
@@ -50,7 +51,8 @@ pub(crate) struct OffsetRows {
 const FROM_THE_START: &str = "messages of these queues come again from the first one";
 
 impl OffsetRows {
-    /// The table, and what is wrong with it. A group would skip messages if it began anywhere but at the start.
+    /// The table, and what is wrong with it. A group would skip messages if it began anywhere but
+    /// at the start.
     fn read(self) -> (ConsumerOffsetTable, Vec<String>) {
         let mut wrong = Vec::new();
         let rows = self.offset_table.into_iter().map(|(name, row)| {

@@ -19,8 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long entries of queues may be read for the ages of messages, in one scrape. It happens on the thread of the HTTP port: groups that are not reached are shown
-/// without ages.
+/// How long entries of queues may be read for the ages of messages, in one scrape. It happens on
+/// the thread of the HTTP port: groups that are not reached are shown without ages.
 const AGES: Duration = Duration::from_millis(50);
 
 /// Writes the progress of groups to disk now and then, and shows it.
@@ -39,7 +39,8 @@ impl Feature for KeptProgress {
         tasks.every("write offsets", self.period, move || {
             let (offsets, groups) = (Arc::clone(&self.offsets), Arc::clone(&self.groups));
             async move {
-                // A group that a pull has made waits for this: its offsets are refused when it is not there any more.
+                // A group that a pull has made waits for this: its offsets are refused when it is
+                // not there any more.
                 let written = tokio::task::spawn_blocking(move || groups.persist().and(offsets.persist())).await;
                 match written {
                     Ok(Ok(())) => {}
@@ -54,8 +55,8 @@ impl Feature for KeptProgress {
     }
 
     fn metrics(&self, to: &Sheet) -> Filled {
-        // Clients of a broadcasting group keep their progress themselves. A group that is not connected and never said what it has
-        // finished only looks.
+        // Clients of a broadcasting group keep their progress themselves. A group that is not
+        // connected and never said what it has finished only looks.
         let kept = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
             Some(MessageModel::Broadcasting) => false,
             None if !finished => false,
@@ -87,7 +88,8 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Adds a queue: its bounds, what the group has finished and what it was handed out, and the age of a message, if there is time to look.
+    /// Adds a queue: its bounds, what the group has finished and what it was handed out, and the
+    /// age of a message, if there is time to look.
     fn add(&mut self, (min, max): (i64, i64), committed: i64, pulled: Option<i64>, age: impl Fn(i64) -> Option<i64>) {
         let older = |known: Option<i64>, offset: i64| Some(known?.max(age(offset.max(min))?));
         let pulled = pulled.unwrap_or(committed);
@@ -126,8 +128,9 @@ const FIGURES: [Figure; 5] = [
     ),
 ];
 
-/// `kept` tells whether the progress of a group that has finished something in a topic, or nothing, is kept here. Filters are not applied, as nothing is known of
-/// messages nobody has looked at: of a topic with tags a group may have fewer to read.
+/// `kept` tells whether the progress of a group that has finished something in a topic, or nothing,
+/// is kept here. Filters are not applied, as nothing is known of messages nobody has looked at: of
+/// a topic with tags a group may have fewer to read.
 fn read(
     rows: Vec<offsets::Progress>,
     kept: impl Fn(&str, &str, bool) -> bool,

@@ -1,4 +1,5 @@
-//! Locks on queues, by which the clients of an ordered group agree who consumes which. A lock that is not renewed ends by itself.
+//! Locks on queues, by which the clients of an ordered group agree who consumes which. A lock that
+//! is not renewed ends by itself.
 
 use parking_lot::Mutex;
 use rmq_protocol::message::MessageQueue;
@@ -28,7 +29,8 @@ impl Lock {
 }
 
 impl QueueLocks {
-    /// Locks or renews what nobody else has; returns what the client then holds of the queues it asked for.
+    /// Locks or renews what nobody else has; returns what the client then holds of the queues it
+    /// asked for.
     pub(crate) fn lock(
         &self,
         group: &str,

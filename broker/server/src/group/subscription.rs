@@ -15,7 +15,8 @@ use rmq_protocol::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-/// Groups that this broker makes or is told to make, at most. What one peer makes must not take the memory of all.
+/// Groups that this broker makes or is told to make, at most. What one peer makes must not take the
+/// memory of all.
 pub(crate) const MAX_GROUPS: usize = 100_000;
 
 /// The consumer groups of this broker.
@@ -25,7 +26,8 @@ pub(crate) struct SubscriptionGroups {
     forbidden: Unread,
 }
 
-/// [`SubscriptionGroupTable`] with rows that nobody has looked at yet: the file, or the answer of a master.
+/// [`SubscriptionGroupTable`] with rows that nobody has looked at yet: the file, or the answer of a
+/// master.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct GroupRows {
@@ -55,7 +57,8 @@ fn check_row(name: &str, group: &mut SubscriptionGroup) -> Result<(), String> {
     check_queues(group)
 }
 
-/// Refuses a number of retry queues that no topic may have, wherever a group comes from. So those of the table need no look.
+/// Refuses a number of retry queues that no topic may have, wherever a group comes from. So those
+/// of the table need no look.
 pub(crate) fn check_queues(group: &SubscriptionGroup) -> Result<(), String> {
     let queues = group.retry_queue_nums;
     if (0..=MAX_QUEUES).contains(&queues) {
@@ -77,7 +80,8 @@ impl SubscriptionGroups {
         Ok(Self { table: Table::new(path, data_version, groups, unread), forbidden })
     }
 
-    /// The group; made with the defaults if it is not there and `auto_create` allows it. The flag says whether it is new.
+    /// The group; made with the defaults if it is not there and `auto_create` allows it. The flag
+    /// says whether it is new.
     pub(crate) fn find_or_create(&self, group: &str, auto_create: bool) -> Option<(Arc<SubscriptionGroup>, bool)> {
         match self.table.find(group) {
             Some(found) => Some((found, false)),

@@ -10,7 +10,8 @@ use rmq_protocol::RequestCode;
 use rustc_hash::FxHashMap;
 use std::time::Duration;
 
-/// Bounds of the time a request takes, in milliseconds: Java's, and below them those that matter here.
+/// Bounds of the time a request takes, in milliseconds: Java's, and below them those that matter
+/// here.
 const LATENCY_MILLIS: [f64; 13] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 5.0, 7.0, 10.0, 100.0, 1000.0, 2000.0, 3000.0];
 
 /// Requests by code.

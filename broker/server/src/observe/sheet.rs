@@ -1,7 +1,8 @@
 //! The text of one scrape.
 //!
-//! Figures are written as they come and dropped: with a row for each of ten thousand topics and groups all of them together took 2 KiB of memory a row, and the allocator kept
-//! that for each thread that had answered a scraper once. A row's text has 200 bytes.
+//! Figures are written as they come and dropped: with a row for each of ten thousand topics and
+//! groups all of them together took 2 KiB of memory a row, and the allocator kept that for each
+//! thread that had answered a scraper once. A row's text has 200 bytes.
 
 use prometheus::{
     Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, TextEncoder,
@@ -18,7 +19,8 @@ pub(crate) struct Measure {
     pub(crate) label: &'static str,
 }
 
-/// Java has a row for each of its thread pools. Here sends, pulls and heartbeats are handled as they are read.
+/// Java has a row for each of its thread pools. Here sends, pulls and heartbeats are handled as
+/// they are read.
 pub(crate) const WAITING: Measure = Measure {
     name: "rocketmq_processor_watermark",
     help: "Requests that wait: shared ones for a turn of their connection, the disk or the answer of another process, those of them that are at work on threads (at_work), sends for disk blocks, their flush or their slaves. Beyond 10,000 at work more are refused, and beyond 10,000 for blocks.",
@@ -59,7 +61,8 @@ impl Sheet {
         }
     }
 
-    /// Writes figures as they are now; those without rows are left out. Named as the method of a registry, in whose place this is.
+    /// Writes figures as they are now; those without rows are left out. Named as the method of a
+    /// registry, in whose place this is.
     ///
     /// # Errors
     /// They cannot be written.
@@ -117,7 +120,8 @@ impl Sheet {
         self.register(Box::new(counter))
     }
 
-    /// Adds a row to a measure to which several features have something to say; it is written at the end.
+    /// Adds a row to a measure to which several features have something to say; it is written at
+    /// the end.
     pub(crate) fn row(&self, measure: &'static Measure, value_of_label: &'static str, value: usize) {
         let mut rows = self.rows.borrow_mut();
         rows.entry(measure.name).or_insert_with(|| (measure, Vec::new())).1.push((value_of_label, value));

@@ -14,7 +14,8 @@ use rmq_protocol::{
 use rmq_store::Limits;
 use std::{sync::Arc, time::Duration};
 
-/// The longest a pull waits for messages, whatever its client asks for. Official clients ask for 15 to 30 s.
+/// The longest a pull waits for messages, whatever its client asks for. Official clients ask for 15
+/// to 30 s.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// What a pull reads, and for which group.

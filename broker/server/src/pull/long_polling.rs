@@ -51,11 +51,12 @@ pub(crate) struct Parked {
     pub(crate) last_try: bool,
 }
 
-/// Tasks that run woken pulls again. One for all of them would make a core's worth of pulls the most that a broker serves at the end of its
-/// queues.
+/// Tasks that run woken pulls again. One for all of them would make a core's worth of pulls the
+/// most that a broker serves at the end of its queues.
 pub(crate) const WAKERS: usize = 4;
 
-/// Woken pulls of some of the connections, to be run again. Unbounded, yet never longer than the number of pulls that may be parked.
+/// Woken pulls of some of the connections, to be run again. Unbounded, yet never longer than the
+/// number of pulls that may be parked.
 struct Woken {
     sender: mpsc::UnboundedSender<Parked>,
     receiver: tokio::sync::Mutex<mpsc::UnboundedReceiver<Parked>>,
@@ -108,7 +109,8 @@ pub(crate) struct LongPolling {
 }
 
 impl LongPolling {
-    /// Waits for a pull that is to be run again, of those that belong to `waker` (below [`WAKERS`]).
+    /// Waits for a pull that is to be run again, of those that belong to `waker` (below
+    /// [`WAKERS`]).
     pub(crate) async fn woken(&self, waker: usize) -> Option<Parked> {
         self.woken[waker % WAKERS].receiver.lock().await.recv().await
     }

@@ -125,7 +125,8 @@ impl Puller {
         self.long_polling.forget(connection);
     }
 
-    /// Runs a pull that has just come. One that must wait for the disk is given back, for [`Puller::pull_from_disk`].
+    /// Runs a pull that has just come. One that must wait for the disk is given back, for
+    /// [`Puller::pull_from_disk`].
     pub(crate) fn pull(&self, pull: Pull) -> Option<Pull> {
         self.begin(pull, Reading::Memory)
     }
@@ -150,7 +151,8 @@ impl Puller {
         None
     }
 
-    /// Runs a parked pull again. One that must wait for the disk is given back, for [`Puller::resume_from_disk`].
+    /// Runs a parked pull again. One that must wait for the disk is given back, for
+    /// [`Puller::resume_from_disk`].
     pub(crate) fn resume(&self, parked: Parked) -> Option<Parked> {
         self.run_again(parked, Reading::Memory)
     }
@@ -168,15 +170,16 @@ impl Puller {
         match self.run(&parked.pull.request, run, reading) {
             Ok(Outcome::Cold) => return Some(parked),
             Ok(Outcome::Answer(pulled)) => parked.pull.to.give(Ok(pulled)),
-            // Woken for a message that another filter stage did not want: its deadline stays what it was.
+            // Woken for a message that another filter stage did not want: its deadline stays what
+            // it was.
             Ok(Outcome::Wait { offset, .. }) => return self.park(Parked { offset, ..parked }, reading),
             Err(rejection) => parked.pull.to.give(Err(rejection)),
         }
         None
     }
 
-    /// Parks a pull, or answers it if it cannot wait: there was nothing to read a moment ago. Gives it
-    /// back if that needs the disk.
+    /// Parks a pull, or answers it if it cannot wait: there was nothing to read a moment ago. Gives
+    /// it back if that needs the disk.
     fn park(&self, mut parked: Parked, reading: Reading) -> Option<Parked> {
         let (queue_id, offset) = (parked.pull.request.queue_id, parked.offset);
         let topic = parked.pull.request.topic.clone();
@@ -224,7 +227,8 @@ impl Puller {
             && run != Run::Last
             && let Some(timeout) = check::wait_timeout(request, &settings.messages)
         {
-            // Where there are messages already, but none it can be given, only the deadline wakes it.
+            // Where there are messages already, but none it can be given, only the deadline wakes
+            // it.
             let offset = if got.max_offset > got.next_offset { NEVER } else { got.next_offset };
             return Ok(Outcome::Wait { offset, subscription: checked.subscription, timeout });
         }
@@ -253,8 +257,9 @@ impl Puller {
         })
     }
 
-    /// Commits what the client had done when it asked. By the time a parked pull runs again another client may have done more, or
-    /// reset the offset. A client that is ahead of the queue read a log that lost its end since: the group must not begin there.
+    /// Commits what the client had done when it asked. By the time a parked pull runs again another
+    /// client may have done more, or reset the offset. A client that is ahead of the queue read a
+    /// log that lost its end since: the group must not begin there.
     fn commit(&self, request: &PullMessage, offset: QueueOffset, got: &Got) {
         if request.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0
             && offset <= got.max_offset
@@ -293,7 +298,8 @@ const EXPIRE: Duration = Duration::from_millis(500);
 impl Feature for Puller {
     fn start(self: Arc<Self>, tasks: &Tasks) {
         for waker in 0..WAKERS {
-            // It ends after the last connection has: pulls that the stop releases are answered before.
+            // It ends after the last connection has: pulls that the stop releases are answered
+            // before.
             let (puller, stop, readers) = (Arc::clone(&self), tasks.stop.clone(), tasks.tracker.clone());
             tasks.run("resume parked pulls", async move {
                 while let Some(Some(parked)) = stop.run_until_cancelled(puller.long_polling.woken(waker)).await {

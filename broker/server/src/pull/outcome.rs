@@ -74,8 +74,9 @@ fn flags(checked: &Checked) -> PullMessageResponse {
     }
 }
 
-/// From which broker the client should pull next: 0 is the master, 1 a slave. A slave sends clients back to the master when they
-/// have caught up. `slaves_read` tells whether slaves serve reads in this group, or this is one.
+/// From which broker the client should pull next: 0 is the master, 1 a slave. A slave sends clients
+/// back to the master when they have caught up. `slaves_read` tells whether slaves serve reads in
+/// this group, or this is one.
 pub(super) fn suggested(got: &Got, group: &SubscriptionGroup, slaves_read: bool) -> i64 {
     match (slaves_read, got.far_behind) {
         (true, true) => group.which_broker_when_consume_slowly,
@@ -84,8 +85,9 @@ pub(super) fn suggested(got: &Got, group: &SubscriptionGroup, slaves_read: bool)
     }
 }
 
-/// The status when there is no message. A slave that follows its master sends the client back there at once; one whose master is
-/// gone answers as a master does, except that it never corrects an offset: it may not have what the master had.
+/// The status when there is no message. A slave that follows its master sends the client back there
+/// at once; one whose master is gone answers as a master does, except that it never corrects an
+/// offset: it may not have what the master had.
 pub(super) fn status_of_nothing(status: GetStatus, asked: i64, slave: bool, follows: bool) -> PullStatus {
     match status {
         GetStatus::Found => PullStatus::Found,

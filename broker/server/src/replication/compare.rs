@@ -44,7 +44,8 @@ pub(super) struct Differs {
 }
 
 impl Overlap {
-    /// Reads the end of the log. The peer's log begins at `peer_min`, as far as that is known. Blocks.
+    /// Reads the end of the log. The peer's log begins at `peer_min`, as far as that is known.
+    /// Blocks.
     ///
     /// # Errors
     /// The disk cannot be read.
@@ -66,7 +67,8 @@ impl Overlap {
         self.from
     }
 
-    /// Whether a comparison with a peer whose log begins at `peer_min` would say something, and was not tried.
+    /// Whether a comparison with a peer whose log begins at `peer_min` would say something, and was
+    /// not tried.
     pub(super) fn can_begin_later(&self, peer_min: u64) -> bool {
         self.from < peer_min && peer_min < self.meaningful
     }
@@ -81,7 +83,8 @@ impl Overlap {
         self.agreed == self.own.len()
     }
 
-    /// Compares what the peer has at [`Overlap::next`]. Returns how many of the bytes were compared: what follows them is new.
+    /// Compares what the peer has at [`Overlap::next`]. Returns how many of the bytes were
+    /// compared: what follows them is new.
     pub(super) fn compare(&mut self, theirs: &[u8]) -> Result<usize, Differs> {
         let own = &self.own[self.agreed..];
         let count = own.len().min(theirs.len());
@@ -176,7 +179,8 @@ mod tests {
     /// Two logs that both end with a filler of zeros look alike there.
     #[test]
     fn zeros_at_the_end_are_no_evidence() {
-        // The second message does not fit into the file of 16 MiB: a filler of 8 MiB and more ends it.
+        // The second message does not fit into the file of 16 MiB: a filler of 8 MiB and more ends
+        // it.
         let root = tempfile::tempdir().unwrap();
         let (_, store) = member(root.path(), &[("maxMessageSize", "8000000"), ("mappedFileSizeCommitLog", "16777216")]);
         let body = vec![0; 7_900_000];

@@ -21,7 +21,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Connections of slaves at a time; further ones are closed at once. A group has five members at most.
+/// Connections of slaves at a time; further ones are closed at once. A group has five members at
+/// most.
 const MAX_SLAVES: usize = 32;
 /// The same from one address, so that one peer cannot keep all others out.
 const MAX_SLAVES_OF_ADDRESS: usize = 8;
@@ -47,8 +48,8 @@ pub(crate) struct Slaves {
 /// One slave. `acked <= sent`.
 #[derive(Debug, Clone, Copy)]
 struct State {
-    /// Up to here it has our log. `None` until it has said so: its first report, unless it is 0, only asks where to begin. A slave that
-    /// compares its log with ours begins before its end.
+    /// Up to here it has our log. `None` until it has said so: its first report, unless it is 0,
+    /// only asks where to begin. A slave that compares its log with ours begins before its end.
     acked: Option<u64>,
     sent: i64,
     /// Bytes sent until, and when, the rate was last worked out.
@@ -64,14 +65,16 @@ impl Slaves {
         Self { store, settings, connected: Mutex::default(), unsent }
     }
 
-    /// Members, the master among them, that keep up: connected, and less than `haMaxGapNotInSync` behind.
+    /// Members, the master among them, that keep up: connected, and less than `haMaxGapNotInSync`
+    /// behind.
     pub(crate) fn in_sync(&self) -> u32 {
         let (end, gap) = (self.store.max_physical_offset(), self.settings.load().replication.max_gap);
         1 + self.connected.lock().values().filter(|slave| slave.keeps_up(end, gap)).count() as u32
     }
 
-    /// Members that must have a message before it is acknowledged, if there are enough of them: with `enableAutoInSyncReplicas` as many as keep up, but never fewer
-    /// than `minInSyncReplicas`.
+    /// Members that must have a message before it is acknowledged, if there are enough of them:
+    /// with `enableAutoInSyncReplicas` as many as keep up, but never fewer than
+    /// `minInSyncReplicas`.
     pub(crate) fn needed(&self) -> Result<u32, NotEnough> {
         let settings = self.settings.load();
         let replication = &settings.replication;
@@ -87,8 +90,10 @@ impl Slaves {
         if in_sync >= needed { Ok(needed) } else { Err(NotEnough { in_sync, needed }) }
     }
 
-    /// Up to here as many members as a message needs have the log. Where the master alone is enough that is the end of the log, slaves or none; with fewer
-    /// members than are needed it is where it was when there were enough of them. Worked out for who asks, as most masters have nobody who reports.
+    /// Up to here as many members as a message needs have the log. Where the master alone is enough
+    /// that is the end of the log, slaves or none; with fewer members than are needed it is where
+    /// it was when there were enough of them. Worked out for who asks, as most masters have nobody
+    /// who reports.
     pub(crate) fn confirmed(&self) -> u64 {
         let needed = self.needed().unwrap_or(self.settings.load().replication.in_sync).max(1) as usize;
         let mut ends: Vec<u64> = self.connected.lock().values().filter_map(|slave| slave.acked).collect();
@@ -170,7 +175,8 @@ impl Slaves {
                 Ok(read) => read?,
             };
             let end = u64::from_be_bytes(report);
-            // Judged before it counts: a log that is longer is another one, and confirms nothing of this one.
+            // Judged before it counts: a log that is longer is another one, and confirms nothing of
+            // this one.
             let first = begin.borrow().is_none();
             if first {
                 let from = self.check_end(end, Report::Begin).and_then(|()| self.first_offset(end));
@@ -212,7 +218,8 @@ impl Slaves {
         let mut told = false;
         loop {
             if self.store.max_physical_offset() <= next {
-                // A slave that compares logs learns at once that there is nothing behind what it got.
+                // A slave that compares logs learns at once that there is nothing behind what it
+                // got.
                 if !std::mem::replace(&mut told, true) {
                     writer.write_all(&Piece { offset: next, size: 0 }.encode()).await?;
                 }
@@ -233,8 +240,9 @@ impl Slaves {
         }
     }
 
-    /// The next bytes to send. Those that are not in memory are brought there by a blocking thread: the write to the socket would
-    /// otherwise wait for page faults, and with it all that runs on this thread.
+    /// The next bytes to send. Those that are not in memory are brought there by a blocking thread:
+    /// the write to the socket would otherwise wait for page faults, and with it all that runs on
+    /// this thread.
     async fn read(&self, offset: u64) -> io::Result<Bytes> {
         let most = self.settings.load().replication.batch as usize;
         if let Some(bytes) = self.store.read_resident(offset, most).map_err(io::Error::other)? {
@@ -244,8 +252,9 @@ impl Slaves {
         tokio::task::spawn_blocking(move || store.read_from_disk(offset, most)).await?.map_err(io::Error::other)
     }
 
-    /// Where a slave begins that asks for `reported`. A new one gets all that is retained: it counts as in sync when it has caught
-    /// up, so it must have what it would be asked for after a loss of this master. Java's masters begin at their last file.
+    /// Where a slave begins that asks for `reported`. A new one gets all that is retained: it
+    /// counts as in sync when it has caught up, so it must have what it would be asked for after a
+    /// loss of this master. Java's masters begin at their last file.
     fn first_offset(&self, reported: u64) -> Begin {
         let min = self.store.min_physical_offset();
         match reported {
@@ -309,8 +318,8 @@ type Begin = Result<u64, Refused>;
 #[derive(Debug, Clone)]
 struct Refused {
     why: String,
-    /// Offset of the heartbeat that tells the slave: the end of this log where that lies before what
-    /// the slave wants, its start where that lies behind it.
+    /// Offset of the heartbeat that tells the slave: the end of this log where that lies before
+    /// what the slave wants, its start where that lies behind it.
     heartbeat: u64,
 }
 
@@ -320,8 +329,8 @@ impl State {
     }
 }
 
-/// A slave's entry in the table of those that are connected, removed when dropped. It is made before
-/// the connection's task is, so that a burst of connections cannot slip past the limits.
+/// A slave's entry in the table of those that are connected, removed when dropped. It is made
+/// before the connection's task is, so that a burst of connections cannot slip past the limits.
 struct Admitted {
     slaves: Arc<Slaves>,
     peer: SocketAddr,

@@ -7,9 +7,11 @@
 //!   |<- 8 bytes offset, 4 bytes n, n bytes ---|   n = 0: a heartbeat
 //!   |-- 8 bytes: end of my log -------------->|   after each piece, and every few seconds
 //! ```
-//! Pieces follow each other without a gap; the filler at the end of a file is data too, so offsets stay equal. The slave indexes what it gets by itself.
-//! This is Java's classic protocol: Java masters and slaves can stand on either side. Java's slaves begin at the end of their log, and
-//! its masters start an empty slave at their last file. A slave of ours begins a little before its end, and compares.
+//! Pieces follow each other without a gap; the filler at the end of a file is data too, so offsets
+//! stay equal. The slave indexes what it gets by itself. This is Java's classic protocol: Java
+//! masters and slaves can stand on either side. Java's slaves begin at the end of their log, and
+//! its masters start an empty slave at their last file. A slave of ours begins a little before its
+//! end, and compares.
 //!
 //! | file | what |
 //! |---|---|
@@ -22,8 +24,10 @@
 //! | [`metrics`], [`requests`] | what scrapers, slaves and tools are told |
 //! | [`tables`] | topics, groups and offsets from the master |
 //!
-//! **Confirmed** is the offset that `inSyncReplicas` members have, the master among them: the end of the log where one is enough. Only a SYNC_MASTER
-//! waits for it. What a slave reports is in its memory, not yet on its disk: a message is then safe against the loss of a machine, not of all at once.
+//! **Confirmed** is the offset that `inSyncReplicas` members have, the master among them: the end
+//! of the log where one is enough. Only a SYNC_MASTER waits for it. What a slave reports is in its
+//! memory, not yet on its disk: a message is then safe against the loss of a machine, not of all at
+//! once.
 
 mod compare;
 pub(crate) mod log_check;

@@ -1,7 +1,8 @@
-//! What slaves and tools ask of replication: 906, 907, and the tables in bulk (21, 43, 45, 201, 402).
+//! What slaves and tools ask of replication: 906, 907, and the tables in bulk (21, 43, 45, 201,
+//! 402).
 //!
-//! Of thousands of topics a table is megabytes, so the bytes of a whole one are made on a blocking thread, once for a state of the table, and all answers share them.
-//! Parts are made one at a time.
+//! Of thousands of topics a table is megabytes, so the bytes of a whole one are made on a blocking
+//! thread, once for a state of the table, and all answers share them. Parts are made one at a time.
 
 use crate::{
     config::Live,
@@ -150,7 +151,8 @@ fn groups_body(groups: &SubscriptionGroups, part: Option<&Part>) -> (i32, Bytes)
     (total, fastjson::to_vec(&table).into())
 }
 
-/// Which part of a table a newer slave asks for. One that asks for nothing gets everything, as older ones expect.
+/// Which part of a table a newer slave asks for. One that asks for nothing gets everything, as
+/// older ones expect.
 struct Part {
     sequence: i32,
     version: Option<String>,

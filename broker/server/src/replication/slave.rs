@@ -51,8 +51,8 @@ struct State {
     peer_min: u64,
 }
 
-/// Why a log must not get what the other side sends. The words never advise to delete anything: this
-/// may be the only copy of what it holds.
+/// Why a log must not get what the other side sends. The words never advise to delete anything:
+/// this may be the only copy of what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mismatch {
     /// Other bytes at the same offset.
@@ -77,7 +77,8 @@ impl fmt::Display for Mismatch {
                 "this log ends at {end}, the other at {other}: it lacks messages that are here, and nothing is copied. Keep this \
                  store; `rocketmq admin broker recover` copies it to a master that waits, or accepts the loss"
             ),
-            // The other log is whole and newer, so it may be copied anew, but only its owner can say whether it is there to stay.
+            // The other log is whole and newer, so it may be copied anew, but only its owner can
+            // say whether it is there to stay.
             Self::Behind { end, min } => write!(
                 f,
                 "this log ends at {end}, and the other begins at {min}: what lies between was deleted there when its time was over \
@@ -127,14 +128,15 @@ impl Following {
         Self { store, settings, state: Mutex::default(), in_step: watch::Sender::new(false) }
     }
 
-    /// Bytes that this slave lacks of what the master has sent or announced; `None` without a master whose log agrees with this one.
+    /// Bytes that this slave lacks of what the master has sent or announced; `None` without a
+    /// master whose log agrees with this one.
     pub(crate) fn lag(&self) -> Option<u64> {
         let in_step = *self.in_step.borrow();
         in_step.then(|| self.state.lock().master_end.saturating_sub(self.store.max_physical_offset()))
     }
 
-    /// True while this slave is connected to a master whose log agrees with its own. Until then nothing
-    /// of the master's may replace what is here: it may be a new and empty one.
+    /// True while this slave is connected to a master whose log agrees with its own. Until then
+    /// nothing of the master's may replace what is here: it may be a new and empty one.
     pub(crate) fn in_step(&self) -> watch::Receiver<bool> {
         self.in_step.subscribe()
     }
@@ -173,7 +175,8 @@ impl Following {
         }
     }
 
-    /// Follows the master that `roles` names, until `stop`. `ask_again` is called when it cannot be followed: it may have moved.
+    /// Follows the master that `roles` names, until `stop`. `ask_again` is called when it cannot be
+    /// followed: it may have moved.
     pub(crate) async fn run(
         &self,
         mut roles: watch::Receiver<Role>,
@@ -202,7 +205,8 @@ impl Following {
         }
     }
 
-    /// Logs why a connection ended; true where the logs do not go together. That is an error once and not at each attempt.
+    /// Logs why a connection ended; true where the logs do not go together. That is an error once
+    /// and not at each attempt.
     fn judge(&self, master: &str, ended: Result<(), Ended>) -> bool {
         match ended {
             Err(Ended::Mismatch(mismatch)) => {
@@ -221,7 +225,8 @@ impl Following {
         }
     }
 
-    /// Copies another member's log, which must agree with this one, until both end at the same offset.
+    /// Copies another member's log, which must agree with this one, until both end at the same
+    /// offset.
     ///
     /// # Errors
     /// In words: no connection, or the logs do not go together.
@@ -268,8 +273,9 @@ impl Following {
         };
         let mut buffer = BytesMut::with_capacity(READ);
         let mut last_read = Instant::now();
-        // A deadline of its own: were it moved by what is received, an idle master's heartbeats, as far apart as reports are, would
-        // keep moving it, and the master would give this slave up as silent.
+        // A deadline of its own: were it moved by what is received, an idle master's heartbeats, as
+        // far apart as reports are, would keep moving it, and the master would give this slave up
+        // as silent.
         let mut report_due = Instant::now() + heartbeat;
         loop {
             let read = async {
@@ -364,7 +370,8 @@ impl Following {
         Ok(taken)
     }
 
-    /// A master that says where it is, as it has nothing to send. True where that is the end of this log.
+    /// A master that says where it is, as it has nothing to send. True where that is the end of
+    /// this log.
     fn heartbeat(&self, offset: u64, overlap: &Overlap) -> Result<bool, Ended> {
         let end = self.store.max_physical_offset();
         if !overlap.is_complete() {
@@ -396,9 +403,10 @@ impl Following {
         Ok(())
     }
 
-    /// Appends bytes of the log: here while there are disk blocks for them, as a rule, and otherwise on a blocking thread. A stop or
-    /// another master ends the wait for that thread, not its append; that goes to its place in the log or nowhere, as if the
-    /// connection had been lost a moment later.
+    /// Appends bytes of the log: here while there are disk blocks for them, as a rule, and
+    /// otherwise on a blocking thread. A stop or another master ends the wait for that thread, not
+    /// its append; that goes to its place in the log or nowhere, as if the connection had been lost
+    /// a moment later.
     async fn append(&self, offset: u64, bytes: BytesMut) -> io::Result<()> {
         let appended = self.store.append_replica_nonblocking(offset, &bytes).map_err(io::Error::other)?;
         if appended == bytes.len() {
@@ -463,8 +471,9 @@ mod tests {
         assert_eq!(store.read(0, end as usize).unwrap(), log);
     }
 
-    /// The heartbeats of a master without traffic moved the deadline of the slave's reports each time, and after
-    /// `haHousekeepingInterval` the master closed the connection: once a minute or so.
+    /// The heartbeats of a master without traffic moved the deadline of the slave's reports each
+    /// time, and after `haHousekeepingInterval` the master closed the connection: once a minute or
+    /// so.
     #[tokio::test]
     async fn a_slave_reports_to_an_idle_master_whose_heartbeats_come_just_before_each_report() {
         let root = tempfile::tempdir().unwrap();
@@ -496,7 +505,8 @@ mod tests {
             reports = master => reports,
             ended = following.follow(&address, Until::Closed) => panic!("{ended:?}"),
         };
-        // 19 gaps of 120 ms hold 11 intervals of 200 ms; a busy machine may lose some, but a first report alone is none.
+        // 19 gaps of 120 ms hold 11 intervals of 200 ms; a busy machine may lose some, but a first
+        // report alone is none.
         assert!(reports >= 5, "{reports} reports during 20 heartbeats");
     }
 

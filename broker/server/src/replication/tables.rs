@@ -1,9 +1,10 @@
 //! A slave's copy of its master's tables: topics, groups, consumer offsets and delay positions.
 //!
-//! Only a master is asked whose log this slave follows: one that lost its volume has empty tables, and would take from the last
-//! copy of the group how far its consumers have come.
+//! Only a master is asked whose log this slave follows: one that lost its volume has empty tables,
+//! and would take from the last copy of the group how far its consumers have come.
 //!
-//! The master is asked every few seconds; a table is replaced if its version is another. Offsets change all the time and are taken whole.
+//! The master is asked every few seconds; a table is replaced if its version is another. Offsets
+//! change all the time and are taken whole.
 
 use crate::{
     group::{
@@ -37,7 +38,8 @@ pub(crate) struct MetadataSync {
 }
 
 impl MetadataSync {
-    /// Copies from the master that `roles` names, until `stop`. `in_step` says whether the master's log is followed.
+    /// Copies from the master that `roles` names, until `stop`. `in_step` says whether the master's
+    /// log is followed.
     pub(crate) async fn run(
         self,
         mut roles: watch::Receiver<Role>,
@@ -73,7 +75,8 @@ impl MetadataSync {
         client.close().await;
     }
 
-    /// Puts the tables of another member in the place of those here. The error, in words: a table cannot be written.
+    /// Puts the tables of another member in the place of those here. The error, in words: a table
+    /// cannot be written.
     async fn take(&self, tables: Tables) -> Result<(), String> {
         if tables.topics.data_version != self.topics.version() {
             self.topics.replace(tables.topics);
@@ -91,7 +94,8 @@ impl MetadataSync {
         blocking(move || delay.persist()).await
     }
 
-    /// Copies all tables of another member and writes them to disk, consumer offsets too, which are otherwise written every few seconds.
+    /// Copies all tables of another member and writes them to disk, consumer offsets too, which are
+    /// otherwise written every few seconds.
     ///
     /// # Errors
     /// In words: no answer, or a table that cannot be written.

@@ -7,8 +7,8 @@ pub(super) const REPORT: usize = 8;
 /// The longest piece a slave takes: Java's master sends 32 KiB; anything near this is not a master.
 pub(super) const MAX_PIECE: usize = 16 * 1024 * 1024;
 
-/// The furthest a log may reach. Far more than a disk holds, and far enough from the end of the number range that no sum
-/// with a size overflows, here or in Java, where offsets are signed.
+/// The furthest a log may reach. Far more than a disk holds, and far enough from the end of the
+/// number range that no sum with a size overflows, here or in Java, where offsets are signed.
 pub(super) const MAX_OFFSET: u64 = 1 << 62;
 
 /// The header of a piece.

@@ -15,11 +15,12 @@ use rmq_protocol::{
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 
-/// Bytes of a body that is parsed on the thread of its connection: a heartbeat, a subscription, or some 5,000 queues to lock.
+/// Bytes of a body that is parsed on the thread of its connection: a heartbeat, a subscription, or
+/// some 5,000 queues to lock.
 const MAX_BODY: usize = 1 << 20;
 
-/// What a client, a tool or a slave wants. A send borrows from its command, as it is nearly always over when the border lets the
-/// command go; the others own their text.
+/// What a client, a tool or a slave wants. A send borrows from its command, as it is nearly always
+/// over when the border lets the command go; the others own their text.
 pub(super) enum Request<'a> {
     // Messages.
     Send(SendRequest<'a>),
@@ -96,8 +97,8 @@ pub(super) enum Request<'a> {
     RecoverMaster(owned::RecoverMaster),
 }
 
-/// A body that is parsed where the request is run, as it may take the thread of a connection too long. It is a copy: what was read
-/// is a slice of a larger buffer, which would be kept with it.
+/// A body that is parsed where the request is run, as it may take the thread of a connection too
+/// long. It is a copy: what was read is a slice of a larger buffer, which would be kept with it.
 pub(super) struct LargeBody<T> {
     bytes: Bytes,
     parse: fn(&[u8]) -> Result<T, Rejection>,

@@ -7,10 +7,11 @@
 //! | [`in_turn`](Lanes::in_turn) | on a task, with a turn | answers that may be large, and tasks that use blocking threads |
 //! | [`waiting`](Lanes::waiting) | on a task, without a turn | what waits for other processes: clients, namesrvs |
 //!
-//! A connection has a few turns at a time, and none while its peer leaves too many answers unread. Requests that wait
-//! for a turn are bounded by their connection and by the memory that they take: the connection is not read from
-//! ([`Connection::turn`](rmq_remoting::Responder::turn)). Only requests that have a turn count in [`MAX_AT_WORK`], so
-//! peers that do not read their answers take no places from others.
+//! A connection has a few turns at a time, and none while its peer leaves too many answers unread.
+//! Requests that wait for a turn are bounded by their connection and by the memory that they take:
+//! the connection is not read from ([`Connection::turn`](rmq_remoting::Responder::turn)). Only
+//! requests that have a turn count in [`MAX_AT_WORK`], so peers that do not read their answers take
+//! no places from others.
 
 use super::answer;
 use crate::{
@@ -84,7 +85,8 @@ impl Lanes {
         self.tasks.spawn_on(answer, &self.runtime);
     }
 
-    /// Runs `work` on a task, without a turn. Such requests are bounded by their connection, as those that wait for a turn are.
+    /// Runs `work` on a task, without a turn. Such requests are bounded by their connection, as
+    /// those that wait for a turn are.
     pub(super) fn waiting<F>(&self, to: Responder, work: impl FnOnce(Responder) -> F)
     where
         F: Future<Output = ()> + Send + 'static,

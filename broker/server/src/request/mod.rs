@@ -7,9 +7,9 @@
 //! | [`lanes`] | where a request is run |
 //! | [`answer`] | outcome -> response code and frame, once |
 //!
-//! Sends are run now; they go on elsewhere if they must wait for a flush, for slaves or, on a slow disk, for blocks. Pulls are
-//! run now while their messages are in memory, as those of consumers that keep up are, so a consumer that reads old
-//! messages holds up no other one.
+//! Sends are run now; they go on elsewhere if they must wait for a flush, for slaves or, on a slow
+//! disk, for blocks. Pulls are run now while their messages are in memory, as those of consumers
+//! that keep up are, so a consumer that reads old messages holds up no other one.
 
 mod answer;
 mod decode;

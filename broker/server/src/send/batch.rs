@@ -24,8 +24,8 @@ pub(crate) struct Prepared {
     entries: Vec<Entry>,
     /// The property strings of all entries.
     properties: Vec<u8>,
-    /// What the request brought; the entries' bodies are parts of it. Where it waits it is a copy: what was read is a slice of a larger
-    /// buffer, which would be kept with it.
+    /// What the request brought; the entries' bodies are parts of it. Where it waits it is a copy:
+    /// what was read is a slice of a larger buffer, which would be kept with it.
     body: Bytes,
     sys_flag: i32,
     born_timestamp: i64,

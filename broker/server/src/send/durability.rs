@@ -1,9 +1,11 @@
 //! When a stored message may be acknowledged, and the answers that wait until then.
 //!
-//! Waiting answers stand in line, first for the disk, then for the slaves, in the order of their messages. One task serves a line while somebody stands in it:
-//! each time the watermark moves it takes everybody whose message is where it has to be, and their answers leave in one write a connection. A task, a timer and
-//! a write for each message would cost more than storing it. Connections are on several threads, so two messages may have changed places; the
-//! first of them is then answered with the second.
+//! Waiting answers stand in line, first for the disk, then for the slaves, in the order of their
+//! messages. One task serves a line while somebody stands in it: each time the watermark moves it
+//! takes everybody whose message is where it has to be, and their answers leave in one write a
+//! connection. A task, a timer and a write for each message would cost more than storing it.
+//! Connections are on several threads, so two messages may have changed places; the first of them
+//! is then answered with the second.
 //!
 //! A line is as long as connections let it be: each has a limit of requests without an answer.
 
@@ -49,8 +51,8 @@ struct Line {
     waiting: VecDeque<Waiting>,
     /// A task looks after it.
     served: bool,
-    /// Of the task before. It may ring too early, and is then put off; a new one for each message would wake its thread's driver, as it always rings
-    /// before all others.
+    /// Of the task before. It may ring too early, and is then put off; a new one for each message
+    /// would wake its thread's driver, as it always rings before all others.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -84,7 +86,8 @@ impl Durability {
         Self { store, slaves, settings, for_disk: Mutex::default(), for_slaves: Mutex::default() }
     }
 
-    /// What a message has to wait for; asked before it is stored, as too few slaves are a reason not to store it.
+    /// What a message has to wait for; asked before it is stored, as too few slaves are a reason
+    /// not to store it.
     pub(crate) fn wanted(&self, wait: bool) -> Result<Wanted, Rejection> {
         if !wait {
             return Ok(Wanted::default());
@@ -110,8 +113,9 @@ impl Durability {
         first(&self.for_disk).max(first(&self.for_slaves)).unwrap_or_default()
     }
 
-    /// Acknowledges the message when it is where it has to be, or has not got there in time. That is a kind of success: the message is
-    /// stored, and may yet get there. `tasks` gets the task that serves the line.
+    /// Acknowledges the message when it is where it has to be, or has not got there in time. That
+    /// is a kind of success: the message is stored, and may yet get there. `tasks` gets the task
+    /// that serves the line.
     pub(crate) fn acknowledge_when_reached(
         self: &Arc<Self>,
         stored: Stored<'static>,

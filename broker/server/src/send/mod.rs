@@ -141,7 +141,8 @@ pub(crate) enum Prepared {
 pub(crate) enum Waits {
     /// The disk or slaves, or nothing any more.
     Durability(Stored<'static>),
-    /// Disk blocks. Nothing is stored yet; the flag says that a topic was made, which has to be written.
+    /// Disk blocks. Nothing is stored yet; the flag says that a topic was made, which has to be
+    /// written.
     Blocks { prepared: Prepared, new_topic: bool },
 }
 
@@ -232,7 +233,8 @@ impl Sender {
         Waiting { blocks, block_bytes, flush, slaves, longest: self.durability.longest_wait() }
     }
 
-    /// 10, 310, 320: stores the message or messages of a request, unless there are no disk blocks for them. Does not block.
+    /// 10, 310, 320: stores the message or messages of a request, unless there are no disk blocks
+    /// for them. Does not block.
     pub(crate) fn send<'a>(&'a self, request: &SendRequest<'a>) -> Result<Outcome<'a>, Rejection> {
         let settings = self.settings.load();
         let target = self.target(request, &settings)?;
@@ -261,7 +263,8 @@ impl Sender {
         }
     }
 
-    /// Appends what waited for disk blocks, or refuses it if there are none within `patience`. Blocks.
+    /// Appends what waited for disk blocks, or refuses it if there are none within `patience`.
+    /// Blocks.
     fn append(&self, prepared: Prepared, patience: Deadline) -> Result<Stored<'static>, Rejection> {
         let stored = match prepared {
             Prepared::One(one) => self.append_one(one, patience)?,

@@ -52,7 +52,8 @@ pub(super) struct OwnedDraft {
 }
 
 impl OwnedDraft {
-    /// Copies `draft` but for its body, which is `body`: it should not be a slice of a larger buffer, which would be kept with it.
+    /// Copies `draft` but for its body, which is `body`: it should not be a slice of a larger
+    /// buffer, which would be kept with it.
     pub(super) fn new(draft: &Draft<'_>, body: Bytes) -> Self {
         Self {
             topic: draft.topic.to_owned(),
@@ -146,8 +147,8 @@ impl Sender {
         }
     }
 
-    /// A message that a client sends to a retry topic and that has been tried too often goes to the dead letters, and so does one of an
-    /// ordered group, which would wait for itself.
+    /// A message that a client sends to a retry topic and that has been tried too often goes to the
+    /// dead letters, and so does one of an ordered group, which would wait for itself.
     pub(super) fn dead_letter(&self, request: &SendRequest<'_>) -> Result<Option<Target>, Rejection> {
         let header = &request.header;
         let Some(group_name) = names::group_of_retry_topic(header.topic) else { return Ok(None) };
@@ -199,7 +200,8 @@ pub(super) fn no_queue_to_read(topic: &TopicConfig) -> Rejection {
     Rejection::new(Reason::NotPermitted, words)
 }
 
-/// Kinds of message that this broker would not treat as what they are must not be taken for plain ones.
+/// Kinds of message that this broker would not treat as what they are must not be taken for plain
+/// ones.
 pub(super) fn refuse_missing_kinds(header: &SendMessageV2<'_>, seen: &Seen<'_>) -> Result<(), Rejection> {
     if seen.transactional {
         return Err(Rejection::new(Reason::NotPermitted, "this broker does not take transaction messages"));

@@ -1,6 +1,7 @@
 //! The property string of a message on its way in: what the broker adds, takes away and reads.
 //!
-//! Nearly all messages only get something appended, so the string is extended in place; only when a name must go or change is it written anew.
+//! Nearly all messages only get something appended, so the string is extended in place; only when a
+//! name must go or change is it written anew.
 
 use rmq_protocol::message::properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 

@@ -1,4 +1,5 @@
-//! Answers to request messages: 324 and 325. The answer is stored like any message, and pushed to the client that waits for it.
+//! Answers to request messages: 324 and 325. The answer is stored like any message, and pushed to
+//! the client that waits for it.
 
 use super::{Acknowledged, Outcome, Reached, SendRequest, Sender, Sent, Waits};
 use crate::{
@@ -30,8 +31,8 @@ impl Replies {
         Self { sender: Arc::clone(sender), producers: Arc::clone(&core.producers) }
     }
 
-    /// Stores the answer and pushes it. Whether it was pushed decides the outcome: a stored answer that no client gets answers
-    /// nothing. An answer is not kept waiting for disk or slaves.
+    /// Stores the answer and pushes it. Whether it was pushed decides the outcome: a stored answer
+    /// that no client gets answers nothing. An answer is not kept waiting for disk or slaves.
     pub(crate) async fn reply(&self, request: &SendRequest<'_>) -> Result<Acknowledged<'static>, Rejection> {
         let sent = self.store(request).await?;
         self.push(&request.header, request.body, request.born_host).await?;

@@ -65,8 +65,9 @@ struct Retry {
 }
 
 impl Sender {
-    /// Stores the message again: for the group's retry topic after a pause that grows with its tries, or, after too many, among the group's dead letters. Reads
-    /// the message, which may wait for the disk; not for blocks for it.
+    /// Stores the message again: for the group's retry topic after a pause that grows with its
+    /// tries, or, after too many, among the group's dead letters. Reads the message, which may wait
+    /// for the disk; not for blocks for it.
     pub(crate) fn send_back(&self, request: &SendBackRequest) -> Result<Outcome<'static>, Rejection> {
         let header = &request.header;
         let group = self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))?;

@@ -174,8 +174,8 @@ impl Parts {
 
     /// See [`ConsumerOffsets::correct`].
     ///
-    /// Runs before the first request is taken: a message that came earlier would be behind a position that is still to be
-    /// corrected.
+    /// Runs before the first request is taken: a message that came earlier would be behind a
+    /// position that is still to be corrected.
     pub(super) fn correction(&self) -> impl FnOnce() + Send + 'static {
         let (topics, offsets) = (Arc::clone(&self.core.topics), Arc::clone(&self.core.offsets));
         let (delay, store) = (Arc::clone(&self.core.delay), Arc::clone(&self.core.store));

@@ -42,8 +42,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How long handlers that wait may go on once no more requests are read.
 const LAST_TASKS: Duration = Duration::from_secs(5);
 
-/// File descriptors that connections do not get: 512 files of consume queues and some others of the store, 64 HTTP
-/// connections, 32 slaves, connections to namesrvs, and some for each thread.
+/// File descriptors that connections do not get: 512 files of consume queues and some others of the
+/// store, 64 HTTP connections, 32 slaves, connections to namesrvs, and some for each thread.
 const RESERVED_DESCRIPTORS: usize = 768;
 
 /// Between two looks whether the broker can go on.
@@ -105,7 +105,8 @@ impl Ports<Reserved> {
 }
 
 impl Broker {
-    /// Starts a broker; `file` is where its settings came from and where changes at run time are written. Returns when requests are taken.
+    /// Starts a broker; `file` is where its settings came from and where changes at run time are
+    /// written. Returns when requests are taken.
     ///
     /// # Errors
     /// A port is taken, the store is damaged or used by another process, a table cannot be read.
@@ -173,7 +174,8 @@ impl Broker {
         self.page.ready().map(drop)
     }
 
-    /// Waits until this broker cannot go on and has to be restarted, as `/healthz` tells it, and says why.
+    /// Waits until this broker cannot go on and has to be restarted, as `/healthz` tells it, and
+    /// says why.
     pub async fn failed(&self) -> String {
         loop {
             if let Err(why) = self.page.live() {

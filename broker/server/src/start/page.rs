@@ -27,8 +27,8 @@ pub(super) struct Page {
 }
 
 impl Health for Page {
-    /// Fails some time after a failure that only a restart makes good. Reads go on until then, so that consumers get what
-    /// may not be on the disk.
+    /// Fails some time after a failure that only a restart makes good. Reads go on until then, so
+    /// that consumers get what may not be on the disk.
     fn live(&self) -> Result<(), String> {
         let store = self.store.failure().map(|failure| (failure.since, failure.why));
         let watched = self.watchdog.ended().map(|ended| (ended.since, ended.why));
@@ -40,8 +40,9 @@ impl Health for Page {
         Err(format!("{why}; reads went on for {} ms (readsAfterFailureMillis)", reads.as_millis()))
     }
 
-    /// Known to a namesrv, recovered (or there would be no port to ask), able to take writes, and a slave near its master. One
-    /// namesrv is enough: clients ask another one when theirs does not answer.
+    /// Known to a namesrv, recovered (or there would be no port to ask), able to take writes, and a
+    /// slave near its master. One namesrv is enough: clients ask another one when theirs does not
+    /// answer.
     fn ready(&self) -> Result<String, String> {
         if self.stopping.get().is_some() {
             return Err("stopping".to_owned());

@@ -29,8 +29,9 @@ use std::{
     sync::Arc,
 };
 
-/// Topics that this broker makes at a first send or is told to make, at most; those for retries and dead letters, two for each consumer group, come on top.
-/// What one peer makes must not take the memory of all.
+/// Topics that this broker makes at a first send or is told to make, at most; those for retries and
+/// dead letters, two for each consumer group, come on top. What one peer makes must not take the
+/// memory of all.
 pub(crate) const MAX_TOPICS: usize = 100_000;
 /// Queues of one topic on one broker: beyond this it is a typing error.
 pub(crate) const MAX_QUEUES: i32 = 65_536;
@@ -42,7 +43,8 @@ pub(crate) struct Topics {
     system: BTreeSet<String>,
 }
 
-/// [`TopicConfigTable`] with rows that nobody has looked at yet: the file, or the answer of a master.
+/// [`TopicConfigTable`] with rows that nobody has looked at yet: the file, or the answer of a
+/// master.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct TopicRows {
@@ -113,8 +115,8 @@ impl Topics {
         self.table.remove(topic)
     }
 
-    /// The topic of a first send: made after `template` with at most `queues` queues, if the template may be inherited from.
-    /// The flag says whether it is new.
+    /// The topic of a first send: made after `template` with at most `queues` queues, if the
+    /// template may be inherited from. The flag says whether it is new.
     ///
     /// # Errors
     /// There are too many topics to make another.
@@ -199,7 +201,8 @@ impl Topics {
         self.table.generation()
     }
 
-    /// Topics that changed after `generation`, for others' eyes: with the broker's own permission laid over each.
+    /// Topics that changed after `generation`, for others' eyes: with the broker's own permission
+    /// laid over each.
     pub(crate) fn changed_since(&self, generation: u64, broker_permission: i32) -> Changes<TopicConfig> {
         let mut changes = self.table.changed_since(generation);
         for topic in changes.entries.values_mut() {

@@ -387,8 +387,8 @@ fn random_damage_never_panics_a_check_and_what_it_repairs_can_be_opened() {
         settle(&store);
         store.close().unwrap();
         let reopened = look(copied.path());
-        // No checksum covers a record's number. One that was hit may claim the entry of another record,
-        // and the queue that is made from the log begins anew there.
+        // No checksum covers a record's number. One that was hit may claim the entry of another
+        // record, and the queue that is made from the log begins anew there.
         if !(target.starts_with(root.path().join("commitlog")) && before.damages > 0) {
             assert_eq!(reopened.damages, 0, "round {round}, {target:?}: {before:?} then {reopened:?}");
         }

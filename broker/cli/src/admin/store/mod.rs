@@ -15,7 +15,8 @@ use std::path::PathBuf;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// Read everything and say what is in it and what is wrong with it; fails where something is damaged
+    /// Read everything and say what is in it and what is wrong with it; fails where something is
+    /// damaged
     #[command(
         after_help = "It changes nothing. No broker may run on the directory, and none can be started there meanwhile. A finding that is no \
         damage is put right by the next start, or merely worth knowing."
@@ -62,10 +63,12 @@ pub(super) struct Where {
     /// The store's directory (storePathRootDir)
     #[arg(value_name = "DIR")]
     root: PathBuf,
-    /// Where its commit log is, if not in DIR/commitlog; several joined by ',' (storePathCommitLog and readOnlyCommitLogStorePaths)
+    /// Where its commit log is, if not in DIR/commitlog; several joined by ',' (storePathCommitLog
+    /// and readOnlyCommitLogStorePaths)
     #[arg(long, value_name = "DIRS", value_delimiter = ',')]
     commit_log: Vec<PathBuf>,
-    /// Bytes of a commit log file; told by the files where there are several (mappedFileSizeCommitLog)
+    /// Bytes of a commit log file; told by the files where there are several
+    /// (mappedFileSizeCommitLog)
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     file_size: Option<u64>,
     /// Hash slots of an index file (maxHashSlotNum)

@@ -396,8 +396,8 @@ fn over(connection: u64, registrant: Registrant) -> Registrant {
     Registrant { connection, ..registrant }
 }
 
-/// The second broker with one name and id had the first one's place in all routes; nobody was told, and after the
-/// second one's end the first was in no route for up to 30 s.
+/// The second broker with one name and id had the first one's place in all routes; nobody was told,
+/// and after the second one's end the first was in no route for up to 30 s.
 #[test]
 fn two_living_brokers_with_one_name_and_id_are_told_and_the_one_that_stays_is_called_back() {
     let mut table = table();
@@ -420,7 +420,8 @@ fn two_living_brokers_with_one_name_and_id_are_told_and_the_one_that_stays_is_ca
     assert!(table.freed_connections().is_empty());
 }
 
-/// A pod that is made anew has another address, and what is known of its old one must not look like another broker.
+/// A pod that is made anew has another address, and what is known of its old one must not look like
+/// another broker.
 #[test]
 fn a_broker_that_comes_back_with_other_addresses_contests_nothing() {
     let mut table = table();

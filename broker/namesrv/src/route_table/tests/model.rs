@@ -1,5 +1,5 @@
-//! Random brokers and operators against a plain model of the rules, which always looks at all topics and shares
-//! nothing.
+//! Random brokers and operators against a plain model of the rules, which always looks at all
+//! topics and shares nothing.
 
 use super::*;
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -234,9 +234,9 @@ fn random_brokers_leave_the_table_that_the_rules_say() {
     }
 }
 
-/// To paste a seed into that has failed. The first had a process that was refused in one group stay in another, where
-/// nobody watched it; the second a slave whose topics, told while there was a master, were taken for known when it
-/// supplied them.
+/// To paste a seed into that has failed. The first had a process that was refused in one group stay
+/// in another, where nobody watched it; the second a slave whose topics, told while there was a
+/// master, were taken for known when it supplied them.
 #[test]
 fn seeds_that_have_failed() {
     for seed in [17_935_840_672_320_184_178, 14_556_949_503_418_076_227] {

@@ -121,8 +121,8 @@ impl Prepared<'_> {
         self.size
     }
 
-    /// Writes the record into `into`, whose length must be [`Prepared::size`]. The body, the topic and the property
-    /// string are copied here for the first and last time.
+    /// Writes the record into `into`, whose length must be [`Prepared::size`]. The body, the topic
+    /// and the property string are copied here for the first and last time.
     ///
     /// # Panics
     /// If `into` has another length: the caller reserved the wrong place.

@@ -1,4 +1,5 @@
-//! The record: how a message lies in the commit log, travels to slaves, and fills a pull answer. The same bytes.
+//! The record: how a message lies in the commit log, travels to slaves, and fills a pull answer.
+//! The same bytes.
 //!
 //! All numbers are big-endian.
 //!
@@ -23,11 +24,13 @@
 //!         2  length of the property string, then the string
 //! ```
 //!
-//! V2 exists for topics longer than 127 bytes. Three fields are known only under the append lock: queue offset, physical
-//! offset and store timestamp; their places are fixed by what is known before, so [`Draft`] lays out everything else
-//! first and [`Prepared::write`] fills them in while it copies.
+//! V2 exists for topics longer than 127 bytes. Three fields are known only under the append lock:
+//! queue offset, physical offset and store timestamp; their places are fixed by what is known
+//! before, so [`Draft`] lays out everything else first and [`Prepared::write`] fills them in while
+//! it copies.
 //!
-//! Where a record does not fit into the rest of a commit log file, 8 bytes say so and the next file begins:
+//! Where a record does not fit into the rest of a commit log file, 8 bytes say so and the next file
+//! begins:
 //!
 //! ```text
 //!  0      4  bytes left in the file, these included
@@ -109,13 +112,15 @@ impl Version {
 pub enum Head {
     /// A record of this many bytes.
     Record(usize, Version),
-    /// A filler: the next record begins in the next file. The size it claims is the rest of the file.
+    /// A filler: the next record begins in the next file. The size it claims is the rest of the
+    /// file.
     Blank(usize),
     /// Zeros: nothing was written here yet.
     Empty,
 }
 
-/// Reads the eight bytes at the start of `bytes`. An unknown magic or a size no record can have is an error.
+/// Reads the eight bytes at the start of `bytes`. An unknown magic or a size no record can have is
+/// an error.
 pub fn head(bytes: &[u8]) -> Result<Head, Error> {
     let short = || Error::Short { what: "record head", need: BLANK_SIZE, have: bytes.len() };
     let &[s0, s1, s2, s3, m0, m1, m2, m3] = bytes.first_chunk::<BLANK_SIZE>().ok_or_else(short)?;

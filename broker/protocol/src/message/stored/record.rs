@@ -9,7 +9,8 @@ use super::{
     SYS_FLAG_AT, Version, head,
 };
 
-/// One record, borrowed. It can only be had from [`Record::parse`], so its parts are known to add up.
+/// One record, borrowed. It can only be had from [`Record::parse`], so its parts are known to add
+/// up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     bytes: &'a [u8],
@@ -23,8 +24,8 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads the record at the start of `bytes`; what follows it is not looked at. The body's checksum is not
-    /// computed here, see [`Record::check_body`].
+    /// Reads the record at the start of `bytes`; what follows it is not looked at. The body's
+    /// checksum is not computed here, see [`Record::check_body`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let Head::Record(size, version) = head(bytes)? else {
             return Err(Error::Magic(super::MAGIC_BLANK));
@@ -69,9 +70,10 @@ impl<'a> Record<'a> {
         if said == found { Ok(()) } else { Err(Error::BodyCrc { said, found }) }
     }
 
-    /// Whether zeros stand where the property string should. The checksum is that of the body only, so a page that was lost, or a
-    /// copy that was cut off, behind the body shows in nothing else. A string ends with a separator or a character; zeros
-    /// inside it are an application's own unless they fill a sector.
+    /// Whether zeros stand where the property string should. The checksum is that of the body only,
+    /// so a page that was lost, or a copy that was cut off, behind the body shows in nothing else.
+    /// A string ends with a separator or a character; zeros inside it are an application's own
+    /// unless they fill a sector.
     pub fn has_lost_properties(&self) -> bool {
         const SECTOR: usize = 512;
         let properties = self.properties();
@@ -186,8 +188,9 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Looks at the first bytes of a record, up to [`super::PREFIX_MAX`] of them, without needing the rest: whether it
-/// belongs at `physical_offset`, and whether its size and the length of its body can both be right.
+/// Looks at the first bytes of a record, up to [`super::PREFIX_MAX`] of them, without needing the
+/// rest: whether it belongs at `physical_offset`, and whether its size and the length of its body
+/// can both be right.
 pub fn check_prefix(bytes: &[u8], physical_offset: u64) -> Result<(), Error> {
     let Head::Record(size, version) = head(bytes)? else {
         return Err(Error::Magic(super::MAGIC_BLANK));

@@ -35,9 +35,11 @@ pub(crate) struct Group {
     pub(crate) clients: BTreeMap<String, Client>,
     /// By topic.
     pub(crate) subscriptions: BTreeMap<String, Arc<Subscription>>,
-    /// A client has pulled with a newer subscription than it has told: what is known here is not enough.
+    /// A client has pulled with a newer subscription than it has told: what is known here is not
+    /// enough.
     pub(crate) outdated: bool,
-    /// The ids of its clients as the answer that tells them, once somebody has asked since the last change: with thousands of members each asks at each change.
+    /// The ids of its clients as the answer that tells them, once somebody has asked since the last
+    /// change: with thousands of members each asks at each change.
     ids: Option<Bytes>,
 }
 
@@ -83,7 +85,8 @@ impl Consumers {
         Some(Change { members, subscriptions })
     }
 
-    /// A heartbeat that leaves the subscriptions out; false if this broker does not know them and needs the whole.
+    /// A heartbeat that leaves the subscriptions out; false if this broker does not know them and
+    /// needs the whole.
     pub(crate) fn touch(&self, group: &str, client: Client) -> bool {
         let mut state = self.state.lock();
         let State { groups, memberships } = &mut *state;
@@ -94,8 +97,9 @@ impl Consumers {
         }
     }
 
-    /// A client of the group has a newer subscription than is known here. Java's client may drop the heartbeat that would tell it, while another is on its
-    /// way, and then goes on with short ones: the next of those is answered with the wish for the whole.
+    /// A client of the group has a newer subscription than is known here. Java's client may drop
+    /// the heartbeat that would tell it, while another is on its way, and then goes on with short
+    /// ones: the next of those is answered with the wish for the whole.
     pub(crate) fn outdated(&self, group: &str) {
         if let Some(group) = self.state.lock().groups.get_mut(group) {
             group.outdated = true;
@@ -129,7 +133,8 @@ impl Consumers {
         changed
     }
 
-    /// Forgets clients that were seen last before `oldest` (milliseconds since 1970): the groups that lost a member.
+    /// Forgets clients that were seen last before `oldest` (milliseconds since 1970): the groups
+    /// that lost a member.
     pub(crate) fn expire(&self, oldest: i64) -> BTreeSet<String> {
         let mut state = self.state.lock();
         let State { groups, memberships } = &mut *state;
@@ -145,7 +150,8 @@ impl Consumers {
                 group.ids = None;
                 changed.insert(name.clone());
             }
-            // An empty group is forgotten with its subscriptions: who comes next says what he wants.
+            // An empty group is forgotten with its subscriptions: who comes next says what he
+            // wants.
             !group.clients.is_empty()
         });
         changed
@@ -156,7 +162,8 @@ impl Consumers {
         self.state.lock().groups.get(group).cloned()
     }
 
-    /// What the group subscribes to in the topic. `None` if it has no clients; `Some(None)` if they do not subscribe to it.
+    /// What the group subscribes to in the topic. `None` if it has no clients; `Some(None)` if they
+    /// do not subscribe to it.
     pub(crate) fn subscription(&self, group: &str, topic: &str) -> Option<Option<Arc<Subscription>>> {
         self.state.lock().groups.get(group).map(|group| group.subscriptions.get(topic).cloned())
     }
@@ -239,14 +246,16 @@ impl Group {
         Some(left)
     }
 
-    /// Takes the newer of each subscription and drops those that are not named any more; true if the group now subscribes to other things.
+    /// Takes the newer of each subscription and drops those that are not named any more; true if
+    /// the group now subscribes to other things.
     fn subscribe(&mut self, subscriptions: &[Subscription]) -> bool {
         let mut changed = false;
         for subscription in subscriptions {
             match self.subscriptions.get_mut(&subscription.topic) {
                 Some(known) => {
                     if subscription.sub_version > known.sub_version {
-                        // A pull consumer's version is its clock: a new version of the same words is no change.
+                        // A pull consumer's version is its clock: a new version of the same words
+                        // is no change.
                         changed |= known.sub_string != subscription.sub_string
                             || known.expression_type != subscription.expression_type;
                         *known = Arc::new(subscription.clone());

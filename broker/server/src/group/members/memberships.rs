@@ -1,14 +1,15 @@
 //! Which clients of which groups came by which connection.
 //!
-//! The end of a connection then costs what that connection had, and not a walk over all clients: when many end together, as with a node, those walks held up
-//! everybody under one lock.
+//! The end of a connection then costs what that connection had, and not a walk over all clients:
+//! when many end together, as with a node, those walks held up everybody under one lock.
 
 use super::Client;
 use rmq_remoting::Connection;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 
-/// Clients in groups that one connection may have. An application has one client, in a few groups, on a connection.
+/// Clients in groups that one connection may have. An application has one client, in a few groups,
+/// on a connection.
 pub(crate) const MOST: usize = 1000;
 
 /// (group, client id) by the number of their connection.

@@ -1,6 +1,7 @@
 //! Clients that are connected: who produces, who consumes what.
 //!
-//! Nothing here is stored. A client exists from its first heartbeat until it says goodbye, its connection ends, or it is silent too long.
+//! Nothing here is stored. A client exists from its first heartbeat until it says goodbye, its
+//! connection ends, or it is silent too long.
 
 mod consumers;
 mod memberships;

@@ -1,8 +1,10 @@
 //! Telling the members of consumer groups that their group has changed.
 //!
-//! Each member then asks who else is there and shares the queues anew. When 3,500 clients of a group come one after another and each is told of each, that is six
-//! million notices; so changes are gathered, and a group is told at most every 100 ms: of the first change at once, and of the last one always.
-//! The price is that a change that follows another is told up to 100 ms later; clients look by themselves every 20 s only.
+//! Each member then asks who else is there and shares the queues anew. When 3,500 clients of a
+//! group come one after another and each is told of each, that is six million notices; so changes
+//! are gathered, and a group is told at most every 100 ms: of the first change at once, and of the
+//! last one always. The price is that a change that follows another is told up to 100 ms later;
+//! clients look by themselves every 20 s only.
 
 use super::Consumers;
 use parking_lot::Mutex;

@@ -44,8 +44,9 @@ pub(super) fn traffic(stats: &Stats, to: &Sheet) -> Filled {
     Ok(())
 }
 
-/// Two ways lead there: a message that is sent back to the broker once too often, and one that a client itself sends to the retry topic
-/// once too often. The latter is counted as stored in the dead-letter topic.
+/// Two ways lead there: a message that is sent back to the broker once too often, and one that a
+/// client itself sends to the retry topic once too often. The latter is counted as stored in the
+/// dead-letter topic.
 pub(super) fn dead_letters(stats: &Stats, to: &Sheet) -> Filled {
     let counters = IntCounterVec::new(
         Opts::new(

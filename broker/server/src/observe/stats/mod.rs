@@ -1,9 +1,12 @@
-//! Counters over time: messages a second by topic and group, as `brokerStatus`, `statsAll` and Java's exporter ask for them.
+//! Counters over time: messages a second by topic and group, as `brokerStatus`, `statsAll` and
+//! Java's exporter ask for them.
 //!
-//! A counter is one atomic. Once in ten seconds a sampler notes every counter's value for the last minute, every ten minutes once more for the last hour and every hour for
-//! the last day, as Java does; a rate is the difference of two [`notes`]. So counting costs an add, and a topic that takes messages has two counters of some 1.5 KiB: there may be
-//! very many. The sampler also notes the values of the last two midnights, local time. A counter that nobody touched for a day is dropped, but for those of the
-//! broker: their totals are told.
+//! A counter is one atomic. Once in ten seconds a sampler notes every counter's value for the last
+//! minute, every ten minutes once more for the last hour and every hour for the last day, as Java
+//! does; a rate is the difference of two [`notes`]. So counting costs an add, and a topic that
+//! takes messages has two counters of some 1.5 KiB: there may be very many. The sampler also notes
+//! the values of the last two midnights, local time. A counter that nobody touched for a day is
+//! dropped, but for those of the broker: their totals are told.
 
 mod metrics;
 mod notes;
@@ -57,7 +60,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Of the broker as a whole. There are few of these, and they are asked for the last ten minutes too.
+    /// Of the broker as a whole. There are few of these, and they are asked for the last ten
+    /// minutes too.
     fn is_of_the_broker(self) -> bool {
         matches!(self, Self::BrokerPut | Self::BrokerGet | Self::BrokerFound | Self::BrokerMissed)
     }
@@ -83,7 +87,8 @@ pub(crate) struct Counter {
     value: AtomicU64,
     /// Of the last minute, hour and day.
     notes: Mutex<[Notes; 3]>,
-    /// What it was at the midnight before the last, and at the last one; 0 before the counter's first.
+    /// What it was at the midnight before the last, and at the last one; 0 before the counter's
+    /// first.
     mornings: [AtomicU64; 2],
 }
 
@@ -210,7 +215,8 @@ impl Stats {
         }
     }
 
-    /// Midnights since the last sample. A clock that was set back has passed none, and passes none until it is where it was.
+    /// Midnights since the last sample. A clock that was set back has passed none, and passes none
+    /// until it is where it was.
     fn midnights_until(&self, date: Date) -> i32 {
         let mut today = self.today.lock();
         let passed = today.map_or(0, |known| known.duration_until(date).as_hours() / 24);

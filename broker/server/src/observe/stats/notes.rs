@@ -1,6 +1,7 @@
 //! What a counter was at which moment, over a bounded time.
 //!
-//! Of moments in a row at which it was the same only the first and the last are kept: a counter that nobody touches costs two notes.
+//! Of moments in a row at which it was the same only the first and the last are kept: a counter
+//! that nobody touches costs two notes.
 
 use rmq_protocol::body::StatsItem;
 use std::{
@@ -56,7 +57,8 @@ impl Notes {
         }
     }
 
-    /// Amount and rate over the last `span`, or over what is known of it, of a counter that is at `value` now.
+    /// Amount and rate over the last `span`, or over what is known of it, of a counter that is at
+    /// `value` now.
     pub(super) fn over(&self, span: Duration, now: Instant, value: u64) -> StatsItem {
         // The note nearest to the span's beginning.
         let limit = span + self.step / 2;

@@ -1,4 +1,5 @@
-//! What a master knows about its log after a start, what comes of it, and how it is told. No waiting and no I/O.
+//! What a master knows about its log after a start, what comes of it, and how it is told. No
+//! waiting and no I/O.
 
 use std::fmt;
 
@@ -86,7 +87,8 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    /// What comes of it; `waited` is over when the slaves that have not answered need not be waited for.
+    /// What comes of it; `waited` is over when the slaves that have not answered need not be waited
+    /// for.
     pub(super) fn judge(&self, longest: u64, waited: bool) -> Verdict {
         if longest > self.end {
             return Verdict::Closed;

@@ -208,8 +208,9 @@ impl LogCheck {
         Ok(())
     }
 
-    /// Runs the check to its end, until `stop`. `following` and `tables` copy a slave's log and tables, if that is decided.
-    /// `before_open` is called when the log and the tables are what the broker will begin with.
+    /// Runs the check to its end, until `stop`. `following` and `tables` copy a slave's log and
+    /// tables, if that is decided. `before_open` is called when the log and the tables are what the
+    /// broker will begin with.
     pub(crate) async fn run(
         &self,
         following: &Following,
@@ -290,7 +291,8 @@ impl LogCheck {
         Finding { doubt, end: self.store.max_physical_offset(), slaves, expected, failed: failed.or(before) }
     }
 
-    /// What speaks against the log: what an earlier start has noted, and what this one finds. It is noted before the first answer.
+    /// What speaks against the log: what an earlier start has noted, and what this one finds. It is
+    /// noted before the first answer.
     async fn doubt(&self) -> Doubt {
         let noted = self.noted().await;
         let found = match (self.store.is_new(), self.store.lost_page_cache()) {
@@ -304,7 +306,8 @@ impl LogCheck {
         noted.max(found)
     }
 
-    /// What an earlier start has noted. A note that cannot be read is the worst one: it would not be there without a reason.
+    /// What an earlier start has noted. A note that cannot be read is the worst one: it would not
+    /// be there without a reason.
     async fn noted(&self) -> Doubt {
         let path = self.file();
         let parse = |text: &[u8]| Ok(if text == LOST.as_bytes() { Doubt::Lost } else { Doubt::New });
@@ -342,7 +345,8 @@ impl LogCheck {
         }
     }
 
-    /// Copies log and tables; the log first, as the tables speak of it. Until both are whole the store counts as new.
+    /// Copies log and tables; the log first, as the tables speak of it. Until both are whole the
+    /// store counts as new.
     async fn copy(
         &self,
         client: &Client,
@@ -369,7 +373,8 @@ impl LogCheck {
         tables.copy_durably(client, from).await
     }
 
-    /// The slaves of this group that answer. Which there are is asked from the namesrvs, with which they register.
+    /// The slaves of this group that answer. Which there are is asked from the namesrvs, with which
+    /// they register.
     async fn slaves(&self, client: &Client) -> Vec<Slave> {
         let settings = self.settings.load_full();
         let mut addresses = BTreeMap::new();

@@ -59,8 +59,9 @@ pub(crate) struct Delivery {
 type Failing = BTreeMap<i32, (u64, Instant)>;
 
 impl Delivery {
-    /// Runs [`Delivery::run`] on a thread of its own: it reads from the disk, and waits for blocks to put into. It begins when
-    /// `until_open`, which blocks, says that the log may be appended to.
+    /// Runs [`Delivery::run`] on a thread of its own: it reads from the disk, and waits for blocks
+    /// to put into. It begins when `until_open`, which blocks, says that the log may be appended
+    /// to.
     pub(crate) fn start(
         self,
         until_open: impl FnOnce() -> bool + Send + 'static,

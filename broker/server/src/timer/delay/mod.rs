@@ -1,9 +1,11 @@
 //! Messages that come later: the delay levels.
 //!
-//! A message with a delay level n is stored in queue n-1 of `SCHEDULE_TOPIC_XXXX`, its own topic and queue in properties. All messages of a level wait equally long, so each
-//! queue is in the order of delivery, and one position a level says how far it is delivered (`config/delayOffset.json`).
-//! One thread delivers: it sleeps until the first message of any level is due, or a new one arrives. A crash repeats the deliveries since the last
-//! write of the positions: a delayed message comes at least once, as all others do.
+//! A message with a delay level n is stored in queue n-1 of `SCHEDULE_TOPIC_XXXX`, its own topic
+//! and queue in properties. All messages of a level wait equally long, so each queue is in the
+//! order of delivery, and one position a level says how far it is delivered
+//! (`config/delayOffset.json`). One thread delivers: it sleeps until the first message of any level
+//! is due, or a new one arrives. A crash repeats the deliveries since the last write of the
+//! positions: a delayed message comes at least once, as all others do.
 //!
 //! Only a master delivers; a slave copies the positions.
 //!
@@ -62,7 +64,8 @@ pub(crate) struct DelayRows {
 const BY_TIME: &str = "these levels go on with what was not due when the table was written";
 
 impl DelayRows {
-    /// The table, and what is wrong with it. What is no number counts as one ahead of its queue; see [`Delay::correct`].
+    /// The table, and what is wrong with it. What is no number counts as one ahead of its queue;
+    /// see [`Delay::correct`].
     fn read(self) -> (DelayOffsetTable, Vec<String>) {
         let mut wrong = Vec::new();
         let offset_table = rows::numbers("level", self.offset_table.into(), i64::MAX, &mut wrong);
