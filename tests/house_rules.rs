@@ -149,3 +149,113 @@ fn the_image_that_is_tested_holds_what_the_dockerfile_says() {
     );
     assert!(dockerfile.contains("FROM scratch\n") && dockerfile.contains("+crt-static"));
 }
+
+/// The rooms of `broker/server/src`, from the lowest to the highest.
+const SERVER_ROOMS: [&str; 27] = [
+    "clock",
+    "address",
+    "config",
+    "error",
+    "admission",
+    "blocking",
+    "role",
+    "sheet",
+    "answer",
+    "feature",
+    "rows",
+    "table",
+    "observe",
+    "filter",
+    "topic",
+    "registration",
+    "group",
+    "timer",
+    "core",
+    "replication",
+    "client",
+    "send",
+    "pull",
+    "admin",
+    "request",
+    "start",
+    "testing",
+];
+
+/// The rooms of `operator/src`, from the lowest to the highest.
+const OPERATOR_ROOMS: [&str; 11] = [
+    "error",
+    "api",
+    "manifest",
+    "process",
+    "brokers",
+    "kubernetes",
+    "provision",
+    "cluster",
+    "crds",
+    "controllers",
+    "run",
+];
+
+/// Files that only tests compile.
+const TEST_FILES: [&str; 6] = ["fake.rs", "fake_api.rs", "fixtures.rs", "memory.rs", "testing.rs", "tests.rs"];
+
+/// The rooms that a text names: first parts of `crate::room` and of `use crate::{room, room::..}`.
+fn named(text: &str) -> Vec<&str> {
+    let mut rooms = Vec::new();
+    for after in text.split("crate::").skip(1) {
+        let (mut depth, mut begins) = (0, true);
+        for (at, letter) in after.char_indices() {
+            match letter {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => begins = true,
+                letter if begins && letter.is_ascii_alphabetic() => {
+                    let rest = &after[at..];
+                    let name = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
+                    // What stands in lib.rs itself belongs to no room.
+                    let is_room = letter.is_ascii_lowercase();
+                    rooms.extend(is_room.then_some(name));
+                    begins = false;
+                }
+                _ => {}
+            }
+            if depth == 0 && (!begins || letter == '}') {
+                break;
+            }
+        }
+    }
+    rooms
+}
+
+/// Imports of a package from a lower room to a higher one. Tests may import anything.
+fn upward_imports(package: &str, rooms: &[&str]) -> Vec<String> {
+    let rank = |room: &str| rooms.iter().position(|known| *known == room);
+    let (source, mut wrong) = (Path::new(package).join("src"), Vec::new());
+    for (path, text) in sources() {
+        let Ok(place) = path.strip_prefix(&source) else { continue };
+        let parts: Vec<_> = place.iter().map(|part| part.to_string_lossy()).collect();
+        let is_test = |part: &str| part == "tests" || TEST_FILES.contains(&part);
+        if place == Path::new("lib.rs") || parts.iter().any(|part| is_test(part)) {
+            continue;
+        }
+        let room = parts[0].trim_end_matches(".rs");
+        let own = rank(room).unwrap_or_else(|| panic!("{} is in no room", path.display()));
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for other in named(&code.join("\n")) {
+            let rank = rank(other).unwrap_or_else(|| panic!("{}: {other} is no room", path.display()));
+            if rank > own {
+                wrong.push(format!("{}: {other}", path.display()));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn no_import_runs_to_a_higher_room() {
+    assert_eq!(upward_imports("broker/server", &SERVER_ROOMS), Vec::<String>::new());
+    assert_eq!(upward_imports("operator", &OPERATOR_ROOMS), Vec::<String>::new());
+    let text = "use crate::{\n    api::{A, b::C},\n    error::E,\n};\ncrate::queue_locks::x(a::b)";
+    assert_eq!(named(text), ["api", "error", "queue_locks"]);
+}

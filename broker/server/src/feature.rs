@@ -1,6 +1,6 @@
 //! What a feature hands over beside its answers to requests.
 
-use crate::observe::sheet::{Filled, Sheet};
+use crate::sheet::{Filled, Sheet};
 use rmq_remoting::Watchdog;
 use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

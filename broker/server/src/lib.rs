@@ -18,8 +18,8 @@
 //! -> request/answer.rs
 //! ```
 //!
-//! Rooms, from the lowest to the highest; none imports from a higher one, except that [`feature`]
-//! names the sheet of [`observe`]:
+//! Rooms, from the lowest to the highest. None imports from a higher one, which a test of
+//! `tests/house_rules.rs` checks:
 //!
 //! | room | what |
 //! |---|---|
@@ -27,8 +27,8 @@
 //! | [`address`], [`clock`], [`error`] | addresses, time of day, refusals |
 //! | [`rows`], [`table`] | tables that are kept in Java's files |
 //! | [`answer`], [`admission`], [`blocking`] | the right to answer, limits of requests, blocking work |
-//! | [`role`], [`feature`] | master or slave; what a feature hands over |
-//! | [`observe`] | counters, rates, the text of a scrape |
+//! | [`role`], [`sheet`], [`feature`] | master or slave; the text of a scrape; what a feature hands over |
+//! | [`observe`] | counters and rates |
 //! | [`filter`] | which messages a subscription wants |
 //! | [`topic`], [`registration`], [`group`] | topics; namesrvs; groups, their members, offsets and locks |
 //! | [`timer`] | delayed delivery |
@@ -63,6 +63,7 @@ mod request;
 mod role;
 mod rows;
 mod send;
+mod sheet;
 mod start;
 mod table;
 #[cfg(test)]

@@ -9,8 +9,8 @@ use crate::{
     address,
     config::Live,
     feature::Feature,
-    observe::sheet::{Filled, Sheet},
     role::{CurrentRole, Master},
+    sheet::{Filled, Sheet},
     table::Changes,
     topic::Topics,
 };

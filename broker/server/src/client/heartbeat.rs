@@ -12,9 +12,9 @@ use crate::{
         members::{self, Client, Consumers, MAX_MEMBERSHIPS, Notices, Producers},
         subscription::SubscriptionGroups,
     },
-    observe::sheet::{Filled, Sheet},
     registration::Registration,
     role::CurrentRole,
+    sheet::{Filled, Sheet},
     topic::Topics,
 };
 use bytes::Bytes;

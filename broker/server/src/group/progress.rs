@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::now_millis,
     feature::{Feature, Tasks},
-    observe::sheet::{Filled, MAX_ROWS, Sheet, is_system, yes_or_no},
+    sheet::{Filled, MAX_ROWS, Sheet, is_system, yes_or_no},
     topic::Topics,
 };
 use prometheus::{GaugeVec, Opts};

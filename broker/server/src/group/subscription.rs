@@ -3,8 +3,8 @@
 use crate::{
     Error,
     feature::Feature,
-    observe::sheet::{Filled, Sheet},
     rows::{self, Row, Unread},
+    sheet::{Filled, Sheet},
     table::{self, Table},
     topic::MAX_QUEUES,
 };

@@ -7,11 +7,9 @@
 //! | [`request_code`] | Java's names of requests |
 //! | [`stats`] | counters by topic and group, and their rates for tools |
 //! | [`store`], [`durations`] | the store's metrics |
-//! | [`sheet`] | the text of a scrape |
 
 mod durations;
 mod request_code;
 pub(crate) mod requests;
-pub(crate) mod sheet;
 pub(crate) mod stats;
 pub(crate) mod store;

@@ -1,10 +1,10 @@
 //! Requests by code, as metrics.
 
-use super::{
-    request_code,
+use super::request_code;
+use crate::{
+    feature::Feature,
     sheet::{Filled, Sheet},
 };
-use crate::feature::Feature;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, proto::MetricType};
 use rmq_protocol::RequestCode;
 use rustc_hash::FxHashMap;

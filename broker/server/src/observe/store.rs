@@ -1,10 +1,11 @@
 //! Figures of the store.
 
-use super::{
-    durations::Durations,
+use super::durations::Durations;
+use crate::{
+    clock::now_millis,
+    feature::Feature,
     sheet::{Filled, Sheet},
 };
-use crate::{clock::now_millis, feature::Feature};
 use prometheus::{GaugeVec, Opts};
 use rmq_store::{DiskUse, MessageStore};
 use std::{path::Path, sync::Arc};

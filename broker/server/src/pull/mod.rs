@@ -22,12 +22,10 @@ use crate::{
     feature::{Feature, Tasks},
     filter,
     group::{members::Consumers, offsets::ConsumerOffsets, subscription::SubscriptionGroups},
-    observe::{
-        sheet::{Filled, Sheet},
-        stats::{Kind, Stats},
-    },
+    observe::stats::{Kind, Stats},
     replication::Following,
     role::CurrentRole,
+    sheet::{Filled, Sheet},
     topic::Topics,
 };
 use check::Checked;

@@ -3,8 +3,8 @@
 use super::{Following, LogCheck, Slaves};
 use crate::{
     feature::Feature,
-    observe::sheet::{Filled, Sheet},
     role::CurrentRole,
+    sheet::{Filled, Sheet},
 };
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ use crate::{
     admission::{AtWork, MAX_AT_WORK},
     error::{Reason, Rejection},
     feature::Feature,
-    observe::sheet::{Filled, Sheet, WAITING},
+    sheet::{Filled, Sheet, WAITING},
 };
 use rmq_protocol::Reply;
 use rmq_remoting::{Responder, Turn};

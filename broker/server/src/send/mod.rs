@@ -28,13 +28,11 @@ use crate::{
     error::Rejection,
     feature::Feature,
     group::{QueueLocks, subscription::SubscriptionGroups},
-    observe::{
-        sheet::{Filled, Sheet, WAITING},
-        stats::{Kind, Stats},
-    },
+    observe::stats::{Kind, Stats},
     registration::Registration,
     replication::Slaves,
     role::CurrentRole,
+    sheet::{Filled, Sheet, WAITING},
     timer::delay::Delay,
     topic::Topics,
 };

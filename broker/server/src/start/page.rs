@@ -3,10 +3,10 @@
 use crate::{
     config::Live,
     feature::Feature,
-    observe::sheet::{Filled, Sheet},
     registration::Registration,
     replication::{Following, LogCheck},
     role::CurrentRole,
+    sheet::{Filled, Sheet},
 };
 use rmq_remoting::{Watchdog, http::Health};
 use rmq_store::MessageStore;

@@ -14,8 +14,8 @@ use crate::{
     config::Config,
     error::Rejection,
     feature::Feature,
-    observe::sheet::{Filled, Sheet},
     rows::{self, Row, Unread},
+    sheet::{Filled, Sheet},
     table::{self, Changes, Table},
 };
 use rmq_protocol::{

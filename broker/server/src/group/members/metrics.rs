@@ -1,7 +1,7 @@
 //! Connected clients as metrics.
 
 use super::{Client, Consumers, Producers};
-use crate::observe::sheet::{Filled, MAX_ROWS, Sheet, yes_or_no};
+use crate::sheet::{Filled, MAX_ROWS, Sheet, yes_or_no};
 use prometheus::{IntGaugeVec, Opts};
 use rmq_protocol::{body::ConsumeType, names, version};
 

@@ -1,7 +1,7 @@
 //! Traffic by topic and group as metrics.
 
 use super::{Kind, Stats};
-use crate::observe::sheet::{Filled, Sheet, is_system, yes_or_no};
+use crate::sheet::{Filled, Sheet, is_system, yes_or_no};
 use prometheus::{IntCounterVec, Opts};
 use rmq_protocol::names;
 

@@ -13,7 +13,7 @@ mod notes;
 
 use crate::{
     feature::{Feature, Tasks},
-    observe::sheet::{Filled, Sheet},
+    sheet::{Filled, Sheet},
 };
 use jiff::civil::Date;
 use notes::Notes;

@@ -23,8 +23,8 @@ use crate::{
     clock::now_millis,
     config::DelayLevels,
     feature::Feature,
-    observe::sheet::{Filled, Sheet},
     rows,
+    sheet::{Filled, Sheet},
     table::{self, TableFile},
 };
 use parking_lot::{Condvar, Mutex};
