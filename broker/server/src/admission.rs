@@ -1,4 +1,4 @@
-//! How many requests may be at work.
+//! Limits how many requests may be at work.
 
 use std::sync::{
     Arc,
@@ -6,18 +6,19 @@ use std::sync::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Requests of all connections that may be at work on blocking threads, or wait for one with a
-/// turn. More are refused with the answer that Java gives when it is overloaded.
+/// The limit, over all connections, of requests that are at work on blocking threads or wait for
+/// one with a turn. Further requests are refused with the answer that Java gives when it is
+/// overloaded.
 pub(crate) const MAX_AT_WORK: usize = 10_000;
 
-/// Blocking threads that requests use at a time: enough to keep a disk busy, which has some dozen
-/// reads in flight at most, and the most answers that are in the making, whose memory counts in the
-/// budget only when they are made. The others of the runtime's
-/// [`BLOCKING_THREADS`](crate::BLOCKING_THREADS) are for replication, tables, metrics and name
-/// lookups, which do not queue behind requests.
+/// The limit of blocking threads that requests use at a time. It is enough to keep a disk busy,
+/// which has some dozen reads in flight at most. It is also the limit of answers that are being
+/// encoded, whose memory counts in the budget only when they are complete. The other
+/// [`BLOCKING_THREADS`](crate::BLOCKING_THREADS) of the runtime are for replication, tables,
+/// metrics and name lookups, which do not queue behind requests.
 const REQUEST_THREADS: usize = 32;
 
-/// How many of [`MAX_AT_WORK`] and [`REQUEST_THREADS`] there are. Cheap to clone.
+/// Counts the places of [`MAX_AT_WORK`] and [`REQUEST_THREADS`] that are in use. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct AtWork {
     count: Arc<AtomicUsize>,
@@ -30,17 +31,17 @@ impl Default for AtWork {
     }
 }
 
-/// One of them; the place is free again when this is dropped.
+/// One place of [`MAX_AT_WORK`], released when dropped.
 pub(crate) struct Place(AtWork);
 
 impl AtWork {
-    /// How many requests are at work now.
+    /// The number of requests that are at work now.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Relaxed)
     }
 
-    /// One of [`REQUEST_THREADS`], free again when dropped; given in the order in which they were
-    /// asked for. Work on it must not ask for another.
+    /// One of [`REQUEST_THREADS`], released when dropped. The threads are given in the order of the
+    /// requests for them. Work on a thread must not wait for another one.
     pub(crate) async fn thread(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.threads).acquire_owned().await.ok()
     }
@@ -49,10 +50,10 @@ impl AtWork {
         Arc::clone(&self.threads).try_acquire_owned().ok()
     }
 
-    /// A place for one more request, if there is one.
+    /// Takes a place for one more request, if there is one.
     pub(crate) fn enter(&self) -> Option<Place> {
-        // The place is given back when there were too many: the number is above the limit for a
-        // moment only.
+        // The place is released again if the limit is exceeded, so the number is above the limit
+        // only for a moment.
         let place = Place(self.clone());
         (self.count.fetch_add(1, Relaxed) < MAX_AT_WORK).then_some(place)
     }

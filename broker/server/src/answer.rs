@@ -1,8 +1,8 @@
-//! Where the outcome of one request goes.
+//! The right to answer one request.
 //!
-//! Features give outcomes in their own types. How an outcome is written on the wire, its response
-//! code above all, is known to the border alone ([`request`](crate::request)), which hands the
-//! function over with the responder.
+//! Features give outcomes in their own types. Only the border ([`request`](crate::request)) knows
+//! how an outcome is encoded, in particular its response code. It passes the encoding function with
+//! the responder.
 
 use crate::error::Rejection;
 use rmq_protocol::Reply;
@@ -19,7 +19,7 @@ impl<T> Answer<T> {
         Self { to, write }
     }
 
-    /// Who asked.
+    /// The connection that the request came from.
     pub(crate) fn connection(&self) -> &Connection {
         self.to.connection()
     }
@@ -38,7 +38,7 @@ impl<T> Answer<T> {
         self.to.reply(&(self.write)(outcome));
     }
 
-    /// Gives the outcome as one of several that leave together, see [`Responder::reply_unsent`].
+    /// Gives the outcome as one of several that are sent together, see [`Responder::reply_unsent`].
     pub(crate) fn give_unsent(self, outcome: Result<T, Rejection>) -> Unsent {
         self.to.reply_unsent(&(self.write)(outcome))
     }

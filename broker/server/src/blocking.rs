@@ -1,4 +1,4 @@
-//! Work that waits for a disk, off the threads of the async runtime.
+//! Runs work that waits for a disk, off the threads of the async runtime.
 
 use crate::error::{Reason, Rejection};
 

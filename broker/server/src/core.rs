@@ -1,4 +1,4 @@
-//! What features are made of.
+//! The common dependencies of features.
 
 use crate::{
     config::Live,
@@ -18,12 +18,13 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// What several features need. Each takes what it uses when it is made; none keeps the whole.
+/// The parts that several features need. Each feature takes the parts that it uses when it is
+/// constructed; none keeps the whole.
 pub(crate) struct Core {
     pub(crate) settings: Arc<Live>,
     pub(crate) role: Arc<CurrentRole>,
     pub(crate) store: Arc<MessageStore>,
-    /// The address that stands in the records.
+    /// The address that is stored in the records.
     pub(crate) store_host: SocketAddr,
     pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Arc<SubscriptionGroups>,
@@ -33,9 +34,9 @@ pub(crate) struct Core {
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) registration: Arc<Registration>,
     pub(crate) stats: Arc<Stats>,
-    /// Tasks of requests that wait; ended before the store is closed.
+    /// Tasks of requests that wait. They end before the store is closed.
     pub(crate) tasks: TaskTracker,
-    /// Where requests are run that are not run on their connection's thread. Answers of sends that
-    /// wait for a disk or a slave stay on that thread.
+    /// Runs the requests that are not run on their connection's thread. Answers of sends that wait
+    /// for a disk or a slave stay on that thread.
     pub(crate) runtime: Handle,
 }

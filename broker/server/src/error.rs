@@ -1,4 +1,4 @@
-//! Two kinds of failure: the broker cannot start ([`Error`]), and a request is refused
+//! Two kinds of failure: the broker cannot start ([`Error`]), or a request is refused
 //! ([`Rejection`]).
 
 use rmq_protocol::{
@@ -10,35 +10,35 @@ use std::{io, path::PathBuf};
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Settings that contradict each other or themselves.
+    /// Settings are invalid or contradict each other.
     #[error("configuration: {0}")]
     Config(#[from] crate::config::Error),
-    /// A port is taken, or an address is not ours.
+    /// A port is taken, or an address does not belong to this machine.
     #[error("cannot listen on {address}: {source}; is another broker running here?")]
     Listen {
-        /// Where.
+        /// The address.
         address: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] rmq_store::Error),
-    /// A thread cannot be started, or broke.
+    /// A thread cannot be started, or panicked.
     #[error("the thread {name}: {source}")]
     Thread {
-        /// What it does.
+        /// The name of the thread.
         name: &'static str,
-        /// What happened.
+        /// The cause.
         source: io::Error,
     },
-    /// A figure with a name that is taken, which is a bug of ours.
+    /// A metric has a name that is taken. This is a bug of the broker.
     #[error("metrics: {0}")]
     Metrics(prometheus::Error),
     /// A table of the broker cannot be read.
     #[error("{path}: {reason}")]
     Table {
-        /// Its file.
+        /// The file of the table.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -48,37 +48,37 @@ pub enum Error {
 /// Why a request is refused, in the broker's terms. The border has a response code for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// A field or a body makes no sense, or a number is out of range.
+    /// A field or a body is invalid, or a number is out of range.
     Invalid,
-    /// A message cannot be what it says.
+    /// The message contradicts itself or is not valid.
     IllegalMessage,
-    /// A permission of the broker, a topic or a group.
+    /// A permission of the broker, a topic or a group is missing.
     NotPermitted,
     NoTopic,
     NoGroup,
-    /// What was asked for is not there.
+    /// The requested object does not exist.
     NotFound,
     /// No such client is connected.
     NotOnline,
     NotSubscribed,
-    /// The client knows a newer subscription than the broker.
+    /// The client has a newer subscription than the broker.
     SubscriptionOutdated,
-    /// This broker takes no writes just now, and another may.
+    /// This broker takes no writes at present. Another one may.
     Unavailable,
-    /// Too many wait already.
+    /// Too many requests wait already.
     Busy,
-    /// A client did not answer in time.
+    /// A client did not answer before the timeout.
     ClientTimeout,
-    /// Everything else, faults of the disk among them.
+    /// Any other reason, including faults of the disk.
     Failed,
 }
 
-/// The only way a feature refuses: a reason, and words that say what to do.
+/// The only form in which a feature refuses a request: a reason, and text that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rejection {
     /// The reason.
     pub(crate) reason: Reason,
-    /// The words.
+    /// The text.
     pub(crate) remark: String,
 }
 
@@ -98,27 +98,27 @@ impl Rejection {
         Self { reason, remark: remark.into() }
     }
 
-    /// A field that makes no sense.
+    /// The refusal of an invalid field.
     pub(crate) fn invalid(remark: impl Into<String>) -> Self {
         Self::new(Reason::Invalid, remark)
     }
 
-    /// A topic that is not there.
+    /// The refusal for a topic that does not exist.
     pub(crate) fn no_topic(topic: &str) -> Self {
         Self::new(Reason::NoTopic, format!("the topic {topic} does not exist on this broker; create it first"))
     }
 
-    /// A queue that the topic does not have.
+    /// The refusal for a queue that the topic does not have.
     pub(crate) fn no_queue(topic: &str, queues: i32, queue_id: i32) -> Self {
         Self::invalid(format!("the topic {topic} has {queues} queues here: there is no queueId {queue_id}"))
     }
 
-    /// A number that is out of range.
+    /// The refusal of a number that is out of range.
     pub(crate) fn number(field: &str, value: i64, wanted: &str) -> Self {
         Self::invalid(format!("the field {field} cannot be {value}: {wanted}"))
     }
 
-    /// A group that is not there.
+    /// The refusal for a group that does not exist.
     pub(crate) fn no_group(group: &str) -> Self {
         let remark = match names::check_group(group) {
             Ok(()) => format!("the consumer group {group} does not exist on this broker; create it first"),
@@ -127,17 +127,17 @@ impl Rejection {
         Self::new(Reason::NoGroup, remark)
     }
 
-    /// A name that no topic can have.
+    /// The refusal of a name that no topic can have.
     pub(crate) fn topic_name(topic: &str, error: &NameError) -> Self {
         Self::invalid(format!("no topic can be called {topic:?}: {error}"))
     }
 
-    /// A name that no group can have.
+    /// The refusal of a name that no group can have.
     pub(crate) fn group_name(group: &str, error: &NameError) -> Self {
         Self::invalid(group_name(group, error))
     }
 
-    /// A name that no producer group can have.
+    /// The refusal of a name that no producer group can have.
     pub(crate) fn producer_group_name(group: &str, error: &NameError) -> Self {
         Self::invalid(format!("no producer group can be called {group:?}: {error}"))
     }
@@ -164,7 +164,8 @@ impl From<crate::config::Error> for Rejection {
 impl From<crate::config::Refused> for Rejection {
     fn from(refused: crate::config::Refused) -> Self {
         let reason = match refused {
-            // Java's code for a key on the list. The others have nothing to do with who asks.
+            // Java's code for a key on the list. The other reasons do not depend on the client's
+            // rights.
             crate::config::Refused::Listed(_) => Reason::NotPermitted,
             crate::config::Refused::Fixed(_) | crate::config::Refused::Wrong(_) => Reason::Invalid,
         };
@@ -178,8 +179,8 @@ impl From<rmq_store::Error> for Rejection {
             rmq_store::Error::Full { .. } | rmq_store::Error::Closed | rmq_store::Error::ReadOnly(_) => {
                 Reason::Unavailable
             }
-            // Code and first word of a Java broker that has waited too long for its disk; clients
-            // try another broker, as they do after the former.
+            // The code and the first word of a Java broker that has waited too long for its disk.
+            // Clients react as to the one above: they try another broker.
             rmq_store::Error::Stalled => {
                 return Self::new(Reason::Busy, format!("[PC_SYNCHRONIZED]{error}"));
             }
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
     use crate::config::{Error as Wrong, Refused};
 
-    /// "there is no setting" was answered as a lack of permission, and tools advised to look at
+    /// "there is no setting" was answered as a lack of permission, and tools advised to check
     /// rights.
     #[test]
     fn only_a_listed_setting_is_a_matter_of_permission() {

@@ -1,25 +1,25 @@
-//! What a feature hands over beside its answers to requests.
+//! The interface of a feature besides its answers to requests.
 
 use crate::sheet::{Filled, Sheet};
 use rmq_remoting::Watchdog;
 use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// A part of the broker that runs by itself, or has metrics.
+/// A part of the broker that has background tasks or metrics.
 pub(crate) trait Feature: Send + Sync {
-    /// Starts what runs until the stop.
+    /// Starts the tasks that run until the stop.
     fn start(self: Arc<Self>, _tasks: &Tasks) {}
 
-    /// Writes what a scraper is told.
+    /// Writes the metrics of the feature.
     ///
     /// # Errors
-    /// Metrics that are no good, which is a bug of ours.
+    /// A metric is invalid, which is a bug of the broker.
     fn metrics(&self, _to: &Sheet) -> Filled {
         Ok(())
     }
 }
 
-/// Tasks that have to run until the stop: when one of them ends before, the broker is restarted.
+/// Tasks that have to run until the stop. If one of them ends before, the broker is restarted.
 pub(crate) struct Tasks {
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) tracker: TaskTracker,

@@ -1,6 +1,6 @@
 //! The broker process.
 //!
-//! The way of a message:
+//! The path of a message:
 //!
 //! ```text
 //! rmq-remoting                  a frame becomes a command
@@ -9,38 +9,38 @@
 //! -> send/{mod,prepare}.rs      checks, queue, properties, delay level or dead letter
 //! -> send/{one,batch}.rs        the record, or several; appended to rmq-store
 //!    (no blocks) send/stalled.rs    waits in a bounded queue, then appends
-//! -> send/durability.rs         waits until disk and slaves have what the settings demand
+//! -> send/durability.rs         waits until disk and slaves have what the settings require
 //! -> request/answer.rs          response code and frame of the outcome
 //!
-//! rmq-store (dispatch)          consume queue and index; tells of the arrival
+//! rmq-store (dispatch)          consume queue and index; reports the arrival
 //! -> pull/long_polling.rs       parked pulls of that queue are woken
 //! -> pull/mod.rs                slices of the commit log, not copied
 //! -> request/answer.rs
 //! ```
 //!
-//! Rooms, from the lowest to the highest. None imports from a higher one, which a test of
+//! Modules, from the lowest to the highest. None imports from a higher one, which a test of
 //! `tests/house_rules.rs` checks:
 //!
-//! | room | what |
+//! | module | what |
 //! |---|---|
 //! | [`config`] | settings by Java's names, delay levels among them |
 //! | [`address`], [`clock`], [`error`] | addresses, time of day, refusals |
 //! | [`rows`], [`table`] | tables that are kept in Java's files |
 //! | [`answer`], [`admission`], [`blocking`] | the right to answer, limits of requests, blocking work |
-//! | [`role`], [`sheet`], [`feature`] | master or slave; the text of a scrape; what a feature hands over |
+//! | [`role`], [`sheet`], [`feature`] | master or slave; the text of a scrape; the interface of a feature |
 //! | [`observe`] | counters and rates |
-//! | [`filter`] | which messages a subscription wants |
+//! | [`filter`] | which messages a subscription matches |
 //! | [`topic`], [`registration`], [`group`] | topics; namesrvs; groups, their members, offsets and locks |
 //! | [`timer`] | delayed delivery |
-//! | `core` | what several features need |
+//! | `core` | dependencies that several features share |
 //! | [`replication`] | master and slave, comparison of logs, the check before writes |
-//! | [`client`], [`send`], [`pull`], [`admin`] | requests, a room for each kind |
+//! | [`client`], [`send`], [`pull`], [`admin`] | requests, one module for each kind |
 //! | [`request`] | from a frame to its answer: decoding, lanes, response codes |
 //! | [`start`] | the list of features; order of start and stop |
 //!
-//! A feature takes typed requests and gives typed outcomes; only [`request`] knows response codes.
-//! What a feature runs by itself, and its metrics, are its implementation of [`feature::Feature`];
-//! `start/features.rs` lists them.
+//! A feature takes typed requests and gives typed outcomes. Only [`request`] knows response codes.
+//! A feature's background tasks and metrics are its implementation of [`feature::Feature`];
+//! `start/features.rs` lists the features.
 
 mod address;
 mod admin;
@@ -71,9 +71,9 @@ mod testing;
 mod timer;
 mod topic;
 
-/// Blocking threads of the runtime that runs a broker: those of requests, and as many for
-/// replication, tables, metrics and name lookups. None of this work waits for other work on these
-/// threads, so any number is free of deadlocks; more would only take memory.
+/// The number of blocking threads of the runtime that runs a broker: those of requests, and as many
+/// for replication, tables, metrics and name lookups. None of this work waits for other work on
+/// these threads, so any number is free of deadlocks. A higher number would only take memory.
 pub const BLOCKING_THREADS: usize = 64;
 
 pub use config::Config;

@@ -1,9 +1,9 @@
-//! Telling every namesrv which topics this broker serves.
+//! Registers this broker and its topics with every namesrv.
 //!
-//! One task. It registers everything at the start, once a period, and when a connection to a
-//! namesrv is lost; new and changed topics go out at once, all that have gathered in one message. A
-//! namesrv that does not answer is asked again after a pause that grows from one second, whatever
-//! the period. A slave learns from the answers where its master is.
+//! One task registers everything at the start, once a period, and when a connection to a namesrv is
+//! lost. New and changed topics are registered at once; all that have accumulated go in one
+//! message. A namesrv that does not answer is retried after a pause that grows from one second,
+//! independent of the period. A slave learns the address of its master from the answers.
 
 use crate::{
     address,
@@ -34,25 +34,25 @@ use std::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-/// First pause after a failed registration.
+/// The first pause after a failed registration.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// Longest one.
+/// The longest pause.
 const RETRY_LAST: Duration = Duration::from_secs(10);
-/// How long the others have once one namesrv has answered.
+/// The timeout of the other namesrvs once one has answered.
 const STRAGGLERS: Duration = Duration::from_secs(3);
-/// How long a goodbye may take.
+/// The timeout of the unregistration at the stop.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// What a namesrv answers to a registration.
+/// The answer of a namesrv to a registration.
 #[derive(Debug, Default)]
 struct Told {
-    /// Where a slave is told of one.
+    /// The address of the master, in answers to a slave.
     master: Option<Master>,
     /// Another living broker that registers with this name and id.
     rival: Option<String>,
 }
 
-/// What came of a registration, or why it failed.
+/// The answer to a registration, or why it failed.
 type Outcome = Result<Told, String>;
 
 /// See the head of the file.
@@ -60,18 +60,18 @@ pub(crate) struct Registration {
     client: Client,
     settings: Arc<Live>,
     topics: Arc<Topics>,
-    /// The next registration must say everything.
+    /// The next registration must contain everything.
     everything: AtomicBool,
     wake: Arc<Notify>,
-    /// Generation of the topic table that every namesrv has been told, or could not be told.
+    /// The generation of the topic table that was sent to every namesrv, or could not be sent.
     announced: watch::Sender<u64>,
     namesrvs: Mutex<BTreeMap<String, Option<Instant>>>,
-    /// By namesrv, the other broker that it leads clients to with this name and id.
+    /// By namesrv, the other broker that it routes clients to under this name and id.
     rivals: Mutex<BTreeMap<String, String>>,
     role: Arc<CurrentRole>,
 }
 
-/// A lost connection to a namesrv means that it forgot this broker.
+/// A lost connection to a namesrv means that the namesrv has removed this broker.
 struct OnLoss(Arc<Notify>);
 
 impl Handler for OnLoss {
@@ -85,7 +85,7 @@ impl Handler for OnLoss {
 impl Registration {
     pub(crate) fn new(settings: Arc<Live>, role: Arc<CurrentRole>, topics: Arc<Topics>, budget: Arc<Budget>) -> Self {
         let wake = Arc::<Notify>::default();
-        // Registrations keep the connection alive; only a period above the idle time would not.
+        // Registrations keep the connection alive, unless the period exceeds the idle timeout.
         let limits = Limits { idle: Duration::from_secs(300), ..Limits::default() };
         Self {
             client: Client::with_budget(Arc::new(OnLoss(Arc::clone(&wake))), limits, budget),
@@ -100,41 +100,42 @@ impl Registration {
         }
     }
 
-    /// For a slave that cannot reach the master it knows: registers again, whose answer says where
-    /// the master is now.
+    /// For a slave that cannot reach its master: registers again, because the answer contains the
+    /// master's current address.
     pub(crate) fn ask_for_master(&self) -> impl Fn() + Send + Sync + use<> {
         let wake = Arc::clone(&self.wake);
         move || wake.notify_one()
     }
 
-    /// Sends what has changed in the topic table to every namesrv soon.
+    /// Schedules the changes of the topic table to be sent to every namesrv.
     pub(crate) fn announce(&self) {
         self.wake.notify_one();
     }
 
-    /// Sends everything to every namesrv soon.
+    /// Schedules everything to be sent to every namesrv.
     pub(crate) fn announce_everything(&self) {
         self.everything.store(true, SeqCst);
         self.wake.notify_one();
     }
 
-    /// Waits until the topic table as it is now has reached every namesrv that answers, or
-    /// `timeout` has passed.
+    /// Waits until the current topic table has reached every namesrv that answers, or `timeout` has
+    /// passed.
     pub(crate) async fn announced(&self, timeout: Duration) {
         let generation = self.topics.generation();
         let mut announced = self.announced.subscribe();
         let _ = tokio::time::timeout(timeout, announced.wait_for(|done| *done >= generation)).await;
     }
 
-    /// Namesrvs that this broker is not registered with.
+    /// The namesrvs that this broker is not registered with.
     pub(crate) fn missing(&self) -> Vec<String> {
-        // Those that were never tried are missing too.
+        // Namesrvs that were never tried are missing too.
         self.addresses();
         let namesrvs = self.namesrvs.lock();
         namesrvs.iter().filter(|(_, registered)| registered.is_none()).map(|(address, _)| address.clone()).collect()
     }
 
-    /// In words, where another broker takes this one's place in routes.
+    /// A description of where another broker takes this one's place in routes. `None` if there is
+    /// none.
     pub(crate) fn contested(&self) -> Option<String> {
         let rivals = self.rivals.lock();
         let words = rivals.iter().map(|(namesrv, rival)| format!("namesrv {namesrv} leads clients to {rival}, too"));
@@ -143,7 +144,7 @@ impl Registration {
         (!words.is_empty()).then(|| format!("{}: {why}", words.join(", ")))
     }
 
-    /// Namesrvs with which another broker takes this one's place.
+    /// The number of namesrvs where another broker takes this one's place.
     fn contested_namesrvs(&self) -> usize {
         self.rivals.lock().len()
     }
@@ -169,7 +170,7 @@ impl Registration {
         }
     }
 
-    /// Whether a namesrv leads clients here.
+    /// Whether a namesrv routes clients to this broker.
     pub(crate) fn is_registered(&self) -> bool {
         self.namesrvs.lock().values().any(Option::is_some)
     }
@@ -194,18 +195,18 @@ impl Registration {
         addresses
     }
 
-    /// Runs until `stop`; then says goodbye.
+    /// Runs until `stop`, then unregisters.
     pub(crate) async fn run(&self, stop: CancellationToken) {
         let period = self.settings.load().namesrv.period.0;
         let mut retry = RETRY_FIRST;
         let mut sent = 0;
         loop {
             let (generation, body) = self.changes(sent);
-            // A namesrv that is silent must not hold up the end.
+            // A namesrv that does not answer must not delay the stop.
             let Some(complete) = stop.run_until_cancelled(self.send(&body)).await else { return self.goodbye().await };
             self.announced.send_replace(generation);
             sent = generation;
-            // A slave that came before its master has nobody to follow until an answer names one.
+            // A slave that started before its master cannot follow it until an answer names it.
             let settled = complete && !self.lacks_master();
             let pause = if settled { period } else { retry };
             retry = if settled { RETRY_FIRST } else { (retry * 2).min(RETRY_LAST) };
@@ -220,7 +221,7 @@ impl Registration {
         self.role.is_slave() && settings.replication.master_address.is_empty() && !self.role.knows_master()
     }
 
-    /// Waits for the next reason to register; false when it is time to go.
+    /// Waits for the next reason to register. Returns false at the stop.
     async fn pause(&self, pause: Duration, complete: bool, sent: u64, stop: &CancellationToken) -> bool {
         let due = tokio::time::Instant::now() + pause;
         loop {
@@ -232,9 +233,9 @@ impl Registration {
                 }
                 () = self.wake.notified() => {
                     let changed = self.topics.generation() > sent;
-                    // No change: a connection is lost, or everything is wanted. If the last attempt
-                    // failed, the time is set already: losing connections is what failed attempts
-                    // do.
+                    // Nothing changed: a connection is lost, or everything was requested. If the
+                    // last attempt failed, the time of the next is set already, because failed
+                    // attempts lose connections too.
                     if !complete || !changed {
                         self.everything.store(true, SeqCst);
                     }
@@ -246,9 +247,9 @@ impl Registration {
         }
     }
 
-    /// What is to be sent now: all topics, or those that changed after generation `sent`. A namesrv
-    /// looks at topics only if the version is new to it, so whatever belongs to a version must go
-    /// with it.
+    /// The registration to send now: all topics, or those that changed after generation `sent`. A
+    /// namesrv reads topics only if the version is new to it, so everything that belongs to a
+    /// version must be sent with it.
     fn changes(&self, sent: u64) -> (u64, RegisterBrokerBody) {
         let since = if self.everything.swap(false, SeqCst) { 0 } else { sent };
         let Changes { version, generation, entries } =
@@ -258,7 +259,7 @@ impl Registration {
         (generation, RegisterBrokerBody { topic_config_serialize_wrapper: table, ..Default::default() })
     }
 
-    /// Sends to every namesrv at once; true if each took it.
+    /// Sends to all namesrvs concurrently. Returns true if each accepted it.
     async fn send(&self, body: &RegisterBrokerBody) -> bool {
         let compressed = self.settings.load().namesrv.compressed;
         let bytes = bytes::Bytes::from(if compressed { body.to_compressed() } else { body.to_plain() });
@@ -293,8 +294,8 @@ impl Registration {
         complete
     }
 
-    /// What came of each attempt. Once a namesrv has answered, the others have a little while: one
-    /// that is silent must not keep topics from those that are not.
+    /// The outcome of each attempt. Once a namesrv has answered, the others have a short timeout: a
+    /// namesrv that does not answer must not delay topics for the others.
     async fn outcomes<'a, F>(mut attempts: FuturesUnordered<F>, addresses: &'a [String]) -> Vec<(&'a String, Outcome)>
     where
         F: Future<Output = (&'a String, Outcome)>,

@@ -1,9 +1,9 @@
-//! What this member is in its broker group.
+//! The role of this member in its broker group.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::watch;
 
-/// Where a slave finds its master.
+/// The addresses of a slave's master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Master {
     /// For requests.
@@ -12,7 +12,7 @@ pub(crate) struct Master {
     pub(crate) replication_address: String,
 }
 
-/// A role. It is fixed by the settings; a slave learns from namesrvs which master it follows.
+/// A role. It is fixed by the settings. A slave learns from namesrvs which master it follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Takes writes.
@@ -33,10 +33,10 @@ impl Role {
     }
 }
 
-/// The role now, and a way to wait for another one.
+/// The current role, and a way to wait for a change.
 pub(crate) struct CurrentRole {
     watch: watch::Sender<Role>,
-    /// The role is that of a slave: each send asks, and must not take a lock for it.
+    /// True if the role is that of a slave. Each send reads it, and must not take a lock for it.
     slave: AtomicBool,
 }
 
@@ -55,12 +55,12 @@ impl CurrentRole {
         self.watch.borrow().of().is_some()
     }
 
-    /// Follows the role from now on.
+    /// Watches the role from now on.
     pub(crate) fn watch(&self) -> watch::Receiver<Role> {
         self.watch.subscribe()
     }
 
-    /// A namesrv has told where the master of this slave is. To a master that means nothing.
+    /// Sets the address of this slave's master, from a namesrv's answer. Has no effect on a master.
     pub(crate) fn learn(&self, master: Master) {
         self.watch.send_if_modified(|role| match role {
             Role::Slave { of } if of.as_ref() != Some(&master) => {

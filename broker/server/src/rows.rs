@@ -1,36 +1,36 @@
-//! Rows of a table's file, judged one by one: a row that cannot be used must not keep the broker
-//! from starting, or a slave from following.
+//! Validates the rows of a table's file one by one. A row that cannot be used must not keep the
+//! broker from starting, or a slave from following.
 //!
-//! A row that is left out stays as it came and goes back into the file with each write, until
-//! somebody puts or deletes what it names. So nothing is lost, a Java broker that reads the file
-//! finds it, and each start warns of it. Nothing is made by itself under its name meanwhile: it
-//! would take the place of what the row says. (A copy of the file beside it would be forgotten, and
-//! the next start would take the name for a free one.)
+//! A row that is left out is kept unchanged and written back to the file with each write, until a
+//! request puts or deletes its name. So nothing is lost, a Java broker that reads the file finds
+//! the row, and each start warns of it. Meanwhile nothing is created automatically under its name,
+//! because it would replace the row. (A copy of the file beside it would be forgotten, and the next
+//! start would consider the name free.)
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Display};
 
-/// Rows by name, as they stand in the file.
+/// Rows by name, unchanged from the file.
 pub(crate) type Unread = BTreeMap<String, Value>;
 
-/// Rows that one warning names.
+/// The number of rows that one warning names.
 const MAX_EXAMPLES: usize = 10;
-/// Characters of a name or a reason in a warning.
+/// The limit of characters of a name or a reason in a warning.
 const MAX_WORDS: usize = 300;
 
 /// A row of a file that is written.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Row<T> {
-    /// One that was read, or made here.
+    /// A row that was read, or created here.
     Read(T),
-    /// One that was left out.
+    /// A row that was left out.
     Unread(Value),
 }
 
-/// The rows of a table from `source`, and those that are left out, with a warning. `check` may
-/// complete a row; its error is why the row cannot be used.
+/// Separates the valid rows of a table from `source` from those that are left out, and warns of the
+/// latter. `check` may complete a row; its error is why the row cannot be used.
 pub(crate) fn judge<T: DeserializeOwned>(
     source: impl Display,
     rows: Unread,
@@ -65,16 +65,16 @@ pub(crate) fn judge<T: DeserializeOwned>(
     (read, unread)
 }
 
-/// All rows of a file that is written; what was left out is there unless something has its name
-/// now.
+/// All rows of a file that is written. A row that was left out is included unless its name is in
+/// use now.
 pub(crate) fn merge<T>(read: BTreeMap<String, T>, unread: Unread) -> BTreeMap<String, Row<T>> {
     let mut rows: BTreeMap<_, _> = unread.into_iter().map(|(name, row)| (name, Row::Unread(row))).collect();
     rows.extend(read.into_iter().map(|(name, value)| (name, Row::Read(value))));
     rows
 }
 
-/// Numbers by number. `wrong` gets what is not one; where only the value is not, `instead` stands
-/// in its place.
+/// Numbers by number. An entry whose key or value is no number is added to `wrong`. If only the
+/// value is no number, the entry gets the value `instead`.
 pub(crate) fn numbers(name: &str, row: Value, instead: i64, wrong: &mut Vec<String>) -> BTreeMap<i32, i64> {
     let Value::Object(entries) = row else {
         wrong.push(format!("{} is {}", short(name), short(&row.to_string())));
@@ -92,7 +92,7 @@ pub(crate) fn numbers(name: &str, row: Value, instead: i64, wrong: &mut Vec<Stri
     numbers
 }
 
-/// Warns of what [`numbers`] found wrong.
+/// Warns of the entries that [`numbers`] found wrong.
 pub(crate) fn warn_of_numbers(source: impl Display, wrong: &[String], instead: &str) {
     let examples = wrong.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join("; ");
     tracing::warn!(%source, entries = wrong.len(), "these are no offsets of queues: {examples}; {instead}");

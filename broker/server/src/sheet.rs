@@ -1,8 +1,8 @@
 //! The text of one scrape.
 //!
-//! Figures are written as they come and dropped: with a row for each of ten thousand topics and
-//! groups all of them together took 2 KiB of memory a row, and the allocator kept that for each
-//! thread that had answered a scraper once. A row's text has 200 bytes.
+//! Each metric is written and dropped at once. Collected as a whole, with a row for each of ten
+//! thousand topics and groups, the metrics took 2 KiB of memory per row, and the allocator kept
+//! that for each thread that had ever answered a scrape. The text of a row has 200 bytes.
 
 use prometheus::{
     Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, TextEncoder,
@@ -12,7 +12,7 @@ use prometheus::{
 use rmq_protocol::names;
 use std::{cell::RefCell, collections::BTreeMap};
 
-/// A measure with one label, whose rows come from several features.
+/// A metric with one label, whose rows come from several features.
 pub(crate) struct Measure {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
@@ -27,25 +27,25 @@ pub(crate) const WAITING: Measure = Measure {
     label: "processor",
 };
 
-/// Groups and topics that are shown; a broker with more has other tools.
+/// The limit of groups and topics that are shown. Larger brokers need other tools.
 pub(crate) const MAX_ROWS: usize = 10_000;
 
-/// As Java says it in a label.
+/// Whether the topic or the group is a system one in Java's labels.
 pub(crate) fn is_system(topic: &str, group: &str) -> bool {
     names::is_system_topic(topic) || names::is_system_group(group)
 }
 
-/// A label's value.
+/// A boolean label value.
 pub(crate) fn yes_or_no(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
 type Rows = (&'static Measure, Vec<(&'static str, usize)>);
 
-/// Whether figures could be written.
+/// Whether metrics could be written.
 pub(crate) type Filled = prometheus::Result<()>;
 
-/// Figures in Prometheus' text form, with some labels on each.
+/// Metrics in Prometheus' text format, with common labels on each.
 pub(crate) struct Sheet {
     labels: Vec<LabelPair>,
     text: RefCell<String>,
@@ -61,8 +61,8 @@ impl Sheet {
         }
     }
 
-    /// Writes figures as they are now; those without rows are left out. Named as the method of a
-    /// registry, in whose place this is.
+    /// Writes the current metrics of a collector. A metric without rows is omitted. The name is
+    /// that of the registry method that this one replaces.
     ///
     /// # Errors
     /// They cannot be written.
@@ -79,7 +79,7 @@ impl Sheet {
         if metrics.is_empty() {
             return Ok(());
         }
-        // A registry sorts them, a collector does not.
+        // A registry sorts the rows, a collector does not.
         metrics.sort_by(|one, other| values(one).cmp(values(other)));
         for metric in &mut metrics {
             let mut pairs = metric.take_label();
@@ -90,7 +90,7 @@ impl Sheet {
         TextEncoder::new().encode_utf8(&[family], &mut self.text.borrow_mut())
     }
 
-    /// Writes a measure that goes up and down.
+    /// Writes a gauge.
     ///
     /// # Errors
     /// As [`Sheet::register`].
@@ -100,7 +100,7 @@ impl Sheet {
         self.register(Box::new(gauge))
     }
 
-    /// Writes how many there are.
+    /// Writes a current number as a gauge.
     ///
     /// # Errors
     /// As [`Sheet::register`].
@@ -110,7 +110,7 @@ impl Sheet {
         self.register(Box::new(gauge))
     }
 
-    /// Writes how many there have been since the start.
+    /// Writes a counter: the number since the start.
     ///
     /// # Errors
     /// As [`Sheet::register`].
@@ -120,8 +120,8 @@ impl Sheet {
         self.register(Box::new(counter))
     }
 
-    /// Adds a row to a measure to which several features have something to say; it is written at
-    /// the end.
+    /// Adds a row to a metric that several features contribute to. The metric is written at the
+    /// end.
     pub(crate) fn row(&self, measure: &'static Measure, value_of_label: &'static str, value: usize) {
         let mut rows = self.rows.borrow_mut();
         rows.entry(measure.name).or_insert_with(|| (measure, Vec::new())).1.push((value_of_label, value));

@@ -1,8 +1,8 @@
-//! A table of named things with a version, kept in a file of Java's form.
+//! A table of named values with a version, kept in a file of Java's format.
 //!
-//! Readers take an `Arc` out of a map under a read lock. A change counts the version up and is
-//! durable when [`Table::persist`] has returned; changes that come while a write is under way are
-//! covered by the next one together, so ten thousand new topics do not cost ten thousand file
+//! Readers take an `Arc` out of a map under a read lock. A change increments the version, and is
+//! durable when [`Table::persist`] has returned. Changes that arrive while a write is in progress
+//! are covered together by the next write, so ten thousand new topics do not cost ten thousand file
 //! writes.
 
 use crate::{
@@ -28,15 +28,15 @@ use std::{
 pub(crate) struct Table<T> {
     state: RwLock<State<T>>,
     file: TableFile,
-    /// A write is on its way that has not begun yet.
+    /// A write is scheduled that has not begun yet.
     write_waits: AtomicBool,
-    /// It was warned that the table is full.
+    /// A warning that the table is full was logged.
     warned_full: AtomicBool,
 }
 
 struct State<T> {
     version: DataVersion,
-    /// Counts changes of this process; unlike the version it cannot be set from outside.
+    /// Counts changes of this process. Unlike the version it cannot be set from outside.
     generation: u64,
     entries: FxHashMap<Arc<str>, Entry<T>>,
     /// Rows that cannot be used; see [`rows`].
@@ -45,12 +45,12 @@ struct State<T> {
 
 struct Entry<T> {
     value: Arc<T>,
-    /// The generation that put it here.
+    /// The generation in which the value was put.
     since: u64,
 }
 
 impl<T> Table<T> {
-    /// A table of these entries, whose home is `path`.
+    /// A table of these entries, whose file is `path`.
     pub(crate) fn new(path: PathBuf, version: DataVersion, entries: BTreeMap<String, T>, unread: Unread) -> Self {
         let entries = entries
             .into_iter()
@@ -64,8 +64,9 @@ impl<T> Table<T> {
         }
     }
 
-    /// True if the caller is to see to a write, for which nobody waits: one that has yet to begin
-    /// covers what comes until then. Before it takes the table it calls [`Table::end_waiting`].
+    /// Returns true if the caller must schedule a write that runs in the background. A scheduled
+    /// write covers all changes until it begins. The write must call [`Table::end_waiting`] before
+    /// it reads the table.
     pub(crate) fn begin_write(&self) -> bool {
         !self.write_waits.swap(true, SeqCst)
     }
@@ -74,7 +75,7 @@ impl<T> Table<T> {
         self.write_waits.store(false, SeqCst);
     }
 
-    /// Tells, once, that `name` is not made as there are `most` already.
+    /// Warns, once, that `name` is not created because there are `most` already.
     pub(crate) fn refused(&self, name: &str, most: usize) {
         if !self.warned_full.swap(true, SeqCst) {
             let table = self.file.path.display();
@@ -94,12 +95,12 @@ impl<T> Table<T> {
         self.state.read().version
     }
 
-    /// Puts the value in place of what is there.
+    /// Puts the value, and replaces an existing one.
     pub(crate) fn put(&self, name: &str, value: T) -> Arc<T> {
         self.state.write().put(name, value)
     }
 
-    /// Puts what `make` makes if nothing is there. The flag says whether it did.
+    /// Puts the result of `make` if there is no value. The flag is true if it did.
     pub(crate) fn find_or_put(&self, name: &str, make: impl FnOnce() -> T) -> (Arc<T>, bool) {
         let mut state = self.state.write();
         if let Some(found) = state.entries.get(name) {
@@ -108,12 +109,12 @@ impl<T> Table<T> {
         (state.put(name, make()), true)
     }
 
-    /// A row of this name was left out.
+    /// Whether a row of this name was left out.
     pub(crate) fn is_unread(&self, name: &str) -> bool {
         self.state.read().unread.contains_key(name)
     }
 
-    /// Takes the value away, or the row that was left out; false if there was none.
+    /// Removes the value, or the row that was left out. Returns false if there was neither.
     pub(crate) fn remove(&self, name: &str) -> bool {
         let mut state = self.state.write();
         let removed = state.unread.remove(name).is_some() | state.entries.remove(name).is_some();
@@ -123,12 +124,12 @@ impl<T> Table<T> {
         removed
     }
 
-    /// Counts a change that is none of an entry.
+    /// Counts a change that concerns no entry.
     pub(crate) fn touch(&self) {
         self.state.write().count();
     }
 
-    /// Takes over another broker's table, version and all.
+    /// Replaces the table with another broker's, including the version.
     pub(crate) fn replace(&self, version: DataVersion, entries: BTreeMap<String, T>, unread: Unread) {
         let mut state = self.state.write();
         state.generation += 1;
@@ -140,29 +141,29 @@ impl<T> Table<T> {
 }
 
 impl<T> Table<T> {
-    /// Changes of this process so far.
+    /// The number of changes in this process so far.
     pub(crate) fn generation(&self) -> u64 {
         self.state.read().generation
     }
 }
 
 impl<T: Clone> Table<T> {
-    /// What was put after `generation`, with the version and generation it belongs to: taken in one
-    /// moment, so that nothing of that version is missing.
+    /// The values that were put after `generation`, with their version and generation. All are read
+    /// under one lock, so that no value of that version is missing.
     pub(crate) fn changed_since(&self, generation: u64) -> Changes<T> {
         self.state.read().changed_since(generation)
     }
 
-    /// Everything, ordered by name.
+    /// All values, ordered by name.
     pub(crate) fn snapshot(&self) -> (DataVersion, BTreeMap<String, T>) {
         let Changes { version, entries, .. } = self.changed_since(0);
         (version, entries)
     }
 
-    /// Returns when every change made before is on disk. Blocks: not for reactor threads.
+    /// Returns when every change made before is on disk. Blocks: must not run on reactor threads.
     ///
     /// # Errors
-    /// The file cannot be written; the changes hold until the end of the process.
+    /// The file cannot be written. The changes last until the end of the process.
     pub(crate) fn persist<S: Serialize>(
         &self,
         form: impl FnOnce(DataVersion, BTreeMap<String, Row<T>>) -> S,
@@ -240,7 +241,7 @@ impl TableFile {
     }
 }
 
-/// Reads a table's file, or its backup; a file that does not exist is an empty table.
+/// Reads a table's file, or its backup. A file that does not exist is an empty table.
 pub(crate) fn load<T: DeserializeOwned + Default>(path: &Path) -> Result<T, Error> {
     let parse = |bytes: &[u8]| {
         fastjson::from_slice(bytes).map_err(|error| Error::Table { path: path.to_owned(), reason: error.to_string() })
@@ -248,8 +249,9 @@ pub(crate) fn load<T: DeserializeOwned + Default>(path: &Path) -> Result<T, Erro
     Ok(durable_file::load(path, parse)?.unwrap_or_default())
 }
 
-/// The same, or, where neither the file nor its backup can be read as a `T`, what `mend` makes of
-/// their rows; then a copy of the file stays beside it, as `.bad`. What is no JSON is an error.
+/// The same. If neither the file nor its backup can be parsed as a `T`, returns the result of
+/// `mend` for their rows, and keeps a copy of the file beside it, as `.bad`. A file that is no JSON
+/// is an error.
 pub(crate) fn load_or_mend<T, L>(path: &Path, mend: impl FnOnce(L) -> T) -> Result<T, Error>
 where
     T: DeserializeOwned + Default,
@@ -262,7 +264,7 @@ where
     let Ok(rows) = load(path) else { return Err(error) };
     let mut copy = path.as_os_str().to_owned();
     copy.push(".bad");
-    // Where only the backup can be read there is nothing to copy.
+    // If only the backup can be read there is nothing to copy.
     if let Err(failed) = std::fs::copy(path, &copy) {
         tracing::warn!(%failed, path = %path.display(), "the file is not copied before it is written anew");
     }

@@ -18,7 +18,7 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// A member of a broker group, with more settings than its name, its place and small files.
+/// A member of a broker group with small files. `more` are settings besides its name and its path.
 pub(crate) fn member(root: &Path, more: &[(&str, &str)]) -> (Arc<Live>, Arc<MessageStore>) {
     let root = root.display().to_string();
     let settings = [("brokerName", "b"), ("mappedFileSizeCommitLog", "16777216"), ("storePathRootDir", &*root)];
@@ -27,7 +27,7 @@ pub(crate) fn member(root: &Path, more: &[(&str, &str)]) -> (Arc<Live>, Arc<Mess
     (Arc::new(Live::new(config, None)), Arc::new(store))
 }
 
-/// What features are made of, for a master with these settings.
+/// The dependencies of features, for a master with these settings.
 pub(crate) fn core(config: Config, followers: Vec<Arc<dyn Follower>>, runtime: Handle) -> Core {
     let root = PathBuf::from(&config.store.root);
     let store = Arc::new(MessageStore::open(config.for_store().unwrap(), followers).unwrap());

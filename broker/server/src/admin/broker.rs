@@ -1,4 +1,4 @@
-//! The broker itself: 25, 26, 28, 306, 315, 316, 321, 329.
+//! Requests about the broker itself: 25, 26, 28, 306, 315, 316, 321, 329.
 
 use crate::{
     admin::runtime_info::RuntimeInfo,
@@ -25,7 +25,7 @@ use rmq_protocol::{
 use rmq_store::{MessageStore, QueueOffset};
 use std::{sync::Arc, time::Instant};
 
-/// Entries of a queue that one request shows.
+/// The limit of entries of a queue that one request shows.
 const MAX_ENTRIES: i32 = 1000;
 
 /// The settings in force, as a properties file.
@@ -34,7 +34,7 @@ pub(crate) struct InForce {
     pub(crate) properties: String,
 }
 
-/// Handles of these requests.
+/// The state that these requests use.
 pub(crate) struct BrokerAdmin {
     role: Arc<CurrentRole>,
     store: Arc<MessageStore>,
@@ -69,7 +69,8 @@ impl BrokerAdmin {
         }
     }
 
-    /// 25. Says why a change will not outlive the process, where it will not. Blocks for the file.
+    /// Request 25. If a change will be lost at the end of the process, returns the reason. Blocks
+    /// on the file.
     pub(crate) fn update_config(&self, text: &str) -> Result<Option<String>, Rejection> {
         let pairs = java_properties::parse(text);
         let before = self.settings.load_full();
@@ -80,7 +81,7 @@ impl BrokerAdmin {
             self.store.set_retention(after.for_store()?.retention)?;
         }
         if before.topics.permission != after.topics.permission {
-            // Namesrvs take permissions over only with a new version of the topic table.
+            // Namesrvs accept changed permissions only with a new version of the topic table.
             self.topics.touch();
             self.registration.announce_everything();
         }
@@ -92,12 +93,12 @@ impl BrokerAdmin {
         Ok(lost)
     }
 
-    /// 26.
+    /// Request 26.
     pub(crate) fn config(&self) -> InForce {
         InForce { version: self.settings.version(), properties: self.settings.load().to_properties() }
     }
 
-    /// 28. Beside Java's rows: whether a master takes writes, or what a slave follows.
+    /// Request 28. Adds to Java's rows: whether a master takes writes, or what a slave follows.
     pub(crate) fn runtime_info(&self) -> KvTable {
         let mut table = self.runtime_info.table(Instant::now());
         match self.role.is_slave() {
@@ -107,7 +108,7 @@ impl BrokerAdmin {
         KvTable { table }
     }
 
-    /// 315.
+    /// Request 315.
     pub(crate) fn stats(&self, header: &ViewBrokerStats) -> Result<BrokerStats, Rejection> {
         let found =
             Kind::from_name(&header.name).and_then(|kind| self.stats.describe(kind, &header.key, Instant::now()));
@@ -119,25 +120,26 @@ impl BrokerAdmin {
         }
     }
 
-    /// 329: a round of deletion now, at whatever hour, and more with the upkeep's. Blocks.
+    /// Request 329: a round of deletion now, at any hour. The upkeep of the store then deletes
+    /// more. Blocks.
     pub(crate) fn delete_expired(&self) -> Result<(), Rejection> {
         self.store.delete_expired()?;
         Ok(())
     }
 
-    /// 306: what queues hold of records that are gone. Blocks.
+    /// Request 306: removes the entries of queues whose records are gone. Blocks.
     pub(crate) fn clean_queues(&self) -> Result<(), Rejection> {
         self.store.trim_followers()?;
         Ok(())
     }
 
-    /// 316: queues of topics that are gone. Blocks.
+    /// Request 316: deletes queues whose topics are gone. Blocks.
     pub(crate) fn clean_unused(&self) -> Result<(), Rejection> {
         self.store.clean_unused_topics(|topic| self.topics.is_known(topic))?;
         Ok(())
     }
 
-    /// 321.
+    /// Request 321.
     pub(crate) fn consume_queue(&self, header: &QueryConsumeQueue) -> Result<ConsumeQueueBody, Rejection> {
         if !self.store.queues(&header.topic).contains(&header.queue_id) {
             return Err(Rejection::new(
@@ -183,7 +185,7 @@ impl BrokerAdmin {
         Ok(body)
     }
 
-    /// An entry as its message makes it.
+    /// An entry of a queue, computed from its message.
     fn entry(&self, place: u64, subscription: Option<&Subscription>) -> ConsumeQueueEntry {
         let bytes = self.store.record(place);
         let record = bytes.as_ref().and_then(|bytes| Record::parse(bytes).ok());

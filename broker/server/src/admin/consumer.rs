@@ -1,4 +1,4 @@
-//! Clients and their progress: 203, 204, 208, 303, 308, 314, 317, 328.
+//! Requests about clients and their progress: 203, 204, 208, 303, 308, 314, 317, 328.
 
 use crate::{
     clock::now_millis,
@@ -28,7 +28,7 @@ use rmq_protocol::{
 use rmq_store::{MessageStore, Millis, QueueOffset};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-/// Handles of these requests.
+/// The state that these requests use.
 pub(crate) struct ConsumerAdmin {
     role: Arc<CurrentRole>,
     store: Arc<MessageStore>,
@@ -56,7 +56,7 @@ impl ConsumerAdmin {
         }
     }
 
-    /// 203.
+    /// Request 203.
     pub(crate) fn consumer_connections(&self, header: &ConsumerGroupRequest) -> Result<ConsumerConnection, Rejection> {
         let group = self.consumers.group(&header.consumer_group).ok_or_else(|| {
             Rejection::new(
@@ -78,7 +78,7 @@ impl ConsumerAdmin {
         Ok(body)
     }
 
-    /// 204.
+    /// Request 204.
     pub(crate) fn producer_connections(&self, header: &ProducerGroupRequest) -> Result<ProducerConnection, Rejection> {
         let clients = self.producers.clients(&header.producer_group);
         if clients.is_empty() {
@@ -91,7 +91,7 @@ impl ConsumerAdmin {
         Ok(body)
     }
 
-    /// 328.
+    /// Request 328.
     pub(crate) fn producers(&self) -> ProducerTable {
         let info = |client: &crate::group::members::Client| ProducerInfo {
             client_id: client.id.clone(),
@@ -109,7 +109,7 @@ impl ConsumerAdmin {
         ProducerTable { data }
     }
 
-    /// 208.
+    /// Request 208.
     pub(crate) fn consume_stats(&self, header: &ConsumeStats) -> Result<ConsumeStatsBody, Rejection> {
         let given = |list: Option<&str>| -> Vec<String> {
             list.unwrap_or_default().split(';').filter(|topic| !topic.trim().is_empty()).map(str::to_owned).collect()
@@ -163,12 +163,12 @@ impl ConsumerAdmin {
         }
     }
 
-    /// When a message was stored; none if it is gone, or cannot be read.
+    /// The time at which a message was stored. `None` if the message is gone, or cannot be read.
     fn stored(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Option<i64> {
         self.store.store_timestamp(topic, queue_id, offset).ok().flatten().map(Millis::get)
     }
 
-    /// 317.
+    /// Request 317.
     pub(crate) fn all_consume_stats(&self) -> BrokerConsumeStatsBody {
         let settings = self.settings.load();
         let mut body = BrokerConsumeStatsBody {
@@ -189,7 +189,7 @@ impl ConsumerAdmin {
         body
     }
 
-    /// 303.
+    /// Request 303.
     pub(crate) fn time_spans(&self, header: &QueryConsumeTimeSpan) -> Result<ConsumeTimeSpans, Rejection> {
         let topic = self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))?;
         let broker_name = self.settings.load().identity.broker_name.clone();
@@ -202,7 +202,7 @@ impl ConsumerAdmin {
                 .and_then(|offset| QueueOffset::from_wire(offset.saturating_sub(1)))
                 .and_then(|offset| time(queue_id, offset));
             let min_time_stamp = time(queue_id, min).unwrap_or(-1);
-            // A group that has consumed nothing stands at the oldest message.
+            // A group that has consumed nothing is at the oldest message.
             let consume_time_stamp = consumed.unwrap_or(min_time_stamp);
             let waiting = committed.and_then(QueueOffset::from_wire).unwrap_or(min);
             let delay_time = if waiting < max {
@@ -225,7 +225,7 @@ impl ConsumerAdmin {
         Ok(ConsumeTimeSpans { consume_time_span_set: spans.collect() })
     }
 
-    /// 314.
+    /// Request 314.
     pub(crate) fn clone_offsets(&self, header: &CloneGroupOffset) -> Result<(), Rejection> {
         if self.groups.find(&header.source_group).is_none() {
             return Err(Rejection::no_group(&header.source_group));
@@ -244,8 +244,8 @@ impl ConsumerAdmin {
         Ok(())
     }
 
-    /// 308: of the named groups, the least offset of each queue in which the compared group has
-    /// one.
+    /// Request 308: the lowest offset among the named groups, for each queue in which the compared
+    /// group has an offset.
     pub(crate) fn correction_offsets(&self, header: &QueryCorrectionOffset) -> Result<CorrectionOffsets, Rejection> {
         let compared = self.offsets.queues(&header.topic, &header.compare_group);
         let mut least: BTreeMap<i32, i64> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Consumer groups: 200, 207, 225, 352.
+//! Requests about consumer groups: 200, 207, 225, 352.
 
 use crate::{
     blocking::blocking,
@@ -17,7 +17,7 @@ use rmq_protocol::{
 };
 use std::{ops::RangeInclusive, sync::Arc};
 
-/// Handles of these requests.
+/// The state that these requests use.
 pub(crate) struct GroupAdmin {
     role: Arc<CurrentRole>,
     groups: Arc<SubscriptionGroups>,
@@ -39,7 +39,7 @@ fn check_numbers(group: &SubscriptionGroup) -> Result<(), Rejection> {
     }
 }
 
-/// Clients that pop work their pauses out of it.
+/// Clients that pop compute their delays from the policy.
 fn check_retry_policy(group: &SubscriptionGroup) -> Result<(), Rejection> {
     let policy = &group.group_retry_policy;
     if let Some(ExponentialRetryPolicy { initial, max, multiplier }) = policy.exponential_retry_policy {
@@ -71,7 +71,7 @@ impl GroupAdmin {
         Self { role: Arc::clone(&core.role), groups: Arc::clone(&core.groups), offsets: Arc::clone(&core.offsets) }
     }
 
-    /// 200 and 225: durable when answered.
+    /// Requests 200 and 225. The groups are durable when the answer is sent.
     pub(crate) async fn create(&self, groups: Vec<SubscriptionGroup>) -> Result<(), Rejection> {
         self.check_master()?;
         for group in &groups {
@@ -99,7 +99,7 @@ impl GroupAdmin {
         Ok(())
     }
 
-    /// 207.
+    /// Request 207.
     pub(crate) async fn delete(&self, header: &DeleteGroup) -> Result<(), Rejection> {
         self.check_master()?;
         if names::is_system_group(&header.group) {
@@ -114,7 +114,7 @@ impl GroupAdmin {
         Ok(())
     }
 
-    /// 352.
+    /// Request 352.
     pub(crate) fn one(&self, header: &GroupRequest) -> Result<Arc<SubscriptionGroup>, Rejection> {
         self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))
     }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use rmq_protocol::fastjson;
 
-    /// A first pause of -1 ms and a growth of 0 were taken.
+    /// A first delay of -1 ms and a growth of 0 were accepted.
     #[test]
     fn a_retry_policy_that_makes_no_pauses_is_refused_with_its_value() {
         let check = |policy: &str| {

@@ -1,4 +1,4 @@
-//! What tools and operators ask, one file a family.
+//! Requests of tools and operators, one file per family.
 
 pub(crate) mod broker;
 pub(crate) mod consumer;

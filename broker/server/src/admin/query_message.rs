@@ -1,4 +1,4 @@
-//! Finding messages: 12 by key, 33 by place.
+//! Queries of messages: request 12 by key, request 33 by log offset.
 
 use crate::{
     config::Live,
@@ -10,7 +10,7 @@ use rmq_protocol::header::owned::{QueryMessage, ViewMessage};
 use rmq_store::{Found, MessageStore};
 use std::sync::Arc;
 
-/// Handles of these requests.
+/// The state that these requests use.
 pub(crate) struct Query {
     store: Arc<MessageStore>,
     settings: Arc<Live>,
@@ -21,13 +21,14 @@ impl Query {
         Self { store: Arc::clone(&core.store), settings: Arc::clone(&core.settings) }
     }
 
-    /// 12. Reads from the disk: not for reactor threads.
+    /// Request 12. Reads from the disk: must not run on reactor threads.
     pub(crate) fn by_key(&self, header: &QueryMessage) -> Result<Found, Rejection> {
         if header.max < 1 {
             return Err(Rejection::number("maxNum", header.max.into(), "1 or more is wanted"));
         }
         let messages = &self.settings.load().messages;
-        // A unique key has one message, and its asker does not know how many to ask for.
+        // A unique key belongs to one message, and the client does not know how many messages to
+        // ask for.
         let asked = if header.unique_key == Some(true) { messages.query_max } else { header.max.unsigned_abs() };
         let wanted = asked.min(messages.query_batch).max(1) as usize;
         let found = self.store.query(&header.topic, &header.key, wanted, header.begin.into(), header.end.into())?;
@@ -43,7 +44,7 @@ impl Query {
         Ok(found)
     }
 
-    /// 33.
+    /// Request 33.
     pub(crate) fn by_place(&self, header: &ViewMessage) -> Result<Bytes, Rejection> {
         let record = u64::try_from(header.offset).ok().and_then(|offset| self.store.record(offset));
         record.ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Questions of tools that a client must answer: 220 to 223, 307, 309.
+//! Requests of tools that a client must answer: 220 to 223, 307, 309.
 
 use crate::{
     blocking::blocking,
@@ -29,13 +29,13 @@ use rmq_remoting::Turn;
 use rmq_store::{Boundary, MessageStore, Millis};
 use std::{sync::Arc, time::Duration};
 
-/// How long a client may take for an answer.
+/// The timeout of a client's answer.
 const CLIENT: Duration = Duration::from_secs(10);
 
-/// What Java's tools send in a number that they do not mean.
+/// The value that Java's tools send for a number that is not set.
 const NOT_SET: i32 = -1;
 
-/// Where a group is to be moved.
+/// The target of an offset reset.
 #[derive(Debug, Clone, Copy)]
 enum Target {
     Offset(u64),
@@ -67,7 +67,7 @@ impl Target {
     }
 }
 
-/// Handles of these requests.
+/// The state that these requests use.
 pub(crate) struct Relay {
     role: Arc<CurrentRole>,
     store: Arc<MessageStore>,
@@ -91,8 +91,9 @@ impl Relay {
         }
     }
 
-    /// 222: moves a group, here and at its clients. Online groups are told; offline ones find the
-    /// new offsets. Moves all queues or, where one of them cannot be moved, none.
+    /// Request 222: resets the offsets of a group, here and at its clients. Groups that are online
+    /// are notified; groups that are offline start at the new offsets. Resets all queues or, if one
+    /// of them cannot be reset, none.
     pub(crate) fn reset_offset(&self, header: &ResetOffset) -> Result<ResetOffsetBody, Rejection> {
         let settings = self.settings.load();
         if self.role.is_slave() {
@@ -113,7 +114,8 @@ impl Relay {
             .map(|queue_id| {
                 let target = self.offset_of(target, &header.topic, queue_id)?;
                 let current = self.offsets.committed(&header.topic, &header.group, queue_id);
-                // Without force a group is moved back only; what it has not read stays unread.
+                // Without force a group is only reset to a lower offset; its unread messages stay
+                // unread.
                 let offset = match current {
                     Some(current) if !header.force && target > current => current,
                     _ => target,
@@ -175,7 +177,7 @@ impl Relay {
         }
     }
 
-    /// 223.
+    /// Request 223.
     pub(crate) async fn consumer_status(&self, header: &ConsumerStatus) -> Result<ConsumerStatusBody, Rejection> {
         let group = self.consumers.group(&header.group).ok_or_else(|| offline(&header.group))?;
         let mut body = ConsumerStatusBody::default();
@@ -198,7 +200,7 @@ impl Relay {
         Ok(body)
     }
 
-    /// 307: what the client answers.
+    /// Request 307: the answer of the client.
     pub(crate) async fn running_info(
         &self,
         header: &ConsumerRunningInfo,
@@ -208,9 +210,9 @@ impl Relay {
         Ok(client.connection.request(request, CLIENT).await?)
     }
 
-    /// 309: what the client answers. The message travels with the request. It may have to be read
-    /// from the disk, which needs `turn`; to wait for the client needs none. Until the turn ends,
-    /// the request counts twice among those that wait.
+    /// Request 309: the answer of the client. The message travels with the request. It may have to
+    /// be read from the disk, which needs `turn`; the wait for the client needs none. Until the
+    /// turn ends, the request counts twice among those that wait.
     pub(crate) async fn consume_directly(
         self: Arc<Self>,
         header: ConsumeMessageDirectly,

@@ -1,9 +1,10 @@
-//! What a broker says of itself in `brokerStatus` and `clusterList`: Java's names, our truths.
+//! The description of a broker in `brokerStatus` and `clusterList`, with Java's names and this
+//! broker's values.
 //!
-//! Java has a queue before each of its pools of threads. Here sends stand in line for disk blocks,
-//! their flush or the slaves, and all others that cannot be handled at once share one queue: each
-//! row of theirs tells of it, as that is where such a request would have to wait. Acknowledgements
-//! of pop consumption are not served.
+//! Java has a queue in front of each of its thread pools. Here sends wait in a queue for disk
+//! blocks, for their flush or for the slaves. All other requests that cannot be handled at once
+//! share one queue. Each row of theirs shows that queue, because such a request would wait there.
+//! Acknowledgements of pop consumption are not supported.
 
 use crate::{
     admission::{AtWork, MAX_AT_WORK},
@@ -23,13 +24,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Thread pools that Java's tools print.
+/// The thread pools that Java's tools print.
 const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
-/// So long the append lock is asked for to learn how long a message waits for it; Java takes a page
-/// cache for busy then.
+/// The timeout of the attempt to take the append lock, by which the wait of a message is measured.
+/// After this time Java considers the page cache busy.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Handles of the facts.
+/// The state that the description is read from.
 pub(crate) struct RuntimeInfo {
     store: Arc<MessageStore>,
     delay: Arc<Delay>,
@@ -43,7 +44,7 @@ pub(crate) struct RuntimeInfo {
 }
 
 impl RuntimeInfo {
-    /// Of a broker that begins now.
+    /// Creates the description of a broker that starts now.
     pub(crate) fn new(core: &Core, sender: &Arc<Sender>, at_work: AtWork) -> Self {
         Self {
             store: Arc::clone(&core.store),
@@ -57,8 +58,8 @@ impl RuntimeInfo {
         }
     }
 
-    /// The table. Looks at the disk, and may wait for the append lock. The request for it is one of
-    /// those at work.
+    /// The table. Reads from the disk, and may wait for the append lock. The request for it is one
+    /// of those at work.
     pub(crate) fn table(&self, now: Instant) -> BTreeMap<String, String> {
         let mut table = BTreeMap::new();
         let mut put = |name: &str, value: String| {
@@ -72,7 +73,8 @@ impl RuntimeInfo {
         put("bootTimestamp", self.booted.to_string());
         put("runtime", elapsed(now_millis() - self.booted));
         put("startAcceptSendRequestTimeStamp", "0".into());
-        // Not in Java: a broker is ready with one namesrv, and a rollout waits for all of them.
+        // Java lacks this row. A broker is ready when one namesrv has it, but a rollout waits for
+        // all of them.
         put(runtime_info::UNREGISTERED, self.registration.missing().join(";"));
 
         let cluster = &settings.identity.cluster_name;
@@ -137,12 +139,12 @@ impl RuntimeInfo {
         table
     }
 
-    /// How many requests wait where one of this pool would have to, how many may, and how long the
-    /// first has, as far as it is known.
+    /// For the queue that a request of this pool would wait in: its length, its limit, and the wait
+    /// of its first request, as far as that is known.
     fn queue(&self, pool: &str) -> (usize, usize, Duration) {
         match pool {
-            // Those that wait for their flush or the slaves are bounded by each connection. For
-            // blocks none waits longer than 2 s.
+            // Sends that wait for their flush or the slaves are bounded per connection. A send
+            // waits for blocks for 2 s at most.
             "send" => {
                 let waiting = self.sender.waiting();
                 (waiting.blocks + waiting.flush + waiting.slaves, i32::MAX as usize, waiting.longest)
@@ -152,7 +154,7 @@ impl RuntimeInfo {
         }
     }
 
-    /// Of all these kinds together in the last 10, 60 and 600 seconds.
+    /// The rates of all these kinds together in the last 10, 60 and 600 seconds.
     fn rates(&self, kinds: &[Kind], key: &str, now: Instant) -> String {
         let rate = |span: Duration| -> f64 {
             let found = kinds.iter().filter_map(|kind| self.stats.find(*kind, key));
@@ -164,8 +166,8 @@ impl RuntimeInfo {
     }
 }
 
-/// Bytes that are not flushed, or that consumers cannot see. The two ends are read one after the
-/// other, so the later may be ahead of the earlier.
+/// The bytes that are not flushed, or that consumers cannot see. The two ends are read one after
+/// the other, so the later may be ahead of the earlier.
 fn behind(appended: u64, mark: u64) -> u64 {
     appended.saturating_sub(mark)
 }
@@ -193,7 +195,8 @@ fn bytes(count: u64) -> String {
     }
 }
 
-/// Puts by duration, in Java's classes; its exporter asks for the last one by its place.
+/// The number of puts by duration, in Java's classes. Its exporter finds the last one by its
+/// position.
 fn distribution(buckets: &[u64]) -> String {
     const CLASSES: [(&str, u64); 13] = [
         ("[<=0ms]", 1),
@@ -235,7 +238,7 @@ mod tests {
     }
 
     fn info_with(folder: &tempfile::TempDir, followers: Vec<Arc<dyn Follower>>) -> RuntimeInfo {
-        // Nothing runs on it; only its handle is wanted.
+        // Nothing runs on it; only its handle is used.
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let root = folder.path().display().to_string();
         let (config, _) = Config::from_properties([
@@ -253,13 +256,13 @@ mod tests {
         RuntimeInfo::new(&core, &sender, AtWork::default())
     }
 
-    /// Stores so many messages of 100 kB; returns where the last one ends.
+    /// Stores `count` messages of 100 kB. Returns the end of the last one.
     fn put(store: &MessageStore, count: usize) -> u64 {
         let message = message(&[7; 100_000]);
         (0..count).map(|_| store.put(&message).unwrap().end).last().unwrap_or_default()
     }
 
-    /// What a tool of Java's asks of a broker that works.
+    /// The rows that a Java tool reads from a working broker.
     #[test]
     fn what_the_store_counts_is_told_under_the_names_and_in_the_formats_of_java() {
         let folder = tempfile::tempdir().unwrap();
@@ -298,13 +301,13 @@ mod tests {
         info.store.close().unwrap();
     }
 
-    /// Sizes of queues were 0 whatever waited, and a dispatch that does not get on was in no test.
+    /// The sizes of queues were always 0, and no test covered a stalled dispatch.
     #[test]
     fn what_waits_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let (go_on, held) = std::sync::mpsc::channel::<()>();
         let held = parking_lot::Mutex::new(held);
-        // Dispatch stands at the first message until `go_on` is dropped.
+        // Dispatch stays at the first message until `go_on` is dropped.
         let info = info_with(&folder, vec![rmq_store::arrivals(move |_| _ = held.lock().recv())]);
         let end = put(&info.store, 2);
         let working = [(); 4].map(|()| info.at_work.enter().unwrap());
@@ -330,7 +333,7 @@ mod tests {
         assert_eq!(words, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "6.9 KiB", "299.4 GiB", "16.0 EiB"]);
     }
 
-    /// What `clusterList` subtracts: the totals at the last two midnights, and now.
+    /// The values that `clusterList` subtracts: the totals at the last two midnights, and now.
     #[test]
     fn the_totals_of_midnights_are_told() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Topics: 17, 18, 202, 215, 300, 305, 351.
+//! Requests about topics: 17, 18, 202, 215, 300, 305, 351.
 
 use crate::{
     blocking::blocking,
@@ -23,11 +23,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the answer waits for the namesrvs; a topic that is made but not registered yet is
+/// How long the answer waits for the namesrvs. A topic that is created but not registered yet is
 /// registered with the next heartbeat.
 const REGISTER: Duration = Duration::from_secs(3);
 
-/// Handles of these requests.
+/// The state that these requests use.
 pub(crate) struct TopicAdmin {
     role: Arc<CurrentRole>,
     store: Arc<MessageStore>,
@@ -53,7 +53,7 @@ impl TopicAdmin {
         }
     }
 
-    /// 17: durable and registered when answered.
+    /// Request 17. The topic is durable and registered when the answer is sent.
     pub(crate) async fn create(&self, header: &CreateTopic) -> Result<(), Rejection> {
         self.check(&header.topic)?;
         let mut attributes = self.topics.find(&header.topic).map(|topic| topic.attributes.clone()).unwrap_or_default();
@@ -72,7 +72,7 @@ impl TopicAdmin {
         self.put_all(vec![config]).await
     }
 
-    /// 18.
+    /// Request 18.
     pub(crate) async fn create_several(&self, topics: Vec<TopicConfig>) -> Result<(), Rejection> {
         for config in &topics {
             self.check(&config.topic_name)?;
@@ -142,7 +142,7 @@ impl TopicAdmin {
         blocking(move || topics.persist()).await
     }
 
-    /// 215: the topic with its retry traces, offsets and queues.
+    /// Request 215: deletes the topic with its retry topics, offsets and queues.
     pub(crate) async fn delete(&self, header: &TopicRequest) -> Result<(), Rejection> {
         self.check(&header.topic)?;
         if topic::is_own(&header.topic, &self.settings.load()) {
@@ -158,7 +158,7 @@ impl TopicAdmin {
         Ok(())
     }
 
-    /// 202.
+    /// Request 202.
     pub(crate) fn stats(&self, header: &TopicRequest) -> Result<TopicStats, Rejection> {
         let topic = self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))?;
         let broker_name = self.settings.load().identity.broker_name.clone();
@@ -183,14 +183,14 @@ impl TopicAdmin {
         Ok(body)
     }
 
-    /// 300: groups that are connected or have offsets.
+    /// Request 300: groups that are connected or have offsets.
     pub(crate) fn groups(&self, header: &TopicRequest) -> GroupList {
         let mut groups = self.consumers.groups_of(&header.topic);
         groups.extend(self.offsets.groups_of(&header.topic));
         GroupList { group_list: groups.into_iter().collect() }
     }
 
-    /// 305.
+    /// Request 305.
     pub(crate) fn system_topics(&self) -> TopicList {
         let settings = self.settings.load();
         let topics = self.topics.snapshot().topic_config_table.into_keys();
@@ -202,7 +202,7 @@ impl TopicAdmin {
         }
     }
 
-    /// 351.
+    /// Request 351.
     pub(crate) fn one(&self, header: &TopicRequest) -> Result<Arc<TopicConfig>, Rejection> {
         self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))
     }

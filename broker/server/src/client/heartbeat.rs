@@ -1,4 +1,4 @@
-//! Clients come and go: 34, 35, 38, 46, and the end of a connection.
+//! The presence of clients: requests 34, 35, 38, 46, and the end of a connection.
 
 use crate::{
     clock::now_millis,
@@ -36,14 +36,14 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Groups of one kind that a heartbeat may name, and topics that one group may subscribe to in it.
-/// Real clients have a few: each group of Java's has threads of its own.
+/// The limit of groups of one kind in a heartbeat, and of topics that one group may subscribe to.
+/// Real clients have a few: each group in a Java client has threads of its own.
 const MAX_GROUPS: usize = 256;
 const MAX_SUBSCRIPTIONS: usize = 1000;
-/// Refused groups whose reasons one answer tells.
+/// The number of refused groups that one answer explains.
 const MAX_REFUSALS: usize = 5;
 
-/// Handles of the clients' tables.
+/// The state that these requests use.
 pub(crate) struct Clients {
     role: Arc<CurrentRole>,
     producers: Arc<Producers>,
@@ -56,18 +56,18 @@ pub(crate) struct Clients {
     settings: Arc<Live>,
     /// Tasks of requests that wait.
     tasks: TaskTracker,
-    /// Where blocking work is done.
+    /// The runtime for blocking work.
     runtime: Handle,
 }
 
-/// What a client says of itself.
+/// The contents of a heartbeat.
 pub(crate) struct HeartbeatRequest {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) language: Language,
     pub(crate) version: Version,
 }
 
-/// What a heartbeat made that has to be written to disk.
+/// What a heartbeat has created and must be written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Made {
     topics: bool,
@@ -91,11 +91,12 @@ impl Clients {
         }
     }
 
-    /// 34.
+    /// Request 34.
     ///
-    /// An official client names all its groups in one heartbeat. Those that are refused must not
-    /// silence the others, so these are taken, and the answer is the refusal: clients log it and go
-    /// on. A heartbeat over a limit of its own is refused before anything of it is taken.
+    /// An official client names all its groups in one heartbeat. A refused group must not prevent
+    /// the others from registering. So the others are registered, and the answer is the refusal:
+    /// clients log it and continue. A heartbeat that exceeds a limit itself is refused before any
+    /// of it is applied.
     pub(crate) fn heartbeat(
         &self,
         request: HeartbeatRequest,
@@ -135,7 +136,7 @@ impl Clients {
         }
     }
 
-    /// Everything that can be refused, before a group or its topic is made.
+    /// Makes every check that can refuse a group, before the group or its topic is created.
     fn check(&self, data: &ConsumerData, client: &Client) -> Result<(), Rejection> {
         self.check_name(&data.group_name)?;
         let topics = data.subscription_data_set.len();
@@ -151,8 +152,8 @@ impl Clients {
         Ok(())
     }
 
-    /// A group that the table holds already goes on, whatever its name; it may come from a broker
-    /// that refused less.
+    /// A group that is in the table already is accepted with any name. It may come from a broker
+    /// with looser checks.
     fn check_name(&self, group: &str) -> Result<(), Rejection> {
         match names::check_group(group) {
             Err(error) if self.groups.find(group).is_none() => Err(Rejection::group_name(group, &error)),
@@ -182,11 +183,11 @@ impl Clients {
     fn retry_topic(&self, data: &ConsumerData, queues: i32) -> bool {
         let name = names::retry_topic(&data.group_name);
         if names::check_topic(&name).is_err() {
-            // Of a group from the table whose name is too long for one: it consumes without
-            // retries.
+            // A group from the table may have a name that is too long for a retry topic. It
+            // consumes without retries.
             return false;
         }
-        // Clients of a group without retries ask for this topic's route all the same.
+        // Clients of a group without retries also ask for the route of this topic.
         let (_, new) = self.topics.find_or_create(&name, queues.max(1), perm::READ | perm::WRITE);
         if new {
             self.registration.announce();
@@ -220,7 +221,7 @@ impl Clients {
         }
     }
 
-    /// 35.
+    /// Request 35.
     pub(crate) fn unregister(&self, header: &UnregisterClient) {
         if let Some(group) = &header.producer_group {
             self.producers.unregister(group, &header.client_id);
@@ -232,14 +233,14 @@ impl Clients {
         }
     }
 
-    /// 38.
+    /// Request 38.
     pub(crate) fn consumer_ids(&self, header: &ConsumerGroupRequest) -> Result<Bytes, Rejection> {
         self.consumers.client_ids(&header.consumer_group).ok_or_else(|| {
             Rejection::new(Reason::Failed, format!("no client of the group {} is connected", header.consumer_group))
         })
     }
 
-    /// 46.
+    /// Request 46.
     pub(crate) fn check_expression(&self, config: &CheckClientConfig) -> Result<(), Rejection> {
         let expression_type = &config.subscription_data.expression_type;
         if filter::is_supported(expression_type) {
@@ -253,20 +254,20 @@ impl Clients {
         ))
     }
 
-    /// A connection has ended.
+    /// Removes the clients of a connection that has ended.
     pub(crate) fn disconnected(&self, connection: &Connection) {
         self.producers.disconnect(connection);
         self.notify_all(&self.consumers.disconnect(connection));
     }
 
-    /// Forgets clients that were seen last before `oldest` (milliseconds since 1970).
+    /// Removes clients that were seen last before `oldest` (milliseconds since 1970).
     pub(crate) fn expire(&self, oldest: i64) {
         self.producers.expire(oldest);
         self.notify_all(&self.consumers.expire(oldest));
     }
 }
 
-/// Before anything of it is stored.
+/// Checks numbers before any part of the heartbeat is stored.
 fn check_numbers(heartbeat: &Heartbeat) -> Result<(), Rejection> {
     let (producers, consumers) = (heartbeat.producer_data_set.len(), heartbeat.consumer_data_set.len());
     if producers.max(consumers) > MAX_GROUPS {
@@ -277,7 +278,7 @@ fn check_numbers(heartbeat: &Heartbeat) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// One answer for all groups that are refused.
+/// Combines the refusals of all groups into one answer.
 fn all_in_one(refusals: Vec<Rejection>) -> Option<Rejection> {
     let more = refusals.len().saturating_sub(MAX_REFUSALS);
     let mut refusals = refusals.into_iter();
@@ -298,7 +299,7 @@ fn too_many_clients(group: &str) -> Rejection {
     ))
 }
 
-/// Clients are looked for silence.
+/// The time between two scans for silent clients.
 const EXPIRE: Duration = Duration::from_secs(10);
 
 impl Feature for Clients {

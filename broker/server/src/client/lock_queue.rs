@@ -1,4 +1,4 @@
-//! Queue locks of ordered groups: 41 and 42.
+//! Queue locks of ordered groups: requests 41 and 42.
 
 use crate::{
     config::Live,
@@ -14,7 +14,7 @@ use rmq_protocol::{
 };
 use std::{sync::Arc, time::Instant};
 
-/// Handles of these requests.
+/// The state that these requests use.
 pub(crate) struct Locks {
     role: Arc<CurrentRole>,
     locks: Arc<QueueLocks>,
@@ -41,17 +41,17 @@ impl Locks {
         topic.is_some_and(|topic| (0..topic.read_queue_nums.max(topic.write_queue_nums)).contains(&queue.queue_id))
     }
 
-    /// A client may lock before its first heartbeat has come, so a group is made here as a
-    /// heartbeat or a pull would make it. What is in no table and has no members could be any name:
-    /// it gets no locks, or one peer could make as many as it likes.
+    /// A client may lock before its first heartbeat has arrived, so the group is created here as a
+    /// heartbeat or a pull would create it. A group that is in no table and has no members may have
+    /// any name. It gets no locks, otherwise one peer could create any number of groups.
     fn may_lock(&self, group: &str) -> bool {
         let settings = self.settings.load();
         let made = self.groups.find_or_create(group, settings.topics.auto_create_group && !self.role.is_slave());
         made.is_some() || self.consumers.message_model(group).is_some()
     }
 
-    /// 41: queues that do not exist, or of a group that may not lock, are not locked, as if others
-    /// held them.
+    /// Request 41. Queues that do not exist, and queues of a group that may not lock, are treated
+    /// as if other clients held them.
     pub(crate) fn lock(&self, mut body: LockBatch) -> Result<LockBatchResponse, Rejection> {
         if body.client_id.is_empty() {
             return Err(Rejection::invalid(
@@ -70,7 +70,7 @@ impl Locks {
         Ok(LockBatchResponse { locked })
     }
 
-    /// 42.
+    /// Request 42.
     pub(crate) fn unlock(&self, body: &LockBatch) {
         self.locks.unlock(&body.consumer_group, &body.client_id, &body.mq_set);
     }

@@ -2,9 +2,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`heartbeat`] | clients come and go |
+//! | [`heartbeat`] | clients connect and disconnect |
 //! | [`lock_queue`] | locks of queues that are consumed in order |
-//! | [`offsets`] | how far a group is, and what a queue holds |
+//! | [`offsets`] | the progress of a group, and the bounds of a queue |
 
 pub(crate) mod heartbeat;
 pub(crate) mod lock_queue;

@@ -1,4 +1,4 @@
-//! Offsets of groups and queues: 14, 15, 29 to 32.
+//! Offsets of groups and queues: requests 14, 15, 29 to 32.
 
 use crate::{
     core::Core,
@@ -11,7 +11,7 @@ use rmq_protocol::header::owned::{QueryConsumerOffset, QueueRequest, SearchOffse
 use rmq_store::{Boundary, MessageStore, Millis, QueueOffset};
 use std::sync::Arc;
 
-/// Handles of these requests.
+/// The state that these requests use.
 pub(crate) struct Offsets {
     role: Arc<CurrentRole>,
     store: Arc<MessageStore>,
@@ -31,8 +31,8 @@ impl Offsets {
         }
     }
 
-    /// Refuses a queue that the topic does not have. One that was taken away may still hold
-    /// messages, and is there then.
+    /// Refuses a queue that the topic does not have. A queue that was removed may still hold
+    /// messages, and is accepted then.
     fn check_queue(&self, topic: &str, queue_id: i32) -> Result<(), Rejection> {
         let config = self.topics.find(topic).ok_or_else(|| Rejection::no_topic(topic))?;
         let queues = config.read_queue_nums.max(config.write_queue_nums);
@@ -42,14 +42,14 @@ impl Offsets {
         Err(Rejection::no_queue(topic, queues, queue_id))
     }
 
-    /// 14, where nothing has to be read for it: the group has an offset.
+    /// Request 14 without a read: the group has an offset.
     pub(crate) fn committed(&self, header: &QueryConsumerOffset) -> Option<i64> {
         self.offsets.committed(&header.topic, &header.consumer_group, header.queue_id)
     }
 
-    /// 14: a group without an offset begins at 0 if the queue's first message is still there and
-    /// recent, so that a new group misses nothing of a young topic; else the client decides. Reads
-    /// from the disk: not for reactor threads.
+    /// Request 14. A group without an offset starts at 0 if the queue's first message still exists
+    /// and is recent, so that a new group misses no message of a young topic. Otherwise the client
+    /// decides. Reads from the disk: must not run on reactor threads.
     pub(crate) fn query(&self, header: &QueryConsumerOffset) -> Result<i64, Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
         if let Some(committed) = self.offsets.committed(&header.topic, &header.consumer_group, header.queue_id) {
@@ -71,7 +71,7 @@ impl Offsets {
         ))
     }
 
-    /// The first message of the queue is likely in memory, or there is none yet.
+    /// Whether the first message of the queue is probably in memory, or the queue is empty.
     fn is_recent(&self, topic: &str, queue_id: i32) -> bool {
         match self.store.physical_offset(topic, queue_id, QueueOffset::ZERO) {
             Ok(Some(offset)) => self.store.is_in_memory(offset),
@@ -80,7 +80,7 @@ impl Offsets {
         }
     }
 
-    /// 15.
+    /// Request 15.
     pub(crate) fn update(&self, header: &UpdateConsumerOffset, one_way: bool) -> Result<(), Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
         if self.groups.find(&header.consumer_group).is_none() {
@@ -89,14 +89,15 @@ impl Offsets {
         let Ok(offset) = u64::try_from(header.commit_offset) else {
             return Err(Rejection::number("commitOffset", header.commit_offset, "0 or more is wanted"));
         };
-        // A tool, which waits for the answer, may put a group ahead of its queue. A client tells
-        // its progress one-way; where that is ahead it was made with a log that lost its end since,
-        // and the group would skip what comes next. On a slave it was made with a master that is
-        // gone.
+        // A tool, which waits for the answer, may set the offset of a group ahead of its queue. A
+        // client commits its progress one-way. If that is ahead, it was reached with a log that
+        // lost its end since, and the group would skip the next messages. On a slave it was reached
+        // with a master that is gone.
         if one_way && !self.role.is_slave() {
             let end = self.store.next_offset(&header.topic, header.queue_id).get();
             if offset > end {
-                // A peer may send many of these; at this level they fill no log.
+                // A peer may send many of these, so the message is logged at a level that fills no
+                // log.
                 tracing::debug!(
                     group = header.consumer_group,
                     topic = header.topic,
@@ -113,7 +114,7 @@ impl Offsets {
         Ok(())
     }
 
-    /// 29.
+    /// Request 29.
     pub(crate) fn search(&self, header: &SearchOffset) -> Result<i64, Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
         let boundary = match header.boundary.as_deref().unwrap_or_default() {
@@ -128,19 +129,19 @@ impl Offsets {
         Ok(self.store.offset_by_time(&header.topic, header.queue_id, header.timestamp.into(), boundary)?.to_wire())
     }
 
-    /// 30.
+    /// Request 30.
     pub(crate) fn max(&self, header: &QueueRequest) -> Result<i64, Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
         Ok(self.store.max_offset(&header.topic, header.queue_id).to_wire())
     }
 
-    /// 31.
+    /// Request 31.
     pub(crate) fn min(&self, header: &QueueRequest) -> Result<i64, Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
         Ok(self.store.min_offset(&header.topic, header.queue_id).to_wire())
     }
 
-    /// 32.
+    /// Request 32.
     pub(crate) fn earliest(&self, header: &QueueRequest) -> Result<i64, Rejection> {
         self.check_queue(&header.topic, header.queue_id)?;
         let first = self.store.min_offset(&header.topic, header.queue_id);

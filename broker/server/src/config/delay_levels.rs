@@ -1,13 +1,13 @@
-//! What each delay level means.
+//! The delay of each delay level.
 
 use std::time::Duration;
 
-/// The pauses of the levels; level 1 is the first.
+/// The delays of the levels; level 1 is the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DelayLevels(Vec<Duration>);
 
-/// Reads Java's `messageDelayLevel`: pauses like `1s 5m 2h 1d`, in order. The error is the word
-/// that is none.
+/// Parses Java's `messageDelayLevel`: delays like `1s 5m 2h 1d`, in order. The error is the first
+/// invalid word.
 pub(crate) fn parse(text: &str) -> Result<DelayLevels, String> {
     let pauses: Vec<Duration> =
         text.split_whitespace().map(|word| pause(word).ok_or_else(|| word.to_owned())).collect::<Result<_, _>>()?;
@@ -38,13 +38,13 @@ impl DelayLevels {
         self.0.len() as i32
     }
 
-    /// The pause of a level; a level above the highest is the highest.
+    /// The delay of a level. A level above the highest has the delay of the highest.
     pub(crate) fn pause(&self, level: i32) -> Option<Duration> {
         let at = usize::try_from(level).ok()?.checked_sub(1)?;
         self.0.get(at.min(self.0.len() - 1)).copied()
     }
 
-    /// All of them.
+    /// The delays of all levels.
     pub(crate) fn pauses(&self) -> &[Duration] {
         &self.0
     }

@@ -1,11 +1,11 @@
 //! Java's keys that this broker does not have.
 //!
-//! A `broker.conf` of a Java broker may name any of some 500 keys, and a Java broker that was
-//! changed at run time has written all of them. Those that mean nothing here are told to the user
-//! once, by name, and are no error. A few of them switch on what is not here; for those the words
-//! are stronger.
+//! A `broker.conf` of a Java broker may contain any of some 500 keys, and a Java broker that was
+//! changed at run time has written all of them. Keys without a meaning here are no error: one
+//! warning lists them by name. A few keys switch on a feature that is missing here. They get a
+//! stronger warning.
 
-/// What a key asks for that this broker cannot do, if its value asks for it.
+/// The missing feature that a key asks for. `None` if its value does not ask for it.
 pub(super) fn missing_feature(key: &str, value: &str) -> Option<&'static str> {
     let on = value.eq_ignore_ascii_case("true");
     match key {
@@ -22,8 +22,9 @@ pub(super) fn missing_feature(key: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// What does here, always, what a key of Java's switches on or sets to another value than Java's
-/// own, which every file has that Java wrote.
+/// What replaces a Java key whose function is always active here. Returned if the key switches the
+/// function on, or has another value than Java's default, which every file written by Java
+/// contains.
 pub(super) fn replaced(key: &str, value: &str) -> Option<&'static str> {
     let on = value.eq_ignore_ascii_case("true");
     match key {
@@ -45,7 +46,7 @@ pub(super) fn replaced(key: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// The name that a setting has now, of the name it had in Java 4.
+/// The present name of a setting, given its name in Java 4.
 pub(super) fn current(key: &str) -> &str {
     match key {
         "haSlaveFallbehindMax" => "haMaxGapNotInSync",
@@ -53,7 +54,7 @@ pub(super) fn current(key: &str) -> &str {
     }
 }
 
-/// What Java's `mqbroker -m` prints, as far as it is here.
+/// The keys that Java's `mqbroker -m` prints, as far as this broker has them.
 pub(super) const IMPORTANT: &[&str] = &[
     "autoCreateSubscriptionGroup",
     "autoCreateTopicEnable",
@@ -86,7 +87,7 @@ pub(super) const IMPORTANT: &[&str] = &[
     "traceTopicEnable",
 ];
 
-/// The rest of Java's table.
+/// The other keys of Java's table.
 pub(super) const WITHOUT_MEANING: &[&str] = &[
     "accessMessageInMemoryHotRatio",
     "accountStatsEnable",

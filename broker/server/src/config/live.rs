@@ -1,4 +1,4 @@
-//! The settings of a running broker: readers take the whole, changed ones replace it.
+//! The settings of a running broker. Readers take a snapshot; a change replaces the whole.
 
 use super::{Config, Error, SETTINGS, java_keys};
 use arc_swap::{ArcSwap, Guard};
@@ -10,52 +10,53 @@ use std::{path::PathBuf, sync::Arc};
 /// Shared settings. Only hot ones change after the start.
 pub struct Live {
     current: ArcSwap<Config>,
-    /// One change at a time; the version of the settings, as `getBrokerConfig` tells it.
+    /// Held by one change at a time. Contains the version of the settings, which `getBrokerConfig`
+    /// returns.
     version: Mutex<DataVersion>,
-    /// The file that the broker was started from, to which changes are written.
+    /// The file that the broker was started from. Changes are written to it.
     file: Option<PathBuf>,
 }
 
-/// A change that is not made.
+/// Why a change is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// On the list of refused keys.
+    /// The key is on the list of refused keys.
     #[error("the setting {0} may not be changed at run time")]
     Listed(String),
-    /// Needs a restart.
+    /// The change needs a restart.
     #[error("the setting {0} takes effect only at a start: change it in the configuration file and restart the broker")]
     Fixed(String),
-    /// Wrong in itself.
+    /// The value is invalid.
     #[error(transparent)]
     Wrong(#[from] Error),
 }
 
 impl Live {
-    /// Settings that were read from `file`.
+    /// Wraps settings that were read from `file`.
     pub fn new(config: Config, file: Option<PathBuf>) -> Self {
         Self { current: ArcSwap::from_pointee(config), version: Mutex::default(), file }
     }
 
-    /// The settings now, to be kept for a while.
+    /// The current settings, for a longer use.
     pub fn load_full(&self) -> Arc<Config> {
         self.current.load_full()
     }
 
-    /// The settings now. Cheap; hold it for one request, not longer.
+    /// The current settings. Cheap; hold it for one request, not longer.
     pub fn load(&self) -> Guard<Arc<Config>> {
         self.current.load()
     }
 
-    /// Their version.
+    /// The version of the settings.
     pub fn version(&self) -> DataVersion {
         *self.version.lock()
     }
 
-    /// Changes settings, all or none. The result says how they would get lost: a broker started
-    /// without a file, or from one that cannot be written, forgets changes at its end.
+    /// Changes settings, all or none. The inner error says why the changes would be lost: a broker
+    /// started without a file, or from one that cannot be written, loses them at its end.
     ///
     /// # Errors
-    /// The first change that cannot be made.
+    /// The first change that is refused.
     pub fn update(&self, pairs: &[(String, String)], now: i64) -> Result<Result<(), String>, Refused> {
         let mut version = self.version.lock();
         let mut config = Config::clone(&self.current.load());
@@ -67,8 +68,8 @@ impl Live {
             }
             let before = config.text(key);
             if !config.set(key, value.trim())? {
-                // Java's tools may send any of Java's keys; those without meaning are no reason to
-                // refuse the others.
+                // Java's tools may send any of Java's keys. Those without a meaning here must not
+                // cause the others to be refused.
                 super::foreign(key, value.trim())?;
                 continue;
             }

@@ -1,12 +1,12 @@
-//! A broker's settings: Java's key names, grouped, checked, and immutable but for the hot ones.
+//! A broker's settings: Java's key names, grouped, validated, and immutable except the hot ones.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`settings`] | the table of settings |
 //! | [`value`] | their types |
-//! | [`java_keys`] | Java's keys that mean nothing here |
-//! | [`store`] | what the store is told of them |
-//! | [`validate`] | what values contradict |
+//! | [`java_keys`] | Java's keys that have no meaning here |
+//! | [`store`] | the settings in the store's terms |
+//! | [`validate`] | invalid values, and contradictions between values |
 //! | [`live`] | the settings of a running broker |
 
 pub(crate) mod delay_levels;
@@ -31,44 +31,44 @@ use rmq_protocol::{
 };
 use std::time::Duration;
 
-/// Settings that cannot be used.
+/// Why settings cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A line that begins with its separator.
     #[error("there is no key before '=' or ':'")]
     NoKey,
-    /// Neither our key nor Java's.
+    /// A key of neither this broker nor Java.
     #[error("there is no setting {key:?}{}", nearest.as_ref().map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default())]
     Unknown {
-        /// As written.
+        /// The key as written.
         key: String,
-        /// The most similar one.
+        /// The most similar key.
         nearest: Option<&'static str>,
     },
-    /// A value of another type.
+    /// A value that does not have the setting's type.
     #[error("{key} cannot be {value:?}: {wanted} is wanted{}", comment(value))]
     Value {
         /// The key.
         key: &'static str,
-        /// As written.
+        /// The value as written.
         value: String,
-        /// What would do.
+        /// The expected form.
         wanted: &'static str,
     },
-    /// Two settings, or one and the world, that do not go together.
+    /// A contradiction between two settings, or between a setting and the environment.
     #[error("{words}")]
     Contradiction {
         /// The settings.
         keys: &'static [&'static str],
-        /// What is wrong.
+        /// The description of the fault.
         words: String,
     },
-    /// Several of these, a line each.
+    /// Several of these, one per line.
     #[error("{}", lines(_0))]
     Several(Vec<Error>),
 }
 
-/// What somebody is told who wrote a comment behind a value.
+/// The advice for a user who wrote a comment behind a value.
 fn comment(value: &str) -> &'static str {
     match address::has_comment(value) {
         true => "; in a properties file what follows a value is part of it, so put the comment on its own line",
@@ -89,7 +89,7 @@ impl Error {
         }
     }
 
-    /// The settings that it is about.
+    /// The settings that the error concerns.
     fn keys(&self) -> &[&'static str] {
         match self {
             Self::Contradiction { keys, .. } => keys,
@@ -98,7 +98,7 @@ impl Error {
         }
     }
 
-    /// All of them as one, if there are any.
+    /// Combines errors into one. Returns `Ok` if there are none.
     fn all(mut errors: Vec<Self>) -> Result<(), Self> {
         match errors.len() {
             0 => Ok(()),
@@ -108,19 +108,19 @@ impl Error {
     }
 }
 
-/// What was read, and all that was found while reading.
+/// The settings that were read, and all findings.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// The settings; of no use if anything is wrong.
+    /// The settings. They must not be used if `wrong` is not empty.
     pub config: Config,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<Found<String>>,
-    /// What is wrong.
+    /// Errors.
     pub wrong: Vec<Found<Error>>,
 }
 
-/// A key that is not of this broker: what its writer should know of it, if more than that it means
-/// nothing here.
+/// Judges a key that this broker does not have. Returns a warning if there is more to say than that
+/// the key has no meaning here.
 fn foreign(key: &str, value: &str) -> Result<Option<String>, Error> {
     if key.is_empty() {
         return Err(Error::NoKey);
@@ -137,11 +137,11 @@ fn foreign(key: &str, value: &str) -> Result<Option<String>, Error> {
 }
 
 impl Config {
-    /// Settings from pairs, later ones winning, with the defaults that depend on the machine filled
-    /// in. Beside them: what the user should know.
+    /// Builds settings from pairs. Later pairs override earlier ones, and defaults that depend on
+    /// the machine are filled in. Also returns warnings for the user.
     ///
     /// # Errors
-    /// All that is wrong, as [`Self::read`] finds it.
+    /// All errors that [`Self::read`] finds.
     pub fn from_properties<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<(Self, Vec<String>), Error> {
@@ -151,8 +151,8 @@ impl Config {
         Ok((config, warnings.into_iter().map(|found| found.what).collect()))
     }
 
-    /// The same with all that was found: every key that is nobody's, every value of another type,
-    /// and every contradiction between the values that could be read.
+    /// The same with all findings: every unknown key, every value of a wrong type, and every
+    /// contradiction between the values that could be read.
     pub fn read(pairs: &[(&str, &str)]) -> Reading {
         let mut config = Self::default();
         let (mut warnings, mut wrong, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
@@ -187,7 +187,8 @@ impl Config {
             .contradictions()
             .into_iter()
             .chain(config.port_contradictions())
-            // What could not be read has its default here, of which nobody wants to hear.
+            // A value that could not be read has its default here. A contradiction with it would
+            // mislead the user.
             .filter(|error| !error.keys().iter().any(|key| unread.contains(key)))
             .collect();
         wrong.extend(contradictions.into_iter().map(|error| {
@@ -197,7 +198,7 @@ impl Config {
         Reading { config, warnings, wrong }
     }
 
-    /// The defaults that depend on other settings or on the machine.
+    /// Fills in the defaults that depend on other settings or on the machine.
     fn fill_in(&mut self, notes: &mut Vec<(&'static str, String)>) {
         let Self { identity, network, store, namesrv, .. } = self;
         if identity.broker_id > 0 {
@@ -243,7 +244,7 @@ impl Config {
         }
     }
 
-    /// What the delay levels mean.
+    /// The delays of the delay levels.
     pub(crate) fn delay_levels(&self) -> Result<DelayLevels, Error> {
         delay_levels::parse(&self.messages.delay_levels).map_err(|level| Error::Contradiction {
             keys: &["messageDelayLevel"],
@@ -310,8 +311,8 @@ mod tests {
         );
     }
 
-    /// A refusal told neither the limit nor what would do, and some values were taken for others
-    /// without a word.
+    /// A refusal contained neither the limit nor a valid value, and some values were silently
+    /// changed.
     #[test]
     fn a_refusal_names_the_value_the_limit_and_what_would_do() {
         for (text, words) in [
@@ -350,8 +351,8 @@ mod tests {
         }
     }
 
-    /// A value that is in no range of anything is an error, and no end of the process, here or
-    /// where it is used.
+    /// A value outside every range is an error. It must not end the process, neither here nor where
+    /// it is used.
     #[test]
     fn settings_of_any_values_are_read_or_refused() {
         use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -417,8 +418,8 @@ mod tests {
         wrong.into_iter().map(|found| (found.pair, found.what.to_string())).collect()
     }
 
-    /// Values out of range were told only after all values of another type were corrected, and of
-    /// those the first alone.
+    /// Values out of range were reported only after all values of a wrong type were corrected, and
+    /// then only the first of them.
     #[test]
     fn a_value_that_cannot_be_read_hides_none_that_is_out_of_range() {
         let wrong = found(
@@ -501,7 +502,7 @@ mod tests {
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].contains("transientStorePoolEnable=true") && warnings[0].contains("ahead of every append"));
         assert!(warnings[1].contains("warmMapedFileEnable=true") && warnings[1].contains("before appends come there"));
-        // Switched off they are two among all that means nothing here.
+        // Switched off, they are two of the keys without a meaning here.
         let (_, warnings) = read("transientStorePoolEnable=false\nwarmMapedFileEnable=false").unwrap();
         assert!(warnings.len() == 1 && warnings[0].contains("mean nothing here"), "{warnings:?}");
     }

@@ -1,5 +1,5 @@
 //! The table of settings: group, field, type, Java's key, default, and one line of meaning. The
-//! structs, reading, printing and the list for `--check` are made from it.
+//! structs, the parser, the printer and the list for `--check` are generated from it.
 
 use super::{
     Error, java_keys,
@@ -7,21 +7,21 @@ use super::{
 };
 use std::time::Duration;
 
-/// One line of the table, for people.
+/// One line of the table, for documentation.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// The key in `broker.conf`.
     pub key: &'static str,
-    /// The group it belongs to.
+    /// The group that it belongs to.
     pub group: &'static str,
     /// May be changed while the broker runs.
     pub hot: bool,
-    /// What it means.
+    /// The meaning of the setting.
     pub meaning: &'static str,
 }
 
 impl Setting {
-    /// Among those that Java's `mqbroker -m` prints.
+    /// Whether Java's `mqbroker -m` prints the setting.
     pub fn is_important(&self) -> bool {
         java_keys::IMPORTANT.contains(&self.key)
     }
@@ -31,7 +31,7 @@ macro_rules! settings {
     ($($(#[$doc:meta])* $group:ident: $name:ident {
         $($field:ident: $type:ty = $key:literal, $default:expr, $hot:ident, $meaning:literal;)*
     })*) => {
-        /// Everything a broker can be told. Groups of settings; each field's line names its key in
+        /// All settings of a broker, in groups. The doc line of each field names its key in
         /// `broker.conf`.
         #[derive(Debug, Clone, PartialEq, Default)]
         pub struct Config { $($(#[$doc])* pub $group: $name,)* }
@@ -54,7 +54,7 @@ macro_rules! settings {
         )*)*];
 
         impl Config {
-            /// Sets one value; false if there is no such key.
+            /// Sets one value. Returns false if there is no such key.
             pub(super) fn set(&mut self, key: &str, text: &str) -> Result<bool, Error> {
                 match java_keys::current(key) {
                     $($($key => {
@@ -84,7 +84,7 @@ const fn millis(millis: u64) -> Millis {
 }
 
 settings! {
-    /// Who this broker is.
+    /// The identity of this broker.
     identity: Identity {
         cluster_name: String = "brokerClusterName", "DefaultCluster".into(), fixed, "the cluster it belongs to";
         broker_name: String = "brokerName", String::new(), fixed, "the broker group; master and slaves share it (default: the host's name)";
@@ -95,7 +95,7 @@ settings! {
         region: String = "regionId", "DefaultRegion".into(), fixed, "told to clients for their traces";
     }
 
-    /// Where it listens.
+    /// Addresses, ports and connections.
     network: Network {
         bind_address: String = "bindAddress", "0.0.0.0".into(), fixed, "the local address of all ports";
         listen_port: u16 = "listenPort", 10911, fixed, "for clients; the port two below it serves them too";
@@ -166,7 +166,7 @@ settings! {
         trace_on: bool = "traceOn", true, hot, "tell clients to trace";
     }
 
-    /// Messages and reading.
+    /// Messages and reads.
     messages: Messages {
         max_size: u32 = "maxMessageSize", 4 << 20, fixed, "bytes of a message body";
         delay_levels: String = "messageDelayLevel", "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), fixed, "pauses of the delay levels";

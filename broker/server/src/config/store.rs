@@ -1,4 +1,4 @@
-//! The store's part of the settings, in the store's own terms.
+//! Converts the settings of the store into the store's own configuration.
 
 use super::{Config, Error, Flush};
 use rmq_protocol::message::delay;
@@ -6,16 +6,17 @@ use rmq_store as store;
 use std::{path::PathBuf, time::Duration};
 
 impl Config {
-    /// What the store is told.
+    /// The configuration of the store.
     ///
     /// # Errors
-    /// Hours that are none; the rest was checked when the settings were read.
+    /// Invalid hours. All other values were checked when the settings were read.
     pub(crate) fn for_store(&self) -> Result<store::Config, Error> {
         let (config, mut wrong) = self.for_store_with_faults();
         if wrong.is_empty() { Ok(config) } else { Err(wrong.swap_remove(0)) }
     }
 
-    /// The same with the store's defaults in place of what cannot be read, and all that cannot.
+    /// The same with the store's defaults in place of values that cannot be read, and an error for
+    /// each of these.
     pub(super) fn for_store_with_faults(&self) -> (store::Config, Vec<Error>) {
         let mut wrong = Vec::new();
         let own = &self.store;
@@ -63,7 +64,7 @@ impl Config {
     }
 }
 
-/// Java's splitter of paths.
+/// Splits paths as Java does.
 fn folders(text: &str) -> Vec<PathBuf> {
     text.split(',').map(str::trim).filter(|folder| !folder.is_empty()).map(PathBuf::from).collect()
 }

@@ -1,11 +1,11 @@
-//! Values that cannot be used, alone or with each other.
+//! Finds values that cannot be used, alone or in combination.
 
 use super::{Config, Error, Role};
 use rmq_protocol::{address, names::check_topic};
 use rmq_store::About;
 use std::time::Duration;
 
-/// Collects what is wrong.
+/// Collects errors.
 #[derive(Default)]
 struct Wrong(Vec<Error>);
 
@@ -16,7 +16,7 @@ impl Wrong {
 }
 
 impl Config {
-    /// Refuses what [`Self::contradictions`] finds.
+    /// Refuses the settings if [`Self::contradictions`] finds an error.
     pub(super) fn validate(&self) -> Result<(), Error> {
         Error::all(self.contradictions())
     }
@@ -108,7 +108,8 @@ impl Config {
         let hosts: [(&'static [&'static str], &str); 2] =
             [(&["brokerIP1"], &identity.broker_ip), (&["brokerIP2"], &identity.replication_ip)];
         for (keys, host) in hosts {
-            // What follows from brokerIP1 is wrong there.
+            // brokerIP2 defaults to brokerIP1. A wrong default is reported as an error of
+            // brokerIP1.
             if keys == ["brokerIP2"] && identity.replication_ip == identity.broker_ip {
                 continue;
             }
@@ -139,7 +140,7 @@ impl Config {
         }
     }
 
-    /// Values of which nothing works if they are 0.
+    /// Finds values that must not be 0, because nothing works then.
     fn check_least(&self, wrong: &mut Wrong) {
         let Self { network, replication, topics, messages, clients, namesrv, .. } = self;
         let numbers: [(&'static [&'static str], i64); 12] = [
@@ -166,7 +167,7 @@ impl Config {
     fn check_store(&self, wrong: &mut Wrong) {
         let Self { store, messages, .. } = self;
         let (file, longest) = (store.commit_log_file_size, u64::from(messages.max_size));
-        // What a record has beside its body.
+        // The bytes of a record besides its body.
         let rest = 64 * 1024;
         if file < 2 * (longest + rest) {
             let fits = (file / 2).saturating_sub(rest);
@@ -210,7 +211,7 @@ impl Config {
         wrong.0.extend(unread);
         for found in store.contradictions() {
             let keys = keys_of(found.about);
-            // Said already, with more to go by.
+            // Already reported by an error with more details.
             let said = |error: &Error| error.keys().iter().any(|key| keys.contains(key));
             if keys.is_empty() || !wrong.0.iter().any(said) {
                 let name = if keys.is_empty() { String::new() } else { format!("{}: ", keys.join(" and ")) };
@@ -219,7 +220,8 @@ impl Config {
         }
     }
 
-    /// Ports that two would listen on. Of a running broker they are those that the system chose.
+    /// Finds ports that two listeners would use. In a running broker the ports are those that the
+    /// system chose.
     pub(super) fn port_contradictions(&self) -> Vec<Error> {
         let mut wrong = Wrong::default();
         let network = &self.network;
@@ -269,12 +271,12 @@ impl Config {
     }
 }
 
-/// 0 for nothing, else at least 1.
+/// 0 for 0, otherwise at least 1.
 fn at_least(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Java's names of what the store is told.
+/// Java's keys for the store's settings.
 fn keys_of(about: About) -> &'static [&'static str] {
     match about {
         About::CommitLogFileSize => &["mappedFileSizeCommitLog"],

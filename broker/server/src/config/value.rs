@@ -1,12 +1,12 @@
-//! Types that a setting can have, and their text in a properties file.
+//! The types of settings, and their text form in a properties file.
 
 use std::{fmt, time::Duration};
 
-/// A setting's type.
+/// The type of a setting.
 pub(super) trait Value: Sized {
-    /// Reads the text; the error says what is wanted.
+    /// Parses the text. The error is the expected form.
     fn parse(text: &str) -> Result<Self, &'static str>;
-    /// Writes the text.
+    /// Formats the value.
     fn text(&self) -> String;
 }
 
@@ -56,7 +56,7 @@ numbers!(
     i32: "a number from -2147483648 to 2147483647"
 );
 
-/// A time span that is written in milliseconds.
+/// A duration that is written in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub Duration);
 
@@ -72,13 +72,13 @@ impl Value for Millis {
     }
 }
 
-/// A time span that is written in seconds.
+/// A duration that is written in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seconds(pub Duration);
 
 impl Value for Seconds {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        // More than a century: what is added to a moment stays one.
+        // The limit is more than a century: the sum with a point in time does not overflow.
         let seconds: Result<u32, _> = text.parse();
         seconds
             .map(|seconds| Self(Duration::from_secs(seconds.into())))
@@ -90,12 +90,12 @@ impl Value for Seconds {
     }
 }
 
-/// What a member of a broker group does.
+/// The role of a member in its broker group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Takes writes; a write is acknowledged before slaves have it.
+    /// Takes writes. A write is acknowledged before slaves have it.
     AsyncMaster,
-    /// Takes writes; a write is acknowledged when `inSyncReplicas` members have it.
+    /// Takes writes. A write is acknowledged when `inSyncReplicas` members have it.
     SyncMaster,
     /// Follows a master and serves reads.
     Slave,
@@ -126,12 +126,12 @@ impl fmt::Display for Role {
     }
 }
 
-/// When a write is acknowledged with regard to the disk.
+/// The durability on disk at which a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
-    /// When it is in memory; the disk follows within half a second.
+    /// The write is in memory. The flush to disk follows within half a second.
     Async,
-    /// When it is on disk.
+    /// The write is on disk.
     Sync,
 }
 

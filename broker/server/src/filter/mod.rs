@@ -1,10 +1,10 @@
-//! Which messages a subscription wants, as far as the broker decides it: by the hash of the tag.
-//! The client compares the tag itself, so a collision costs a message sent for nothing and never
-//! one withheld.
+//! Filters messages by subscription, as far as the broker decides it: by the hash of the tag. The
+//! client compares the tag itself. So a hash collision costs one message that is sent in vain, and
+//! never withholds a message.
 
 use rmq_protocol::body::{EXPRESSION_TAG, Subscription};
 
-/// An expression this broker understands; SQL92 is not.
+/// Whether this broker supports the type of expression. It does not support SQL92.
 pub(crate) fn is_supported(expression_type: &str) -> bool {
     expression_type.is_empty() || expression_type == EXPRESSION_TAG
 }

@@ -1,13 +1,12 @@
-//! Consumer groups: what they are told to be, who is in them, which queues they hold, how far they
-//! are.
+//! Consumer groups: their settings, members, queue locks and offsets.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`subscription`] | the groups' settings, in `config/subscriptionGroup.json` |
-//! | [`members`] | clients that are connected, producers too; nothing of it is stored |
+//! | [`members`] | connected clients, producers too; nothing of it is stored |
 //! | [`queue_locks`] | locks of queues that are consumed in order |
-//! | [`offsets`] | how far each group has consumed, in `config/consumerOffset.json` |
-//! | [`progress`] | the same as metrics |
+//! | [`offsets`] | the offsets that each group has consumed, in `config/consumerOffset.json` |
+//! | [`progress`] | the metrics of these offsets |
 
 pub(crate) mod members;
 pub(crate) mod offsets;

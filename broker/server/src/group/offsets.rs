@@ -1,7 +1,7 @@
-//! How far each group has come: `config/consumerOffset.json`.
+//! The offsets that each group has consumed: `config/consumerOffset.json`.
 //!
-//! Offsets move with every pull and are written every few seconds; a crash costs the last seconds
-//! of progress, and messages come again. Java promises no more.
+//! Offsets change with every pull and are written every few seconds. A crash loses the progress of
+//! the last seconds, and messages are delivered again. Java guarantees no more.
 
 use crate::{
     Error,
@@ -25,21 +25,21 @@ use std::{
     },
 };
 
-/// Corrected offsets that one warning names.
+/// The number of corrected offsets that one warning names.
 const MAX_EXAMPLES: u64 = 10;
 
-/// Offsets of all groups. Lock order: the map, then a row.
+/// The offsets of all groups. Lock order: the map, then a row.
 pub(crate) struct ConsumerOffsets {
     rows: RwLock<FxHashMap<String, Arc<Row>>>,
     version: Mutex<DataVersion>,
     /// Counts changes, so that an idle broker writes nothing.
     changes: AtomicU64,
     file: TableFile,
-    /// It was warned of offsets of the master that are none.
+    /// A warning about invalid offsets of the master was logged.
     warned: AtomicBool,
 }
 
-/// [`ConsumerOffsetTable`] with rows that nobody has looked at yet.
+/// [`ConsumerOffsetTable`] with rows that are not validated yet.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct OffsetRows {
@@ -47,12 +47,12 @@ pub(crate) struct OffsetRows {
     offset_table: rows::Unread,
 }
 
-/// What becomes of an offset that is none.
+/// The consequence of an invalid offset, for the warning.
 const FROM_THE_START: &str = "messages of these queues come again from the first one";
 
 impl OffsetRows {
-    /// The table, and what is wrong with it. A group would skip messages if it began anywhere but
-    /// at the start.
+    /// Returns the table and its faults. A group with an invalid offset restarts at the first
+    /// message: at any other position it would skip messages.
     fn read(self) -> (ConsumerOffsetTable, Vec<String>) {
         let mut wrong = Vec::new();
         let rows = self.offset_table.into_iter().map(|(name, row)| {
@@ -64,15 +64,16 @@ impl OffsetRows {
     }
 }
 
-/// One group's offsets in one topic.
+/// The offsets of one group in one topic.
 #[derive(Default)]
 struct Row {
     committed: Mutex<BTreeMap<i32, i64>>,
-    /// Where the group's clients last pulled from; not kept over a restart.
+    /// The offsets from which the group's clients last pulled. They are not kept over a restart.
     pulled: Mutex<BTreeMap<i32, i64>>,
 }
 
-/// A row's key `topic@group`, what its queues have finished and what they were handed out.
+/// A row: the key `topic@group`, the finished offset of each queue, and the offset up to which
+/// messages were handed out.
 pub(crate) type Progress = (String, BTreeMap<i32, i64>, BTreeMap<i32, i64>);
 
 fn key(topic: &str, group: &str) -> String {
@@ -111,12 +112,13 @@ impl ConsumerOffsets {
         *self.rows.write() = rows.collect();
     }
 
-    /// Holds what groups have finished against the ends of their queues, of which `end` knows those
-    /// of topics that exist; `None` leaves an offset as it is. A crash may have cut the log, or the
-    /// file may be another node's: a group that is ahead of its queue would skip what comes next.
+    /// Compares the committed offsets of groups with the ends of their queues and corrects those
+    /// outside of their queue. `end` returns the end of a queue for topics that exist; `None`
+    /// leaves an offset as it is. A crash may have truncated the log, or the file may be another
+    /// node's: a group that is ahead of its queue would skip the next messages.
     ///
-    /// For the start of a master, before requests are taken. A slave's offsets are its master's,
-    /// and its log may still be coming.
+    /// Called at the start of a master, before requests are accepted. A slave's offsets are its
+    /// master's, and its log may still be incomplete.
     pub(crate) fn correct(&self, end: impl Fn(&str, i32) -> Option<u64>) {
         let (mut corrected, mut examples) = (0_u64, Vec::new());
         for (key, row) in self.rows.read().iter() {
@@ -152,33 +154,33 @@ impl ConsumerOffsets {
         self.row(topic, group).unwrap_or_else(|| Arc::clone(self.rows.write().entry(key(topic, group)).or_default()))
     }
 
-    /// What the group has finished, if it ever said.
+    /// The committed offset of the group, if it has one.
     pub(crate) fn committed(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
         self.row(topic, group)?.committed.lock().get(&queue_id).copied()
     }
 
-    /// Where the group pulled last, if it did since the start.
+    /// The offset of the group's last pull since the start, if there was one.
     pub(crate) fn pulled(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
         self.row(topic, group)?.pulled.lock().get(&queue_id).copied()
     }
 
-    /// Stores progress.
+    /// Stores a committed offset.
     pub(crate) fn commit(&self, topic: &str, group: &str, queue_id: i32, offset: i64) {
         self.row_or_new(topic, group).committed.lock().insert(queue_id, offset);
         self.changes.fetch_add(1, Relaxed);
     }
 
-    /// Notes a pull.
+    /// Notes the offset of a pull.
     pub(crate) fn note_pull(&self, topic: &str, group: &str, queue_id: i32, offset: i64) {
         self.row_or_new(topic, group).pulled.lock().insert(queue_id, offset);
     }
 
-    /// Topics in which the group has offsets.
+    /// The topics in which the group has offsets.
     pub(crate) fn topics_of(&self, group: &str) -> BTreeSet<String> {
         self.select(|topic, g| (g == group).then(|| topic.to_owned()))
     }
 
-    /// Groups that have offsets in the topic.
+    /// The groups that have offsets in the topic.
     pub(crate) fn groups_of(&self, topic: &str) -> BTreeSet<String> {
         self.select(|t, group| (t == topic).then(|| group.to_owned()))
     }
@@ -201,7 +203,7 @@ impl ConsumerOffsets {
         }
     }
 
-    /// Forgets rows that `keep` (topic, group) does not want.
+    /// Removes the rows for which `keep` (topic, group) returns false.
     pub(crate) fn retain(&self, keep: impl Fn(&str, &str) -> bool) {
         self.rows.write().retain(|key, _| split(key).is_none_or(|(topic, group)| keep(topic, group)));
         self.changes.fetch_add(1, Relaxed);
@@ -219,7 +221,7 @@ impl ConsumerOffsets {
         rows.into_iter().map(copy).collect()
     }
 
-    /// Changes of this process so far.
+    /// The number of changes in this process so far.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Relaxed)
     }
@@ -232,7 +234,7 @@ impl ConsumerOffsets {
         }
     }
 
-    /// Takes over the master's table.
+    /// Replaces the table with the master's.
     pub(crate) fn replace(&self, rows: OffsetRows) {
         let (table, wrong) = rows.read();
         if !wrong.is_empty() && !self.warned.swap(true, Relaxed) {
@@ -294,7 +296,7 @@ mod tests {
         let slave = ConsumerOffsets::open(slave.path()).unwrap();
         slave.replace(fastjson::from_slice(text.as_bytes()).unwrap());
         assert_eq!(slave.committed("t", "i", 0), Some(8));
-        // A backup that is whole is better than a file that is not.
+        // An intact backup is better than a damaged file.
         std::fs::write(file.with_extension("json.bak"), r#"{"offsetTable":{"t@g":{0:4,1:6}}}"#).unwrap();
         assert_eq!(ConsumerOffsets::open(folder.path()).unwrap().committed("t", "g", 1), Some(6));
     }

@@ -1,4 +1,4 @@
-//! How far consumer groups are: what waits for them, and since when.
+//! Progress of consumer groups: the lag, and the age of the oldest waiting message.
 
 use super::{
     members::Consumers,
@@ -19,18 +19,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long entries of queues may be read for the ages of messages, in one scrape. It happens on
-/// the thread of the HTTP port: groups that are not reached are shown without ages.
+/// The time limit, per scrape, for reading queue entries to get the ages of messages. The reads
+/// block the thread of the HTTP port. Groups beyond the limit are shown without ages.
 const AGES: Duration = Duration::from_millis(50);
 
-/// Writes the progress of groups to disk now and then, and shows it.
+/// Writes the progress of groups to disk periodically, and shows it as metrics.
 pub(crate) struct KeptProgress {
     pub(crate) offsets: Arc<ConsumerOffsets>,
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) store: Arc<MessageStore>,
-    /// Between two writes.
+    /// The time between two writes.
     pub(crate) period: Duration,
 }
 
@@ -39,15 +39,15 @@ impl Feature for KeptProgress {
         tasks.every("write offsets", self.period, move || {
             let (offsets, groups) = (Arc::clone(&self.offsets), Arc::clone(&self.groups));
             async move {
-                // A group that a pull has made waits for this: its offsets are refused when it is
-                // not there any more.
+                // A group that a pull has created must be on disk before its offsets: the offsets
+                // of a missing group are refused.
                 let written = tokio::task::spawn_blocking(move || groups.persist().and(offsets.persist())).await;
                 match written {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
                         tracing::warn!(%error, "consumer groups and offsets cannot be written; after a crash messages would come again");
                     }
-                    // Tried again with the next period, and told again.
+                    // The next period tries again, and logs again.
                     Err(panic) => tracing::error!(%panic, "consumer groups and offsets are not written"),
                 }
             }
@@ -56,7 +56,7 @@ impl Feature for KeptProgress {
 
     fn metrics(&self, to: &Sheet) -> Filled {
         // Clients of a broadcasting group keep their progress themselves. A group that is not
-        // connected and never said what it has finished only looks.
+        // connected and never committed an offset only reads.
         let kept = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
             Some(MessageModel::Broadcasting) => false,
             None if !finished => false,
@@ -66,18 +66,19 @@ impl Feature for KeptProgress {
     }
 }
 
-/// One group in one topic, all queues together. Messages, and milliseconds.
+/// The progress of one group in one topic, summed over all queues. Counts are messages, latencies
+/// are milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Progress {
-    /// Not finished.
+    /// Messages that are not finished.
     lag: i64,
-    /// Handed out and not finished.
+    /// Messages that are handed out and not finished.
     inflight: i64,
-    /// Not handed out.
+    /// Messages that are not handed out.
     ready: i64,
-    /// Age of the oldest message that is not finished; 0 if all are.
+    /// The age of the oldest message that is not finished; 0 if all are.
     lag_latency: Option<i64>,
-    /// Age of the oldest one that was not handed out; 0 if all were.
+    /// The age of the oldest message that is not handed out; 0 if all are.
     queueing_latency: Option<i64>,
 }
 
@@ -88,8 +89,8 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Adds a queue: its bounds, what the group has finished and what it was handed out, and the
-    /// age of a message, if there is time to look.
+    /// Adds a queue: its bounds, the committed offset, the pulled offset, and a function for the
+    /// age of a message, if the time limit allows a read.
     fn add(&mut self, (min, max): (i64, i64), committed: i64, pulled: Option<i64>, age: impl Fn(i64) -> Option<i64>) {
         let older = |known: Option<i64>, offset: i64| Some(known?.max(age(offset.max(min))?));
         let pulled = pulled.unwrap_or(committed);
@@ -97,7 +98,7 @@ impl Progress {
         self.lag = self.lag.saturating_add(lag);
         self.ready = self.ready.saturating_add(ready);
         self.inflight = self.inflight.saturating_add(pulled.saturating_sub(committed).max(0));
-        // What was deleted before anybody read it has no age any more.
+        // A message that was deleted before it was read has no age any more.
         if lag > 0 {
             self.lag_latency = older(self.lag_latency, committed);
         }
@@ -107,7 +108,7 @@ impl Progress {
     }
 }
 
-/// A figure's name, meaning and value.
+/// The name, the help text and the value of a metric.
 type Figure = (&'static str, &'static str, fn(&Progress) -> Option<i64>);
 
 const FIGURES: [Figure; 5] = [
@@ -128,9 +129,10 @@ const FIGURES: [Figure; 5] = [
     ),
 ];
 
-/// `kept` tells whether the progress of a group that has finished something in a topic, or nothing,
-/// is kept here. Filters are not applied, as nothing is known of messages nobody has looked at: of
-/// a topic with tags a group may have fewer to read.
+/// `kept` returns whether the progress of a group in a topic is kept on this broker; its third
+/// argument says whether the group has committed an offset in the topic. Filters are not applied,
+/// because the tags of unread messages are not known: in a topic with tags a group may have fewer
+/// messages to read.
 fn read(
     rows: Vec<offsets::Progress>,
     kept: impl Fn(&str, &str, bool) -> bool,
@@ -163,7 +165,7 @@ fn read(
     FIGURES.iter().try_for_each(|figure| write(*figure, &groups, to))
 }
 
-/// Writes one figure of all groups.
+/// Writes one metric of all groups.
 fn write((name, help, value): Figure, groups: &[(String, Progress)], to: &Sheet) -> prometheus::Result<()> {
     let gauges = GaugeVec::new(Opts::new(name, help), &["topic", "consumer_group", "is_retry", "is_system"])?;
     for (key, progress) in groups {
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn queues_are_added_up_and_the_oldest_message_counts() {
         let mut progress = Progress::default();
-        // Ages are the offset's distance from 1000.
+        // The age of an offset is its distance from 1000.
         let age = |offset: i64| Some(1000 - offset);
         progress.add((0, 10), 4, Some(7), age);
         progress.add((0, 10), 10, Some(10), |_| Some(99_999));

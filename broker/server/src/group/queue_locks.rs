@@ -1,5 +1,5 @@
-//! Locks on queues, by which the clients of an ordered group agree who consumes which. A lock that
-//! is not renewed ends by itself.
+//! Locks on queues, by which the clients of an ordered group agree on the consumer of each queue. A
+//! lock that is not renewed expires.
 
 use parking_lot::Mutex;
 use rmq_protocol::message::MessageQueue;
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Clients renew every 20 s, so one of three renewals must come through.
+/// Clients renew every 20 s, so one of three renewals must arrive.
 const LIFE: Duration = Duration::from_secs(60);
 
 /// Locks by group.
@@ -29,8 +29,8 @@ impl Lock {
 }
 
 impl QueueLocks {
-    /// Locks or renews what nobody else has; returns what the client then holds of the queues it
-    /// asked for.
+    /// Locks or renews every queue that no other client has locked. Returns the requested queues
+    /// that the client then holds.
     pub(crate) fn lock(
         &self,
         group: &str,
@@ -62,7 +62,7 @@ impl QueueLocks {
         held
     }
 
-    /// Gives locks back; those of others are left alone.
+    /// Releases locks. Locks of other clients are left alone.
     pub(crate) fn unlock(&self, group: &str, client_id: &str, queues: &[MessageQueue]) {
         let mut groups = self.groups.lock();
         let Some(locks) = groups.get_mut(group) else { return };
@@ -76,12 +76,12 @@ impl QueueLocks {
         }
     }
 
-    /// Somebody holds a lock of the group.
+    /// Whether a client holds a lock of the group.
     pub(crate) fn is_locked(&self, group: &str, now: Instant) -> bool {
         self.groups.lock().get(group).is_some_and(|locks| locks.values().any(|lock| lock.holds(now)))
     }
 
-    /// Forgets locks that have ended.
+    /// Removes expired locks.
     pub(crate) fn expire(&self, now: Instant) {
         self.groups.lock().retain(|_, locks| {
             locks.retain(|_, lock| lock.holds(now));

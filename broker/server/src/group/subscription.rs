@@ -15,18 +15,18 @@ use rmq_protocol::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-/// Groups that this broker makes or is told to make, at most. What one peer makes must not take the
-/// memory of all.
+/// The limit of groups on this broker, created automatically or by request. One peer must not
+/// exhaust the memory of the broker.
 pub(crate) const MAX_GROUPS: usize = 100_000;
 
 /// The consumer groups of this broker.
 pub(crate) struct SubscriptionGroups {
     table: Table<SubscriptionGroup>,
-    /// Read from the file and written back; nothing here looks at it.
+    /// Read from the file and written back unchanged.
     forbidden: Unread,
 }
 
-/// [`SubscriptionGroupTable`] with rows that nobody has looked at yet: the file, or the answer of a
+/// [`SubscriptionGroupTable`] with rows that are not validated yet: the file, or the answer of a
 /// master.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -57,8 +57,8 @@ fn check_row(name: &str, group: &mut SubscriptionGroup) -> Result<(), String> {
     check_queues(group)
 }
 
-/// Refuses a number of retry queues that no topic may have, wherever a group comes from. So those
-/// of the table need no look.
+/// Refuses a number of retry queues that no topic may have, from any source. So the groups in the
+/// table need no further check.
 pub(crate) fn check_queues(group: &SubscriptionGroup) -> Result<(), String> {
     let queues = group.retry_queue_nums;
     if (0..=MAX_QUEUES).contains(&queues) {
@@ -80,14 +80,14 @@ impl SubscriptionGroups {
         Ok(Self { table: Table::new(path, data_version, groups, unread), forbidden })
     }
 
-    /// The group; made with the defaults if it is not there and `auto_create` allows it. The flag
-    /// says whether it is new.
+    /// Returns the group. A missing group is created with the defaults if `auto_create` allows it.
+    /// The flag is true if the group is new.
     pub(crate) fn find_or_create(&self, group: &str, auto_create: bool) -> Option<(Arc<SubscriptionGroup>, bool)> {
         match self.table.find(group) {
             Some(found) => Some((found, false)),
             None if auto_create || names::is_system_group(group) => {
                 names::check_group(group).ok()?;
-                // It would take the place of what the row says.
+                // A new group would replace the row that could not be used.
                 if self.table.is_unread(group) {
                     return None;
                 }
@@ -113,7 +113,7 @@ impl SubscriptionGroups {
         self.table.version()
     }
 
-    /// Changes of this process so far.
+    /// The number of changes in this process so far.
     pub(crate) fn generation(&self) -> u64 {
         self.table.generation()
     }
@@ -135,7 +135,7 @@ impl SubscriptionGroups {
         self.table.put(&name, group);
     }
 
-    /// Deletes a group; false if it was not there.
+    /// Deletes a group. Returns false if it did not exist.
     pub(crate) fn remove(&self, group: &str) -> bool {
         self.table.remove(group)
     }
@@ -145,13 +145,13 @@ impl SubscriptionGroups {
         SubscriptionGroupTable { data_version, forbidden_table: self.forbidden(), subscription_group_table }
     }
 
-    /// What others are told of the table that nothing here looks at.
+    /// The part of the table that the broker does not interpret, for other members.
     fn forbidden(&self) -> BTreeMap<String, BTreeMap<String, i32>> {
         let rows = self.forbidden.iter();
         rows.filter_map(|(group, row)| Some((group.clone(), serde_json::from_value(row.clone()).ok()?))).collect()
     }
 
-    /// Takes over the master's table, but for rows that cannot be used.
+    /// Replaces the table with the master's, except rows that cannot be used.
     pub(crate) fn replace(&self, table: GroupRows) {
         let (groups, unread) =
             rows::judge("the master's table of consumer groups", table.subscription_group_table, check_row);

@@ -1,4 +1,5 @@
-//! Durations that others have counted by powers of two, as a Prometheus histogram in seconds.
+//! Exports durations that are counted in buckets of powers of two as a Prometheus histogram in
+//! seconds.
 
 use prometheus::{
     Opts,
@@ -7,7 +8,7 @@ use prometheus::{
 };
 use std::time::Duration;
 
-/// One histogram as it was when somebody asked.
+/// A snapshot of one histogram.
 pub(super) struct Durations {
     desc: Desc,
     counted: rmq_store::Histogram,
@@ -26,7 +27,7 @@ impl Collector for Durations {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut so_far = 0;
-        // The last one has no end; Prometheus knows it from the count of all.
+        // The last bucket has no upper bound. Prometheus derives it from the total count.
         let bounded = self.counted.buckets.iter().take(rmq_store::BUCKETS - 1);
         let buckets = bounded.enumerate().map(|(power, count)| {
             so_far += count;

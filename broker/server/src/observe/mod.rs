@@ -1,5 +1,5 @@
-//! What the broker counts, and how it is shown. Names, units and labels of metrics are those of
-//! Java 5.x where it has the metric, so that its dashboards show them; each feature writes its own.
+//! Counters of the broker and their output. Metrics have the names, units and labels of Java 5.x if
+//! Java has the metric, so that its dashboards work. Each feature writes its own metrics.
 //!
 //! | file | what |
 //! |---|---|

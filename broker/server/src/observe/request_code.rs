@@ -1,8 +1,8 @@
-//! Java's names of requests, as its figures have them in the label `request_code`.
+//! Java's names of requests, as its metrics use them in the label `request_code`.
 
 use rmq_protocol::RequestCode;
 
-/// Lower case with underscores.
+/// The name in lower case with underscores.
 pub(super) fn java_name(code: RequestCode) -> String {
     let own = snake(code.name());
     match exception(code) {
@@ -12,7 +12,7 @@ pub(super) fn java_name(code: RequestCode) -> String {
     }
 }
 
-/// Words that Java writes in its own way.
+/// Names that Java spells differently.
 fn exception(code: RequestCode) -> Option<&'static str> {
     use RequestCode as C;
     Some(match code {
@@ -31,7 +31,7 @@ fn exception(code: RequestCode) -> Option<&'static str> {
     })
 }
 
-/// Requests of a broker that Java begins with `GET_`.
+/// Broker requests whose names begin with `GET_` in Java.
 fn asks(code: RequestCode) -> bool {
     use RequestCode as C;
     matches!(

@@ -1,4 +1,4 @@
-//! Requests by code, as metrics.
+//! Metrics of requests by code.
 
 use super::request_code;
 use crate::{
@@ -10,7 +10,7 @@ use rmq_protocol::RequestCode;
 use rustc_hash::FxHashMap;
 use std::time::Duration;
 
-/// Bounds of the time a request takes, in milliseconds: Java's, and below them those that matter
+/// Bucket bounds of the request duration in milliseconds: Java's, and smaller ones that matter
 /// here.
 const LATENCY_MILLIS: [f64; 13] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 5.0, 7.0, 10.0, 100.0, 1000.0, 2000.0, 3000.0];
 
@@ -48,12 +48,12 @@ impl Requests {
         })
     }
 
-    /// Where connections register what they count.
+    /// The registry in which connections register their counters.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// A request was handled on its connection's task.
+    /// Counts a request that was handled on its connection's task.
     pub(crate) fn handled(&self, code: i32, time: Duration) {
         match self.latency.get(&code) {
             Some(histogram) => histogram.observe(time.as_secs_f64() * 1000.0),
@@ -63,7 +63,7 @@ impl Requests {
 }
 
 impl Feature for Requests {
-    /// Requests that have not been made yet are left out.
+    /// Writes the metrics. Codes without a request so far are omitted.
     fn metrics(&self, to: &Sheet) -> Filled {
         for mut family in self.registry.gather() {
             if family.get_field_type() == MetricType::HISTOGRAM {

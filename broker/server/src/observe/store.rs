@@ -1,4 +1,4 @@
-//! Figures of the store.
+//! Metrics of the store.
 
 use super::durations::Durations;
 use crate::{
@@ -19,7 +19,7 @@ impl Feature for StoreMetrics {
     }
 }
 
-/// Writes what the store counts, how far its marks are and how full its disks are.
+/// Writes the store's counters, its watermarks and the use of its disks.
 fn read(store: &MessageStore, to: &Sheet) -> Filled {
     let f = store.metrics();
     let index_behind = f.behind("index");
@@ -125,7 +125,7 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
     }
 }
 
-/// The share that decides, and that of the volume of each directory that grows.
+/// Writes the decisive disk use, and that of the volume of each directory that grows.
 fn read_disk_use(used: &DiskUse, root: &Path, to: &Sheet) -> Filled {
     to.gauge(
         "rocketmq_store_disk_used_ratio",
@@ -150,7 +150,8 @@ fn read_disk_use(used: &DiskUse, root: &Path, to: &Sheet) -> Filled {
 mod tests {
     use super::*;
 
-    /// A full disk of consume queues refused writes while the figure told of the commit log's.
+    /// A full disk of consume queues caused refused writes while the metric showed the commit log's
+    /// disk.
     #[test]
     fn the_disk_that_decides_is_shown_and_each_beside_it() {
         let used = DiskUse {

@@ -1,4 +1,4 @@
-//! What a pull may ask for.
+//! Checks what a pull may ask for.
 
 use super::Puller;
 use crate::{
@@ -14,8 +14,8 @@ use rmq_protocol::{
 use rmq_store::Limits;
 use std::{sync::Arc, time::Duration};
 
-/// The longest a pull waits for messages, whatever its client asks for. Official clients ask for 15
-/// to 30 s.
+/// The upper limit of the time that a pull waits for messages, whatever its client asks for.
+/// Official clients ask for 15 to 30 s.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// What a pull reads, and for which group.
@@ -61,7 +61,7 @@ impl Puller {
         Ok(group)
     }
 
-    /// What the client wants: as it says in the request, or as its heartbeat said.
+    /// The subscription of the client, from the request or from its heartbeat.
     fn subscription(&self, request: &PullMessage, group: &SubscriptionGroup) -> Result<Arc<Subscription>, Rejection> {
         if request.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
             check_expression(request.expression_type.as_deref().unwrap_or_default())?;
@@ -85,8 +85,8 @@ impl Puller {
             self.consumers.outdated(name);
             let expression_type = request.expression_type.as_deref().filter(|text| !text.is_empty());
             if expression_type.unwrap_or(&subscription.expression_type) == EXPRESSION_TAG {
-                // What it wants now is not known here, but every client filters by tags again: to
-                // send it too much holds nothing up.
+                // The current subscription is not known here. Every client filters by tags again,
+                // so sending it too many messages is safe.
                 return Ok(Arc::new(Subscription::tags(&request.topic, "*", request.subscription_version)));
             }
             return Err(Rejection::new(
@@ -109,10 +109,10 @@ fn check_expression(expression_type: &str) -> Result<(), Rejection> {
     ))
 }
 
-/// Numbers that no client means.
+/// Refuses numbers that no valid client sends.
 fn check_numbers(request: &PullMessage) -> Result<(), Rejection> {
     let flag = |bit| request.sys_flag & bit != 0;
-    // The Go client's pull consumer asks for 0 unless told otherwise, and gets one at a time.
+    // The Go client's pull consumer sends 0 by default, and gets one message at a time.
     if request.max_messages < 0 {
         return Err(Rejection::number("maxMsgNums", request.max_messages.into(), "0 or more is wanted"));
     }
@@ -129,7 +129,7 @@ fn check_numbers(request: &PullMessage) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// How long the pull waits for messages; `None` if its client does not want it to.
+/// How long the pull waits for messages. Returns `None` if its client does not accept to wait.
 pub(super) fn wait_timeout(request: &PullMessage, messages: &Messages) -> Option<Duration> {
     let suspends = request.sys_flag & sys_flag::pull::SUSPEND != 0 && request.suspend_timeout > 0;
     suspends.then(|| wait(request.suspend_timeout, messages))
@@ -140,7 +140,7 @@ fn wait(asked_millis: i64, messages: &Messages) -> Duration {
     if messages.long_polling { asked } else { messages.short_polling.0.min(asked) }
 }
 
-/// What the client asks for; the store has limits of its own.
+/// The limits that the client asks for. The store has limits of its own.
 pub(super) fn limits(request: &PullMessage) -> Limits {
     let positive = |number: i32| usize::try_from(number).ok().filter(|number| *number > 0);
     Limits {
@@ -149,7 +149,7 @@ pub(super) fn limits(request: &PullMessage) -> Limits {
     }
 }
 
-/// Bytes of text that the request keeps while it is parked.
+/// The bytes of text that the request keeps while it is parked.
 pub(super) fn text_len(request: &PullMessage) -> usize {
     let optional = [&request.subscription, &request.expression_type, &request.proxy_forward_client_id];
     request.topic.len() + request.consumer_group.len() + optional.into_iter().flatten().map(String::len).sum::<usize>()
@@ -159,7 +159,7 @@ pub(super) fn text_len(request: &PullMessage) -> usize {
 mod tests {
     use super::*;
 
-    /// The client's own timeout had no limit.
+    /// The timeout that a client asked for had no limit.
     #[test]
     fn no_pull_waits_longer_than_a_minute() {
         let mut messages = Messages::default();

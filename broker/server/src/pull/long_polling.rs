@@ -1,16 +1,16 @@
-//! Pulls that wait for messages.
+//! Long polling: pulls that wait for messages.
 //!
-//! A pull that found nothing is parked with its queue and offset. The store tells of each message
-//! as soon as it can be read; the pulls it may interest are handed to a waker, and run again.
-//! Those nobody wakes run again at their deadline, and answer "nothing" then.
+//! A pull that found nothing is parked with its queue and offset. The store reports each message as
+//! soon as it is readable. The pulls that the message may match are handed to a waker and run
+//! again. A pull that is not woken runs again at its deadline, and answers "nothing" then.
 //!
-//! What a connection parked ends with it. Each connection may park as many pulls as there is room
-//! for; when there is none, one that has fewer than its share, the limit divided by the connections
-//! that have parked any, takes the places of the connection with the most, whose pulls are answered
-//! early.
+//! The parked pulls of a connection are dropped when it ends. A connection may park pulls while the
+//! total is below the limit. When the limit is reached, a connection below its share (the limit
+//! divided by the number of connections that have parked pulls) displaces pulls of the connection
+//! with the most, which are answered early.
 //!
-//! Parking and a message's arrival can cross. So after parking a pull the queue's end is read once
-//! more, and the pull is taken back if it has moved (see `pull/mod.rs`).
+//! Parking a pull and the arrival of a message can race. So after a pull is parked the end of the
+//! queue is read once more, and the pull is taken back if the end has moved (see `pull/mod.rs`).
 
 use super::Pull;
 use parking_lot::Mutex;
@@ -33,30 +33,32 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Locks to share the queues out on: the dispatch thread and the connections rarely meet.
+/// The number of locks that the queues are spread over. The dispatch thread and the connections
+/// rarely contend for one.
 const SHARDS: usize = 16;
-/// Pulls that are answered early at a time for one that has no place: to find them costs a look at
+/// The number of pulls that are answered early at a time to make room. Finding them costs a scan of
 /// all connections.
 const DISPLACED: usize = 64;
 
-/// A pull that waits.
+/// A parked pull.
 pub(crate) struct Parked {
     pub(crate) pull: Pull,
-    /// The offset it waits for.
+    /// The offset that the pull waits for.
     pub(crate) offset: QueueOffset,
-    /// Messages that do not match leave it asleep.
+    /// A message that does not match this subscription does not wake the pull.
     pub(crate) subscription: Option<Arc<Subscription>>,
     pub(crate) deadline: Instant,
-    /// Set when it is woken: the wait is over, an empty result is answered.
+    /// Set when the pull is woken at its deadline: the wait is over, and an empty result is
+    /// answered.
     pub(crate) last_try: bool,
 }
 
-/// Tasks that run woken pulls again. One for all of them would make a core's worth of pulls the
-/// most that a broker serves at the end of its queues.
+/// The number of tasks that run woken pulls again. With a single task, one core would limit the
+/// pulls that a broker serves at the end of its queues.
 pub(crate) const WAKERS: usize = 4;
 
-/// Woken pulls of some of the connections, to be run again. Unbounded, yet never longer than the
-/// number of pulls that may be parked.
+/// Woken pulls of some of the connections, to be run again. The channel is unbounded, but it never
+/// holds more pulls than may be parked.
 struct Woken {
     sender: mpsc::UnboundedSender<Parked>,
     receiver: tokio::sync::Mutex<mpsc::UnboundedReceiver<Parked>>,
@@ -71,8 +73,8 @@ impl Default for Woken {
 
 type Queues = FxHashMap<Arc<str>, FxHashMap<i32, Vec<Parked>>>;
 
-/// Where a connection has parked, and how many pulls in all. It stays from its first pull to its
-/// end: to make it anew for each pull would cost allocations.
+/// The queues in which a connection has parked pulls, and their total number. It exists from the
+/// connection's first pull to its end, because a new one for each pull would cost allocations.
 #[derive(Default)]
 struct Peer {
     parked: usize,
@@ -96,21 +98,20 @@ type Peers = FxHashMap<u64, Peer>;
 /// All parked pulls. Lock order: the peers of a connection, then a shard of queues.
 #[derive(Default)]
 pub(crate) struct LongPolling {
-    /// By the connection's number.
+    /// Keyed by the connection's number.
     peers: [Mutex<Peers>; SHARDS],
     shards: [Mutex<Queues>; SHARDS],
     parked: AtomicUsize,
-    /// Connections that have pulls parked.
+    /// The number of connections that have parked pulls.
     connections: AtomicUsize,
     displaced: AtomicUsize,
-    /// The broker stops: nobody waits any more.
+    /// The broker stops: no pull may wait any more.
     closed: AtomicBool,
     woken: [Woken; WAKERS],
 }
 
 impl LongPolling {
-    /// Waits for a pull that is to be run again, of those that belong to `waker` (below
-    /// [`WAKERS`]).
+    /// Waits for a woken pull of those that belong to `waker` (below [`WAKERS`]).
     pub(crate) async fn woken(&self, waker: usize) -> Option<Parked> {
         self.woken[waker % WAKERS].receiver.lock().await.recv().await
     }
@@ -125,18 +126,18 @@ impl LongPolling {
         &self.peers[connection as usize % SHARDS]
     }
 
-    /// How many wait.
+    /// The number of parked pulls.
     pub(crate) fn len(&self) -> usize {
         self.parked.load(Relaxed)
     }
 
-    /// How many were answered early to make room for others, since the start.
+    /// The number of pulls answered early to make room for others, since the start.
     pub(crate) fn displaced(&self) -> usize {
         self.displaced.load(Relaxed)
     }
 
-    /// Parks a pull, or gives it back if there is no room among `limit`, its connection has ended
-    /// or the broker stops.
+    /// Parks a pull. Returns it if `limit` leaves no room, if its connection has ended, or if the
+    /// broker stops.
     pub(crate) fn park(&self, pull: Parked, limit: usize) -> Result<(), Box<Parked>> {
         if !self.take_place(limit) {
             let connection = pull.pull.to.connection().id();
@@ -161,14 +162,14 @@ impl LongPolling {
         let connection = pull.pull.to.connection();
         let id = connection.id();
         let mut peers = self.peers(id).lock();
-        // Under this lock, which `forget` takes after the connection was closed: so none is parked
-        // behind its back.
+        // Checked under this lock, which `forget` takes after the connection was closed. So no pull
+        // is parked after `forget`.
         if !connection.is_open() {
             return Err(Box::new(pull));
         }
         let (topic, queue_id) = (pull.pull.request.topic.as_str(), pull.pull.request.queue_id);
         let mut shard = self.shard(topic).lock();
-        // And the same for `release` and the shard's lock.
+        // The same holds for `release` and the shard's lock.
         if self.closed.load(SeqCst) {
             return Err(Box::new(pull));
         }
@@ -187,8 +188,8 @@ impl LongPolling {
         Ok(())
     }
 
-    /// There is no room for a connection: if it has fewer than its share, some of the one with the
-    /// most are answered early.
+    /// Makes room for a connection that has fewer pulls than its share: some pulls of the
+    /// connection with the most are answered early.
     fn make_room(&self, connection: u64, limit: usize) -> bool {
         let own = self.peers(connection).lock().get(&connection).map_or(0, |peer| peer.parked);
         if own >= limit / self.connections.load(Relaxed).max(1) {
@@ -209,19 +210,19 @@ impl LongPolling {
         true
     }
 
-    /// The connection has ended: what it parked is dropped.
+    /// Drops the parked pulls of a connection that has ended.
     pub(crate) fn forget(&self, connection: &Connection) {
         let id = connection.id();
         let dropped = self.take_from(id, usize::MAX);
         self.parked.fetch_sub(dropped.len(), Relaxed);
         let peer = self.peers(id).lock().remove(&id);
-        // Pulls that were woken meanwhile and are not taken off its number yet.
+        // Some pulls were woken meanwhile and are not yet subtracted from the connection's number.
         if peer.is_some_and(|peer| peer.parked > 0) {
             self.connections.fetch_sub(1, Relaxed);
         }
     }
 
-    /// Takes up to `most` pulls of a connection out; they still count as parked.
+    /// Removes up to `most` pulls of a connection. They still count as parked.
     fn take_from(&self, connection: u64, most: usize) -> Vec<Parked> {
         let mut peers = self.peers(connection).lock();
         let Some(peer) = peers.get_mut(&connection) else { return Vec::new() };
@@ -247,7 +248,7 @@ impl LongPolling {
         taken
     }
 
-    /// Pulls of this queue were taken out: their connections have fewer.
+    /// Subtracts pulls that were removed from this queue from the numbers of their connections.
     fn left(&self, topic: &Arc<str>, queue_id: i32, pulls: &[Parked]) {
         let queue = (Arc::clone(topic), queue_id);
         for pull in pulls {
@@ -258,7 +259,7 @@ impl LongPolling {
         }
     }
 
-    /// So many pulls of a queue that a connection had parked were taken out.
+    /// Subtracts `count` pulls of a queue from the number of the connection that had parked them.
     fn remove(&self, peer: &mut Peer, queue: &(Arc<str>, i32), count: usize) {
         let had_any = peer.parked > 0;
         peer.remove(queue, count);
@@ -267,10 +268,10 @@ impl LongPolling {
         }
     }
 
-    /// A message can be read: wakes the pulls it may interest.
+    /// A message is readable: wakes the pulls that it may match.
     pub(crate) fn arrived(&self, topic: &str, queue_id: i32, offset: QueueOffset, tags_code: i64) {
-        // Whoever parks counts himself and then looks at the queue's end, which moved before this:
-        // one sees the other.
+        // A parking connection first counts its pull and then reads the queue's end. The end moved
+        // before this fence. So at least one side sees the other.
         fence(SeqCst);
         if self.parked.load(Relaxed) == 0 {
             return;
@@ -284,7 +285,8 @@ impl LongPolling {
         });
     }
 
-    /// The queue's end has moved while somebody parked: wakes pulls that wait for less than `end`.
+    /// The queue's end has moved while a pull was being parked: wakes the pulls that wait for less
+    /// than `end`.
     pub(crate) fn moved(&self, topic: &str, queue_id: i32, end: QueueOffset) {
         self.wake(topic, queue_id, |pull| pull.offset < end);
     }
@@ -302,12 +304,12 @@ impl LongPolling {
         self.hand_over(woken);
     }
 
-    /// Wakes those whose time is over at `now`.
+    /// Wakes the pulls whose deadline has passed at `now`.
     pub(crate) fn expire(&self, now: Instant) {
         self.wake_for_the_last_time(|pull| pull.deadline <= now);
     }
 
-    /// Wakes everybody and lets nobody wait any more: the broker stops.
+    /// Wakes all pulls and refuses new ones, because the broker stops.
     pub(crate) fn release(&self) {
         self.closed.store(true, SeqCst);
         self.wake_for_the_last_time(|_| true);
@@ -336,18 +338,20 @@ impl LongPolling {
         }
     }
 
-    /// They are run again, and dropped there if their connections have ended meanwhile.
+    /// Hands woken pulls to the wakers. They run again, and are dropped there if their connections
+    /// have ended meanwhile.
     fn hand_over(&self, woken: Vec<Parked>) {
         self.parked.fetch_sub(woken.len(), Relaxed);
         for pull in woken {
             let waker = pull.pull.to.connection().id() as usize % WAKERS;
-            // The receiver is as old as the sender, so this cannot fail.
+            // The receiver lives as long as the sender, so this cannot fail.
             let _ = self.woken[waker].sender.send(pull);
         }
     }
 }
 
-/// Moves the pulls of a queue that are `wanted` to `to`, and forgets a queue without pulls.
+/// Moves the pulls of a queue that are `wanted` to `to`, and removes a queue that has no pulls
+/// left.
 fn take(shard: &mut Queues, topic: &str, queue_id: i32, to: &mut Vec<Parked>, mut wanted: impl FnMut(&Parked) -> bool) {
     let Some(queues) = shard.get_mut(topic) else { return };
     let Some(pulls) = queues.get_mut(&queue_id) else { return };

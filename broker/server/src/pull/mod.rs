@@ -1,10 +1,10 @@
-//! Pulls: messages of one queue on their way to a consumer.
+//! Pulls: reads of one queue for a consumer.
 //!
 //! | file | what |
 //! |---|---|
-//! | this | a pull from its coming to its answer |
+//! | this | a pull from its arrival to its answer |
 //! | [`check`] | what a pull may ask for |
-//! | [`outcome`] | what it is told, and from which broker to pull next |
+//! | [`outcome`] | the answer, and the broker to pull from next |
 //! | [`long_polling`] | pulls that wait for messages |
 
 mod check;
@@ -38,10 +38,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes of names and of a subscription that a pull may have to be parked.
+/// The limit, in bytes, of the names and the subscription of a pull that is parked.
 const MAX_PARKED_TEXT: usize = 16 << 10;
 
-/// An offset that no message will have: only the deadline ends the wait for it.
+/// An offset that no message will have. Only the deadline ends the wait for it.
 const NEVER: QueueOffset = QueueOffset::MAX;
 
 /// Reads queues for consumers.
@@ -65,7 +65,7 @@ pub(crate) struct Pull {
     pub(crate) to: Answer<Pulled>,
 }
 
-/// Which run of a pull this is: a parked one runs again, and for the last time at its deadline.
+/// The run of a pull: a parked pull runs again, and for the last time at its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Run {
     First,
@@ -73,23 +73,23 @@ enum Run {
     Last,
 }
 
-/// Where messages may come from.
+/// Where messages may be read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     /// Memory only.
     Memory,
-    /// The disk too, which blocks.
+    /// Memory and disk. A read from the disk blocks.
     Disk,
 }
 
-/// What came of a run.
+/// The result of a run.
 enum Outcome {
-    /// The messages may have to come from the disk: to be run again where that may block.
+    /// The messages may have to be read from the disk. The pull must run again where it may block.
     Cold,
     Answer(Pulled),
-    /// Nothing yet, and the client is willing to wait.
+    /// There is no message yet, and the client accepts to wait.
     Wait {
-        /// The queue offset it waits for.
+        /// The queue offset that the pull waits for.
         offset: QueueOffset,
         subscription: Arc<Subscription>,
         timeout: Duration,
@@ -118,18 +118,18 @@ impl Puller {
         }
     }
 
-    /// A connection has ended: what it parked ends with it.
+    /// Drops the parked pulls of a connection that has ended.
     pub(crate) fn disconnected(&self, connection: &Connection) {
         self.long_polling.forget(connection);
     }
 
-    /// Runs a pull that has just come. One that must wait for the disk is given back, for
+    /// Runs a pull that has just arrived. Returns a pull that must read from the disk, for
     /// [`Puller::pull_from_disk`].
     pub(crate) fn pull(&self, pull: Pull) -> Option<Pull> {
         self.begin(pull, Reading::Memory)
     }
 
-    /// Runs a pull that has just come, wherever its messages are. Blocks.
+    /// Runs a pull that has just arrived, from memory or disk. Blocks.
     pub(crate) fn pull_from_disk(&self, pull: Pull) {
         self.begin(pull, Reading::Disk);
     }
@@ -149,13 +149,13 @@ impl Puller {
         None
     }
 
-    /// Runs a parked pull again. One that must wait for the disk is given back, for
+    /// Runs a parked pull again. Returns a pull that must read from the disk, for
     /// [`Puller::resume_from_disk`].
     pub(crate) fn resume(&self, parked: Parked) -> Option<Parked> {
         self.run_again(parked, Reading::Memory)
     }
 
-    /// Runs a parked pull again, wherever its messages are. Blocks.
+    /// Runs a parked pull again, from memory or disk. Blocks.
     pub(crate) fn resume_from_disk(&self, parked: Parked) {
         self.run_again(parked, Reading::Disk);
     }
@@ -168,16 +168,16 @@ impl Puller {
         match self.run(&parked.pull.request, run, reading) {
             Ok(Outcome::Cold) => return Some(parked),
             Ok(Outcome::Answer(pulled)) => parked.pull.to.give(Ok(pulled)),
-            // Woken for a message that another filter stage did not want: its deadline stays what
-            // it was.
+            // The pull was woken for a message that a later filter stage rejected. Its deadline
+            // does not change.
             Ok(Outcome::Wait { offset, .. }) => return self.park(Parked { offset, ..parked }, reading),
             Err(rejection) => parked.pull.to.give(Err(rejection)),
         }
         None
     }
 
-    /// Parks a pull, or answers it if it cannot wait: there was nothing to read a moment ago. Gives
-    /// it back if that needs the disk.
+    /// Parks a pull. If it cannot be parked, answers it: a moment ago there was nothing to read.
+    /// Returns the pull if that needs the disk.
     fn park(&self, mut parked: Parked, reading: Reading) -> Option<Parked> {
         let (queue_id, offset) = (parked.pull.request.queue_id, parked.offset);
         let topic = parked.pull.request.topic.clone();
@@ -190,7 +190,7 @@ impl Puller {
             parked.last_try = true;
             return self.run_again(*parked, reading);
         }
-        // A message may have arrived between our read and the parking.
+        // A message may have arrived between the read and the parking.
         let end = self.store.max_offset(&topic, queue_id);
         if end > offset {
             self.long_polling.moved(&topic, queue_id, end);
@@ -218,15 +218,16 @@ impl Puller {
         let status = outcome::status_of_nothing(got.status, request.queue_offset, self.role.is_slave(), follows);
         let corrects = matches!(got.status, GetStatus::NoMatchedMessage | GetStatus::MessageWasRemoving);
         if self.role.is_slave() && !corrects {
-            // A slave may not have what its master has: it never sends a client elsewhere.
+            // A slave may lack messages that its master has, so it never corrects a client's
+            // offset.
             got.next_offset = offset;
         }
         if status == PullStatus::NotFound
             && run != Run::Last
             && let Some(timeout) = check::wait_timeout(request, &settings.messages)
         {
-            // Where there are messages already, but none it can be given, only the deadline wakes
-            // it.
+            // The queue has messages beyond the offset, but none that matches. Only the deadline
+            // wakes the pull.
             let offset = if got.max_offset > got.next_offset { NEVER } else { got.next_offset };
             return Ok(Outcome::Wait { offset, subscription: checked.subscription, timeout });
         }
@@ -238,7 +239,7 @@ impl Puller {
         Ok(Outcome::Answer(outcome::nothing(&got, status, suggested, &checked)))
     }
 
-    /// Reads the queue; `None` where that needs the disk and `reading` rules it out.
+    /// Reads the queue. Returns `None` if that needs the disk and `reading` does not allow it.
     fn read(
         &self,
         request: &PullMessage,
@@ -255,9 +256,10 @@ impl Puller {
         })
     }
 
-    /// Commits what the client had done when it asked. By the time a parked pull runs again another
-    /// client may have done more, or reset the offset. A client that is ahead of the queue read a
-    /// log that lost its end since: the group must not begin there.
+    /// Commits the offset that the client had reached when it sent the pull. When a parked pull
+    /// runs again, another client may have committed more, or an offset may have been reset. A
+    /// client that is ahead of the queue has read a log that lost its end since; the group must not
+    /// start there.
     fn commit(&self, request: &PullMessage, offset: QueueOffset, got: &Got) {
         if request.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0
             && offset <= got.max_offset
@@ -268,14 +270,14 @@ impl Puller {
         }
     }
 
-    /// The answer to a negative offset: where the queue begins, as Java answers.
+    /// The answer to a negative offset: the start of the queue, as in Java.
     fn before_the_queue(&self, request: &PullMessage, checked: &Checked) -> Pulled {
         let min = self.store.min_offset(&request.topic, request.queue_id);
         let max = self.store.max_offset(&request.topic, request.queue_id);
         outcome::before_the_queue(request.queue_offset, min..=max, checked)
     }
 
-    /// Slaves serve reads in this group, or this is one.
+    /// Whether slaves serve reads in this group, or this broker is a slave.
     fn slaves_read(&self, settings: &Config) -> bool {
         settings.replication.slave_read || self.role.is_slave()
     }
@@ -290,14 +292,14 @@ impl Puller {
     }
 }
 
-/// Pulls may answer so much later than their deadline.
+/// A pull is answered at most this long after its deadline.
 const EXPIRE: Duration = Duration::from_millis(500);
 
 impl Feature for Puller {
     fn start(self: Arc<Self>, tasks: &Tasks) {
         for waker in 0..WAKERS {
-            // It ends after the last connection has: pulls that the stop releases are answered
-            // before.
+            // This task ends after the last connection: the pulls that the stop releases are
+            // answered first.
             let (puller, stop, readers) = (Arc::clone(&self), tasks.stop.clone(), tasks.tracker.clone());
             tasks.run("resume parked pulls", async move {
                 while let Some(Some(parked)) = stop.run_until_cancelled(puller.long_polling.woken(waker)).await {

@@ -1,4 +1,4 @@
-//! What a pull is told.
+//! The answer to a pull.
 
 use super::check::Checked;
 use bytes::Bytes;
@@ -6,15 +6,15 @@ use rmq_protocol::{body::SubscriptionGroup, header::PullMessageResponse};
 use rmq_store::{GetStatus, Got, QueueOffset};
 use std::ops::RangeInclusive;
 
-/// How a pull went.
+/// The result of a pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PullStatus {
     Found,
-    /// Nothing to read; the client pulls again.
+    /// There is nothing to read. The client pulls again.
     NotFound,
-    /// Nothing among what was looked at; the client goes on at the next offset at once.
+    /// No message among those examined matches. The client continues at the next offset at once.
     RetryAtOnce,
-    /// The offset is outside of the queue; the client goes on at the next offset.
+    /// The offset is outside of the queue. The client continues at the next offset.
     OffsetMoved,
 }
 
@@ -22,27 +22,27 @@ pub(crate) enum PullStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pulled {
     pub(crate) status: PullStatus,
-    /// In words.
+    /// An explanation for people.
     pub(crate) remark: String,
-    /// Where to go on, and from which broker.
+    /// The offset to continue at, and the broker to pull from.
     pub(crate) next: PullMessageResponse,
-    /// Pieces of the commit log.
+    /// Slices of the commit log.
     pub(crate) records: Vec<Bytes>,
 }
 
-/// Messages.
+/// The outcome with messages.
 pub(super) fn found(got: Got, checked: &Checked, slaves_read: bool) -> Pulled {
     let next = next(&got, suggested(&got, &checked.group, slaves_read), checked);
     Pulled { status: PullStatus::Found, remark: "FOUND".to_owned(), next, records: got.records }
 }
 
-/// No message.
+/// The outcome without a message.
 pub(super) fn nothing(got: &Got, status: PullStatus, suggested: i64, checked: &Checked) -> Pulled {
     let remark = format!("{:?}", got.status);
     Pulled { status, remark, next: next(got, suggested, checked), records: Vec::new() }
 }
 
-/// The answer to a negative offset: `held` is what the queue has.
+/// The answer to a negative offset. `held` is the range of offsets in the queue.
 pub(super) fn before_the_queue(asked: i64, held: RangeInclusive<QueueOffset>, checked: &Checked) -> Pulled {
     let (min, max) = held.into_inner();
     let next = PullMessageResponse {
@@ -74,9 +74,9 @@ fn flags(checked: &Checked) -> PullMessageResponse {
     }
 }
 
-/// From which broker the client should pull next: 0 is the master, 1 a slave. A slave sends clients
-/// back to the master when they have caught up. `slaves_read` tells whether slaves serve reads in
-/// this group, or this is one.
+/// The broker that the client should pull from next: 0 is the master, 1 a slave. A slave sends
+/// clients back to the master when they have caught up. `slaves_read` is true if slaves serve reads
+/// in this group, or if this broker is a slave.
 pub(super) fn suggested(got: &Got, group: &SubscriptionGroup, slaves_read: bool) -> i64 {
     match (slaves_read, got.far_behind) {
         (true, true) => group.which_broker_when_consume_slowly,
@@ -85,9 +85,9 @@ pub(super) fn suggested(got: &Got, group: &SubscriptionGroup, slaves_read: bool)
     }
 }
 
-/// The status when there is no message. A slave that follows its master sends the client back there
-/// at once; one whose master is gone answers as a master does, except that it never corrects an
-/// offset: it may not have what the master had.
+/// The status when there is no message. A slave that follows its master sends the client back to
+/// the master at once. A slave whose master is gone answers as a master does, but never corrects an
+/// offset, because it may lack messages that the master had.
 pub(super) fn status_of_nothing(status: GetStatus, asked: i64, slave: bool, follows: bool) -> PullStatus {
     match status {
         GetStatus::Found => PullStatus::Found,

@@ -1,39 +1,40 @@
-//! Whether the end of a member's log is what another member has at the same place.
+//! Compares the end of a member's log with the bytes of another member at the same offsets.
 //!
-//! Two logs of one group can differ although the offsets fit: a master that lost its volume starts
-//! an empty log, and once it has grown past the end of its slave's log, offsets alone no longer
-//! tell them apart. So a follower first asks for bytes that it has already. What comes is compared
-//! with its own, and only what lies behind them is appended.
+//! Two logs of one group can differ although the offsets fit. A master that lost its volume starts
+//! an empty log, and once that log has grown past the end of the slave's log, offsets alone no
+//! longer distinguish them. So a follower first asks for bytes that it has already. It compares
+//! these bytes with its own, and appends only what follows them.
 //!
 //! ```text
 //! follower's log   ...............[ window, at most 64 KiB ][ zeros of a filler ]
 //! asks from                       ^                                              ^ appends from
 //! ```
 //!
-//! The window holds at least one record's end. Records carry their offset, the time they were
-//! stored and an id of their own, so two logs that were written apart do not agree there. Bytes of
-//! zeros at the end are no evidence: a filler of megabytes looks the same in all logs.
+//! The window holds the end of at least one record. Records carry their offset, the time they were
+//! stored and an id of their own, so two logs that were written separately do not agree there. Zero
+//! bytes at the end are no evidence: a filler of megabytes looks the same in all logs.
 //!
-//! Classic HA has no message for this, and none is needed: to a Java master the follower is one
-//! whose log ends a little earlier. The price is 64 KiB a connection.
+//! Classic HA has no message for this, and none is needed: to a Java master the follower looks like
+//! one whose log ends a little earlier. The price is 64 KiB per connection.
 
 use rmq_store::{Error, MessageStore};
 
-/// Bytes compared, beside the zeros behind them.
+/// The number of bytes compared, in addition to the zeros behind them.
 pub(super) const WINDOW: u64 = 64 << 10;
-/// Zeros skipped at the end of a log, at most: more than a filler has with the usual message size.
+/// The limit of zeros skipped at the end of a log: more than a filler has with the usual message
+/// size.
 const MOST_ZEROS: u64 = 16 << 20;
-/// Bytes read at once.
+/// Bytes per read.
 const CHUNK: u64 = 64 << 10;
 
-/// The end of an own log, to be compared with what a peer sends.
+/// The end of the member's own log, for the comparison with the bytes of a peer.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
     from: u64,
-    /// End of the last byte that tells logs apart.
+    /// End of the last byte that can distinguish logs.
     meaningful: u64,
     own: Vec<u8>,
-    /// Bytes of `own` that the peer sent, too.
+    /// The number of bytes of `own` that the peer sent too.
     agreed: usize,
 }
 
@@ -55,36 +56,36 @@ impl Overlap {
             return Ok(Self { from: end, meaningful: end, own: Vec::new(), agreed: 0 });
         }
         let meaningful = last_non_zero(store, min, end)?;
-        // A Java master takes a request for offset 0 for that of an empty log.
+        // A Java master interprets a request for offset 0 as an empty log.
         let from = meaningful.saturating_sub(WINDOW).max(min).max(1);
-        // Bytes that the peer has deleted cannot be compared; those behind them can.
+        // Bytes that the peer has deleted cannot be compared. The bytes behind them can.
         let from = if peer_min < meaningful { from.max(peer_min) } else { from };
         Ok(Self { from, meaningful, own: bytes(store, from, end)?, agreed: 0 })
     }
 
-    /// Where the peer has to begin; 0 for an empty log.
+    /// The offset that the peer has to begin at; 0 for an empty log.
     pub(super) fn begin(&self) -> u64 {
         self.from
     }
 
-    /// Whether a comparison with a peer whose log begins at `peer_min` would say something, and was
+    /// Whether a comparison with a peer whose log begins at `peer_min` would be conclusive and was
     /// not tried.
     pub(super) fn can_begin_later(&self, peer_min: u64) -> bool {
         self.from < peer_min && peer_min < self.meaningful
     }
 
-    /// What comes next.
+    /// The offset of the next byte.
     pub(super) fn next(&self) -> u64 {
         self.from + self.agreed as u64
     }
 
-    /// Whether everything was compared.
+    /// Whether every byte was compared.
     pub(super) fn is_complete(&self) -> bool {
         self.agreed == self.own.len()
     }
 
-    /// Compares what the peer has at [`Overlap::next`]. Returns how many of the bytes were
-    /// compared: what follows them is new.
+    /// Compares the bytes of the peer at [`Overlap::next`]. Returns how many of them were compared;
+    /// the bytes that follow are new.
     pub(super) fn compare(&mut self, theirs: &[u8]) -> Result<usize, Differs> {
         let own = &self.own[self.agreed..];
         let count = own.len().min(theirs.len());
@@ -93,7 +94,7 @@ impl Overlap {
             None => {
                 self.agreed += count;
                 if self.is_complete() {
-                    // It is not needed again as long as the connection lasts.
+                    // The bytes are not needed again while the connection lasts.
                     self.from += self.agreed as u64;
                     (self.own, self.agreed) = (Vec::new(), 0);
                 }
@@ -103,7 +104,7 @@ impl Overlap {
     }
 }
 
-/// End of the last byte that is not zero, as far as that is looked for.
+/// End of the last byte that is not zero, within the search limit.
 fn last_non_zero(store: &MessageStore, min: u64, end: u64) -> Result<u64, Error> {
     let stop = min.max(end.saturating_sub(MOST_ZEROS));
     let mut to = end;
@@ -117,7 +118,7 @@ fn last_non_zero(store: &MessageStore, min: u64, end: u64) -> Result<u64, Error>
     Ok(stop)
 }
 
-/// The bytes from `from` to `to`, which may be in several files.
+/// The bytes from `from` to `to`, which may span several files.
 fn bytes(store: &MessageStore, from: u64, to: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity((to - from) as usize);
     let mut at = from;
@@ -179,15 +180,15 @@ mod tests {
     /// Two logs that both end with a filler of zeros look alike there.
     #[test]
     fn zeros_at_the_end_are_no_evidence() {
-        // The second message does not fit into the file of 16 MiB: a filler of 8 MiB and more ends
-        // it.
+        // The second message does not fit into the file of 16 MiB: a filler of more than 8 MiB ends
+        // the file.
         let root = tempfile::tempdir().unwrap();
         let (_, store) = member(root.path(), &[("maxMessageSize", "8000000"), ("mappedFileSizeCommitLog", "16777216")]);
         let body = vec![0; 7_900_000];
         for _ in 0..3 {
             store.put(&message(&body)).unwrap();
         }
-        // As a slave has it that got everything but the last message.
+        // This is the log of a slave that lacks only the last message.
         let file_end = 16_777_216;
         let filler = store.read(file_end - 100, 100).unwrap();
         assert!(filler.iter().all(|byte| *byte == 0));

@@ -1,4 +1,4 @@
-//! A master's side: send the log to each slave, and know what each has.
+//! The master's side: sends the log to each slave, and tracks what each slave has.
 
 use super::{
     unsent::Unsent,
@@ -21,14 +21,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Connections of slaves at a time; further ones are closed at once. A group has five members at
-/// most.
+/// The limit of concurrent connections of slaves. Further ones are closed at once. A group has five
+/// members at most.
 const MAX_SLAVES: usize = 32;
-/// The same from one address, so that one peer cannot keep all others out.
+/// The same limit for one address, so that one peer cannot keep all others out.
 const MAX_SLAVES_OF_ADDRESS: usize = 8;
 
-/// Lines of a kind that are written before they are counted: each slave of a group that starts is
-/// named.
+/// The number of log lines of a kind that are written before they are only counted: each slave of a
+/// group that starts is named.
 const LINES: u64 = MAX_SLAVES_OF_ADDRESS as u64;
 static TOO_MANY: LogLimit = LogLimit::new(1, "connections of slaves were closed, as there were too many");
 static CONNECTED: LogLimit = LogLimit::new(LINES, "more slaves have connected");
@@ -41,18 +41,19 @@ pub(crate) struct Slaves {
     store: Arc<MessageStore>,
     settings: Arc<Live>,
     connected: Mutex<BTreeMap<SocketAddr, State>>,
-    /// What expired files wait for.
+    /// Tracks what expired files wait for.
     unsent: Arc<Unsent>,
 }
 
 /// One slave. `acked <= sent`.
 #[derive(Debug, Clone, Copy)]
 struct State {
-    /// Up to here it has our log. `None` until it has said so: its first report, unless it is 0,
-    /// only asks where to begin. A slave that compares its log with ours begins before its end.
+    /// The slave has our log up to this offset. `None` until it has reported that: its first
+    /// report, unless it is 0, is only the offset to begin at. A slave that compares its log with
+    /// ours begins before its end.
     acked: Option<u64>,
     sent: i64,
-    /// Bytes sent until, and when, the rate was last worked out.
+    /// The bytes sent and the time, when the rate was last computed.
     rate_since: (i64, i64),
     rate: i64,
 }
@@ -65,15 +66,15 @@ impl Slaves {
         Self { store, settings, connected: Mutex::default(), unsent }
     }
 
-    /// Members, the master among them, that keep up: connected, and less than `haMaxGapNotInSync`
-    /// behind.
+    /// The number of members in sync, including the master: connected, and less than
+    /// `haMaxGapNotInSync` bytes behind.
     pub(crate) fn in_sync(&self) -> u32 {
         let (end, gap) = (self.store.max_physical_offset(), self.settings.load().replication.max_gap);
         1 + self.connected.lock().values().filter(|slave| slave.keeps_up(end, gap)).count() as u32
     }
 
-    /// Members that must have a message before it is acknowledged, if there are enough of them:
-    /// with `enableAutoInSyncReplicas` as many as keep up, but never fewer than
+    /// The number of members that must have a message before it is acknowledged, if enough of them
+    /// are in sync. With `enableAutoInSyncReplicas` it is the number in sync, but never less than
     /// `minInSyncReplicas`.
     pub(crate) fn needed(&self) -> Result<u32, NotEnough> {
         let settings = self.settings.load();
@@ -90,10 +91,10 @@ impl Slaves {
         if in_sync >= needed { Ok(needed) } else { Err(NotEnough { in_sync, needed }) }
     }
 
-    /// Up to here as many members as a message needs have the log. Where the master alone is enough
-    /// that is the end of the log, slaves or none; with fewer members than are needed it is where
-    /// it was when there were enough of them. Worked out for who asks, as most masters have nobody
-    /// who reports.
+    /// The offset up to which the required number of members have the log. If the master alone is
+    /// enough, that is the end of the log, with or without slaves. With fewer members than
+    /// required, the offset stays where it was when there were enough. It is computed on request,
+    /// because no slave reports to most masters.
     pub(crate) fn confirmed(&self) -> u64 {
         let needed = self.needed().unwrap_or(self.settings.load().replication.in_sync).max(1) as usize;
         let mut ends: Vec<u64> = self.connected.lock().values().filter_map(|slave| slave.acked).collect();
@@ -103,7 +104,7 @@ impl Slaves {
         ends.get(needed - 1).map_or(before, |end| before.max(*end))
     }
 
-    /// As `haStatus` tells it.
+    /// The state as `haStatus` shows it.
     pub(crate) fn describe(&self) -> HaRuntimeInfo {
         let (end, gap) = (self.store.max_physical_offset(), self.settings.load().replication.max_gap);
         let connected = self.connected.lock();
@@ -125,7 +126,7 @@ impl Slaves {
         }
     }
 
-    /// Bytes that the slave furthest behind lacks; `None` without a slave.
+    /// The bytes that the slave furthest behind lacks. `None` without a slave.
     pub(crate) fn lag(&self) -> Option<u64> {
         let end = self.store.max_physical_offset();
         self.connected.lock().values().map(|slave| end.saturating_sub(slave.acked.unwrap_or(0))).max()
@@ -159,7 +160,8 @@ impl Slaves {
         tasks.wait().await;
     }
 
-    /// Keeps what the slave says it has; the first time also tells `begin` where it goes on.
+    /// Records the offsets that the slave reports. The first report also sets `begin`, where the
+    /// slave continues.
     async fn take_reports(
         &self,
         mut reader: OwnedReadHalf,
@@ -175,8 +177,8 @@ impl Slaves {
                 Ok(read) => read?,
             };
             let end = u64::from_be_bytes(report);
-            // Judged before it counts: a log that is longer is another one, and confirms nothing of
-            // this one.
+            // The check comes before the report counts: a longer log is another log, and confirms
+            // nothing of this one.
             let first = begin.borrow().is_none();
             if first {
                 let from = self.check_end(end, Report::Begin).and_then(|()| self.first_offset(end));
@@ -218,8 +220,8 @@ impl Slaves {
         let mut told = false;
         loop {
             if self.store.max_physical_offset() <= next {
-                // A slave that compares logs learns at once that there is nothing behind what it
-                // got.
+                // A slave that compares logs learns at once that nothing follows the bytes that it
+                // received.
                 if !std::mem::replace(&mut told, true) {
                     writer.write_all(&Piece { offset: next, size: 0 }.encode()).await?;
                 }
@@ -240,9 +242,9 @@ impl Slaves {
         }
     }
 
-    /// The next bytes to send. Those that are not in memory are brought there by a blocking thread:
-    /// the write to the socket would otherwise wait for page faults, and with it all that runs on
-    /// this thread.
+    /// The next bytes to send. Bytes that are not in memory are prefetched by a blocking thread.
+    /// Otherwise the write to the socket would block on page faults, and with it everything that
+    /// runs on this thread.
     async fn read(&self, offset: u64) -> io::Result<Bytes> {
         let most = self.settings.load().replication.batch as usize;
         if let Some(bytes) = self.store.read_resident(offset, most).map_err(io::Error::other)? {
@@ -252,9 +254,9 @@ impl Slaves {
         tokio::task::spawn_blocking(move || store.read_from_disk(offset, most)).await?.map_err(io::Error::other)
     }
 
-    /// Where a slave begins that asks for `reported`. A new one gets all that is retained: it
-    /// counts as in sync when it has caught up, so it must have what it would be asked for after a
-    /// loss of this master. Java's masters begin at their last file.
+    /// The offset at which a slave that asks for `reported` begins. A new slave gets everything
+    /// that is retained: it counts as in sync when it has caught up, so it must have what it would
+    /// be asked for after a loss of this master. Java's masters begin at their last file.
     fn first_offset(&self, reported: u64) -> Begin {
         let min = self.store.min_physical_offset();
         match reported {
@@ -301,25 +303,25 @@ impl Slaves {
     }
 }
 
-/// What a slave says with an offset.
+/// The meaning of an offset that a slave sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Report {
-    /// Where it wants to begin. One that compares its log with ours begins up to 64 KiB before the
-    /// end of it; a Java slave at the end.
+    /// The offset that it wants to begin at. A slave that compares its log with ours begins up to
+    /// 64 KiB before the end of its log; a Java slave begins at the end.
     Begin,
-    /// Where its log ends.
+    /// The end of its log.
     End,
 }
 
 /// Where a slave begins, or why it gets nothing.
 type Begin = Result<u64, Refused>;
 
-/// A slave gets nothing.
+/// The reason why a slave gets nothing.
 #[derive(Debug, Clone)]
 struct Refused {
     why: String,
-    /// Offset of the heartbeat that tells the slave: the end of this log where that lies before
-    /// what the slave wants, its start where that lies behind it.
+    /// Offset of the heartbeat that informs the slave: the end of this log if it lies before the
+    /// requested offset, its start if it lies behind.
     heartbeat: u64,
 }
 
@@ -329,8 +331,8 @@ impl State {
     }
 }
 
-/// A slave's entry in the table of those that are connected, removed when dropped. It is made
-/// before the connection's task is, so that a burst of connections cannot slip past the limits.
+/// A slave's entry in the table of connected slaves, removed when dropped. It is created before the
+/// connection's task, so that a burst of connections cannot exceed the limits.
 struct Admitted {
     slaves: Arc<Slaves>,
     peer: SocketAddr,
@@ -379,7 +381,7 @@ impl Drop for Admitted {
     }
 }
 
-/// Header and piece in as few writes as the socket allows.
+/// Writes header and piece in as few writes as the socket allows.
 async fn write_both(writer: &mut OwnedWriteHalf, header: [u8; HEADER], piece: &[u8]) -> io::Result<()> {
     let slices = [io::IoSlice::new(&header), io::IoSlice::new(piece)];
     let written = writer.write_vectored(&slices).await?;
@@ -389,7 +391,7 @@ async fn write_both(writer: &mut OwnedWriteHalf, header: [u8; HEADER], piece: &[
     writer.write_all(&piece[written.saturating_sub(HEADER)..]).await
 }
 
-/// Too few members keep up for a message to be taken.
+/// Too few members are in sync to accept a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{in_sync} members of this broker group keep up, {needed} must have each message; bring the slaves back or lower inSyncReplicas"
@@ -410,7 +412,7 @@ mod tests {
         Slaves::new(store, settings)
     }
 
-    /// It stayed 0 on a broker that has no slaves, as no slave ever reported.
+    /// The confirmed offset stayed 0 on a broker without slaves, because no slave ever reported.
     #[test]
     fn a_master_that_is_enough_by_itself_has_confirmed_what_it_has() {
         let root = tempfile::tempdir().unwrap();
@@ -420,7 +422,8 @@ mod tests {
         assert_eq!(alone.confirmed(), end);
     }
 
-    /// The end of a slave's log was told 64 KiB too low: it was where the slave began to compare.
+    /// The end of a slave's log was shown 64 KiB too low: it was the offset at which the slave
+    /// began to compare.
     #[test]
     fn where_a_slave_begins_is_not_told_as_its_end() {
         let root = tempfile::tempdir().unwrap();

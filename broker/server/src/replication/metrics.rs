@@ -1,4 +1,4 @@
-//! Replication as metrics.
+//! Metrics of replication.
 
 use super::{Following, LogCheck, Slaves};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// What a scraper is told of this member's replication.
+/// The metrics of this member's replication.
 pub(crate) struct Replication {
     pub(crate) role: Arc<CurrentRole>,
     pub(crate) slaves: Arc<Slaves>,

@@ -1,8 +1,9 @@
-//! What slaves and tools ask of replication: 906, 907, and the tables in bulk (21, 43, 45, 201,
+//! Requests of slaves and tools to replication: 906, 907, and the whole tables (21, 43, 45, 201,
 //! 402).
 //!
-//! Of thousands of topics a table is megabytes, so the bytes of a whole one are made on a blocking
-//! thread, once for a state of the table, and all answers share them. Parts are made one at a time.
+//! With thousands of topics a table has megabytes. So a whole table is encoded on a blocking
+//! thread, once for each state of the table, and all answers share the bytes. Parts are encoded one
+//! at a time.
 
 use crate::{
     config::Live,
@@ -27,7 +28,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 /// Entries of one part of a table.
 const PART: i32 = 2000;
 
-/// Handles of these requests.
+/// The state that these requests use.
 pub(crate) struct Tables {
     role: Arc<CurrentRole>,
     topics: Arc<Topics>,
@@ -41,7 +42,7 @@ pub(crate) struct Tables {
     whole: Whole,
 }
 
-/// The last whole tables that were asked for: the number of entries, and the body.
+/// The last whole tables that were encoded: the number of entries, and the body.
 #[derive(Default)]
 pub(crate) struct Whole {
     topics: Shared<(i32, Bytes)>,
@@ -69,7 +70,7 @@ impl Tables {
         }
     }
 
-    /// 21.
+    /// Request 21.
     pub(crate) async fn topics(&self, header: &AllTopicConfig) -> Result<(i32, Bytes), Rejection> {
         let topics = Arc::clone(&self.topics);
         let part = Part::new(header.sequence, header.data_version.as_deref(), header.max);
@@ -84,7 +85,7 @@ impl Tables {
         .map_err(not_made)
     }
 
-    /// 201.
+    /// Request 201.
     pub(crate) async fn groups(&self, header: &AllGroupConfig) -> Result<(i32, Bytes), Rejection> {
         let groups = Arc::clone(&self.groups);
         let part = Part::new(header.sequence, header.data_version.as_deref(), header.max);
@@ -99,24 +100,25 @@ impl Tables {
         .map_err(not_made)
     }
 
-    /// 43.
+    /// Request 43.
     pub(crate) async fn consumer_offsets(&self) -> Result<Bytes, Rejection> {
         let offsets = Arc::clone(&self.offsets);
         let make = move || (offsets.changes(), Bytes::from(fastjson::to_vec(&offsets.snapshot())));
         self.whole.offsets.answer(self.offsets.changes(), make).await.map_err(not_made)
     }
 
-    /// 45.
+    /// Request 45.
     pub(crate) fn delay_offsets(&self) -> DelayOffsetTable {
         self.delay.snapshot()
     }
 
-    /// 906: the master's addresses and its flushed offset; `None` where the caller tells its own.
+    /// Request 906: the master's addresses and its flushed offset. `None` if the caller reports its
+    /// own.
     pub(crate) fn exchange(&self, asked: &ExchangeHaInfo) -> Option<ExchangeHaInfo> {
         let settings = self.settings.load();
         let address = crate::address::join(&settings.identity.replication_ip, settings.network.replication_port);
         let own = crate::address::join(&settings.identity.broker_ip, settings.network.listen_port);
-        // With fields it is told to us, without it is asked of us.
+        // With fields the request reports to this broker, without fields it asks this broker.
         if asked.master_ha_address.as_deref().is_some_and(|address| !address.is_empty()) {
             return None;
         }
@@ -127,7 +129,7 @@ impl Tables {
         })
     }
 
-    /// 907.
+    /// Request 907.
     pub(crate) fn status(&self) -> HaRuntimeInfo {
         if self.role.is_slave() { self.following.describe() } else { self.slaves.describe() }
     }
@@ -151,8 +153,8 @@ fn groups_body(groups: &SubscriptionGroups, part: Option<&Part>) -> (i32, Bytes)
     (total, fastjson::to_vec(&table).into())
 }
 
-/// Which part of a table a newer slave asks for. One that asks for nothing gets everything, as
-/// older ones expect.
+/// The part of a table that a newer slave asks for. A slave that asks for no part gets the whole
+/// table, as older slaves expect.
 struct Part {
     sequence: i32,
     version: Option<String>,

@@ -1,4 +1,4 @@
-//! A slave's side: follow the master.
+//! The slave's side: follows the master.
 
 use super::{
     compare::Overlap,
@@ -18,13 +18,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Pause before the master is tried again.
+/// The pause before the next attempt to follow the master.
 const RETRY: Duration = Duration::from_secs(1);
-/// The same after a comparison of the logs that failed: only a person or another log changes that.
+/// The pause after a failed comparison of the logs. Only an administrator or another log changes
+/// that.
 const RETRY_MISMATCH: Duration = Duration::from_secs(10);
-/// How long opening a connection may take.
+/// The timeout for opening a connection.
 const CONNECT: Duration = Duration::from_secs(3);
-/// Bytes taken off the socket at once.
+/// The most bytes read from the socket at once.
 const READ: usize = 256 * 1024;
 
 /// How this slave follows its master.
@@ -32,7 +33,7 @@ pub(crate) struct Following {
     store: Arc<MessageStore>,
     settings: Arc<Live>,
     state: Mutex<State>,
-    /// Whether the log was compared with that of the master over the present connection.
+    /// Whether the log was compared with the master's log over the present connection.
     in_step: watch::Sender<bool>,
 }
 
@@ -41,25 +42,25 @@ struct State {
     master: String,
     last_read: i64,
     last_write: i64,
-    /// Where the master stood when it spoke last.
+    /// The end of the master's log in its last message.
     master_end: u64,
     rate: i64,
     rate_since: (u64, i64),
-    /// Why the logs cannot go on together, until a comparison succeeds.
+    /// Why the logs do not match, until a comparison succeeds.
     mismatch: Option<Mismatch>,
-    /// Where the other log begins, once it has refused to send what lies before.
+    /// The start of the other log, once the master has refused to send what lies before.
     peer_min: u64,
 }
 
-/// Why a log must not get what the other side sends. The words never advise to delete anything:
-/// this may be the only copy of what it holds.
+/// Why this log must not take what the other side sends. The text never advises to delete anything:
+/// this may be the only copy of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mismatch {
-    /// Other bytes at the same offset.
+    /// The logs have different bytes at the same offset.
     Differs { at: u64, end: u64 },
     /// The other log ends before this one does.
     Longer { end: u64, other: u64 },
-    /// The other log begins behind the end of this one: what lies between was deleted there.
+    /// The other log begins behind the end of this one: the bytes in between were deleted there.
     Behind { end: u64, min: u64 },
 }
 
@@ -77,8 +78,8 @@ impl fmt::Display for Mismatch {
                 "this log ends at {end}, the other at {other}: it lacks messages that are here, and nothing is copied. Keep this \
                  store; `rocketmq admin broker recover` copies it to a master that waits, or accepts the loss"
             ),
-            // The other log is whole and newer, so it may be copied anew, but only its owner can
-            // say whether it is there to stay.
+            // The other log is complete and newer, so it may be copied from scratch. But only its
+            // owner knows whether it is permanent.
             Self::Behind { end, min } => write!(
                 f,
                 "this log ends at {end}, and the other begins at {min}: what lies between was deleted there when its time was over \
@@ -105,7 +106,7 @@ impl Ended {
     }
 }
 
-/// What the bytes of one read came to.
+/// The result of handling the bytes of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Taken {
     /// There is something to report.
@@ -128,15 +129,15 @@ impl Following {
         Self { store, settings, state: Mutex::default(), in_step: watch::Sender::new(false) }
     }
 
-    /// Bytes that this slave lacks of what the master has sent or announced; `None` without a
+    /// The bytes that this slave lacks of what the master has sent or announced. `None` without a
     /// master whose log agrees with this one.
     pub(crate) fn lag(&self) -> Option<u64> {
         let in_step = *self.in_step.borrow();
         in_step.then(|| self.state.lock().master_end.saturating_sub(self.store.max_physical_offset()))
     }
 
-    /// True while this slave is connected to a master whose log agrees with its own. Until then
-    /// nothing of the master's may replace what is here: it may be a new and empty one.
+    /// True while this slave is connected to a master whose log agrees with its own. Until then no
+    /// table of the master may replace one here: the master may be new and empty.
     pub(crate) fn in_step(&self) -> watch::Receiver<bool> {
         self.in_step.subscribe()
     }
@@ -146,7 +147,8 @@ impl Following {
         self.state.lock().mismatch
     }
 
-    /// In words; the first one is `following`, `behind`, `mismatch` or `connecting`.
+    /// A description for people. Its first word is `following`, `behind`, `mismatch` or
+    /// `connecting`.
     pub(crate) fn describe_state(&self) -> String {
         let limit = self.settings.load().replication.max_gap;
         match (self.lag(), self.mismatch()) {
@@ -157,7 +159,7 @@ impl Following {
         }
     }
 
-    /// As `haStatus` tells it.
+    /// The state as `haStatus` shows it.
     pub(crate) fn describe(&self) -> HaRuntimeInfo {
         let state = self.state.lock();
         HaRuntimeInfo {
@@ -175,8 +177,8 @@ impl Following {
         }
     }
 
-    /// Follows the master that `roles` names, until `stop`. `ask_again` is called when it cannot be
-    /// followed: it may have moved.
+    /// Follows the master that `roles` names, until `stop`. `ask_again` is called when the master
+    /// cannot be followed, because it may have moved.
     pub(crate) async fn run(
         &self,
         mut roles: watch::Receiver<Role>,
@@ -194,7 +196,7 @@ impl Following {
                     }
                     ask_again();
                 }
-                // Another master: drop this one.
+                // There is another master: this connection ends.
                 _ = roles.wait_for(|role| self.configured().is_none() && role.of().is_some_and(|m| m.replication_address != address)) => {}
             }
             self.in_step.send_replace(false);
@@ -205,8 +207,8 @@ impl Following {
         }
     }
 
-    /// Logs why a connection ended; true where the logs do not go together. That is an error once
-    /// and not at each attempt.
+    /// Logs why a connection ended. Returns true if the logs do not match. A mismatch is logged as
+    /// an error once, and not at each attempt.
     fn judge(&self, master: &str, ended: Result<(), Ended>) -> bool {
         match ended {
             Err(Ended::Mismatch(mismatch)) => {
@@ -229,7 +231,7 @@ impl Following {
     /// offset.
     ///
     /// # Errors
-    /// In words: no connection, or the logs do not go together.
+    /// A description: no connection, or the logs do not match.
     pub(crate) async fn copy_from(&self, address: &str) -> Result<(), String> {
         let copied = self.follow(address, Until::CaughtUp).await;
         self.in_step.send_replace(false);
@@ -273,9 +275,9 @@ impl Following {
         };
         let mut buffer = BytesMut::with_capacity(READ);
         let mut last_read = Instant::now();
-        // A deadline of its own: were it moved by what is received, an idle master's heartbeats, as
-        // far apart as reports are, would keep moving it, and the master would give this slave up
-        // as silent.
+        // Reports have a deadline of their own. If received bytes moved it, the heartbeats of an
+        // idle master, whose interval is that of the reports, would keep moving it, and the master
+        // would close this slave's connection as silent.
         let mut report_due = Instant::now() + heartbeat;
         loop {
             let read = async {
@@ -294,7 +296,7 @@ impl Following {
                     let compared = overlap.is_complete();
                     taken = match self.take_pieces(&mut buffer, &mut overlap).await {
                         Err(ended @ Ended::Mismatch(Mismatch::Longer { end, .. })) => {
-                            // The master must know what it lacks.
+                            // The master must know what this slave lacks.
                             self.report(&mut stream, end).await?;
                             return Err(ended);
                         }
@@ -332,7 +334,7 @@ impl Following {
         state.rate_since = (self.store.max_physical_offset(), now_millis());
     }
 
-    /// The logs agree as far as both reach.
+    /// Records that the logs agree as far as both reach.
     fn agreed(&self, address: &str) {
         tracing::info!(master = %address, offset = self.store.max_physical_offset(), "following the master");
         self.state.lock().mismatch = None;
@@ -370,8 +372,8 @@ impl Following {
         Ok(taken)
     }
 
-    /// A master that says where it is, as it has nothing to send. True where that is the end of
-    /// this log.
+    /// Handles a heartbeat: the master has nothing to send and reports the end of its log. Returns
+    /// true if that is the end of this log.
     fn heartbeat(&self, offset: u64, overlap: &Overlap) -> Result<bool, Ended> {
         let end = self.store.max_physical_offset();
         if !overlap.is_complete() {
@@ -403,10 +405,10 @@ impl Following {
         Ok(())
     }
 
-    /// Appends bytes of the log: here while there are disk blocks for them, as a rule, and
-    /// otherwise on a blocking thread. A stop or another master ends the wait for that thread, not
-    /// its append; that goes to its place in the log or nowhere, as if the connection had been lost
-    /// a moment later.
+    /// Appends bytes of the log. The append runs here while disk blocks are preallocated for it,
+    /// which is the common case, and otherwise on a blocking thread. A stop or another master ends
+    /// the wait for that thread, but not its append. The bytes go to their place in the log or
+    /// nowhere, as if the connection had been lost a moment later.
     async fn append(&self, offset: u64, bytes: BytesMut) -> io::Result<()> {
         let appended = self.store.append_replica_nonblocking(offset, &bytes).map_err(io::Error::other)?;
         if appended == bytes.len() {
@@ -435,7 +437,7 @@ mod tests {
     use super::*;
     use crate::testing::{member, message};
 
-    /// The stream of a master: its log in pieces that end anywhere, a heartbeat behind each.
+    /// The stream of a master: its log in pieces of any length, a heartbeat behind each.
     fn stream(log: &[u8], piece: usize) -> Vec<u8> {
         let mut stream = Vec::new();
         let mut offset = 0;
@@ -505,7 +507,7 @@ mod tests {
             reports = master => reports,
             ended = following.follow(&address, Until::Closed) => panic!("{ended:?}"),
         };
-        // 19 gaps of 120 ms hold 11 intervals of 200 ms; a busy machine may lose some, but a first
+        // 19 gaps of 120 ms hold 11 intervals of 200 ms. A busy machine may lose some, but a first
         // report alone is none.
         assert!(reports >= 5, "{reports} reports during 20 heartbeats");
     }

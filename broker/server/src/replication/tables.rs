@@ -1,10 +1,11 @@
-//! A slave's copy of its master's tables: topics, groups, consumer offsets and delay positions.
+//! Copies the master's tables to a slave: topics, groups, consumer offsets and delay positions.
 //!
-//! Only a master is asked whose log this slave follows: one that lost its volume has empty tables,
-//! and would take from the last copy of the group how far its consumers have come.
+//! The tables are copied only from a master whose log this slave follows. A master that lost its
+//! volume has empty tables, and they would overwrite the last copy of the consumers' offsets in the
+//! group.
 //!
-//! The master is asked every few seconds; a table is replaced if its version is another. Offsets
-//! change all the time and are taken whole.
+//! The slave polls the master every few seconds. A table is replaced if its version differs.
+//! Offsets change all the time and are copied as a whole.
 
 use crate::{
     group::{
@@ -22,24 +23,24 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Between two rounds.
+/// The time between two rounds.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long one answer may take.
+/// The timeout of one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is copied.
+/// The tables that are copied.
 pub(crate) struct MetadataSync {
     pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
     pub(crate) delay: Arc<Delay>,
-    /// Of the broker's network buffers.
+    /// The memory budget of the broker's network buffers.
     pub(crate) budget: Arc<Budget>,
 }
 
 impl MetadataSync {
-    /// Copies from the master that `roles` names, until `stop`. `in_step` says whether the master's
-    /// log is followed.
+    /// Copies from the master that `roles` names, until `stop`. `in_step` is true while the
+    /// master's log is followed.
     pub(crate) async fn run(
         self,
         mut roles: watch::Receiver<Role>,
@@ -53,7 +54,7 @@ impl MetadataSync {
             let in_step_now = *in_step.borrow_and_update();
             if let Some(master) = master.filter(|_| in_step_now) {
                 let copied = match Tables::fetch(&client, &master).await {
-                    // They may be those of another process at the same address.
+                    // The tables may be those of another process at the same address.
                     Ok(_) if !*in_step.borrow() => Err("its log is not followed any more".to_owned()),
                     Ok(tables) => self.take(tables).await,
                     Err(error) => Err(error),
@@ -75,8 +76,8 @@ impl MetadataSync {
         client.close().await;
     }
 
-    /// Puts the tables of another member in the place of those here. The error, in words: a table
-    /// cannot be written.
+    /// Replaces the tables with those of another member. The error describes which table cannot be
+    /// written.
     async fn take(&self, tables: Tables) -> Result<(), String> {
         if tables.topics.data_version != self.topics.version() {
             self.topics.replace(tables.topics);
@@ -94,11 +95,11 @@ impl MetadataSync {
         blocking(move || delay.persist()).await
     }
 
-    /// Copies all tables of another member and writes them to disk, consumer offsets too, which are
-    /// otherwise written every few seconds.
+    /// Copies all tables of another member and writes them to disk, including consumer offsets,
+    /// which are otherwise written every few seconds.
     ///
     /// # Errors
-    /// In words: no answer, or a table that cannot be written.
+    /// A description: no answer, or a table that cannot be written.
     pub(crate) async fn copy_durably(&self, client: &Client, from: &str) -> Result<(), String> {
         self.take(Tables::fetch(client, from).await?).await?;
         let offsets = Arc::clone(&self.offsets);

@@ -1,11 +1,11 @@
-//! What of the log slaves have yet to copy, so that its files do not expire meanwhile.
+//! Tracks which part of the log slaves have yet to copy, so that its files do not expire meanwhile.
 //!
-//! A slave needs all from [`compare::WINDOW`] before the end of its log: from there on it compares
-//! the logs when it connects again. That is kept for it over a lost connection, too, as a copy of
-//! hours would otherwise end where the network failed once.
+//! A slave needs everything from [`compare::WINDOW`] before the end of its log: from there on it
+//! compares the logs when it connects again. The files are kept after a lost connection too.
+//! Otherwise one network failure would end a copy that takes hours.
 //!
-//! Files do not wait for a slave that has not come further for [`WAIT`], connected or not, nor when
-//! the disk is short of space (`rmq_store::Needs`). What a slave says about itself is bounded thus:
+//! Files do not wait for a slave that has made no progress for [`WAIT`], connected or not, nor when
+//! the disk is short of space (`rmq_store::Needs`). This bounds the effect of what a slave reports:
 //! it cannot fill the disk.
 
 use super::compare;
@@ -17,12 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long files wait for a slave that does not come further.
+/// How long files wait for a slave that makes no progress.
 const WAIT: Duration = Duration::from_secs(600);
-/// Slaves whose connection has ended and that are remembered, at most.
+/// The limit of disconnected slaves that are remembered.
 const MOST_AWAY: usize = 32;
 
-/// How far each slave is.
+/// The position of each slave.
 #[derive(Default)]
 pub(super) struct Unsent {
     slaves: Mutex<BTreeMap<SocketAddr, Position>>,
@@ -36,7 +36,7 @@ struct Position {
     from: u64,
     progressed: Instant,
     connected: bool,
-    /// It was told that files do not wait for it any more.
+    /// A log line said that files do not wait for it any more.
     told: bool,
 }
 
@@ -44,14 +44,14 @@ impl Unsent {
     /// A slave has connected and begins at `from`.
     pub(super) fn begin(&self, slave: SocketAddr, from: u64, now: Instant) {
         let mut slaves = self.slaves.lock();
-        // The same slave has come back without having come further: that is no progress.
+        // The same slave has reconnected without progress.
         let before = slaves
             .extract_if(.., |known, position| known.ip() == slave.ip() && !position.connected && from <= position.from);
         let progressed = before.map(|(_, position)| position.progressed).max().unwrap_or(now);
         slaves.insert(slave, Position { reached: from, from, progressed, connected: true, told: false });
     }
 
-    /// Its log ends at `end`.
+    /// The slave reports that its log ends at `end`.
     pub(super) fn reported(&self, slave: SocketAddr, end: u64, now: Instant) {
         if let Some(position) = self.slaves.lock().get_mut(&slave)
             && end > position.reached
@@ -62,7 +62,7 @@ impl Unsent {
         }
     }
 
-    /// Its connection has ended.
+    /// The slave's connection has ended.
     pub(super) fn end(&self, slave: SocketAddr) {
         let mut slaves = self.slaves.lock();
         if let Some(position) = slaves.get_mut(&slave) {
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(from(&unsent, begun + WAIT), Some(0));
     }
 
-    /// A copy of hours ended for good where the network failed once.
+    /// A copy of hours ended for good after one network failure.
     #[test]
     fn files_wait_for_a_slave_whose_connection_was_lost() {
         let (unsent, begun) = (Unsent::default(), Instant::now());

@@ -1,22 +1,23 @@
 //! The three messages of replication; see the head of the folder.
 
-/// Bytes before each piece of log.
+/// Bytes before each piece of the log.
 pub(super) const HEADER: usize = 12;
 /// Bytes of a report.
 pub(super) const REPORT: usize = 8;
-/// The longest piece a slave takes: Java's master sends 32 KiB; anything near this is not a master.
+/// The longest piece that a slave accepts. Java's master sends 32 KiB; a peer that sends pieces
+/// near this limit is no master.
 pub(super) const MAX_PIECE: usize = 16 * 1024 * 1024;
 
-/// The furthest a log may reach. Far more than a disk holds, and far enough from the end of the
-/// number range that no sum with a size overflows, here or in Java, where offsets are signed.
+/// The highest offset of a log. It is far beyond the size of any disk, and so far below the maximum
+/// of the type that no sum with a size overflows, here or in Java, where offsets are signed.
 pub(super) const MAX_OFFSET: u64 = 1 << 62;
 
 /// The header of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Where it belongs.
+    /// The offset of the piece.
     pub(super) offset: u64,
-    /// How long it is.
+    /// The length of the piece.
     pub(super) size: usize,
 }
 

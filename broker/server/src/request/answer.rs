@@ -1,4 +1,4 @@
-//! From outcomes to answers on the wire. Response codes are known here, and nowhere else.
+//! Encodes outcomes as responses. Only this module knows the response codes.
 
 use crate::{
     error::{Reason, Rejection},
@@ -16,7 +16,7 @@ use rmq_protocol::{
 use rmq_store::Found;
 use serde::Serialize;
 
-/// A refusal.
+/// The response to a request that is refused.
 pub(super) fn refused(rejection: Rejection) -> Reply {
     let code = match rejection.reason {
         Reason::Invalid => Code::InvalidParameter,
@@ -36,12 +36,12 @@ pub(super) fn refused(rejection: Rejection) -> Reply {
     Reply::refuse(code, rejection.remark)
 }
 
-/// A request whose code means nothing here.
+/// The response to a request whose code this broker does not support.
 pub(super) fn unsupported(number: i32) -> Reply {
     Reply::refuse(Code::RequestCodeNotSupported, format!("request type {number} not supported"))
 }
 
-/// The answer of a request that succeeds in the form that `write` gives it.
+/// The response to a request: `write` encodes a success, a refusal is encoded here.
 pub(super) fn outcome<T>(outcome: Result<T, Rejection>, write: impl FnOnce(T) -> Reply) -> Reply {
     outcome.map_or_else(refused, write)
 }
@@ -70,7 +70,7 @@ pub(super) fn heartbeat(header: HeartbeatResponse) -> Reply {
     Reply::with(&header)
 }
 
-/// What follows a send, and a message that was sent back.
+/// The response to a send, and to a message that was sent back.
 pub(super) fn acknowledged(outcome: Result<Acknowledged<'_>, Rejection>) -> Reply {
     let Acknowledged { sent, reached } = match outcome {
         Ok(acknowledged) => acknowledged,
@@ -135,7 +135,7 @@ pub(super) fn messages(found: Found) -> Reply {
     reply
 }
 
-/// Settings, or what a change of them came to.
+/// The response to a read of the settings, and to a change of them.
 pub(super) fn settings(in_force: crate::admin::broker::InForce) -> Reply {
     let version = fastjson::to_vec(&in_force.version);
     let mut reply = Reply::with(&BrokerConfigResponse { version: &String::from_utf8_lossy(&version) });
@@ -158,7 +158,7 @@ pub(super) fn group_table((total, body): (i32, Bytes)) -> Reply {
     Reply { body: body.into(), ..Reply::with(&AllGroupConfigResponse { total: Some(total) }) }
 }
 
-/// All groups pull; Java's slaves want the empty table.
+/// All groups pull. Java's slaves expect the empty table.
 pub(super) fn request_modes() -> Reply {
     Reply::body(&br#"{"messageRequestModeMap":{}}"#[..])
 }

@@ -1,4 +1,4 @@
-//! From a frame to a typed request: each is decoded here, once.
+//! Decodes a frame into a typed request. Each frame is decoded here, once.
 
 use crate::{
     client::heartbeat::HeartbeatRequest,
@@ -15,17 +15,17 @@ use rmq_protocol::{
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 
-/// Bytes of a body that is parsed on the thread of its connection: a heartbeat, a subscription, or
-/// some 5,000 queues to lock.
+/// The longest body, in bytes, that is parsed on the thread of its connection: a heartbeat, a
+/// subscription, or a lock request for some 5,000 queues.
 const MAX_BODY: usize = 1 << 20;
 
-/// What a client, a tool or a slave wants. A send borrows from its command, as it is nearly always
-/// over when the border lets the command go; the others own their text.
+/// A request of a client, a tool or a slave. A send borrows from its command, because it nearly
+/// always completes before the border drops the command. All other requests own their text.
 pub(super) enum Request<'a> {
     // Messages.
     Send(SendRequest<'a>),
     SendBack(SendBackRequest),
-    /// Takes the command, as it waits for a client.
+    /// This variant owns the command, because the request waits for a client.
     Reply {
         v2: bool,
     },
@@ -97,8 +97,9 @@ pub(super) enum Request<'a> {
     RecoverMaster(owned::RecoverMaster),
 }
 
-/// A body that is parsed where the request is run, as it may take the thread of a connection too
-/// long. It is a copy: what was read is a slice of a larger buffer, which would be kept with it.
+/// A body that is parsed where the request is run, because parsing it may take too long for the
+/// thread of a connection. The bytes are a copy: the received body is a slice of a larger buffer,
+/// and keeping the slice would keep the whole buffer.
 pub(super) struct LargeBody<T> {
     bytes: Bytes,
     parse: fn(&[u8]) -> Result<T, Rejection>,
@@ -114,7 +115,7 @@ impl<T> LargeBody<T> {
     }
 }
 
-/// The headers of a command, with text of their own.
+/// Decodes the headers of a command into a struct that owns its text.
 fn header<'a, H: Header<'a>>(command: &'a Command) -> Result<H::Owned, header::Error> {
     H::decode(&command.fields).map(Header::into_owned)
 }
@@ -123,7 +124,7 @@ fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {
     Ok(fastjson::from_slice(bytes)?)
 }
 
-/// A body that is parsed on the thread of its connection.
+/// Parses a body on the thread of its connection.
 fn small_body<T: DeserializeOwned>(command: &Command, advice: &str) -> Result<T, Rejection> {
     let size = command.body.len();
     if size > MAX_BODY {
@@ -135,7 +136,7 @@ fn small_body<T: DeserializeOwned>(command: &Command, advice: &str) -> Result<T,
 const FEWER_GROUPS: &str = "give each client fewer groups and subscriptions";
 const FEWER_QUEUES: &str = "ask for fewer queues at a time";
 
-/// Decodes a command; `None` where this broker does not know such requests.
+/// Decodes a command. Returns `None` if this broker does not support the request.
 pub(super) fn decode<'a>(code: Code, command: &'a Command, from: SocketAddr) -> Result<Option<Request<'a>>, Rejection> {
     use Request as R;
     Ok(Some(match code {
@@ -226,12 +227,13 @@ pub(super) fn decode<'a>(code: Code, command: &'a Command, from: SocketAddr) -> 
         Code::BrokerHaStatus => R::HaStatus,
         Code::RecoverMaster => R::RecoverMaster(header::<header::RecoverMaster<'_>>(command)?),
 
-        // Codes of namesrvs, of clients, and of what this broker does not have.
+        // Codes that belong to namesrvs or to clients, and codes of features that this broker
+        // lacks.
         _ => return Ok(None),
     }))
 }
 
-/// A send, of either form of header.
+/// Decodes a send with either form of header.
 fn send(code: Code, command: &Command, from: SocketAddr) -> Result<SendRequest<'_>, Rejection> {
     let header = send_header(code == Code::SendMessage, command)?;
     Ok(SendRequest {
@@ -243,7 +245,7 @@ fn send(code: Code, command: &Command, from: SocketAddr) -> Result<SendRequest<'
     })
 }
 
-/// The answer to a request message is a send too.
+/// The reply to a request message is decoded as a send too.
 pub(super) fn reply(v2: bool, command: &Command, from: SocketAddr) -> Result<SendRequest<'_>, Rejection> {
     let header = send_header(!v2, command)?;
     let batch = header.batch == Some(true);
@@ -257,7 +259,7 @@ fn send_header(long: bool, command: &Command) -> Result<SendMessageV2<'_>, heade
     SendMessageV2::decode(&command.fields)
 }
 
-/// The requests whose bodies are read here.
+/// Whether the body of the request is read in this module.
 pub(super) fn has_body(code: Code) -> bool {
     matches!(
         code,

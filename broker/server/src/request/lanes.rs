@@ -1,17 +1,17 @@
-//! Where a request is run.
+//! Selects where a request is run.
 //!
 //! | lane | where | for |
 //! |---|---|---|
-//! | now | on the connection's task | what only touches memory |
-//! | [`blocking`](Lanes::blocking) | on a blocking thread, with a turn | what reads or writes files |
-//! | [`in_turn`](Lanes::in_turn) | on a task, with a turn | answers that may be large, and tasks that use blocking threads |
-//! | [`waiting`](Lanes::waiting) | on a task, without a turn | what waits for other processes: clients, namesrvs |
+//! | now | on the connection's task | requests that only use memory |
+//! | [`blocking`](Lanes::blocking) | on a blocking thread, with a turn | file reads and writes |
+//! | [`in_turn`](Lanes::in_turn) | on a task, with a turn | large answers, tasks that use blocking threads |
+//! | [`waiting`](Lanes::waiting) | on a task, without a turn | waits for other processes: clients, namesrvs |
 //!
-//! A connection has a few turns at a time, and none while its peer leaves too many answers unread.
-//! Requests that wait for a turn are bounded by their connection and by the memory that they take:
-//! the connection is not read from ([`Connection::turn`](rmq_remoting::Responder::turn)). Only
-//! requests that have a turn count in [`MAX_AT_WORK`], so peers that do not read their answers take
-//! no places from others.
+//! A connection has a few turns at a time. It gets none while its peer leaves too many answers
+//! unread. Requests that wait for a turn are bounded by back-pressure: their number and their
+//! memory are limited per connection, and beyond the limit the connection is not read from
+//! ([`Connection::turn`](rmq_remoting::Responder::turn)). Only requests that have a turn count in
+//! [`MAX_AT_WORK`], so a peer that does not read its answers takes no capacity from other peers.
 
 use super::answer;
 use crate::{
@@ -25,11 +25,11 @@ use rmq_remoting::{Responder, Turn};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// What runs requests that are not run on their connection's task.
+/// Runs the requests that are not run on their connection's task.
 #[derive(Clone)]
 pub(crate) struct Lanes {
     pub(crate) at_work: AtWork,
-    /// Tasks of requests that wait; ended before the store is closed.
+    /// Tasks of requests that wait. They end before the store is closed.
     pub(crate) tasks: TaskTracker,
     pub(crate) runtime: Handle,
 }
@@ -68,7 +68,7 @@ impl Lanes {
         self.tasks.spawn_on(wait, &self.runtime);
     }
 
-    /// Answers on a task, with a turn of its connection.
+    /// Runs `work` on a task, with a turn of its connection, and sends its answer.
     pub(super) fn in_turn(&self, to: Responder, work: impl Future<Output = Reply> + Send + 'static) {
         let (at_work, turn) = (self.at_work.clone(), to.turn());
         let answer = async move {
@@ -85,8 +85,8 @@ impl Lanes {
         self.tasks.spawn_on(answer, &self.runtime);
     }
 
-    /// Runs `work` on a task, without a turn. Such requests are bounded by their connection, as
-    /// those that wait for a turn are.
+    /// Runs `work` on a task, without a turn. The number of such requests is bounded by their
+    /// connection, like the number of requests that wait for a turn.
     pub(super) fn waiting<F>(&self, to: Responder, work: impl FnOnce(Responder) -> F)
     where
         F: Future<Output = ()> + Send + 'static,

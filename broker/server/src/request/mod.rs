@@ -1,15 +1,16 @@
-//! The border: from a frame to its answer.
+//! The border between frames and features: it turns a frame into its answer.
 //!
 //! | file | step |
 //! |---|---|
 //! | [`decode`] | request code and frame -> typed request, once |
-//! | this | typed request -> feature, in its lane: one line a request |
+//! | this | typed request -> feature, in its lane: one line per request |
 //! | [`lanes`] | where a request is run |
 //! | [`answer`] | outcome -> response code and frame, once |
 //!
-//! Sends are run now; they go on elsewhere if they must wait for a flush, for slaves or, on a slow
-//! disk, for blocks. Pulls are run now while their messages are in memory, as those of consumers
-//! that keep up are, so a consumer that reads old messages holds up no other one.
+//! Sends are run on the connection's task. A send that must wait for a flush, for slaves or, on a
+//! slow disk, for preallocated blocks continues elsewhere. Pulls are run on the connection's task
+//! while their messages are in memory, which is the case for consumers that keep up. So a consumer
+//! that reads old messages does not delay other consumers.
 
 mod answer;
 mod decode;
@@ -36,7 +37,7 @@ use rmq_protocol::{Command, Reply, RequestCode, header::owned};
 use rmq_remoting::{Connection, Handler, Responder};
 use std::{sync::Arc, time::Instant};
 
-/// What answers requests.
+/// The features that answer requests.
 pub(crate) struct Features {
     pub(crate) sender: Arc<Sender>,
     pub(crate) replies: Replies,
@@ -85,8 +86,9 @@ impl Handler for Border {
     }
 }
 
-/// Requests that a master answers before its log was checked: what tools and other members need to
-/// decide about it. All others would see, or change, a state that a copy of another log replaces.
+/// Whether a master answers the request before its log check has ended. These are the requests that
+/// tools and other members need for the decision about the log. Every other request would read, or
+/// change, state that a copy of another log may replace.
 fn is_answered_unchecked(code: RequestCode) -> bool {
     use RequestCode as C;
     matches!(
@@ -201,7 +203,7 @@ impl Border {
             R::UpdateConfig(text) => {
                 self.blocking(to, move |f| outcome(f.broker_admin.update_config(&text), answer::changed_settings));
             }
-            // It waits for a change that is being written.
+            // A read of the settings waits for a change that is being written.
             R::Config => self.blocking(to, |f| answer::settings(f.broker_admin.config())),
             R::RuntimeInfo => self.blocking(to, |f| answer::json(f.broker_admin.runtime_info())),
             R::Stats(r) => to.reply(&outcome(f.broker_admin.stats(&r), answer::json)),
@@ -289,7 +291,7 @@ impl Border {
     }
 }
 
-/// What a client answered to a question that was passed on to it.
+/// Forwards the answer of a client to the tool that asked for it.
 fn pass_on(answered: Result<Command, Rejection>, to: Responder) {
     match answered {
         Ok(command) => to.relay(command),

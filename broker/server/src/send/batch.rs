@@ -1,4 +1,4 @@
-//! Storing several messages of one request: all or none, one after another in their queue.
+//! Stores the messages of one request: all or none, contiguous in their queue.
 
 use super::{
     Ids, Outcome, Prepared as AnyPrepared, SendRequest, Sender, Stored, Waits,
@@ -18,20 +18,21 @@ use rmq_protocol::{
 use rmq_store::{Appended, Deadline};
 use std::{borrow::Cow, net::SocketAddr, ops::Range};
 
-/// Messages that only have to be appended.
+/// A batch that is checked and encoded. Only the append remains.
 pub(crate) struct Prepared {
     target: Target,
     entries: Vec<Entry>,
     /// The property strings of all entries.
     properties: Vec<u8>,
-    /// What the request brought; the entries' bodies are parts of it. Where it waits it is a copy:
-    /// what was read is a slice of a larger buffer, which would be kept with it.
+    /// The body of the request. The entries' bodies are ranges of it. For a batch that waits it is
+    /// a copy: the received body is a slice of a larger buffer, and keeping the slice would keep
+    /// the whole buffer.
     body: Bytes,
     sys_flag: i32,
     born_timestamp: i64,
     born_host: SocketAddr,
     reconsume_times: i32,
-    /// Of the batch as a whole, where the client gave it one.
+    /// The unique key of the batch as a whole, if the client gave it one.
     unique_key: String,
     wanted: Wanted,
 }
@@ -48,7 +49,7 @@ impl Prepared {
     }
 }
 
-/// Where `part` lies in `whole`.
+/// The range of `part` within `whole`.
 fn range_of(part: &[u8], whole: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr());
     start..start + part.len()
@@ -89,7 +90,8 @@ impl Sender {
         let shared = header.properties.unwrap_or_default().as_bytes();
         let batch_seen = properties::see(shared);
         prepare::refuse_missing_kinds(header, &batch_seen)?;
-        // What stands once for all of them; an entry's own value goes before.
+        // Properties of the batch apply to every entry. A value of the entry itself takes
+        // precedence.
         let inherited: Vec<(&str, &str)> = names_of::iter(shared)
             .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?)))
             .filter(|(name, _)| *name != names_of::UNIQ_KEY)
@@ -135,7 +137,7 @@ impl Sender {
         })
     }
 
-    /// Blocks for up to `patience`.
+    /// Appends the batch. Blocks for up to `patience`.
     pub(super) fn append_batch<'a>(
         &'a self,
         prepared: &'a Prepared,

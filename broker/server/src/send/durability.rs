@@ -1,13 +1,15 @@
-//! When a stored message may be acknowledged, and the answers that wait until then.
+//! Decides when a stored message may be acknowledged, and holds the answers until then.
 //!
-//! Waiting answers stand in line, first for the disk, then for the slaves, in the order of their
-//! messages. One task serves a line while somebody stands in it: each time the watermark moves it
-//! takes everybody whose message is where it has to be, and their answers leave in one write a
-//! connection. A task, a timer and a write for each message would cost more than storing it.
-//! Connections are on several threads, so two messages may have changed places; the first of them
-//! is then answered with the second.
+//! There are two queues of held answers, each in the order of their messages: an answer waits first
+//! for the disk, then for the slaves. One task serves a queue while the queue is not empty. Each
+//! time the watermark moves, the task removes every answer whose message has reached the required
+//! position, and the answers leave with one write per connection. A task, a timer and a write per
+//! message would cost more than storing the message. Connections run on several threads, so two
+//! messages may be queued in reverse order; the earlier one is then answered together with the
+//! later one.
 //!
-//! A line is as long as connections let it be: each has a limit of requests without an answer.
+//! The length of a queue is bounded by the connections: each connection has a limit of requests
+//! without an answer.
 
 use super::{Acknowledged, Reached, Stored};
 use crate::{
@@ -22,7 +24,7 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
 
-/// What one message has to wait for, and how long.
+/// What one message has to wait for, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Wanted {
     disk: Option<Duration>,
@@ -30,13 +32,13 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// It may be acknowledged at once.
+    /// True if the message may be acknowledged at once.
     pub(crate) fn nothing(self) -> bool {
         self == Self::default()
     }
 }
 
-/// Waits for disk and slaves as the settings demand.
+/// Waits for the disk and the slaves as the settings require.
 pub(crate) struct Durability {
     store: Arc<MessageStore>,
     slaves: Arc<Slaves>,
@@ -45,18 +47,19 @@ pub(crate) struct Durability {
     for_slaves: Mutex<Line>,
 }
 
-/// Those who wait for one watermark.
+/// The queue of answers that wait for one watermark.
 #[derive(Default)]
 struct Line {
     waiting: VecDeque<Waiting>,
-    /// A task looks after it.
+    /// A task serves this queue.
     served: bool,
-    /// Of the task before. It may ring too early, and is then put off; a new one for each message
-    /// would wake its thread's driver, as it always rings before all others.
+    /// The timer of the previous task, kept for reuse. It may fire too early and is then reset. A
+    /// new timer for each message would wake the timer driver of its thread, because it would
+    /// always be the earliest timer.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-/// A message whose answer is ready and may not be given yet.
+/// A message whose answer is ready but must not be sent yet.
 struct Waiting {
     stored: Stored<'static>,
     to: Answer<Acknowledged<'static>>,
@@ -86,8 +89,8 @@ impl Durability {
         Self { store, slaves, settings, for_disk: Mutex::default(), for_slaves: Mutex::default() }
     }
 
-    /// What a message has to wait for; asked before it is stored, as too few slaves are a reason
-    /// not to store it.
+    /// What a message has to wait for. It is determined before the message is stored, because a
+    /// lack of slaves is a reason to refuse the message.
     pub(crate) fn wanted(&self, wait: bool) -> Result<Wanted, Rejection> {
         if !wait {
             return Ok(Wanted::default());
@@ -102,20 +105,20 @@ impl Durability {
         Ok(Wanted { disk, slaves })
     }
 
-    /// How many wait for the disk, and how many for slaves.
+    /// The number of answers that wait for the disk, and the number that wait for slaves.
     pub(crate) fn waiting(&self) -> [usize; 2] {
         [&self.for_disk, &self.for_slaves].map(|line| line.lock().waiting.len())
     }
 
-    /// How long the first of those has waited who wait longest.
+    /// The longest time that an answer at the head of either queue has waited.
     pub(crate) fn longest_wait(&self) -> Duration {
         let first = |line: &Mutex<Line>| line.lock().waiting.front().map(|first| first.since.elapsed());
         first(&self.for_disk).max(first(&self.for_slaves)).unwrap_or_default()
     }
 
-    /// Acknowledges the message when it is where it has to be, or has not got there in time. That
-    /// is a kind of success: the message is stored, and may yet get there. `tasks` gets the task
-    /// that serves the line.
+    /// Acknowledges the message when it has reached the required position, or when its deadline has
+    /// passed. A passed deadline is a kind of success: the message is stored and may still reach
+    /// the position. The task that serves the queue is spawned on `tasks`.
     pub(crate) fn acknowledge_when_reached(
         self: &Arc<Self>,
         stored: Stored<'static>,
@@ -154,7 +157,7 @@ impl Durability {
     }
 }
 
-/// The task that serves a line while somebody stands in it.
+/// The task that serves a queue while the queue is not empty.
 struct Service {
     of: Arc<Durability>,
     place: Place,
@@ -180,12 +183,13 @@ impl Service {
                 }
             };
             self.dismiss(halt);
-            // A line that never ends must not hold the thread.
+            // A queue that never becomes empty must not monopolize the thread.
             tokio::task::coop::consume_budget().await;
         }
     }
 
-    /// What the first in the line waits for, and until when; without one the task's work is over.
+    /// The position and the deadline that the head of the queue waits for. Returns `None` if the
+    /// queue is empty, and the task ends.
     fn first(&mut self) -> Option<(u64, Instant)> {
         let mut line = self.of.line(self.place).lock();
         let first = line.waiting.front().map(|first| (first.stored.end, first.until(self.place)));
@@ -195,7 +199,8 @@ impl Service {
         first
     }
 
-    /// Takes those out of the line whose wait is over: all of them after a halt.
+    /// Removes the answers at the head of the queue whose wait is over. After a halt these are all
+    /// answers.
     fn dismiss(&self, halt: Option<Halt>) {
         let (mark, now) = (self.of.mark(self.place), Instant::now());
         let reached = mark.value();
@@ -232,7 +237,8 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Its thread has ended before it, at the end of the broker: nobody else would serve them.
+        // At the stop of the broker the runtime of this thread may end before the task does. No
+        // other task would serve the queue.
         if !self.over {
             *self.of.line(self.place).lock() = Line::default();
         }

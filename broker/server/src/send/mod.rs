@@ -1,15 +1,15 @@
-//! Sends: messages on their way into the commit log.
+//! Sends: the path of messages into the commit log.
 //!
 //! | file | step |
 //! |---|---|
-//! | this | a request from its coming to its acknowledgement |
-//! | [`prepare`] | checks, the queue, what the broker changes of a message |
-//! | [`one`], [`batch`] | a message, and several at a time |
+//! | this | a request from its arrival to its acknowledgement |
+//! | [`prepare`] | checks, the choice of the queue, what the broker changes in a message |
+//! | [`one`], [`batch`] | a single message, and several in one request |
 //! | [`properties`] | the property string |
-//! | [`stalled`] | messages that wait for disk blocks |
+//! | [`stalled`] | messages that wait for preallocated disk blocks |
 //! | [`durability`] | messages that wait for the disk or for slaves before they are acknowledged |
-//! | [`send_back`] | messages that a consumer sends back, to get them again later |
-//! | [`reply`] | answers to request messages, which are pushed to the client that waits |
+//! | [`send_back`] | messages that a consumer sends back for redelivery |
+//! | [`reply`] | replies to request messages, which are pushed to the client that waits |
 
 mod batch;
 pub(crate) mod durability;
@@ -48,36 +48,38 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Tries after which a message is dead, unless its group or its client says otherwise.
+/// The number of deliveries after which a message is a dead letter, unless its group or its client
+/// sets another number.
 const DEFAULT_TRIES: i32 = 16;
 
-/// A message, or several, to be stored.
+/// A request to store one message, or several.
 pub(crate) struct SendRequest<'a> {
     pub(crate) header: SendMessageV2<'a>,
     pub(crate) body: &'a Bytes,
     /// The body holds several messages.
     pub(crate) batch: bool,
     pub(crate) client_version: Version,
-    /// Where the producer is.
+    /// The address of the producer.
     pub(crate) born_host: SocketAddr,
 }
 
-/// The ids of what was stored.
+/// The ids of the stored messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ids {
     One(OffsetId),
-    /// Those of a batch, joined by commas.
+    /// The ids of a batch, joined by commas.
     Batch(String),
 }
 
-/// What a producer is told of its message.
+/// The description of a stored message that its producer receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sent<'a> {
     pub(crate) ids: Ids,
     pub(crate) queue_id: i32,
-    /// Of a batch the first.
+    /// The queue offset of the message, or of the first message of a batch.
     pub(crate) queue_offset: i64,
-    /// The id that the client, or the broker for it, gave the message; may be empty for a batch.
+    /// The unique key, which the client or, failing that, the broker gave the message. It may be
+    /// empty for a batch.
     pub(crate) unique_key: Cow<'a, str>,
     pub(crate) region: Cow<'a, str>,
     pub(crate) trace_on: bool,
@@ -93,21 +95,21 @@ impl Sent<'_> {
     }
 }
 
-/// How far a stored message has come when it is acknowledged.
+/// The durability that a stored message has when it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reached {
-    /// Everything that was wanted.
+    /// Everything that was required.
     All,
-    /// The flush timed out; it may yet succeed.
+    /// The flush timed out. It may still succeed.
     NotDisk,
-    /// The replication timed out; it may yet succeed.
+    /// The replication timed out. It may still succeed.
     NotSlaves,
 }
 
 /// The outcome of a send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Acknowledged<'a> {
-    /// `None` for a message that was sent back: nothing is told of it.
+    /// `None` for a message that was sent back: its answer does not describe it.
     pub(crate) sent: Option<Sent<'a>>,
     pub(crate) reached: Reached,
 }
@@ -115,10 +117,10 @@ pub(crate) struct Acknowledged<'a> {
 /// A stored message, and what must happen before it is acknowledged.
 pub(crate) struct Stored<'a> {
     pub(crate) sent: Option<Sent<'a>>,
-    /// End of the record in the commit log.
+    /// The log offset of the end of the record.
     pub(crate) end: u64,
     pub(crate) wanted: Wanted,
-    /// The message has made its topic, which has to be written.
+    /// The message created its topic. The topic table has to be written.
     pub(crate) new_topic: bool,
 }
 
@@ -128,7 +130,7 @@ impl Stored<'_> {
     }
 }
 
-/// A message that waits for disk blocks: what is left to do is to append it.
+/// A message that waits for disk blocks. Only the append remains.
 pub(crate) enum Prepared {
     One(one::Prepared),
     Batch(batch::Prepared),
@@ -137,14 +139,14 @@ pub(crate) enum Prepared {
 
 /// What a request has to wait for before it is acknowledged.
 pub(crate) enum Waits {
-    /// The disk or slaves, or nothing any more.
+    /// The message is stored. It waits for the disk, for slaves, or for nothing.
     Durability(Stored<'static>),
-    /// Disk blocks. Nothing is stored yet; the flag says that a topic was made, which has to be
-    /// written.
+    /// Preallocated disk blocks. Nothing is stored yet. The flag is set if a topic was created,
+    /// which has to be written.
     Blocks { prepared: Prepared, new_topic: bool },
 }
 
-/// What came of a send without waiting.
+/// The result of a send that did not wait.
 pub(crate) enum Outcome<'a> {
     Acknowledged(Acknowledged<'a>),
     Waits(Waits),
@@ -152,7 +154,7 @@ pub(crate) enum Outcome<'a> {
 
 impl<'a> Outcome<'a> {
     fn stored(stored: Stored<'a>) -> Self {
-        // The common case needs none of what the others do.
+        // The common case avoids the cost of the others.
         if stored.wanted.nothing() && !stored.new_topic {
             return Self::Acknowledged(Acknowledged { sent: stored.sent, reached: Reached::All });
         }
@@ -160,15 +162,15 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// Sends that wait.
+/// The sends that wait.
 pub(crate) struct Waiting {
-    /// For disk blocks, and the memory that these take.
+    /// Requests that wait for disk blocks, and the bytes of memory that they hold.
     pub(crate) blocks: usize,
     pub(crate) block_bytes: usize,
-    /// For a flush.
+    /// Requests that wait for a flush.
     pub(crate) flush: usize,
     pub(crate) slaves: usize,
-    /// How long the first of the last two has waited.
+    /// The longest time that a request has waited for a flush or for slaves.
     pub(crate) longest: Duration,
 }
 
@@ -185,20 +187,21 @@ pub(crate) struct Sender {
     stats: Arc<Stats>,
     durability: Arc<Durability>,
     stalled: Arc<stalled::Line>,
-    /// For messages of clients that do not make ids of their own.
+    /// Generates ids for messages whose clients set none.
     unique_ids: UniqueIds,
-    /// What stands in the records.
+    /// The host address that is stored in the records.
     store_host: SocketAddr,
-    /// What traces of clients call this broker's region; fixed at the start.
+    /// The name that clients' message traces show as the region of this broker. It is fixed at the
+    /// start.
     region: String,
     /// Tasks of requests that wait.
     tasks: TaskTracker,
-    /// Where blocking work is done.
+    /// The runtime for blocking work.
     runtime: Handle,
 }
 
 impl Sender {
-    /// `slaves` say what replication has confirmed.
+    /// Creates a sender. `slaves` reports the offset that replication has confirmed.
     pub(crate) fn new(core: &Core, locks: &Arc<QueueLocks>, slaves: &Arc<Slaves>) -> Self {
         Self {
             role: Arc::clone(&core.role),
@@ -224,15 +227,15 @@ impl Sender {
         }
     }
 
-    /// What waits for disk blocks, a flush or slaves.
+    /// The numbers of sends that wait for disk blocks, a flush or slaves.
     pub(crate) fn waiting(&self) -> Waiting {
         let [flush, slaves] = self.durability.waiting();
         let (blocks, block_bytes) = self.stalled.waiting();
         Waiting { blocks, block_bytes, flush, slaves, longest: self.durability.longest_wait() }
     }
 
-    /// 10, 310, 320: stores the message or messages of a request, unless there are no disk blocks
-    /// for them. Does not block.
+    /// Requests 10, 310, 320: stores the message or messages of a request, unless no disk blocks
+    /// are preallocated for them. Does not block.
     pub(crate) fn send<'a>(&'a self, request: &SendRequest<'a>) -> Result<Outcome<'a>, Rejection> {
         let settings = self.settings.load();
         let target = self.target(request, &settings)?;
@@ -243,7 +246,7 @@ impl Sender {
         }
     }
 
-    /// Gives the answer when the wait is over. Does not block.
+    /// Sends the answer when the wait is over. Does not block.
     pub(crate) fn wait(self: &Arc<Self>, waits: Waits, to: Answer<Acknowledged<'static>>) {
         match waits {
             Waits::Durability(stored) => self.acknowledge(stored, to),
@@ -261,8 +264,8 @@ impl Sender {
         }
     }
 
-    /// Appends what waited for disk blocks, or refuses it if there are none within `patience`.
-    /// Blocks.
+    /// Appends a message that waited for disk blocks, or refuses it if none are available within
+    /// `patience`. Blocks.
     fn append(&self, prepared: Prepared, patience: Deadline) -> Result<Stored<'static>, Rejection> {
         let stored = match prepared {
             Prepared::One(one) => self.append_one(one, patience)?,
@@ -280,9 +283,9 @@ impl Sender {
         self.durability.acknowledge_when_reached(stored, to, &self.tasks);
     }
 
-    /// Has a topic that was made by a message written to disk.
+    /// Schedules a write of the topic table if a message created its topic.
     fn persist_topics(&self, new_topic: bool) {
-        // One write that has yet to begin covers all topics that are made until then.
+        // A scheduled write that has not begun covers every topic that is created before it begins.
         if !new_topic || !self.topics.begin_write() {
             return;
         }
@@ -303,7 +306,7 @@ impl Sender {
 }
 
 impl Prepared {
-    /// Bytes that it keeps.
+    /// The bytes of memory that it holds.
     fn bytes(&self) -> usize {
         match self {
             Self::One(one) => one.bytes(),

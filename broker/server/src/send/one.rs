@@ -1,4 +1,4 @@
-//! Storing one message.
+//! Stores one message.
 
 use super::{
     Ids, Outcome, Prepared as AnyPrepared, SendRequest, Sender, Sent, Stored, Waits,
@@ -19,7 +19,7 @@ thread_local! {
     static PROPERTIES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A message that only has to be appended.
+/// A message that is checked and encoded. Only the append remains.
 pub(crate) struct Prepared {
     draft: OwnedDraft,
     target: Target,
@@ -105,7 +105,7 @@ impl Sender {
         })
     }
 
-    /// Blocks for up to `patience`.
+    /// Appends the message. Blocks for up to `patience`.
     pub(super) fn append_one(
         &self,
         prepared: Prepared,
@@ -129,7 +129,7 @@ impl Sender {
         self.stored(Ids::One(id), appended, target, unique_key, wanted)
     }
 
-    /// A stored message and what its producer is told.
+    /// A stored message and the description that its producer receives.
     pub(super) fn stored<'a>(
         &'a self,
         ids: Ids,
@@ -149,7 +149,7 @@ impl Sender {
         Stored { sent: Some(sent), end: appended.end, wanted, new_topic: self.announce(target) }
     }
 
-    /// Tells the namesrvs of a topic that was made for a message; says whether there is one.
+    /// Announces a topic to the namesrvs if the message created it. Returns whether it did.
     pub(super) fn announce(&self, target: &Target) -> bool {
         if target.new {
             self.registration.announce();

@@ -1,4 +1,4 @@
-//! What a message must be before it is stored, and what the broker makes of it.
+//! Checks a message before it is stored, and applies the broker's changes to it.
 
 use super::{DEFAULT_TRIES, SendRequest, Sender, properties::Seen};
 use crate::{
@@ -20,23 +20,24 @@ use rmq_protocol::{
 };
 use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Instant};
 
-/// Where a message goes.
+/// The topic and the queue that a message is addressed to.
 pub(super) struct Target {
     pub(super) topic: Arc<TopicConfig>,
     pub(super) queue_id: i32,
-    /// The topic was made for this message.
+    /// The topic was created for this message.
     pub(super) new: bool,
 }
 
-/// Where the record goes; for a delayed message that is not where the message goes.
+/// The queue that the record is stored in. For a delayed message it is not the queue that the
+/// message is addressed to.
 pub(super) struct Destination<'a> {
     pub(super) topic: &'a str,
     pub(super) queue_id: i32,
-    /// 0 is none.
+    /// 0 means no delay.
     pub(super) level: i32,
 }
 
-/// A [`Draft`] that owns what it is made of, for as long as it has to wait.
+/// A [`Draft`] that owns its parts, for a message that has to wait.
 pub(super) struct OwnedDraft {
     topic: String,
     properties: Vec<u8>,
@@ -52,8 +53,8 @@ pub(super) struct OwnedDraft {
 }
 
 impl OwnedDraft {
-    /// Copies `draft` but for its body, which is `body`: it should not be a slice of a larger
-    /// buffer, which would be kept with it.
+    /// Copies `draft` except its body, which is replaced by `body`. `body` should not be a slice of
+    /// a larger buffer, because the whole buffer would stay in memory.
     pub(super) fn new(draft: &Draft<'_>, body: Bytes) -> Self {
         Self {
             topic: draft.topic.to_owned(),
@@ -92,7 +93,8 @@ impl OwnedDraft {
 }
 
 impl Sender {
-    /// The queue of a request, which may make its topic. Refuses what this broker does not take.
+    /// Returns the queue of a request, and creates the topic if that is allowed. Refuses a request
+    /// that this broker does not accept.
     pub(super) fn target(&self, request: &SendRequest<'_>, settings: &Config) -> Result<Target, Rejection> {
         let header = &request.header;
         self.check_broker(settings)?;
@@ -126,7 +128,7 @@ impl Sender {
     }
 
     fn topic(&self, header: &SendMessageV2<'_>) -> Result<(Arc<TopicConfig>, bool), Rejection> {
-        // Before it makes the topic.
+        // The check comes before the topic is created.
         if let Some(group) = names::group_of_retry_topic(header.topic)
             && self.groups.find(group).is_none()
         {
@@ -147,8 +149,9 @@ impl Sender {
         }
     }
 
-    /// A message that a client sends to a retry topic and that has been tried too often goes to the
-    /// dead letters, and so does one of an ordered group, which would wait for itself.
+    /// A message that a client sends to a retry topic goes to the dead letters after too many
+    /// deliveries. A retried message of an ordered group goes there at once, because it would wait
+    /// for itself.
     pub(super) fn dead_letter(&self, request: &SendRequest<'_>) -> Result<Option<Target>, Rejection> {
         let header = &request.header;
         let Some(group_name) = names::group_of_retry_topic(header.topic) else { return Ok(None) };
@@ -182,7 +185,8 @@ impl Sender {
     }
 }
 
-/// The queue that a client asks for, or any where it leaves that to the broker.
+/// The queue that the client asks for. If the client leaves the choice to the broker, a random
+/// queue.
 fn queue(topic: &TopicConfig, asked: i32) -> Result<i32, Rejection> {
     let queues = topic.write_queue_nums.max(topic.read_queue_nums);
     match asked {
@@ -200,14 +204,14 @@ pub(super) fn no_queue_to_read(topic: &TopicConfig) -> Rejection {
     Rejection::new(Reason::NotPermitted, words)
 }
 
-/// Kinds of message that this broker would not treat as what they are must not be taken for plain
-/// ones.
+/// Refuses kinds of message that this broker does not implement. They must not be stored as plain
+/// messages.
 pub(super) fn refuse_missing_kinds(header: &SendMessageV2<'_>, seen: &Seen<'_>) -> Result<(), Rejection> {
     if seen.transactional {
         return Err(Rejection::new(Reason::NotPermitted, "this broker does not take transaction messages"));
     }
     if sys_flag::transaction(header.sys_flag) != Transaction::None {
-        // Stored as it says, it would be in no queue.
+        // Stored with its `sysFlag`, the message would be in no queue.
         let words = format!("sysFlag {} is that of a transaction; this broker does not take those", header.sys_flag);
         return Err(Rejection::new(Reason::IllegalMessage, words));
     }
@@ -218,7 +222,7 @@ pub(super) fn refuse_missing_kinds(header: &SendMessageV2<'_>, seen: &Seen<'_>) 
     Ok(())
 }
 
-/// Numbers that no client means.
+/// Refuses numbers that no valid client sends.
 fn check_numbers(header: &SendMessageV2<'_>) -> Result<(), Rejection> {
     if let Some(times @ ..=-1) = header.reconsume_times {
         return Err(Rejection::number("reconsumeTimes", times.into(), "0 or more is wanted"));

@@ -1,27 +1,27 @@
-//! The property string of a message on its way in: what the broker adds, takes away and reads.
+//! The property string of a message that is being stored: what the broker adds, removes and reads.
 //!
-//! Nearly all messages only get something appended, so the string is extended in place; only when a
-//! name must go or change is it written anew.
+//! For nearly all messages the broker only appends properties, so the string is extended in place.
+//! It is rewritten only if a property must be removed or changed.
 
 use rmq_protocol::message::properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
-/// What the broker wants to know of a message's properties, gathered in one pass.
+/// The properties that the broker interprets, collected in one pass.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen<'a> {
     pub(super) unique_key: Option<&'a str>,
-    /// 0 is none.
+    /// 0 means no delay.
     pub(super) delay_level: i32,
-    /// False if the message says that it need not wait for disk or slaves.
+    /// False if the message asks not to wait for the disk or for slaves.
     pub(super) wait: bool,
     pub(super) transactional: bool,
-    /// The topic that a retried message had first.
+    /// The original topic of a retried message.
     pub(super) retry_topic: Option<&'a str>,
-    /// The id that it had first.
+    /// The original id of a retried message.
     pub(super) origin_id: Option<&'a str>,
-    /// A property with a meaning for the broker whose value is none: its name, the value, and what
-    /// is wanted.
+    /// A property that the broker interprets and whose value is invalid: its name, its value, and
+    /// the expected form.
     pub(super) wrong: Option<(&'static str, &'a str, &'static str)>,
-    /// A name that the broker sets is there already.
+    /// The string already contains a property that the broker sets.
     must_be_written_anew: bool,
 }
 
@@ -29,7 +29,7 @@ const LEVEL: &str = "a delay level is wanted, 0 (none) or more";
 const BOOLEAN: &str = "true or false is wanted";
 const NO_TIMER: &str = "this broker does not take messages for an arbitrary time; use a delay level (1 to 18)";
 
-/// As Java's `Boolean.parseBoolean` where that is sure of itself.
+/// Parses like Java's `Boolean.parseBoolean` for the unambiguous words; any other text is `None`.
 fn boolean(text: &str) -> Option<bool> {
     match text {
         _ if text.eq_ignore_ascii_case("true") => Some(true),
@@ -44,7 +44,7 @@ pub(super) fn see(raw: &[u8]) -> Seen<'_> {
     for (name, value) in properties::iter(raw) {
         let Ok(name) = std::str::from_utf8(name) else { continue };
         let text = std::str::from_utf8(value);
-        // In a number or a boolean it is wrong like any other letter.
+        // In a number or a boolean the replacement character is invalid like any other letter.
         let value = text.unwrap_or("\u{fffd}");
         match name {
             properties::DELAY => match value.parse() {
@@ -75,7 +75,7 @@ pub(super) fn see(raw: &[u8]) -> Seen<'_> {
     seen
 }
 
-/// Appends `raw`, with the named properties set and others removed, to `out`.
+/// Appends `raw` to `out`, with the properties of `set` set and those of `removed` removed.
 pub(super) fn write(raw: &[u8], seen: &Seen<'_>, set: &[(&str, &str)], removed: &[&str], out: &mut Vec<u8>) {
     let touched =
         |name: &[u8]| set.iter().map(|(n, _)| *n).chain(removed.iter().copied()).any(|n| n.as_bytes() == name);

@@ -1,5 +1,5 @@
-//! Answers to request messages: 324 and 325. The answer is stored like any message, and pushed to
-//! the client that waits for it.
+//! Replies to request messages: requests 324 and 325. The reply is stored like any message, and
+//! pushed to the client that waits for it.
 
 use super::{Acknowledged, Outcome, Reached, SendRequest, Sender, Sent, Waits};
 use crate::{
@@ -17,10 +17,10 @@ use rmq_protocol::{
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
-/// How long the waiting client may take to accept.
+/// The timeout for the waiting client to accept the push.
 const PUSH: Duration = Duration::from_secs(3);
 
-/// Stores and pushes answers.
+/// Stores and pushes replies.
 pub(crate) struct Replies {
     sender: Arc<Sender>,
     producers: Arc<Producers>,
@@ -31,8 +31,8 @@ impl Replies {
         Self { sender: Arc::clone(sender), producers: Arc::clone(&core.producers) }
     }
 
-    /// Stores the answer and pushes it. Whether it was pushed decides the outcome: a stored answer
-    /// that no client gets answers nothing. An answer is not kept waiting for disk or slaves.
+    /// Stores the reply and pushes it. The outcome depends on the push: a reply that is stored but
+    /// reaches no client answers nothing. A reply does not wait for the disk or for slaves.
     pub(crate) async fn reply(&self, request: &SendRequest<'_>) -> Result<Acknowledged<'static>, Rejection> {
         let sent = self.store(request).await?;
         self.push(&request.header, request.body, request.born_host).await?;
@@ -51,12 +51,12 @@ impl Replies {
             }
             Waits::Blocks { prepared, new_topic } => (prepared, new_topic),
         };
-        // In the line for disk blocks, as other tasks need this thread.
+        // The append waits in the queue for disk blocks, because other tasks need this thread.
         self.sender.persist_topics(new_topic);
         let sender = Arc::clone(&self.sender);
         let (tell, told) = oneshot::channel();
         self.sender.stalled.stand(prepared.bytes(), move |turn| {
-            // No one listens where the client is gone; the answer is stored all the same.
+            // If the client is gone, the receiver is dropped. The reply is stored all the same.
             let _ = tell.send(turn.and_then(|patience| sender.append(prepared, patience)));
         });
         let stored = told.await.unwrap_or_else(|_| Err(rmq_store::Error::Closed.into()))?;

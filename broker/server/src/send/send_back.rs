@@ -1,4 +1,4 @@
-//! Messages that a consumer wants again later: 36.
+//! Messages that a consumer sends back for redelivery: request 36.
 
 use super::{
     DEFAULT_TRIES, Outcome, Prepared as AnyPrepared, Sender, Stored, Waits,
@@ -25,27 +25,27 @@ use rmq_protocol::{
 use rmq_store::Deadline;
 use std::sync::Arc;
 
-/// The level of the first retry: 10 s.
+/// The delay level of the first retry: 10 s.
 const FIRST_LEVEL: i32 = 3;
 
-/// A message to be delivered again.
+/// A request to deliver a message again.
 pub(crate) struct SendBackRequest {
     pub(crate) header: ConsumerSendMessageBack,
     pub(crate) client_version: Version,
 }
 
-/// A message that only has to be appended again.
+/// A message that is ready to be appended again.
 pub(crate) struct Prepared {
     draft: OwnedDraft,
     wanted: Wanted,
     counted: Counted,
 }
 
-/// Under which names a message is counted.
+/// The keys of the counters that count the message.
 struct Counted {
-    /// Topic and group.
+    /// `topic@group` of a message that was sent back.
     sent_back: String,
-    /// The same where it went to the dead letters.
+    /// The same key if the message went to the dead letters.
     dead: Option<String>,
 }
 
@@ -55,19 +55,19 @@ impl Prepared {
     }
 }
 
-/// Where a message goes that was sent back.
+/// The destination of a message that was sent back.
 struct Retry {
     topic: Arc<TopicConfig>,
     new: bool,
     dead: bool,
-    /// 0 is none.
+    /// 0 means no delay.
     level: i32,
 }
 
 impl Sender {
-    /// Stores the message again: for the group's retry topic after a pause that grows with its
-    /// tries, or, after too many, among the group's dead letters. Reads the message, which may wait
-    /// for the disk; not for blocks for it.
+    /// Stores the message again: in the group's retry topic with a delay that grows with the number
+    /// of deliveries, or, after too many, in the group's dead-letter topic. Reads the message,
+    /// which may block on the disk. Does not wait for disk blocks.
     pub(crate) fn send_back(&self, request: &SendBackRequest) -> Result<Outcome<'static>, Rejection> {
         let header = &request.header;
         let group = self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))?;
@@ -95,7 +95,7 @@ impl Sender {
         }
     }
 
-    /// Finds, or makes, the topic that the message goes to.
+    /// Finds, or creates, the topic that the message goes to.
     fn retry(
         &self,
         request: &SendBackRequest,
@@ -143,13 +143,13 @@ impl Sender {
     ) -> Result<Prepared, Rejection> {
         let header = &request.header;
         let topic = retry.topic.topic_name.as_str();
-        // The topic may have fewer queues than the group says now.
+        // The topic may have fewer queues than the group's current setting.
         let queue_id = topic::random_queue(&retry.topic).ok_or_else(|| prepare::no_queue_to_read(&retry.topic))?;
         let raw = record.properties();
         let seen = properties::see(raw);
         let origin = record.offset_id().to_string();
         let (queue_text, level_text) = (queue_id.to_string(), retry.level.to_string());
-        // The first topic and id stay with a message however often it comes back.
+        // The original topic and id stay with a message, however often it is sent back.
         let mut set = vec![
             (names_of::RETRY_TOPIC, seen.retry_topic.unwrap_or(record.topic())),
             (names_of::ORIGIN_MESSAGE_ID, seen.origin_id.unwrap_or(&origin)),
@@ -186,7 +186,7 @@ impl Sender {
         })
     }
 
-    /// Appends the message, or gives it back where there are no disk blocks within `patience`.
+    /// Appends the message. Returns `prepared` if no disk blocks are available within `patience`.
     pub(super) fn append_back(
         &self,
         prepared: Prepared,

@@ -1,21 +1,24 @@
-//! Messages that the disk has no blocks for yet.
+//! A bounded queue of messages that wait for disk blocks.
 //!
-//! The store has blocks ready ahead of the end of its log, so a put is a short copy, made on the
-//! connection's thread. Where a slow disk is late with them the put may not wait there: everybody
-//! else of that thread would wait with it. Its request stands in line here instead, and one thread
-//! serves the line while somebody stands in it: it puts the messages one after another and waits
-//! for the disk where it must. Each has the patience of a client, counted from when it came, so
-//! when the first gives up those that came with it follow at once.
+//! The store preallocates blocks ahead of the end of its log, so a put is a short copy and is made
+//! on the connection's thread. If a slow disk is late with the preallocation, the put must not
+//! block there: every other connection of that thread would wait with it. The request enters this
+//! queue instead. One thread serves the queue while the queue is not empty: it puts the messages
+//! one after another and blocks on the disk where it must. Each request has a deadline, counted
+//! from its arrival. When the first request times out, the requests that arrived with it follow at
+//! once.
 //!
-//! A request that comes meanwhile tries for itself first, and overtakes those in line if there are
-//! blocks again: to join them would make one thread of many for as long as requests come faster
-//! than it works. Java's threads keep no order between the requests of a connection either.
+//! A request that arrives meanwhile first tries the put itself, and overtakes the queue if blocks
+//! are available again. If it joined the queue, one thread would do the work of many for as long as
+//! requests arrive faster than it puts them. Java's threads keep no order between the requests of a
+//! connection either.
 //!
-//! Not a blocking thread for each: they are few, and pulls of old messages need them. Not one of
-//! them for all either: on a disk that slow they may all wait for it.
+//! A blocking thread per request is no alternative: these threads are few, and pulls of old
+//! messages need them. One shared blocking thread is none either: on a disk that slow all blocking
+//! threads may wait for it.
 //!
-//! The line is bounded in requests and, as it holds bodies, in bytes; who finds it full is refused
-//! as busy.
+//! The queue is bounded in requests and, because it holds bodies, in bytes. A request that finds it
+//! full is refused as busy.
 
 use crate::error::{Reason, Rejection};
 use parking_lot::Mutex;
@@ -24,28 +27,28 @@ use std::{collections::VecDeque, sync::Arc, thread};
 use tokio::runtime::Handle;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-/// Requests in line.
+/// The limit of queued requests.
 const MAX_REQUESTS: usize = 10_000;
-/// Bytes of their bodies and header fields.
+/// The limit of the bytes of their bodies and header fields.
 const MAX_BYTES: usize = 64 << 20;
 
-/// The line.
+/// The queue.
 pub(crate) struct Line {
     state: Mutex<State>,
-    /// Counts the thread that serves, which ends before the store is closed.
+    /// Tracks the thread that serves the queue. It ends before the store is closed.
     tasks: TaskTracker,
-    /// Where what follows a put is spawned.
+    /// The runtime that follow-up work of a put is spawned on.
     runtime: Handle,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Waiting>,
-    /// How many there are, the one being served among them.
+    /// The number of requests, including the one that is being served.
     requests: usize,
-    /// Of all of them.
+    /// The bytes of all requests.
     bytes: usize,
-    /// A thread looks after it.
+    /// A thread serves the queue.
     served: bool,
 }
 
@@ -55,23 +58,24 @@ struct Waiting {
     put: Put,
 }
 
-/// Stores the message and answers, or refuses it.
+/// Stores the message and answers the request, or refuses it.
 type Put = Box<dyn FnOnce(Result<Deadline, Rejection>) + Send>;
 
 impl Line {
-    /// A line whose thread counts among `tasks`. What `put`s spawn goes to `runtime`.
+    /// Creates a queue whose thread is tracked by `tasks`. Tasks that a `put` spawns run on
+    /// `runtime`.
     pub(crate) fn new(tasks: TaskTracker, runtime: Handle) -> Self {
         Self { state: Mutex::default(), tasks, runtime }
     }
 
-    /// How many requests stand in line, and how many bytes they have.
+    /// The number of queued requests, and their bytes.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.requests, state.bytes)
     }
 
-    /// Has `put` called when its turn has come, on a thread that may wait so long as it is told; or
-    /// now, with a refusal, where there is no place.
+    /// Queues `put`. It is called in order on a thread that may block until the deadline that it is
+    /// given. If the queue is full, it is called at once with a refusal.
     pub(crate) fn stand(
         self: &Arc<Self>,
         bytes: usize,
@@ -97,7 +101,7 @@ impl Line {
     }
 }
 
-/// The thread that serves the line while somebody stands in it.
+/// The thread that serves the queue while the queue is not empty.
 struct Service {
     of: Arc<Line>,
     over: bool,
@@ -131,7 +135,8 @@ impl Drop for Service {
         if self.over {
             return;
         }
-        // There was no thread, or it broke: nobody else would serve them.
+        // The thread could not be started, or it panicked. No other thread would serve the
+        // remaining requests.
         let left = std::mem::take(&mut *self.of.state.lock()).waiting;
         left.into_iter().for_each(|waiting| (waiting.put)(Err(busy("there is no thread for it"))));
     }
@@ -154,7 +159,7 @@ mod tests {
         (Arc::new(Line::new(tasks.clone(), Handle::current())), tasks)
     }
 
-    /// Someone who is served until the sender that is returned is dropped.
+    /// Queues a request that occupies the thread until the returned sender is dropped.
     fn hold(line: &Arc<Line>, bytes: usize) -> Sender<()> {
         let (done, wait) = channel::<()>();
         let (begun, served) = channel();
@@ -167,7 +172,7 @@ mod tests {
         done
     }
 
-    /// Stands in line with something to say.
+    /// Queues a request that reports its turn.
     fn stand(line: &Arc<Line>, bytes: usize) -> Receiver<Result<Deadline, Rejection>> {
         let (tell, told) = channel();
         line.stand(bytes, move |turn| tell.send(turn).unwrap());
@@ -186,7 +191,7 @@ mod tests {
             assert!(refused.remark.contains(&format!("{places} messages of")), "{}", refused.remark);
             assert_eq!(line.waiting(), (places, places * bytes));
             drop(first);
-            // In the order in which they came, and each with the patience that it had then.
+            // In the order of arrival, each with the deadline that it got on arrival.
             let patiences: Vec<_> = others
                 .iter()
                 .map(|told| match told.recv_timeout(DEADLINE).unwrap().unwrap() {

@@ -1,4 +1,4 @@
-//! The features of a broker, each made of what it needs, and how they hang together.
+//! Constructs the features of a broker, with their dependencies.
 
 use super::page::Page;
 use crate::{
@@ -33,7 +33,7 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// What is there before the store is.
+/// The parts that exist before the store does.
 pub(super) struct Tables {
     pub(super) topics: Arc<Topics>,
     pub(super) groups: Arc<SubscriptionGroups>,
@@ -55,7 +55,7 @@ impl Tables {
     }
 }
 
-/// A broker whose parts are made and not started.
+/// A broker whose parts are constructed and not started.
 pub(super) struct Parts {
     pub(super) core: Core,
     pub(super) long_polling: Arc<LongPolling>,
@@ -69,7 +69,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// `memory` is what the process may use, in bytes.
+    /// Constructs the parts. `memory` is the limit of the process, in bytes.
     pub(super) fn build(
         settings: Arc<Live>,
         memory: u64,
@@ -77,7 +77,7 @@ impl Parts {
         tables: Tables,
         watchdog: Arc<Watchdog>,
     ) -> Result<Self, Error> {
-        // One for what others open and for what the broker opens.
+        // One budget for incoming and outgoing connections.
         let budget = Arc::new(match settings.load().network.buffer_limit {
             0 => Budget::of_memory(memory),
             limit => Budget::new(limit),
@@ -161,7 +161,7 @@ impl Parts {
         })
     }
 
-    /// What a slave copies, or a master that is made whole from one.
+    /// The copy of tables for a slave, or for a master that is restored from a slave.
     pub(super) fn metadata_sync(&self) -> MetadataSync {
         MetadataSync {
             topics: Arc::clone(&self.core.topics),
@@ -174,7 +174,7 @@ impl Parts {
 
     /// See [`ConsumerOffsets::correct`].
     ///
-    /// Runs before the first request is taken: a message that came earlier would be behind a
+    /// Runs before the first request is accepted: a message that arrived earlier would lie behind a
     /// position that is still to be corrected.
     pub(super) fn correction(&self) -> impl FnOnce() + Send + 'static {
         let (topics, offsets) = (Arc::clone(&self.core.topics), Arc::clone(&self.core.offsets));
@@ -186,7 +186,7 @@ impl Parts {
         }
     }
 
-    /// What a master delivers delayed messages with.
+    /// The delivery of delayed messages on a master.
     pub(super) fn delivery(&self) -> Delivery {
         Delivery {
             delay: Arc::clone(&self.core.delay),

@@ -1,9 +1,9 @@
-//! Building a broker's parts in order, and taking them down.
+//! Starts the parts of a broker in order, and stops them.
 //!
 //! ```text
 //! start                                      stop
 //!   http: alive, not ready                     http: not ready
-//!   ports are reserved                         goodbye to the namesrvs
+//!   ports are reserved                         the broker unregisters from the namesrvs
 //!   tables, store (recovers)                   parked pulls are answered
 //!   ports are listened on                      no more requests; the last answers leave
 //!   handlers                                   replication, delay, housekeeping
@@ -39,14 +39,15 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long handlers that wait may go on once no more requests are read.
+/// The timeout of handlers that still wait after the last request was read.
 const LAST_TASKS: Duration = Duration::from_secs(5);
 
-/// File descriptors that connections do not get: 512 files of consume queues and some others of the
-/// store, 64 HTTP connections, 32 slaves, connections to namesrvs, and some for each thread.
+/// File descriptors that are reserved and not used for connections of clients: 512 files of consume
+/// queues and some others of the store, 64 HTTP connections, 32 slaves, connections to namesrvs,
+/// and some for each thread.
 const RESERVED_DESCRIPTORS: usize = 768;
 
-/// Between two looks whether the broker can go on.
+/// The time between two checks whether the broker can go on.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A running broker.
@@ -62,7 +63,7 @@ pub struct Broker {
     rest: Tasks,
 }
 
-/// Answers probes from the first moment on, while the store recovers.
+/// Answers probes from the beginning, while the store recovers.
 #[derive(Default)]
 struct Early {
     page: OnceLock<Arc<Page>>,
@@ -105,11 +106,11 @@ impl Ports<Reserved> {
 }
 
 impl Broker {
-    /// Starts a broker; `file` is where its settings came from and where changes at run time are
-    /// written. Returns when requests are taken.
+    /// Starts a broker. `file` is the file that its settings came from and that changes at run time
+    /// are written to. Returns when requests are taken.
     ///
     /// # Errors
-    /// A port is taken, the store is damaged or used by another process, a table cannot be read.
+    /// A port is taken, the store is damaged or used by another process, or a table cannot be read.
     pub async fn start(mut config: Config, file: Option<PathBuf>) -> Result<Self, Error> {
         let connections = &mut config.network.max_connections;
         *connections = rmq_remoting::connections_within_limit("maxConnections", *connections, RESERVED_DESCRIPTORS);
@@ -128,11 +129,11 @@ impl Broker {
                 Some(address)
             }
         };
-        // A port that is taken ends the start before it has touched the store, which would count as
-        // crashed then.
+        // A port that is taken ends the start before the store is touched. Otherwise the store
+        // would count as crashed.
         let ports = reserve_ports(&mut config, bind)?;
         let tables = Tables::open(&config)?;
-        // Asked for once: the store and the network buffers must not have two ideas of it.
+        // Read once, so that the store and the network buffers use the same value.
         let memory = rmq_remoting::memory::usable();
         let store = open_store(&config, memory, &tables).await?;
         let ports = ports.listen()?;
@@ -156,26 +157,26 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Where requests are taken.
+    /// The address on which requests are taken.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where probes and scrapers are answered.
+    /// The address on which probes and scrapes are answered.
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http_address
     }
 
-    /// As `/readyz` tells it.
+    /// The state that `/readyz` shows.
     ///
     /// # Errors
-    /// Why clients should not be sent here.
+    /// Why clients should not use this broker.
     pub fn ready(&self) -> Result<(), String> {
         self.page.ready().map(drop)
     }
 
-    /// Waits until this broker cannot go on and has to be restarted, as `/healthz` tells it, and
-    /// says why.
+    /// Waits until this broker cannot go on and has to be restarted, as `/healthz` shows it.
+    /// Returns the reason.
     pub async fn failed(&self) -> String {
         loop {
             if let Err(why) = self.page.live() {
@@ -201,7 +202,7 @@ impl Broker {
         Ok(())
     }
 
-    /// A slave copies its master's log and tables.
+    /// Starts copying the master's log and tables, on a slave.
     fn follow(&self) {
         let (parts, stop) = (&self.parts, &self.rest.stop);
         let (following, role) = (Arc::clone(&parts.following), parts.core.role.watch());
@@ -211,7 +212,7 @@ impl Broker {
         self.rest.run("copy the master's tables", sync);
     }
 
-    /// A master checks its log, and then delivers what is due.
+    /// Starts the check of the log, and then the delivery of delayed messages, on a master.
     fn lead(&mut self) -> Result<(), Error> {
         let parts = &self.parts;
         let (check, correct) = (Arc::clone(&parts.log_check), parts.correction());
@@ -252,7 +253,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Registers, once the log was checked.
+    /// Starts the registration, which waits for the check of the log.
     fn register(&self) {
         let (registration, stop) = (Arc::clone(&self.parts.core.registration), self.registration.stop.clone());
         let check = Arc::clone(&self.parts.log_check);
@@ -263,10 +264,11 @@ impl Broker {
         });
     }
 
-    /// Stops: says goodbye to the namesrvs, answers what was asked, writes everything to disk.
+    /// Stops: unregisters from the namesrvs, answers the requests that were read, and writes
+    /// everything to disk.
     ///
     /// # Errors
-    /// Something could not be written; everything else was.
+    /// Something could not be written. Everything else was.
     pub async fn stop(mut self) -> Result<(), Error> {
         tracing::info!("stopping: leaving the namesrvs");
         let _ = self.page.stopping.set(());
@@ -287,7 +289,7 @@ impl Broker {
         let (parts, delivery) = (self.parts, self.delivery.take());
         let close = move || {
             if let Some(delivery) = delivery {
-                // A panic there was logged when it happened.
+                // A panic of the thread was logged when it happened.
                 let _ = delivery.join();
             }
             let written = parts.persist();
@@ -320,7 +322,7 @@ fn local_address(listener: &TcpListener) -> Result<SocketAddr, Error> {
     listener.local_addr().map_err(|source| Error::Listen { address: "a listener".to_owned(), source })
 }
 
-/// Reserves the ports and writes those that were left to the system into the settings.
+/// Reserves the ports, and sets those that the system chose in the settings.
 fn reserve_ports(config: &mut Config, bind: IpAddr) -> Result<Ports<Reserved>, Error> {
     let network = &mut config.network;
     let reserve = |port| {
@@ -360,7 +362,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    /// A broker that found its port taken left the mark of a crash in its store.
+    /// A broker that found its port taken marked its store as crashed.
     #[tokio::test]
     async fn a_port_that_is_taken_ends_the_start_before_it_touches_the_store() {
         let taken = rmq_remoting::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();

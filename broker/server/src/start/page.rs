@@ -1,4 +1,4 @@
-//! What probes and scrapers are told, read when they ask from those who know it.
+//! The contents of the HTTP pages for probes and scrapes, read from the features at each request.
 
 use crate::{
     config::Live,
@@ -12,7 +12,7 @@ use rmq_remoting::{Watchdog, http::Health};
 use rmq_store::MessageStore;
 use std::sync::{Arc, OnceLock};
 
-/// What `/healthz`, `/readyz` and `/metrics` tell.
+/// The contents of `/healthz`, `/readyz` and `/metrics`.
 pub(super) struct Page {
     pub(super) settings: Arc<Live>,
     pub(super) role: Arc<CurrentRole>,
@@ -22,13 +22,13 @@ pub(super) struct Page {
     pub(super) log_check: Arc<LogCheck>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) features: Vec<Arc<dyn Feature>>,
-    /// Set when the broker stops: the first thing a probe should see.
+    /// Set when the broker stops, so that probes see the stop first.
     pub(super) stopping: OnceLock<()>,
 }
 
 impl Health for Page {
-    /// Fails some time after a failure that only a restart makes good. Reads go on until then, so
-    /// that consumers get what may not be on the disk.
+    /// Fails some time after a failure that only a restart repairs. Reads go on until then, so that
+    /// consumers get messages that may not be on the disk.
     fn live(&self) -> Result<(), String> {
         let store = self.store.failure().map(|failure| (failure.since, failure.why));
         let watched = self.watchdog.ended().map(|ended| (ended.since, ended.why));
@@ -40,9 +40,9 @@ impl Health for Page {
         Err(format!("{why}; reads went on for {} ms (readsAfterFailureMillis)", reads.as_millis()))
     }
 
-    /// Known to a namesrv, recovered (or there would be no port to ask), able to take writes, and a
-    /// slave near its master. One namesrv is enough: clients ask another one when theirs does not
-    /// answer.
+    /// Ready means: registered with a namesrv, recovered (or the port would not be open), able to
+    /// take writes, and, for a slave, close to its master. One namesrv is enough: a client asks
+    /// another one if its own does not answer.
     fn ready(&self) -> Result<String, String> {
         if self.stopping.get().is_some() {
             return Err("stopping".to_owned());

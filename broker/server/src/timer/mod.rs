@@ -2,6 +2,6 @@
 //!
 //! | folder | what |
 //! |---|---|
-//! | [`delay`] | the delay levels: fixed waits, a queue for each |
+//! | [`delay`] | the delay levels: fixed delays, one queue for each |
 
 pub(crate) mod delay;

@@ -1,8 +1,8 @@
-//! Attribute changes as `updateTopic` sends them: `+key=value,-key`.
+//! Attribute changes in the form of `updateTopic`: `+key=value,-key`.
 
 use std::collections::BTreeMap;
 
-/// A change that is not made.
+/// Why a change is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the attribute change {0:?} is none: write +key=value or -key")]
@@ -19,7 +19,7 @@ const QUEUE_TYPE: &str = "queue.type";
 const RESERVE_TIME: &str = "reserve.time";
 const KNOWN: [&str; 4] = [CLEANUP_POLICY, MESSAGE_TYPE, QUEUE_TYPE, RESERVE_TIME];
 
-/// Applies a text of changes to `attributes`.
+/// Applies changes in text form to `attributes`.
 pub(crate) fn apply(text: &str, attributes: &mut BTreeMap<String, String>) -> Result<(), Error> {
     let mut changed = attributes.clone();
     for change in text.split(',').map(str::trim).filter(|change| !change.is_empty()) {

@@ -29,22 +29,22 @@ use std::{
     sync::Arc,
 };
 
-/// Topics that this broker makes at a first send or is told to make, at most; those for retries and
-/// dead letters, two for each consumer group, come on top. What one peer makes must not take the
-/// memory of all.
+/// The limit of topics on this broker, created by a first send or by request. Topics for retries
+/// and dead letters, two for each consumer group, are not counted. One peer must not exhaust the
+/// memory of the broker.
 pub(crate) const MAX_TOPICS: usize = 100_000;
-/// Queues of one topic on one broker: beyond this it is a typing error.
+/// The limit of queues of one topic on one broker. A higher number is a typing error.
 pub(crate) const MAX_QUEUES: i32 = 65_536;
 
 /// The topics of this broker.
 pub(crate) struct Topics {
     table: Table<TopicConfig>,
-    /// Names of the system's topics, some of which are settings and no legal names of topics.
+    /// The names of the system topics. Some of them are settings, and are not valid as names of
+    /// topics.
     system: BTreeSet<String>,
 }
 
-/// [`TopicConfigTable`] with rows that nobody has looked at yet: the file, or the answer of a
-/// master.
+/// [`TopicConfigTable`] with rows that are not validated yet: the file, or the answer of a master.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct TopicRows {
@@ -61,7 +61,7 @@ struct TopicFile {
 }
 
 impl Topics {
-    /// Reads `config/topics.json` below the store's root and adds the system's topics.
+    /// Reads `config/topics.json` below the store's root and adds the system topics.
     pub(crate) fn open(root: &Path, config: &Config) -> Result<Self, Error> {
         let path = root.join("config/topics.json");
         let TopicRows { data_version, topic_config_table } = table::load(&path)?;
@@ -73,7 +73,7 @@ impl Topics {
         for topic in system_topics {
             topics.entry(topic.topic_name.clone()).or_insert(topic);
         }
-        // Written when topics could be made by a first send; the setting of now counts.
+        // The file was written while a first send could create topics. The current setting applies.
         if !config.topics.auto_create
             && let Some(template) = topics.get_mut(names::AUTO_CREATE_TOPIC)
         {
@@ -86,7 +86,8 @@ impl Topics {
         self.table.find(topic)
     }
 
-    /// The topic is there, or its row was left out: what is stored of it is not to be deleted.
+    /// Whether the topic exists, or its row was left out. The stored messages of such a topic must
+    /// not be deleted.
     pub(crate) fn is_known(&self, topic: &str) -> bool {
         self.table.find(topic).is_some() || self.table.is_unread(topic)
     }
@@ -99,7 +100,7 @@ impl Topics {
         self.table.version()
     }
 
-    /// Counts the version up without a change, so that namesrvs look at the table again.
+    /// Increments the version without a change, so that namesrvs read the table again.
     pub(crate) fn touch(&self) {
         self.table.touch();
     }
@@ -110,16 +111,16 @@ impl Topics {
         self.table.put(&name, topic);
     }
 
-    /// Deletes a topic; false if it was not there.
+    /// Deletes a topic. Returns false if it did not exist.
     pub(crate) fn remove(&self, topic: &str) -> bool {
         self.table.remove(topic)
     }
 
-    /// The topic of a first send: made after `template` with at most `queues` queues, if the
-    /// template may be inherited from. The flag says whether it is new.
+    /// The topic of a first send. It is created from `template` with at most `queues` queues, if
+    /// the template allows that. The flag is true if it is new.
     ///
     /// # Errors
-    /// There are too many topics to make another.
+    /// There are too many topics to create another.
     pub(crate) fn find_or_inherit(
         &self,
         topic: &str,
@@ -159,7 +160,7 @@ impl Topics {
         )))
     }
 
-    /// A retry or dead-letter topic, made if it is not there. The flag says whether it is new.
+    /// A retry or dead-letter topic, created if it does not exist. The flag is true if it is new.
     pub(crate) fn find_or_create(&self, topic: &str, queues: i32, permission: i32) -> (Arc<TopicConfig>, bool) {
         match self.table.find(topic) {
             Some(found) => (found, false),
@@ -172,7 +173,7 @@ impl Topics {
         TopicConfigTable { data_version, topic_config_table }
     }
 
-    /// Takes over the master's table, but for rows that cannot be used.
+    /// Replaces the table with the master's, except rows that cannot be used.
     pub(crate) fn replace(&self, table: TopicRows) {
         let (topics, unread) = rows::judge("the master's table of topics", table.topic_config_table, |name, topic| {
             check_row(name, topic, self.system.contains(name))
@@ -196,13 +197,13 @@ impl Topics {
         self.table.persist(|data_version, topic_config_table| TopicFile { data_version, topic_config_table })
     }
 
-    /// Changes of this process so far.
+    /// The number of changes in this process so far.
     pub(crate) fn generation(&self) -> u64 {
         self.table.generation()
     }
 
-    /// Topics that changed after `generation`, for others' eyes: with the broker's own permission
-    /// laid over each.
+    /// Topics that changed after `generation`, as namesrvs and clients see them: the broker's own
+    /// permission masks each topic's.
     pub(crate) fn changed_since(&self, generation: u64, broker_permission: i32) -> Changes<TopicConfig> {
         let mut changes = self.table.changed_since(generation);
         for topic in changes.entries.values_mut() {
@@ -239,14 +240,14 @@ pub(crate) fn check_queues(topic: &TopicConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// A topic's permission on a broker that does not permit everything.
+/// A topic's permission, masked with the broker's.
 pub(crate) fn masked(topic: i32, broker: i32) -> i32 {
     let both = perm::READ | perm::WRITE;
     if broker & both == both { topic } else { topic & broker }
 }
 
-/// A queue of the topic that can be read: `wanted`, or any other where that cannot. On a topic
-/// without a queue to read nothing can be chosen better; the message waits there.
+/// A readable queue of the topic: `wanted`, or any other if `wanted` is not readable. On a topic
+/// without a readable queue there is no better choice; the message waits in `wanted`.
 pub(crate) fn readable_queue(topic: &TopicConfig, wanted: i32) -> i32 {
     if topic.read_queue_nums <= 0 || (0..topic.read_queue_nums).contains(&wanted) {
         return wanted.max(0);
@@ -254,20 +255,20 @@ pub(crate) fn readable_queue(topic: &TopicConfig, wanted: i32) -> i32 {
     random_queue(topic).unwrap_or(0)
 }
 
-/// Any queue that is both written and read, or at least read; `None` where none is.
+/// A random queue that is both written and read, or at least read. `None` if there is none.
 pub(crate) fn random_queue(topic: &TopicConfig) -> Option<i32> {
     let both = topic.read_queue_nums.min(topic.write_queue_nums);
     let queues = if both > 0 { both } else { topic.read_queue_nums };
     (queues > 0).then(|| rand::random_range(0..queues))
 }
 
-/// Topics whose names an application may not create, change or delete.
+/// Whether an application may not create, change or delete a topic of this name.
 pub(crate) fn is_reserved(topic: &str, config: &Config) -> bool {
     names::is_system_topic(topic) || topic == names::reply_topic(&config.identity.cluster_name)
 }
 
-/// Topics named after the cluster and the broker, which may be changed: every start makes them
-/// anew, and clients take them for templates.
+/// Whether the topic is named after the cluster or the broker. Such topics may be changed: every
+/// start creates them again, and clients use them as templates.
 pub(crate) fn is_own(topic: &str, config: &Config) -> bool {
     topic == config.identity.cluster_name || topic == config.identity.broker_name
 }

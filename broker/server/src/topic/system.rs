@@ -8,7 +8,7 @@ use rmq_protocol::{
 
 const READ_WRITE: i32 = perm::READ | perm::WRITE;
 
-/// The system's topics under these settings.
+/// The system topics under these settings.
 pub(super) fn topics(config: &Config) -> Vec<TopicConfig> {
     let identity = &config.identity;
     let levels =

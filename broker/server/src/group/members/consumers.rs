@@ -1,4 +1,4 @@
-//! Consumer groups, their clients and what they subscribe to.
+//! Consumer groups, their clients and their subscriptions.
 
 use super::{Client, Memberships};
 use bytes::Bytes;
@@ -26,34 +26,34 @@ struct State {
     memberships: Memberships,
 }
 
-/// A consumer group as its clients describe it; where they disagree, the last one counts.
+/// A consumer group as its clients describe it. If they disagree, the last heartbeat counts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Group {
     pub(crate) consume_type: ConsumeType,
     pub(crate) message_model: MessageModel,
     pub(crate) from_where: ConsumeFromWhere,
     pub(crate) clients: BTreeMap<String, Client>,
-    /// By topic.
+    /// Keyed by topic.
     pub(crate) subscriptions: BTreeMap<String, Arc<Subscription>>,
-    /// A client has pulled with a newer subscription than it has told: what is known here is not
-    /// enough.
+    /// A client has pulled with a newer subscription than its heartbeats contained. The
+    /// subscriptions here are incomplete.
     pub(crate) outdated: bool,
-    /// The ids of its clients as the answer that tells them, once somebody has asked since the last
-    /// change: with thousands of members each asks at each change.
+    /// The encoded answer with the ids of the clients, cached from the first request after a
+    /// change: each of thousands of members asks after each change.
     ids: Option<Bytes>,
 }
 
-/// What a heartbeat or a goodbye changed.
+/// What a heartbeat or an unregistration changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Change {
-    /// Somebody came or went, so the members have to share queues anew.
+    /// A client joined or left, so the members have to rebalance the queues.
     pub(crate) members: bool,
-    /// The group subscribes to something else than before.
+    /// The subscriptions of the group have changed.
     pub(crate) subscriptions: bool,
 }
 
 impl Change {
-    /// The members must be told.
+    /// The members must be notified.
     pub(crate) fn matters(self) -> bool {
         self.members || self.subscriptions
     }
@@ -65,7 +65,7 @@ impl Consumers {
         self.state.lock().memberships.admit(group, client)
     }
 
-    /// A heartbeat with everything; `None` if the connection has too many clients already.
+    /// Registers a full heartbeat. Returns `None` if the connection has too many clients already.
     pub(crate) fn register(&self, data: &ConsumerData, client: Client) -> Option<Change> {
         let mut state = self.state.lock();
         let State { groups, memberships } = &mut *state;
@@ -85,28 +85,28 @@ impl Consumers {
         Some(Change { members, subscriptions })
     }
 
-    /// A heartbeat that leaves the subscriptions out; false if this broker does not know them and
-    /// needs the whole.
+    /// Registers a heartbeat that omits the subscriptions. Returns false if this broker does not
+    /// know them and needs a full heartbeat.
     pub(crate) fn touch(&self, group: &str, client: Client) -> bool {
         let mut state = self.state.lock();
         let State { groups, memberships } = &mut *state;
         match groups.get_mut(group) {
-            // A client that is new here is let in by a whole heartbeat only.
+            // A client that is new here joins only with a full heartbeat.
             Some(known) if known.has(&client) => !known.join(client, group, memberships) && !known.outdated,
             Some(_) | None => false,
         }
     }
 
-    /// A client of the group has a newer subscription than is known here. Java's client may drop
-    /// the heartbeat that would tell it, while another is on its way, and then goes on with short
-    /// ones: the next of those is answered with the wish for the whole.
+    /// Notes that a client of the group has a newer subscription than is known here. Java's client
+    /// may drop the heartbeat that would contain it while another one is in flight, and then
+    /// continues with short ones. The answer to the next short heartbeat asks for a full one.
     pub(crate) fn outdated(&self, group: &str) {
         if let Some(group) = self.state.lock().groups.get_mut(group) {
             group.outdated = true;
         }
     }
 
-    /// A goodbye.
+    /// Removes a client that unregisters.
     pub(crate) fn unregister(&self, group: &str, client_id: &str) -> Change {
         let mut state = self.state.lock();
         let State { groups, memberships } = &mut *state;
@@ -118,7 +118,7 @@ impl Consumers {
         Change { members: left.is_some(), subscriptions: false }
     }
 
-    /// The end of a connection: the groups that lost a member.
+    /// Removes the clients of a connection that has ended. Returns the groups that lost a member.
     pub(crate) fn disconnect(&self, connection: &Connection) -> BTreeSet<String> {
         let mut state = self.state.lock();
         let State { groups, memberships } = &mut *state;
@@ -133,8 +133,8 @@ impl Consumers {
         changed
     }
 
-    /// Forgets clients that were seen last before `oldest` (milliseconds since 1970): the groups
-    /// that lost a member.
+    /// Removes clients that were seen last before `oldest` (milliseconds since 1970). Returns the
+    /// groups that lost a member.
     pub(crate) fn expire(&self, oldest: i64) -> BTreeSet<String> {
         let mut state = self.state.lock();
         let State { groups, memberships } = &mut *state;
@@ -150,8 +150,8 @@ impl Consumers {
                 group.ids = None;
                 changed.insert(name.clone());
             }
-            // An empty group is forgotten with its subscriptions: who comes next says what he
-            // wants.
+            // An empty group is removed with its subscriptions. The next client of the group brings
+            // its own.
             !group.clients.is_empty()
         });
         changed
@@ -162,18 +162,18 @@ impl Consumers {
         self.state.lock().groups.get(group).cloned()
     }
 
-    /// What the group subscribes to in the topic. `None` if it has no clients; `Some(None)` if they
-    /// do not subscribe to it.
+    /// The subscription of the group to the topic. `None` if the group has no clients; `Some(None)`
+    /// if they do not subscribe to the topic.
     pub(crate) fn subscription(&self, group: &str, topic: &str) -> Option<Option<Arc<Subscription>>> {
         self.state.lock().groups.get(group).map(|group| group.subscriptions.get(topic).cloned())
     }
 
-    /// How the group consumes, if it has clients.
+    /// The message model of the group, if it has clients.
     pub(crate) fn message_model(&self, group: &str) -> Option<MessageModel> {
         self.state.lock().groups.get(group).map(|group| group.message_model)
     }
 
-    /// Ids of the group's clients, as the body of an answer; `None` without any.
+    /// The ids of the group's clients, as the body of an answer. `None` if it has no clients.
     pub(crate) fn client_ids(&self, group: &str) -> Option<Bytes> {
         let mut state = self.state.lock();
         let Group { clients, ids, .. } = state.groups.get_mut(group)?;
@@ -181,7 +181,7 @@ impl Consumers {
         Some(ids.get_or_insert_with(make).clone())
     }
 
-    /// Connections of the group's clients.
+    /// The connections of the group's clients.
     pub(crate) fn connections(&self, group: &str) -> Vec<Connection> {
         let state = self.state.lock();
         state
@@ -196,7 +196,7 @@ impl Consumers {
         self.state.lock().groups.get(group)?.clients.get(client_id).cloned()
     }
 
-    /// Groups whose clients subscribe to the topic.
+    /// The groups whose clients subscribe to the topic.
     pub(crate) fn groups_of(&self, topic: &str) -> BTreeSet<String> {
         let state = self.state.lock();
         state
@@ -213,7 +213,7 @@ impl Consumers {
     }
 }
 
-/// An empty group is forgotten with its subscriptions: who comes next says what he wants.
+/// Removes an empty group with its subscriptions. The next client of the group brings its own.
 fn forget_if_empty(groups: &mut BTreeMap<String, Group>, name: &str) {
     if groups.get(name).is_some_and(|group| group.clients.is_empty()) {
         groups.remove(name);
@@ -221,12 +221,12 @@ fn forget_if_empty(groups: &mut BTreeMap<String, Group>, name: &str) {
 }
 
 impl Group {
-    /// The client is a member already, by the same connection.
+    /// Whether the client is a member already, on the same connection.
     fn has(&self, client: &Client) -> bool {
         self.clients.get(&client.id).is_some_and(|known| known.connection.id() == client.connection.id())
     }
 
-    /// True if the client is new, or has come back on another connection.
+    /// Adds the client. Returns true if it is new, or has come back on another connection.
     fn join(&mut self, client: Client, name: &str, memberships: &mut Memberships) -> bool {
         let known = self.has(&client);
         if !known {
@@ -246,16 +246,16 @@ impl Group {
         Some(left)
     }
 
-    /// Takes the newer of each subscription and drops those that are not named any more; true if
-    /// the group now subscribes to other things.
+    /// Takes the newer version of each subscription and drops those that are no longer named.
+    /// Returns true if the subscriptions of the group have changed.
     fn subscribe(&mut self, subscriptions: &[Subscription]) -> bool {
         let mut changed = false;
         for subscription in subscriptions {
             match self.subscriptions.get_mut(&subscription.topic) {
                 Some(known) => {
                     if subscription.sub_version > known.sub_version {
-                        // A pull consumer's version is its clock: a new version of the same words
-                        // is no change.
+                        // The version of a pull consumer's subscription is its clock: a new version
+                        // of the same expression is no change.
                         changed |= known.sub_string != subscription.sub_string
                             || known.expression_type != subscription.expression_type;
                         *known = Arc::new(subscription.clone());

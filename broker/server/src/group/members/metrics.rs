@@ -1,11 +1,11 @@
-//! Connected clients as metrics.
+//! Metrics of connected clients.
 
 use super::{Client, Consumers, Producers};
 use crate::sheet::{Filled, MAX_ROWS, Sheet, yes_or_no};
 use prometheus::{IntGaugeVec, Opts};
 use rmq_protocol::{body::ConsumeType, names, version};
 
-/// Writes how many there are, by software.
+/// Writes the number of clients by language and version.
 pub(crate) fn metrics(of_producers: &Producers, of_consumers: &Consumers, to: &Sheet) -> Filled {
     let producers = IntGaugeVec::new(
         Opts::new("rocketmq_producer_connections", "Producers connected now, by language and version."),
@@ -35,7 +35,7 @@ pub(crate) fn metrics(of_producers: &Producers, of_consumers: &Consumers, to: &S
     to.register(Box::new(consumers))
 }
 
-/// A client's language and version as Java's labels have them.
+/// A client's language and version, in the form of Java's labels.
 fn software(client: &Client) -> (String, String) {
     (client.language.name().to_lowercase(), version::name(client.version).to_lowercase())
 }

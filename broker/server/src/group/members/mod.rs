@@ -1,7 +1,7 @@
-//! Clients that are connected: who produces, who consumes what.
+//! Connected clients: producers, consumers and their subscriptions.
 //!
-//! Nothing here is stored. A client exists from its first heartbeat until it says goodbye, its
-//! connection ends, or it is silent too long.
+//! Nothing here is stored. A client exists from its first heartbeat until it unregisters, its
+//! connection ends, or it sends no heartbeat for too long.
 
 mod consumers;
 mod memberships;
@@ -26,12 +26,12 @@ pub(crate) struct Client {
     pub(crate) language: Language,
     pub(crate) version: Version,
     pub(crate) connection: Connection,
-    /// When it spoke last, in milliseconds since 1970.
+    /// The time of its last heartbeat, in milliseconds since 1970.
     pub(crate) seen: i64,
 }
 
 impl Client {
-    /// As tools see it.
+    /// The client as tools show it.
     pub(crate) fn describe(&self) -> body::Connection {
         body::Connection {
             client_addr: self.connection.peer().to_string(),

@@ -1,10 +1,10 @@
-//! Telling the members of consumer groups that their group has changed.
+//! Notifies the members of consumer groups that their group has changed.
 //!
-//! Each member then asks who else is there and shares the queues anew. When 3,500 clients of a
-//! group come one after another and each is told of each, that is six million notices; so changes
-//! are gathered, and a group is told at most every 100 ms: of the first change at once, and of the
-//! last one always. The price is that a change that follows another is told up to 100 ms later;
-//! clients look by themselves every 20 s only.
+//! Each member then asks for the list of members and rebalances the queues. When 3,500 clients of a
+//! group join one after another and each is notified of each, that is six million notices. So
+//! changes are coalesced: a group is notified at most every 100 ms, of the first change at once,
+//! and of the last one always. The price is that a change that follows another is notified up to
+//! 100 ms later. Without a notice, clients rebalance only every 20 s.
 
 use super::Consumers;
 use parking_lot::Mutex;
@@ -20,12 +20,12 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Between two rounds of notices.
+/// The time between two rounds of notices.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Notices sent without letting other tasks of the thread go on.
+/// The number of notices that are sent before the task yields to the other tasks of its thread.
 const AT_ONCE: usize = 64;
 
-/// Groups that are to be told.
+/// The groups that are to be notified.
 #[derive(Default)]
 pub(crate) struct Notices {
     changed: Mutex<BTreeSet<String>>,
@@ -34,7 +34,7 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
-    /// The group has changed: its members are told soon.
+    /// The group has changed: its members are notified soon.
     pub(crate) fn changed(&self, group: &str) {
         let mut changed = self.changed.lock();
         if !changed.contains(group) {
@@ -43,12 +43,12 @@ impl Notices {
         }
     }
 
-    /// Notices sent since the start.
+    /// The number of notices sent since the start.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
-    /// Tells the groups, until `stop`.
+    /// Notifies the groups, until `stop`.
     pub(crate) async fn run(self: Arc<Self>, consumers: Arc<Consumers>, stop: CancellationToken) {
         while stop.run_until_cancelled(self.wake.notified()).await.is_some() {
             let changed = std::mem::take(&mut *self.changed.lock());

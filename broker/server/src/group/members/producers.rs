@@ -29,7 +29,7 @@ impl State {
 }
 
 impl Producers {
-    /// A heartbeat; false if the connection has too many clients already.
+    /// Registers a heartbeat. Returns false if the connection has too many clients already.
     pub(crate) fn register(&self, group: &str, client: Client) -> bool {
         let mut state = self.state.lock();
         let State { groups, memberships } = &mut *state;
@@ -51,7 +51,7 @@ impl Producers {
         true
     }
 
-    /// A goodbye.
+    /// Removes a client that unregisters.
     pub(crate) fn unregister(&self, group: &str, client_id: &str) {
         let mut state = self.state.lock();
         if let Some(client) = state.leave(group, client_id) {
@@ -59,7 +59,7 @@ impl Producers {
         }
     }
 
-    /// The end of a connection.
+    /// Removes the clients of a connection that has ended.
     pub(crate) fn disconnect(&self, connection: &Connection) {
         let mut state = self.state.lock();
         for (group, client_id) in state.memberships.end_all(connection) {
@@ -67,7 +67,7 @@ impl Producers {
         }
     }
 
-    /// Forgets clients that were seen last before `oldest` (milliseconds since 1970).
+    /// Removes clients that were seen last before `oldest` (milliseconds since 1970).
     pub(crate) fn expire(&self, oldest: i64) {
         let mut state = self.state.lock();
         let State { groups, memberships } = &mut *state;
@@ -85,12 +85,12 @@ impl Producers {
         state.groups.get(group).map(|clients| clients.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// The client with this id, in whatever group.
+    /// The client with this id, in any group.
     pub(crate) fn find(&self, client_id: &str) -> Option<Client> {
         self.state.lock().groups.values().find_map(|clients| clients.get(client_id).cloned())
     }
 
-    /// Everybody.
+    /// All clients, by group.
     pub(crate) fn all(&self) -> BTreeMap<String, Vec<Client>> {
         let state = self.state.lock();
         state.groups.iter().map(|(group, clients)| (group.clone(), clients.values().cloned().collect())).collect()

@@ -1,4 +1,4 @@
-//! Traffic by topic and group as metrics.
+//! Metrics of traffic by topic and group.
 
 use super::{Kind, Stats};
 use crate::sheet::{Filled, Sheet, is_system, yes_or_no};
@@ -44,9 +44,9 @@ pub(super) fn traffic(stats: &Stats, to: &Sheet) -> Filled {
     Ok(())
 }
 
-/// Two ways lead there: a message that is sent back to the broker once too often, and one that a
-/// client itself sends to the retry topic once too often. The latter is counted as stored in the
-/// dead-letter topic.
+/// A message becomes a dead letter in two ways: it is sent back to the broker once too often, or
+/// the client itself sends it to the retry topic once too often. The latter is counted as stored in
+/// the dead-letter topic.
 pub(super) fn dead_letters(stats: &Stats, to: &Sheet) -> Filled {
     let counters = IntCounterVec::new(
         Opts::new(

@@ -1,12 +1,12 @@
-//! Counters over time: messages a second by topic and group, as `brokerStatus`, `statsAll` and
-//! Java's exporter ask for them.
+//! Counters over time: messages per second by topic and group, as `brokerStatus`, `statsAll` and
+//! Java's exporter query them.
 //!
-//! A counter is one atomic. Once in ten seconds a sampler notes every counter's value for the last
-//! minute, every ten minutes once more for the last hour and every hour for the last day, as Java
-//! does; a rate is the difference of two [`notes`]. So counting costs an add, and a topic that
-//! takes messages has two counters of some 1.5 KiB: there may be very many. The sampler also notes
-//! the values of the last two midnights, local time. A counter that nobody touched for a day is
-//! dropped, but for those of the broker: their totals are told.
+//! A counter is one atomic. A sampler records the value of every counter: every ten seconds for the
+//! last minute, every ten minutes for the last hour, and every hour for the last day, as Java does.
+//! A rate is the difference of two [`notes`]. So counting costs one atomic add, and a topic that
+//! takes messages has two counters of some 1.5 KiB, which allows very many topics. The sampler also
+//! records the values at the last two midnights, local time. A counter that has not changed for a
+//! day is dropped, except those of the broker, whose totals are shown.
 
 mod metrics;
 mod notes;
@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two notes of the last minute.
+/// The time between two samples for the last minute.
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -47,7 +47,7 @@ pub(crate) enum Kind {
     GroupGetSize,
     /// Messages sent back, by `topic@group`.
     SendBack,
-    /// Of those the ones that had been tried too often, by `topic@group`.
+    /// Messages sent back that had too many deliveries, by `topic@group`.
     DeadLetter,
     /// Messages stored, by cluster.
     BrokerPut,
@@ -60,8 +60,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Of the broker as a whole. There are few of these, and they are asked for the last ten
-    /// minutes too.
+    /// True for counters of the broker as a whole. There are few of these, and tools also query
+    /// them for the last ten minutes.
     fn is_of_the_broker(self) -> bool {
         matches!(self, Self::BrokerPut | Self::BrokerGet | Self::BrokerFound | Self::BrokerMissed)
     }
@@ -82,12 +82,12 @@ impl Kind {
     }
 }
 
-/// A counter and its notes.
+/// A counter and its samples.
 pub(crate) struct Counter {
     value: AtomicU64,
-    /// Of the last minute, hour and day.
+    /// Samples of the last minute, hour and day.
     notes: Mutex<[Notes; 3]>,
-    /// What it was at the midnight before the last, and at the last one; 0 before the counter's
+    /// The values at the midnight before the last and at the last one; 0 before the counter's
     /// first.
     mornings: [AtomicU64; 2],
 }
@@ -110,7 +110,7 @@ impl Counter {
         self.value.load(Relaxed)
     }
 
-    /// What it was at the midnight before the last, and at the last one.
+    /// The values at the midnight before the last and at the last one.
     pub(crate) fn mornings(&self) -> [u64; 2] {
         self.mornings.each_ref().map(|morning| morning.load(Relaxed))
     }
@@ -126,7 +126,7 @@ impl Counter {
         day.untouched(now, self.value())
     }
 
-    /// So many midnights have passed since the last one it knows.
+    /// Records that `passed` midnights have passed since the last recorded one.
     fn midnight(&self, passed: i32) {
         let [yesterday, today] = &self.mornings;
         let value = self.value();
@@ -134,7 +134,7 @@ impl Counter {
         today.store(value, Relaxed);
     }
 
-    /// Amount and rate over the last `span`, a day at most, or over what is known of it.
+    /// Amount and rate over the last `span`, a day at most, or over the time that has samples.
     pub(crate) fn over(&self, span: Duration, now: Instant) -> StatsItem {
         let notes = self.notes.lock();
         let [first, hour, day] = &*notes;
@@ -154,7 +154,7 @@ pub(crate) struct Stats {
 type ByKey = FxHashMap<Box<str>, Arc<Counter>>;
 
 impl Stats {
-    /// Counts.
+    /// Adds to a counter.
     pub(crate) fn add(&self, kind: Kind, key: &str, amount: u64) {
         if let Some(counter) = self.counters.read().get(&kind).and_then(|counters| counters.get(key)) {
             counter.add(amount);
@@ -187,17 +187,17 @@ impl Stats {
         Some(BrokerStats { stats_minute: span(60), stats_hour: span(3600), stats_day: counter.over(DAY, now) })
     }
 
-    /// Messages a second over the last minute.
+    /// Messages per second over the last minute.
     pub(crate) fn rate(&self, kind: Kind, key: &str, now: Instant) -> f64 {
         self.find(kind, key).map_or(0.0, |counter| counter.over(Duration::from_secs(60), now).tps)
     }
 
-    /// Notes every counter; called every [`SAMPLE_EVERY`].
+    /// Samples every counter; called every [`SAMPLE_EVERY`].
     pub(crate) fn sample(&self, now: Instant) {
         self.sample_on(now, jiff::Zoned::now().date());
     }
 
-    /// The same on a day of the caller's.
+    /// The same for a given date.
     pub(crate) fn sample_on(&self, now: Instant, date: Date) {
         let passed = self.midnights_until(date);
         let all: Vec<Arc<Counter>> =
@@ -215,8 +215,8 @@ impl Stats {
         }
     }
 
-    /// Midnights since the last sample. A clock that was set back has passed none, and passes none
-    /// until it is where it was.
+    /// The number of midnights since the last sample. A clock that was set back has passed none,
+    /// and passes none until it reaches its earlier date again.
     fn midnights_until(&self, date: Date) -> i32 {
         let mut today = self.today.lock();
         let passed = today.map_or(0, |known| known.duration_until(date).as_hours() / 24);
@@ -259,7 +259,7 @@ mod tests {
         assert!(stats.describe(Kind::TopicPut, "u", now).is_none());
     }
 
-    /// A broker's clock that can be set.
+    /// A clock of a broker that can be set.
     struct Clock {
         start: Instant,
         midnight: jiff::civil::DateTime,

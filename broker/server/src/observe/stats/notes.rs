@@ -1,7 +1,7 @@
-//! What a counter was at which moment, over a bounded time.
+//! Samples of a counter over a bounded time.
 //!
-//! Of moments in a row at which it was the same only the first and the last are kept: a counter
-//! that nobody touches costs two notes.
+//! Of consecutive samples with the same value only the first and the last are kept: a counter that
+//! does not change costs two samples.
 
 use rmq_protocol::body::StatsItem;
 use std::{
@@ -9,34 +9,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A sampler comes so much late or early.
+/// The tolerance for a sampler that runs late or early.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// A rate is over so much time at least: over the microseconds that a new counter knows of, one
-/// message would be thousands a second.
+/// The minimum time span of a rate. A new counter is known for microseconds only: over such a span,
+/// one message would be thousands per second.
 const LEAST: Duration = Duration::from_secs(10);
 
-/// Notes of one counter, which only grows; oldest first.
+/// Samples of one counter, which only grows; oldest first.
 pub(super) struct Notes {
-    /// Between two notes.
+    /// The time between two samples.
     step: Duration,
-    /// Notes kept at most: a whole time and one to subtract from.
+    /// The limit of samples: those of the whole time span, and one to subtract from.
     most: usize,
     ring: VecDeque<(Instant, u64)>,
 }
 
 impl Notes {
-    /// Notes of the last `steps` steps.
+    /// Samples of the last `steps` steps.
     pub(super) const fn new(step: Duration, steps: usize) -> Self {
         Self { step, most: steps + 1, ring: VecDeque::new() }
     }
 
-    /// The time of which notes are kept.
+    /// The time span that samples are kept for.
     pub(super) fn whole(&self) -> Duration {
         self.step * (self.most as u32 - 1)
     }
 
-    /// Notes the value if the last note is a step old.
+    /// Records the value if the last sample is a step old.
     pub(super) fn note(&mut self, now: Instant, value: u64) {
         let due = |last: &(Instant, u64)| now.saturating_duration_since(last.0) + SLACK >= self.step;
         if !self.ring.back().is_none_or(due) {
@@ -57,21 +57,21 @@ impl Notes {
         }
     }
 
-    /// Amount and rate over the last `span`, or over what is known of it, of a counter that is at
-    /// `value` now.
+    /// Amount and rate over the last `span`, or over the time that has samples, of a counter whose
+    /// value is `value` now.
     pub(super) fn over(&self, span: Duration, now: Instant, value: u64) -> StatsItem {
-        // The note nearest to the span's beginning.
+        // The sample nearest to the start of the span.
         let limit = span + self.step / 2;
         let first = self.ring.partition_point(|(when, _)| now.saturating_duration_since(*when) > limit);
         let Some((when, before)) = self.ring.get(first).copied() else { return StatsItem::default() };
-        // Between two notes of one value it was the same all the time.
+        // Between two samples of one value the counter did not change.
         let flat = first.checked_sub(1).and_then(|earlier| self.ring.get(earlier)).is_some_and(|note| note.1 == before);
         let time = if flat { span } else { now.saturating_duration_since(when) };
         let (sum, seconds) = (value.saturating_sub(before), time.max(LEAST).as_secs_f64());
         StatsItem { sum: sum as i64, tps: sum as f64 / seconds, avgpt: 0.0 }
     }
 
-    /// The counter was at `value` for as long as notes are kept.
+    /// Whether the counter had the value `value` for as long as samples are kept.
     pub(super) fn untouched(&self, now: Instant, value: u64) -> bool {
         self.ring
             .front()

@@ -1,24 +1,24 @@
-//! What a master knows about its log after a start, what comes of it, and how it is told. No
-//! waiting and no I/O.
+//! What a master knows about its log after a start, the verdict, and its description. The module
+//! does not wait and does no I/O.
 
 use std::fmt;
 
-/// What speaks against the log of a master that starts, from nothing to the most.
+/// The doubt about the log of a master that starts, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Doubt {
-    /// It was stopped or killed; what it wrote is there.
+    /// The broker was stopped or killed. The log has every byte that it wrote.
     None,
-    /// Its end may be lost.
+    /// The end of the log may be lost.
     Lost,
-    /// All of it may be.
+    /// The whole log may be lost.
     New,
 }
 
-/// How far the check is.
+/// The state of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stage {
     Open,
-    /// Waits for the slaves.
+    /// The master waits for the slaves.
     Asking(Finding),
     Closed(Finding),
     Copying {
@@ -26,13 +26,13 @@ pub(super) enum Stage {
     },
 }
 
-/// What is known while a master does not take writes.
+/// What is known while a master takes no writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) doubt: Doubt,
-    /// End of the own log.
+    /// End of the master's own log.
     pub(super) end: u64,
-    /// The slaves that answered, of so many that are expected.
+    /// The slaves that answered, and the number of slaves that are expected.
     pub(super) slaves: Vec<Slave>,
     pub(super) expected: usize,
     /// Why the last attempt to copy a log failed.
@@ -47,7 +47,7 @@ pub(super) struct Slave {
 }
 
 impl fmt::Display for Stage {
-    /// The first word is for programs, what follows for people.
+    /// The first word is for programs, the rest is for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open => f.write_str("open"),
@@ -87,15 +87,14 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    /// What comes of it; `waited` is over when the slaves that have not answered need not be waited
-    /// for.
+    /// The verdict. `waited` is true when the timeout for slaves that have not answered has passed.
     pub(super) fn judge(&self, longest: u64, waited: bool) -> Verdict {
         if longest > self.end {
             return Verdict::Closed;
         }
         let all = self.slaves.len() >= self.expected;
         match self.doubt {
-            // A group that has no message anywhere has lost none.
+            // A group without a message on any member has lost none.
             Doubt::New if all && self.expected > 0 && self.end == 0 => Verdict::Open,
             Doubt::New => Verdict::Closed,
             Doubt::None | Doubt::Lost if all => Verdict::Open,

@@ -1,9 +1,9 @@
-//! Whether a master may take writes after a start.
+//! Decides whether a master may take writes after a start.
 //!
-//! A master whose volume was lost starts with a new store, one whose system lost power with a log
-//! that lacks its last bytes. If it took writes then, what its slaves still have would be out of
-//! reach for good: their logs could never go on together with the new one. With
-//! `checkLogBeforeWrites` a master looks first, and asks its slaves once a second:
+//! A master whose volume was lost starts with a new store. A master whose system lost power starts
+//! with a log that may lack its last bytes. If it took writes then, the messages that only its
+//! slaves have would be out of reach for good: their logs could never be joined with the new one.
+//! With `checkLogBeforeWrites` a master first asks its slaves once a second:
 //!
 //! | what it finds | then |
 //! |---|---|
@@ -13,15 +13,16 @@
 //! | the same not within `checkLogTimeout`, after a clean stop or a kill | open: this log lacks nothing |
 //! | the same after a restart of the system or a failed sync | closed until they answer, or an administrator decides |
 //!
-//! The decision is to copy the log and the tables of a slave and then open, or to accept the loss.
+//! The administrator decides either to copy the log and the tables of a slave and then open, or to
+//! accept the loss.
 //!
-//! While it is closed nothing is appended: clients' requests are refused, delayed messages stay
-//! where they are, and the broker is not registered, so that producers go to other groups and
-//! consumers to the slaves. It gives its tables to nobody: they may be empty.
+//! While the master is closed nothing is appended. Requests of clients are refused, delayed
+//! messages are not delivered, and the broker is not registered, so producers use other groups and
+//! consumers use the slaves. The master gives its tables to no member, because they may be empty.
 //!
-//! What speaks against this log is kept in the file `logCheck` until it is open: a restart, or an
-//! end in the middle of a copy, must not pass for a check. Once open, it stays open as long as the
-//! process lives.
+//! The doubt about this log is kept in the file `logCheck` until the master is open: a restart, or
+//! a stop in the middle of a copy, must not count as a check. Once open, it stays open as long as
+//! the process lives.
 
 mod finding;
 
@@ -54,24 +55,24 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks at the slaves.
+/// The time between two requests to the slaves.
 const EVERY: Duration = Duration::from_secs(1);
-/// The file below the root of the store, and what it may say.
+/// The name of the file below the root of the store. The constants are its possible contents.
 const FILE: &str = "logCheck";
 const NEW: &str = "new";
 const LOST: &str = "lost";
-/// How long one answer may take.
+/// The timeout of one answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Slaves that are asked, at most.
+/// The limit of slaves that are asked.
 const MOST_MEMBERS: usize = 16;
-/// How long what was copied may take to reach the consume queues.
+/// The timeout for copied messages to reach the consume queues.
 const LAST_DISPATCH: Duration = Duration::from_secs(60);
 
 /// See the head of the file.
 pub(crate) struct LogCheck {
     store: Arc<MessageStore>,
     settings: Arc<Live>,
-    /// What each request asks; the rest is behind the lock.
+    /// Read by each request. All other state is behind the lock.
     open: AtomicBool,
     state: Mutex<State>,
     /// For threads and tasks that wait for the end of the check.
@@ -84,10 +85,10 @@ pub(crate) struct LogCheck {
 struct State {
     stage: Stage,
     decision: Option<Decision>,
-    /// The broker stops: those who wait need not.
+    /// The broker stops: waits end early.
     stopping: bool,
 }
-/// What an administrator decided about a closed master.
+/// An administrator's decision about a closed master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Decision {
     Copy { from: String },
@@ -95,7 +96,7 @@ enum Decision {
 }
 
 impl LogCheck {
-    /// Closed where the settings want it, for a master.
+    /// Creates the check. It starts closed on a master whose settings require the check.
     pub(crate) fn new(store: Arc<MessageStore>, settings: Arc<Live>, role: &CurrentRole) -> Self {
         let (wanted, expected) = {
             let settings = settings.load();
@@ -120,12 +121,12 @@ impl LogCheck {
         self.open.load(Relaxed)
     }
 
-    /// In words; the first one is `open`, `asking`, `closed` or `copying`.
+    /// A description for people. Its first word is `open`, `asking`, `closed` or `copying`.
     pub(crate) fn describe(&self) -> String {
         self.state.lock().stage.to_string()
     }
 
-    /// What a request gets that has to wait for the end of the check.
+    /// The refusal of a request that must wait for the end of the check.
     pub(crate) fn refusal(&self) -> Rejection {
         Rejection::new(
             Reason::Unavailable,
@@ -133,7 +134,7 @@ impl LogCheck {
         )
     }
 
-    /// Blocks until writes may be taken; false if the broker stops before.
+    /// Blocks until writes may be taken. Returns false if the broker stops before.
     pub(crate) fn wait_until_open(&self) -> bool {
         let mut state = self.state.lock();
         while state.stage != Stage::Open && !state.stopping {
@@ -145,7 +146,7 @@ impl LogCheck {
     /// The same without blocking.
     pub(crate) async fn until_open(&self) -> bool {
         loop {
-            // Enabled before the look: what is notified in between is not missed.
+            // Enabled before the state is read, so a notification in between is not missed.
             let notified = self.opened_async.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
@@ -159,14 +160,14 @@ impl LogCheck {
         }
     }
 
-    /// Ends the wait of those who wait.
+    /// Ends all waits.
     pub(crate) fn stop(&self) {
         self.state.lock().stopping = true;
         self.opened.notify_all();
         self.opened_async.notify_waiters();
     }
 
-    /// 1900.
+    /// Request 1900.
     pub(crate) fn decide(&self, header: &owned::RecoverMaster) -> Result<(), Rejection> {
         let mut state = self.state.lock();
         let (Stage::Closed(finding) | Stage::Asking(finding)) = &mut state.stage else {
@@ -208,9 +209,9 @@ impl LogCheck {
         Ok(())
     }
 
-    /// Runs the check to its end, until `stop`. `following` and `tables` copy a slave's log and
-    /// tables, if that is decided. `before_open` is called when the log and the tables are what the
-    /// broker will begin with.
+    /// Runs the check to its end, or until `stop`. `following` and `tables` copy a slave's log and
+    /// tables if an administrator decides so. `before_open` is called when the log and the tables
+    /// are in the state that the broker will start with.
     pub(crate) async fn run(
         &self,
         following: &Following,
@@ -246,7 +247,7 @@ impl LogCheck {
         let begun = Instant::now();
         let timeout = self.settings.load().replication.check_log_timeout.0;
         let doubt = self.doubt().await;
-        // The longest log that was seen: a slave that is gone again had it all the same.
+        // The longest log seen so far. It counts even if the slave that has it is gone again.
         let (mut longest, mut failed) = (0, None);
         loop {
             let finding = self.look(client, doubt, failed.take()).await;
@@ -280,7 +281,7 @@ impl LogCheck {
         }
     }
 
-    /// What is known now. The reason of a failed copy stays until the next decision.
+    /// The current finding. The reason of a failed copy stays until the next decision.
     async fn look(&self, client: &Client, doubt: Doubt, failed: Option<String>) -> Finding {
         let slaves = self.slaves(client).await;
         let before = match &self.state.lock().stage {
@@ -291,8 +292,8 @@ impl LogCheck {
         Finding { doubt, end: self.store.max_physical_offset(), slaves, expected, failed: failed.or(before) }
     }
 
-    /// What speaks against the log: what an earlier start has noted, and what this one finds. It is
-    /// noted before the first answer.
+    /// The doubt about the log: the one that an earlier start has recorded, and the one of this
+    /// start. It is recorded before the first answer.
     async fn doubt(&self) -> Doubt {
         let noted = self.noted().await;
         let found = match (self.store.is_new(), self.store.lost_page_cache()) {
@@ -306,8 +307,8 @@ impl LogCheck {
         noted.max(found)
     }
 
-    /// What an earlier start has noted. A note that cannot be read is the worst one: it would not
-    /// be there without a reason.
+    /// The doubt that an earlier start has recorded. A record that cannot be read counts as the
+    /// worst doubt: it would not exist without a reason.
     async fn noted(&self) -> Doubt {
         let path = self.file();
         let parse = |text: &[u8]| Ok(if text == LOST.as_bytes() { Doubt::Lost } else { Doubt::New });
@@ -345,8 +346,8 @@ impl LogCheck {
         }
     }
 
-    /// Copies log and tables; the log first, as the tables speak of it. Until both are whole the
-    /// store counts as new.
+    /// Copies the log and the tables. The log comes first, because the tables refer to it. Until
+    /// both are complete the store counts as new.
     async fn copy(
         &self,
         client: &Client,
@@ -362,7 +363,7 @@ impl LogCheck {
         self.note(NEW).await;
         following.copy_from(replication).await?;
         let end = self.store.max_physical_offset();
-        // Appends go on behind whole records only.
+        // Appends may follow whole records only.
         let dispatched = tokio::time::timeout(LAST_DISPATCH, self.store.dispatched().reached(end)).await;
         if !matches!(dispatched, Ok(Ok(_))) {
             return Err(format!(
@@ -373,8 +374,8 @@ impl LogCheck {
         tables.copy_durably(client, from).await
     }
 
-    /// The slaves of this group that answer. Which there are is asked from the namesrvs, with which
-    /// they register.
+    /// The slaves of this group that answer. The list comes from the namesrvs that they register
+    /// with.
     async fn slaves(&self, client: &Client) -> Vec<Slave> {
         let settings = self.settings.load_full();
         let mut addresses = BTreeMap::new();
@@ -397,7 +398,7 @@ impl LogCheck {
     }
 }
 
-/// Whose log to copy: what was asked for, or the longest.
+/// The member whose log is copied: the requested one, or the one with the longest log.
 fn source(asked: Option<&str>, finding: &Finding) -> Result<String, Rejection> {
     match asked {
         Some(address) if is_address(address) => Ok(address.to_owned()),

@@ -89,7 +89,7 @@ async fn a_decision_is_one_of_two_and_names_a_member_by_an_address() {
     assert_eq!(check.state.lock().decision, Some(Decision::AcceptLoss));
 }
 
-/// A second start found a store that was there, and opened it.
+/// A second start found an existing store, and opened it.
 #[tokio::test]
 async fn what_speaks_against_a_log_is_known_after_a_restart_and_until_it_is_open() {
     let root = tempfile::tempdir().unwrap();

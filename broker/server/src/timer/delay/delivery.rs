@@ -1,9 +1,9 @@
 //! The thread that delivers delayed messages.
 //!
-//! All consumers share a level's queue, so whatever stops its first message stops them all. Hence
-//! the two ways out of a failed delivery: a message that no later attempt could store is passed
-//! over, counted, logged and kept in [`names::DELAY_DEAD_LETTER_TOPIC`]; after any other failure
-//! the same message is tried again, for as long as it takes.
+//! All consumers share the queue of a level, so a failure of its first message blocks all of them.
+//! Hence a failed delivery has two outcomes. A message that no later attempt could store is
+//! skipped, counted, logged and kept in [`names::DELAY_DEAD_LETTER_TOPIC`]. After any other failure
+//! the same message is retried without a limit.
 
 use super::{Delay, bounds};
 use crate::{
@@ -29,24 +29,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Pause after a delivery that failed.
+/// The pause after a failed delivery.
 const RETRY: Duration = Duration::from_secs(1);
-/// Between two warnings about the same message.
+/// The time between two warnings about the same message.
 const WARN_EVERY: Duration = Duration::from_secs(60);
-/// Between two writes of the positions.
+/// The time between two writes of the positions.
 const PERSIST_EVERY: Duration = Duration::from_secs(10);
-/// Messages read at once.
+/// Limits of one read.
 const BATCH: Limits = Limits { messages: 32, bytes: 1 << 20 };
 const ONE: Limits = Limits { messages: 1, bytes: 1 << 20 };
-/// Longest sleep, so that a clock that was set is noticed.
+/// The longest sleep, so that a changed system clock is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// The property of a kept message that says why it could not be delivered.
+/// The property of a kept message that contains the reason why it could not be delivered.
 const REASON: &str = "UNDELIVERABLE";
-/// Bytes of a foreign name in a property that is added: all of them might leave no room for the
-/// rest.
+/// The limit, in bytes, of a foreign name in a property that is added. A longer name might leave no
+/// room for the other properties.
 const NAME_MAX: usize = 1024;
 
-/// What delivers, and what it needs for that.
+/// The state of the delivery thread.
 pub(crate) struct Delivery {
     pub(crate) delay: Arc<Delay>,
     pub(crate) store: Arc<MessageStore>,
@@ -55,12 +55,12 @@ pub(crate) struct Delivery {
     pub(crate) store_host: SocketAddr,
 }
 
-/// Levels whose next message cannot be delivered: its offset, and when that was logged.
+/// Levels whose next message cannot be delivered: its offset, and the time of the last warning.
 type Failing = BTreeMap<i32, (u64, Instant)>;
 
 impl Delivery {
-    /// Runs [`Delivery::run`] on a thread of its own: it reads from the disk, and waits for blocks
-    /// to put into. It begins when `until_open`, which blocks, says that the log may be appended
+    /// Runs [`Delivery::run`] on a thread of its own, because it reads from the disk and waits for
+    /// disk blocks. It begins when `until_open`, which blocks, returns that the log may be appended
     /// to.
     pub(crate) fn start(
         self,
@@ -82,7 +82,7 @@ impl Delivery {
         let mut failing = Failing::new();
         let mut persist_at = Instant::now() + PERSIST_EVERY;
         loop {
-            // One batch of each level, so that none starves the others and a stop is seen in
+            // One batch per level, so that no level starves the others, and a stop is noticed in
             // between.
             let next = levels.iter().filter_map(|level| self.deliver_level(*level, &mut failing)).min();
             self.delay.failing_levels.store(failing.len(), Relaxed);
@@ -111,7 +111,8 @@ impl Delivery {
         }
     }
 
-    /// Delivers what is due of a level, a batch at most; returns the time until more is.
+    /// Delivers the due messages of a level, one batch at most. Returns the time until the next is
+    /// due.
     fn deliver_level(&self, level: i32, failing: &mut Failing) -> Option<Duration> {
         let pause = self.delay.levels.pause(level)?;
         let (min, max) = bounds(&self.store, level);
@@ -146,11 +147,12 @@ impl Delivery {
         Some(Duration::ZERO)
     }
 
-    /// Puts the message where it belongs. As in Java its properties still say that it was delayed.
+    /// Stores the message in its own topic and queue. As in Java, its properties still contain the
+    /// delay.
     fn deliver(&self, level: i32, record: &Record<'_>) -> Result<(), Error> {
         let delivered = destination(record).map(|(topic, queue_id)| {
             let known = self.topics.find(&topic);
-            // The queue may have been taken away meanwhile, and nobody would read it.
+            // The queue may have been removed meanwhile, and then no consumer would read it.
             let queue_id = known.map_or(queue_id, |known| topic::readable_queue(&known, queue_id));
             self.put(&Draft { topic: &topic, queue_id, store_host: self.store_host, ..Draft::of(record) })
         });
@@ -162,12 +164,13 @@ impl Delivery {
         }
     }
 
-    /// Whatever `maxMessageSize` is now: the message was taken.
+    /// Ignores the current `maxMessageSize`, because the message was accepted before.
     fn put(&self, draft: &Draft<'_>) -> Result<Appended, Error> {
         self.store.put_again_within(draft, Deadline::client())?.ok_or(Error::Stalled)
     }
 
-    /// Keeps a message that can never be delivered, with the reason, where a person can read it.
+    /// Keeps a message that can never be delivered, with the reason, in a topic that an
+    /// administrator can read.
     fn keep(&self, level: i32, record: &Record<'_>, reason: &str) -> Result<(), Error> {
         self.make_dead_letter_topic();
         let topic = record.property(properties::REAL_TOPIC).unwrap_or_default();
@@ -186,7 +189,7 @@ impl Delivery {
         });
         let kept_at = match kept {
             Ok(kept) => Some(kept.queue_offset),
-            // It stays readable in its level's queue for as long as the log has it.
+            // The message stays readable in its level's queue for as long as the log has it.
             Err(error) if error.is_about_message() => {
                 tracing::error!(level, offset = record.queue_offset(), %error, "a delayed message cannot be kept either");
                 None
@@ -218,7 +221,7 @@ impl Delivery {
         }
     }
 
-    /// Of bytes that are no record nothing can be kept.
+    /// Skips bytes that are no record. Nothing of them can be kept.
     fn pass_damaged(&self, level: i32, position: u64, error: &str, failing: &mut Failing) -> Duration {
         let next = match self.store.get(names::SCHEDULE_TOPIC, level - 1, position.into(), ONE, Filter::ALL) {
             Ok(got) if got.next_offset.get() > position => got.next_offset.get(),
@@ -232,7 +235,8 @@ impl Delivery {
     }
 }
 
-/// Notes that a message cannot be delivered just now, and warns unless that was done a moment ago.
+/// Records that a message cannot be delivered at present. Warns, unless a recent warning was about
+/// the same message.
 fn fails(failing: &mut Failing, level: i32, offset: u64, record: Option<&Record<'_>>, error: &str) -> Duration {
     let now = Instant::now();
     let told = failing.get(&level).is_some_and(|(known, at)| *known == offset && now - *at < WARN_EVERY);
@@ -250,7 +254,7 @@ fn fails(failing: &mut Failing, level: i32, offset: u64, record: Option<&Record<
     RETRY
 }
 
-/// Where a message belongs, or why that cannot be said.
+/// The topic and queue of a message, or why they are unknown.
 fn destination(record: &Record<'_>) -> Result<(String, i32), String> {
     let missing = |name: &str| format!("it does not say where it belongs: {name} is missing");
     let topic = record.property(properties::REAL_TOPIC).ok_or_else(|| missing(properties::REAL_TOPIC))?;
@@ -264,7 +268,8 @@ fn destination(record: &Record<'_>) -> Result<(String, i32), String> {
     }
 }
 
-/// A property string with properties added; without its own where both together would be too long.
+/// Adds properties to a property string. The original properties are dropped if both together would
+/// be too long.
 fn with_added(own: &[u8], added: &[(&str, &str)]) -> Vec<u8> {
     let mut end = Vec::new();
     for (name, value) in added.iter().filter(|(_, value)| !value.is_empty()) {
@@ -285,8 +290,8 @@ fn shortened(text: &str) -> &str {
     text.get(..text.floor_char_boundary(NAME_MAX)).unwrap_or(text)
 }
 
-/// Time until a message is due that waits `pause` from `stored` on. A clock that was set back
-/// cannot make it wait longer than `pause`.
+/// The time until a message is due that was stored at `stored` and has the delay `pause`. A clock
+/// that was set back cannot make it wait longer than `pause`.
 fn time_left(stored: i64, pause: Duration, now: i64) -> Duration {
     let pause_millis = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
     let left = stored.saturating_add(pause_millis).saturating_sub(now);
@@ -303,7 +308,7 @@ mod tests {
     };
     use std::path::Path;
 
-    /// A level without a pause, and who delivers it.
+    /// A level with a delay of 0, and the thread's state that delivers it.
     fn delivery(root: &Path) -> Delivery {
         let (settings, store): (Arc<Live>, _) = member(root, &[("messageDelayLevel", "0s")]);
         let config = settings.load_full();

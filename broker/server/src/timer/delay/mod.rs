@@ -1,13 +1,13 @@
-//! Messages that come later: the delay levels.
+//! Delayed messages: the delay levels.
 //!
-//! A message with a delay level n is stored in queue n-1 of `SCHEDULE_TOPIC_XXXX`, its own topic
-//! and queue in properties. All messages of a level wait equally long, so each queue is in the
-//! order of delivery, and one position a level says how far it is delivered
+//! A message with delay level n is stored in queue n-1 of `SCHEDULE_TOPIC_XXXX`, with its own topic
+//! and queue in properties. All messages of a level have the same delay, so each queue is in the
+//! order of delivery, and one position per level records how far it is delivered
 //! (`config/delayOffset.json`). One thread delivers: it sleeps until the first message of any level
 //! is due, or a new one arrives. A crash repeats the deliveries since the last write of the
-//! positions: a delayed message comes at least once, as all others do.
+//! positions: a delayed message is delivered at least once, like every other message.
 //!
-//! Only a master delivers; a slave copies the positions.
+//! Only a master delivers. A slave copies the positions.
 //!
 //! | file | what |
 //! |---|---|
@@ -40,7 +40,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-/// How far each level is delivered, and the thread's alarm clock.
+/// The position of each level, and the wake-up signal of the thread.
 pub(crate) struct Delay {
     levels: DelayLevels,
     state: Mutex<State>,
@@ -48,11 +48,11 @@ pub(crate) struct Delay {
     file: TableFile,
     undeliverable: AtomicU64,
     failing_levels: AtomicUsize,
-    /// It was warned of positions of the master that are none.
+    /// A warning about invalid positions of the master was logged.
     warned: AtomicBool,
 }
 
-/// [`DelayOffsetTable`] with rows that nobody has looked at yet.
+/// [`DelayOffsetTable`] with rows that are not validated yet.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct DelayRows {
@@ -60,12 +60,12 @@ pub(crate) struct DelayRows {
     offset_table: serde_json::Map<String, serde_json::Value>,
 }
 
-/// What becomes of a position that is none.
+/// The consequence of an invalid position, for the warning.
 const BY_TIME: &str = "these levels go on with what was not due when the table was written";
 
 impl DelayRows {
-    /// The table, and what is wrong with it. What is no number counts as one ahead of its queue;
-    /// see [`Delay::correct`].
+    /// Returns the table and its faults. A position that is no number is treated as one ahead of
+    /// its queue; see [`Delay::correct`].
     fn read(self) -> (DelayOffsetTable, Vec<String>) {
         let mut wrong = Vec::new();
         let offset_table = rows::numbers("level", self.offset_table.into(), i64::MAX, &mut wrong);
@@ -75,10 +75,10 @@ impl DelayRows {
 
 struct State {
     version: DataVersion,
-    /// Next position in the schedule topic, by level.
+    /// The next position in the schedule topic, by level.
     offsets: BTreeMap<i32, i64>,
     changes: u64,
-    /// A message has arrived since the thread last looked.
+    /// A message has arrived since the last pass of the thread.
     arrived: bool,
     stopping: bool,
 }
@@ -113,7 +113,7 @@ impl Delay {
         DelayOffsetTable { data_version: state.version, offset_table: state.offsets.clone() }
     }
 
-    /// Takes over the master's positions.
+    /// Replaces the positions with the master's.
     pub(crate) fn replace(&self, rows: DelayRows) {
         let (table, wrong) = rows.read();
         if !wrong.is_empty() && !self.warned.swap(true, Relaxed) {
@@ -152,11 +152,13 @@ impl Delay {
         self.alarm.notify_one();
     }
 
-    /// Holds the positions against the queues of the store, as a crash may have cut the log and a
-    /// file may be another node's. For the start of a master, before anything is delivered.
+    /// Compares the positions with the queues of the store and corrects them, because a crash may
+    /// have truncated the log, and a file may be another node's. Called at the start of a master,
+    /// before any message is delivered.
     ///
-    /// A position ahead of its queue says only that, when it was written, all was delivered that
-    /// was due then. What becomes due later is delivered; what the queue lost by a crash had been.
+    /// A position ahead of its queue proves only that, when it was written, every message that was
+    /// due then had been delivered. Messages that were due later are delivered; the messages that
+    /// the queue lost in a crash had been delivered.
     pub(crate) fn correct(&self, store: &MessageStore) {
         let mut state = self.state.lock();
         let written = state.version.timestamp;
@@ -184,7 +186,7 @@ impl Delay {
         }
     }
 
-    /// The first message of a level that was due after `time` (ms); `None` where the time is not
+    /// The first message of a level that was due after `time` (ms). `None` if the time is not
     /// known.
     fn due_after(&self, store: &MessageStore, level: i32, time: i64) -> Option<u64> {
         let pause = i64::try_from(self.levels.pause(level)?.as_millis()).ok()?;
@@ -195,17 +197,18 @@ impl Delay {
             .map(QueueOffset::get)
     }
 
-    /// Messages that could never be delivered so far.
+    /// The number of messages so far that could never be delivered.
     pub(crate) fn undeliverable(&self) -> u64 {
         self.undeliverable.load(Relaxed)
     }
 
-    /// Levels whose next message cannot be delivered just now.
+    /// The number of levels whose next message cannot be delivered at present.
     pub(crate) fn failing_levels(&self) -> usize {
         self.failing_levels.load(Relaxed)
     }
 
-    /// The position of a level, within its queue: what retention has taken is passed over.
+    /// The position of a level, limited to its queue: messages that retention has deleted are
+    /// skipped.
     fn position(&self, level: i32, min: u64, max: u64) -> u64 {
         let known = self.state.lock().offsets.get(&level).copied().unwrap_or(0);
         u64::try_from(known).unwrap_or(0).clamp(min, max)
