@@ -1,4 +1,4 @@
-//! Consumes a topic until Ctrl-C. Start it several times to see the queues shared.
+//! Consumes a topic until Ctrl-C. Start it several times to see how the queues are shared.
 //!
 //! ```text
 //! NAMESRV_ADDR=127.0.0.1:9876 cargo run -p rmq-client --example consumer -- orders "paid || prepaid"

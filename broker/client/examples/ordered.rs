@@ -1,4 +1,5 @@
-//! Consumes each queue in order, and fails every tenth message once: those behind it wait.
+//! Consumes each queue in order, and fails every tenth message once: later messages of its queue
+//! wait.
 //!
 //! `NAMESRV_ADDR=127.0.0.1:9876 cargo run -p rmq-client --example ordered -- orders`
 

@@ -1,4 +1,4 @@
-//! Sends messages in every way there is.
+//! Sends messages with every kind of send.
 //!
 //! `NAMESRV_ADDR=127.0.0.1:9876 cargo run -p rmq-client --example producer -- orders`
 

@@ -1,5 +1,5 @@
-//! Bodies made small by the sender and whole again by the receiver; the broker never looks into
-//! them.
+//! Compression of bodies: the sender compresses, the receiver decompresses; the broker does
+//! neither.
 
 use crate::Error;
 use bytes::Bytes;
@@ -10,12 +10,12 @@ use rmq_protocol::message::{
 };
 use std::io::{self, Read, Write};
 
-/// What a body may inflate to: 16 times the largest message a broker takes by default. A few KiB of
-/// zeros must not become all of memory.
+/// The limit of an inflated body: 16 times the largest message a broker accepts by default. A few
+/// KiB of zeros must not be able to use all memory.
 const MAX_INFLATED: u64 = 64 * 1024 * 1024;
 /// zlib's level that Java's client uses.
 const LEVEL: u32 = 5;
-/// Larger bodies are compressed off the reactor: about a millisecond of work.
+/// Larger bodies are compressed on a blocking thread: it is about a millisecond of work.
 const OFF_THREAD: usize = 64 * 1024;
 
 /// The body as zlib, if that is shorter.
@@ -33,12 +33,12 @@ pub(crate) async fn deflated(body: &Bytes) -> Result<Option<Bytes>, Error> {
 fn deflate(body: &[u8]) -> Option<Bytes> {
     let mut encoder = ZlibEncoder::new(Vec::with_capacity(body.len() / 2), Compression::new(LEVEL));
     let written = encoder.write_all(body).and_then(|()| encoder.finish());
-    // Writing to memory does not fail; if it did, the plain body is as good.
+    // Writing to memory does not fail; if it did, the plain body would be sent.
     written.ok().filter(|deflated| deflated.len() < body.len()).map(Bytes::from)
 }
 
-/// The message with its body inflated and its flag saying so. A body that cannot be inflated stays
-/// as it is, flag included: whoever gets it can see that.
+/// The message with its body inflated and its flag updated. A body that cannot be inflated stays as
+/// it is, with its flag, so that the application can detect it.
 pub(crate) fn inflated(mut message: MessageExt) -> MessageExt {
     let inflated = match sys_flag::compression(message.sys_flag) {
         Ok(None) => return message,

@@ -1,58 +1,58 @@
-//! What can go wrong, for whom, and what helps.
+//! The errors of the client, with their remedies.
 
 use rmq_protocol::{RequestCode, ResponseCode, address::AddressError, fastjson, header};
 
-/// A call that did not succeed. [`Error::remedy`] says what a person can do about it.
+/// A call that failed. [`Error::remedy`] returns what an operator can do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The list of namesrv addresses is not one.
+    /// The list of namesrv addresses is invalid.
     #[error("{given:?} is no list of namesrv addresses: {why}")]
     Namesrvs {
-        /// What was given.
+        /// The list.
         given: String,
-        /// What is wrong with it.
+        /// The fault in it.
         why: AddressError,
     },
     /// None of the namesrvs answered.
     #[error("no namesrv answered, the last attempt: {last}")]
     NoNamesrv {
-        /// Why the last one that was tried did not.
+        /// The error of the last one that was tried.
         last: Box<Error>,
     },
-    /// No answer: no connection, a lost one, or too late. Whether the request was carried out is
-    /// unknown, except where there was no connection.
+    /// No response: no connection, a lost one, or a timeout. It is unknown whether the request was
+    /// carried out, except if there was no connection.
     #[error(transparent)]
     Connection(#[from] rmq_remoting::Error),
-    /// The server answered, and said no.
+    /// The server refused the request.
     #[error("{address} refused {request}: {remark} (code {code}{})", ResponseCode::from_number(*code).map(|code| format!(" {}", code.name())).unwrap_or_default())]
     Refused {
-        /// Who.
+        /// The server.
         address: String,
         /// Name of the request.
         request: &'static str,
         /// The response code, see [`ResponseCode`].
         code: i32,
-        /// The server's own words.
+        /// The server's remark.
         remark: String,
     },
-    /// The server answered with something that cannot be read.
+    /// The server sent an invalid response.
     #[error("the answer of {address} to {request} cannot be read: {why}")]
     Answer {
-        /// Who.
+        /// The server.
         address: String,
         /// Name of the request.
         request: &'static str,
-        /// What is wrong with it.
+        /// The fault in it.
         why: String,
     },
-    /// The namesrvs know no broker that has this topic.
+    /// The namesrvs know no broker with this topic.
     #[error("the topic {topic} has no route")]
     NoRoute {
         /// The topic.
         topic: String,
     },
-    /// The topic exists, but there is no queue to write to.
+    /// The topic exists, but has no writable queue.
     #[error("no queue of the topic {topic} can be written")]
     NotWritable {
         /// The topic.
@@ -64,18 +64,18 @@ pub enum Error {
         /// The broker group.
         group: String,
     },
-    /// The message may not be sent as it is; nothing was sent.
+    /// The message is invalid; nothing was sent.
     #[error("the message cannot be sent: {0}")]
     Message(String),
-    /// An argument that makes no sense; nothing was sent.
+    /// An argument is invalid; nothing was sent.
     #[error("{0}")]
     Argument(String),
-    /// A file of this client: the offsets of a broadcasting consumer.
+    /// A file of this client failed: the offsets of a broadcasting consumer.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// The path.
         path: String,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
     /// This producer, consumer or admin was stopped.
@@ -84,7 +84,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The response code, where a server refused.
+    /// The response code, if a server refused.
     pub fn code(&self) -> Option<ResponseCode> {
         match self {
             Self::Refused { code, .. } => ResponseCode::from_number(*code),
@@ -102,7 +102,7 @@ impl Error {
         matches!(self, Self::Connection(_) | Self::NoNamesrv { .. })
     }
 
-    /// What a person can do about it.
+    /// What an operator can do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Namesrvs { .. } => "give host:port, several of them separated by ';'",
@@ -151,7 +151,7 @@ impl Error {
     }
 }
 
-/// Why an answer cannot be read.
+/// Why a response is invalid.
 pub(crate) enum Unreadable {
     Header(header::Error),
     Body(fastjson::Error),

@@ -1,11 +1,11 @@
-//! RocketMQ from Rust: sending, consuming, and asking and telling the cluster what tools do.
+//! A RocketMQ client for Rust: sending, consuming, and the administrative requests of tools.
 //!
 //! It speaks the remoting protocol of the official servers from 4.9 on, shares consumer groups with
 //! the official Java and Go clients, and needs nothing but tokio. Addresses of brokers come from
 //! the namesrvs.
 //!
-//! **Sending.** [`Producer`]: waits for the broker's answer, retries on another broker; many sends
-//! run side by side.
+//! **Sending.** [`Producer`]: waits for the broker's response, retries on another broker; many
+//! sends run concurrently.
 //! ```no_run
 //! # async fn example() -> Result<(), rmq_client::Error> {
 //! use rmq_client::{Message, Producer, producer::Options};
@@ -20,8 +20,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Consuming.** [`Consumer`]: a member of a group that has messages handed to a function; what
-//! the function does not finish comes again.
+//! **Consuming.** [`Consumer`]: a member of a group that passes messages to a function; unfinished
+//! messages are delivered again.
 //! ```no_run
 //! # async fn example() -> Result<(), rmq_client::Error> {
 //! use rmq_client::{Consumer, consumer::{Delivery, Options, Outcome}};
@@ -38,7 +38,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Reading by hand.** [`PullConsumer`]: any queue from any offset.
+//! **Manual reading.** [`PullConsumer`]: any queue from any offset.
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use rmq_client::PullConsumer;
@@ -51,8 +51,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Administration.** [`Admin`]: topics, groups, offsets, messages, settings; what the operator
-//! and the command line use.
+//! **Administration.** [`Admin`]: topics, groups, offsets, messages, settings; the operator and the
+//! command line use it.
 //! ```no_run
 //! # async fn example() -> Result<(), rmq_client::Error> {
 //! use rmq_client::{Admin, topic};
@@ -64,17 +64,17 @@
 //! # Ok(()) }
 //! ```
 //!
-//! | room | what |
+//! | module | contents |
 //! |---|---|
 //! | [`producer`], [`consumer`], [`admin`] | the three kinds of client |
-//! | `session.rs` | what one client is to the cluster: id, connections, heartbeats |
-//! | `route.rs` | who serves a topic, kept fresh |
-//! | `link.rs` | one question to one server, or to the namesrvs; where a bad answer becomes an [`Error`] |
-//! | `compression.rs` | bodies made small and whole again |
+//! | `session.rs` | one client's presence in the cluster: id, connections, heartbeats |
+//! | `route.rs` | cached routes of topics |
+//! | `link.rs` | requests to one server or to the namesrvs; refusals become an [`Error`] |
+//! | `compression.rs` | compression of bodies |
 //!
-//! Errors are values with a condition and a remedy ([`Error::remedy`]). Nothing here prints; what
-//! happens in the background is told through `tracing`. Every queue, cache and wait has a limit,
-//! named where it is used.
+//! Errors are values with a condition and a remedy ([`Error::remedy`]). Nothing here prints;
+//! background events are logged through `tracing`. Every queue, cache and wait has a limit, which
+//! is named where it is used.
 
 pub mod admin;
 mod compression;

@@ -1,5 +1,4 @@
-//! Asking one server, and asking the namesrvs: the only place that turns a bad answer into an
-//! [`Error`].
+//! Requests to one server or to the namesrvs. No other module converts a refusal into an [`Error`].
 
 use crate::error::{Error, Unreadable};
 use bytes::Bytes;
@@ -24,11 +23,12 @@ pub(crate) struct Link {
 
 struct Namesrvs {
     addresses: Vec<String>,
-    /// The one that answered last; asked first, so that a dead one costs its time-out once.
+    /// The namesrv that answered last; it is asked first, so that a dead one costs its timeout only
+    /// once.
     current: AtomicUsize,
 }
 
-/// One question: to whom, what, and how long to wait.
+/// One request: the server, the command, and the timeout.
 pub(crate) struct Answer {
     pub(crate) address: String,
     pub(crate) request: RequestCode,
@@ -64,7 +64,7 @@ impl Link {
         &self.remoting
     }
 
-    /// Asks `address`; any answer but success is an error.
+    /// Sends a request to `address`; any response but success is an error.
     pub(crate) async fn ask<'a>(
         &self,
         address: &str,
@@ -97,7 +97,7 @@ impl Link {
         if answer.command.code == ResponseCode::Success.number() { Ok(answer) } else { Err(answer.refused()) }
     }
 
-    /// Asks the namesrvs one after another until one answers.
+    /// Tries the namesrvs one after another until one answers.
     pub(crate) async fn ask_namesrv<'a>(
         &self,
         request: RequestCode,
@@ -119,8 +119,8 @@ impl Link {
         Err(Error::NoNamesrv { last: Box::new(last) })
     }
 
-    /// Asks every namesrv, for they share nothing. All are asked even if one fails; then its error
-    /// is the result.
+    /// Sends a request to every namesrv, because they share nothing. All get it even if one fails;
+    /// then its error is the result.
     pub(crate) async fn ask_every_namesrv<'a>(
         &self,
         request: RequestCode,
@@ -141,7 +141,7 @@ impl Answer {
         }
     }
 
-    /// What `read` makes of the command.
+    /// The result of `read` on the command.
     pub(crate) fn read<'a, T>(&'a self, read: impl FnOnce(&'a Command) -> Result<T, Unreadable>) -> Result<T, Error> {
         read(&self.command).map_err(|why| Error::answer(&self.address, self.request, why))
     }

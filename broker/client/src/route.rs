@@ -1,9 +1,8 @@
-//! Who serves a topic: routes as producers and consumers use them, kept for as long as somebody
-//! asks for them.
+//! Routes of topics, as producers and consumers use them, cached for as long as they are in use.
 //!
-//! A route is fetched when it is first needed, again every [`REFRESH`], and when a send or pull has
-//! shown it to be wrong. A topic nobody has asked for in [`FORGET`] refreshes is forgotten, which
-//! bounds the table by what is in use. Reading takes no lock.
+//! A route is fetched on first use, again every [`REFRESH`], and when a send or pull has shown that
+//! it is wrong. A topic that was not used for [`FORGET`] refreshes is removed, so the table is
+//! bounded by the topics in use. Reading takes no lock.
 
 use crate::{
     Error,
@@ -29,9 +28,9 @@ use std::{
 
 /// How often routes in use are fetched again.
 pub(crate) const REFRESH: Duration = Duration::from_secs(30);
-/// Refreshes without use after which a topic is forgotten.
+/// Refreshes without use after which a topic is removed.
 const FORGET: u32 = 20;
-/// A route is not fetched again within this time, however often it is shown to be wrong; and how
+/// A route is not fetched again within this time, however often it is shown to be wrong; also how
 /// long a template stands in for a missing route.
 const SOONEST: Duration = Duration::from_secs(1);
 /// The id of a master.
@@ -79,7 +78,7 @@ impl Route {
             .filter(|data| perm::is_readable(data.perm))
             .flat_map(|data| (0..data.read_queue_nums).map(|id| queue(&data.broker_name, id)))
             .collect();
-        // A fixed order names its broker groups and queues itself.
+        // A fixed order lists its broker groups and queues itself.
         let written: Vec<(&str, i32)> = match route.order_topic_conf.as_deref().filter(|order| !order.is_empty()) {
             Some(order) => order
                 .split(';')
@@ -102,7 +101,7 @@ impl Route {
         Self { write, read, brokers, fetched: Instant::now(), template: false }
     }
 
-    /// A route for a topic that is to be created, from that of the template topic.
+    /// A route for a topic that is to be created, derived from that of the template topic.
     fn from_template(topic: &str, template: &Route, queues: i32) -> Self {
         let write = template
             .write
@@ -134,14 +133,14 @@ impl Route {
     }
 }
 
-/// What is known of one topic.
+/// The cached state of one topic.
 #[derive(Default)]
 pub(crate) struct Entry {
     route: ArcSwapOption<Route>,
-    /// Held while the route is fetched, so that of many who miss it one asks.
+    /// Held while the route is fetched, so that one of many concurrent callers fetches it.
     fetching: tokio::sync::Mutex<()>,
     unused_refreshes: AtomicU32,
-    /// The queue that is written next.
+    /// The next queue to write to.
     pub(crate) next: AtomicUsize,
 }
 
@@ -167,7 +166,7 @@ impl Routes {
             table.entry(topic.to_owned()).or_insert_with(|| Arc::clone(&entry));
             table
         });
-        // Somebody else may have been first.
+        // Another task may have been first.
         self.table.load().get(topic).cloned().unwrap_or(entry)
     }
 
@@ -201,7 +200,7 @@ impl Routes {
         Ok(route)
     }
 
-    /// Fetches a route again that has shown itself wrong, unless that was just done.
+    /// Fetches a route again that has proved wrong, unless that was just done.
     pub(crate) async fn renew(&self, topic: &str) {
         let entry = self.entry(topic);
         let _one = entry.fetching.lock().await;
@@ -210,7 +209,7 @@ impl Routes {
         }
     }
 
-    /// Fetches all routes again, and forgets those that nobody uses.
+    /// Fetches all routes again, and removes unused ones.
     pub(crate) async fn refresh(&self) {
         for (topic, entry) in self.table.load_full().iter() {
             if entry.unused_refreshes.fetch_add(1, Relaxed) >= FORGET {

@@ -1,8 +1,7 @@
-//! What one producer or consumer is to the cluster: an id, connections, routes, heartbeats.
+//! The presence of one producer or consumer in the cluster: an id, connections, routes, heartbeats.
 //!
 //! Each producer and consumer has a session of its own. Java's clients of one process share theirs;
-//! that saves a connection a broker, and costs that one slow or stopped client is felt by the
-//! others.
+//! that saves a connection per broker, but a slow or stopped client then affects the others.
 
 use crate::{
     Error,
@@ -29,25 +28,25 @@ pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
 }
 
-/// See the head of this file. Cheap to clone.
+/// See the module docs. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Session {
-    /// `ip@instance`, by which brokers tell clients apart.
+    /// `ip@instance`, which identifies the client at brokers.
     pub(crate) client_id: Arc<str>,
     pub(crate) ip: IpAddr,
     pub(crate) link: Link,
     pub(crate) routes: Arc<Routes>,
     /// Cancelled when the client stops.
     pub(crate) stop: CancellationToken,
-    /// Everything the client has spawned, but its connections.
+    /// All tasks of the client, except those of its connections.
     pub(crate) tasks: TaskTracker,
-    /// Asks for a heartbeat now.
+    /// Requests a heartbeat now.
     pub(crate) beat: Arc<Notify>,
 }
 
 impl Session {
-    /// Connects to a namesrv, which also tells this machine's own address. Without `instance` the
-    /// id is unique.
+    /// Connects to a namesrv; the connection also determines this machine's own address. Without
+    /// `instance` the id is unique.
     pub(crate) async fn start(
         namesrvs: &str,
         instance: Option<&str>,
@@ -97,7 +96,7 @@ impl Session {
         });
     }
 
-    /// Tells every broker in the routes what this client is: consumers all of them, mere producers
+    /// Sends a heartbeat to every broker in the routes: consumers to all of them, mere producers to
     /// the masters.
     pub(crate) async fn send_heartbeat(&self, heartbeat: &Heartbeat) {
         let consumes = !heartbeat.consumer_data_set.is_empty();

@@ -1,8 +1,8 @@
-//! What a namesrv with 10,000 topics on 4 brokers costs: `cargo bench -p rmq-namesrv`.
+//! The costs of a namesrv with 10,000 topics on 4 brokers: `cargo bench -p rmq-namesrv`.
 //!
 //! The namesrv is a process of its own (this program, started again), so that its memory and CPU
-//! are its own; brokers and clients are this process. Both share the machine, so rates are lower
-//! bounds, and CPU per million lookups is the figure to compare.
+//! can be measured; brokers and clients run in this process. Both share the machine, so rates are
+//! lower bounds, and CPU per million lookups is the number to compare.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -26,7 +26,7 @@ use std::{
 
 const TOPICS: usize = 10_000;
 const BROKERS: usize = 4;
-/// Lookups of the rate, and of each latency figure.
+/// Lookups for the rate, and for each latency.
 const LOOKUPS: usize = 400_000;
 const PROBES: usize = 50_000;
 const CONNECTIONS: usize = 4;
@@ -136,7 +136,8 @@ fn lookup(topic: usize, client_version: i32) -> Command {
     }
 }
 
-/// Lookups a second over some connections with many in flight on each, and bytes of an answer.
+/// Lookups per second over some connections with many requests in flight on each, and bytes of a
+/// response.
 async fn rate(server: &Server, client_version: i32) -> Result<(f64, f64, usize)> {
     let (next, cpu, started) = (Arc::new(AtomicUsize::new(0)), server.cpu_seconds()?, Instant::now());
     let mut tasks = Vec::new();
@@ -166,8 +167,7 @@ async fn rate(server: &Server, client_version: i32) -> Result<(f64, f64, usize)>
     Ok((LOOKUPS as f64 / seconds, cpu, bytes))
 }
 
-/// One lookup after another: microseconds in the middle, of the slowest hundredth, and of the
-/// slowest.
+/// Sequential lookups: the median, the 99th percentile and the maximum, in microseconds.
 async fn latency(server: &Server) -> Result<[f64; 3]> {
     let connection = client().connection(&server.address).await?;
     let mut times = Vec::with_capacity(PROBES);
@@ -231,7 +231,7 @@ async fn single_topic(broker: &Client, server: &Server) -> Result<f64> {
     register(broker, server, command).await
 }
 
-/// The latency of lookups while one broker registers all its topics anew, again and again.
+/// The latency of lookups while one broker repeatedly registers all its topics as changed.
 async fn while_registering(server: &Server, brokers: Vec<Client>) -> Result<[f64; 3]> {
     let commands = [registration(0, 100, 8), registration(0, 101, 16)];
     let (done, address) = (Arc::new(AtomicBool::new(false)), server.address.clone());

@@ -1,22 +1,22 @@
-//! How much a namesrv takes in.
+//! The limits of a namesrv.
 //!
-//! Whoever can connect can register, so what registrations leave behind has limits. Those in bytes
+//! Any peer that can connect can register, so the data of registrations is limited. Limits in bytes
 //! follow from the memory of the process's control group, or of the machine; the others are far
 //! above what real clusters have.
 //!
-//! | what | limit |
+//! | data | limit |
 //! |---|---|
-//! | routes | an eighth of the memory (`maxRouteTableBytes`), counted as [`crate::route_table::size`] does |
+//! | routes | an eighth of the memory (`maxRouteTableBytes`), see [`crate::route_table::size`] |
 //! | a compressed registration, inflated | a sixteenth, 4 to 64 MiB |
-//! | bodies of requests that wait for a thread | a sixteenth, 4 to 256 MiB; one always gets in |
+//! | bodies of queued requests | a sixteenth, 4 to 256 MiB; one is always accepted |
 //! | KV table as JSON | a thirty-second, 1 to 8 MiB |
 //! | living brokers | [`MAX_BROKERS`] |
 //! | members of a broker group | [`MAX_MEMBERS`] |
 //! | topics of a broker group | [`MAX_TOPICS_OF_GROUP`] |
 //! | names and addresses | [`MAX_NAME`] bytes |
 //!
-//! A registration that does not fit is refused as a whole. One of a broker that is registered
-//! already counts as a sign of life all the same: its routes stay as they are.
+//! A registration that exceeds a limit is refused as a whole. If its broker is registered already,
+//! it still counts as a heartbeat: the broker's routes stay as they are.
 
 use crate::{Error, route_table::size};
 use rmq_protocol::body::ReadLimits;
@@ -44,7 +44,8 @@ pub(crate) struct Capacity {
 }
 
 impl Capacity {
-    /// For a process with so much memory, and with `maxRouteTableBytes` unless that is 0.
+    /// The limits of a process with this much memory, and with `maxRouteTableBytes` unless that is
+    /// 0.
     pub(crate) fn of(memory: u64, routes: u64) -> Self {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
@@ -55,8 +56,7 @@ impl Capacity {
         }
     }
 
-    /// For bodies of registrations. They name no more topics than would fit into the routes in any
-    /// case.
+    /// For bodies of registrations. They may name no more topics than would fit into the routes.
     pub(crate) fn of_bodies(&self) -> ReadLimits {
         let topics = (self.routes / (size::TOPIC + size::ROW)).min(MAX_TOPICS_OF_GROUP);
         ReadLimits { topics, inflated: self.inflated, routes_only: true }

@@ -1,7 +1,7 @@
-//! Request codes to handlers, one line each.
+//! The routing of request codes to handlers, one line each.
 //!
-//! What only reads is answered at once, on the connection's task, from the pictures of the moment.
-//! What changes something goes to the thread that owns it.
+//! A request that only reads is answered at once, on the connection's task, from the current
+//! snapshots. A request that changes something goes to the thread that owns the data.
 
 use crate::{
     Clock, Config, Error, handler,
@@ -16,19 +16,19 @@ use rmq_protocol::{Command, Reply, RequestCode};
 use rmq_remoting::{Connection, Handler, Responder};
 use std::{sync::Arc, time::Duration};
 
-/// What readers need: pictures of the moment.
+/// The state for readers: the current snapshots.
 pub(crate) struct View {
     pub(crate) config: Arc<ArcSwap<Config>>,
     pub(crate) routes: Arc<ArcSwap<Snapshot>>,
     pub(crate) kv: Arc<ArcSwap<Table>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
-    /// When this namesrv started, by that clock.
+    /// The start of this namesrv on that clock.
     pub(crate) started: Duration,
 }
 
 impl View {
-    /// True once clients may have routes (`needWaitForService`).
+    /// True once clients may get routes (`needWaitForService`).
     pub(crate) fn is_ready(&self) -> bool {
         let config = self.config.load();
         !config.need_wait_for_service || (self.clock)().saturating_sub(self.started) >= config.wait_for_service

@@ -1,13 +1,13 @@
-//! Small files that must survive: replaced as a whole, the one before kept as `.bak`.
+//! Small durable files: replaced as a whole, with the previous one kept as `.bak`.
 //!
 //! ```text
 //! write NAME.tmp, fsync
 //!   -> NAME.bak becomes what NAME is (a second link, renamed into place)
 //!   -> rename NAME.tmp to NAME
-//!   -> fsync the folder
+//!   -> fsync the directory
 //! ```
 //!
-//! Whenever the process or the machine stops, NAME is a whole file, old or new.
+//! If the process or the machine stops at any time, NAME is a complete file, old or new.
 
 use std::{
     ffi::OsString,
@@ -16,12 +16,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the file before the last [`replace`] stands.
+/// The path of the file before the last [`replace`].
 pub(crate) fn backup(path: &Path) -> PathBuf {
     with_suffix(path, ".bak")
 }
 
-/// Puts `content` in the place of the file, making folders as needed. Blocks until it is on disk.
+/// Replaces the contents of the file, and creates missing directories. Blocks until they are on
+/// disk.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -41,7 +42,7 @@ fn keep_backup(path: &Path) -> io::Result<()> {
         _ => {}
     }
     if fs::hard_link(path, &link).is_err() {
-        // Some network volumes have no links.
+        // Some network volumes do not support links.
         write(&link, &fs::read(path)?)?;
     }
     fs::rename(&link, backup(path))

@@ -1,4 +1,4 @@
-//! What can go wrong, at the start and with a request.
+//! The errors of the start and of requests.
 
 use rmq_protocol::{Reply, ResponseCode, body::RegistrationError, fastjson, header};
 use std::{io, net::SocketAddr, path::PathBuf};
@@ -9,36 +9,36 @@ pub enum Error {
     /// A line of the configuration that begins with its separator.
     #[error("there is no key before '=' or ':'")]
     NoKey,
-    /// A port that two would listen on.
+    /// One port for two listeners.
     #[error("httpPort {0} is the port of listenPort: take another")]
     SamePort(u16),
-    /// A key of the configuration that nobody knows.
+    /// An unknown key of the configuration.
     #[error("there is no setting {key}{}", nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default())]
     UnknownKey {
         /// The key.
         key: String,
-        /// The known key that was probably meant.
+        /// The known key that was probably intended.
         nearest: Option<&'static str>,
     },
-    /// A value that the key cannot have.
+    /// An invalid value of a key.
     #[error("{key} cannot be {value:?}; it must be {expected}{}", comment(value))]
     Value {
         /// The key.
         key: &'static str,
-        /// What was found.
+        /// The value found.
         value: String,
-        /// What it should be.
+        /// The expected value.
         expected: &'static str,
     },
     /// Several of these, a line each.
     #[error("{}", _0.iter().map(|error| format!("\n  {error}")).collect::<String>())]
     Several(Vec<Error>),
-    /// A port cannot be listened on.
+    /// Listening on a port failed.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// Address and port.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// Neither the KV file nor its backup can be read.
@@ -46,23 +46,23 @@ pub enum Error {
     Load {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         reason: String,
     },
-    /// No thread can be started, or none of the metrics be registered.
+    /// Starting a thread or registering the metrics failed.
     #[error("cannot start: {0}")]
     Start(String),
 
-    /// A request without a field it needs.
+    /// A request without a required field.
     #[error(transparent)]
     Header(#[from] header::Error),
-    /// A registration whose body cannot be read.
+    /// A registration whose body cannot be decoded.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
-    /// A body that is not the JSON it should be.
+    /// A body with invalid JSON.
     #[error(transparent)]
     Body(#[from] fastjson::Error),
-    /// A registration whose body is not what its sender saw leaving.
+    /// A registration whose body does not have its checksum.
     #[error("crc32 not match")]
     Checksum,
     /// A single topic from a broker that is not registered.
@@ -71,52 +71,52 @@ pub enum Error {
     /// A name or an address that is too long.
     #[error("the {what} {begin:?}... has {bytes} bytes; {most} are possible")]
     TooLong {
-        /// What it names.
+        /// The kind of name.
         what: &'static str,
-        /// Its first letters.
+        /// Its first characters.
         begin: String,
         /// Its length.
         bytes: usize,
         /// The limit.
         most: usize,
     },
-    /// More of something than a namesrv takes.
+    /// A limit on a number is exceeded.
     #[error("with this registration of {group} there would be {number} {what}; {most} are possible")]
     TooMany {
-        /// Of what.
+        /// What is counted.
         what: &'static str,
-        /// Whose registration it was.
+        /// The broker of the registration.
         group: String,
         /// How many.
         number: usize,
         /// The limit.
         most: usize,
     },
-    /// The routes take all the memory they may.
+    /// The routes have reached their memory limit.
     #[error(
         "the routes of this namesrv take {used} of {most} bytes, and this would add {more}: give the namesrv more memory, or raise \
          maxRouteTableBytes, or delete topics"
     )]
     RoutesFull {
-        /// What they take.
+        /// Bytes in use.
         used: usize,
-        /// What would be added.
+        /// Bytes to be added.
         more: usize,
         /// The limit.
         most: usize,
     },
-    /// Nobody has this topic. The words are Java's: tools look for them.
+    /// No broker has this topic. The text is Java's: tools search for it.
     #[error(
         "No topic route info in name server for the topic: {0}\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
     )]
     NoRoute(String),
-    /// Clients are not answered yet (`needWaitForService`).
+    /// Clients do not get routes yet (`needWaitForService`).
     #[error("name server not ready")]
     NotReady,
     /// Lists of topics are switched off.
     #[error("disable")]
     Disabled,
-    /// No such KV value.
+    /// The KV value does not exist.
     #[error("No config item, Namespace: {namespace} Key: {key}")]
     NoValue {
         /// Namespace.
@@ -124,10 +124,10 @@ pub enum Error {
         /// Key in it.
         key: String,
     },
-    /// No such KV namespace.
+    /// The KV namespace does not exist.
     #[error("No config item, Namespace: {0}")]
     NoNamespace(String),
-    /// The KV table is as large as it may be.
+    /// The KV table has reached its limit.
     #[error("the KV table may have {0} bytes as JSON and would become larger; delete something first")]
     KvFull(usize),
     /// A file cannot be written; nothing was changed.
@@ -135,27 +135,27 @@ pub enum Error {
     Save {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A setting that may not be changed from outside.
+    /// A setting that a request may not change.
     #[error("Can not update config in black list.")]
     BlackListed,
-    /// A setting that is read only at a start.
+    /// A setting that is read only at the start.
     #[error("{0} takes effect only at a start: write it into the configuration file and restart the namesrv")]
     OnlyAtStart(&'static str),
-    /// Too many changes are waiting.
+    /// Too many changes are queued.
     #[error("[OVERLOAD] too many changes are waiting in this namesrv; try again later")]
     Overloaded,
-    /// The namesrv stops.
+    /// The namesrv is stopping.
     #[error("this namesrv is stopping")]
     Stopping,
-    /// A request this process does not know.
+    /// The request code is unknown.
     #[error(" request type {0} not supported")]
     Unsupported(i32),
 }
 
-/// What somebody is told who wrote a comment behind a value.
+/// The error for a comment after a value.
 fn comment(value: &str) -> &'static str {
     match rmq_protocol::address::has_comment(value) {
         true => "; in a properties file what follows a value is part of it, so put the comment on its own line",
@@ -164,7 +164,7 @@ fn comment(value: &str) -> &'static str {
 }
 
 impl Error {
-    /// The response code that tells it.
+    /// Its response code.
     pub fn code(&self) -> ResponseCode {
         match self {
             Self::NoRoute(_) => ResponseCode::TopicNotExist,
@@ -182,7 +182,7 @@ impl Error {
         }
     }
 
-    /// A registration that does not fit.
+    /// A registration that exceeds a limit.
     pub(crate) fn is_of_size(&self) -> bool {
         matches!(
             self,
@@ -193,12 +193,12 @@ impl Error {
         )
     }
 
-    /// What clients cause all day by asking for what is not there.
+    /// Errors that clients cause in normal operation by requesting what does not exist.
     fn is_everyday(&self) -> bool {
         matches!(self, Self::NoRoute(_) | Self::NoValue { .. } | Self::NoNamespace(_) | Self::NotReady | Self::Disabled)
     }
 
-    /// The answer to the request `code`. The one place where a refusal is logged.
+    /// The response to the request `code`. Refusals are logged here and nowhere else.
     pub(crate) fn into_reply(self, code: i32, peer: SocketAddr) -> Reply {
         if self.is_everyday() {
             tracing::debug!(code, %peer, error = %self, "refused");

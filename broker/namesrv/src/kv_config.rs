@@ -1,9 +1,9 @@
-//! The KV table: namespaces of names and values that operators keep in a namesrv, above all the
+//! The KV table: namespaces of names and values that operators store in a namesrv, mainly the
 //! fixed-order topics.
 //!
 //! On disk it is `{"configTable":{"ORDER_TOPIC_CONFIG":{"topic":"broker-a:4"}}}`, Java's
-//! `kvConfig.json`. A change is on disk before anybody sees it. Changes have one owner; readers
-//! load the table of the moment.
+//! `kvConfig.json`. A change is durable before any reader sees it. Changes have one owner; readers
+//! load the current table.
 
 use crate::{Error, durable};
 use arc_swap::ArcSwap;
@@ -45,18 +45,18 @@ impl Table {
 pub(crate) struct KvConfig {
     path: PathBuf,
     table: Arc<ArcSwap<Table>>,
-    /// What the table may have as JSON. A namespace must fit into a frame, and a change copies all
-    /// of it.
+    /// The size limit of the table as JSON. A namespace must fit into a frame, and a change copies
+    /// all of it.
     most: usize,
 }
 
 impl KvConfig {
-    /// Reads the file, or its backup, or begins with nothing where there is neither. The table may
-    /// grow to `most` bytes as JSON, or stay as large as it is.
+    /// Reads the file, or its backup, or starts with an empty table if there is neither. The table
+    /// may grow to `most` bytes as JSON, or stay as large as it is.
     ///
     /// # Errors
-    /// [`Error::Load`]: there is a file and neither it nor its backup can be read. Beginning with
-    /// nothing would then lose it with the next change.
+    /// [`Error::Load`]: the file exists and neither it nor its backup can be read. An empty table
+    /// would then overwrite it with the next change.
     pub(crate) fn open(path: PathBuf, most: usize) -> Result<Self, Error> {
         let mut table = match load(&path) {
             Ok(Some(table)) => table,
@@ -74,7 +74,7 @@ impl KvConfig {
         Ok(Self { path, most, table: Arc::new(ArcSwap::from_pointee(table)) })
     }
 
-    /// For readers.
+    /// The table for readers.
     pub(crate) fn table(&self) -> Arc<ArcSwap<Table>> {
         Arc::clone(&self.table)
     }
@@ -89,7 +89,7 @@ impl KvConfig {
         self.save(table)
     }
 
-    /// Removes a value, if it is there. Its namespace stays, as in Java.
+    /// Removes a value if it exists. Its namespace stays, as in Java.
     ///
     /// # Errors
     /// [`Error::Save`]; nothing is changed then.
@@ -101,7 +101,7 @@ impl KvConfig {
 
     fn save(&self, mut table: Table) -> Result<(), Error> {
         let json = fastjson::to_vec(&table);
-        // A table that a file of more memory made, or one of Java's, can become smaller.
+        // A table written under a higher memory limit, or by Java, can still shrink.
         if json.len() > self.most && json.len() > self.table.load().bytes {
             return Err(Error::KvFull(self.most));
         }
@@ -112,7 +112,7 @@ impl KvConfig {
     }
 }
 
-/// `None`: there is no such file.
+/// `None`: the file does not exist.
 fn load(path: &Path) -> Result<Option<Table>, String> {
     match fs::read(path) {
         Ok(json) => fastjson::from_slice(&json).map(Some).map_err(|error| error.to_string()),
@@ -177,7 +177,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kvConfig.json");
         let mut kv = open(path.clone()).unwrap();
-        // A folder in the place of the file: the rename fails.
+        // A directory in the place of the file: the rename fails.
         fs::create_dir(&path).unwrap();
         assert!(matches!(kv.put("NS", "a", "1"), Err(Error::Save { .. })));
         assert_eq!(value(&kv, "a"), None);

@@ -1,28 +1,28 @@
-//! The namesrv: who serves which topic. Brokers register here every 30 s, clients ask here every 30
-//! s; namesrvs know nothing of each other.
+//! The namesrv: the registry of brokers and topics. Brokers register every 30 s, clients look
+//! routes up every 30 s; namesrvs do not communicate with each other.
 //!
-//! | room | what |
+//! | module | contents |
 //! |---|---|
 //! | [`config`] | the settings, by Java's key names |
-//! | `dispatch`, `handler` | what each request means |
-//! | `route_table`, `liveness` | groups, topics, queues; who is alive |
+//! | `dispatch`, `handler` | the handlers of requests |
+//! | `route_table`, `liveness` | groups, topics, queues; living brokers |
 //! | `kv_config`, `durable` | the KV table, the only thing that outlives the process |
 //! | `worker` | the two threads that own all of this |
-//! | `capacity` | how much of all that is taken in |
-//! | `notify`, `metrics` | word to brokers, figures to operators |
+//! | `capacity` | the limits of all that |
+//! | `notify`, `metrics` | notifications to brokers, metrics |
 //!
 //! ```text
 //!                 lookups, lists ----------------> snapshot (immutable, replaced as a whole)
 //! connections --<                                       ^ publishes
-//!                 registrations, heartbeats -----> thread "routes": table, who is alive, evicts the silent
+//!                 registrations, heartbeats -----> thread "routes": table, liveness, eviction
 //!                 KV, settings ------------------> thread "files": kvConfig.json, namesrv.properties
 //! ```
 //!
-//! A lookup takes no lock and meets no writer. May be touched from here: sockets through remoting,
+//! A lookup takes no lock and never waits for a writer. This crate uses sockets through remoting,
 //! memory, and those two files; never a broker's store.
 //!
-//! **Stop.** [`Namesrv::stop`] closes the listeners, lets connections write the answers they owe
-//! (at most 5 s), then lets the two threads finish what waits, then ends.
+//! **Stop.** [`Namesrv::stop`] closes the listeners, lets connections write their pending responses
+//! (at most 5 s), lets the two threads finish their queues, and then ends.
 
 mod capacity;
 pub mod config;
@@ -62,26 +62,26 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use worker::{Every, Running, Worker};
 
-/// File descriptors that connections do not get: 64 HTTP connections, two files, connections to
+/// File descriptors reserved from connections: 64 HTTP connections, two files, connections to
 /// brokers, and some for each thread.
 const RESERVED_DESCRIPTORS: usize = 256;
 
-/// Between two looks whether this namesrv can go on.
+/// The interval of checks whether this namesrv can go on.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Time since some moment before the start. A namesrv measures silence with it; tests turn it.
+/// Time since some point before the start. A namesrv measures silence with it; tests replace it.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// What a program says besides the configuration.
+/// Overrides of the configuration by a program.
 #[derive(Clone, Default)]
 pub struct Overrides {
-    /// In place of `bindAddress`.
+    /// Overrides `bindAddress`.
     pub bind_address: Option<IpAddr>,
-    /// In place of `listenPort`; 0: any free one.
+    /// Overrides `listenPort`; 0: any free one.
     pub listen_port: Option<u16>,
-    /// In place of `httpPort`; 0: any free one, while 0 in the configuration means none.
+    /// Overrides `httpPort`; 0: any free one, while 0 in the configuration means none.
     pub http_port: Option<u16>,
-    /// In place of the machine's clock.
+    /// Overrides the machine's clock.
     pub clock: Option<Clock>,
 }
 
@@ -175,18 +175,18 @@ impl Namesrv {
         Ok(Self { local, http, stop, serving, answering_http, notifier, status })
     }
 
-    /// Where it listens; of use when the port was 0.
+    /// The listening address; needed if the port was 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Where probes and scrapers are answered.
+    /// The address for probes and scrapers.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.http
     }
 
-    /// Waits until this namesrv cannot go on, as `/healthz` tells it, and says why. A restart loses
-    /// nothing: brokers register again.
+    /// Waits until this namesrv cannot go on, as `/healthz` reports it, and returns the reason. A
+    /// restart loses nothing: brokers register again.
     pub async fn failed(&self) -> String {
         loop {
             if let Err(why) = self.status.live() {
@@ -196,7 +196,7 @@ impl Namesrv {
         }
     }
 
-    /// Stops as the head of this package says, and waits for the end.
+    /// Stops as the crate docs describe, and waits for the end.
     pub async fn stop(self) {
         self.status.watchdog.stop();
         self.stop.cancel();
@@ -206,13 +206,13 @@ impl Namesrv {
         }
         self.notifier.client().close().await;
         let status = self.status;
-        // Joining threads blocks, if only for what they have in hand.
+        // Joining threads blocks, if only for their current job.
         let _ = tokio::task::spawn_blocking(move || status.stop_threads()).await;
         tracing::info!("namesrv stopped");
     }
 }
 
-/// What probes and scrapers see.
+/// The state for probes and scrapers.
 struct Status {
     view: Arc<View>,
     routes: Worker<Routes>,

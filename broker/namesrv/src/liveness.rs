@@ -1,15 +1,14 @@
-//! Which brokers are alive: who spoke when, over which connection, and with which version of its
-//! topics.
+//! Liveness of brokers: their last heartbeat, their connection, and the version of their topics.
 //!
-//! A broker is gone when it says so, when its connection closes, or when it has been silent for
-//! longer than it promised. Time is given by the caller as time since some fixed moment, so that
-//! tests turn the clock.
+//! A broker is removed when it unregisters, when its connection closes, or when it has been silent
+//! for longer than its own timeout. The caller provides the time as time since a fixed point, so
+//! that tests control the clock.
 
 use rmq_protocol::body::DataVersion;
 use rustc_hash::FxHashMap;
 use std::{sync::Arc, time::Duration};
 
-/// How long a broker that promised nothing may be silent.
+/// The timeout of a broker that sent none.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One process: an address may be used in several clusters, as seen from different networks.
@@ -25,18 +24,18 @@ impl Address {
     }
 }
 
-/// What is known of a living broker.
+/// The state of a living broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Live {
     /// Its group.
     pub(crate) broker: Arc<str>,
     pub(crate) last_seen: Duration,
     pub(crate) timeout: Duration,
-    /// Of its topics, as registered last.
+    /// The version of its topics at the last registration.
     pub(crate) version: DataVersion,
     /// The connection that it registered over, see [`rmq_remoting::Connection::id`].
     pub(crate) connection: u64,
-    /// Where its slaves copy from.
+    /// The address that its slaves replicate from.
     pub(crate) ha_address: String,
 }
 
@@ -49,7 +48,7 @@ impl Liveness {
         self.0.get(address)
     }
 
-    /// Adds or renews a broker; true if it was not there.
+    /// Adds or renews a broker; true if it is new.
     pub(crate) fn insert(&mut self, address: Address, live: Live) -> bool {
         self.0.insert(address, live).is_none()
     }
@@ -58,13 +57,13 @@ impl Liveness {
         self.0.remove(address)
     }
 
-    /// A sign of life; false from somebody who is not registered.
+    /// Records a heartbeat; false if the broker is not registered.
     pub(crate) fn seen(&mut self, address: &Address, now: Duration) -> bool {
         let live = self.0.get_mut(address);
         live.map(|live| live.last_seen = now).is_some()
     }
 
-    /// Brokers that were silent for longer than they promised, with their connections.
+    /// Brokers that exceeded their timeout, with their connections.
     pub(crate) fn silent(&self, now: Duration) -> Vec<(Address, u64)> {
         let silent = |live: &Live| live.last_seen.saturating_add(live.timeout) < now;
         self.filtered(silent)

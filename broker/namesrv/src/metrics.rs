@@ -1,11 +1,10 @@
-//! The figures of a namesrv: `rocketmq_namesrv_*`.
+//! The metrics of a namesrv: `rocketmq_namesrv_*`.
 
 use crate::Error;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
 use std::time::Duration;
 
-/// Bounds of the registration histogram, in seconds: from a version that is known to 100,000 new
-/// topics.
+/// Bounds of the registration histogram, in seconds: from a known version to 100,000 new topics.
 const REGISTRATION_SECONDS: [f64; 8] = [0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.2, 1.0, 5.0];
 
 pub(crate) struct Metrics {
@@ -34,7 +33,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// # Errors
-    /// A name twice, which is a bug of ours.
+    /// A duplicate name, which is a bug in this crate.
     pub(crate) fn new() -> Result<Self, Error> {
         Self::registered_with(Registry::new()).map_err(|error| Error::Start(error.to_string()))
     }

@@ -1,7 +1,7 @@
-//! 905: telling the members of a broker group that its lowest id has changed.
+//! 905: notifies the members of a broker group that its lowest id has changed.
 //!
-//! One-way and at most once: members ask for their group every second as well. So nothing is
-//! repeated, and what cannot be sent is dropped.
+//! One-way and at most once: members also poll their group every second. So nothing is retried, and
+//! a notification that cannot be sent is dropped.
 
 use crate::route_table::LowestIdChanged;
 use rmq_protocol::{Command, RequestCode, header::NotifyMinBrokerIdChange};
@@ -9,10 +9,11 @@ use rmq_remoting::{Client, Limits};
 use std::sync::Arc;
 use tokio::{runtime::Handle, sync::Semaphore};
 
-/// Messages on their way at a time: a connection to a broker that is gone takes seconds to fail.
+/// Notifications in flight: a connection to a broker that is gone takes seconds to fail.
 const ON_THE_WAY: usize = 256;
 
-/// The way to brokers, on connections of its own, as brokers expect it. Cheap to clone.
+/// Sends notifications to brokers over connections of its own, as brokers expect it. Cheap to
+/// clone.
 #[derive(Clone)]
 pub(crate) struct Notifier {
     client: Client,
@@ -21,7 +22,7 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    /// Sends on the runtime it is made on.
+    /// Sends on the runtime that it is created on.
     pub(crate) fn new(limits: Limits) -> Self {
         let client = Client::new(Arc::new(()), limits);
         Self { client, runtime: Handle::current(), places: Arc::new(Semaphore::new(ON_THE_WAY)) }

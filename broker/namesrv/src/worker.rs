@@ -1,11 +1,12 @@
-//! A thread that owns something and carries out changes of it, one after another.
+//! A thread that owns data and applies changes to it in sequence.
 //!
 //! Two of them run: one owns the routes, one the files. So changes need no lock, happen in the
-//! order in which they came, and neither a registration of 10,000 topics nor a slow disk holds up
-//! the threads that answer lookups. Price: a hand-over of some microseconds for each change.
+//! order of arrival, and neither a registration of 10,000 topics nor a slow disk delays the threads
+//! that serve lookups. The price: each change is handed to another thread, which takes some
+//! microseconds.
 //!
-//! What waits is bounded in number and bytes; beyond that requests are refused. Ends of connections
-//! are not requests and always get in: there cannot be more of them than connections.
+//! The queue is bounded in number and bytes; requests beyond that are refused. Ends of connections
+//! are not requests and are always accepted: there cannot be more of them than connections.
 
 use crate::Error;
 use parking_lot::Mutex;
@@ -21,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Requests that may wait, as in Java's namesrv.
+/// Requests in the queue, as in Java's namesrv.
 const MAX_WAITING: usize = 10_000;
 
 /// Carries out a request that changes an `S`.
@@ -33,18 +34,18 @@ enum Job<S> {
     Stop,
 }
 
-/// What waits for the thread.
+/// An item of the queue.
 #[derive(Default)]
 struct Waiting {
     requests: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-/// The way to the thread that owns an `S`. Cheap to clone.
+/// A handle to the thread that owns an `S`. Cheap to clone.
 pub(crate) struct Worker<S> {
     jobs: mpsc::Sender<Job<S>>,
     waiting: Arc<Waiting>,
-    /// Bytes that bodies of waiting requests may have.
+    /// The limit for the bodies of queued requests, in bytes.
     most_bytes: usize,
 }
 
@@ -60,18 +61,17 @@ pub(crate) struct Running<S> {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Something to do every so often.
+/// A periodic job.
 pub(crate) struct Every<S> {
     pub(crate) interval: Duration,
     pub(crate) work: fn(&mut S),
 }
 
 impl<S: Send + 'static> Worker<S> {
-    /// Starts the thread, watched by `watchdog`. Bodies of requests that wait for it may have
-    /// `most_bytes`.
+    /// Starts the thread, watched by `watchdog`. Bodies of queued requests may have `most_bytes`.
     ///
     /// # Errors
-    /// The system has no more threads to give.
+    /// The system refuses another thread.
     pub(crate) fn start(
         name: &'static str,
         owned: S,
@@ -89,12 +89,12 @@ impl<S: Send + 'static> Worker<S> {
         Ok((worker.clone(), Running { worker, thread: Mutex::new(Some(thread)) }))
     }
 
-    /// Hands a request over; the thread answers it.
+    /// Queues a request; the thread responds to it.
     pub(crate) fn submit(&self, work: Work<S>, request: Command, responder: Responder) {
         let (code, peer, bytes) = (request.code, responder.connection().peer(), request.body.len());
         let requests = self.waiting.requests.fetch_add(1, Relaxed);
         let waiting_bytes = self.waiting.bytes.fetch_add(bytes, Relaxed);
-        // One request is let in whatever its size: a frame has its own limit.
+        // One request is accepted whatever its size: a frame has its own limit.
         if requests >= MAX_WAITING || (requests > 0 && waiting_bytes + bytes > self.most_bytes) {
             self.waiting.done(bytes);
             responder.reply(&Error::Overloaded.into_reply(code, peer));
@@ -108,13 +108,13 @@ impl<S: Send + 'static> Worker<S> {
         }
     }
 
-    /// Tells the thread of something that happened.
+    /// Queues an event for the thread.
     pub(crate) fn tell(&self, event: impl FnOnce(&mut S) + Send + 'static) {
-        // Without a thread there is nothing left that the event could change.
+        // Without the thread there is nothing left that the event could change.
         let _ = self.jobs.send(Job::Event(Box::new(event)));
     }
 
-    /// Requests that wait now.
+    /// Requests in the queue.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.requests.load(Relaxed)
     }
@@ -126,11 +126,11 @@ impl<S: Send + 'static> Worker<S> {
 }
 
 impl<S> Running<S> {
-    /// Lets the thread finish what waits, and waits for its end. Blocks.
+    /// Lets the thread finish its queue, and waits for its end. Blocks.
     pub(crate) fn stop(&self) {
         let _ = self.worker.jobs.send(Job::Stop);
         if let Some(thread) = self.thread.lock().take() {
-            // Panics are caught and told where they happen.
+            // Panics are caught and reported where they happen.
             let _ = thread.join();
         }
     }

@@ -1,5 +1,5 @@
 //! A namesrv over real sockets: every request code, both kinds of client, silence, restarts,
-//! nonsense.
+//! invalid input.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -350,7 +350,7 @@ async fn members_of_a_group_are_told_of_a_new_lowest_id_only_if_configured() {
         assert_eq!(shown().await.len(), 2);
         server.ok(Code::UnregisterBroker, &identity("a", "m:1")).await;
         if !told {
-            // What would have been sent has been sent when the namesrv has stopped.
+            // All notifications have been sent when the namesrv has stopped.
             server.stop().await;
             assert!(received.try_recv().is_err());
             continue;

@@ -1,8 +1,8 @@
-//! Addresses as settings and options write them: `host:port`, the host a name, an IPv4 number, or
-//! an IPv6 number.
+//! Addresses in settings and options: `host:port`, where the host is a name, an IPv4 address, or an
+//! IPv6 address.
 //!
-//! Only the form is checked. A name is not resolved: a pod's name has no address before its service
-//! knows it.
+//! Only the form is checked. A name is not resolved: a pod's name has no address before its
+//! Kubernetes service does.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,7 +12,7 @@ const LONGEST_NAME: usize = 253;
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("it is empty")]
     Empty,
     /// A host alone.
@@ -24,7 +24,7 @@ pub enum AddressError {
     /// Another separator than Java's.
     #[error("{0:?} is more than one address: ';' stands between them, not ','")]
     Comma(String),
-    /// A comment behind the value is no comment.
+    /// A comment after the value, which is not recognised as one.
     #[error(
         "{0:?} is not an address: in a properties file what follows a value is part of it, so put the comment on its own line"
     )]
@@ -32,15 +32,15 @@ pub enum AddressError {
     /// The text after the last colon.
     #[error("the port {port:?} of {address:?} is not a number from 1 to 65535")]
     Port {
-        /// The whole.
+        /// The whole text.
         address: String,
-        /// What stands there as the port.
+        /// The text in the place of the port.
         port: String,
     },
-    /// Digits and dots that are no IPv4 number.
+    /// Digits and dots that are not an IPv4 address.
     #[error("{0:?} is not an IPv4 address: it has four numbers from 0 to 255")]
     Ipv4(String),
-    /// Neither a number nor a name.
+    /// Neither an address nor a name.
     #[error(
         "{0:?} is neither an IP address nor a host name: a name has letters, digits, '.', '-' and '_', 253 at most"
     )]
@@ -87,7 +87,7 @@ pub fn check(address: &str) -> Result<(), AddressError> {
     }
 }
 
-/// Checks a host: an IP number, or what may be a name.
+/// Checks a host: an IP address, or a possible name.
 ///
 /// # Errors
 /// [`AddressError::Empty`], [`AddressError::Comment`], [`AddressError::Ipv4`] or
@@ -115,7 +115,7 @@ pub fn check_host(host: &str) -> Result<(), AddressError> {
     if legal { Ok(()) } else { Err(AddressError::Host(host.to_owned())) }
 }
 
-/// The number that a host is, if it is one: brackets and the zone of an IPv6 number are left aside.
+/// The IP address of a host, if it is one: brackets and the zone of an IPv6 address are ignored.
 pub fn ip(host: &str) -> Option<IpAddr> {
     if let Ok(number) = host.parse::<Ipv4Addr>() {
         return Some(number.into());
@@ -125,7 +125,7 @@ pub fn ip(host: &str) -> Option<IpAddr> {
     number.parse().ok().filter(IpAddr::is_ipv6)
 }
 
-/// A `#` behind a blank: somebody meant a comment.
+/// A `#` after a blank: a comment was intended.
 pub fn has_comment(value: &str) -> bool {
     value.contains(" #") || value.contains("\t#")
 }

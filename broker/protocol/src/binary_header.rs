@@ -4,14 +4,14 @@
 //! short code | byte language | short version | int opaque | int flag | int length, remark | int length, fields
 //! fields: as often as fit: short length, name | int length, value
 //! ```
-//! Empty texts are absent ones: an empty remark decodes to none, and a field with an empty value is
-//! kept, empty, as its name was said. Codes are signed shorts, so 200,050 would arrive as 3,442:
-//! commands with such codes must use JSON.
+//! Empty texts are absent ones: an empty remark decodes to none. A field with an empty value is
+//! kept, empty, because its name was sent. Codes are signed shorts, so 200,050 would arrive as
+//! 3,442: commands with such codes must use JSON.
 
 use crate::{Command, Fields, Serialization, frame::Head, language::Language};
 use bytes::{Buf, BufMut, Bytes};
 
-/// Why the bytes are no header.
+/// Why the bytes are not a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// It ends within a value, or a length is negative.

@@ -1,7 +1,7 @@
-//! Request and response codes: the number and one line of meaning each.
+//! Request and response codes: the number and a one-line meaning of each.
 //!
-//! Only codes that somebody sends are here; the gaps in the numbers are codes of Java's table that
-//! no released program uses.
+//! Only codes that a released program sends are listed; the gaps in the numbers are codes of Java's
+//! table that no released program uses.
 
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($(#[$row:meta])* $variant:ident = $number:literal,)* }) => {
@@ -33,29 +33,29 @@ macro_rules! codes {
 }
 
 codes! {
-    /// How a request went. 10, 11 and 12 on a send mean that the message is stored.
+    /// The outcome of a request. 10, 11 and 12 on a send mean that the message is stored.
     ResponseCode {
         /// Success.
         Success = 0,
-        /// Something failed in here.
+        /// An internal error.
         SystemError = 1,
-        /// Too much to do; try another broker.
+        /// Overloaded; try another broker.
         SystemBusy = 2,
-        /// A request this process does not know.
+        /// The process does not know this request code.
         RequestCodeNotSupported = 3,
         /// A transaction could not be stored.
         TransactionFailed = 4,
-        /// Stored, not yet on disk when the wait ended.
+        /// Stored, but the flush was not complete at the timeout.
         FlushDiskTimeout = 10,
-        /// Stored, no slave to copy it.
+        /// Stored, but there is no slave to copy it.
         SlaveNotAvailable = 11,
-        /// Stored, not yet on enough slaves when the wait ended.
+        /// Stored, but not on enough slaves at the timeout.
         FlushSlaveTimeout = 12,
-        /// A message that may not be stored.
+        /// The message is invalid.
         MessageIllegal = 13,
-        /// Not now: a slave, a full disk, a stopping broker.
+        /// Unavailable: a slave, a full disk, a stopping broker.
         ServiceNotAvailable = 14,
-        /// A client too old.
+        /// The client is too old.
         VersionNotSupported = 15,
         /// The broker, topic or group does not permit it.
         NoPermission = 16,
@@ -65,9 +65,9 @@ codes! {
         TopicExistAlready = 18,
         /// No message at this offset yet.
         PullNotFound = 19,
-        /// Nothing in this range; pull again from the offset given.
+        /// No match in this range; pull again from the given offset.
         PullRetryImmediately = 20,
-        /// The offset is outside the queue; go on from the offset given.
+        /// The offset is outside the queue; continue at the given offset.
         PullOffsetMoved = 21,
         /// Nothing found.
         QueryNotFound = 22,
@@ -83,7 +83,7 @@ codes! {
         FilterDataNotExist = 27,
         /// The compiled filter is older than the subscription.
         FilterDataNotLatest = 28,
-        /// A field has a value that makes no sense.
+        /// A field has an invalid value.
         InvalidParameter = 29,
         /// A half message that is to be committed.
         TransactionShouldCommit = 200,
@@ -99,13 +99,13 @@ codes! {
         NotInCurrentUnit = 205,
         /// No client of this group is connected.
         ConsumerNotOnline = 206,
-        /// The client did not answer in time.
+        /// The client did not answer before the timeout.
         ConsumeMessageTimeout = 207,
         /// No message.
         NoMessage = 208,
         /// Too many parked pops.
         PollingFull = 209,
-        /// The pop found nothing in time.
+        /// The pop found nothing before the timeout.
         PollingTimeout = 210,
         /// No such broker.
         BrokerNotExist = 211,
@@ -113,7 +113,7 @@ codes! {
         BrokerDispatchNotComplete = 212,
         /// Not for broadcasting groups.
         BroadcastConsumption = 213,
-        /// Slow down.
+        /// Rate limited.
         FlowControl = 215,
         /// Another broker leads this logical queue.
         NotLeaderForQueue = 501,
@@ -121,7 +121,7 @@ codes! {
         IllegalOperation = 604,
         /// Reconnect elsewhere.
         GoAway = 1500,
-        /// The namesrv does not know this broker alive.
+        /// The broker is not registered or not alive.
         BrokerLiveInfoNotExists = 2016,
         /// No such user.
         UserNotExist = 3001,
@@ -138,17 +138,17 @@ impl Default for ResponseCode {
 }
 
 codes! {
-    /// What is asked.
+    /// The operation that a request asks for.
     RequestCode {
         /// Store a message (long field names).
         SendMessage = 10,
-        /// Read messages of one queue, waiting for them if asked.
+        /// Read messages of one queue; long polling if requested.
         PullMessage = 11,
         /// Find messages by key.
         QueryMessage = 12,
-        /// How far a group has come in a queue.
+        /// A group's committed offset in a queue.
         QueryConsumerOffset = 14,
-        /// Store how far a group has come.
+        /// Commit a group's offset.
         UpdateConsumerOffset = 15,
         /// Create or change a topic.
         UpdateAndCreateTopic = 17,
@@ -158,9 +158,9 @@ codes! {
         AllTopicConfig = 21,
         /// Change settings of a running broker.
         UpdateBrokerConfig = 25,
-        /// The settings in force.
+        /// The current settings.
         BrokerConfig = 26,
-        /// What a broker says of itself.
+        /// A broker's runtime information.
         BrokerRuntimeInfo = 28,
         /// The offset of the first message at a time.
         SearchOffsetByTimestamp = 29,
@@ -170,31 +170,31 @@ codes! {
         MinOffset = 31,
         /// When the oldest message of a queue was stored.
         EarliestMessageStoreTime = 32,
-        /// One message by its place in the commit log.
+        /// One message by its position in the commit log.
         ViewMessageById = 33,
-        /// A client says which groups it serves.
+        /// A client's heartbeat, with the groups it serves.
         HeartBeat = 34,
         /// A client leaves a group.
         UnregisterClient = 35,
-        /// A consumer wants a message again later.
+        /// A consumer returns a message for a later retry.
         ConsumerSendMessageBack = 36,
         /// Commit or roll back.
         EndTransaction = 37,
         /// The clients of a group.
         ConsumerListByGroup = 38,
-        /// Broker to producer: what became of this transaction?
+        /// Broker to producer: check the outcome of this transaction.
         CheckTransactionState = 39,
         /// Broker to consumer: the group has changed.
         NotifyConsumerIdsChanged = 40,
         /// Lock queues for ordered consumption.
         LockBatchQueues = 41,
-        /// Give the locks back.
+        /// Release the locks.
         UnlockBatchQueues = 42,
         /// All offsets, for a slave.
         AllConsumerOffset = 43,
         /// Delay progress, for a slave.
         AllDelayOffset = 45,
-        /// Is this filter expression right?
+        /// Check a filter expression.
         CheckClientConfig = 46,
         /// Timer progress, for a slave.
         TimerCheckPoint = 60,
@@ -206,11 +206,11 @@ codes! {
         KvConfig = 101,
         /// Delete it.
         DeleteKvConfig = 102,
-        /// A broker and its topics.
+        /// Register a broker and its topics.
         RegisterBroker = 103,
-        /// A broker leaves.
+        /// Unregister a broker.
         UnregisterBroker = 104,
-        /// Who serves this topic.
+        /// The route of a topic.
         RouteInfoByTopic = 105,
         /// All brokers of all clusters.
         BrokerClusterInfo = 106,
@@ -224,29 +224,29 @@ codes! {
         ConsumerConnectionList = 203,
         /// The connected clients of a producer group.
         ProducerConnectionList = 204,
-        /// Take a broker out of all routes for writing.
+        /// Remove the write permission of a broker from all routes.
         WipeWritePermOfBroker = 205,
         /// All topics.
         AllTopicListFromNamesrv = 206,
         /// Delete a group.
         DeleteSubscriptionGroup = 207,
-        /// How far a group is behind.
+        /// The lag of a group.
         ConsumeStats = 208,
         /// Delete a topic.
         DeleteTopicInBroker = 215,
-        /// Forget a topic.
+        /// Remove a topic from the routes.
         DeleteTopicInNamesrv = 216,
         /// Add a topic's queues.
         RegisterTopicInNamesrv = 217,
         /// All values of a namespace.
         KvListByNamespace = 219,
-        /// Broker to consumer: go to these offsets.
+        /// Broker to consumer: reset to these offsets.
         ResetConsumerClientOffset = 220,
-        /// Broker to consumer: where are you?
+        /// Broker to consumer: report the offsets.
         ConsumerStatusFromClient = 221,
-        /// Move a group to a time.
+        /// Reset a group to a time.
         InvokeBrokerToResetOffset = 222,
-        /// Ask the clients of a group where they are.
+        /// Ask the clients of a group for their offsets.
         InvokeBrokerToGetConsumerStatus = 223,
         /// Topics of a cluster.
         TopicsByCluster = 224,
@@ -260,13 +260,13 @@ codes! {
         SystemTopicListFromNamesrv = 304,
         /// Topics of the system, by a broker.
         SystemTopicListFromBroker = 305,
-        /// Delete queue files that point at deleted messages.
+        /// Delete queue files that only refer to deleted messages.
         CleanExpiredConsumeQueue = 306,
-        /// What a client is doing, relayed.
+        /// A client's runtime information, relayed.
         ConsumerRunningInfo = 307,
         /// Offsets of several groups compared.
         QueryCorrectionOffset = 308,
-        /// Hand one message to one client, relayed.
+        /// Deliver one message to one client, relayed.
         ConsumeMessageDirectly = 309,
         /// Store a message (one-letter field names).
         SendMessageV2 = 310,
@@ -282,7 +282,7 @@ codes! {
         ViewBrokerStatsData = 315,
         /// Delete queues of topics that are gone.
         CleanUnusedTopic = 316,
-        /// How far all groups are behind.
+        /// The lag of all groups.
         BrokerConsumeStats = 317,
         /// Change settings of a running namesrv.
         UpdateNamesrvConfig = 318,
@@ -292,7 +292,7 @@ codes! {
         SendBatchMessage = 320,
         /// Entries of a consume queue.
         QueryConsumeQueue = 321,
-        /// Has this broker's topic table changed for you?
+        /// Whether this broker's topic table has changed since the given version.
         QueryDataVersion = 322,
         /// Check a half message again.
         ResumeCheckHalfMessage = 323,
@@ -300,9 +300,9 @@ codes! {
         SendReplyMessage = 324,
         /// Answer a request message.
         SendReplyMessageV2 = 325,
-        /// Broker to producer: the answer.
+        /// Broker to producer: the response to its request message.
         PushReplyMessageToClient = 326,
-        /// Give a broker its write permission back.
+        /// Restore a broker's write permission.
         AddWritePermOfBroker = 327,
         /// All producers.
         AllProducerInfo = 328,
@@ -324,7 +324,7 @@ codes! {
         AllMessageRequestMode = 402,
         /// The members of a broker group.
         BrokerMemberGroup = 901,
-        /// A broker is alive.
+        /// A broker's heartbeat.
         BrokerHeartbeat = 904,
         /// Namesrv to broker: the lowest id of your group changed.
         NotifyMinBrokerIdChange = 905,
@@ -334,8 +334,8 @@ codes! {
         BrokerHaStatus = 907,
         /// The epochs of a broker's log.
         BrokerEpochCache = 1007,
-        /// What becomes of a master that takes no writes, as its log is empty or shorter than a
-        /// slave's. Not one of Java's.
+        /// Decides about a master that accepts no writes, because its log is empty or shorter than
+        /// a slave's. Not a code of Java's.
         RecoverMaster = 1900,
         /// Create a user.
         AuthCreateUser = 3001,
@@ -357,19 +357,19 @@ codes! {
         AuthGetAcl = 3009,
         /// Rules.
         AuthListAcl = 3010,
-        /// Take messages for a time.
+        /// Pop messages: take them for a limited time.
         PopMessage = 200050,
-        /// Done with one.
+        /// Acknowledge one.
         AckMessage = 200051,
-        /// Look without taking.
+        /// Read without taking.
         PeekMessage = 200052,
-        /// Keep one longer, or give it back.
+        /// Change the invisible time of one.
         ChangeMessageInvisibleTime = 200053,
         /// Wait until there is something to pop.
         Notification = 200054,
         /// How many pops are parked.
         PollingInfo = 200055,
-        /// Done with several.
+        /// Acknowledge several.
         BatchAckMessage = 200151,
     }
 }

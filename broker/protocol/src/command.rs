@@ -1,12 +1,12 @@
-//! A command: one request or answer, and the answer a handler builds.
+//! A command: one request or response, and the response that a handler builds.
 
 use crate::{Fields, RequestCode, ResponseCode, frame, header::Header, language::Language, version};
 use bytes::Bytes;
 
-/// Bytes of the words of a refusal.
+/// The size limit of a refusal's text, in bytes.
 const LONGEST_REMARK: usize = 2000;
 
-/// How the header of a command is written. The answer takes the request's.
+/// The form of a command's header. A response uses the form of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Serialization {
     /// fastjson text.
@@ -31,11 +31,11 @@ pub struct Command {
     pub language: Language,
     /// The release of the sender, see [`version`].
     pub version: version::Version,
-    /// The sender's number for a request; its answer carries the same. Each side counts its own.
+    /// The sender's number for a request; the response carries the same. Each side counts its own.
     pub opaque: i32,
-    /// Bit 0: this is an answer; bit 1: nobody waits for one.
+    /// Bit 0: this is a response; bit 1: the request is one-way.
     pub flag: i32,
-    /// Words for a person, mostly why something failed.
+    /// Text for an operator, usually why something failed.
     pub remark: Option<String>,
     /// The named fields.
     pub fields: Fields,
@@ -46,8 +46,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// A request with the fields of `header`, to be given its opaque by the connection that sends
-    /// it.
+    /// A request with the fields of `header`. The connection that sends it sets the opaque.
     pub fn request<'a>(code: RequestCode, header: &impl Header<'a>) -> Self {
         let mut fields = Fields::with_capacity(16, 256);
         header.encode(&mut fields);
@@ -93,13 +92,14 @@ impl Command {
         self.fields.text_len() + self.remark.as_ref().map_or(0, String::len) + self.body.len()
     }
 
-    /// Copies the body to memory of its own. A body that was read is a slice of its connection's
-    /// buffer, all of which it keeps; for a command that waits that may be much more than the body.
+    /// Copies the body to memory of its own. The body of a received command is a slice of its
+    /// connection's buffer and keeps all of it alive; for a command that waits that may be much
+    /// more than the body.
     pub fn detach_body(&mut self) {
         self.body = Bytes::copy_from_slice(&self.body);
     }
 
-    /// What an answer must repeat of this request.
+    /// The values that a response must repeat from this request.
     pub fn origin(&self) -> Origin {
         Origin { opaque: self.opaque, serialization: self.serialization }
     }
@@ -125,7 +125,7 @@ impl Command {
     }
 }
 
-/// What an answer takes over from its request.
+/// The values that a response takes over from its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     /// The request's number.
@@ -134,8 +134,7 @@ pub struct Origin {
     pub serialization: Serialization,
 }
 
-/// What follows the header of an answer: one piece, or slices of files that are sent without being
-/// copied together.
+/// The body of a response: one piece, or slices of files that are sent without a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// One piece, possibly empty.
@@ -179,12 +178,12 @@ impl<T: Into<Bytes>> From<T> for Body {
     }
 }
 
-/// An answer as a handler builds it; the connection adds what the request dictates.
+/// A response as built by a handler; the connection adds the values from the request.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
-    /// How it went.
+    /// The response code.
     pub code: ResponseCode,
-    /// Words for a person.
+    /// Text for an operator.
     pub remark: Option<String>,
     /// The named fields.
     pub fields: Fields,
@@ -193,7 +192,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Success with nothing to say.
+    /// Success without any fields.
     pub fn ok() -> Self {
         Self::default()
     }
@@ -215,8 +214,8 @@ impl Reply {
         Self { body: body.into(), ..Self::default() }
     }
 
-    /// A refusal in words. Words that repeat much of a request lose their middle: a header has room
-    /// for 16 MiB, and a person for less.
+    /// A refusal with a text. A text that repeats much of a request is shortened in the middle: a
+    /// header has room for 16 MiB, but a reader does not.
     pub fn refuse(code: ResponseCode, remark: impl Into<String>) -> Self {
         let mut remark = remark.into();
         if remark.len() > LONGEST_REMARK {

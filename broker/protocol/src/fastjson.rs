@@ -2,9 +2,9 @@
 //!
 //! fastjson writes integer map keys bare (`{0:"a:1"}`) and objects as map keys
 //! (`{{"queueId":0}:1}`); neither is JSON, and both are what Java's admin tools and older clients
-//! expect. So there are two writers, [`to_vec`] with those habits and serde_json's own for standard
-//! JSON, and one reader, [`from_slice`], that takes both and more: single quotes, bare names,
-//! trailing commas.
+//! expect. So there are two writers, [`to_vec`] with these deviations and serde_json's own for
+//! standard JSON, and one reader, [`from_slice`], that accepts both and more: single quotes, bare
+//! names, trailing commas.
 //!
 //! An object as a key is held in Rust as the text of that object: a map key that starts with `{` is
 //! written raw, and read back as text. No topic, group or broker name can start so.
@@ -16,26 +16,27 @@ use std::{
     io::{self, Write},
 };
 
-/// Nesting deeper than this is refused: no body of the protocol comes near, and recursion must end.
+/// Deeper nesting is refused: no body of the protocol comes near this depth, and the recursion must
+/// be bounded.
 const MAX_DEPTH: usize = 64;
 
-/// The text is not JSON, not even leniently, or not of the wanted shape.
+/// The text is not JSON, even by the lenient rules, or has another structure.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No JSON.
     #[error("malformed JSON at byte {at}: {what}")]
     Malformed {
-        /// Where.
+        /// The position.
         at: usize,
-        /// What is wrong there.
+        /// The fault there.
         what: &'static str,
     },
-    /// JSON of another shape.
+    /// JSON of another structure.
     #[error("unexpected JSON: {}", without_types(_0))]
     Shape(#[from] serde_json::Error),
 }
 
-/// serde names the type of this code that it wanted; to whoever wrote the JSON that is an object.
+/// serde names the Rust type that it expected; for the author of the JSON that is an object.
 fn without_types(error: &serde_json::Error) -> String {
     let words = error.to_string();
     let Some((before, after)) = words.split_once("expected struct ") else { return words };
@@ -46,7 +47,8 @@ fn without_types(error: &serde_json::Error) -> String {
 /// Reads standard JSON, or what fastjson writes in its place.
 ///
 /// # Errors
-/// [`Error::Malformed`] when no leniency makes JSON of it; [`Error::Shape`] when it is not a `T`.
+/// [`Error::Malformed`] if the text is not JSON even by the lenient rules; [`Error::Shape`] if it
+/// is not a `T`.
 pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     match serde_json::from_slice(json) {
         Ok(value) => Ok(value),
@@ -78,7 +80,7 @@ pub fn to_vec<T: Serialize>(value: &T) -> Vec<u8> {
     write(value, Style::compact())
 }
 
-/// Writes as fastjson's pretty form does, which Java's configuration files have: a tab a level, no
+/// Writes like fastjson's pretty form, which Java's configuration files have: a tab per level, no
 /// space after the colon.
 pub fn to_vec_pretty<T: Serialize>(value: &T) -> Vec<u8> {
     write(value, Style { indent: Some(0), ..Style::compact() })
@@ -87,8 +89,8 @@ pub fn to_vec_pretty<T: Serialize>(value: &T) -> Vec<u8> {
 fn write<T: Serialize>(value: &T, style: Style) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, style);
-    // Writing to memory cannot fail, and no type of the protocol has a key that JSON cannot hold; a
-    // half-written body is refused by its reader.
+    // Writing to memory cannot fail, and no type of the protocol has a key that JSON cannot
+    // represent; an incomplete body is refused by its reader.
     let written = value.serialize(&mut serializer);
     debug_assert!(written.is_ok(), "a protocol type that JSON cannot hold: {written:?}");
     out
@@ -160,7 +162,7 @@ impl Formatter for Style {
             Key::Pending => out.write_all(b"\"\""),
             Key::Quoted => out.write_all(b"\""),
             Key::Raw => Ok(()),
-            // A number as a key, see `write_i64`; or the end of a text that is no key.
+            // A number as a key, see `write_i64`; or the end of a text that is not a key.
             Key::None if self.in_key => Ok(()),
             Key::None => out.write_all(b"\""),
         }
@@ -249,7 +251,7 @@ impl Formatter for Style {
 /// key becomes its text, trailing commas go.
 ///
 /// # Errors
-/// [`Error::Malformed`] where no leniency helps.
+/// [`Error::Malformed`] if the lenient rules do not apply.
 pub fn to_standard(json: &[u8]) -> Result<String, Error> {
     let mut scanner = Scanner::new(json)?;
     let mut out = String::with_capacity(json.len() + 32);
@@ -263,7 +265,7 @@ pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     /// Inside an object that is a key. Each level of keys in keys would double the quotes of the
-    /// level below, so there is one level, as with Java's maps.
+    /// level below, so only one level is allowed, as in Java's maps.
     in_key: bool,
 }
 
@@ -351,8 +353,8 @@ impl<'a> Scanner<'a> {
         Ok(quote)
     }
 
-    /// A name and its value as nearly all fields have them: in double quotes, without escapes, with
-    /// nothing between. Takes nothing where they look otherwise.
+    /// A name and its value in the usual form: in double quotes, without escapes, with nothing
+    /// between. Consumes nothing if they have another form.
     pub(crate) fn plain_pair(&mut self) -> Option<(&'a str, &'a str)> {
         let rest = &self.text[self.at..];
         let name = plain_text(rest)?;
@@ -362,12 +364,12 @@ impl<'a> Scanner<'a> {
         Some((name, value))
     }
 
-    /// Passes over the byte that was peeked at.
+    /// Skips the peeked byte.
     pub(crate) fn advance(&mut self) {
         self.at += 1;
     }
 
-    /// What stands before the next quote or backslash, and which of the two ended it.
+    /// The text before the next quote or backslash, and which of the two ended it.
     fn plain(&mut self, quote: u8) -> Result<(&'a str, u8), Error> {
         let rest = &self.text[self.at..];
         let Some(length) = quote_or_backslash(rest.as_bytes(), quote) else {
@@ -404,7 +406,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The rest of a `\u` escape. Half a surrogate pair, which Java can write and UTF-8 cannot
-    /// hold, becomes U+FFFD.
+    /// represent, becomes U+FFFD.
     fn unicode(&mut self) -> Result<char, Error> {
         let first = self.hexadecimal(4)?;
         if (0xD800..0xDC00).contains(&first) && self.text[self.at..].starts_with("\\u") {
@@ -420,7 +422,7 @@ impl<'a> Scanner<'a> {
         Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    /// Passes over a value of any kind.
+    /// Skips a value of any kind.
     pub(crate) fn skip(&mut self, depth: usize) -> Result<(), Error> {
         self.rewrite(&mut String::new(), depth)
     }
@@ -501,14 +503,13 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Hands out `text` as the pieces of a JSON string: quotes, backslashes and control characters
+/// Passes `text` on as the pieces of a JSON string: quotes, backslashes and control characters are
 /// escaped.
 pub(crate) fn quote(text: &str, mut push: impl FnMut(&str)) {
     const DIGITS: &str = "0123456789abcdef";
     let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     push("\"");
-    // To look at all bytes is cheaper than to stop at the first, as they are looked at many at a
-    // time.
+    // A scan of all bytes is cheaper than one that stops at the first match, as it is vectorised.
     if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         push(text);
         push("\"");
@@ -547,7 +548,7 @@ fn plain_text(text: &str) -> Option<&str> {
 }
 
 fn quote_or_backslash(bytes: &[u8], quote: u8) -> Option<usize> {
-    /// Nearly all names and values of headers are shorter, and found sooner byte by byte.
+    /// Nearly all names and values of headers are shorter, and are found faster byte by byte.
     const SHORT: usize = 16;
     let (short, long) = bytes.split_at(bytes.len().min(SHORT));
     let found = short.iter().position(|byte| *byte == quote || *byte == b'\\');

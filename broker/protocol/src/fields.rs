@@ -2,8 +2,8 @@
 //! written.
 //!
 //! All text lies in one buffer and each field is three numbers, so a header of fifteen fields costs
-//! two allocations instead of thirty. The price is that a field cannot be changed in place; nobody
-//! needs to.
+//! two allocations instead of thirty. The price is that a field cannot be changed in place; no
+//! caller needs to.
 
 use std::fmt;
 
@@ -52,7 +52,7 @@ impl Fields {
     }
 
     /// Lets a parser append a name, then a value, to the text; a name without a value (`Ok(false)`)
-    /// is taken back.
+    /// is removed again.
     pub(crate) fn push_parsed<P, E>(
         &mut self,
         parser: &mut P,
@@ -86,7 +86,7 @@ impl Fields {
 
     fn is_called(&self, span: Span, name: &str) -> bool {
         let start = span.start as usize;
-        // Most names of a header differ in length: nothing else is looked at then.
+        // Most names of a header differ in length: then nothing else is compared.
         span.name as usize == name.len() && self.text.as_bytes()[start..start + name.len()] == *name.as_bytes()
     }
 
@@ -111,8 +111,8 @@ impl Fields {
         self.spans.is_empty()
     }
 
-    /// A reader that looks for each name after the one it found last, and so finds fields that come
-    /// in the expected order in one step each.
+    /// A reader that searches for each name after the last one it found, and so finds fields that
+    /// come in the expected order in one step each.
     pub fn cursor(&self) -> Cursor<'_> {
         Cursor { fields: self, next: 0 }
     }

@@ -6,7 +6,7 @@
 //! 4       1          form of the header: 0 JSON, 1 ROCKETMQ binary
 //! 5       3          header length
 //! 8       header     see json_header.rs and binary_header.rs
-//! 8+hdr   body       whatever the code says; may be empty
+//! 8+hdr   body       its meaning depends on the code; may be empty
 //! ```
 //!
 //! A heartbeat with a JSON header of 20 bytes and a body of 2:
@@ -21,8 +21,8 @@
 //! # Ok::<(), rmq_protocol::frame::Error>(())
 //! ```
 //!
-//! A frame that lies (a header longer than the frame, a form that does not exist, more bytes than
-//! allowed) ends the connection: where the next one starts is not known.
+//! An invalid frame (a header longer than the frame, an unknown form, more bytes than allowed) ends
+//! the connection: the start of the next frame is unknown.
 
 use crate::{
     Command, Fields, Serialization, binary_header, fastjson, json_header, language::Language, version::Version,
@@ -32,8 +32,8 @@ use bytes::{Buf, Bytes, BytesMut};
 /// The default limit of a frame, in bytes: Java's `com.rocketmq.remoting.frameMaxLength`.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
-/// The limit of a header, in bytes. It is parsed on the thread that other connections share; the
-/// longest of real clients have some 40 KiB, of a message's properties.
+/// The limit of a header, in bytes. It is parsed on a thread that other connections share; the
+/// longest headers of real clients have some 40 KiB, because of a message's properties.
 pub const MAX_HEADER: usize = 1024 * 1024;
 
 /// Length word and header-length word.
@@ -50,7 +50,7 @@ pub enum Error {
         /// Bytes allowed.
         limit: usize,
     },
-    /// Another protocol; its first bytes are no length that is allowed.
+    /// Another protocol; its first bytes are not an allowed length.
     #[error("{0}")]
     Foreign(&'static str),
     /// The header does not fit its frame.
@@ -67,10 +67,10 @@ pub enum Error {
     /// Neither JSON nor ROCKETMQ.
     #[error("unknown header form {0}")]
     Form(u8),
-    /// A JSON header that is none.
+    /// An invalid JSON header.
     #[error("JSON header: {0}")]
     Json(#[from] fastjson::Error),
-    /// A binary header that is none.
+    /// An invalid binary header.
     #[error("binary header: {0}")]
     Binary(#[from] binary_header::Error),
 }
@@ -120,7 +120,7 @@ pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Command>, Er
     Ok(Some(command))
 }
 
-/// Who speaks there, of those that often do by mistake.
+/// The name of the protocol, for those that often connect by mistake.
 fn foreign(first: &[u8]) -> Option<&'static str> {
     match first.first_chunk::<4>()? {
         b"HTTP" => Some(
@@ -172,7 +172,7 @@ mod tests {
     use crate::{RequestCode, header};
     use proptest::prelude::*;
 
-    /// "a frame of 1213486160 bytes is over the limit" is how an HTTP server was told.
+    /// An HTTP server got the error "a frame of 1213486160 bytes is over the limit".
     #[test]
     fn another_protocol_is_called_by_its_name() {
         let refused = |first: &[u8]| decode(&mut BytesMut::from(first), MAX_FRAME).unwrap_err().to_string();

@@ -3,15 +3,15 @@
 //!
 //! ```text
 //! # a comment, as is a line that starts with !
-//! brokerName = broker-a          key and value are parted by '=', ':' or blanks
+//! brokerName = broker-a          '=', ':' or blanks separate key and value
 //! namesrvAddr: 10.0.0.1:9876;\   a backslash at the end: the line goes on,
 //!              10.0.0.2:9876     without the blanks that the next one begins with
-//! greeting gr\u00fc\u00df dich   \uXXXX, \t, \n, \r, \f; before any other character the backslash only makes it plain
+//! greeting gr\u00fc\u00df dich   \uXXXX, \t, \n, \r, \f; another character is plain
 //! ```
 //!
-//! One deviation: Java keeps blanks at the end of a value, and then cannot read `9876 ` as a
-//! number. No setting means them, so they are dropped, unless written as escapes. And a byte order
-//! mark, which editors put before UTF-8, is no part of the first key.
+//! Two deviations: Java keeps blanks at the end of a value, and then cannot parse `9876 ` as a
+//! number. No setting needs them, so they are dropped unless written as escapes. A byte order mark,
+//! which editors put before UTF-8, is not part of the first key.
 
 use std::{iter::Peekable, str::Chars};
 
@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> Vec<(String, String)> {
     logical_lines(text).iter().map(|(_, line)| pair(line)).collect()
 }
 
-/// A pair and where it stands.
+/// A pair and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The line it begins on; the first is 1.
@@ -40,19 +40,18 @@ pub fn entries(text: &str) -> Vec<Entry> {
     logical_lines(text).into_iter().map(entry).collect()
 }
 
-/// Something about one of the pairs that were read: what is wrong with it, or what its writer
-/// should know.
+/// A finding about one of the pairs: an error, or a warning for its author.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found<T> {
-    /// The number of the pair, from 0; none where it is about a default.
+    /// The number of the pair, from 0; none if it is about a default.
     pub pair: Option<usize>,
     /// What was found.
     pub what: T,
 }
 
 /// The text of a file. Java reads ISO-8859-1, so a comment may have any bytes; a key or a value has
-/// to be UTF-8, as its letters would be guessed otherwise. Also answered are the lines, from 1, of
-/// which that is not true.
+/// to be UTF-8, because its letters would be guessed otherwise. Also returns the lines, from 1,
+/// that are not UTF-8.
 pub fn decode(bytes: &[u8]) -> (String, Vec<usize>) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return (text.to_owned(), Vec::new());
@@ -77,8 +76,8 @@ pub fn decode(bytes: &[u8]) -> (String, Vec<usize>) {
     (text, wrong)
 }
 
-/// `key=value` lines in the order given. Characters that [`parse`] would read as something else are
-/// escaped, so that no value can smuggle in another key; all else is written as it is, as Java's
+/// `key=value` lines in the given order. Characters that [`parse`] would read as something else are
+/// escaped, so that no value can inject another key; everything else is written as it is, as Java's
 /// tools do.
 pub fn to_text<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
@@ -95,13 +94,13 @@ pub fn to_text<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Strin
     text
 }
 
-/// Bytes of an unknown word that is compared with known ones.
+/// The longest unknown word, in bytes, that is compared with known ones.
 const LONGEST: usize = 200;
 
-/// The known word that `unknown` is probably a misspelling of: upper and lower case aside, at most
-/// a third of its letters are wrong, missing, too many or swapped with their neighbour. Of several
-/// the nearest, of equally near ones the first. A word that is much longer than any key is no
-/// misspelling; comparing takes time with its length.
+/// The known word that `unknown` is probably a misspelling of: ignoring case, at most a third of
+/// its letters are wrong, missing, extra or swapped with their neighbour. The nearest word is
+/// chosen, and the first of equally near ones. A word that is much longer than any key is not a
+/// misspelling; the cost of a comparison grows with its length.
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if unknown.len() > LONGEST {
         return None;
@@ -137,7 +136,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         }
         continues = continued;
     }
-    // What is left of a lone backslash at the end of the text, or before a blank line.
+    // The rest of a lone backslash at the end of the text, or before a blank line.
     lines.retain(|(_, line)| !line.is_empty());
     lines
 }
@@ -191,7 +190,7 @@ fn push_unescaped(letter: char, rest: &mut Peekable<Chars<'_>>, out: &mut String
 }
 
 /// The character of `\uXXXX`, or of two of them that are a surrogate pair. Java refuses the whole
-/// text for bad digits; here they cost one U+FFFD.
+/// text because of bad digits; here they become one U+FFFD.
 fn unicode(rest: &mut Peekable<Chars<'_>>) -> char {
     let first = digits(rest);
     if let Some(high @ 0xD800..0xDC00) = first {
@@ -233,7 +232,7 @@ fn escape(part: &str, special: impl Fn(char) -> bool, out: &mut String) {
     }
 }
 
-/// Edits that make one of the other: a letter put in, left out, replaced, or swapped with the next.
+/// Edit distance: a letter inserted, deleted, replaced, or swapped with the next.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut above: Vec<usize> = (0..=b.len()).collect();
@@ -264,7 +263,7 @@ mod tests {
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
     }
 
-    /// An editor's byte order mark made a setting unknown that looked right in every message.
+    /// An editor's byte order mark made a setting unknown that looked correct in every message.
     #[test]
     fn a_byte_order_mark_is_no_part_of_the_first_key() {
         assert_eq!(parse("\u{feff}brokerName=a"), [("brokerName".to_owned(), "a".to_owned())]);

@@ -1,9 +1,9 @@
 //! The JSON form of a header, as fastjson writes the Java command object:
 //! `{"code":0,"extFields":{"a":"1"},"flag":1,"language":"JAVA","opaque":7,"remark":"..","serializeTypeCurrentRPC":"JSON","version":513}`.
 //!
-//! Written with the keys in Java's (alphabetical) order, absent values left out. Read in any order;
-//! unknown keys are passed over, and field values that are not text are taken as the text they
-//! stand as.
+//! Written with the keys in Java's (alphabetical) order; absent values are omitted. Keys are read
+//! in any order; unknown ones are ignored, and the raw text of a field value that is not a string
+//! is used.
 
 use crate::{
     Command, Fields, Serialization,

@@ -2,7 +2,7 @@
 
 macro_rules! languages {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
-        /// Who speaks. Brokers keep it for `consumerConnection` and nothing else.
+        /// The language of a client. Brokers keep it for `consumerConnection` and nothing else.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Language { $($(#[$doc])* $variant,)* }
 

@@ -1,22 +1,22 @@
-//! RocketMQ's bytes: what travels on a connection and what lies in a commit log.
+//! RocketMQ's binary formats: commands on a connection and records in a commit log.
 //!
 //! Pure functions from bytes to types and back: no sockets, files, clocks, async or logging, so
-//! that the broker, the clients and the tools share one truth and it can be tested in microseconds.
-//! Everything is big-endian; strings are UTF-8.
+//! that the broker, the clients and the tools share one implementation and its tests run in
+//! microseconds. Everything is big-endian; strings are UTF-8.
 //!
-//! | room | what |
+//! | module | contents |
 //! |---|---|
-//! | [`frame`], [`command`], [`fields`] | one command on the wire: length words, the two header forms ([`json_header`], [`binary_header`]) |
-//! | [`code`], [`language`], [`version`] | the numbers: request and response codes, client languages, release ordinals |
-//! | [`header`] | the named fields of each request and answer |
-//! | [`body`], [`fastjson`] | JSON bodies, written as Java's fastjson writes them and read as leniently as it reads |
+//! | [`frame`], [`command`], [`fields`] | a command: [`json_header`], [`binary_header`] |
+//! | [`code`], [`language`], [`version`] | request and response codes, languages, releases |
+//! | [`header`] | the named fields of each request and response |
+//! | [`body`], [`fastjson`] | JSON bodies, written and read like Java's fastjson |
 //! | [`address`] | `host:port`, and lists of them |
 //! | [`java_properties`] | configuration files, and configuration in bodies |
 //! | [`message`] | a message, its stored record, batches, properties, ids |
 //!
 //! Compatibility means: what Java writes decodes here, what is encoded here decodes in Java, and
-//! for stored records the bytes are equal. The repository's `tests/golden/` holds bytes taken from
-//! the Java libraries; this package's tests of that name compare.
+//! for stored records the bytes are equal. The repository's `tests/golden/` holds bytes written by
+//! the Java libraries; this package's tests of that name compare with them.
 
 pub mod address;
 pub mod binary_header;

@@ -1,5 +1,5 @@
-//! Names with a meaning of their own: system topics and groups, retry and dead-letter topics, and
-//! what a name may look like.
+//! Names with a special meaning: system topics and groups, retry and dead-letter topics, and the
+//! rules for names.
 
 /// The topic whose route and settings serve as template for topics that are created by the first
 /// send.
@@ -10,7 +10,7 @@ pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 pub const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 /// Finished transactions.
 pub const OP_HALF_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
-/// Transactions nobody could tell the outcome of.
+/// Transactions without a known outcome.
 pub const CHECK_MAX_TIME_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 /// Message traces that clients write.
 pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
@@ -20,7 +20,7 @@ pub const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 pub const BENCHMARK_TOPIC: &str = "BenchmarkTest";
 /// Notes of moved offsets.
 pub const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
-/// Delayed messages that could never be delivered; the broker keeps them here with the reason.
+/// Delayed messages that could not be delivered; the broker keeps them here with the reason.
 pub const DELAY_DEAD_LETTER_TOPIC: &str = "rmq_sys_DELAY_DLQ";
 /// Messages that wait for an arbitrary time.
 pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
@@ -92,7 +92,7 @@ pub fn is_closed_to_clients(topic: &str) -> bool {
     CLOSED_TO_CLIENTS.contains(&topic)
 }
 
-/// `%RETRY%group`: messages that wait for another try.
+/// `%RETRY%group`: messages that wait for a retry.
 pub fn retry_topic(group: &str) -> String {
     [RETRY_PREFIX, group].concat()
 }
@@ -102,7 +102,7 @@ pub fn reply_topic(cluster: &str) -> String {
     [cluster, "_REPLY_TOPIC"].concat()
 }
 
-/// `%DLQ%group`: messages that ran out of tries.
+/// `%DLQ%group`: messages that ran out of attempts.
 pub fn dead_letter_topic(group: &str) -> String {
     [DLQ_PREFIX, group].concat()
 }
@@ -127,10 +127,10 @@ pub fn is_dead_letter_topic(topic: &str) -> bool {
     topic.starts_with(DLQ_PREFIX)
 }
 
-/// Why a name is not one.
+/// Why a name is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing there.
+    /// The name is empty.
     #[error("the name is empty")]
     Empty,
     /// Too many bytes.
@@ -158,8 +158,8 @@ pub fn check_group(group: &str) -> Result<(), NameError> {
     check_name(group, MAX_GROUP)
 }
 
-/// Checks a topic's or a group's name that stands in a table: the same alphabet, and as long as any
-/// name may be.
+/// Checks a topic's or a group's name from a table: the same alphabet, and the longest length of
+/// any name.
 pub fn check_stored(name: &str) -> Result<(), NameError> {
     check_name(name, MAX_LONG_NAME)
 }

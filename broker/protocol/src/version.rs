@@ -17,8 +17,8 @@ pub const CURRENT: Version = 513;
 /// [`CURRENT`] in words, as `clusterList` prints it.
 pub const CURRENT_NAME: &str = "V5_5_0";
 
-/// The number of 4.0.0, from which on every release has one snapshot before it and ten follow each
-/// other in each place.
+/// The number of 4.0.0. From there on every release has one snapshot before it, and each part of a
+/// version counts from 0 to 9.
 const V4_0_0: Version = 213;
 
 /// A number in words, as Java's tools and metrics show it: `V5_5_0`, `V5_5_0_SNAPSHOT`. Of older

@@ -1,10 +1,10 @@
-//! Which new connections are taken.
+//! Admission of new connections.
 //!
-//! Up to seven eighths of the limit all are. Of what is left an address may have a sixteenth, so
-//! the share of each address becomes smaller the more of the rest is taken, and there is room for
-//! an address that comes later: `n` addresses that take all they get leave 16 / (16 + n) of the
-//! limit free. The price: clients behind one address, as behind a translating router, have seven
-//! eighths of the limit together.
+//! While fewer than seven eighths of the limit are open, every connection is accepted. Of the
+//! remaining places one address may have a sixteenth, so the share of an address shrinks as the
+//! remainder fills, and there is room for an address that comes later: `n` addresses that take all
+//! they get leave 16 / (16 + n) of the limit free. The price: clients behind one address, such as a
+//! NAT gateway, have seven eighths of the limit together.
 
 use crate::{Figures, log_limit};
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ const SHARED_PART: usize = 8;
 /// The part of the free places that one address may have then.
 const ADDRESS_PART: usize = 16;
 
-/// How many connections each address has.
+/// The number of open connections of each address.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses(Mutex<HashMap<IpAddr, usize>>);
 
@@ -57,7 +57,7 @@ impl Drop for Open {
     }
 }
 
-/// Decides about the new connections of a listener.
+/// Decides which new connections of a listener are accepted.
 pub(crate) struct Admission {
     limit: usize,
 }
@@ -67,11 +67,11 @@ impl Admission {
         Self { limit }
     }
 
-    /// Whether a connection from `address` is taken. One that is not is counted, and logged now and
-    /// then.
+    /// Whether a connection from `address` is accepted. A refused connection is counted; the log
+    /// line about it is rate-limited.
     pub(crate) fn takes(&self, address: IpAddr, figures: &Figures) -> bool {
         let address = address.to_canonical();
-        // Listeners of a process share the figures, so the limit is theirs together.
+        // The listeners of a process share these metrics, so they share the limit.
         let (open, of_address) = (figures.connections.load(Relaxed), figures.addresses.count(address));
         if is_taken(open, of_address, self.limit) {
             return true;

@@ -1,17 +1,18 @@
-//! The memory that buffers of connections may take in this process.
+//! A memory budget for all connection buffers of this process.
 //!
-//! Each connection has limits of its own ([`Limits`](crate::Limits)): 16 MiB of a frame that is not
-//! complete, 8 MiB of answers that its peer does not read. Multiplied by 20,000 connections they
-//! limit nothing, so all connections count their buffers here as well, and the requests that wait.
+//! Each connection has limits of its own ([`Limits`](crate::Limits)): 16 MiB of an incomplete
+//! frame, 8 MiB of responses that its peer does not read. With 20,000 connections these limits
+//! bound nothing, so all connections count their buffers against this budget as well, and so do
+//! waiting requests.
 //!
-//! **Policy.** While the budget is used up, a connection with more than its share
-//! ([`Budget::share`]) is not read from; all others are served as usual, and whatever waits to be
-//! written is written. Requests that have been read are handled, and room of an input buffer that
-//! is not used is given back: neither is held against a peer. A connection that is held back so and
-//! has not given back half of what it holds within 10 s is closed: an incomplete frame and a peer
-//! that does not read would otherwise keep the memory for as long as they like. So there is no
-//! deadlock, and the memory stays below the limit plus, for each connection, one share, one read
-//! and one answer.
+//! **Policy.** While the budget is exhausted, a connection that holds more than its share
+//! ([`Budget::share`]) is not read from. All other connections are served as usual, and pending
+//! output is still written. Requests that have been read are handled, and unused room of an input
+//! buffer is released, so neither is held against a peer. A connection under this back-pressure is
+//! closed if it has not released half of what it holds within 10 s: otherwise an incomplete frame
+//! or a peer that does not read could keep the memory without a time limit. So there is no
+//! deadlock, and memory stays below the limit plus one share, one read and one response for each
+//! connection.
 
 use crate::memory;
 use std::sync::{
@@ -19,7 +20,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Part of the process's memory that its network buffers may take.
+/// The part of the process's memory that its network buffers may take.
 const PART: u64 = 4;
 /// The least and the largest default limit, in bytes.
 const DEFAULT: std::ops::RangeInclusive<u64> = (16 << 20)..=(4 << 30);
@@ -27,7 +28,7 @@ const DEFAULT: std::ops::RangeInclusive<u64> = (16 << 20)..=(4 << 30);
 /// that of a large one.
 const SHARE: std::ops::RangeInclusive<usize> = (8 << 10)..=(64 << 10);
 
-/// Bytes of buffers, and how many there may be. See the head of the file.
+/// The bytes in use by buffers and their limit. See the module docs.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
@@ -40,24 +41,24 @@ impl Budget {
         Self { limit, used: AtomicUsize::new(0) }
     }
 
-    /// The default budget of a process that may use so many bytes of memory: a quarter of them.
+    /// The default budget of a process that may use `memory` bytes: a quarter of them.
     pub fn of_memory(memory: u64) -> Self {
         let limit = (memory / PART).clamp(*DEFAULT.start(), *DEFAULT.end());
         Self::new(usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
-    /// The budget of connections that are given no other one: the default of this process.
+    /// The budget of connections that were given none: the default of this process.
     pub fn of_process() -> Arc<Self> {
         static BUDGET: LazyLock<Arc<Budget>> = LazyLock::new(|| Arc::new(Budget::of_memory(memory::usable())));
         Arc::clone(&BUDGET)
     }
 
-    /// Bytes there may be.
+    /// The limit, in bytes.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Bytes there are.
+    /// The bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
@@ -66,12 +67,12 @@ impl Budget {
         self.used() > self.limit
     }
 
-    /// Bytes that each of so many connections may hold while the budget is exhausted.
+    /// The bytes that each of this many connections may hold while the budget is exhausted.
     pub(crate) fn share(&self, connections: usize) -> usize {
         (self.limit / 2 / connections.max(1)).clamp(*SHARE.start(), *SHARE.end())
     }
 
-    /// What was `before` bytes is `now` bytes.
+    /// Changes a buffer's part of the budget from `before` to `now` bytes.
     pub(crate) fn change(&self, before: usize, now: usize) {
         if now > before {
             self.used.fetch_add(now - before, Relaxed);

@@ -1,4 +1,4 @@
-//! Connections that this process opens: one an address, opened when first needed, opened again when
+//! Connections that this process opens: one per address, opened on first use and reopened when
 //! lost.
 
 use crate::{Budget, Connection, Error, Figures, Handler, Limits};
@@ -17,20 +17,20 @@ struct Inner {
     handler: Arc<dyn Handler>,
     limits: Limits,
     figures: Arc<Figures>,
-    /// A slot an address, so that callers who want the same address wait for one attempt and others
-    /// do not wait at all.
+    /// One slot per address. Callers that want the same address wait for one attempt; callers that
+    /// want another address do not wait.
     slots: Mutex<FxHashMap<String, Arc<tokio::sync::Mutex<Option<Connection>>>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Client {
-    /// A client whose peers' requests go to `handler`.
+    /// Creates a client that hands the requests of its peers to `handler`.
     pub fn new(handler: Arc<dyn Handler>, limits: Limits) -> Self {
         Self::with_budget(handler, limits, Budget::of_process())
     }
 
-    /// The same in a process whose connections have this budget.
+    /// Like `new`, with this memory budget for the connections.
     pub fn with_budget(handler: Arc<dyn Handler>, limits: Limits, budget: Arc<Budget>) -> Self {
         Self(Arc::new(Inner {
             handler,
@@ -42,29 +42,29 @@ impl Client {
         }))
     }
 
-    /// The figures of all its connections.
+    /// The metrics of all its connections.
     pub fn figures(&self) -> &Arc<Figures> {
         &self.0.figures
     }
 
-    /// Sends a request to `address` and waits for its answer, whatever its code.
+    /// Sends a request to `address` and waits for its response, whatever the response code.
     ///
     /// # Errors
-    /// See [`Connection::request`]; [`Error::Connect`] if there is no connection and none can be
-    /// had.
+    /// See [`Connection::request`]. [`Error::Connect`] if no connection is open and none can be
+    /// opened.
     pub async fn request(&self, address: &str, command: Command, timeout: Duration) -> Result<Command, Error> {
         self.connection(address).await?.request(command, timeout).await
     }
 
-    /// Sends a command that is not answered.
+    /// Sends a one-way command.
     ///
     /// # Errors
-    /// No connection can be had, or it is closed or full.
+    /// No connection can be opened, or it is closed or full.
     pub async fn one_way(&self, address: &str, command: Command) -> Result<(), Error> {
         self.connection(address).await?.one_way(command)
     }
 
-    /// The connection to `address`, opened if there is none.
+    /// Returns the connection to `address` and opens it if there is none.
     ///
     /// # Errors
     /// [`Error::Connect`].
@@ -94,8 +94,8 @@ impl Client {
         Ok(connection)
     }
 
-    /// Closes the connections to every address that `keep` does not want, for instance those of
-    /// brokers that are gone.
+    /// Closes the connections to every address that `keep` rejects, for instance those of brokers
+    /// that are gone.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.0.slots.lock().retain(|address, slot| {
             let kept = keep(address);
@@ -109,7 +109,7 @@ impl Client {
         });
     }
 
-    /// Closes all connections, after what waits to be written, and waits for their end.
+    /// Closes all connections once pending output is written, and waits for their end.
     pub async fn close(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();
@@ -117,7 +117,7 @@ impl Client {
     }
 }
 
-/// For clients whose peers ask nothing: what they ask is not answered.
+/// A handler for clients whose peers send no requests: a request gets no response.
 impl Handler for () {
     fn handle(&self, request: Command, responder: crate::Responder) {
         tracing::debug!(code = request.code, peer = %responder.connection().peer(), "an unexpected request from a server");

@@ -1,4 +1,4 @@
-//! One connection, from either side.
+//! One connection, as seen from either side.
 
 use crate::{
     Error, Figures, Limits,
@@ -35,30 +35,31 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a connection may handle requests before others of its thread have a turn.
+/// How long a connection may handle requests before it yields to the others of its thread.
 const TURN: Duration = Duration::from_millis(1);
 
-/// What a process does with the commands that reach it.
+/// What a process does with the commands that it receives.
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one request, on the connection's task: in order of arrival. Other connections of the
-    /// same thread wait meanwhile, so it must not block. The answer may be given at once or later;
-    /// dropping the responder gives none.
+    /// Handles one request on the connection's task, in order of arrival. The other connections of
+    /// the same thread wait meanwhile, so it must not block. The response may be given at once or
+    /// later; dropping the responder gives none.
     fn handle(&self, request: Command, responder: Responder);
 
-    /// Whether the body of requests with this code is of use. Other bodies are dropped as soon as
+    /// Whether the body of requests with this code is needed. Other bodies are dropped as soon as
     /// they are read.
     fn has_body(&self, code: i32) -> bool {
         let _ = code;
         true
     }
 
-    /// The connection is gone; nothing comes from it any more.
+    /// The connection is closed; no more commands come from it.
     fn closed(&self, connection: &Connection) {
         let _ = connection;
     }
 }
 
-/// A handle to a connection; cheap to clone, valid after its end (everything then fails).
+/// A handle to a connection. It is cheap to clone and stays valid after the connection's end, when
+/// every call fails.
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
@@ -68,23 +69,24 @@ pub(crate) struct Inner {
     local: SocketAddr,
     pub(crate) stream: TcpStream,
     pub(crate) outbox: Outbox,
-    /// Wakes the connection's task: the outbox is blocked, the last late answer is given, or the
-    /// end is wanted.
+    /// Wakes the connection's task: the outbox is blocked, the last late response is given, or the
+    /// connection is to end.
     pub(crate) wake: Notify,
-    /// Wakes those who wait for room in the outbox, or for the end.
+    /// Wakes the tasks that wait for room in the outbox, or for the end.
     pub(crate) drained: Notify,
-    /// How many of them there are. To wake nobody takes a lock, and most of the time nobody waits.
+    /// The number of such waiters. A notify without waiters still takes a lock, and usually there
+    /// are none.
     pub(crate) waiting_for_room: AtomicUsize,
     /// See [`Responder::turn`].
     pub(crate) turns: Arc<Semaphore>,
-    /// Requests that wait or are worked on elsewhere.
+    /// Requests that wait or that other threads work on.
     pub(crate) deferred: AtomicUsize,
-    /// Bytes of requests that wait.
+    /// Bytes of waiting requests.
     pub(crate) deferred_bytes: AtomicUsize,
     closing: AtomicBool,
-    /// No more requests are read; the end comes with the last answer.
+    /// No more requests are read; the connection ends with the last response.
     pub(crate) stopping: AtomicBool,
-    /// Requests that were handed to the handler and are not answered yet.
+    /// Requests that were handed to the handler and have no response yet.
     pub(crate) unanswered: AtomicUsize,
     next_opaque: AtomicI32,
     pending: Mutex<Pending>,
@@ -129,17 +131,17 @@ impl Connection {
         &self.0
     }
 
-    /// A number that no other connection of this process has or will have.
+    /// An id that is unique in this process and never reused.
     pub fn id(&self) -> u64 {
         self.0.id
     }
 
-    /// The other end; IPv4 addresses are plain ones also on a dual-stack socket.
+    /// The address of the peer. IPv4 addresses are plain also on a dual-stack socket.
     pub fn peer(&self) -> SocketAddr {
         self.0.peer
     }
 
-    /// Our end.
+    /// The local address.
     pub fn local(&self) -> SocketAddr {
         self.0.local
     }
@@ -149,17 +151,17 @@ impl Connection {
         !self.0.closing.load(Relaxed)
     }
 
-    /// Closes it; what waits to be written is lost.
+    /// Closes the connection; pending output is lost.
     pub fn close(&self) {
         self.0.closing.store(true, Relaxed);
         self.0.wake.notify_one();
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for its response.
     ///
     /// # Errors
-    /// [`Error::Closed`] and [`Error::Timeout`] leave open whether the peer carried it out;
-    /// [`Error::Overloaded`] means that it was not sent.
+    /// After [`Error::Closed`] and [`Error::Timeout`] it is unknown whether the peer carried out
+    /// the request. [`Error::Overloaded`] means that it was not sent.
     pub async fn request(&self, mut command: Command, timeout: Duration) -> Result<Command, Error> {
         let opaque = self.0.next_opaque.fetch_add(1, Relaxed);
         command.opaque = opaque;
@@ -175,7 +177,7 @@ impl Connection {
             }
             pending.waiting.insert(opaque, sender);
         }
-        // Also on a caller that goes away before the answer: its place is given back.
+        // Runs also when the caller is dropped before the response: its place is released.
         let place = Place { connection: self, opaque };
         self.after_push(self.0.outbox.push_command(&command, &self.0.stream, &self.0.figures));
         let answer = tokio::time::timeout(timeout, receiver).await;
@@ -187,7 +189,7 @@ impl Connection {
         }
     }
 
-    /// Sends a command that is not answered. It is dropped, and counted, if the peer does not read.
+    /// Sends a one-way command. If the peer does not read, the command is dropped and counted.
     ///
     /// # Errors
     /// The connection is closed or full.
@@ -206,10 +208,10 @@ impl Connection {
         }
     }
 
-    /// The peer has so much to read that no more is made for it.
+    /// So much output is pending for the peer that no more responses are made for it.
     pub(crate) fn is_full(&self) -> bool {
         let unread = self.0.outbox.waiting();
-        // Its requests that wait do not count here: they would hold themselves up.
+        // Waiting requests do not count here: they would block themselves.
         unread > self.0.limits.outbox || self.is_more_than_its_share(unread)
     }
 
@@ -218,12 +220,12 @@ impl Connection {
         budget.is_exhausted() && bytes > budget.share(connections.load(Relaxed))
     }
 
-    /// Bytes that it holds, if it has `input` in the buffer it reads into.
+    /// The bytes that the connection holds with `input` bytes in its read buffer.
     fn held_bytes(&self, input: usize) -> usize {
         input + self.0.outbox.waiting() + self.0.deferred_bytes.load(SeqCst)
     }
 
-    /// Why it is not read from, if it has `input` bytes in the buffer it reads into.
+    /// Why the connection is not read from, given `input` bytes in its read buffer.
     fn reasons(&self, input: usize) -> Reasons {
         let (inner, limits) = (&*self.0, &self.0.limits);
         Reasons {
@@ -235,16 +237,17 @@ impl Connection {
         }
     }
 
-    /// Writes what the socket takes.
+    /// Writes as much as the socket accepts.
     pub(crate) fn write(&self) -> Pushed {
         let pushed = self.0.outbox.write(&self.0.stream, &self.0.figures);
         self.announce_room();
         pushed
     }
 
-    /// Wakes those who wait for room in the outbox, if there are any and there is room.
+    /// Wakes the tasks that wait for room in the outbox, if there are any and there is room.
     fn announce_room(&self) {
-        // Pairs with the fence of `turn`: either we see that it waits, or it sees the room.
+        // Pairs with the fence in `turn`: either this thread sees the waiter, or the waiter sees
+        // the room.
         fence(SeqCst);
         if self.0.waiting_for_room.load(Relaxed) > 0 && !self.is_full() {
             self.0.drained.notify_waiters();
@@ -264,8 +267,8 @@ impl Connection {
     }
 
     /// Runs the connection to its end: until either side closes it, `stop` is cancelled, or it
-    /// breaks a limit. It counts as open from this call on, not from the first time the task is
-    /// run: a burst of connections must not slip past the cap.
+    /// exceeds a limit. It counts as open from this call on, not from the first poll of the task: a
+    /// burst of connections must not slip past the cap.
     pub(crate) fn run<H: Handler + ?Sized>(
         self,
         handler: Arc<H>,
@@ -291,8 +294,8 @@ impl Connection {
         drop(waiting);
         self.0.turns.close();
         self.0.drained.notify_waiters();
-        // Handles may live on, in a client's table or a parked answer, and with them the socket:
-        // the peer must learn of the end all the same.
+        // Handles, and the socket with them, may live on in a client's table or a parked response.
+        // The peer must learn of the end all the same.
         let _ = socket2::SockRef::from(&self.0.stream).shutdown(std::net::Shutdown::Both);
     }
 
@@ -303,16 +306,16 @@ impl Connection {
         let (mut blocked, mut pause) = (false, ReadPause::none(&inner.figures));
         let mut last_active = Instant::now();
         let mut stopping_until: Option<Instant> = None;
-        // Both live as long as the connection: to begin to wait anew at each turn would take locks
-        // that all connections share.
+        // Both futures live as long as the connection: to create them anew at each turn would take
+        // locks that all connections share.
         let (stopped, timer) = (stop.cancelled(), tokio::time::sleep_until(last_active + inner.limits.idle));
         tokio::pin!(stopped, timer);
         loop {
             if inner.closing.load(Relaxed) {
                 return;
             }
-            // A socket that always has bytes would hold this thread and hide the stop: reading does
-            // not end the task's turn by itself.
+            // A socket that always has bytes would occupy this thread and hide the stop: reading
+            // does not end the task's turn by itself.
             tokio::task::coop::consume_budget().await;
             if stopping_until.is_none() && stop.is_cancelled() {
                 inner.stopping.store(true, SeqCst);
@@ -322,7 +325,7 @@ impl Connection {
             }
             let mut reasons = self.reasons(input.counted());
             if reasons.memory {
-                // Empty room is no debt of the peer.
+                // Unused room is not held against the peer.
                 input.shrink();
                 reasons = self.reasons(input.counted());
             }
@@ -345,8 +348,8 @@ impl Connection {
                     return;
                 }
             }
-            // Requests that have come are handled even if their buffer is too large to read more:
-            // that empties it.
+            // Requests that have arrived are handled even if their buffer is too large to read
+            // more: handling them empties it.
             if input.more && stopping_until.is_none() && self.reasons(0) == Reasons::default() {
                 match self.handle_some(&mut input, handler) {
                     Pushed::Done => {}
@@ -394,8 +397,8 @@ impl Connection {
                             Pushed::Blocked => blocked = true,
                             Pushed::Closed => return,
                         }
-                        // Who sends much takes turns with the others of this thread; who sends one
-                        // request at a time need not.
+                        // A connection that sends much yields to the others of this thread; one
+                        // that sends a single request at a time need not.
                         if bytes >= READ || input.more {
                             tokio::task::yield_now().await;
                         }
@@ -423,8 +426,8 @@ impl Connection {
         }
     }
 
-    /// Reads once and handles the whole frames; the answers that came at once leave together. Also
-    /// says how many bytes were read.
+    /// Reads once and handles the complete frames. Responses that were given at once leave
+    /// together. Also returns how many bytes were read.
     fn read_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> (usize, Pushed) {
         let inner = &*self.0;
         let bytes = match input.read(&inner.stream) {
@@ -439,8 +442,8 @@ impl Connection {
         (bytes, self.handle_some(input, handler))
     }
 
-    /// Handles whole frames that have been read, until there are no more or the connection may not
-    /// go on: its turn is over, or one of its limits is reached.
+    /// Handles complete frames that have been read, until there are none left or the connection
+    /// must pause: its turn is over, or a limit is reached.
     fn handle_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> Pushed {
         let inner = &*self.0;
         inner.outbox.cork();
@@ -470,7 +473,7 @@ impl Connection {
             }
         }
         input.count();
-        // Those that are answered later gather behind what they wait for.
+        // Requests with a late response accumulate behind what they wait for.
         let later = inner.unanswered.load(Relaxed).saturating_sub(unanswered);
         if reactors::answered(requests.saturating_sub(later)) {
             Figures::add(&inner.figures.pauses, 1);
@@ -479,10 +482,10 @@ impl Connection {
         if malformed { Pushed::Closed } else { pushed }
     }
 
-    /// Says whether it was a request.
+    /// Returns whether it was a request.
     fn take<H: Handler + ?Sized>(&self, mut command: Command, handler: &H) -> bool {
         if command.is_response() {
-            // An answer nobody waits for any more came too late; its caller was told so.
+            // The response came after the timeout; its caller already has the error.
             if let Some(waiting) = self.0.pending.lock().waiting.remove(&command.opaque) {
                 let _ = waiting.send(command);
             }
@@ -504,7 +507,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Ends a connection, also when a handler panics or its runtime is shut down.
+/// Ends a connection, also when a handler panics or the runtime shuts down.
 struct End<'a, H: Handler + ?Sized> {
     connection: &'a Connection,
     handler: &'a H,
@@ -516,11 +519,11 @@ impl<H: Handler + ?Sized> Drop for End<'_, H> {
         if std::thread::panicking() {
             Figures::add(&connection.0.figures.panics, 1);
             tracing::error!(peer = %connection.0.peer, "a request made its handler panic; its connection is closed");
-            // The answers that were given before, and the one that tells of the panic.
+            // The responses that were given before, and the one that reports the panic.
             connection.0.outbox.uncork(&connection.0.stream, &connection.0.figures);
         }
         connection.end();
-        // A second panic while the first one unwinds would end the process.
+        // A second panic while the first one unwinds would abort the process.
         let closed = std::panic::AssertUnwindSafe(|| self.handler.closed(connection));
         if std::panic::catch_unwind(closed).is_err() {
             tracing::error!(peer = %connection.0.peer, "the end of a connection made its handler panic");
@@ -528,7 +531,7 @@ impl<H: Handler + ?Sized> Drop for End<'_, H> {
     }
 }
 
-/// A place in `pending`, given back when its caller is done.
+/// A place in `pending`, released when its caller is done.
 struct Place<'a> {
     connection: &'a Connection,
     opaque: i32,

@@ -1,16 +1,16 @@
-//! File descriptors: how many this process may have, and how many of them connections may take.
+//! File descriptors: how many this process may have, and how many of them are for connections.
 //!
 //! A process without free descriptors cannot open the next file of its store and cannot answer
 //! probes. So connections get what is left after a reserve.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The part of the descriptors that connections get where the reserve would leave them less.
+/// The part of the descriptors that connections get if the reserve would leave them less.
 const LEAST_PART: usize = 4;
 
-/// How many connections a server may have: `wanted`, or what the limit on file descriptors leaves
-/// beside `reserve` for everything else. The soft limit is raised to the hard one first. A lower
-/// number is logged with `setting`, the name of what is lowered.
+/// The number of connections a server may have: `wanted`, or what the limit on file descriptors
+/// leaves beside `reserve` for everything else. The soft limit is raised to the hard limit first. A
+/// lower number is logged with `setting`, the name of the setting that is lowered.
 pub fn connections_within_limit(setting: &str, wanted: usize, reserve: usize) -> usize {
     let limit = raise();
     let most = most(limit, reserve);
@@ -31,7 +31,7 @@ fn most(limit: usize, reserve: usize) -> usize {
     limit.saturating_sub(reserve).max(limit / LEAST_PART).max(1)
 }
 
-/// Raises the soft limit to the hard one, and returns what is the limit then.
+/// Raises the soft limit to the hard limit and returns the resulting limit.
 fn raise() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let (mut soft, hard) = (limit.current, limit.maximum);

@@ -1,30 +1,31 @@
-//! What can go wrong between two processes.
+//! Errors of requests between processes.
 
 use std::{io, time::Duration};
 
-/// A request that got no answer.
+/// A request that got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection could be opened.
     #[error("cannot connect to {address}: {source}")]
     Connect {
-        /// To whom.
+        /// The address.
         address: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The connection ended before the answer came. Whether the request was carried out is unknown.
+    /// The connection ended before the response came. It is unknown whether the request was carried
+    /// out.
     #[error("the connection to {0} was closed")]
     Closed(String),
-    /// No answer in time. Whether the request was carried out is unknown.
+    /// No response before the timeout. It is unknown whether the request was carried out.
     #[error("{address} did not answer within {timeout:?}")]
     Timeout {
-        /// Who.
+        /// The address of the peer.
         address: String,
-        /// The time that was given.
+        /// The timeout.
         timeout: Duration,
     },
-    /// Too much is waiting on this connection already; the request was not sent.
+    /// Too much output is pending on this connection; the request was not sent.
     #[error("too many requests or bytes are waiting for {0}")]
     Overloaded(String),
 }

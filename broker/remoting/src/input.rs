@@ -1,4 +1,4 @@
-//! What is read on one connection and not handled yet.
+//! The input buffer of one connection: bytes that are read and not handled yet.
 
 use crate::Figures;
 use bytes::BytesMut;
@@ -8,20 +8,19 @@ use std::{
 };
 use tokio::{io::Interest, net::TcpStream};
 
-/// Bytes asked for in one read of a quiet connection, and of one that always has more. A large
-/// frame gets what it needs.
+/// Bytes of one read of a quiet connection, and of a busy one. A large frame gets what it needs.
 pub(crate) const READ: usize = 8 * 1024;
 const READ_BUSY: usize = 64 * 1024;
 
 pub(crate) struct Input {
     pub(crate) buffer: BytesMut,
-    /// Whole frames may be in the buffer that are not handled yet, because this connection's turn
+    /// The buffer may hold complete frames that are not handled yet, because this connection's turn
     /// was over.
     pub(crate) more: bool,
-    /// Bytes of the next read: the more a peer has to say, the more requests share the price of a
-    /// read and a write.
+    /// Bytes of the next read: the more a peer sends, the more requests share the cost of a read
+    /// and a write.
     read: usize,
-    /// Bytes that figures and budget count for the buffer, in units of [`READ`]: a quiet connection
+    /// Bytes that metrics and budget count for the buffer, in units of [`READ`]: a quiet connection
     /// does not change them.
     counted: usize,
     figures: Arc<Figures>,
@@ -32,9 +31,10 @@ impl Input {
         Self { buffer: BytesMut::new(), more: false, read: READ, counted: 0, figures }
     }
 
-    /// Reads once. A read that was not filled has emptied the socket; the stream is then told that
-    /// it is not ready, which saves the next read that would only say the same. The outer call has
-    /// noted the state before the read, so bytes that come meanwhile are not missed.
+    /// Reads once. A read that did not fill the buffer has emptied the socket; the stream is then
+    /// marked not ready, which saves the next read that would only return `WouldBlock`. The outer
+    /// call has recorded the readiness before the read, so bytes that arrive meanwhile are not
+    /// missed.
     pub(crate) fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
         self.make_room();
         let mut outcome = Err(io::ErrorKind::WouldBlock.into());
@@ -53,7 +53,7 @@ impl Input {
 
     fn make_room(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > 2 * self.read {
-            // The peer was busy once; its memory is for others now.
+            // The peer was busy before; its memory is released for others.
             self.buffer = BytesMut::new();
         }
         if self.buffer.capacity() - self.buffer.len() < self.read / 4 {
@@ -69,8 +69,8 @@ impl Input {
         }
     }
 
-    /// Gives back room that nothing was read into, for memory is short. A large part of a frame is
-    /// not copied for that: the room beside it is small.
+    /// Releases unused room, because memory is short. A large part of a frame is not copied for
+    /// that: the room beside it is small.
     pub(crate) fn shrink(&mut self) {
         let needed = self.buffer.len().next_multiple_of(READ);
         if needed < self.counted && needed <= READ_BUSY {
@@ -85,9 +85,10 @@ impl Input {
         self.counted
     }
 
-    /// Tells figures and budget how large the buffer is now.
+    /// Updates metrics and budget to the current size of the buffer.
     pub(crate) fn count(&mut self) {
-        // Of the room that is reserved for a large frame only what bytes have come to is memory.
+        // Of the room reserved for a large frame, only the part that has been written to is
+        // resident memory.
         let touched = self.buffer.capacity().min(self.buffer.len() + READ_BUSY);
         self.recount(touched.next_multiple_of(READ));
     }
@@ -127,7 +128,7 @@ mod tests {
     };
 
     const DEADLINE: Duration = Duration::from_secs(30);
-    /// Bytes that make the budget of these tests exhausted.
+    /// Bytes that exhaust the budget of these tests.
     const OTHERS: usize = 64 << 20;
 
     /// Answers; a large request takes longer than a connection may go on at a time.
@@ -189,8 +190,8 @@ mod tests {
         }
     }
 
-    /// The buffer of a peer that was busy a moment ago counted as what it owes, and after 10 s it
-    /// was closed.
+    /// The buffer of a peer that had been busy counted as memory it held, and after 10 s it was
+    /// closed.
     #[tokio::test]
     async fn a_peer_that_owes_nothing_is_served_while_memory_is_short() {
         let mut peer = Peer::busy().await;
@@ -201,8 +202,8 @@ mod tests {
         assert_eq!(peer.figures.closed_for_memory.load(Relaxed), 0);
     }
 
-    /// Requests that had come were not handled as they took memory, and took it as they were not
-    /// handled.
+    /// Requests that had arrived were not handled because they took memory, and took it because
+    /// they were not handled.
     #[tokio::test]
     async fn requests_that_have_come_are_handled_while_memory_is_short() {
         let mut peer = Peer::busy().await;

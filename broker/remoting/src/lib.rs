@@ -1,43 +1,43 @@
 //! Connections that carry commands.
 //!
 //! ```text
-//! listener.rs    accept, cap, back off, drain; what is logged of it has the limit of log_limit.rs
-//!    |  one task a connection (connection.rs), on one of the threads of reactors.rs
+//! listener.rs    accept, cap, back off, drain; log lines are rate-limited by log_limit.rs
+//!    |  one task per connection (connection.rs), on one of the threads of reactors.rs
 //!    v
-//! read what is there -> every whole frame -> Handler::handle(command, Responder)     in order, on the connection's task
+//! read -> every complete frame -> Handler::handle(command, Responder)    in order, on the task
 //!    ^                                            |
 //!    |                                            v  now, or later from anywhere
-//! socket <- one vectored write a wake-up <- outbox.rs (bounded)
+//! socket <- one vectored write per wake-up <- outbox.rs (bounded)
 //! ```
 //!
-//! A client's side is the same connection, opened by [`client::Client`]: requests wait for the
-//! answer with their opaque, and what the peer asks goes to the handler. What a request code means
-//! is not known here.
+//! The client's side is the same connection, opened by [`client::Client`]: a request waits for the
+//! response with its opaque, and requests of the peer go to the handler. This crate does not know
+//! what a request code means.
 //!
-//! **Ordering.** Requests of one connection are handled in the order in which they came; answers
-//! leave in the order in which they are given.
+//! **Ordering.** Requests of one connection are handled in the order in which they arrive;
+//! responses leave in the order in which they are given.
 //!
-//! **Cost.** All frames of one read are handled before the answers are written together: under load
-//! two system calls serve many requests. Answers that are given later (a long poll, a flush) are
-//! written by whoever gives them, without waking the connection's task, unless the socket is full.
+//! **Cost.** All frames of one read are handled before their responses are written together: under
+//! load two system calls serve many requests. A late response (a long poll, a flush) is written by
+//! the thread that gives it, without waking the connection's task, unless the socket is full.
 //!
-//! **Threads.** A connection that was accepted stays on one thread. What a handler starts with
-//! `tokio::spawn` runs on that thread too: right for what waits and then answers; work of any
-//! length belongs elsewhere.
+//! **Threads.** An accepted connection stays on one thread. A task that a handler starts with
+//! `tokio::spawn` runs on that thread too. That is right for a task that waits and then responds;
+//! longer work belongs on another thread.
 //!
-//! **Limits.** Frames, connections (in all, and by address when there are many), bytes waiting to
-//! be written and requests waiting for an answer are capped ([`Limits`]); a peer that does not read
-//! is not read from. They are looked at after each frame, and so is the time: a connection that has
-//! handled requests for a millisecond lets others of its thread go on. All buffers of a process
-//! together have a [`Budget`], whose head says what happens when it is used up; by default it is a
-//! part of the process's [`memory`].
+//! **Limits.** [`Limits`] caps frames, connections (in total, and by address when there are many),
+//! pending output and requests without a response; a peer that does not read is not read from. The
+//! limits are checked after each frame, and so is the time: a connection that has handled requests
+//! for a millisecond yields to the others of its thread. All buffers of a process share a
+//! [`Budget`], whose module docs say what happens when it is exhausted; by default it is a part of
+//! the process's [`memory`].
 //!
-//! Beside the commands a process speaks HTTP to those who watch it: [`http`] answers probes and
-//! scrapers, [`metrics`] shows the figures. [`Watchdog`] watches threads and tasks that have to run
-//! as long as the process.
+//! A process also serves HTTP for monitoring: [`http`] answers probes and scrapers, [`metrics`]
+//! renders the metrics. [`Watchdog`] watches threads and tasks that have to run as long as the
+//! process.
 //!
-//! **Stop.** When the token is cancelled, listeners close, connections read no more, and go when
-//! their last answer is written or the grace time ends.
+//! **Stop.** When the token is cancelled, listeners close and connections read no more. A
+//! connection ends when its last response is written or the grace time is over.
 
 mod admission;
 mod budget;

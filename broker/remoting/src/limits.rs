@@ -1,4 +1,4 @@
-//! The caps of a set of connections, and the figures that show how near they are.
+//! The limits of a set of connections, and the metrics that show their use.
 
 use crate::{Budget, admission::Addresses};
 use std::{
@@ -10,26 +10,26 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Time between two checks of a connection that is not read from for memory.
+/// Time between two checks of a connection that is not read from because memory is short.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What connections may use. One value serves a listener or a client.
+/// The limits of connections. One value serves a listener or a client.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of one frame; a longer one ends its connection.
+    /// Bytes of one frame; a longer one closes its connection.
     pub frame: usize,
-    /// Connections at a time; further ones are closed at once, and those of an address with many
-    /// before (`admission.rs`).
+    /// Connections at a time. Further ones are closed at once, as are those of an address that
+    /// already has many (`admission.rs`).
     pub connections: usize,
-    /// A connection without a byte in either direction for so long is closed.
+    /// A connection that is idle in both directions for this long is closed.
     pub idle: Duration,
-    /// Bytes that may wait to be written on one connection: above it the peer is not read from, and
-    /// pushes are dropped.
+    /// Bytes of pending output on one connection: above it the peer is not read from, and pushes
+    /// are dropped.
     pub outbox: usize,
-    /// Requests of ours that may wait for an answer on one connection.
+    /// Our requests that may wait for a response on one connection.
     pub pending: usize,
-    /// Requests of the peer that may be without an answer on one connection, parked pulls among
-    /// them: above it the peer is not read from.
+    /// Requests of the peer without a response on one connection, parked pulls among them: above it
+    /// the peer is not read from.
     pub unanswered: usize,
     /// Requests of one connection that may wait for threads, the disk or other processes: above it
     /// the peer is not read from.
@@ -38,12 +38,12 @@ pub struct Limits {
     pub deferred_bytes: usize,
     /// Turns ([`Responder::turn`](crate::Responder::turn)) of one connection at a time.
     pub turns: usize,
-    /// How long a connection that holds too much while the [`Budget`] is used up may take to give
-    /// back half of it.
+    /// How long a connection that holds too much while the [`Budget`] is exhausted may take to
+    /// release half of it.
     pub relief: Duration,
-    /// How long a stopping connection may take to write its last answers.
+    /// How long a stopping connection may take to write its last responses.
     pub grace: Duration,
-    /// How long opening a connection may take.
+    /// The connect timeout.
     pub connect: Duration,
 }
 
@@ -66,10 +66,10 @@ impl Default for Limits {
     }
 }
 
-/// Counters since the start, shared by all connections of a listener or client.
+/// Metrics since the start, shared by all connections of a listener or client.
 #[derive(Debug)]
 pub struct Figures {
-    /// What their buffers may take together; by default that of the process.
+    /// The memory budget of their buffers; by default that of the process.
     pub budget: Arc<Budget>,
     /// Open now.
     pub connections: AtomicUsize,
@@ -77,11 +77,11 @@ pub struct Figures {
     pub(crate) addresses: Addresses,
     /// Opened.
     pub accepted: AtomicU64,
-    /// Closed at once, for there were too many, in all or of their address.
+    /// Closed at once because there were too many, in total or from their address.
     pub refused: AtomicU64,
-    /// Closed for bytes that are no frame.
+    /// Closed because of bytes that are no frame.
     pub malformed: AtomicU64,
-    /// Closed for silence.
+    /// Closed by the idle timeout.
     pub idle_closed: AtomicU64,
     /// Frames read.
     pub frames_in: AtomicU64,
@@ -91,32 +91,33 @@ pub struct Figures {
     pub bytes_in: AtomicU64,
     /// Bytes written.
     pub bytes_out: AtomicU64,
-    /// Reads whose requests were answered at once and were so many that the thread paused
-    /// afterwards, for others to gather.
+    /// Reads with so many immediate responses that the thread paused afterwards, for more requests
+    /// to accumulate.
     pub pauses: AtomicU64,
-    /// One-way commands that were not sent, for too much was waiting.
+    /// One-way commands that were not sent because too much output was pending.
     pub pushes_dropped: AtomicU64,
-    /// Requests of ours that were not sent, for too much or too many were waiting.
+    /// Our requests that were not sent because too much output or too many requests were pending.
     pub requests_refused: AtomicU64,
-    /// Bytes that sockets have not taken. Those they take at once are never counted, so that it
-    /// costs nothing while all is well.
+    /// Bytes that sockets have not accepted. Bytes that they accept at once are never counted, so
+    /// counting costs nothing in normal operation.
     pub outbox_bytes: AtomicUsize,
-    /// Bytes of buffers that connections read into.
+    /// Bytes of read buffers.
     pub input_bytes: AtomicUsize,
     /// Bytes of requests that wait for threads, the disk or other processes. Those of parked pulls
-    /// are only in the budget.
+    /// count only in the budget.
     pub deferred_bytes: AtomicUsize,
     /// Connections that are not read from now.
     pub held_back: AtomicUsize,
-    /// How often one was not, for its outbox was full.
+    /// How often a connection was not read from because its outbox was full.
     pub held_back_for_outbox: AtomicU64,
-    /// How often one was not, for too many of its requests were without an answer.
+    /// How often a connection was not read from because too many of its requests had no response.
     pub held_back_for_requests: AtomicU64,
-    /// How often one was not, for it held more than its share while the budget was used up.
+    /// How often a connection was not read from because it held more than its share of an exhausted
+    /// budget.
     pub held_back_for_memory: AtomicU64,
-    /// Connections closed, for they kept such memory.
+    /// Connections closed because they did not release such memory.
     pub closed_for_memory: AtomicU64,
-    /// Handlers that panicked; each ended its connection.
+    /// Handlers that panicked; each panic closed its connection.
     pub panics: AtomicU64,
 }
 
@@ -127,7 +128,7 @@ impl Default for Figures {
 }
 
 impl Figures {
-    /// Figures of connections with this budget.
+    /// Metrics of connections with this budget.
     pub fn with_budget(budget: Arc<Budget>) -> Self {
         Self {
             budget,
@@ -164,11 +165,11 @@ impl Figures {
 /// Why a connection is not read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Reasons {
-    /// Too many bytes wait for its peer to read.
+    /// Too much output is pending for its peer.
     pub(crate) outbox: bool,
-    /// Too many of its requests are without an answer, or wait for threads.
+    /// Too many of its requests have no response, or wait for threads.
     pub(crate) requests: bool,
-    /// It holds more than its share of a budget that is used up.
+    /// It holds more than its share of an exhausted budget.
     pub(crate) memory: bool,
 }
 
@@ -178,19 +179,19 @@ impl Reasons {
     }
 }
 
-/// Shows in the figures that a connection is not read from, as long as that is so.
+/// Counts a connection in the metrics while it is not read from.
 pub(crate) struct ReadPause<'f> {
     figures: &'f Figures,
     reasons: Reasons,
 }
 
 impl<'f> ReadPause<'f> {
-    /// Of a connection that is read from.
+    /// The state of a connection that is read from.
     pub(crate) fn none(figures: &'f Figures) -> Self {
         Self { figures, reasons: Reasons::default() }
     }
 
-    /// Takes the reasons that there are now. Returns whether the connection may be read from.
+    /// Sets the current reasons. Returns whether the connection may be read from.
     pub(crate) fn update(&mut self, now: Reasons) -> bool {
         let before = std::mem::replace(&mut self.reasons, now);
         for (now, before, counter) in [
@@ -217,15 +218,15 @@ impl Drop for ReadPause<'_> {
     }
 }
 
-/// By when a connection that holds more than its share of the memory must have given back half of
-/// it.
+/// The deadline by which a connection that holds more than its share of the memory must have
+/// released half of it.
 #[derive(Default)]
 pub(crate) struct MemoryDeadline {
     /// The deadline, and the bytes that the connection must be below.
     until: Option<(Instant, usize)>,
 }
 
-/// What follows from a [`MemoryDeadline`].
+/// The outcome of checking a [`MemoryDeadline`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryCheck {
     /// There is no deadline.
@@ -237,7 +238,7 @@ pub(crate) enum MemoryCheck {
 }
 
 impl MemoryDeadline {
-    /// Checks a connection that holds so many bytes; `too_many` says whether they are more than its
+    /// Checks a connection that holds this many bytes; `too_many` says whether they exceed its
     /// share.
     pub(crate) fn check(&mut self, too_many: bool, bytes: usize, relief: Duration) -> MemoryCheck {
         if !too_many {

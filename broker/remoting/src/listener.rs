@@ -1,4 +1,4 @@
-//! Accepting connections.
+//! Listening and accepting connections.
 
 use crate::{Connection, Figures, Handler, Limits, Reactors, admission::Admission};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,27 +11,27 @@ use std::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Connections the kernel may keep ready for us: Java's `SO_BACKLOG`.
+/// The backlog: connections that wait in the kernel to be accepted. Java's `SO_BACKLOG`.
 const BACKLOG: i32 = 1024;
-/// Pause after an accept that failed for want of memory or file descriptors: the next one would
+/// Pause after an accept that failed for lack of memory or file descriptors: the next one would
 /// fail as well.
 const BACK_OFF: Duration = Duration::from_millis(100);
-/// Between two log lines about that.
+/// Time between two log lines about such failures.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// The failures of a listener's accepts.
+/// The accept failures of a listener.
 pub struct AcceptFailures {
     what: &'static str,
     told: Option<Instant>,
 }
 
 impl AcceptFailures {
-    /// Of a listener for `what`, as "a connection".
+    /// Creates the state of a listener for `what`, such as "a connection".
     pub fn new(what: &'static str) -> Self {
         Self { what, told: None }
     }
 
-    /// Logs the failure, at most every 10 s, and pauses.
+    /// Logs the failure, at most once in 10 s, and pauses.
     pub async fn pause(&mut self, error: &io::Error) {
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
             return; // This peer is gone; the next one can be accepted.
@@ -44,42 +44,41 @@ impl AcceptFailures {
     }
 }
 
-/// Listens on `address`; the port may be taken over from a process that has just ended. An
-/// unspecified IPv6 address takes IPv4 as well.
+/// Listens on `address`. The port may be taken over from a process that has just ended. An
+/// unspecified IPv6 address accepts IPv4 as well.
 ///
 /// # Errors
-/// The address is in use or not ours.
+/// The address is in use or not local.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     reserve(address)?.listen()
 }
 
-/// A port that nobody else can listen on any more, and that refuses connections until it is
-/// listened on.
+/// A bound port: no other process can listen on it, and it refuses connections until it listens.
 pub struct Reserved(Socket);
 
 impl Reserved {
-    /// The address with the port, also where that was left to the system.
+    /// The address with the port, also where the system chose it.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
-    /// Begins to take connections.
+    /// Starts to listen.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system call.
     pub fn listen(self) -> io::Result<TcpListener> {
         self.0.listen(BACKLOG)?;
         TcpListener::from_std(self.0.into())
     }
 }
 
-/// As [`bind`] without listening, for a process that has much to do before it can serve.
+/// Like [`bind`] without listening, for a process that has much to do before it can serve.
 ///
 /// # Errors
-/// The address is in use or not ours.
+/// The address is in use or not local.
 pub fn reserve(address: SocketAddr) -> io::Result<Reserved> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -91,8 +90,8 @@ pub fn reserve(address: SocketAddr) -> io::Result<Reserved> {
     Ok(Reserved(socket))
 }
 
-/// Serves connections on the threads of `reactors` until `stop` is cancelled and the last of them
-/// has ended (at the latest `limits.grace` later).
+/// Serves connections on the threads of `reactors` until `stop` is cancelled and the last
+/// connection has ended (at the latest `limits.grace` later).
 pub async fn serve<H: Handler + ?Sized>(
     listener: TcpListener,
     reactors: Arc<Reactors>,
@@ -121,7 +120,7 @@ pub async fn serve<H: Handler + ?Sized>(
         }
         let seat = reactors.choose();
         let connection = {
-            // Whose events the stream waits for is settled when it is made.
+            // The event loop of a stream is fixed when the stream is created.
             let _entered = seat.runtime.enter();
             stream
                 .into_std()

@@ -1,19 +1,20 @@
-//! A limit for log lines that peers cause. Whoever opens connections could otherwise write the log
-//! full: thousands of lines a second, and the disk of the log with them.
+//! A rate limit for log lines that peers cause. Without it a peer that opens connections could fill
+//! the log: thousands of lines a second, and the disk of the log with them.
 
 use parking_lot::Mutex;
 use std::time::Duration;
 
-/// How long lines of a kind are counted before one tells their number.
+/// How long the lines of a kind are counted before a summary line reports their number.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Connections that were closed for what came on them. Each of a few names its peer and its fault.
+/// Connections that were closed because of their input. The first few lines name the peer and its
+/// fault.
 pub(crate) static MALFORMED: LogLimit = LogLimit::new(8, "more connections were closed that do not speak our protocol");
-/// Connections that were not taken.
+/// Connections that were not accepted.
 pub(crate) static TOO_MANY: LogLimit = LogLimit::new(1, "connections were closed, as there were too many");
 
-/// The lines of one kind: the first ones are written at once, those that follow are counted, and
-/// one line each 10 s tells how many they were. A static each kind.
+/// The lines of one kind. The first ones are written at once; those that follow are counted, and a
+/// summary line every 10 s reports their number. Each kind is a static.
 pub struct LogLimit {
     lines: u64,
     what: &'static str,
@@ -23,13 +24,13 @@ pub struct LogLimit {
 }
 
 impl LogLimit {
-    /// Writes `lines` of them before it begins to count what the summary calls `what`.
+    /// Writes `lines` of them before it counts the rest; the summary calls them `what`.
     pub const fn new(lines: u64, what: &'static str) -> Self {
         Self { lines, what, period: PERIOD, seen: Mutex::new(None) }
     }
 
-    /// True if a line is to be written now; the others are counted. Called in a task of tokio:
-    /// another one writes the count.
+    /// True if a line is to be written now; other lines are counted. It must be called in a tokio
+    /// task: another task writes the summary.
     pub fn admits(&'static self) -> bool {
         let number = {
             let mut seen = self.seen.lock();
@@ -44,9 +45,9 @@ impl LogLimit {
         true
     }
 
-    /// Tells what was left out; false if that is nothing.
+    /// Writes the summary of the suppressed lines; false if there were none.
     fn tell(&self) -> bool {
-        // What is left out in the next period is all that comes.
+        // In the next period all lines are suppressed.
         let seen = self.seen.lock().replace(self.lines).unwrap_or(0);
         let more = seen.saturating_sub(self.lines);
         if more > 0 {
@@ -56,11 +57,11 @@ impl LogLimit {
     }
 }
 
-/// Ends with its task, also when the runtime is dropped; the next line is a first one then.
+/// Ends with its task, also when the runtime is dropped; the next line is then a first one again.
 struct Period(&'static LogLimit);
 
 impl Period {
-    /// Ends with the first period in which nothing was left out.
+    /// Ends with the first period in which no line was suppressed.
     async fn pass(self) {
         loop {
             tokio::time::sleep(self.0.period).await;

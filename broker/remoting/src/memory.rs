@@ -1,22 +1,22 @@
-//! How much memory this process may use, its share of the page cache included. A process asks once
-//! and tells its parts.
+//! The memory that this process may use, including its share of the page cache. A process
+//! determines it once and passes it to its modules.
 //!
-//! The rule: the machine's memory, or the lowest limit of the process's cgroup and those above it
+//! The rule: the machine's memory, or the lowest limit of the process's cgroup and its ancestors
 //! where that is less. In a pod the page cache counts against the container's limit, so that limit
-//! decides what of a file is still in memory.
+//! decides which pages of a file stay in memory.
 //!
 //! | | limits | where |
 //! |---|---|---|
-//! | cgroup v2 | `memory.max`, `memory.high` | `/sys/fs/cgroup`, the path from `/proc/self/cgroup` |
+//! | cgroup v2 | `memory.max`, `memory.high` | `/sys/fs/cgroup`, path of `/proc/self/cgroup` |
 //! | cgroup v1 | `memory.limit_in_bytes` | `/sys/fs/cgroup/memory`, likewise |
 //!
-//! A path that a container does not see is left out, level by level; the container's own limit is
-//! then the one of the root.
+//! A path that is not visible in a container is skipped, level by level; the limit of the root is
+//! then the container's own limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// In bytes, as it is now.
+/// The current limit, in bytes.
 pub fn usable() -> u64 {
     let info = rustix::system::sysinfo();
     let machine = info.totalram.saturating_mul(u64::from(info.mem_unit));
@@ -24,8 +24,8 @@ pub fn usable() -> u64 {
     lowest_limit(&own, Path::new("/sys/fs/cgroup")).map_or(machine, |limit| limit.min(machine))
 }
 
-/// The lowest limit of the cgroups in `own`, the text of `/proc/self/cgroup`, and of those above
-/// them.
+/// The lowest limit of the cgroups in `own`, the text of `/proc/self/cgroup`, and of their
+/// ancestors.
 fn lowest_limit(own: &str, mounted: &Path) -> Option<u64> {
     let of_line = |line: &str| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -37,7 +37,7 @@ fn lowest_limit(own: &str, mounted: &Path) -> Option<u64> {
             }
             _ => return None,
         };
-        // A path with `..` leads out of what the namespace shows.
+        // A path with `..` leads out of the cgroup namespace.
         let path = Path::new(path.trim_start_matches('/'));
         let path = if path.components().any(|part| part.as_os_str() == "..") { Path::new("") } else { path };
         let levels = path.ancestors().map(|level| mounted.join(level));
@@ -46,7 +46,7 @@ fn lowest_limit(own: &str, mounted: &Path) -> Option<u64> {
     own.lines().filter_map(of_line).min()
 }
 
-/// `None` where there is no such file, or no limit: v2 says `max` then, and v1 a number above any
+/// `None` if there is no such file, or no limit: v2 then has `max`, and v1 a number above any
 /// memory.
 fn limit(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(of("0::/pods/b\n"), Some(512 << 20));
         assert_eq!(of("0::/pods/c\n"), Some(256 << 20));
         assert_eq!((of("0::/\n"), of(""), of("nonsense\n0:")), (None, None, None));
-        // A container that has its own cgroup as root, whatever path it is told.
+        // A container whose own cgroup is its root, whatever path the file names.
         let own = mounted(&[("memory.max", "134217728\n")]);
         for path in ["0::/\n", "0::/kubepods/pod7/c\n", "0::/../x\n"] {
             assert_eq!(lowest_limit(path, own.path()), Some(128 << 20), "{path}");

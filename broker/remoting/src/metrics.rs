@@ -1,4 +1,4 @@
-//! The figures of connections as Prometheus shows them.
+//! The metrics of connections in Prometheus' format.
 
 use crate::Figures;
 use prometheus::{
@@ -8,8 +8,8 @@ use prometheus::{
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-/// [`Figures`] to be registered with a process' [`Registry`]: `rocketmq_remoting_*`, with a label
-/// `side` that parts what others opened (`server`) from what this process opened (`client`).
+/// Exports [`Figures`] through a process' [`Registry`]: `rocketmq_remoting_*`, with a label `side`
+/// that separates accepted connections (`server`) from those that this process opened (`client`).
 pub struct Connections {
     side: &'static str,
     figures: Arc<Figures>,
@@ -132,11 +132,12 @@ const ROWS: [Row; 23] = [
 ];
 
 impl Connections {
-    /// Of the connections that share `figures`; `side` is `server` or `client`.
+    /// Creates the collector of the connections that share `figures`; `side` is `server` or
+    /// `client`.
     pub fn new(side: &'static str, figures: Arc<Figures>) -> Self {
         let labels = || [("side".to_owned(), side.to_owned())].into();
         let description = |row: &Row| Desc::new(row.name.to_owned(), row.help.to_owned(), Vec::new(), labels());
-        // A description fails only for a name Prometheus does not allow; the test below reads all
+        // A description fails only if its name is invalid in Prometheus; the test below reads all
         // of them.
         let descriptions = ROWS.iter().filter_map(|row| description(row).ok()).collect();
         Self { side, figures, descriptions }
@@ -177,8 +178,8 @@ impl Collector for Connections {
     }
 }
 
-/// All figures of a registry in Prometheus' text form. What cannot be written is told in a comment,
-/// which scrapers pass over.
+/// All metrics of a registry in Prometheus' text format. A metric that cannot be encoded is
+/// reported in a comment, which scrapers ignore.
 pub fn text(registry: &Registry) -> String {
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut text) {

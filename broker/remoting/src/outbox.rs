@@ -1,11 +1,11 @@
-//! What waits to be written on one connection.
+//! The pending output of one connection.
 //!
-//! Small frames are gathered in one buffer; large bodies stay the slices they are and are written
-//! from where they lie. Whoever adds a frame writes it too, if the socket takes it, so that an
-//! answer given late costs no wake-up of the connection's task; what does not fit is left for that
-//! task. While that task handles a batch of requests the outbox is corked, and the batch leaves in
-//! one write. Whoever has several answers for late requests, as when a flush of the disk has ended,
-//! adds all of them before the first is written.
+//! Small frames are gathered in one buffer; large bodies stay in their slices and are written
+//! without a copy. The thread that adds a frame also writes it if the socket accepts it, so that a
+//! late response costs no wake-up of the connection's task; the rest is left for that task. While
+//! that task handles a batch of requests the outbox is corked, and the batch leaves in one write. A
+//! thread with several late responses, as after a flush of the disk, adds all of them before the
+//! first is written.
 
 use crate::limits::Figures;
 use bytes::{Buf, Bytes};
@@ -23,15 +23,15 @@ use tokio::net::TcpStream;
 const COPY_BELOW: usize = 2048;
 /// Pieces of one write.
 const SLICES: usize = 64;
-/// Bytes of a batch that figures and budget need not know of until it is written.
+/// Bytes of a batch that metrics and budget need not count until it is written.
 const UNSHOWN: usize = 64 * 1024;
-/// The buffer is given back when it has grown beyond this.
+/// The buffer is released when it has grown beyond this.
 const KEEP: usize = 256 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
-    /// `State::waiting` after the last change, for those who only ask.
+    /// A copy of `State::waiting` after the last change, for reads without the lock.
     waiting: AtomicUsize,
 }
 
@@ -39,31 +39,31 @@ pub(crate) struct Outbox {
 struct State {
     /// Pieces in order; the first may be partly written.
     pieces: VecDeque<Bytes>,
-    /// What follows the pieces.
+    /// The bytes that follow the pieces.
     buffer: Vec<u8>,
     /// Written bytes at the front of `buffer`; only with no pieces before it.
     written: usize,
-    /// Bytes in all.
+    /// Bytes in total.
     waiting: usize,
-    /// Of these, what the figures count.
+    /// The part of them that the metrics count.
     shown: usize,
     corked: bool,
     closed: bool,
 }
 
-/// What became of a frame.
+/// The outcome of adding a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// Written, or waiting with nothing to do for the caller.
+    /// Written, or pending with nothing to do for the caller.
     Done,
-    /// The socket is full: the connection's task must write when it can.
+    /// The socket is full: the connection's task must write once it is writable.
     Blocked,
     /// The connection is closed.
     Closed,
 }
 
 impl Outbox {
-    /// Bytes that wait to be written.
+    /// Bytes of pending output.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }
@@ -91,7 +91,7 @@ impl Outbox {
         self.push(stream, figures, |state| state.append_reply(origin, reply))
     }
 
-    /// Adds an answer that is not written yet: the caller promises to call [`Outbox::write`] soon.
+    /// Adds a response without writing it: the caller must call [`Outbox::write`] soon.
     pub(crate) fn hold_reply(&self, origin: Origin, reply: &Reply, figures: &Figures) {
         self.change(|state| {
             if !state.closed {
@@ -118,8 +118,8 @@ impl Outbox {
             let others_wait = state.waiting > 0;
             add(state);
             Figures::add(&figures.frames_out, 1);
-            // If others wait already, the socket is full or the batch is not over: somebody will
-            // write.
+            // If output is pending already, the socket is full or the batch is not over, so a write
+            // will follow.
             if !state.corked && !others_wait {
                 return state.write(stream, figures);
             }
@@ -130,12 +130,12 @@ impl Outbox {
         })
     }
 
-    /// Writes what the socket takes.
+    /// Writes as much as the socket accepts.
     pub(crate) fn write(&self, stream: &TcpStream, figures: &Figures) -> Pushed {
         self.change(|state| state.write(stream, figures))
     }
 
-    /// Forgets what waits; nothing is taken from now on.
+    /// Drops the pending output; nothing is accepted from now on.
     pub(crate) fn close(&self, figures: &Figures) {
         self.change(|state| {
             state.fail();
@@ -174,8 +174,8 @@ impl State {
         pushed
     }
 
-    /// Tells the figures and the budget what is left. While sockets take everything there is never
-    /// anything to tell.
+    /// Updates metrics and budget with the rest. While sockets accept everything there is no
+    /// update.
     fn show(&mut self, figures: &Figures) {
         figures.budget.change(self.shown, self.waiting);
         if self.waiting > self.shown {

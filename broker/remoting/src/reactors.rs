@@ -1,15 +1,15 @@
 //! The threads that serve connections.
 //!
-//! Each has an event loop of its own, and a connection stays on the thread it came to. A runtime
-//! whose threads share all tasks wakes a second thread for nearly every request, to look for work
-//! that the first has done by then: with few busy connections that costs more than the requests.
-//! The price is that two busy connections may meet on one thread while another rests; a new
-//! connection goes to the thread with the fewest.
+//! Each thread has an event loop of its own, and a connection stays on its thread. A work-stealing
+//! runtime wakes a second thread for nearly every request, to search for work that the first thread
+//! has done by then: with few busy connections that costs more than the requests. The price is that
+//! two busy connections may share one thread while another is idle; a new connection goes to the
+//! thread with the fewest connections.
 //!
-//! A thread that is quicker than its peers would be woken for each of their requests, and a
-//! wake-up, a read and a write cost more than a request. So after several answers that left
-//! together it pauses about as long as they took, and finds several requests again. The price is a
-//! later answer, by 128 microseconds at most, to those who have others on their way.
+//! A thread that is faster than its peers would be woken for each of their requests, and a wake-up,
+//! a read and a write cost more than a request. So after several responses that left together the
+//! thread pauses about as long as they took, and then finds several requests again. The price is
+//! latency, 128 microseconds at most, for peers that have further requests in flight.
 
 use crate::Watchdog;
 use std::{
@@ -30,31 +30,31 @@ use tokio::{
     sync::oneshot,
 };
 
-/// More threads would only meet at the locks behind the handlers.
+/// More threads would only contend for the locks behind the handlers.
 const MOST: usize = 16;
 
-/// Load of a thread that has ended: more than any other has.
+/// The load of a thread that has ended: more than any other thread has.
 const GONE: usize = usize::MAX / 2;
 
-/// Answers of one read after which it pays to let requests gather: of fewer, the pause would cost
-/// their senders more than it saves; with more, little is left to save.
+/// Responses of one read from which on a pause pays: with fewer, the pause would cost their senders
+/// more than it saves; with more, little is left to save.
 const GATHERED: RangeInclusive<usize> = 4..=64;
-/// Pause for each of them: about what a request takes.
+/// The pause for each of them: about the time a request takes.
 const PAUSE: Duration = Duration::from_micros(2);
 
 thread_local! {
-    /// The most answers of one read since this thread last had nothing to do.
+    /// The most responses of one read since this thread was last idle.
     static TOGETHER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Notes how many requests of one read were answered at once, and says whether the thread will
+/// Records how many requests of one read were answered at once, and returns whether the thread will
 /// pause for them.
 pub(crate) fn answered(count: usize) -> bool {
     TOGETHER.set(TOGETHER.get().max(count));
     GATHERED.contains(&count)
 }
 
-/// Called when there is nothing to do: lets requests gather, if they came several at a time.
+/// Called when the thread is idle: lets requests accumulate, if they came several at a time.
 fn pause() {
     let count = TOGETHER.take();
     if GATHERED.contains(&count) {
@@ -62,8 +62,8 @@ fn pause() {
     }
 }
 
-/// Threads with event loops, one for each core up to 16. They end when this is dropped, and with
-/// them what still runs there.
+/// Threads with event loops, one per core up to 16. They end when this is dropped, and the tasks
+/// that still run there end with them.
 pub struct Reactors {
     first: Reactor,
     others: Vec<Reactor>,
@@ -72,7 +72,7 @@ pub struct Reactors {
 struct Reactor {
     runtime: Handle,
     connections: Arc<AtomicUsize>,
-    /// Dropped, it ends the thread.
+    /// Dropping it ends the thread.
     _end: oneshot::Sender<()>,
 }
 
@@ -80,14 +80,14 @@ impl Reactors {
     /// Starts the threads, watched by `watchdog`.
     ///
     /// # Errors
-    /// The system gives no thread or no event queue.
+    /// The system refuses a thread or an event queue.
     pub fn start(watchdog: &Arc<Watchdog>) -> io::Result<Self> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(MOST);
         let start = |number| Reactor::start(number, Arc::clone(watchdog));
         Ok(Self { first: start(0)?, others: (1..count).map(start).collect::<io::Result<_>>()? })
     }
 
-    /// The thread for one more connection.
+    /// The thread for a new connection.
     pub(crate) fn choose(&self) -> Seat {
         let fewest = self.others.iter().fold(&self.first, |best, other| match other.load() < best.load() {
             true => other,
@@ -107,11 +107,11 @@ impl Reactor {
         let load = Arc::clone(&connections);
         let name = format!("connections-{number}");
         thread::Builder::new().name(name.clone()).spawn(move || {
-            // By default a pause may take 50 microseconds more than it was asked to; then it does.
+            // By default the kernel may lengthen a pause by 50 microseconds, and it does.
             let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000));
-            // Whether it is sent or dropped, it is the end.
+            // A send and a drop both mean the end.
             if catch_unwind(AssertUnwindSafe(|| runtime.block_on(ended))).is_err() {
-                // The others get the connections from now on.
+                // The other threads get the connections from now on.
                 load.fetch_add(GONE, Relaxed);
                 watchdog.note("thread", &name, true);
             }
@@ -125,7 +125,7 @@ impl Reactor {
     }
 }
 
-/// A connection's place on a thread; given back when dropped.
+/// A connection's place on a thread, released on drop.
 pub(crate) struct Seat {
     pub(crate) runtime: Handle,
     connections: Arc<AtomicUsize>,

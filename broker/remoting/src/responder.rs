@@ -1,18 +1,18 @@
-//! Answers to the requests of a connection.
+//! Responses to the requests of a connection.
 
 use crate::Connection;
 use rmq_protocol::{Command, Reply, ResponseCode, command::Origin};
 use std::{cell::Cell, sync::atomic::Ordering::SeqCst};
 
-/// What a peer is told whose request is not answered because its handler panicked.
+/// The remark of the response to a request whose handler panicked.
 const PANICKED: &str = "this request made its handler panic, which is a fault of this program; its log says where";
 
-/// Bytes that a request which waits takes beside its text and body: the command, its responder and
-/// its task.
+/// Bytes that a waiting request takes beside its text and body: the command, its responder and its
+/// task.
 const REQUEST: usize = 512;
 
 thread_local! {
-    /// This thread handles requests on their connection's task just now.
+    /// True while this thread handles requests on their connection's task.
     static HANDLING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -32,8 +32,8 @@ impl Drop for Handling {
     }
 }
 
-/// The right to answer one request, once. To drop it leaves the request unanswered, as a one-way
-/// request is. If a panic drops it, the peer gets an error.
+/// The right to respond to one request, once. Dropping it leaves the request without a response, as
+/// for a one-way request. If a panic drops it, the peer gets an error.
 pub struct Responder {
     connection: Connection,
     origin: Origin,
@@ -41,7 +41,7 @@ pub struct Responder {
     answered: bool,
     /// Memory of the request, in bytes.
     bytes: usize,
-    /// It is parked, and its memory counts in the budget.
+    /// The request is parked, and its memory counts in the budget.
     parked: bool,
 }
 
@@ -57,7 +57,7 @@ impl Responder {
         }
     }
 
-    /// Who asks.
+    /// The connection of the request.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -66,21 +66,21 @@ impl Responder {
         self.bytes
     }
 
-    /// Counts the memory of a request that waits for something which may not happen for long. It
-    /// counts in the budget until this is dropped, and not as what the peer holds: the peer could
-    /// give nothing back.
+    /// Counts the memory of a request that waits for an event which may not come for long. It
+    /// counts in the budget until this is dropped, but not as memory that the peer holds: the peer
+    /// could not release it.
     pub fn park(&mut self) {
         if !std::mem::replace(&mut self.parked, true) {
             self.connection.inner().figures.budget.change(0, self.bytes);
         }
     }
 
-    /// Nobody waits for the answer.
+    /// No caller waits for the response.
     pub fn is_one_way(&self) -> bool {
         self.one_way
     }
 
-    /// Answers. To a one-way request, or on a closed connection, nothing is sent.
+    /// Sends the response. A one-way request or a closed connection gets none.
     pub fn reply(mut self, reply: &Reply) {
         self.send(reply);
     }
@@ -95,8 +95,8 @@ impl Responder {
         self.connection.after_push(pushed);
     }
 
-    /// Answers, as one of several that are given at the same time: those of one connection leave in
-    /// one write as soon as the first [`Unsent`] of them is dropped.
+    /// Adds the response as one of several that are given at the same time: those of one connection
+    /// leave in one write as soon as the first [`Unsent`] of them is dropped.
     pub fn reply_unsent(mut self, reply: &Reply) -> Unsent {
         self.answered = true;
         let inner = self.connection.inner();
@@ -106,7 +106,7 @@ impl Responder {
         Unsent { responder: self }
     }
 
-    /// Passes on an answer that another process gave to the same question.
+    /// Forwards the response of another process to the same request.
     pub fn relay(mut self, mut answer: Command) {
         self.answered = true;
         if self.one_way {
@@ -123,15 +123,15 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         if !self.answered && std::thread::panicking() {
-            // On the connection's task the end of the connection tells of it, also if there was an
-            // answer already.
+            // On the connection's task the end of the connection reports the panic, also after a
+            // response.
             if !HANDLING.get() {
                 tracing::error!(peer = %self.connection.peer(), "a request made its handler panic");
             }
             self.send(&Reply::refuse(ResponseCode::SystemError, PANICKED));
         }
-        // Sequentially consistent, as is the reading side: either we see `stopping`, or the
-        // connection's task sees our zero.
+        // Sequentially consistent, as on the reading side: either this thread sees `stopping`, or
+        // the connection's task sees the zero.
         let inner = self.connection.inner();
         if self.parked {
             inner.figures.budget.change(self.bytes, 0);
@@ -143,7 +143,7 @@ impl Drop for Responder {
     }
 }
 
-/// An answer that waits for others of its connection. When it is dropped all of them are written;
+/// A response that waits for others of its connection. When it is dropped all of them are written;
 /// the request counts as unanswered until then.
 #[must_use = "the answer leaves when this is dropped"]
 pub struct Unsent {

@@ -1,4 +1,4 @@
-//! Answers that take long to make, made once for all who ask for them meanwhile.
+//! Expensive responses, made once for all callers that ask meanwhile.
 
 use std::{
     io,
@@ -6,12 +6,12 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-/// The last answer of a kind, with the number of the state that it tells. Numbers grow with each
-/// change of what the answer is made of.
+/// The last response of a kind, with the number of the state that it shows. The number grows with
+/// each change of the underlying data.
 ///
-/// A caller gets an answer that is at least as new as the state at that moment: the last one, or
-/// one that is made now, on a blocking thread, one at a time. So any number of simultaneous calls
-/// make at most two answers.
+/// A caller gets a response that is at least as new as the state at the time of the call: the last
+/// one, or one that is made now, on a blocking thread, one at a time. So any number of simultaneous
+/// calls make at most two responses.
 #[derive(Debug)]
 pub struct Shared<T> {
     last: Mutex<Option<(u64, T)>>,
@@ -25,11 +25,11 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Clone + Send + 'static> Shared<T> {
-    /// An answer of the state `wanted` or a later one. `make` also says which state it found; it
-    /// runs on a blocking thread.
+    /// A response of the state `wanted` or a later one. `make` also returns the state that it read;
+    /// it runs on a blocking thread.
     ///
     /// # Errors
-    /// `make` panicked, or the runtime ends.
+    /// `make` panicked, or the runtime shuts down.
     pub async fn answer(&self, wanted: u64, make: impl FnOnce() -> (u64, T) + Send + 'static) -> io::Result<T> {
         let mut last = self.last.lock().await;
         if let Some((_, answer)) = last.as_ref().filter(|(state, _)| *state >= wanted) {
@@ -40,7 +40,7 @@ impl<T: Clone + Send + 'static> Shared<T> {
         Ok(answer)
     }
 
-    /// The same where states have no numbers: an answer whose making began after this call.
+    /// The same where states have no numbers: a response whose making began after this call.
     ///
     /// # Errors
     /// As [`Shared::answer`].
@@ -56,7 +56,7 @@ impl<T: Clone + Send + 'static> Shared<T> {
         Ok(answer)
     }
 
-    /// Makes an answer for one caller, while no other one is made. It is not kept.
+    /// Makes a response for one caller, while no other one is made. It is not kept.
     ///
     /// # Errors
     /// As [`Shared::answer`].
@@ -98,7 +98,7 @@ mod tests {
                 tokio::spawn(async move { later.answer_made_after_call(make).await })
             })
             .collect();
-        // Now all have asked, and the first answer is being made.
+        // All callers have asked now, and the first response is being made.
         tokio::task::yield_now().await;
         open.store(true, SeqCst);
         futures::future::join_all(asked).await;

@@ -1,10 +1,10 @@
-//! Requests that are not answered at once: how many there are, and the memory that they take.
+//! Requests that are not answered at once: their number and their memory.
 //!
-//! A peer may ask for more at a time than a process can work on, and than the peer reads. So a
+//! A peer may request more at a time than a process can work on, and more than the peer reads. So a
 //! request that needs a thread takes a turn ([`Responder::turn`]): a connection has a few turns at
-//! a time, and none while too many answers wait for its peer to read them. A request that only
-//! waits is counted ([`Responder::defer`]). A connection with too many of both, or with too many
-//! bytes of them, is not read from.
+//! a time, and none while too much output is pending for its peer. A request that only waits is
+//! counted ([`Responder::defer`]). A connection with too many of either, or with too many bytes of
+//! them, is not read from.
 //!
 //! All of them count in the [`Budget`](crate::Budget) with their headers and bodies.
 
@@ -44,7 +44,7 @@ impl Drop for RequestMemory {
     }
 }
 
-/// A request of a connection that waits, or is worked on elsewhere. It counts until this is
+/// A request of a connection that waits, or that another thread works on. It counts until this is
 /// dropped.
 #[must_use = "it counts until it is dropped"]
 pub struct Deferred {
@@ -68,19 +68,19 @@ pub struct Turn {
 }
 
 impl Responder {
-    /// Counts the memory of the request, which waits where the number of requests has a limit of
-    /// its own.
+    /// Counts the memory of a request that waits where the number of requests has a limit of its
+    /// own.
     pub fn hold_memory(&self) -> RequestMemory {
         RequestMemory::new(self.connection(), self.request_bytes())
     }
 
-    /// Counts the request as one that waits.
+    /// Counts the request as waiting.
     pub fn defer(&self) -> Deferred {
         self.connection().inner().deferred.fetch_add(1, SeqCst);
         Deferred { memory: self.hold_memory() }
     }
 
-    /// A turn, if there is one at once.
+    /// A turn, if one is free now.
     pub fn try_turn(&self) -> Option<Turn> {
         if self.connection().is_full() {
             return None;
@@ -89,9 +89,9 @@ impl Responder {
         permit.ok().map(|permit| Turn { _permit: permit, _deferred: self.defer() })
     }
 
-    /// Waits for a turn; `None` when the connection has ended. Turns are given in the order in
-    /// which they were asked for. The request counts as one that waits from this call on, not from
-    /// the first time the future is polled.
+    /// Waits for a turn; `None` when the connection has ended. Turns are given in the order of the
+    /// calls. The request counts as waiting from this call on, not from the first poll of the
+    /// future.
     pub fn turn(&self) -> impl Future<Output = Option<Turn>> + Send + use<> {
         let (connection, deferred) = (self.connection().clone(), self.defer());
         async move {
@@ -117,8 +117,8 @@ impl Connection {
             if !self.is_open() || !self.is_full() {
                 return;
             }
-            // If it is other connections that must give memory back, the connection's task checks
-            // that now and then.
+            // If other connections must release memory, the connection's task checks that
+            // periodically.
             inner.wake.notify_one();
             drained.await;
         }

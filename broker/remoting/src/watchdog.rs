@@ -1,9 +1,9 @@
 //! Watches the threads and tasks that have to run as long as their process.
 //!
 //! A panic ends one of them and nothing else: the process goes on without its deliveries, its
-//! registrations or a part of its connections, and looks well from outside. So the end is logged
-//! and counted here, and the process says so to whoever asks whether it is alive. Tasks that come
-//! and go, such as those of connections, are not watched: their end hurts one peer.
+//! registrations or a part of its connections, and looks healthy from outside. So the end is logged
+//! and counted here, and the liveness probe reports it. Short-lived tasks, such as those of
+//! connections, are not watched: their end affects one peer.
 
 use parking_lot::Mutex;
 use std::{
@@ -14,16 +14,16 @@ use std::{
     time::Instant,
 };
 
-/// The first end that nobody wanted.
+/// The first unexpected end.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// What has ended, in words.
+    /// The name of what has ended.
     pub why: String,
-    /// When.
+    /// When it ended.
     pub since: Instant,
 }
 
-/// See the head of this file.
+/// See the module docs.
 #[derive(Debug, Default)]
 pub struct Watchdog {
     stopping: AtomicBool,
@@ -37,12 +37,12 @@ impl Watchdog {
         self.stopping.store(true, SeqCst);
     }
 
-    /// The first that ended without a stop.
+    /// The first unexpected end.
     pub fn ended(&self) -> Option<Ended> {
         self.first.lock().clone()
     }
 
-    /// How many ended without a stop.
+    /// The number of unexpected ends.
     pub fn count(&self) -> u64 {
         self.count.load(SeqCst)
     }

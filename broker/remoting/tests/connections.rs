@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Answers with the request's body; keeps requests whose body begins with `late`.
+/// Responds with the request's body; keeps requests whose body begins with `late`.
 struct Echo {
     late: Mutex<Vec<(Command, Responder)>>,
     events: mpsc::UnboundedSender<&'static str>,
@@ -135,7 +135,7 @@ async fn answers_find_their_callers() {
     assert_eq!(server.figures.frames_in.load(Relaxed), 200);
 }
 
-/// Tells the thread that handles its requests.
+/// Reports the thread that handles its requests.
 struct WhichThread;
 
 impl Handler for WhichThread {
@@ -187,13 +187,13 @@ async fn a_thread_pauses_after_several_answers_at_once_and_after_no_others() {
     for (body, count, more) in [("a", 1, 0), ("b", 3, 0), ("c", 4, 1), ("late", 8, 0), ("d", 40, 1), ("e", 70, 0)] {
         let mut frame = Vec::new();
         Command { serialization: Serialization::Binary, ..request(body) }.encode(&mut frame);
-        // Of loopback they arrive as one piece, which one read of 8 KiB takes.
+        // Over loopback they arrive as one piece, which one read of 8 KiB takes.
         stream.write_all(&frame.repeat(count)).await.unwrap();
         if body == "late" {
             for _ in 0..count {
                 assert_eq!(server.event().await, "late");
             }
-            // Answered while they are still being read they would be answers at once.
+            // Responses given while the requests are still being read would count as immediate.
             let mut next = Vec::new();
             request("next").encode(&mut next);
             stream.write_all(&next).await.unwrap();
@@ -283,8 +283,8 @@ async fn a_peer_that_speaks_nonsense_is_closed_and_others_go_on() {
     client.request(&address, request("a"), DEADLINE).await.unwrap();
     let lines = Lines::default();
     let writer = lines.clone();
-    // Of the whole process, as a server's connections have threads of their own: what other tests
-    // log is told apart by the peer.
+    // The log of the whole process, because a server's connections have threads of their own; lines
+    // of other tests are told apart by the peer.
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let lies: [(&str, &[u8]); 5] = [
@@ -327,7 +327,7 @@ async fn a_silent_connection_is_closed_and_the_client_opens_another() {
         client.request(&address, request("a"), DEADLINE).await.unwrap();
         assert_eq!(server.event().await, "closed");
         let connection = client.connection(&address).await;
-        // The client may not have seen the end yet; a request tells.
+        // The client may not have seen the end yet; a request shows it.
         if let Ok(connection) = connection {
             let _ = connection.request(request("probe"), DEADLINE).await;
         }
@@ -407,7 +407,7 @@ async fn what_a_peer_reads_late_is_no_longer_said_to_wait() {
     request(vec![1; size]).encode(&mut frame);
     let (mut reader, mut writer) = stream.split();
     for _ in 0..count {
-        // As much as the server reads of it without anybody reading its answers.
+        // As much as the server reads while no client reads its responses.
         if tokio::time::timeout(Duration::from_millis(100), writer.write_all(&frame)).await.is_err() {
             break;
         }
@@ -459,7 +459,7 @@ async fn an_unreachable_address_is_an_error_that_names_it() {
     assert!(matches!(&error, Error::Connect { address: named, .. } if *named == address), "{error}");
 }
 
-/// A peer that writes for as long as it can, whatever comes back.
+/// A peer that writes for as long as it can, whatever it receives.
 fn flood(address: SocketAddr, frame: Vec<u8>) -> std::thread::JoinHandle<()> {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -467,7 +467,7 @@ fn flood(address: SocketAddr, frame: Vec<u8>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || while std::io::Write::write_all(&mut stream, &many).is_ok() {})
 }
 
-/// The task that reads it never came to see the stop, nor did others of its thread.
+/// The task that reads it never observed the stop, nor did others of its thread.
 #[tokio::test(flavor = "current_thread")]
 async fn a_socket_that_always_has_bytes_holds_up_neither_others_nor_the_stop() {
     let server = server(Limits { grace: Duration::from_millis(200), ..Limits::default() });

@@ -1,5 +1,5 @@
-//! Peers that ask for much and read little, send frames that never end, or find a fault of a
-//! handler: what the others and the memory notice of it.
+//! Peers that request much and read little, send frames that never end, or hit a fault of a
+//! handler: the effect on other peers and on memory.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -20,12 +20,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What any condition may take on a busy machine.
+/// The timeout of any condition on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Bytes of an answer to `large`.
+/// Bytes of the response to `large`.
 const LARGE: usize = 64 * 1024;
 
-/// Does what the body of a request says.
+/// Does what the body of a request names.
 #[derive(Default)]
 struct Obedient {
     closed: AtomicUsize,
@@ -108,7 +108,7 @@ async fn is_answered(address: SocketAddr) {
     client.close().await;
 }
 
-/// 280 small requests in one burst took 198 MiB of answers: the limit was looked at once a read.
+/// 280 small requests in one burst took 198 MiB of responses: the limit was checked once per read.
 #[tokio::test]
 async fn a_burst_of_requests_for_much_stops_at_the_limit_and_goes_on_when_the_peer_reads() {
     let outbox = 4 * LARGE;
@@ -162,7 +162,7 @@ async fn frames_that_never_end_do_not_keep_the_memory_of_all() {
     let limit = 4 << 20;
     let limits = Limits { relief: Duration::from_millis(500), ..Limits::default() };
     let server = server(limits, Budget::new(limit));
-    // 2 MiB are announced, and all but the last byte would come.
+    // 2 MiB are announced, and all but the last byte is sent.
     let mut begun = vec![0; 2 << 20];
     begun[..4].copy_from_slice(&(2u32 << 20).to_be_bytes());
     begun[7] = 100;
@@ -180,7 +180,7 @@ async fn frames_that_never_end_do_not_keep_the_memory_of_all() {
         })
         .collect();
     let figures = Arc::clone(&server.figures);
-    // A share, one read of 64 KiB, and what the unit of counting adds.
+    // A share, one read of 64 KiB, and the rounding of the counting unit.
     let most = limit + peers * (64 + 64 + 72) * 1024;
     let watched = async {
         let mut seen = 0;
@@ -203,7 +203,7 @@ async fn frames_that_never_end_do_not_keep_the_memory_of_all() {
     assert_eq!((figures.input_bytes.load(Relaxed), figures.held_back.load(Relaxed)), (0, 0));
 }
 
-/// Who reads again in time is not closed, and gets every answer.
+/// A peer that reads again in time is not closed, and gets every response.
 #[tokio::test]
 async fn peers_that_read_slowly_while_memory_is_short_get_their_answers() {
     let server = server(Limits { outbox: 16 * LARGE, ..Limits::default() }, Budget::new(8 * LARGE));
@@ -225,7 +225,8 @@ async fn peers_that_read_slowly_while_memory_is_short_get_their_answers() {
     assert_eq!(server.figures.closed_for_memory.load(Relaxed), 0);
 }
 
-/// What the connections of this process log; lines of other tests are told apart by the peer.
+/// The log lines of the connections of this process; lines of other tests are told apart by the
+/// peer.
 static LOG: parking_lot::Mutex<Vec<u8>> = parking_lot::Mutex::new(Vec::new());
 
 struct Log;
@@ -249,12 +250,12 @@ fn logged(stream: &TcpStream) -> Vec<String> {
 }
 
 fn begin_log() {
-    // Whichever test comes first.
+    // For the test that runs first.
     let _ = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).try_init();
 }
 
-/// The socket and what the handler knew of the client stayed for two minutes; later the answer was
-/// lost, and the panic logged twice.
+/// The socket and what the handler knew of the client stayed for two minutes; later the response
+/// was lost, and the panic logged twice.
 #[tokio::test]
 async fn a_handler_that_panics_ends_its_connection_and_no_other() {
     begin_log();
@@ -273,7 +274,7 @@ async fn a_handler_that_panics_ends_its_connection_and_no_other() {
     is_answered(server.address).await;
 }
 
-/// The peer waited for its answer in vain.
+/// The peer waited for its response in vain.
 #[tokio::test]
 async fn a_handler_that_panics_on_another_thread_is_an_answer() {
     begin_log();
@@ -285,7 +286,7 @@ async fn a_handler_that_panics_on_another_thread_is_an_answer() {
     assert_eq!(logged(&stream).len(), 1);
 }
 
-/// Passes on what holds turns.
+/// Hands over what holds turns.
 struct Keeper(tokio::sync::mpsc::UnboundedSender<Responder>);
 
 impl Handler for Keeper {
@@ -323,7 +324,7 @@ async fn a_connection_has_so_many_turns_and_waits_for_more_until_its_end() {
     stop.cancel();
 }
 
-/// Defers all requests, and passes them on; only sends have bodies.
+/// Defers all requests and hands them over; only sends have bodies.
 struct Deferring(tokio::sync::mpsc::UnboundedSender<(Command, Deferred, Responder)>);
 
 impl Handler for Deferring {
@@ -336,8 +337,8 @@ impl Handler for Deferring {
     }
 }
 
-/// 1,000 requests of 16 MiB each might have waited for threads on one connection, and no limit knew
-/// of their bodies.
+/// 1,000 requests of 16 MiB each might have waited for threads on one connection, and no limit
+/// counted their bodies.
 #[tokio::test]
 async fn bodies_of_requests_that_wait_are_limited_and_counted() {
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -356,7 +357,7 @@ async fn bodies_of_requests_that_wait_are_limited_and_counted() {
     };
     let writing = tokio::spawn(async move {
         writer.write_all(&frames(RequestCode::SendMessageV2, count)).await.unwrap();
-        // Nobody reads these bodies.
+        // These bodies are not needed by the handler.
         writer.write_all(&frames(RequestCode::HeartBeat, count)).await.unwrap();
         writer
     });
@@ -389,7 +390,7 @@ async fn bodies_of_requests_that_wait_are_limited_and_counted() {
     stop.cancel();
 }
 
-/// A turn waits for the peer to read, also if another answer than its own is in the way.
+/// A turn waits for the peer to read, also if the pending response is not its own.
 #[tokio::test]
 async fn a_turn_begins_when_the_peer_has_read() {
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What is known to be on the disk, so that a start after a crash need not read everything again.
+//! What is known to be on the disk, so that a start after a crash does not read everything again.
 //!
 //! `checkpoint` is a file of 4096 bytes that begins with six numbers of 8 bytes, big-endian:
 //!
@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Java before 5.5.1 does not know the last one; it is then 0 and the timestamps decide. A value
-//! only goes up, and only after the `fsync` it speaks of.
+//! only grows, and only after the `fsync` that it stands for.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -35,13 +35,13 @@ pub(crate) struct Marks {
     pub(crate) index_timestamp: Millis,
     pub(crate) master_flushed_offset: i64,
     pub(crate) confirmed_offset: i64,
-    /// Start of the last record that needs no second dispatch; 0 where that is not known.
+    /// Start of the last record that needs no second dispatch; 0 if unknown.
     pub(crate) dispatched_record: i64,
 }
 
 impl Marks {
-    /// The numbers in the checkpoint of the store in `root`, changing nothing. `None` where there
-    /// are none.
+    /// The numbers in the checkpoint of the store in `root`, without changing anything. `None` if
+    /// there are none.
     pub(crate) fn read(root: &Path) -> Result<Option<Marks>> {
         let path = root.join("checkpoint");
         let bytes = match fail_point::at("checkpoint::read", || std::fs::read(&path)) {
@@ -91,14 +91,14 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Whether the store in `root` has one: every store has, from its first opening on.
+    /// Whether the store in `root` has one: every store has one from its first opening on.
     pub(crate) fn exists(root: &Path) -> Result<bool> {
         let path = root.join("checkpoint");
         fail_point::at("checkpoint::open", || path.try_exists()).map_err(Error::io("look at", &path))
     }
 
     /// Opens or creates the checkpoint of the store in `root`. A file too short to hold the numbers
-    /// counts as new: its writer died before it ever vouched for anything.
+    /// counts as new: its writer crashed before the checkpoint covered anything.
     pub(crate) fn open(root: &Path) -> Result<Checkpoint> {
         let path = root.join("checkpoint");
         let open = || -> io::Result<(File, Marks)> {

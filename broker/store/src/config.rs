@@ -1,5 +1,5 @@
-//! What the store can be told. The defaults are those of Java; names in backticks are its
-//! configuration keys.
+//! Configuration of the store. The defaults are Java's; names in backticks are its configuration
+//! keys.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,77 +9,78 @@ use rmq_protocol::message::stored;
 use crate::consume_queue::tags_code::TagsCode;
 use crate::error::{Error, Result};
 
-/// Everything the store needs to know. Immutable once it is open.
+/// The store's configuration. It is immutable once the store is open.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Directory of the store (`storePathRootDir`).
     pub root: PathBuf,
-    /// Directories of the commit log (`storePathCommitLog`), whose files take turns over them;
-    /// `commitlog` in the root where there is none.
+    /// Directories of the commit log (`storePathCommitLog`), which get files in turn; `commitlog`
+    /// in the root if this is empty.
     pub commit_log: Vec<PathBuf>,
     /// Directories of the commit log that get no new files (`readOnlyCommitLogStorePaths`), whether
-    /// named above or not.
+    /// listed above or not.
     pub read_only_commit_log: Vec<PathBuf>,
     /// Bytes of a commit log file (`mappedFileSizeCommitLog`). Existing files must have this size.
     pub commit_log_file_size: u64,
     /// Bytes of a consume queue file (`mappedFileSizeConsumeQueue`), rounded up to whole entries.
     pub consume_queue_file_size: u64,
-    /// Longest body (`maxMessageSize`).
+    /// The largest body (`maxMessageSize`).
     pub max_message_size: usize,
-    /// What queue entries tell a filter. With a directory of Java's it has to give delayed messages
-    /// their time of delivery.
+    /// The tags code of queue entries. In a directory written by Java it must return the delivery
+    /// time of delayed messages.
     pub tags_code: TagsCode,
-    /// When appended bytes go to the disk.
+    /// When appended bytes are flushed to the disk.
     pub flush: Flush,
     /// The index by key.
     pub index: Index,
     /// When files are deleted.
     pub retention: Retention,
-    /// How much one read returns.
+    /// Limits of one read.
     pub transfer: Transfer,
     /// How far ahead of the append position disk blocks are preallocated.
     pub allocation: Allocation,
     /// Consume queue files kept open at once; well below the 1,024 files a process may have open by
     /// default. Queues beyond that cost an `open` for each read, not a failure. Up to 128 more stay
-    /// open from when they were written until they are synced.
+    /// open from their last write until they are synced.
     pub open_files: usize,
     /// Entries of consume queues that may wait in memory to be written, in bytes. Above it dispatch
     /// waits for the disk.
     pub consume_queue_buffer: usize,
-    /// Memory of consume queue entries that were written and stay readable there, for consumers
-    /// that keep up, in bytes. Queues that were written lately share it: 128 entries each at most,
-    /// with many of them fewer, and what is older is read from files.
+    /// Memory for consume queue entries that were written and stay readable from memory, for
+    /// consumers that keep up, in bytes. The queues written lately share it: each has 128 entries
+    /// at most, and fewer if there are many queues. Older entries are read from files.
     pub consume_queue_cache: usize,
-    /// How long consume queue entries gather before they are written (`flushIntervalConsumeQueue`).
+    /// How long consume queue entries accumulate before they are written
+    /// (`flushIntervalConsumeQueue`).
     pub consume_queue_write_interval: Duration,
-    /// How often consume queues and index are made durable, which bounds what a start after a crash
+    /// How often consume queues and index are synced, which bounds how much a start after a crash
     /// has to read again.
     pub checkpoint_interval: Duration,
-    /// They are made durable before that when so many bytes of the log wait for it, those that a
-    /// start has read back included.
+    /// They are synced earlier once this many bytes of the log are not covered by a checkpoint,
+    /// including bytes that a start has read back.
     pub checkpoint_bytes: u64,
     /// Memory in bytes that this process may use, its page cache included, to judge what is likely
-    /// cached. Without it, the machine's: the store does not look for limits of the process.
+    /// cached. Without it, the machine's memory: the store does not read the limits of the process.
     pub memory: Option<u64>,
 }
 
-/// Whether a flush may be late.
+/// When bytes are flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushMode {
-    /// Bytes are flushed now and then; a power cut may take the last ones (`ASYNC_FLUSH`).
+    /// Bytes are flushed at intervals; a power failure may lose the last ones (`ASYNC_FLUSH`).
     Async,
-    /// Bytes are flushed as soon as they are appended, as many at once as there are (`SYNC_FLUSH`).
+    /// Bytes are flushed as soon as they are appended, all of them at once (`SYNC_FLUSH`).
     Sync,
 }
 
-/// When appended bytes go to the disk.
+/// When appended bytes are flushed to the disk.
 #[derive(Debug, Clone)]
 pub struct Flush {
     /// `flushDiskType`.
     pub mode: FlushMode,
-    /// How often an asynchronous flush looks (`flushIntervalCommitLog`).
+    /// The interval of an asynchronous flush (`flushIntervalCommitLog`).
     pub interval: Duration,
-    /// It leaves fewer than so many 4 KiB pages alone (`flushCommitLogLeastPages`), ...
+    /// It skips fewer than this many 4 KiB pages (`flushCommitLogLeastPages`), ...
     pub least_pages: u64,
     /// ... but not for longer than this (`flushCommitLogThoroughInterval`).
     pub thorough_interval: Duration,
@@ -99,28 +100,28 @@ pub struct Index {
 /// When files are deleted. Percentages are of the volume the files lie on.
 #[derive(Debug, Clone)]
 pub struct Retention {
-    /// Hours of the day, local time, at which expired files go (`deleteWhen`).
+    /// Hours of the day, local time, at which expired files are deleted (`deleteWhen`).
     pub delete_when: Vec<u8>,
     /// Age at which a file is expired (`fileReservedTime`).
     pub reserved: Duration,
-    /// Above this, expired files go at any hour (`diskMaxUsedSpaceRatio`).
+    /// Above this, expired files are deleted at any hour (`diskMaxUsedSpaceRatio`).
     pub max_used: u8,
-    /// Above this, the oldest files go whatever their age (`diskSpaceCleanForciblyRatio`).
+    /// Above this, the oldest files are deleted whatever their age (`diskSpaceCleanForciblyRatio`).
     pub clean_forcibly: u8,
     /// Above this, writes are refused as well (`diskSpaceWarningLevelRatio`).
     pub refuse_writes: u8,
-    /// Whether files that are not expired may go at all (`cleanFileForciblyEnable`).
+    /// Whether files that are not expired may be deleted at all (`cleanFileForciblyEnable`).
     pub forcibly_enabled: bool,
-    /// Most files deleted in one round (`deleteFileBatchMax`).
+    /// The most files deleted in one round (`deleteFileBatchMax`).
     pub batch_max: usize,
-    /// Pause between two deletions, so that freeing blocks does not hold up writes
+    /// Pause between two deletions, so that freeing blocks does not delay writes
     /// (`deleteCommitLogFilesInterval`).
     pub pause: Duration,
-    /// How often a round is made (`cleanResourceInterval`).
+    /// The interval between two rounds (`cleanResourceInterval`).
     pub interval: Duration,
 }
 
-/// How much one read returns; it returns one message at least.
+/// Limits of one read; it returns at least one message.
 #[derive(Debug, Clone)]
 pub struct Transfer {
     /// `maxTransferBytesOnMessageInMemory`.
@@ -131,32 +132,33 @@ pub struct Transfer {
     pub bytes_on_disk: usize,
     /// `maxTransferCountOnMessageInDisk`.
     pub count_on_disk: usize,
-    /// Share of that memory ([`Config::memory`]) that the newest messages are believed to occupy,
-    /// in percent (`accessMessageInMemoryMaxRatio`).
+    /// Share of that memory ([`Config::memory`]) that the newest messages are assumed to occupy, in
+    /// percent (`accessMessageInMemoryMaxRatio`).
     pub memory_percent: u8,
 }
 
 /// How far ahead of the append position disk blocks are preallocated, in bytes.
 #[derive(Debug, Clone)]
 pub struct Allocation {
-    /// Blocks are preallocated in steps of this size, so that a full disk is met here, as an error,
-    /// and never as a fault inside a mapped page. Small enough that a small volume can hold a
-    /// large, sparse file.
+    /// Blocks are preallocated in steps of this size, so that a full disk is an error of the
+    /// preallocation and never a fault inside a mapped page. The step is small enough that a small
+    /// volume can hold a large, sparse file.
     pub step: u64,
     /// Pages are faulted in this far ahead of the append position.
     pub touch_ahead: u64,
 }
 
-/// What contradicts itself, or another setting.
+/// A setting that contradicts itself or another setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction {
-    /// Which setting it is about.
+    /// The setting.
     pub about: About,
-    /// In words.
+    /// The contradiction, in words.
     pub why: String,
 }
 
-/// The setting that a [`Contradiction`] is about; whoever read it from a file knows its name there.
+/// The setting that a [`Contradiction`] is about. The caller that read it from a file knows its key
+/// there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
     /// [`Config::commit_log_file_size`]
@@ -167,7 +169,7 @@ pub enum About {
     Index,
     /// [`Config::commit_log`] and [`Config::read_only_commit_log`]
     CommitLog,
-    /// What has no name in a file.
+    /// A setting without a key in a file.
     Memory,
     /// [`Retention::delete_when`]
     DeleteWhen,
@@ -228,12 +230,12 @@ impl Config {
         }
     }
 
-    /// Refuses what contradicts itself, with the first of [`Self::contradictions`].
+    /// Refuses contradictory settings, with the first of [`Self::contradictions`].
     pub fn validate(&self) -> Result<()> {
         self.contradictions().into_iter().next().map_or(Ok(()), |found| Err(Error::Config(found.why)))
     }
 
-    /// All that contradicts itself, in words.
+    /// All contradictions, in words.
     pub fn contradictions(&self) -> Vec<Contradiction> {
         let mut found = Vec::new();
         let mut refuse = |about: About, why: String| found.push(Contradiction { about, why });
@@ -288,7 +290,7 @@ impl Config {
         found
     }
 
-    /// Where the commit log lies: the directories that get new files, and the others.
+    /// The directories of the commit log: those that get new files, and the others.
     pub fn commit_log_dirs(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let read_only = &self.read_only_commit_log;
         let writable: Vec<PathBuf> = match self.commit_log.is_empty() {
@@ -301,12 +303,12 @@ impl Config {
 }
 
 impl Retention {
-    /// Refuses what contradicts itself, with the first of [`Self::contradictions`].
+    /// Refuses contradictory settings, with the first of [`Self::contradictions`].
     pub fn validate(&self) -> Result<()> {
         self.contradictions().into_iter().next().map_or(Ok(()), |found| Err(Error::Config(found.why)))
     }
 
-    /// All that contradicts itself, in words.
+    /// All contradictions, in words.
     pub fn contradictions(&self) -> Vec<Contradiction> {
         let mut found = Vec::new();
         let mut refuse = |about: About, why: String| found.push(Contradiction { about, why });

@@ -1,4 +1,4 @@
-//! Directories and blocks: the calls whose failure decides what is durable.
+//! Directories and blocks: the calls whose outcome decides what is durable.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::mapped_file::region;
 
-/// Creates `path` and its parents. Whoever needs their names on the disk syncs them.
+/// Creates `path` and its parents. A caller that needs their names to be durable syncs them.
 pub(crate) fn create(path: &Path) -> Result<()> {
     fail_point::at("directory::create", || fs::create_dir_all(path)).map_err(Error::io("create the directory", path))
 }
@@ -34,8 +34,8 @@ pub(crate) fn sync(path: &Path) -> Result<()> {
     fail_point::at("directory::sync", || dir.sync_all()).map_err(Error::sync(path))
 }
 
-/// The entries of a directory whose names are decimal numbers, in their order. No directory means
-/// none.
+/// The entries of a directory whose names are decimal numbers, in numeric order; none if the
+/// directory does not exist.
 pub(crate) fn numbered(path: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = match fail_point::at("directory::read", || fs::read_dir(path)) {
         Ok(entries) => entries,
@@ -68,16 +68,15 @@ pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, to.saturating_sub(from)) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP) => {
-            // Some network and user-space file systems allocate blocks only for bytes that were
-            // written.
+            // Some network and user-space file systems allocate blocks only for written bytes.
             write_zeros(file, from, to)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Zeros that one write takes, up to a multiple of as many in the file: the system keeps its pages
-/// as one piece, and no other thread of the CPU waits longer for them.
+/// Zeros of one write, which ends at a multiple of this size in the file: the system keeps its
+/// pages as one folio, and no other thread of the CPU waits longer for them.
 pub(crate) const ZEROS_AT_ONCE: u64 = 256 << 10;
 
 /// Writes zeros to a range of a file.
@@ -92,7 +91,7 @@ pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes everything from `from` to the end of the file zero and gives its blocks back.
+/// Zeroes the file from `from` to its end and frees its blocks.
 pub(crate) fn zero_tail(file: &File, from: u64) -> io::Result<()> {
     let len = file.metadata()?.len();
     if from >= len {
@@ -117,28 +116,30 @@ pub(crate) fn zero_tail(file: &File, from: u64) -> io::Result<()> {
     }
 }
 
-/// Lets the system forget the pages of a file from `from` on that it believes to be on the disk, so
-/// that they are read from there. Pages still to be written stay.
+/// Drops the clean pages of a file from `from` on from the page cache, so that they are read from
+/// the disk. Dirty pages stay.
 pub(crate) fn forget_clean_pages(path: &Path, from: u64) -> Result<()> {
     let file = fail_point::at("commit_log::open", || File::open(path)).map_err(Error::io("open", path))?;
-    // Advice: a file system that keeps nothing, or nothing but memory, has nothing to forget.
+    // This is advice: a file system that caches nothing, or is nothing but memory, has nothing to
+    // drop.
     let _ = rustix::fs::fadvise(&file, from, None, rustix::fs::Advice::DontNeed);
     Ok(())
 }
 
-/// The first place at or behind `at` where a file has data; `None` where only a hole or its end
+/// The first place at or behind `at` where a file has data; `None` if only a hole or its end
 /// follows.
 pub(crate) fn data_from(file: &File, at: u64) -> io::Result<Option<u64>> {
     match rustix::fs::seek(file, SeekFrom::Data(at)) {
         Ok(data) => Ok(Some(at.max(data))),
         Err(Errno::NXIO) => Ok(None),
-        // A file system that does not know says data everywhere.
+        // A file system without this information reports data everywhere.
         Err(Errno::INVAL) => Ok((at < file.metadata()?.len()).then_some(at)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Fills `into`, or as much of it as the file has from `at` on, and says how much that was.
+/// Fills `into`, or as much of it as the file has from `at` on, and returns how many bytes that
+/// was.
 pub(crate) fn read_up_to(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < into.len() {
@@ -152,29 +153,29 @@ pub(crate) fn read_up_to(file: &File, into: &mut [u8], at: u64) -> io::Result<us
     Ok(filled)
 }
 
-/// Used and total bytes of the volume a path lies on, as `df` counts them.
+/// Used and total bytes of the volume that contains a path, as `df` counts them.
 pub(crate) fn usage(path: &Path) -> Result<(u64, u64)> {
     let ask = || Ok(rustix::fs::statvfs(path)?);
     let stat = fail_point::at("directory::usage", ask).map_err(Error::io("ask for the free space of", path))?;
     let (total, free, available) = (stat.f_blocks, stat.f_bfree, stat.f_bavail);
     let used = total.saturating_sub(free);
-    // What only root could use counts as neither used nor free.
+    // Space reserved for root counts as neither used nor free.
     Ok((used * stat.f_frsize, (used + available) * stat.f_frsize))
 }
 
-/// Keeps other brokers out of the directory for as long as it lives.
+/// Keeps other brokers out of the directory until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock of the store in `root`, or says which process holds it.
+    /// Takes the lock of the store in `root`; the error names the process that holds it.
     ///
-    /// A lock of the open file description: it conflicts with the POSIX lock a Java broker takes
-    /// and with a second store of this process, and only ends when this value is dropped. A POSIX
-    /// lock would end when anything in the process closes the file. Not `flock`: Java does not see
-    /// it, and NFS keeps it as a record lock that would conflict with this one.
+    /// A lock of the open file description: it conflicts with the POSIX lock that a Java broker
+    /// takes and with a second store of this process, and only ends when this value is dropped. A
+    /// POSIX lock would end when anything in the process closes the file. Not `flock`: Java does
+    /// not see it, and NFS keeps it as a record lock that would conflict with this one.
     pub(crate) fn acquire(root: &Path) -> Result<Lock> {
         let path = root.join("lock");
         let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -185,8 +186,8 @@ impl Lock {
         Ok(Lock { _file: file })
     }
 
-    /// Keeps brokers out while the store in `root` is only read, and lets other readers in. `None`
-    /// where no broker ever had the directory; a volume that cannot be written is fine too.
+    /// Keeps brokers out while the store in `root` is only read, and admits other readers. `None`
+    /// if no broker ever used the directory; a read-only volume works too.
     pub(crate) fn acquire_shared(root: &Path) -> Result<Option<Lock>> {
         let path = root.join("lock");
         let file = match fail_point::at("lock::open", || File::open(&path)) {
@@ -209,8 +210,7 @@ fn take(file: &File, path: &Path, exclusive: bool) -> Result<()> {
     }
 }
 
-/// The file that is there while a store is open: found at the start, it says that the last stop was
-/// no stop.
+/// The file that exists while a store is open: if a start finds it, the last stop was not clean.
 #[derive(Debug)]
 pub(crate) struct AbortMark {
     path: PathBuf,
@@ -225,10 +225,10 @@ impl AbortMark {
         fail_point::at("abort::look", || self.path.try_exists()).map_err(Error::io("look at", &self.path))
     }
 
-    /// Whether the mark was left by a process of the system that runs now. If so, all that it wrote
-    /// is still in the page cache or on the disk; after a restart of the system only what was
-    /// synced is there for certain. Java's marks do not tell, nor do those whose contents a power
-    /// cut took.
+    /// Whether the mark was left by a process of the current boot of the system. If so, everything
+    /// that it wrote is still in the page cache or on the disk; after a reboot only synced data is
+    /// certain. Java's marks do not contain the boot, nor do marks whose contents a power failure
+    /// lost.
     pub(crate) fn is_of_this_boot(&self) -> bool {
         match fail_point::at("abort::read", || fs::read_to_string(&self.path)) {
             Ok(text) => boot_id().is_some_and(|boot| text.lines().nth(1) == Some(boot.as_str())),
@@ -239,8 +239,7 @@ impl AbortMark {
         }
     }
 
-    /// Writes the process id, as Java does, and below it the id of this boot of the system, where
-    /// it has one.
+    /// Writes the process id, as Java does, and below it the boot id of the system, if it has one.
     pub(crate) fn set(&self) -> Result<()> {
         let text = format!("{}\n{}", std::process::id(), boot_id().unwrap_or_default());
         let write = || fs::write(&self.path, text);
@@ -248,7 +247,7 @@ impl AbortMark {
         self.sync_parent()
     }
 
-    /// Takes the id of the boot from the mark: what the process wrote last is not there any more.
+    /// Removes the boot id from the mark: the last writes of the process are lost.
     pub(crate) fn set_lost(&self) -> Result<()> {
         let write = || fs::write(&self.path, std::process::id().to_string());
         fail_point::at("abort::write", write).map_err(Error::io("write", &self.path))
@@ -266,7 +265,7 @@ impl AbortMark {
     }
 }
 
-/// Linux makes another one at each boot. It is of the kernel, not of a container.
+/// Linux generates a new one at each boot. It belongs to the kernel, not to a container.
 fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned()).filter(|id| !id.is_empty())
@@ -308,14 +307,14 @@ mod tests {
         let path = root.path().join("lock");
         let lock = Lock::acquire(root.path()).unwrap();
         drop(File::open(&path).unwrap());
-        // The lock that Java's FileChannel asks for.
+        // The lock that Java's FileChannel requests.
         let java = File::options().write(true).open(&path).unwrap();
         assert_eq!(fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive), Err(Errno::AGAIN));
         drop(lock);
         assert_eq!(fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive), Ok(()));
         assert!(matches!(Lock::acquire(root.path()), Err(Error::Locked { .. })));
-        // What was opened for that attempt and closed again has freed Java's lock, as it would in a
-        // Java process.
+        // The file that was opened for that attempt and closed again has released Java's lock, as
+        // it would in a Java process.
         assert_eq!(fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive), Ok(()));
         assert!(matches!(Lock::acquire_shared(root.path()), Err(Error::Locked { .. })));
         drop(java);

@@ -1,16 +1,17 @@
-//! From the commit log to all that is made from it: the thread that reads the log behind the
-//! appends, hands each record to the followers, and moves `dispatched`.
+//! From the commit log to everything derived from it: the dispatch thread reads the log behind the
+//! appends, passes each record to the followers, and moves `dispatched`.
 //!
-//! Everything they write can be written again from the log, so nothing is synced here and entries
-//! are left to the thread that writes them. It waits for the disk all the same where
+//! Everything they write can be written again from the log, so nothing is synced here, and entries
+//! are left to the thread that writes them. Dispatch waits for the disk in these cases:
 //!
-//! * too many entries wait to be written, which bounds memory;
-//! * a queue does not go on where it ended: its files are looked at, filled or deleted;
+//! * too many entries are pending, which bounds memory;
+//! * an entry does not follow the last one of its queue: the files are read, filled or deleted;
 //! * the index needs its next file, or blocks for the next 4 MiB of entries;
-//! * pages of log or index have left the memory.
+//! * pages of log or index are no longer in memory.
 //!
-//! Consumers see new messages later then; puts, and gets of what is dispatched, go on. A follower
-//! that cannot be written, the index on a full disk above all, is left behind and catches up later.
+//! Consumers then see new messages later; puts, and gets of dispatched messages, go on. A follower
+//! that cannot be written, most often the index on a full disk, is left behind and catches up
+//! later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,32 +27,32 @@ use crate::mapped_file::MappedFile;
 
 /// Records handled in one turn.
 const BATCH: usize = 256;
-/// How long the thread waits at most before it looks whether it shall stop.
+/// Interval at which the thread checks whether it must stop.
 const GLANCE: Duration = Duration::from_millis(500);
-/// Pause before the next record may wake the thread, once several have come at a time or [`CLOSE`]
-/// to each other: under load each append would wake it for one record, at the price of two switches
-/// of threads. A message that follows so closely reaches its consumers that much later.
+/// Pause before the next record may wake the thread, once several have come at a time or within
+/// [`CLOSE`] of each other: under load each append would wake it for one record, at the price of
+/// two context switches. The price is that such a message reaches its consumers that much later.
 const REST: Duration = Duration::from_micros(100);
-/// More than a rest and what waking takes, so that a steady stream is one.
+/// More than a pause plus a wake-up, so that a steady stream counts as one.
 const CLOSE: Duration = Duration::from_micros(250);
-/// Records that a follower which is behind is given in one turn.
+/// Records that a lagging follower gets in one turn.
 const LATE_BATCH: usize = 4 * BATCH;
 
-/// The dispatch thread's own.
+/// The state of the dispatch thread.
 pub(crate) struct Dispatch {
     log: Arc<CommitLog>,
     pub(crate) followers: Followers,
-    /// Held while records are handled, so that a truncation or a checkpoint finds a record done or
-    /// not begun.
+    /// Held while records are handled, so that a truncation or a checkpoint finds a record either
+    /// done or not begun.
     turn: Mutex<Turn>,
 }
 
-/// What a turn has done.
+/// The result of a turn.
 struct Handled {
     records: usize,
-    /// How far it could have gone.
+    /// How far it could have got.
     limit: u64,
-    /// A follower that is behind takes records, and there are more for it.
+    /// A lagging follower accepts records, and there are more for it.
     late: bool,
 }
 
@@ -62,18 +63,18 @@ enum Step {
 }
 
 impl Dispatch {
-    /// Goes on behind what `turn` has seen.
+    /// Continues after what `turn` has seen.
     pub(crate) fn new(log: Arc<CommitLog>, followers: Followers, turn: Turn) -> Self {
         Dispatch { log, followers, turn: Mutex::new(turn) }
     }
 
-    /// How far dispatch has come, between two records.
+    /// How far dispatch has got, between two records.
     pub(crate) fn progress(&self) -> Progress {
         let turn = self.turn.lock();
         self.followers.progress(&turn, self.log.dispatched.value())
     }
 
-    /// Keeps dispatch away while `change` runs, and tells it where it is afterwards.
+    /// Keeps dispatch stopped while `change` runs, and sets its new position afterwards.
     pub(crate) fn interrupt<T>(&self, change: impl FnOnce(&mut Turn) -> T) -> T {
         change(&mut self.turn.lock())
     }
@@ -92,7 +93,8 @@ impl Dispatch {
                     std::thread::park_timeout(REST);
                 }
                 Ok(Handled { records: 0, limit, .. }) => {
-                    // A rewind or a failure wakes this too; the next round looks afresh.
+                    // A rewind or a failure wakes this too; the next round reads the positions
+                    // again.
                     let _ = self.log.appended.wait(limit + 1, Instant::now() + GLANCE, stop);
                 }
                 Ok(Handled { records, .. }) => {
@@ -112,10 +114,10 @@ impl Dispatch {
         }
     }
 
-    /// Handles up to [`BATCH`] records, and as many as a follower may take late.
+    /// Handles up to [`BATCH`] records, and as many as a lagging follower may take.
     fn take_turn(&self) -> Result<Handled> {
         let mut turn = self.turn.lock();
-        // Only now: a truncation moves it, and none can come between.
+        // Read only now: a truncation moves it, and none can come between.
         let limit = self.log.appended.value();
         let mut position = self.log.dispatched.value();
         let mut file = None;
@@ -127,7 +129,7 @@ impl Dispatch {
                 Step::Record(found, size) => {
                     let record = record(&found, position, size)?;
                     self.followers.take(&mut turn, &record)?;
-                    // On a replica no append has noted it.
+                    // On a replica no append has recorded it.
                     self.log.last_store_timestamp.fetch_max(record.store_timestamp(), Ordering::Relaxed);
                     position += size as u64;
                     records += 1;
@@ -163,7 +165,7 @@ impl Dispatch {
         }
     }
 
-    /// Hands records that passed a follower by to it, some at a time.
+    /// Passes skipped records to a lagging follower, some at a time.
     fn catch_up(&self, turn: &mut Turn, number: usize, from: u64) -> Result<()> {
         let limit = self.log.dispatched.value();
         let (mut position, mut file) = (from.max(self.log.min()), None);

@@ -1,9 +1,9 @@
 //! Small files that are replaced as a whole: the configuration tables of the broker.
 //!
-//! The order makes every moment safe: the new contents are complete and on the disk under a name of
-//! their own before any existing name changes; then the old file becomes `.bak`; then the new one
-//! takes its name. Whoever reads finds the new file, or the old one as `.bak`. The same files and
-//! the same fallback as in Java.
+//! The order makes every moment safe: the new contents are complete and durable under a temporary
+//! name before any existing name changes; then the old file becomes `.bak`; then the new one takes
+//! its name. A reader finds the new file, or the old one as `.bak`. The files and the fallback are
+//! the same as in Java.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 
-/// Replaces the contents of `path`; what it held before is in the file of the same name with
+/// Replaces the contents of `path`; the previous contents stay in the file of the same name with
 /// `.bak`.
 pub fn replace(path: &Path, contents: &[u8]) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -35,8 +35,8 @@ pub fn replace(path: &Path, contents: &[u8]) -> Result<()> {
     dir::sync(parent)
 }
 
-/// Reads `path` through `parse`, or its `.bak` where it is missing or cannot be parsed. `None`
-/// where neither exists; the error of `path` itself where there is no backup that would do.
+/// Reads `path` through `parse`, or its `.bak` if it is missing or cannot be parsed. `None` if
+/// neither exists; the error of `path` itself if there is no usable backup.
 pub fn load<T, E: From<Error>>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, E>) -> Result<Option<T>, E> {
     let backup = backup(path);
     match read(path)?.map(|contents| parse(&contents)) {

@@ -1,39 +1,39 @@
-//! What can go wrong in the store, by condition.
+//! The errors of the store, by condition.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// An error of the store. What to do about it stands with each.
+/// An error of the store. Each variant names its remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused. Disk, permissions or limits want looking at.
+    /// The operating system refused. Check disk, permissions and limits.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
-        /// To which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The disk did not take what was written. Whether it is there will never be known: the system
-    /// may have dropped the pages it could not write and forgotten about it.
+    /// A write did not reach the disk. It is unknown whether the data is there: the system may have
+    /// dropped the pages it could not write and marked them clean.
     #[error("what was written to {} may not be on the disk: {source}", path.display())]
     Sync {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// No room for more. Reads go on; writes resume by themselves once there is room again.
+    /// The disk is full. Reads go on; writes resume by themselves once there is room again.
     #[error("no space for {}: writes resume when space is back", path.display())]
     Full {
         /// The file or directory that could not grow.
         path: PathBuf,
     },
-    /// Stored bytes that were complete once are damaged. Starting would lose what lies behind the
-    /// damage, so a person has to decide: bring the file back from a copy, or cut it at the offset.
+    /// Stored bytes that were once complete are damaged. A start would lose what lies behind the
+    /// damage, so an operator has to decide: restore the file from a copy, or cut it at the offset.
     #[error(
         "{} is damaged at physical offset {offset}: {reason}; `rocketmq admin store check` shows all that is wrong, \
         `rocketmq admin store repair` can cut the log there",
@@ -42,13 +42,13 @@ pub enum Error {
     Corruption {
         /// The damaged file.
         file: PathBuf,
-        /// Where, as a physical offset of the commit log.
+        /// The position, as a physical offset of the commit log.
         offset: u64,
-        /// What is wrong there.
+        /// The fault found there.
         reason: String,
     },
-    /// A consume queue lost entries in its middle; those behind would be given other numbers.
-    /// Nothing is lost: the log has all that was in it.
+    /// A consume queue lost entries in its middle; later entries would get other numbers. No
+    /// message is lost: the log has everything that was in the queue.
     #[error(
         "{} is damaged at entry {entry}, and good ones follow; `rocketmq admin store repair` lets the queue be made again from the \
         log, and deleting the directory `consumequeue` lets all of them",
@@ -57,7 +57,7 @@ pub enum Error {
     QueueDamaged {
         /// The damaged file.
         file: PathBuf,
-        /// Which entry of it, counted from 0.
+        /// The entry in the file, counted from 0.
         entry: u64,
     },
     /// Another process, or another store in this one, has the directory open.
@@ -78,17 +78,17 @@ pub enum Error {
     /// The record is longer than a commit log file.
     #[error("a record of {size} bytes is above the limit of {max}")]
     TooLarge {
-        /// Bytes it would need.
+        /// Bytes of the record.
         size: u64,
-        /// The longest there can be.
+        /// The largest record possible.
         max: u64,
     },
-    /// A flush failed before. What the disk holds is unknown, so nothing more is taken until a
-    /// restart has read it back.
+    /// A flush failed before. The state of the disk is unknown, so the store accepts nothing more
+    /// until a restart has read it back.
     #[error("the store takes no more writes: {0}")]
     ReadOnly(String),
-    /// The disk gave no blocks, or no new file, for a message in time. Nothing of it is stored; the
-    /// next one may well be.
+    /// The disk provided no blocks, or no new file, before the deadline of a message. Nothing of it
+    /// is stored; a retry may succeed.
     #[error("the disk is slow: it gave no room for the message in time; try again later")]
     Stalled,
     /// A replica's log ends inside a record: truncate to the dispatched offset before writing as a
@@ -97,17 +97,17 @@ pub enum Error {
     PartialTail {
         /// End of the log.
         end: u64,
-        /// End of the last whole record.
+        /// End of the last complete record.
         whole: u64,
     },
-    /// The offset is not within what the store holds, or not where the next byte has to go.
+    /// The offset is outside of what the store holds, or is not where the next byte has to go.
     #[error("offset {asked} is outside of {min}..{max}")]
     OutOfRange {
-        /// The offset asked for.
+        /// The requested offset.
         asked: u64,
-        /// The smallest that would do.
+        /// The smallest valid offset.
         min: u64,
-        /// The end of what would do.
+        /// The end of the valid offsets.
         max: u64,
     },
     /// The store is closed.
@@ -116,8 +116,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the message itself is what cannot be stored: another attempt would end the same way.
-    /// After any other error it may well succeed.
+    /// Whether the message itself cannot be stored: a retry would fail the same way. After any
+    /// other error a retry may succeed.
     pub fn is_about_message(&self) -> bool {
         matches!(self, Error::Message(_) | Error::Refused(_) | Error::TooLarge { .. })
     }
@@ -127,7 +127,7 @@ impl Error {
         move |source| Error::Sync { path: path.to_owned(), source }
     }
 
-    /// Names what was done to which path; a full disk becomes [`Error::Full`].
+    /// Adds the operation and the path; a full disk becomes [`Error::Full`].
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { path: path.to_owned() },
@@ -136,5 +136,5 @@ impl Error {
     }
 }
 
-/// The outcome of something in the store.
+/// The result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

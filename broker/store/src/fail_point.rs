@@ -1,17 +1,17 @@
-//! Places at which a test can let the disk fail, one for each step on the disk.
+//! Places at which a test can make the disk fail, one for each disk operation.
 //!
-//! A point is named `room::step` and stands around the system call itself, so that what follows a
-//! failure is the code that follows a real one. Only the cargo feature `failpoints` can arm points;
-//! without it [`at`] is the call it is given. Points belong to the process, so tests that arm some
-//! run one after another, in a test target of their own.
+//! A point is named `room::step` and encloses the system call itself, so that the code after an
+//! injected failure is the code after a real one. Only the cargo feature `failpoints` can arm
+//! points; without it [`at`] is just the call it is given. Points are global to the process, so
+//! tests that arm some run one after another, in a test target of their own.
 //!
 //! Not the crate `fail`: it brings a logger, random numbers and a language for actions, and cannot
-//! say which errno.
+//! inject a given errno.
 
 #[cfg(feature = "failpoints")]
 pub use armed::{Armed, Fault, arm};
 
-/// Does a step on the disk, or fails as armed.
+/// Runs a disk operation, or fails as armed.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(crate) fn at<T>(_point: &'static str, step: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
@@ -29,20 +29,20 @@ mod armed {
 
     use parking_lot::{Condvar, Mutex};
 
-    /// What happens at an armed point.
+    /// The fault of an armed point.
     #[derive(Debug, Clone, Copy)]
     pub enum Fault {
-        /// The step is not done and fails with this errno.
+        /// The operation is not run and fails with this errno.
         Error(i32),
-        /// The step is done, but only after so long, or when the point is disarmed.
+        /// The operation runs, but only after this delay, or when the point is disarmed.
         Delay(Duration),
-        /// The thread that would do the step panics.
+        /// The thread that would run the operation panics.
         Panic,
     }
 
     struct Point {
         fault: Fault,
-        /// Hits that pass before the fault, and how many then meet it.
+        /// Hits that pass before the fault, and how many then get it.
         skip: u64,
         times: u64,
         hits: u64,
@@ -52,7 +52,7 @@ mod armed {
     static POINTS: Mutex<Option<HashMap<String, Point>>> = Mutex::new(None);
     static CHANGED: Condvar = Condvar::new();
 
-    /// Arms a point: `skip` hits pass, the next `times` meet the fault. A point is armed once at a
+    /// Arms a point: `skip` hits pass, the next `times` get the fault. A point is armed once at a
     /// time.
     pub fn arm(point: &str, fault: Fault, skip: u64, times: u64) -> Armed {
         let armed = Point { fault, skip, times, hits: 0, struck: 0 };
@@ -61,19 +61,19 @@ mod armed {
         Armed { point: point.to_owned() }
     }
 
-    /// Keeps a point armed for as long as it lives.
+    /// Keeps a point armed until it is dropped.
     #[derive(Debug)]
     pub struct Armed {
         point: String,
     }
 
     impl Armed {
-        /// How often the fault struck.
+        /// How often the fault occurred.
         pub fn struck(&self) -> u64 {
             POINTS.lock().as_ref().and_then(|points| points.get(&self.point)).map_or(0, |point| point.struck)
         }
 
-        /// Waits until the fault has struck; `false` where it did not within a minute.
+        /// Waits until the fault has occurred; `false` if it did not within a minute.
         pub fn wait(&self) -> bool {
             let deadline = Instant::now() + Duration::from_secs(60);
             let mut points = POINTS.lock();

@@ -1,17 +1,17 @@
-//! What is made from the log, record by record.
+//! Followers: data derived from the log, record by record.
 //!
 //! A follower takes every record in the order of the log. For each record the followers are called
 //! one after another, in this order:
 //!
-//! | follower | where it goes on after a start | while it cannot take a record |
+//! | follower | where it continues after a start | while it cannot take a record |
 //! |---|---|---|
-//! | consume queues | where the checkpoint vouches for it | the others wait |
+//! | consume queues | at the checkpoint | the others wait |
 //! | those of the broker | at a place of its own, or at the end of the log | the others go on |
-//! | index | where the checkpoint vouches for it | the others go on |
+//! | index | at the checkpoint | the others go on |
 //!
-//! A follower that the others do not wait for falls behind: records pass it by, and dispatch reads
-//! them again for it, from the log, once it takes them. The same way leads from a place of its own
-//! to the end of the log, so that a follower with much to do after a start delays no other.
+//! A follower that the others do not wait for can lag: records skip it, and dispatch reads them
+//! again for it, from the log, once it accepts them. The same mechanism leads from a place of its
+//! own to the end of the log, so that a follower with much to do after a start delays no other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,21 +25,20 @@ use crate::consume_queue::{is_consumable, is_name};
 use crate::error::Result;
 use crate::position::{Millis, QueueOffset};
 
-/// Pause after a record that a full disk prevented.
+/// Pause after a record that failed because the disk was full.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
-/// Something that is made from the log. Calls come from one thread at a time, on the dispatch
-/// thread for the most part; they may wait for the disk, and must neither truncate nor close the
-/// store.
+/// Data derived from the log. Calls come from one thread at a time, usually the dispatch thread;
+/// they may wait for the disk, and must neither truncate nor close the store.
 pub trait Follower: Send + Sync {
-    /// In logs and metrics.
+    /// The name in logs and metrics.
     fn name(&self) -> &'static str;
 
     /// Takes a record. After a crash, or an error of a follower that the others wait for, a record
-    /// may come again.
+    /// may be repeated.
     ///
     /// # Errors
-    /// Where it cannot take the record now; it is offered again later.
+    /// If it cannot take the record now; it is offered again later.
     fn take(&self, dispatched: &Dispatched<'_>) -> Result<()>;
 
     /// Whether the others wait while it cannot take a record, and [`MessageStore::dispatched`] with
@@ -50,25 +49,25 @@ pub trait Follower: Send + Sync {
         false
     }
 
-    /// Waits, at most `timeout`, until it can take some hundred records; `false` where it cannot.
-    /// Asked only where the others wait for it.
+    /// Waits, at most `timeout`, until it can take some hundred records; `false` if it cannot.
+    /// Called only if the others wait for it.
     fn wait_for_room(&self, timeout: Duration) -> bool {
         let _ = timeout;
         true
     }
 
-    /// Where it goes on when the store is opened: the last `place` that [`Follower::sync`] was told
-    /// and made durable. `None` where it wants only what comes from then on. Records that retention
-    /// has deleted before it took them are lost to it.
+    /// Where it continues when the store is opened: the last `place` that [`Follower::sync`] got
+    /// and made durable. `None` if it needs only the records from the opening on. It loses records
+    /// that retention has deleted before it took them.
     fn place(&self) -> Option<u64> {
         None
     }
 
-    /// Makes everything it has taken durable: all records before `place`, which are on the disk
-    /// themselves.
+    /// Makes everything it has taken durable: all records before `place`, which are themselves on
+    /// the disk.
     ///
     /// # Errors
-    /// [`Error::Sync`] takes no more writes until a restart; any other is tried again.
+    /// After [`Error::Sync`] it accepts no more writes until a restart; any other error is retried.
     ///
     /// [`Error::Sync`]: crate::Error::Sync
     fn sync(&self, place: u64) -> Result<()> {
@@ -76,19 +75,19 @@ pub trait Follower: Send + Sync {
         Ok(())
     }
 
-    /// Forgets records at or behind `to`: the log has lost them, and others will come there.
+    /// Drops records at or behind `to`: the log has lost them, and others will take their place.
     ///
     /// # Errors
-    /// It takes no more writes until a restart.
+    /// It accepts no more writes until a restart.
     fn truncate(&self, to: u64) -> Result<()> {
         let _ = to;
         Ok(())
     }
 
-    /// Gives up what it has of records before `log_min`, where the log now begins.
+    /// Drops what it has of records before `log_min`, where the log now begins.
     ///
     /// # Errors
-    /// Where a file cannot be deleted; tried again with the next deletion.
+    /// If a file cannot be deleted; retried with the next deletion.
     fn trim(&self, log_min: u64) -> Result<()> {
         let _ = log_min;
         Ok(())
@@ -100,7 +99,7 @@ pub trait Follower: Send + Sync {
 pub struct Dispatched<'a> {
     /// The record.
     pub record: &'a Record<'a>,
-    /// What its queue entry tells a filter, see [`TagsCode`]. `None` where the record belongs in no
+    /// The tags code of its queue entry, see [`TagsCode`]. `None` if the record belongs in no
     /// queue: half messages, rolled back ones, and those whose topic cannot be the name of a
     /// directory.
     pub tags_code: Option<i64>,
@@ -113,11 +112,11 @@ pub struct Arrival<'a> {
     pub topic: &'a str,
     /// Queue.
     pub queue_id: i32,
-    /// Its number in the queue.
+    /// Its queue offset.
     pub queue_offset: QueueOffset,
-    /// What its queue entry tells a filter, see [`TagsCode`].
+    /// The tags code of its queue entry, see [`TagsCode`].
     pub tags_code: i64,
-    /// Where its record lies.
+    /// The position of its record.
     pub physical_offset: u64,
     /// Bytes of the record.
     pub size: usize,
@@ -127,8 +126,8 @@ pub struct Arrival<'a> {
     pub properties: &'a [u8],
 }
 
-/// A follower that calls `each` for every message that becomes readable from the opening of the
-/// store on. `each` must not block.
+/// A follower that calls `each` for every message that becomes readable after the store is opened.
+/// `each` must not block.
 pub fn arrivals(each: impl Fn(&Arrival<'_>) + Send + Sync + 'static) -> Arc<dyn Follower> {
     Arc::new(Arrivals(each))
 }
@@ -157,18 +156,18 @@ impl<F: Fn(&Arrival<'_>) + Send + Sync> Follower for Arrivals<F> {
     }
 }
 
-/// How far a follower is behind.
+/// The lag of a follower.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
     /// [`Follower::name`].
     pub follower: &'static str,
-    /// Bytes of the log it has yet to take: of all that is appended where the others wait for it,
-    /// of what is dispatched where they do not.
+    /// Bytes of the log it has yet to take: of all that is appended if the others wait for it, of
+    /// what is dispatched if they do not.
     pub bytes: u64,
 }
 
-/// Writes the number that Java's checkpoint has for a follower; told the store timestamp of the
-/// last record dispatched.
+/// Writes the number that Java's checkpoint has for a follower; the argument is the store timestamp
+/// of the last record dispatched.
 type Mark = Box<dyn Fn(&mut Marks, Millis) + Send + Sync>;
 
 /// All followers, in the order in which they take a record.
@@ -180,31 +179,31 @@ pub(crate) struct Followers {
 struct Slot {
     follower: Arc<dyn Follower>,
     must_keep_up: bool,
-    /// Where it goes on, if it has a place of its own.
+    /// Where it continues, if it has a place of its own.
     place: Option<u64>,
-    /// There for those that the checkpoint vouches for.
+    /// Set for followers that the checkpoint covers.
     mark: Option<Mark>,
-    /// For metrics: where it is behind; `u64::MAX` where it is not.
+    /// For metrics: its place if it lags; `u64::MAX` if it does not.
     behind: AtomicU64,
-    /// The last place it was synced to, for those with one of their own.
+    /// The place of the last sync, for followers with a place of their own.
     synced: AtomicU64,
 }
 
-/// How far dispatch has come.
+/// How far dispatch has got.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Turn {
     /// The last record handled: its physical offset and store timestamp.
     pub(crate) last: Option<(u64, Millis)>,
-    /// For each follower, in their order: where it is behind, if it is.
+    /// For each follower, in their order: its lag, if it lags.
     behind: Vec<Option<Behind>>,
 }
 
-/// A follower that is behind.
+/// A lagging follower.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Behind {
     /// The first record it has not taken.
     pub(crate) from: u64,
-    /// When it is offered again.
+    /// When the record is offered again.
     pub(crate) retry_at: Instant,
 }
 
@@ -215,29 +214,29 @@ impl Behind {
 }
 
 impl Turn {
-    /// Nothing at or behind `to` is there any more, and nothing was missed there.
+    /// Forgets everything at or behind `to`: a follower that lagged only there lags no longer.
     pub(crate) fn truncate(&mut self, to: u64, last: Option<(u64, Millis)>) {
         self.last = last;
         self.behind.iter_mut().for_each(|behind| *behind = behind.filter(|behind| behind.from < to));
     }
 }
 
-/// Where the followers stand, between two records.
+/// The positions of the followers, between two records.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     /// The last record handled: its physical offset and store timestamp.
     pub(crate) last: Option<(u64, Millis)>,
-    /// For each follower: the first record it has not taken, and whether it is behind.
+    /// For each follower: the first record it has not taken, and whether it lags.
     places: Vec<(u64, bool)>,
 }
 
 impl Followers {
-    /// Of a store whose queue entries have this code; there are none yet.
+    /// Creates the list for a store whose queue entries have this code; it is empty.
     pub(crate) fn new(tags_code: TagsCode) -> Self {
         Followers { tags_code, slots: Vec::new() }
     }
 
-    /// Adds one that the checkpoint vouches for, which therefore takes part in recovery.
+    /// Adds a follower that the checkpoint covers, which therefore takes part in recovery.
     pub(crate) fn add(
         &mut self,
         follower: Arc<dyn Follower>,
@@ -246,7 +245,7 @@ impl Followers {
         self.push(follower, Some(Box::new(mark)));
     }
 
-    /// Adds one that goes on at a place of its own, or at the end of the log.
+    /// Adds a follower that continues at a place of its own, or at the end of the log.
     pub(crate) fn add_own(&mut self, follower: Arc<dyn Follower>) {
         self.push(follower, None);
     }
@@ -258,17 +257,18 @@ impl Followers {
         self.slots.push(Slot { follower, must_keep_up, place, mark, behind, synced });
     }
 
-    /// Nothing is dispatched, and none is behind.
+    /// The initial position: nothing is dispatched, and no follower lags.
     pub(crate) fn begin(&self) -> Turn {
         Turn { last: None, behind: vec![None; self.slots.len()] }
     }
 
-    /// Takes a record that is read back, while the store is opened.
+    /// Takes a record that is read back while the store is opened.
     pub(crate) fn recover(&self, turn: &mut Turn, record: &Record<'_>) -> Result<()> {
         self.hand_out(turn, record, |slot| slot.mark.is_some())
     }
 
-    /// Puts those with places of their own there, once recovery has found where the log ends.
+    /// Sets the followers with places of their own to those, once recovery has found where the log
+    /// ends.
     pub(crate) fn start(&self, turn: &mut Turn, end: u64) -> Result<()> {
         for (slot, behind) in self.slots.iter().zip(&mut turn.behind) {
             let Some(from) = slot.place else { continue };
@@ -282,7 +282,7 @@ impl Followers {
         Ok(())
     }
 
-    /// Hands a record to all that are not behind.
+    /// Passes a record to all followers that do not lag.
     pub(crate) fn take(&self, turn: &mut Turn, record: &Record<'_>) -> Result<()> {
         self.hand_out(turn, record, |_| true)
     }
@@ -312,12 +312,12 @@ impl Followers {
         Dispatched { record, tags_code: in_queue.then(|| self.tags_code.of(record)) }
     }
 
-    /// Whether all that the others wait for can take some records.
+    /// Whether all followers that the others wait for can take some records.
     pub(crate) fn wait_for_room(&self, timeout: Duration) -> bool {
         self.slots.iter().all(|slot| !slot.must_keep_up || slot.follower.wait_for_room(timeout))
     }
 
-    /// Those that are behind and due, by their number.
+    /// The lagging followers that are due, by their number.
     pub(crate) fn due(&self, turn: &Turn) -> Vec<(usize, u64)> {
         if turn.behind.iter().all(Option::is_none) {
             return Vec::new();
@@ -328,8 +328,7 @@ impl Followers {
         turn.behind.iter().enumerate().filter_map(due).collect()
     }
 
-    /// Hands a record that passed it by to one that is behind; `false` where it still cannot take
-    /// it.
+    /// Passes a skipped record to a lagging follower; `false` if it still cannot take it.
     pub(crate) fn take_late(&self, turn: &mut Turn, number: usize, record: &Record<'_>) -> bool {
         let follower = &self.slots[number].follower;
         let Err(error) = follower.take(&self.dispatched(record)) else { return true };
@@ -338,7 +337,7 @@ impl Followers {
         false
     }
 
-    /// One that was behind has come to `from`; to the end where there is none.
+    /// A lagging follower has got to `from`; to the end if there is none.
     pub(crate) fn caught_up(&self, turn: &mut Turn, number: usize, from: Option<u64>) {
         turn.behind[number] = from.map(|from| Behind { from, retry_at: Instant::now() });
         if from.is_none() {
@@ -346,14 +345,14 @@ impl Followers {
         }
     }
 
-    /// Publishes for metrics how far each is behind.
+    /// Publishes the lag of each follower for metrics.
     pub(crate) fn publish(&self, turn: &Turn) {
         for (slot, behind) in self.slots.iter().zip(&turn.behind) {
             slot.behind.store(behind.map_or(u64::MAX, |behind| behind.from), Ordering::Relaxed);
         }
     }
 
-    /// How far each is behind, in a log that is dispatched up to one offset and ends at another.
+    /// The lag of each follower, in a log that is dispatched up to one offset and ends at another.
     pub(crate) fn lags(&self, dispatched: u64, appended: u64) -> Vec<Lag> {
         let lag = |slot: &Slot| Lag {
             follower: slot.follower.name(),
@@ -365,20 +364,20 @@ impl Followers {
         self.slots.iter().map(lag).collect()
     }
 
-    /// Where they stand after `turn`, in a log that is dispatched up to an offset.
+    /// Their positions after `turn`, in a log that is dispatched up to an offset.
     pub(crate) fn progress(&self, turn: &Turn, dispatched: u64) -> Progress {
         let place = |behind: &Option<Behind>| behind.map_or((dispatched, false), |behind| (behind.from, true));
         Progress { last: turn.last, places: turn.behind.iter().map(place).collect() }
     }
 
-    /// The last record of which no follower needs to be told again by recovery, `last` at most.
+    /// The last record that recovery need not repeat for any follower, `last` at most.
     pub(crate) fn vouched_for(&self, progress: &Progress, last: u64) -> u64 {
         let behind =
             self.slots.iter().zip(&progress.places).filter(|(slot, (_, behind))| slot.mark.is_some() && *behind);
         behind.map(|(_, (from, _))| *from).fold(last, u64::min)
     }
 
-    /// Whether one with a place of its own has come further than it was synced to.
+    /// Whether a follower with a place of its own has advanced since its last sync.
     pub(crate) fn is_unsynced(&self, progress: &Progress) -> bool {
         let mut places = self.slots.iter().zip(&progress.places);
         places.any(|(slot, (place, _))| slot.place.is_some() && slot.synced.load(Ordering::Relaxed) != *place)
@@ -393,7 +392,7 @@ impl Followers {
         Ok(())
     }
 
-    /// Writes the numbers of those that are not behind, which were synced.
+    /// Writes the numbers of the followers that do not lag, which were synced.
     pub(crate) fn mark(&self, progress: &Progress, store_timestamp: Millis, marks: &mut Marks) {
         for (slot, (_, behind)) in self.slots.iter().zip(&progress.places) {
             if let Some(mark) = slot.mark.as_ref().filter(|_| !behind) {
@@ -402,12 +401,12 @@ impl Followers {
         }
     }
 
-    /// Lets all forget records at or behind `to`, which the log has lost.
+    /// Makes all followers drop records at or behind `to`, which the log has lost.
     pub(crate) fn truncate(&self, to: u64) -> Result<()> {
         self.slots.iter().try_for_each(|slot| slot.follower.truncate(to))
     }
 
-    /// Lets all give up records before `log_min`, which the log has lost.
+    /// Makes all followers drop records before `log_min`, which the log has lost.
     pub(crate) fn trim(&self, log_min: u64) -> Result<()> {
         self.slots.iter().try_for_each(|slot| slot.follower.trim(log_min))
     }

@@ -1,7 +1,7 @@
-//! The storage engine: takes messages, keeps them, hands them out.
+//! The storage engine: it stores messages and reads them back.
 //!
-//! It knows nothing of sockets, roles or permissions, and needs no async runtime: calls are plain,
-//! waiting is done on four [`Watermark`]s, and what takes time runs on threads of its own.
+//! It knows nothing of sockets, roles or permissions, and needs no async runtime: calls are plain
+//! functions, callers wait on four [`Watermark`]s, and long work runs on threads of the store.
 //!
 //! ```text
 //!            put                                        get, read, query
@@ -13,41 +13,42 @@
 //!             v                               v              v
 //!          the disk  <------------------ upkeep: checkpoint, retention
 //!
-//!    min <= dispatched <= appended      flushed <= appended      confirmed: said by the server
+//!    min <= dispatched <= appended      flushed <= appended      confirmed: set by the server
 //! ```
 //!
-//! The commit log is the truth. Consume queues, index and what a broker adds follow it, each a
-//! [`Follower`] with a place of its own. Consume queues and index can be made again from it, which
-//! is what recovery does with whatever the checkpoint does not vouch for. All files are those of
-//! Java, byte for byte, so that either can open the other's directory.
+//! The commit log is the source of truth. Consume queues, index and followers that a broker adds
+//! are derived from it; each is a [`Follower`] with a place of its own. Consume queues and index
+//! can be rebuilt from the log, and recovery does that for everything the checkpoint does not
+//! cover. All files are those of Java, byte for byte, so that either broker can open the other's
+//! directory.
 //!
-//! | room | what |
+//! | module | contents |
 //! |---|---|
 //! | [`open`] | reading back what the disk holds; closing |
 //! | [`put`], [`get`], [`query`] | the calls |
 //! | [`commit_log`] | all records, one after another |
 //! | [`mapped_file`] | its files; the only unsafe code |
-//! | [`dispatch`], [`follower`] | from the log to all that is made from it |
-//! | [`consume_queue`] | for each queue, where its messages are |
-//! | [`index`] | for each key, where its messages are |
-//! | [`upkeep`], [`checkpoint`], [`retention`] | what is durable; what may go |
-//! | [`position`] | numbers that must not be mixed up |
-//! | [`watermark`] | how far something has come, and waiting for it |
-//! | [`metrics`] | what is counted |
-//! | [`config`], [`error`] | what the store can be told, and what it tells its callers |
+//! | [`dispatch`], [`follower`] | from the log to the data derived from it |
+//! | [`consume_queue`] | for each queue, the positions of its messages |
+//! | [`index`] | for each key, the positions of its messages |
+//! | [`upkeep`], [`checkpoint`], [`retention`] | what is durable; which files are deleted |
+//! | [`position`] | numbers that are easily confused, as types |
+//! | [`watermark`] | an offset that grows, and waiting for it |
+//! | [`metrics`] | counters and durations |
+//! | [`config`], [`error`] | configuration and errors |
 //! | [`offline`] | a store that no broker has open: checking, printing, repairing it |
-//! | [`dir`] | directories, blocks and the lock: calls whose failure decides what is durable |
+//! | [`dir`] | directories, blocks and the lock: calls whose outcome decides what is durable |
 //! | [`durable_file`] | small files replaced as a whole, for the broker's tables |
-//! | [`fail_point`] | where a test can let the disk fail |
+//! | [`fail_point`] | where a test can make the disk fail |
 //!
 //! Threads: `store-allocate` preallocates disk blocks ahead of the append position, `store-flush`
-//! writes appended bytes to the disk, `store-dispatch` follows the log, `store-queues` writes
-//! consume queue entries, `store-upkeep` does the rest.
+//! flushes appended bytes to the disk, `store-dispatch` follows the log, `store-queues` writes
+//! consume queue entries, `store-upkeep` runs checkpoints and retention.
 //!
-//! Lock order, where more than one is held: `deleting`, `checkpoint`, dispatch turn, `flushing`,
+//! Lock order, if more than one is held: `deleting`, `checkpoint`, dispatch turn, `flushing`,
 //! append, `files`; table `io`, `queues`, `dirty`, a queue's state. No lock that a put or a get
-//! needs is held while a disk is waited for, but by a truncation, which is there to keep puts away.
-//! Dispatch may wait for table `io`, in the rare case that a queue does not go on where it ended.
+//! needs is held during disk I/O, except by a truncation, which has to exclude puts. Dispatch may
+//! wait for table `io`, in the rare case that an entry does not follow the last one of its queue.
 
 mod checkpoint;
 mod commit_log;
@@ -98,11 +99,11 @@ pub use retention::{Needed, Needs};
 pub use upkeep::DiskUse;
 pub use watermark::{Halt, Reached, Watermark};
 
-/// An open store. Shared by reference; every call may be made from any thread, but calls may wait
+/// An open store, shared by reference. Every call may be made from any thread, but calls may wait
 /// for a disk: keep them off the threads of an async runtime, except the watermarks' futures, and
 /// reads and puts whose deadline is [`Deadline::Now`].
 ///
-/// Dropping it without [`MessageStore::close`] leaves what a crash would leave.
+/// Dropping it without [`MessageStore::close`] leaves the directory as a crash would.
 pub struct MessageStore {
     config: Config,
     log: Arc<commit_log::CommitLog>,
@@ -114,13 +115,13 @@ pub struct MessageStore {
     abort: dir::AbortMark,
     lost_page_cache: bool,
     is_new: bool,
-    /// What lies further back than this from the end of the log has likely left the memory.
+    /// Records further back than this from the end of the log are probably no longer in memory.
     memory_bytes: u64,
-    /// What lies within so many bytes of the end of the log is taken to be in memory without
-    /// asking.
+    /// Bytes within this distance from the end of the log are assumed to be in memory without a
+    /// check.
     hot_bytes: u64,
-    /// None once the store is closed. Last, so that it is released when nothing touches the files
-    /// any more.
+    /// None once the store is closed. The last field, so that it is released when nothing uses the
+    /// files any more.
     lock: Mutex<Option<dir::Lock>>,
 }
 
@@ -130,24 +131,24 @@ impl MessageStore {
         &self.log.appended
     }
 
-    /// Up to here the log is on the disk. Fails for good after a failed flush.
+    /// The log is durable up to here. Fails for good after a failed flush.
     pub fn flushed(&self) -> &Arc<Watermark> {
         &self.log.flushed
     }
 
-    /// Up to here enough members have the log, where others than this one are needed: as far as
-    /// [`MessageStore::confirm`] said.
+    /// Enough members have the log up to here, if replication requires any: the last offset given
+    /// to [`MessageStore::confirm`].
     pub fn confirmed(&self) -> &Arc<Watermark> {
         &self.log.confirmed
     }
 
-    /// Says that enough members have the log up to `offset`. An offset before the last one changes
-    /// nothing.
+    /// Records that enough members have the log up to `offset`. An offset before the last one
+    /// changes nothing.
     pub fn confirm(&self, offset: u64) {
         self.log.confirmed.advance(offset);
     }
 
-    /// Up to here messages are in their queues.
+    /// Messages are in their queues up to here.
     pub fn dispatched(&self) -> &Arc<Watermark> {
         &self.log.dispatched
     }
@@ -157,50 +158,50 @@ impl MessageStore {
         &self.config
     }
 
-    /// When files are deleted, from the next round on.
+    /// Sets the retention rules, from the next round on.
     ///
     /// # Errors
-    /// [`Error::Config`] where the rules contradict each other; those in force stay.
+    /// [`Error::Config`] if the rules contradict each other; the previous rules stay in force.
     pub fn set_retention(&self, retention: Retention) -> Result<()> {
         retention.validate()?;
         *self.upkeep.retention.lock() = retention;
         Ok(())
     }
 
-    /// Lets expired files stay that a reader outside of the store has yet to copy, while the disk
-    /// is not short of space. `needs` is asked at each round of deletion and must not wait.
+    /// Keeps expired files that a reader outside of the store has yet to copy, while the disk is
+    /// not short of space. `needs` is called in each round of deletion and must not block.
     pub fn set_needs(&self, needs: Needs) {
         *self.upkeep.needs.lock() = Some(needs);
     }
 
-    /// Whether the last process did not stop by itself and the system was restarted since, or its
-    /// disk failed a sync: what was not synced then is lost, so this log may be shorter than it
-    /// was. A process that was killed under a system that went on loses nothing.
+    /// Whether the last process did not stop cleanly and the system was rebooted since, or its disk
+    /// failed a sync. Data that was not synced is lost then, so this log may be shorter than it
+    /// was. A process that was killed while the system kept running loses nothing.
     pub fn lost_page_cache(&self) -> bool {
         self.lost_page_cache
     }
 
-    /// Whether this opening made the store: its root held none before.
+    /// Whether this opening created the store: its root contained none before.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Why messages are not taken just now; `Ok` where they are.
+    /// Why messages are refused at the moment; `Ok` if they are accepted.
     ///
     /// # Errors
-    /// The error a put would get.
+    /// The error that a put would get.
     pub fn writable(&self) -> Result<()> {
         self.log.refusal()
     }
 
-    /// Why and since when the store takes no more writes before a restart: a sync has failed, or
+    /// Why and since when the store accepts no more writes before a restart: a sync has failed, or
     /// one of its threads has ended.
     pub fn failure(&self) -> Option<Failure> {
         self.log.refusal.failure()
     }
 
-    /// How long a message that comes now waits for those being appended, at most `timeout`: as long
-    /// as it takes to get the append lock.
+    /// How long a message that arrives now waits for the appends before it, at most `timeout`: the
+    /// time to acquire the append lock.
     pub fn append_wait(&self, timeout: Duration) -> Duration {
         self.log.append_wait(timeout)
     }
@@ -213,38 +214,38 @@ impl MessageStore {
         self.log.flush()
     }
 
-    /// Deletes expired files at whatever hour: one round of it now and, where that is not enough,
-    /// as many as Java makes with the upkeep's. Returns how many commit log files went in the
-    /// first.
+    /// Deletes expired files at any hour: one round now and, if that is not enough, further rounds
+    /// of the upkeep thread, as many as Java makes. Returns how many commit log files the first
+    /// round deleted.
     ///
     /// # Errors
-    /// Where a file cannot be deleted.
+    /// If a file cannot be deleted.
     pub fn delete_expired(&self) -> Result<usize> {
         self.upkeep.delete_expired(true, self.threads.stop_flag())
     }
 
-    /// Deletes what consume queues, index and the other followers hold of records that the commit
-    /// log has lost, where the deletion of its files has not done so.
+    /// Deletes the data of consume queues, index and the other followers for records that the
+    /// commit log has lost, if the deletion of its files has not done so.
     ///
     /// # Errors
-    /// Where a file cannot be deleted.
+    /// If a file cannot be deleted.
     pub fn trim_followers(&self) -> Result<()> {
         self.upkeep.trim_followers()
     }
 
-    /// How full the volumes are.
+    /// The usage of the volumes.
     ///
     /// # Errors
-    /// Where the system does not say.
+    /// If the system does not report it.
     pub fn disk_use(&self) -> Result<DiskUse> {
         self.upkeep.disk_use()
     }
 
-    /// What the store counts.
+    /// The metrics of the store.
     pub fn metrics(&self) -> Metrics {
         let counters = &self.log.counters;
         let (topics, queues) = self.table.counts();
-        // In this order: an end read first could lie before what is dispatched meanwhile.
+        // In this order: an end that is read first could lie before what is dispatched meanwhile.
         let dispatched = self.log.dispatched.value();
         let appended = self.log.appended.value();
         Metrics {

@@ -1,4 +1,4 @@
-//! What the store counts. The server turns it into metrics and into the answer to `brokerStatus`.
+//! The metrics of the store. The server exports them and answers `brokerStatus` from them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Times {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
     /// Bucket `n` counts durations below `2^n` microseconds that are in no earlier bucket; the last
-    /// one has no end.
+    /// one is unbounded.
     pub buckets: [u64; BUCKETS],
     /// Sum of all.
     pub total: Duration,
@@ -51,13 +51,13 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// How many durations there are.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// A bound that a share of the durations is not above: the end of the bucket of the last of
-    /// them, and never more than the longest. Zero where there are none.
+    /// A quantile: the end of the bucket of the last duration within the share, and never more than
+    /// the longest duration. Zero if there are none.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = (share * self.count() as f64).ceil() as u64;
         let counted = self.buckets.iter().scan(0, |counted, bucket| {
@@ -88,14 +88,14 @@ pub(crate) struct Counters {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Messages taken since the store was opened; a batch of n counts n.
+    /// Messages stored since the store was opened; a batch of n counts n.
     pub put_messages: u64,
     /// Bytes of their records.
     pub put_bytes: u64,
     /// Puts refused with an error.
     pub put_failures: u64,
-    /// Non-blocking puts that found no blocks preallocated; each was followed by one that could
-    /// wait.
+    /// Non-blocking puts that found no preallocated blocks; each was followed by one that could
+    /// block.
     pub puts_would_block: u64,
     /// From the call of a put to its return.
     pub put_times: Histogram,
@@ -103,52 +103,52 @@ pub struct Metrics {
     pub lock_waits: Histogram,
     /// How long flushes of the commit log took.
     pub flush_times: Histogram,
-    /// From the call of a get to its return, whatever it found.
+    /// From the call of a get to its return, whatever its result.
     pub get_times: Histogram,
     /// Non-blocking gets whose messages were not in memory; each was followed by one that waited
     /// for the disk.
     pub gets_not_resident: u64,
-    /// Damaged records and queue entries that gets passed over, each as often as one met it.
+    /// Damaged records and queue entries that gets skipped; each counts once per get that met it.
     pub damages_passed_over: u64,
-    /// Threads of the store that ended and should not have.
+    /// Threads of the store that ended unexpectedly.
     pub threads_ended: u64,
     /// Start of the commit log.
     pub min_offset: u64,
-    /// Bytes of expired commit log files that stay for a reader that has yet to copy them.
+    /// Bytes of expired commit log files that are kept for a reader that has yet to copy them.
     pub held_bytes: u64,
     /// End of the commit log.
     pub appended: u64,
-    /// Up to here it is on the disk.
+    /// The commit log is durable up to here.
     pub flushed: u64,
-    /// Up to here consumers can see it.
+    /// Messages are visible to consumers up to here.
     pub dispatched: u64,
-    /// Store timestamp of the last record, ms; 0 where there is none.
+    /// Store timestamp of the last record, ms; 0 if there is none.
     pub last_store_timestamp: Millis,
     /// Bytes mapped, of the commit log and the index.
     pub mapped_bytes: u64,
-    /// Topics with consume queues.
+    /// Topics that have consume queues.
     pub topics: usize,
     /// Consume queues.
     pub queues: usize,
     /// Bytes of consume queue entries waiting to be written.
     pub consume_queue_pending: u64,
-    /// Bytes of memory that consume queue entries occupied when they were last written: those that
-    /// are kept there, and what had come meanwhile.
+    /// Bytes of memory that consume queue entries occupied at the last write: the entries kept in
+    /// memory, and those added meanwhile.
     pub consume_queue_memory: u64,
-    /// Consume queue files open.
+    /// Open consume queue files.
     pub open_files: usize,
     /// Index files.
     pub index_files: usize,
-    /// How far each follower of the log is behind, in their order. One that the others do not wait
-    /// for is behind while it cannot be written, on a full disk above all, or has a place of its
-    /// own that it goes on from.
+    /// The lag of each follower of the log, in their order. A follower that the others do not wait
+    /// for lags while it cannot be written, most often because the disk is full, or while it
+    /// catches up from a place of its own.
     pub followers: Vec<Lag>,
-    /// Why no writes are taken, if so.
+    /// Why writes are refused, if they are.
     pub refusing: Option<String>,
 }
 
 impl Metrics {
-    /// Bytes of the log that a follower has yet to take; 0 where there is none of that name.
+    /// Bytes of the log that a follower has yet to take; 0 if there is none of that name.
     pub fn behind(&self, follower: &str) -> u64 {
         self.followers.iter().find(|lag| lag.follower == follower).map_or(0, |lag| lag.bytes)
     }

@@ -1,12 +1,12 @@
-//! Opening a store, which is reading back what the disk holds, and closing it.
+//! Opening a store, which reads back what the disk holds, and closing it.
 //!
 //! Opening, in order: the lock; whether the last stop was clean; where a scan of the log has to
 //! begin; queues and index as far as they are known to be good there; the scan, which dispatches
-//! again what they lack; the verdict on the place where it stops; the cut; the threads. The `abort`
-//! file is written before the first change.
+//! again what they lack; the decision about the place where it stops; the cut; the threads. The
+//! `abort` file is written before the first change.
 //!
-//! Closing: no more writes; dispatch to the end; everything to the disk; a last checkpoint; and
-//! only then is `abort` removed. A store that is dropped without that counts as crashed.
+//! Closing: no more writes; dispatch to the end; flush everything; a last checkpoint; and only then
+//! is `abort` removed. A store that is dropped without that counts as crashed.
 
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
@@ -40,7 +40,7 @@ use crate::upkeep::Upkeep;
 /// How long closing a store, or deleting a topic, waits for dispatch to reach the end of the log.
 pub(crate) const LAST_DISPATCH: Duration = Duration::from_secs(10);
 
-/// The store's threads and what stops them.
+/// The store's threads and their stop flag.
 #[derive(Debug)]
 pub(crate) struct Threads {
     stop: Arc<AtomicBool>,
@@ -57,7 +57,7 @@ impl Threads {
         let (stop, log) = (Arc::clone(&self.stop), Arc::clone(log));
         let run = move || {
             let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| run(&stop))).is_err();
-            // One that has failed the store has nothing left to do.
+            // A thread that has failed the store has nothing left to do.
             if panicked || (!stop.load(Ordering::SeqCst) && log.failure().is_ok()) {
                 log.refusal.thread_ended(name, panicked);
             }
@@ -74,14 +74,14 @@ impl Threads {
 }
 
 impl MessageStore {
-    /// Opens the store in `config.root`, or makes one there. `followers` are those of the broker,
-    /// in the order in which they take a record; they come behind the consume queues and before the
+    /// Opens the store in `config.root`, or creates one there. `followers` are those of the broker,
+    /// in the order in which they take a record; they come after the consume queues and before the
     /// index.
     ///
     /// # Errors
-    /// [`Error::Locked`] while another process has the directory; [`Error::Corruption`] where
-    /// stored bytes are damaged that no crash explains; [`Error::Config`] where configuration and
-    /// files do not fit.
+    /// [`Error::Locked`] while another process has the directory open; [`Error::Corruption`] if
+    /// stored bytes are damaged in a way that no crash explains; [`Error::Config`] if configuration
+    /// and files are inconsistent.
     pub fn open(config: Config, followers: Vec<Arc<dyn Follower>>) -> Result<MessageStore> {
         config.validate()?;
         let (writable, read_only) = config.commit_log_dirs();
@@ -154,16 +154,15 @@ impl MessageStore {
         self.threads.start("store-upkeep", &self.log, move |stop| upkeep.run(stop))
     }
 
-    /// Stops taking messages, flushes everything to the disk, and marks the store as cleanly
+    /// Stops accepting messages, flushes everything to the disk, and marks the store as cleanly
     /// stopped. A second call does nothing.
     ///
     /// # Errors
-    /// Where something could not be written; the next start then reads the log as after a crash.
+    /// If something could not be written; the next start then reads the log as after a crash.
     pub fn close(&self) -> Result<()> {
         let Some(_lock) = self.lock.lock().take() else { return Ok(()) };
         if self.log.failure().is_err() {
-            // The next start drops what a failed sync left in the page cache, as after a restart of
-            // the system.
+            // The next start drops what a failed sync left in the page cache, as after a reboot.
             self.abort.set_lost()?;
         }
         self.log.set_closed();
@@ -186,13 +185,13 @@ impl MessageStore {
         handles.iter().for_each(|handle| handle.thread().unpark());
         self.table.wake();
         for handle in handles {
-            // Panics were caught and told where they happened.
+            // Panics were caught and reported where they happened.
             let _ = handle.join();
         }
     }
 }
 
-/// A directory that this process has locked, and how the last one left it.
+/// A directory that this process has locked, and the state in which the last process left it.
 struct Claim {
     lock: Lock,
     abort: AbortMark,
@@ -204,7 +203,7 @@ struct Claim {
 }
 
 impl Claim {
-    /// Makes the directories where there are none, locks the root, and looks how the last stop was.
+    /// Creates missing directories, locks the root, and checks whether the last stop was clean.
     fn take(config: &Config, log_dirs: &Dirs) -> Result<Claim> {
         for path in [&config.root].into_iter().chain(log_dirs.writable()) {
             dir::create_durably(path)?;
@@ -226,8 +225,9 @@ impl Claim {
         if queue_dir.exists() {
             return Ok(start);
         }
-        // Deleted by hand, as one does where they are damaged: the log has all that was in them.
-        // Until a checkpoint vouches for queues again, every start after a crash begins there.
+        // An operator has deleted them, as is done with damaged files: the log has everything that
+        // was in them. Until a checkpoint covers queues again, every start after a crash begins
+        // there.
         self.checkpoint.write(Marks { consume_queue_timestamp: Millis::default(), dispatched_record: 0, ..*marks })?;
         dir::create_durably(&queue_dir)?;
         Ok(files.first())
@@ -245,9 +245,9 @@ fn open_queues(config: &Config) -> Result<Table> {
     Ok(Table::new(files, config.consume_queue_buffer, config.consume_queue_cache))
 }
 
-/// Drops the pages of the log from `start` on that the system takes to be written. What could not
-/// be written is still in memory, and the system believes that the disk has it. Taken for good it
-/// would be acknowledged, vouched for, and gone after the next power cut.
+/// Drops the clean pages of the log from `start` on from the page cache. Pages that could not be
+/// written are still in memory, and the system regards them as clean. If they were trusted they
+/// would be acknowledged, covered by a checkpoint, and lost in the next power failure.
 fn forget_unwritten(files: &LogFiles, start: u64) -> Result<()> {
     let ends_behind = |base: u64| base + files.file_size > start;
     files
@@ -257,8 +257,8 @@ fn forget_unwritten(files: &LogFiles, start: u64) -> Result<()> {
         .try_for_each(|(base, path)| dir::forget_clean_pages(path, start.saturating_sub(*base)))
 }
 
-/// Reads the log from `start` on and hands its records to the followers that the checkpoint vouches
-/// for. Returns how many there were, too.
+/// Reads the log from `start` on and passes its records to the followers that the checkpoint
+/// covers. Also returns how many there were.
 fn read_back(
     files: &LogFiles,
     start: u64,
@@ -297,8 +297,8 @@ fn open_log(config: &Config, dirs: Arc<Dirs>, files: LogFiles, start: u64, stop:
     Ok(Arc::new(log))
 }
 
-/// All followers, in the order in which they take a record. The index is last: it is the one that
-/// waits for the disk.
+/// All followers, in the order in which they take a record. The index is last, because it is the
+/// one that waits for the disk.
 fn in_order(table: &Arc<Table>, own: Vec<Arc<dyn Follower>>, index: &Arc<Index>, config: &Config) -> Followers {
     let mut followers = Followers::new(config.tags_code.clone());
     followers.add(Arc::clone(table) as _, |marks, store_timestamp| marks.consume_queue_timestamp = store_timestamp);

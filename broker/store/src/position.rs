@@ -1,7 +1,7 @@
-//! Numbers that are easily mixed up, each as a type of its own.
+//! Numbers that are easily confused, each with a type of its own.
 //!
-//! On the wire all of them are Java's longs. [`QueueOffset::from_wire`] and its like refuse what
-//! cannot be one, so a number that came from outside is checked once, where it comes in.
+//! On the wire all of them are Java's longs. [`QueueOffset::from_wire`] and its like refuse invalid
+//! numbers, so a number from outside is checked once, where it enters.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
@@ -17,7 +17,7 @@ impl QueueOffset {
     /// An offset that no message has.
     pub const MAX: QueueOffset = QueueOffset(u64::MAX);
 
-    /// The offset of this number.
+    /// The offset with this number.
     pub const fn new(offset: u64) -> Self {
         QueueOffset(offset)
     }
@@ -32,12 +32,12 @@ impl QueueOffset {
         u64::try_from(offset).ok().map(QueueOffset)
     }
 
-    /// The number for the wire. No queue comes to where it would not be exact.
+    /// The number for the wire. No queue gets so long that it would be inexact.
     pub fn to_wire(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 
-    /// The offset so many messages later, at most the largest there is.
+    /// The offset this many messages later, at most the largest possible.
     #[must_use]
     pub fn saturating_add(self, messages: u64) -> Self {
         QueueOffset(self.0.saturating_add(messages))
@@ -48,7 +48,7 @@ impl QueueOffset {
         self.0.checked_sub(1).map(QueueOffset)
     }
 
-    /// How many messages this is behind an earlier offset; 0 where that is not earlier.
+    /// How many messages this is after an earlier offset; 0 if that is not earlier.
     pub fn saturating_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -105,7 +105,7 @@ impl Millis {
     /// After every time.
     pub const MAX: Millis = Millis(i64::MAX);
 
-    /// The time of this number, which is also the number on the wire.
+    /// The time with this number, which is also the number on the wire.
     pub const fn new(millis: i64) -> Self {
         Millis(millis)
     }
@@ -115,19 +115,19 @@ impl Millis {
         self.0
     }
 
-    /// The time by the system's clock; 1970 where that is before.
+    /// The time by the system's clock; 1970 if the clock is before that.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Millis(since.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// The time so many milliseconds later, [`Millis::MAX`] at most.
+    /// The time this many milliseconds later, [`Millis::MAX`] at most.
     #[must_use]
     pub fn saturating_add(self, millis: i64) -> Self {
         Millis(self.0.saturating_add(millis))
     }
 
-    /// The time so many milliseconds before, [`Millis::MIN`] at least.
+    /// The time this many milliseconds before, [`Millis::MIN`] at least.
     #[must_use]
     pub fn saturating_sub(self, millis: i64) -> Self {
         Millis(self.0.saturating_sub(millis))

@@ -1,4 +1,4 @@
-//! Taking messages in.
+//! Storing messages.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -14,41 +14,40 @@ use crate::consume_queue;
 use crate::error::{Error, Result};
 use crate::position::{Millis, QueueOffset};
 
-/// A message to be stored: everything about its record that is known before it has a place.
+/// A message to be stored: everything about its record that is known before it has a position.
 pub use rmq_protocol::message::stored::Draft as NewMessage;
 
-/// How long a put waits for disk blocks unless told otherwise. Java's clients wait three seconds
-/// for all attempts of a send: this leaves time for the answer, and for an attempt at another
-/// broker.
+/// The default time that a put waits for disk blocks. Java's clients wait three seconds for all
+/// attempts of a send: this leaves time for the response, and for an attempt at another broker.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Until when a put may wait where preallocation is late: for disk blocks, or for the next file.
-/// Nearly no put has to.
+/// The deadline of a put if preallocation is late: for disk blocks, or for the next file. Almost no
+/// put has to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deadline {
-    /// It must not block: for threads that serve others too.
+    /// It must not block: for threads that serve other requests too.
     Now,
-    /// Until then. One that has passed is as good as [`Deadline::Now`].
+    /// A point in time. One that has passed is equivalent to [`Deadline::Now`].
     At(Instant),
 }
 
 impl Deadline {
-    /// Two seconds from now on, which is within the timeout of a client.
+    /// Two seconds from now, which is within the timeout of a client.
     pub fn client() -> Self {
         Deadline::At(Instant::now() + CLIENT_TIMEOUT)
     }
 }
 
-/// Where a message went. It is readable from the commit log; whether it is on the disk, replicated,
-/// or in its queue is for the watermarks to say: all of it is as soon as they have reached `end`.
+/// The position of a stored message. It can be read from the commit log. The watermarks show
+/// whether it is durable, replicated, or in its queue: each of these holds once its watermark has
+/// reached `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// Where its record begins.
+    /// The start of its record.
     pub physical_offset: u64,
-    /// Where its record ends.
+    /// The end of its record.
     pub end: u64,
-    /// Its number in the queue; 0 for prepared and rolled back messages, which are not in the
-    /// queue.
+    /// Its queue offset; 0 for prepared and rolled back messages, which are not in the queue.
     pub queue_offset: QueueOffset,
     /// When it was stored, ms.
     pub store_timestamp: Millis,
@@ -69,20 +68,20 @@ impl Appended {
 }
 
 impl MessageStore {
-    /// Stores a message. It returns as soon as the bytes are in the log; the page cache has them,
-    /// the disk may not. Waits where the disk is late with blocks.
+    /// Stores a message. It returns as soon as the bytes are in the log: they are in the page
+    /// cache, and not necessarily on the disk. Blocks if preallocation is late.
     ///
     /// # Errors
-    /// [`Error::Full`] while there is no space, [`Error::Stalled`] where the disk took too long to
+    /// [`Error::Full`] while there is no space, [`Error::Stalled`] if the disk took too long to
     /// provide some, [`Error::ReadOnly`] after a failed flush, [`Error::PartialTail`] on a replica
-    /// that was not made whole, [`Error::Message`], [`Error::TooLarge`] or [`Error::Refused`] for a
-    /// message that cannot be stored anywhere.
+    /// whose log ends inside a record, [`Error::Message`], [`Error::TooLarge`] or
+    /// [`Error::Refused`] for a message that cannot be stored anywhere.
     pub fn put(&self, message: &NewMessage<'_>) -> Result<Appended> {
         self.put_within(message, Deadline::client())?.ok_or(Error::Stalled)
     }
 
-    /// The same, but `None` where there are no blocks until `deadline`: nothing of the message is
-    /// stored then.
+    /// The same, but `None` if there are no blocks by `deadline`: nothing of the message is stored
+    /// then.
     ///
     /// # Errors
     /// As [`MessageStore::put`].
@@ -91,7 +90,7 @@ impl MessageStore {
     }
 
     /// The same for a message that was stored before: `max_message_size` may have been lowered
-    /// since, and is not asked.
+    /// since, and is not checked.
     ///
     /// # Errors
     /// As [`MessageStore::put`].
@@ -120,14 +119,14 @@ impl MessageStore {
     /// queue.
     ///
     /// # Errors
-    /// As [`MessageStore::put`]; [`Error::Refused`] where the messages do not go to one queue or
-    /// are none.
+    /// As [`MessageStore::put`]; [`Error::Refused`] if the messages are for several queues, or
+    /// there are none.
     pub fn put_batch(&self, messages: &[NewMessage<'_>]) -> Result<Vec<Appended>> {
         self.put_batch_within(messages, Deadline::client())?.ok_or(Error::Stalled)
     }
 
-    /// The same, but `None` where there are no blocks until `deadline`: nothing of the messages is
-    /// stored then.
+    /// The same, but `None` if there are no blocks by `deadline`: nothing of the messages is stored
+    /// then.
     ///
     /// # Errors
     /// As [`MessageStore::put_batch`].
@@ -197,19 +196,20 @@ impl MessageStore {
         }
     }
 
-    /// Appends a master's bytes, which go to `offset` in its log and must go to the same place
-    /// here: the end of this log. An empty log begins where the master's file begins. The bytes may
-    /// end inside a record; it is dispatched when the rest has come.
+    /// Appends a master's bytes. `offset` is their position in the master's log, and must be the
+    /// end of this log. An empty log begins where the master's file begins. The bytes may end
+    /// inside a record, which is dispatched when the rest has arrived.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] where `offset` is not the end of the log; otherwise as
+    /// [`Error::OutOfRange`] if `offset` is not the end of the log; otherwise as
     /// [`MessageStore::put`].
     pub fn append_replica(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let taken = self.log.append_replica(offset, bytes, Deadline::client())?;
         if taken == bytes.len() { Ok(()) } else { Err(Error::Stalled) }
     }
 
-    /// The same without blocking: appends what is preallocated; returns how many bytes that was.
+    /// The same without blocking: appends as much as has preallocated blocks, and returns how many
+    /// bytes that was.
     ///
     /// # Errors
     /// As [`MessageStore::append_replica`].

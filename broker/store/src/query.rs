@@ -1,4 +1,4 @@
-//! Looking things up: messages by key or place, offsets by time, what there is.
+//! Queries: messages by key or position, offsets by time, topics and queues.
 
 use std::time::Instant;
 
@@ -12,33 +12,33 @@ use crate::error::{Error, Result};
 use crate::open::LAST_DISPATCH;
 use crate::position::{Millis, QueueOffset};
 
-/// The answer to a query by key.
+/// The result of a query by key.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The records, newest first.
     pub records: Vec<Bytes>,
     /// Store timestamp of the last record in the index, ms.
     pub index_timestamp: Millis,
-    /// Where that record lies.
+    /// The position of that record.
     pub index_offset: u64,
 }
 
-/// Entries a query looks at before it gives up on finding more.
+/// The most entries that a query examines.
 const SCAN_MAX: usize = 100_000;
 
 impl MessageStore {
     /// Up to `max` messages of a topic that carry `key`, as unique key or among their keys, stored
-    /// between two times (ms, both included).
+    /// between two times (ms, both inclusive).
     ///
     /// # Errors
-    /// Only where the disk fails.
+    /// Only if the disk fails.
     pub fn query(&self, topic: &str, key: &str, max: usize, begin: Millis, end: Millis) -> Result<Found> {
         let mut records: Vec<Bytes> = Vec::new();
         let (mut scanned, mut before) = (0, None);
         let (index_offset, index_timestamp) = self.index.end();
         self.index.find(topic, key, begin, end, &mut |offset| {
             scanned += 1;
-            // A message whose key stands in it twice has two entries.
+            // A message that lists its key twice has two entries.
             let again = before.replace(offset) == Some(offset);
             if !again
                 && let Some(bytes) = self.log.record(offset)
@@ -59,7 +59,7 @@ impl MessageStore {
     }
 
     /// Up to `max` bytes of the log from `offset` on, all from one file; empty at the end of the
-    /// log. What replicas get.
+    /// log. Replicas get these.
     ///
     /// # Errors
     /// [`Error::OutOfRange`].
@@ -78,12 +78,12 @@ impl MessageStore {
     /// The same, with the bytes prefetched from the disk first. Blocks.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], and [`Error::Io`] where the disk cannot be read.
+    /// [`Error::OutOfRange`], and [`Error::Io`] if the disk cannot be read.
     pub fn read_from_disk(&self, offset: u64, max: usize) -> Result<Bytes> {
         self.log.range_from_disk(offset, max)
     }
 
-    /// The record that begins at `offset`; `None` where none does.
+    /// The record that begins at `offset`; `None` if none does.
     pub fn record(&self, offset: u64) -> Option<Bytes> {
         self.log.record(offset)
     }
@@ -98,27 +98,26 @@ impl MessageStore {
         self.log.appended.value()
     }
 
-    /// First offset of a queue; 0 where there is no such queue.
+    /// First offset of a queue; 0 if it does not exist.
     pub fn min_offset(&self, topic: &str, queue_id: i32) -> QueueOffset {
         self.table.find(topic, queue_id).map_or(QueueOffset::ZERO, |queue| queue.bounds().0)
     }
 
-    /// The offset the next readable message of a queue will get; 0 where there is no such queue.
+    /// The offset of the next readable message of a queue; 0 if it does not exist.
     pub fn max_offset(&self, topic: &str, queue_id: i32) -> QueueOffset {
         self.table.find(topic, queue_id).map_or(QueueOffset::ZERO, |queue| queue.bounds().1)
     }
 
-    /// The offset the next message of a queue gets, with those counted that are not readable yet; 0
-    /// where there is no such queue.
+    /// The offset of the next message of a queue, counting those that are not readable yet; 0 if it
+    /// does not exist.
     pub fn next_offset(&self, topic: &str, queue_id: i32) -> QueueOffset {
         self.table.find(topic, queue_id).map_or(QueueOffset::ZERO, |queue| queue.next().max(queue.bounds().1))
     }
 
-    /// The offset of a queue at a time (ms), within the queue's bounds; 0 where there is no such
-    /// queue.
+    /// The offset of a queue at a time (ms), within the queue's bounds; 0 if it does not exist.
     ///
     /// # Errors
-    /// Only where the disk fails.
+    /// Only if the disk fails.
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, time: Millis, boundary: Boundary) -> Result<QueueOffset> {
         match self.table.find(topic, queue_id) {
             Some(queue) => queue.offset_at(self.table.files(), &self.log, time, boundary),
@@ -126,32 +125,34 @@ impl MessageStore {
         }
     }
 
-    /// When the message at a queue offset was stored, ms; `None` where it is gone or never was.
+    /// The store timestamp of the message at a queue offset, ms; `None` if it is deleted or never
+    /// existed.
     ///
     /// # Errors
-    /// Only where the disk fails.
+    /// Only if the disk fails.
     pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Result<Option<Millis>> {
         let Some(queue) = self.table.find(topic, queue_id) else { return Ok(None) };
         let entry = queue.entry(self.table.files(), offset)?;
         Ok(entry.and_then(|entry| self.log.store_timestamp(entry.physical_offset)))
     }
 
-    /// Where the message at a queue offset lies in the log; `None` where it is gone or never was.
+    /// The position in the log of the message at a queue offset; `None` if it is deleted or never
+    /// existed.
     ///
     /// # Errors
-    /// Only where the disk fails.
+    /// Only if the disk fails.
     pub fn physical_offset(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Result<Option<u64>> {
         let Some(queue) = self.table.find(topic, queue_id) else { return Ok(None) };
         let entry = queue.entry(self.table.files(), offset)?;
         Ok(entry.filter(|entry| !entry.is_filler()).map(|entry| entry.physical_offset))
     }
 
-    /// When the oldest message was stored, ms; `None` in an empty store.
+    /// The store timestamp of the oldest message, ms; `None` in an empty store.
     pub fn earliest_timestamp(&self) -> Option<Millis> {
         self.log.earliest_store_timestamp()
     }
 
-    /// Whether a message at this physical offset is likely still in memory.
+    /// Whether a message at this physical offset is probably still in memory.
     pub fn is_in_memory(&self, physical_offset: u64) -> bool {
         self.max_physical_offset().saturating_sub(physical_offset) <= self.memory_bytes
     }
@@ -170,20 +171,20 @@ impl MessageStore {
         ids
     }
 
-    /// Deletes the queues of a topic; its records stay in the log until their files go. Returns how
-    /// many queues it had.
+    /// Deletes the queues of a topic; its records stay in the log until their files are deleted.
+    /// Returns how many queues it had.
     ///
     /// # Errors
-    /// Where a file cannot be deleted.
+    /// If a file cannot be deleted.
     pub fn delete_topic(&self, topic: &str) -> Result<usize> {
-        // What is still to be dispatched would make the queues anew, and be delivered to the
-        // readers of a new topic of this name.
+        // Records that are not dispatched yet would create the queues again, and be delivered to
+        // the readers of a new topic of this name.
         let end = self.log.appended.value();
         let _ = self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH);
         self.table.delete_topic(topic)
     }
 
-    /// Deletes the queues of all topics for which `keep` says no; returns their names.
+    /// Deletes the queues of all topics that `keep` rejects; returns their names.
     ///
     /// # Errors
     /// As [`MessageStore::delete_topic`].
@@ -193,13 +194,13 @@ impl MessageStore {
         Ok(unused)
     }
 
-    /// Cuts the log of a replica at `to`, the place up to which it agrees with its new master, and
-    /// everything that was dispatched from behind it. `to` is where a record begins, or at or
+    /// Cuts the log of a replica at `to`, the point up to which it agrees with its new master, and
+    /// drops everything that was dispatched from behind it. `to` is the start of a record, or at or
     /// behind the last dispatched one. A broker whose role is fixed never calls this; one whose
-    /// master is elected does, where its log went another way than that of the new master.
+    /// master is elected does, if its log diverges from that of the new master.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] where the log cannot end there.
+    /// [`Error::OutOfRange`] if the log cannot end there.
     pub fn truncate(&self, to: u64) -> Result<()> {
         self.upkeep.around_truncation(to, |turn| {
             let dispatched = self.log.dispatched.value();
@@ -209,7 +210,7 @@ impl MessageStore {
             self.log.truncate(to)?;
             if to < dispatched {
                 self.log.dispatched.rewind(to);
-                // Entries of what is cut would pass for those of what comes there.
+                // Entries of the records that are cut would pass for those of their successors.
                 let last = self.forget(to).inspect_err(|error| {
                     self.log.fail(format!("a truncation to {to} failed half way: {error}"));
                 })?;
@@ -219,8 +220,8 @@ impl MessageStore {
         })
     }
 
-    /// Lets the followers forget what the log has lost, and says what the last record is that they
-    /// have: its offset and store timestamp.
+    /// Makes the followers drop what the log has lost, and returns the last record that they have:
+    /// its offset and store timestamp.
     fn forget(&self, to: u64) -> Result<Option<(u64, Millis)>> {
         self.dispatch.followers.truncate(to)?;
         let last = self.table.last_record()?;

@@ -1,31 +1,33 @@
-//! Which files go: decided from numbers, done by housekeeping.
+//! Retention: which files are deleted. The decision is made from numbers; the upkeep thread carries
+//! it out.
 //!
-//! | disk used | files go |
+//! | disk used | deleted files |
 //! |---|---|
 //! | up to `max_used` | expired ones, at the hours of `delete_when` |
 //! | above `max_used` | expired ones, at any hour |
 //! | above `clean_forcibly` | the oldest, whatever their age, if `forcibly_enabled` |
-//! | above `refuse_writes` | the same, and no message is taken |
+//! | above `refuse_writes` | the same, and messages are refused |
 //!
-//! A file expires `reserved` after it was written last. The last file never goes, nor one that
-//! dispatch still needs. Up to `clean_forcibly` expired files also stay while a reader outside of
-//! the store has yet to copy them ([`Needed`]); above it they go all the same, as a full disk stops
-//! everybody.
+//! A file expires `reserved` after its last write. The last file is never deleted, nor one that
+//! dispatch still needs. Up to `clean_forcibly` expired files are also kept while a reader outside
+//! of the store has yet to copy them ([`Needed`]); above it they are deleted all the same, as a
+//! full disk stops every producer.
 
 use std::time::SystemTime;
 
 use crate::config::Retention;
 
-/// A commit log file that might go.
+/// A commit log file that may be deleted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
     /// Offset behind its last byte.
     pub(crate) end: u64,
-    /// When it was written last.
+    /// The time of its last write.
     pub(crate) modified: SystemTime,
 }
 
-/// What a reader outside of the store, such as a slave that copies the log, has yet to read.
+/// The bytes that a reader outside of the store, such as a slave that copies the log, has yet to
+/// read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needed {
     /// Offset of the first byte that it needs.
@@ -34,49 +36,49 @@ pub struct Needed {
     pub by: String,
 }
 
-/// Asked at each round of deletion. `None`: nobody needs more than the store keeps by itself.
+/// Called in each round of deletion. `None`: no reader needs more than the store keeps by itself.
 pub type Needs = Box<dyn Fn() -> Option<Needed> + Send + Sync>;
 
-/// What a round came to.
+/// The outcome of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Doomed {
-    /// How many of the oldest files go.
+    /// How many of the oldest files are deleted.
     pub(crate) files: usize,
     /// How many of these a reader has yet to copy.
     pub(crate) needed: usize,
-    /// How many expired files stay because a reader has yet to copy them.
+    /// How many expired files are kept because a reader has yet to copy them.
     pub(crate) held: usize,
 }
 
-/// What is known when a round begins.
+/// The input of a round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
     pub(crate) now: SystemTime,
     /// Hour of the day, local time.
     pub(crate) hour: u8,
     /// Used part of the fuller of two volumes, in percent: that of the queues, and that of the log
-    /// with most room.
+    /// with the most room.
     pub(crate) used_percent: f64,
-    /// Somebody asked for it.
+    /// An administrator requested it.
     pub(crate) asked: bool,
     /// Records before this are dispatched.
     pub(crate) dispatched: u64,
-    /// A reader needs the bytes from here on; `u64::MAX` where nobody does.
+    /// A reader needs the bytes from here on; `u64::MAX` if there is none.
     pub(crate) needed: u64,
 }
 
 impl Round {
-    /// Whether the disk is so full that files go whatever they are needed for.
+    /// Whether the disk is so full that files are deleted even if they are needed.
     pub(crate) fn is_short_of_space(&self, config: &Retention) -> bool {
         self.used_percent > f64::from(config.clean_forcibly)
     }
 
-    /// Whether the disk is too full to take messages.
+    /// Whether the disk is too full to accept messages.
     pub(crate) fn refuses_writes(&self, config: &Retention) -> bool {
         self.used_percent > f64::from(config.refuse_writes)
     }
 
-    /// Which files go. `files` are all there are, oldest first.
+    /// Which files are deleted. `files` are all files, oldest first.
     pub(crate) fn doomed(&self, config: &Retention, files: &[Candidate]) -> Doomed {
         let short = self.is_short_of_space(config);
         let forced = config.forcibly_enabled && short;
@@ -155,7 +157,7 @@ mod tests {
         assert_eq!(round(4, 10.0).doomed(&config, &[future, future]).files, 0);
     }
 
-    /// Files expired while a new slave copied them, and it had to begin anew or got a hole.
+    /// Files expired while a new slave copied them, and the slave had to start again or got a hole.
     #[test]
     fn expired_files_that_a_reader_needs_stay_until_the_disk_is_short_of_space() {
         let mut config = Config::new("/s").retention;

@@ -1,4 +1,4 @@
-//! What is done beside the traffic: checkpoints and the deletion of old files.
+//! Background work of the store: checkpoints and the deletion of old files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use crate::error::{Error, Result};
 use crate::follower::Turn;
 use crate::retention::{Candidate, Doomed, Needed, Needs, Round};
 
-/// How often the thread looks whether something is due.
+/// How often the thread checks whether work is due.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Rounds of deletion that somebody gets who asks for it. Java's number: more files than one round
-/// takes go without waiting for their hour.
+/// Rounds of deletion for one request. It is Java's number: if more files than one round takes are
+/// expired, they are deleted without waiting for their hour.
 const ROUNDS_ASKED: usize = 20;
 
-/// Where deletion stands between two rounds.
+/// The state of deletion between two rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Deletion {
-    /// The followers have yet to give up what the log has lost, because the round before failed
-    /// half way.
+    /// The followers have yet to drop what the log has lost, because the previous round failed half
+    /// way.
     behind: bool,
-    /// Rounds that somebody asked for and that are still to come, because none before was enough.
+    /// Requested rounds that are still to come, because none before was enough.
     rounds: usize,
 }
 
-/// How full the volumes are, in percent.
+/// The usage of the volumes, in percent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DiskUse {
-    /// The volume of the commit log; with several, the one with most room.
+    /// The volume of the commit log; if there are several, the one with the most room.
     pub commit_log: f64,
     /// The volume of each of its directories that gets new files.
     pub commit_log_dirs: Vec<(PathBuf, f64)>,
@@ -45,31 +45,31 @@ pub struct DiskUse {
 }
 
 impl DiskUse {
-    /// What decides about deleting files and refusing writes: the fuller of the two.
+    /// The usage that decides about deleting files and refusing writes: the fuller of the two.
     pub fn deciding(&self) -> f64 {
         self.commit_log.max(self.consume_queue)
     }
 }
 
-/// What the upkeep thread works on.
+/// The state of the upkeep thread.
 pub(crate) struct Upkeep {
     pub(crate) log: Arc<CommitLog>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) root: PathBuf,
     pub(crate) retention: Mutex<Retention>,
-    /// Which bytes readers outside of the store have yet to copy.
+    /// The bytes that readers outside of the store have yet to copy.
     pub(crate) needs: Mutex<Option<Needs>>,
-    /// Bytes of expired files that the last round left for such a reader.
+    /// Bytes of expired files that the last round kept for such a reader.
     pub(crate) held_bytes: AtomicU64,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) checkpoint_bytes: u64,
-    /// Up to here a checkpoint vouched for everything when the store was opened. What was read back
-    /// since counts like what is dispatched: a process that dies again and again before the
-    /// interval is over would read ever more.
+    /// The end of what the checkpoint covered when the store was opened. Records that were read
+    /// back since count like dispatched ones: otherwise a process that crashes again and again
+    /// before the interval is over would read ever more.
     pub(crate) vouched_for: u64,
     /// Held for a whole round of deletion. Taken before `checkpoint`.
     pub(crate) deleting: Mutex<Deletion>,
-    /// Held for a whole checkpoint. Taken before dispatch's turn.
+    /// Held for a whole checkpoint. Taken before the dispatch turn.
     pub(crate) checkpoint: Mutex<Checkpoint>,
 }
 
@@ -98,12 +98,12 @@ impl Upkeep {
         }
     }
 
-    /// Makes everything dispatched so far durable and notes that it is.
+    /// Makes everything dispatched so far durable and records that in the checkpoint.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         self.heed(self.write_checkpoint(&mut self.checkpoint.lock()))
     }
 
-    /// Where something could not be synced no checkpoint could ever vouch for it again: see
+    /// If something could not be synced no checkpoint could ever cover it again: see
     /// `commit_log::flush`.
     fn heed<T>(&self, outcome: Result<T>) -> Result<T> {
         if let Err(error @ Error::Sync { .. }) = &outcome {
@@ -130,10 +130,10 @@ impl Upkeep {
         checkpoint.write(marks)
     }
 
-    /// Runs `cut`, which removes everything at or behind `to` from the log and all that was made of
-    /// it, while nothing else changes files. The checkpoint never vouches for what is removed.
+    /// Runs `cut`, which removes everything at or behind `to` from the log and its followers, while
+    /// nothing else changes files. The checkpoint never covers removed records.
     pub(crate) fn around_truncation(&self, to: u64, cut: impl FnOnce(&mut Turn) -> Result<()>) -> Result<()> {
-        // A checkpoint that failed to be synced may yet vouch for what would go.
+        // A checkpoint whose sync failed may still cover what would be removed.
         self.log.failure()?;
         let _deleting = self.deleting.lock();
         let mut checkpoint = self.checkpoint.lock();
@@ -148,7 +148,7 @@ impl Upkeep {
         self.heed(outcome.and_then(|()| self.write_checkpoint(&mut checkpoint)))
     }
 
-    /// How full the volumes are.
+    /// The usage of the volumes.
     pub(crate) fn disk_use(&self) -> Result<DiskUse> {
         let percent = |path: &std::path::Path| {
             let (used, total) = dir::usage(path)?;
@@ -160,10 +160,10 @@ impl Upkeep {
         Ok(DiskUse { commit_log, commit_log_dirs, consume_queue: percent(&self.root)? })
     }
 
-    /// One round of deletion; `asked` has it, and if it is not enough those of the upkeep that
-    /// follow, delete at whatever hour. Returns how many commit log files went. None goes once a
-    /// sync has failed: the names that the disk has are not known any more, and a log with a hole
-    /// could not be opened.
+    /// One round of deletion. If `asked` is set, this round and, if it is not enough, the following
+    /// rounds of the upkeep thread delete at any hour. Returns how many commit log files were
+    /// deleted. No file is deleted once a sync has failed: the names on the disk are not known any
+    /// more, and a log with a hole could not be opened.
     pub(crate) fn delete_expired(&self, asked: bool, stop: &AtomicBool) -> Result<usize> {
         let mut deletion = self.deleting.lock();
         self.log.failure()?;
@@ -250,11 +250,11 @@ impl Upkeep {
         outcome.map(|()| deleted)
     }
 
-    /// Makes queues durable before records go: where those were all that a queue had, its files
-    /// alone know which number comes next.
+    /// Makes queues durable before records are deleted: if those were the only records of a queue,
+    /// only its files know the next offset.
     fn keep_numbers(&self) -> Result<()> {
         match self.checkpoint() {
-            // Without the space that is to be had there might never be any.
+            // Without the space that this frees there might never be any.
             Err(error @ Error::Full { .. }) => {
                 tracing::warn!(%error, "old files go before their queues are on the disk")
             }
@@ -263,7 +263,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Lets the followers of the log give up what it has lost, while no round of deletion moves its
+    /// Makes the followers of the log drop what it has lost, while no round of deletion moves its
     /// start.
     pub(crate) fn trim_followers(&self) -> Result<()> {
         let mut deletion = self.deleting.lock();

@@ -1,9 +1,9 @@
-//! How far something has come, and a way to wait for it.
+//! A watermark: an offset that grows, and a way to wait for it.
 //!
 //! Flush acknowledgement, replication, long polling and dispatch all wait for an offset to be
 //! passed. A watermark is that offset with its waiters: one atomic to read, one compare to advance
-//! while there are no waiters, and waiters kept by offset so that an advance looks only at those it
-//! wakes. It belongs to no runtime: a future takes whatever waker it is given, a thread parks.
+//! while there are no waiters, and waiters ordered by offset so that an advance visits only those
+//! it wakes. It needs no runtime: a future uses the waker it is given, a thread parks.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,14 +19,14 @@ use parking_lot::Mutex;
 /// An offset that only grows, except through [`Watermark::rewind`].
 ///
 /// Ordering: `advance` stores `value` and then loads `lowest`; a waiter stores `lowest` and then
-/// loads `value`. With both sequentially consistent one of them sees the other, so no waiter sleeps
-/// over its offset.
+/// loads `value`. As both are sequentially consistent, one of them sees the other, so no waiter
+/// misses its offset.
 #[derive(Debug)]
 pub struct Watermark {
     value: AtomicU64,
     /// The smallest offset waited for; `u64::MAX` while there is no waiter.
     lowest: AtomicU64,
-    /// How often it went back; changed with `waiters` held.
+    /// The number of rewinds; changed with `waiters` held.
     rewinds: AtomicU64,
     waiters: Mutex<Waiters>,
 }
@@ -38,14 +38,14 @@ struct Waiters {
     failed: bool,
 }
 
-/// Why an offset will not be reached for those that wait for it now.
+/// Why an offset will not be reached for its current waiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
-    /// The log was cut back: what lay at that offset is gone, and what comes there later is
-    /// something else.
+    /// The log was cut: the bytes at that offset are gone, and later bytes there are different
+    /// ones.
     #[error("the log was truncated")]
     Rewound,
-    /// It can go no further; see the store's error.
+    /// It cannot advance any more; see the store's error.
     #[error("the store cannot go on")]
     Failed,
 }
@@ -60,12 +60,12 @@ impl Watermark {
         }
     }
 
-    /// The offset now. What lies before it was done before this returns.
+    /// The current offset. The work for everything before it was complete before this returns.
     pub fn value(&self) -> u64 {
         self.value.load(Ordering::SeqCst)
     }
 
-    /// Moves to `to`, or stays where it is if that is further. Only the store moves its marks.
+    /// Advances to `to`, or stays if it is further already. Only the store advances its watermarks.
     pub(crate) fn advance(&self, to: u64) {
         self.value.fetch_max(to, Ordering::SeqCst);
         if self.lowest.load(Ordering::SeqCst) <= to {
@@ -90,12 +90,13 @@ impl Watermark {
         self.lowest.store(lowest, Ordering::SeqCst);
     }
 
-    /// How often it went back. While this number stays the same, an offset means the same bytes.
+    /// The number of rewinds. While it stays the same, an offset means the same bytes.
     pub fn rewinds(&self) -> u64 {
         self.rewinds.load(Ordering::SeqCst)
     }
 
-    /// Goes back to `to`. Waiters for more are told: the bytes they wait for will never come.
+    /// Rewinds to `to`. Waiters for a larger offset get an error: the bytes they wait for will
+    /// never come.
     pub(crate) fn rewind(&self, to: u64) {
         let woken = {
             let mut waiters = self.waiters.lock();
@@ -108,7 +109,7 @@ impl Watermark {
         woken.into_values().for_each(Waker::wake);
     }
 
-    /// Tells all waiters, now and later, that this goes no further.
+    /// Fails all waiters, now and later: it does not advance any more.
     pub(crate) fn fail(&self) {
         let woken = {
             let mut waiters = self.waiters.lock();
@@ -120,8 +121,8 @@ impl Watermark {
         woken.into_values().for_each(Waker::wake);
     }
 
-    /// Completes when `offset` is reached. Dropping the future costs the waiter's place, nothing
-    /// else.
+    /// Completes when `offset` is reached. The future may be dropped at any time; only its waiter
+    /// is removed.
     pub fn reached(&self, offset: u64) -> Reached<&Watermark> {
         Reached { mark: self, offset, place: None }
     }
@@ -131,8 +132,8 @@ impl Watermark {
         Reached { mark: Arc::clone(self), offset, place: None }
     }
 
-    /// Blocks the thread until `offset` is reached or the deadline has passed, and says whether it
-    /// was reached. Not for threads of an async runtime.
+    /// Blocks the thread until `offset` is reached or the deadline has passed, and returns whether
+    /// it was reached. Not for threads of an async runtime.
     pub fn wait_until(&self, offset: u64, deadline: Instant) -> Result<bool, Halt> {
         self.wait(offset, deadline, &AtomicBool::new(false))
     }
@@ -163,7 +164,7 @@ impl Watermark {
         }
     }
 
-    /// How many wait.
+    /// The number of waiters.
     pub fn waiting(&self) -> usize {
         self.waiters.lock().by_offset.len()
     }
@@ -193,7 +194,7 @@ impl<M: std::ops::Deref<Target = Watermark> + Unpin> Future for Reached<M> {
             return Poll::Ready(Ok(()));
         }
         let mut waiters = mark.waiters.lock();
-        // Before the value: after a rewind the offset may have been passed again, by other bytes.
+        // Read before the value: after a rewind other bytes may already have passed the offset.
         if this.place.as_ref().is_some_and(|place| place.rewinds != mark.rewinds()) {
             return Poll::Ready(Err(Halt::Rewound));
         }

@@ -1,4 +1,4 @@
-//! A broker's settings, figures and chores.
+//! A broker's settings, metrics and maintenance.
 
 use super::Admin;
 use crate::Error;
@@ -10,7 +10,7 @@ use rmq_protocol::{
 use std::collections::BTreeMap;
 
 impl Admin {
-    /// The settings in force, by Java's key names.
+    /// The current settings, by Java's key names.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -28,7 +28,7 @@ impl Admin {
         self.link.ask_with(address, RequestCode::UpdateBrokerConfig, &header::Empty {}, text).await.map(|_| ())
     }
 
-    /// What a broker says of itself: rates, disk, offsets, by Java's names.
+    /// A broker's runtime information: rates, disk, offsets, by Java's names.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -45,9 +45,9 @@ impl Admin {
         self.link.ask(address, RequestCode::BrokerHaStatus, &header::Empty {}).await?.body()
     }
 
-    /// Has a master that takes no writes, as its log is empty or shorter than a slave's, copy the
-    /// log and the tables of another member: the one that answers requests at `from`, or the slave
-    /// with the longest log.
+    /// Makes a master that accepts no writes, because its log is empty or shorter than a slave's,
+    /// copy the log and the tables of another member: the one that answers requests at `from`, or
+    /// the slave with the longest log.
     ///
     /// # Errors
     /// The broker did not answer, or does not wait for a decision.
@@ -56,8 +56,8 @@ impl Admin {
         self.link.ask(address, RequestCode::RecoverMaster, &header).await.map(|_| ())
     }
 
-    /// Has such a master take writes with the log it has. What only slaves have is out of reach
-    /// then.
+    /// Makes such a master accept writes with the log it has. Messages that only slaves have are
+    /// lost then.
     ///
     /// # Errors
     /// The broker did not answer, or does not wait for a decision.
@@ -74,7 +74,7 @@ impl Admin {
         self.link.ask(address, RequestCode::ViewBrokerStatsData, &header::ViewBrokerStats { name, key }).await?.body()
     }
 
-    /// Deletes queue files that point at deleted messages only.
+    /// Deletes queue files that only refer to deleted messages.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -82,7 +82,7 @@ impl Admin {
         self.link.ask(address, RequestCode::CleanExpiredConsumeQueue, &header::Empty {}).await.map(|_| ())
     }
 
-    /// Deletes the queues of topics that are gone.
+    /// Deletes the queues of topics that no longer exist.
     ///
     /// # Errors
     /// The broker did not answer.

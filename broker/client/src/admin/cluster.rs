@@ -1,4 +1,4 @@
-//! Which brokers there are.
+//! The brokers of clusters.
 
 use super::Admin;
 use crate::Error;
@@ -33,7 +33,8 @@ impl Admin {
         self.link.ask_namesrv(RequestCode::BrokerClusterInfo, &header::Empty {}).await?.body()
     }
 
-    /// All brokers, one row each, in order of cluster, group and id; of one cluster if it is given.
+    /// All brokers, one row each, in order of cluster, group and id; only one cluster if it is
+    /// given.
     ///
     /// # Errors
     /// No namesrv answered, or there is no such cluster.
@@ -48,7 +49,7 @@ impl Admin {
         Ok(rows(&info, cluster))
     }
 
-    /// The masters, of one cluster if it is given.
+    /// The masters; only one cluster if it is given.
     ///
     /// # Errors
     /// No namesrv answered, or there is no such cluster.
@@ -104,7 +105,7 @@ fn rows(info: &ClusterInfo, cluster: Option<&str>) -> Vec<BrokerAddress> {
     rows
 }
 
-/// Where to read what every member of a group knows: the master, or else the member with the lowest
+/// The member to read shared data of a group from: the master, or else the member with the lowest
 /// id.
 pub(super) fn any_member(group: &BrokerData) -> Option<&String> {
     group.broker_addrs.values().next()

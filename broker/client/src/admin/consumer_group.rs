@@ -1,4 +1,4 @@
-//! Consumer groups: settings, clients, progress.
+//! Consumer groups: settings, clients, offsets.
 
 use super::Admin;
 use crate::{Error, consumer::RunningInfo, link::none_if};
@@ -27,8 +27,8 @@ impl Admin {
         Ok((table.subscription_group_table, table.data_version))
     }
 
-    /// One group of a broker; `None` if it has no such group. A broker that creates groups by
-    /// itself creates it when asked, as Java's does.
+    /// One group of a broker; `None` if it has no such group. A broker with automatic creation of
+    /// groups creates it on this request, as Java's does.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -45,7 +45,7 @@ impl Admin {
     /// # Errors
     /// The broker did not answer, or refused a setting.
     pub async fn put_consumer_group(&self, address: &str, group: &SubscriptionGroup) -> Result<(), Error> {
-        // Java reads attributes as changes, and names without a sign are not understood.
+        // Java reads attributes as changes, and ignores names without a sign.
         let mut changes = group.clone();
         changes.attributes = group.attributes.iter().map(|(key, value)| (format!("+{key}"), value.clone())).collect();
         let body = fastjson::to_vec(&changes);
@@ -55,7 +55,7 @@ impl Admin {
             .map(|_| ())
     }
 
-    /// Deletes a group on one broker, with its offsets if told.
+    /// Deletes a group on one broker, and its offsets if requested.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -85,7 +85,7 @@ impl Admin {
     /// if there are none.
     ///
     /// # Errors
-    /// The broker did not answer, or knows no such producers.
+    /// The broker did not answer, or has no such producers.
     pub async fn producer_connections(&self, address: &str, producer_group: &str) -> Result<ProducerConnection, Error> {
         let request = header::ProducerGroupRequest { producer_group };
         self.link.ask(address, RequestCode::ProducerConnectionList, &request).await?.body()
@@ -102,14 +102,14 @@ impl Admin {
     /// The ids of the connected consumers of a group at one broker.
     ///
     /// # Errors
-    /// The broker did not answer, or knows no such consumers.
+    /// The broker did not answer, or has no such consumers.
     pub async fn consumer_ids(&self, address: &str, consumer_group: &str) -> Result<Vec<String>, Error> {
         let request = header::ConsumerGroupRequest { consumer_group };
         let ids: ConsumerIds = self.link.ask(address, RequestCode::ConsumerListByGroup, &request).await?.body()?;
         Ok(ids.consumer_id_list)
     }
 
-    /// How far a group is in one topic, or in all it has consumed, at one broker.
+    /// A group's offsets at one broker, in one topic or in all it has consumed.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -123,7 +123,7 @@ impl Admin {
         self.link.ask(address, RequestCode::ConsumeStats, &request).await?.body()
     }
 
-    /// How far all groups of a broker are.
+    /// The offsets of all groups of a broker.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -132,7 +132,7 @@ impl Admin {
         self.link.ask(address, RequestCode::BrokerConsumeStats, &request).await?.body()
     }
 
-    /// The age of what a group has not consumed, by queue of one broker.
+    /// The age of a group's unconsumed messages, by queue of one broker.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -148,7 +148,7 @@ impl Admin {
         Ok(spans.consume_time_span_set)
     }
 
-    /// What a connected consumer is doing, asked through one broker.
+    /// A connected consumer's runtime information, requested through one broker.
     ///
     /// # Errors
     /// The broker did not answer, the consumer is not connected to it or did not answer in time.

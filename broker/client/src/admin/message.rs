@@ -1,4 +1,4 @@
-//! Finding messages.
+//! Queries for messages.
 
 use super::{Admin, cluster::any_member};
 use crate::{
@@ -17,18 +17,18 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Messages asked of one broker when a unique id is looked for; more than one share it only after
+/// Messages requested from one broker in a search by unique id; several share an id only after
 /// retries.
 const UNIQUE_KEY_MAX: i32 = 32;
-/// Slack around the time within a unique id: producers count from the beginning of the month in
+/// Tolerance around the time within a unique id: producers count from the beginning of the month in
 /// their own time zone.
 const TIME_ZONES: i64 = 24 * 3600 * 1000;
 
 impl Admin {
-    /// The message with this offset id, asked of the broker whose address is within the id.
+    /// The message with this offset id, requested from the broker whose address is within the id.
     ///
     /// # Errors
-    /// The id is none; the broker did not answer, or has no such message.
+    /// The id is invalid; the broker did not answer, or has no such message.
     pub async fn view_message(&self, topic: Option<&str>, offset_message_id: &str) -> Result<MessageExt, Error> {
         let id: OffsetId = offset_message_id.parse().map_err(|_| {
             Error::Argument(format!(
@@ -42,7 +42,7 @@ impl Admin {
     }
 
     /// Messages of a topic that carry `key`, stored within `time` (milliseconds since 1970), newest
-    /// first: at most `max` of each broker.
+    /// first: at most `max` from each broker.
     ///
     /// # Errors
     /// Some broker did not answer, or [`Error::NoRoute`].
@@ -55,20 +55,20 @@ impl Admin {
     ) -> Result<Vec<MessageExt>, Error> {
         let request = header::QueryMessage { topic, key, max, begin: time.start, end: time.end, unique_key: None };
         let mut found = self.query(&request).await?;
-        // The index knows hashes only.
+        // The index contains only hashes.
         found.retain(|message| message.message.topic == topic && message.message.keys().any(|found| found == key));
         Ok(found)
     }
 
-    /// Messages of a topic with this client-made id: several if the message was retried, newest
-    /// first.
+    /// Messages of a topic with this client-made id, newest first: several if the message was
+    /// retried.
     ///
     /// # Errors
     /// Some broker did not answer, or [`Error::NoRoute`].
     pub async fn query_message_by_unique_key(&self, topic: &str, id: &str) -> Result<Vec<MessageExt>, Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        // The time in the id spares the brokers their older index files. It does not tell the
-        // month, so an id may be older than it seems.
+        // The time in the id lets brokers skip their older index files. It has no month, so an id
+        // may be older than it seems.
         let near = id.parse::<UniqueId>().map_or(0, |parsed| parsed.time_near(now) - TIME_ZONES);
         for begin in [near, 0] {
             let request = header::QueryMessage {
@@ -105,7 +105,7 @@ impl Admin {
         Ok(found)
     }
 
-    /// Entries of a consume queue on one broker, and what they say of a group's filter.
+    /// Entries of a consume queue on one broker, and whether a group's filter accepts them.
     ///
     /// # Errors
     /// The broker did not answer, or has no such queue.
@@ -119,7 +119,7 @@ impl Admin {
     ) -> Result<ConsumeQueueBody, Error> {
         let request = header::QueryConsumeQueue { topic, queue_id, index: from, count, consumer_group: None };
         let answer = self.link.ask(address, RequestCode::QueryConsumeQueue, &request).await?;
-        // Of an empty range Java says nothing.
+        // Java has no output for an empty range.
         if answer.command.body.is_empty() { Ok(ConsumeQueueBody::default()) } else { answer.body() }
     }
 }

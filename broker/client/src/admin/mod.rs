@@ -1,10 +1,10 @@
-//! What tools and the operator ask of namesrvs and brokers.
+//! Administrative requests of tools and the operator to namesrvs and brokers.
 //!
-//! One file a family of requests. A call names the server it asks where that matters (`address` of
-//! a broker); calls without an address find the servers themselves. Reading from namesrvs asks one
-//! after another until one answers; writing asks all, for namesrvs share nothing.
+//! One file per family of requests. A call names its server if that matters (`address` of a
+//! broker); calls without an address find the servers themselves. A read from namesrvs tries one
+//! after another until one answers; a write goes to all of them, because namesrvs share nothing.
 //!
-//! Nothing here is retried and nothing is cached: the caller knows how fresh an answer must be.
+//! Nothing here is retried or cached: the caller knows how fresh a result must be.
 
 mod broker;
 mod cluster;
@@ -21,7 +21,7 @@ use std::{sync::Arc, time::Duration};
 pub use cluster::BrokerAddress;
 pub use offset::Boundary;
 
-/// How long a server may take, unless told otherwise.
+/// The default timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Admin calls to one cluster of namesrvs and the brokers registered there. Cheap to clone; clones
@@ -36,7 +36,7 @@ impl Admin {
     /// connection is opened yet.
     ///
     /// # Errors
-    /// [`Error::Namesrvs`]: the list is not one.
+    /// [`Error::Namesrvs`]: the list is invalid.
     pub fn new(namesrvs: &str) -> Result<Self, Error> {
         Ok(Self { link: Link::new(namesrvs, TIMEOUT, Arc::new(()), Limits::default())? })
     }
@@ -46,7 +46,7 @@ impl Admin {
         Self { link }
     }
 
-    /// The same with another time limit for each request; 5 seconds unless set.
+    /// The same with another timeout for each request; the default is 5 seconds.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { link: self.link.with_timeout(timeout) }
@@ -57,8 +57,7 @@ impl Admin {
         self.link.namesrvs()
     }
 
-    /// Closes the connections to all servers for which `keep` is false, such as brokers that are
-    /// gone.
+    /// Closes the connections to all servers that `keep` rejects, such as brokers that are gone.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.link.remoting().retain(keep);
     }

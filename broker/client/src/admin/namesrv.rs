@@ -1,4 +1,5 @@
-//! What only namesrvs know: values by name, write permission of broker groups, their own settings.
+//! Requests that only namesrvs serve: values by name, write permission of broker groups, their own
+//! settings.
 
 use super::Admin;
 use crate::{Error, link::none_if};
@@ -6,19 +7,20 @@ use rmq_protocol::{RequestCode, ResponseCode, body::KvTable, header, java_proper
 use std::collections::BTreeMap;
 
 impl Admin {
-    /// Asks one namesrv for its cluster info and throws it away: the answer shows that it serves.
+    /// Requests the cluster info from one namesrv and discards it: the response shows that it
+    /// serves.
     ///
     /// # Errors
-    /// It does not.
+    /// It does not answer.
     pub async fn probe_namesrv(&self, address: &str) -> Result<(), Error> {
         self.link.ask(address, RequestCode::BrokerClusterInfo, &header::Empty {}).await.map(|_| ())
     }
 
-    /// Takes the write permission of a broker group out of all routes, on every namesrv. Returns
-    /// how many topics that concerned, of the namesrv with the most.
+    /// Removes the write permission of a broker group from all routes, on every namesrv. Returns
+    /// how many topics were changed on the namesrv with the most.
     ///
     /// # Errors
-    /// Some namesrv did not do it.
+    /// A namesrv did not do it.
     pub async fn wipe_write_permission(&self, broker_name: &str) -> Result<i32, Error> {
         let request = header::BrokerNameRequest { broker_name };
         let mut most = 0;
@@ -28,10 +30,10 @@ impl Admin {
         Ok(most)
     }
 
-    /// Gives it back.
+    /// Restores it.
     ///
     /// # Errors
-    /// Some namesrv did not do it.
+    /// A namesrv did not do it.
     pub async fn add_write_permission(&self, broker_name: &str) -> Result<i32, Error> {
         let request = header::BrokerNameRequest { broker_name };
         let mut most = 0;
@@ -68,7 +70,7 @@ impl Admin {
     /// Sets a value on every namesrv.
     ///
     /// # Errors
-    /// Some namesrv did not do it.
+    /// A namesrv did not do it.
     pub async fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<(), Error> {
         let request = header::PutKvConfig { namespace, key, value };
         self.link.ask_every_namesrv(RequestCode::PutKvConfig, &request).await.map(|_| ())
@@ -77,7 +79,7 @@ impl Admin {
     /// Removes a value on every namesrv.
     ///
     /// # Errors
-    /// Some namesrv did not do it.
+    /// A namesrv did not do it.
     pub async fn delete_kv(&self, namespace: &str, key: &str) -> Result<(), Error> {
         let request = header::KvConfigKey { namespace, key };
         self.link.ask_every_namesrv(RequestCode::DeleteKvConfig, &request).await.map(|_| ())

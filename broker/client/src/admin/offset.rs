@@ -1,4 +1,4 @@
-//! Offsets of queues, and of groups in them.
+//! Offsets of queues, and of groups in queues.
 
 use super::Admin;
 use crate::{Error, link::none_if};
@@ -10,7 +10,7 @@ use rmq_protocol::{
 };
 use std::collections::BTreeMap;
 
-/// Which of the messages around a time is meant.
+/// Which of the messages around a time is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Boundary {
     /// The first at or after the time; the end of the queue if there is none.
@@ -60,8 +60,8 @@ impl Admin {
         Ok(answer.header::<header::OffsetResponse>()?.offset)
     }
 
-    /// When the oldest message of a queue was stored, in milliseconds since 1970; -1 if there is
-    /// none.
+    /// The store timestamp of the oldest message of a queue, in milliseconds since 1970; -1 if
+    /// there is none.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -71,7 +71,7 @@ impl Admin {
         Ok(answer.header::<header::TimestampResponse>()?.timestamp)
     }
 
-    /// How far a group is in a queue; `None` if it has no progress there.
+    /// A group's committed offset in a queue; `None` if it has none.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -96,7 +96,7 @@ impl Admin {
         }
     }
 
-    /// Sets how far a group is in a queue. Consumers that run do not learn of it: use
+    /// Sets a group's offset in a queue. Running consumers are not notified: use
     /// [`Admin::reset_offset`] for those.
     ///
     /// # Errors
@@ -125,12 +125,12 @@ impl Admin {
         self.link.ask(address, RequestCode::AllConsumerOffset, &header::Empty {}).await?.body()
     }
 
-    /// Moves a group to the messages of a time (milliseconds since 1970; -1 is the end) in all
-    /// queues of a topic. Consumers that run follow; if none does, the stored offsets are moved.
-    /// Unless `force`, no queue is moved forward. Returns the new offsets.
+    /// Resets a group to the messages of a time (milliseconds since 1970; -1 is the end) in all
+    /// queues of a topic. Running consumers follow; if there are none, the stored offsets are
+    /// changed. Unless `force` is set, no queue is moved forward. Returns the new offsets.
     ///
     /// # Errors
-    /// Some broker did not do it (those before it did), or [`Error::NoRoute`].
+    /// A broker did not do it (those before it did), or [`Error::NoRoute`].
     pub async fn reset_offset(
         &self,
         topic: &str,
@@ -184,7 +184,7 @@ impl Admin {
     /// Copies the offsets of a group in a topic to another group, on every master of the topic.
     ///
     /// # Errors
-    /// Some broker did not do it, for instance as one of the groups does not exist;
+    /// A broker did not do it, for instance because one of the groups does not exist;
     /// [`Error::NoRoute`].
     pub async fn clone_group_offset(&self, source_group: &str, target_group: &str, topic: &str) -> Result<(), Error> {
         for broker in self.route_of(topic).await?.broker_datas {

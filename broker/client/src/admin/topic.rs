@@ -11,7 +11,7 @@ use rmq_protocol::{
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Admin {
-    /// Who serves a topic; `None` if nobody does.
+    /// The route of a topic; `None` if no broker serves it.
     ///
     /// # Errors
     /// No namesrv answered.
@@ -31,7 +31,7 @@ impl Admin {
         self.topic_route(topic).await?.ok_or_else(|| Error::NoRoute { topic: topic.to_owned() })
     }
 
-    /// The names of all topics that some broker has registered, in order.
+    /// The names of all registered topics, in order.
     ///
     /// # Errors
     /// No namesrv answered.
@@ -80,8 +80,8 @@ impl Admin {
         }
     }
 
-    /// Creates or changes a topic on one broker. Attributes that `config` does not name stay as
-    /// they are.
+    /// Creates or changes a topic on one broker. Attributes that `config` does not name stay
+    /// unchanged.
     ///
     /// # Errors
     /// The broker did not answer, or refused: a system topic, a bad name or setting.
@@ -102,11 +102,11 @@ impl Admin {
         self.link.ask(address, RequestCode::UpdateAndCreateTopic, &request).await.map(|_| ())
     }
 
-    /// Deletes a topic everywhere: on every master (of one cluster if it is given), whose slaves
-    /// follow, then on every namesrv.
+    /// Deletes a topic everywhere: on every master (only those of one cluster if it is given),
+    /// whose slaves follow, then on every namesrv.
     ///
     /// # Errors
-    /// Some server did not do it; those before it did. Deleting again is harmless.
+    /// A server did not do it; those before it did. The call can be repeated safely.
     pub async fn delete_topic(&self, topic: &str, cluster: Option<&str>) -> Result<(), Error> {
         for broker in self.masters(cluster).await? {
             self.delete_topic_in_broker(&broker.address, topic).await?;
@@ -122,11 +122,11 @@ impl Admin {
         self.link.ask(address, RequestCode::DeleteTopicInBroker, &header::TopicRequest { topic }).await.map(|_| ())
     }
 
-    /// Makes every namesrv forget a topic. A broker that still has it brings it back with its next
+    /// Removes a topic on every namesrv. A broker that still has it restores it with its next
     /// registration.
     ///
     /// # Errors
-    /// Some namesrv did not do it.
+    /// A namesrv did not do it.
     pub async fn delete_topic_in_namesrvs(&self, topic: &str, cluster: Option<&str>) -> Result<(), Error> {
         let request = header::DeleteTopicInNamesrv { topic, cluster_name: cluster };
         self.link.ask_every_namesrv(RequestCode::DeleteTopicInNamesrv, &request).await.map(|_| ())
@@ -140,7 +140,7 @@ impl Admin {
         self.link.ask(address, RequestCode::TopicStatsInfo, &header::TopicRequest { topic }).await?.body()
     }
 
-    /// The consumer groups that have stored progress in a topic or consume it now, from all brokers
+    /// The consumer groups that have stored offsets in a topic or consume it now, from all brokers
     /// of its route, in order.
     ///
     /// # Errors

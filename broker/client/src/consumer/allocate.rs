@@ -1,9 +1,9 @@
-//! Who of a group consumes which queues: every member computes it for itself, and all must come to
-//! the same answer, Java's members too.
+//! The allocation of queues to the members of a group. Every member computes it for itself, and all
+//! must get the same result, including Java's members.
 
-/// The share of `client` of `queues`, as Java's `AllocateMessageQueueAveragely` cuts it:
-/// consecutive queues, the first members get one more if it does not come out even. Both lists must
-/// be in order. Nothing for who is not a member.
+/// The share of `client` of `queues`, as Java's `AllocateMessageQueueAveragely` computes it:
+/// consecutive queues, and the first members get one more if the division leaves a remainder. Both
+/// lists must be sorted. A client that is not a member gets nothing.
 pub(super) fn averagely<'a, T>(client: &str, clients: &[String], queues: &'a [T]) -> &'a [T] {
     let Some(index) = clients.iter().position(|member| member == client) else {
         return &[];

@@ -1,4 +1,4 @@
-//! One pull: the question, and what its answer means.
+//! One pull: the request, and the meaning of its response.
 
 use crate::{Error, link::Answer, session::Session};
 use bytes::Bytes;
@@ -8,11 +8,11 @@ use rmq_protocol::{
 };
 use std::time::Duration;
 
-/// How long a broker may keep a pull waiting for messages.
+/// The long-polling time of a pull at the broker.
 pub(super) const SUSPEND: Duration = Duration::from_secs(15);
-/// How long we wait for the answer to such a pull.
+/// The timeout of such a pull at the client.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of bodies a pull may bring; the first message always comes.
+/// The most bytes of bodies in one pull; the first message is always returned.
 const MAX_BYTES: i32 = 256 * 1024;
 
 /// What to pull.
@@ -21,29 +21,29 @@ pub(super) struct Question<'a> {
     pub(super) queue: &'a MessageQueue,
     pub(super) offset: i64,
     pub(super) max_messages: i32,
-    /// Where the group has come to, if the pull shall also say that.
+    /// The group's offset, if the pull also commits it.
     pub(super) commit: Option<i64>,
-    /// How long the broker may wait for messages.
+    /// The long-polling time.
     pub(super) suspend: Option<Duration>,
-    /// The filter, for groups that do not send heartbeats.
+    /// The filter, for groups without heartbeats.
     pub(super) expression: Option<&'a str>,
     pub(super) subscription_version: i64,
-    /// The member of the broker group to ask.
+    /// The member of the broker group to pull from.
     pub(super) broker_id: i64,
 }
 
-/// What came of it.
+/// The outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     /// There are messages.
     Found,
-    /// None yet, or none that match.
+    /// No messages yet, or none that match.
     Nothing,
     /// The offset is not in the queue.
     Moved,
 }
 
-/// The answer.
+/// The result of a pull.
 pub(super) struct Fetched {
     pub(super) status: Status,
     /// Records, one after another.
@@ -60,7 +60,7 @@ pub(super) async fn fetch(session: &Session, question: &Question<'_>) -> Result<
     let (address, is_master) = route
         .member(&queue.broker_name, question.broker_id)
         .ok_or_else(|| Error::NoBroker { group: queue.broker_name.clone() })?;
-    // A slave's offsets are its master's copy: only the master is told.
+    // A slave's offsets are a copy of its master's: commits go only to the master.
     let commit = question.commit.filter(|_| is_master);
     let mut flag = 0;
     for (bit, set) in [

@@ -1,26 +1,26 @@
 //! Consuming messages.
 //!
 //! ```text
-//! rebalance.rs   every 20 s, or when the broker says that the group changed: which queues are ours (allocate.rs)?
-//!   | for each of them a task that pulls and a task that hands out
+//! rebalance.rs   every 20 s, or when the group changed: this member's queues (allocate.rs)
+//!   | for each of them a task that pulls and a task that delivers
 //!   v
 //! pull.rs        waits for room -> one long poll (fetch.rs) -> queue.rs
-//! work.rs        queue.rs -> the application's function -> finished, or sent back for another try
-//! offsets.rs     every 5 s: how far the group is
-//! requests.rs    what brokers ask of a consumer
+//! work.rs        queue.rs -> the application's function -> finished, or sent back for a retry
+//! offsets.rs     every 5 s: commits the group's offsets
+//! requests.rs    requests of brokers to the consumer
 //! ```
 //!
-//! A message is handed out at least once: after a crash, a rebalance or a lost answer, again. What
-//! the function does not finish ([`Outcome::Later`]) goes back to the broker, which hands it out
-//! again after a growing pause, up to [`Options::max_reconsume`] times; then it is a dead letter of
-//! the group.
+//! A message is delivered at least once, and delivered again after a crash, a rebalance or a lost
+//! response. A message that the function does not finish ([`Outcome::Later`]) goes back to the
+//! broker, which delivers it again after a growing pause, up to [`Options::max_reconsume`] times;
+//! then it becomes a dead letter of the group.
 //!
-//! **In order** ([`Order::Queue`]) the broker locks a queue for one member, messages are handed out
-//! one batch at a time, and one that is not finished holds the queue until it is.
+//! **In order** ([`Order::Queue`]) the broker locks a queue for one member, messages are delivered
+//! one batch at a time, and an unfinished batch blocks the queue until it is finished.
 //!
-//! **Stop.** [`Consumer::stop`] ends pulling, waits for the functions that run, stores the offsets,
-//! gives the locks back and leaves the group, in this order. Dropping a consumer ends it at once;
-//! what it finished in the last seconds is then handed out again.
+//! **Stop.** [`Consumer::stop`] ends pulling, waits for running functions, stores the offsets,
+//! releases the locks and leaves the group, in this order. Dropping a consumer ends it at once;
+//! messages that it finished in the last seconds are then delivered again.
 
 mod allocate;
 mod fetch;
@@ -60,18 +60,18 @@ use tokio_util::{
 };
 
 pub use pull_consumer::{PullConsumer, Pulled};
-/// Who of a group gets a message: one member, or all.
+/// Which members of a group get a message: one, or all.
 pub use rmq_protocol::body::MessageModel as Model;
 pub use running_info::{ConsumeDirectlyResult, ConsumeResult, ConsumeStatus, QueueInfo, RunningInfo};
 
 /// How often offsets are stored.
 const PERSIST: Duration = Duration::from_secs(5);
 
-/// Where a group begins in a queue in which it has never been.
+/// Where a group begins in a queue without a stored offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FromWhere {
-    /// With messages that are sent from now on. (As in Java: brokers treat a queue that still has
-    /// its very first messages in memory as consumed from the beginning.)
+    /// With messages that are sent from now on. (As in Java: brokers begin a queue that still has
+    /// its very first messages in memory at its beginning.)
     #[default]
     Last,
     /// With the oldest message.
@@ -80,10 +80,10 @@ pub enum FromWhere {
     Timestamp(i64),
 }
 
-/// In which order messages are handed out.
+/// In which order messages are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
-    /// As soon as there is a free place: many at a time.
+    /// As soon as a function may run: many at a time.
     #[default]
     None,
     /// Those of one queue one after another.
@@ -95,7 +95,7 @@ pub enum Order {
 pub enum Filter {
     /// Tags joined by `||`; `*` for all messages.
     Tags(String),
-    /// An SQL92 expression over properties. The broker must be told to allow these.
+    /// An SQL92 expression over properties. The broker must be configured to allow these.
     Sql(String),
 }
 
@@ -105,7 +105,8 @@ impl<T: Into<String>> From<T> for Filter {
     }
 }
 
-/// How a consumer consumes. Start from [`Options::new`], subscribe, and change what should differ.
+/// The options of a consumer. Start from [`Options::new`], subscribe, and change what should
+/// differ.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -115,33 +116,33 @@ pub struct Options {
     pub group: String,
     /// Topics and filters. All members of a group must have the same.
     pub subscriptions: BTreeMap<String, Filter>,
-    /// One member gets a message, or all do. Clustering.
+    /// Clustering (one member gets a message) or broadcasting (all do). Clustering.
     pub model: Model,
-    /// Where to begin. Last.
+    /// The initial offset. Last.
     pub from: FromWhere,
-    /// Many at a time or in order. None.
+    /// Concurrent or in order. Concurrent.
     pub order: Order,
     /// Functions that run at a time. 20.
     pub threads: u32,
-    /// Messages handed out together, at most. 1.
+    /// The most messages in one delivery. 1.
     pub batch: u32,
-    /// Messages pulled together, at most. 32.
+    /// The most messages in one pull. 32.
     pub pull_batch: u32,
-    /// Tries after the first before a message becomes a dead letter. Unset: what the broker has for
-    /// the group (16 unless changed); in order, no limit.
+    /// Retries before a message becomes a dead letter. Unset: the broker's setting for the group
+    /// (16 unless changed); in order, no limit.
     pub max_reconsume: Option<u32>,
-    /// In order: the pause before a message that was not finished is handed out again. 1 second.
+    /// In order: the pause before an unfinished message is delivered again. 1 second.
     pub suspend: Duration,
     /// A function that runs longer is dropped and its messages are sent back. 15 minutes.
     pub consume_timeout: Duration,
-    /// How long [`Consumer::stop`] waits for functions that run. 30 seconds.
+    /// How long [`Consumer::stop`] waits for running functions. 30 seconds.
     pub stop_timeout: Duration,
-    /// Time limit of a request. 3 seconds.
+    /// Timeout of a request. 3 seconds.
     pub timeout: Duration,
-    /// Where a broadcasting consumer keeps its offsets. `$HOME/.rocketmq_offsets`.
+    /// The directory for the offsets of a broadcasting consumer. `$HOME/.rocketmq_offsets`.
     pub offset_dir: PathBuf,
     /// Second part of the client id. Unset: unique for clustering, `DEFAULT` for broadcasting,
-    /// which must find its offsets again.
+    /// where a restart must find the stored offsets.
     pub instance: Option<String>,
 }
 
@@ -202,10 +203,9 @@ impl Options {
 /// Messages of one queue, in the queue's order, for one call of the application's function.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The queue they were pulled from. For a message on its second try it is one of the group's
-    /// retry topic.
+    /// The queue they were pulled from. For a retried message it is one of the group's retry topic.
     pub queue: Arc<MessageQueue>,
-    /// The messages; never none.
+    /// The messages; never empty.
     pub messages: Arc<[MessageExt]>,
 }
 
@@ -217,47 +217,47 @@ impl Deref for Delivery {
     }
 }
 
-/// What the application's function made of a delivery.
+/// The outcome of a delivery, returned by the application's function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done with all of it.
+    /// All of it is consumed.
     Done,
-    /// All of it again later: after a pause that grows with the number of tries, or in order after
-    /// [`Options::suspend`].
+    /// All of it is delivered again later: after a pause that grows with the number of attempts, or
+    /// in order after [`Options::suspend`].
     Later,
-    /// All of it again after the pause of this delay level of the broker (1 is 1 s, 3 is 10 s, 18
-    /// is 2 h). In order the same as `Later`.
+    /// All of it is delivered again after the pause of this delay level of the broker (1 is 1 s, 3
+    /// is 10 s, 18 is 2 h). In order the same as `Later`.
     LaterBy(u8),
-    /// Never again: all of it becomes dead letters.
+    /// None of it is delivered again: all of it becomes dead letters.
     Dead,
 }
 
 type Listener = Box<dyn Fn(Delivery) -> BoxFuture<'static, Outcome> + Send + Sync>;
 
-/// A member of a consumer group that has messages handed to a function.
+/// A member of a consumer group that passes messages to a function.
 pub struct Consumer {
     core: Arc<Core>,
     _stop: DropGuard,
 }
 
-/// What the tasks of a consumer share.
+/// The state shared by the tasks of a consumer.
 struct Core {
     options: Options,
     session: Session,
-    /// By topic; with the retry topic.
+    /// By topic; including the retry topic.
     subscriptions: BTreeMap<String, Arc<Subscription>>,
     listener: Listener,
     offsets: offsets::Offsets,
     queues: Mutex<BTreeMap<MessageQueue, Arc<Queue>>>,
-    /// Held while locks of queues are asked for or given back at the brokers: renewing one after it
-    /// was given back would keep the next member out for a minute.
+    /// Held while queue locks are requested or released at the brokers: renewing a lock after its
+    /// release would block the next member for a minute.
     locking: tokio::sync::Mutex<()>,
-    /// Functions that may run.
+    /// Permits for running functions.
     workers: Arc<Semaphore>,
     /// Cancelled first when the consumer stops.
     pulling: CancellationToken,
-    /// The balance, tasks that hand out, and functions that run: what must end before the offsets
-    /// are stored for good.
+    /// The rebalance, the delivering tasks, and running functions: they must end before the final
+    /// commit of the offsets.
     work: TaskTracker,
     rebalance: Notify,
     rates: rates::Rates,
@@ -265,13 +265,13 @@ struct Core {
 }
 
 impl Consumer {
-    /// Joins the group, and has messages handed to `listener` from now on. It is called for several
+    /// Joins the group and passes messages to `listener` from now on. It is called for several
     /// deliveries at a time, on tokio's tasks, so it must not block the thread; a panic counts as
     /// [`Outcome::Later`].
     ///
     /// # Errors
-    /// The options make no sense, no namesrv can be reached, a broker refuses a filter, or the
-    /// offset file of a broadcasting consumer cannot be read.
+    /// The options are invalid, no namesrv can be reached, a broker refuses a filter, or the offset
+    /// file of a broadcasting consumer cannot be read.
     pub async fn start<F, Fut>(options: Options, listener: F) -> Result<Self, Error>
     where
         F: Fn(Delivery) -> Fut + Send + Sync + 'static,
@@ -305,7 +305,7 @@ impl Consumer {
             session,
             options,
         });
-        // From here on an error must not leave tasks behind.
+        // From here on an error must stop the tasks that were started.
         let consumer = Self { _stop: core.session.drop_guard(), core };
         let core = &consumer.core;
         for topic in core.subscriptions.keys() {
@@ -324,22 +324,22 @@ impl Consumer {
         Ok(consumer)
     }
 
-    /// The id by which brokers know this consumer.
+    /// The id of this consumer at brokers.
     pub fn client_id(&self) -> &str {
         &self.core.session.client_id
     }
 
-    /// The queues it consumes now.
+    /// The queues it currently consumes.
     pub fn queues(&self) -> Vec<MessageQueue> {
         self.core.queues.lock().keys().cloned().collect()
     }
 
-    /// What tools see of it.
+    /// Its runtime information, as tools see it.
     pub fn running_info(&self) -> RunningInfo {
         self.core.running_info()
     }
 
-    /// Ends consumption in good order, see the head of this module.
+    /// Stops the consumer gracefully, see the module docs.
     pub async fn stop(self) {
         let core = &self.core;
         core.pulling.cancel();
@@ -370,7 +370,8 @@ impl Core {
         self.options.model == Model::Broadcasting
     }
 
-    /// In order, a queue must be locked at the broker: only members of a cluster compete for it.
+    /// Whether a queue must be locked at the broker: in order, and only in clustering, as other
+    /// members do not compete for it otherwise.
     fn needs_locks(&self) -> bool {
         self.is_ordered() && !self.is_broadcasting()
     }
@@ -399,7 +400,7 @@ impl Core {
         }
     }
 
-    /// A broker reads expressions that are not plain tags.
+    /// Whether a broker has to evaluate the expression, because it is not plain tags.
     async fn check_filter(&self, topic: &str, route: &Route) -> Result<(), Error> {
         let subscription = &self.subscriptions[topic];
         let broker = route.brokers.values().flat_map(|group| group.values()).next();
@@ -428,8 +429,7 @@ impl Core {
     }
 }
 
-/// The subscriptions as heartbeats carry them; members of a cluster also have the topic of the
-/// group's retries.
+/// The subscriptions for heartbeats; in clustering they include the group's retry topic.
 fn subscriptions(options: &Options, version: i64) -> BTreeMap<String, Arc<Subscription>> {
     let mut all: BTreeMap<_, _> = options
         .subscriptions
@@ -457,7 +457,7 @@ fn subscriptions(options: &Options, version: i64) -> BTreeMap<String, Arc<Subscr
     all
 }
 
-/// The tags a member looks for itself: brokers compare hashes only.
+/// The tags that a member checks itself: brokers compare only hashes.
 fn wanted_tags(subscription: &Subscription) -> Option<BTreeSet<&str>> {
     (!subscription.tags_set.is_empty()).then(|| subscription.tags_set.iter().map(String::as_str).collect())
 }

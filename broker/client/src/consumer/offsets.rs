@@ -1,5 +1,4 @@
-//! How far the group has come in its queues: on the broker for groups that share the work, in a
-//! file for members that each see everything.
+//! The group's offsets in its queues: on the broker for clustering, in a file for broadcasting.
 //!
 //! The file is `<dir>/<client id>/<group>/offsets.json`, in the form of Java's client:
 //! `{"offsetTable":{{"brokerName":..,"queueId":..,"topic":..}:offset}}`. It is replaced as a whole,
@@ -32,8 +31,8 @@ pub(super) struct Offsets {
 #[derive(Clone)]
 struct OffsetFile {
     path: PathBuf,
-    /// Also those of queues that are not consumed now. The lock is also held while the file is
-    /// written, off the reactor, so that writes follow each other.
+    /// Includes queues that are not consumed now. The lock is also held while the file is written,
+    /// on a blocking thread, so that writes do not overlap.
     table: Arc<Mutex<BTreeMap<MessageQueue, i64>>>,
 }
 
@@ -45,7 +44,7 @@ struct Stored {
 
 impl Offsets {
     /// # Errors
-    /// There is an offset file that cannot be read.
+    /// The offset file exists and cannot be read.
     pub(super) async fn open(group: &str, model: MessageModel, dir: &Path, session: Session) -> Result<Self, Error> {
         let file = match model {
             MessageModel::Clustering => None,
@@ -58,7 +57,7 @@ impl Offsets {
         Ok(Self { group: group.to_owned(), session, file })
     }
 
-    /// Where the group is in a queue; `None` if it has never been there.
+    /// The group's offset in a queue; `None` if it has none.
     pub(super) async fn load(&self, queue: &MessageQueue) -> Result<Option<i64>, Error> {
         if let Some(file) = &self.file {
             return Ok(file.table.lock().get(queue).copied());
@@ -74,14 +73,14 @@ impl Offsets {
             self.session.link.ask(&address, RequestCode::QueryConsumerOffset, &request).await,
             ResponseCode::QueryNotFound,
         )? {
-            // Brokers of old answer -1 for "never".
+            // Old brokers answer -1 for "none".
             Some(answer) => Ok(Some(answer.header::<header::OffsetResponse>()?.offset).filter(|offset| *offset >= 0)),
             None => Ok(None),
         }
     }
 
-    /// Stores how far these queues are, without waiting for the brokers. What is lost on the way is
-    /// sent again with the next change.
+    /// Commits the offsets of these queues, without waiting for the brokers. A lost commit is
+    /// repeated with the next change.
     pub(super) async fn persist(&self, queues: &[Arc<Queue>]) {
         if self.file.is_some() {
             return self.persist_file(queues).await;
@@ -103,13 +102,13 @@ impl Offsets {
         }
     }
 
-    /// The same, waiting for the answers: for the end, when there is no next time.
+    /// The same, waiting for the responses: for the stop, after which there is no further commit.
     pub(super) async fn persist_surely(&self, queues: &[Arc<Queue>]) {
         if self.file.is_some() {
             return self.persist_file(queues).await;
         }
         let stored = queues.iter().map(async |queue| {
-            // Also what was sent before: nobody knows whether it arrived.
+            // Includes offsets that were sent before: it is unknown whether they arrived.
             let offset = queue.commit();
             if queue.moved.load(Relaxed) {
                 return;
@@ -160,14 +159,14 @@ impl Offsets {
 
     async fn master(&self, queue: &MessageQueue) -> Result<String, Error> {
         let route = self.session.routes.existing(&queue.topic).await?;
-        // Java asks any member if there is no master; a slave passes such requests on or answers
+        // Java asks any member if there is no master; a slave forwards such requests or answers
         // from its copy.
         let member = route.member(&queue.broker_name, 0).map(|(address, _)| address.to_owned());
         member.ok_or_else(|| Error::NoBroker { group: queue.broker_name.clone() })
     }
 }
 
-/// The offset to store, if it is another than the stored one.
+/// The offset to store, if it differs from the stored one.
 fn changed(queue: &Queue) -> Option<i64> {
     let offset = queue.commit();
     (!queue.moved.load(Relaxed) && queue.committed.load(Relaxed) != offset).then_some(offset)
@@ -206,7 +205,7 @@ fn read(path: &Path) -> io::Result<BTreeMap<MessageQueue, i64>> {
     }
 }
 
-/// Write, sync, rename, sync the folder.
+/// Write, sync, rename, sync the directory.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;

@@ -1,4 +1,4 @@
-//! The task that keeps one queue filled.
+//! The task that pulls one queue.
 
 use super::{
     Core,
@@ -20,9 +20,9 @@ use std::{
 
 /// The pause after a failed pull.
 const FAILED: Duration = Duration::from_secs(1);
-/// The pause after a broker said that it has too much to do.
+/// The pause after a broker responded that it is overloaded.
 const BUSY: Duration = Duration::from_millis(50);
-/// How often a full or unlocked queue is looked at again if nobody says that it changed.
+/// How often a full or unlocked queue is checked again without a notification.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Core {
@@ -63,7 +63,7 @@ impl Core {
         fetch(&self.session, &question).await
     }
 
-    /// False if the next pull would only ask the same again.
+    /// False if the next pull would only repeat the request.
     fn take_in(
         &self,
         queue: &Queue,
@@ -115,7 +115,7 @@ impl Core {
         Ok(messages)
     }
 
-    /// A message as the application knows it: inflated, and under the topic it was sent to.
+    /// A message for the application: inflated, and under the topic it was sent to.
     pub(super) fn unwrapped(&self, message: MessageExt) -> MessageExt {
         let mut message = compression::inflated(message);
         if names::group_of_retry_topic(&message.message.topic) == Some(self.options.group.as_str())
@@ -126,11 +126,11 @@ impl Core {
         message
     }
 
-    /// Does what can be done about a failure, and says how long to wait.
+    /// Handles a failure and returns how long to wait.
     async fn after_failure(&self, queue: &Queue, error: &Error) -> Duration {
         match error.code() {
             Some(ResponseCode::FlowControl | ResponseCode::SystemBusy) => return BUSY,
-            // A broker that was restarted has forgotten who consumes what.
+            // A broker that was restarted does not know the consumers.
             Some(ResponseCode::SubscriptionNotExist | ResponseCode::SubscriptionNotLatest) => {
                 self.session.beat.notify_one()
             }

@@ -1,4 +1,4 @@
-//! Pulling by hand: the application decides what to read, and when.
+//! Manual pulling: the application decides what to read, and when.
 
 use super::fetch::{self, Question, Status, fetch};
 use crate::{Error, admin::Admin, compression, session::Session};
@@ -10,27 +10,27 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::sync::DropGuard;
 
 /// Reads queues from offsets of the application's choice. It is no member of the group: nothing is
-/// balanced, and nothing is committed unless asked.
+/// balanced, and nothing is committed unless requested.
 pub struct PullConsumer {
     group: String,
     session: Session,
     admin: Admin,
-    /// The member of the broker group that was suggested last.
+    /// The member of the broker group that the last response suggested.
     suggested: Mutex<BTreeMap<MessageQueue, i64>>,
     _stop: DropGuard,
 }
 
-/// What a pull brought.
+/// The result of a pull.
 #[derive(Debug, Clone)]
 pub struct Pulled {
-    /// Where the next pull goes on.
+    /// The offset of the next pull.
     pub next: i64,
     /// The oldest offset of the queue.
     pub min: i64,
     /// The end of the queue.
     pub max: i64,
-    /// Stored records, one after another; empty if there is nothing new. [`Pulled::messages`] reads
-    /// them.
+    /// Stored records, one after another; empty if there are no new messages. [`Pulled::messages`]
+    /// decodes them.
     pub records: Bytes,
 }
 
@@ -38,7 +38,7 @@ impl Pulled {
     /// The messages, inflated.
     ///
     /// # Errors
-    /// The broker sent something else.
+    /// The broker sent invalid records.
     pub fn messages(&self) -> Result<Vec<MessageExt>, rmq_protocol::message::Error> {
         Records::new(&self.records).map(|record| Ok(compression::inflated(MessageExt::from_record(&record?)))).collect()
     }
@@ -89,8 +89,8 @@ impl PullConsumer {
         let fetched = match fetch(&self.session, &question).await {
             Ok(fetched) => fetched,
             Err(error) => {
-                // Nothing renews routes by itself here; the next pull must not meet the same wrong
-                // one.
+                // Nothing refreshes routes in the background here; the next pull must not use the
+                // same wrong route.
                 self.session.routes.renew(&queue.topic).await;
                 return Err(error);
             }
@@ -104,7 +104,7 @@ impl PullConsumer {
         Ok(Pulled { next: fetched.next, min: fetched.min, max: fetched.max, records })
     }
 
-    /// How far the group is in a queue; `None` if it has never been there.
+    /// The group's offset in a queue; `None` if it has none.
     ///
     /// # Errors
     /// The broker did not answer.
@@ -112,7 +112,7 @@ impl PullConsumer {
         self.admin.consumer_offset(&self.master(queue).await?, &self.group, queue).await
     }
 
-    /// Stores how far the group is in a queue.
+    /// Stores the group's offset in a queue.
     ///
     /// # Errors
     /// The broker did not answer.

@@ -1,12 +1,12 @@
-//! One queue as this member consumes it: what was pulled and is not finished, and how far that lets
-//! the group commit.
+//! One queue as this member consumes it: the messages that were pulled and are not finished, and
+//! the offset that the group may commit.
 //!
 //! ```text
 //!   committed <= commit() <= every unfinished offset
 //!   commit()  <= next                                   (next: where the next pull begins)
 //! ```
-//! Messages are finished in any order; only when all before them are does the commit move past
-//! them. A crash therefore consumes again, and never skips.
+//! Messages are finished in any order; the commit moves past a message only when all before it are
+//! finished. So after a crash messages are consumed again, and never skipped.
 
 use parking_lot::Mutex;
 use rmq_protocol::message::{MessageExt, MessageQueue};
@@ -18,32 +18,32 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Messages of one queue that may wait or be consumed.
+/// The most messages of one queue that may wait or be consumed.
 const MAX_MESSAGES: usize = 1000;
 /// Bytes of their bodies.
 const MAX_BYTES: usize = 100 * 1024 * 1024;
-/// Distance between the oldest unfinished message and the newest: one that hangs must not let the
-/// rest run away, for a restart consumes all of it again.
+/// The largest distance between the oldest unfinished message and the newest: one that hangs must
+/// not let the rest advance without limit, because a restart consumes all of it again.
 const MAX_SPAN: i64 = 2000;
-/// The client's own time limit on a lock of the broker, which gives it away after 60 seconds.
+/// The client's own timeout of a broker's lock, which the broker releases after 60 seconds.
 const LOCK: Duration = Duration::from_secs(30);
 
 pub(super) struct Queue {
     pub(super) name: MessageQueue,
     state: Mutex<State>,
-    /// There are messages to hand out.
+    /// There are messages to deliver.
     pub(super) work: Notify,
-    /// Some were finished.
+    /// Messages were finished.
     pub(super) room: Notify,
-    /// Ends its pulling and handing out.
+    /// Ends its pulling and delivery.
     pub(super) stop: CancellationToken,
-    /// Another member has it now: what is still running here counts no more.
+    /// Another member has it now: functions that still run here do not count any more.
     pub(super) lost: AtomicBool,
-    /// Its offset is being moved: nothing is committed any more.
+    /// Its offset is being reset: nothing is committed any more.
     pub(super) moved: AtomicBool,
     /// The id of the member of the broker group to pull from.
     pub(super) suggested_broker: AtomicI64,
-    /// What the store of offsets has; -1 if nothing or unknown.
+    /// The stored offset; -1 if there is none or it is unknown.
     pub(super) committed: AtomicI64,
     /// In milliseconds since 1970.
     pub(super) last_pull: AtomicI64,
@@ -54,21 +54,21 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    /// In order; not handed out yet.
+    /// Sorted; not delivered yet.
     waiting: VecDeque<MessageExt>,
-    /// Sizes of those that wait and those that are handed out, by offset.
+    /// Sizes of the waiting and the delivered messages, by offset.
     unfinished: BTreeMap<i64, usize>,
     bytes: usize,
     next: i64,
 }
 
-/// What a queue holds at a moment.
+/// The state of a queue at a moment.
 pub(super) struct Contents {
     pub(super) messages: usize,
     pub(super) bytes: usize,
     pub(super) min: i64,
     pub(super) max: i64,
-    /// Handed out.
+    /// Delivered and not finished.
     pub(super) running: usize,
 }
 
@@ -97,7 +97,7 @@ impl Queue {
         self.state.lock().next
     }
 
-    /// Takes in what a pull brought, which goes on at `next`.
+    /// Adds the messages of a pull, whose next offset is `next`.
     pub(super) fn add(&self, messages: Vec<MessageExt>, next: i64) {
         let mut state = self.state.lock();
         for message in messages {
@@ -113,7 +113,7 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Goes on elsewhere: the broker says that the offset is not in the queue.
+    /// Continues at another offset: the broker responded that the offset is not in the queue.
     pub(super) fn move_to(&self, next: i64) {
         self.state.lock().next = next;
     }
@@ -125,12 +125,12 @@ impl Queue {
         state.waiting.drain(..count).collect()
     }
 
-    /// Something waits to be taken.
+    /// Whether messages wait to be taken.
     pub(super) fn has_work(&self) -> bool {
         !self.state.lock().waiting.is_empty()
     }
 
-    /// Messages that were taken come first again.
+    /// Puts messages that were taken back to the front.
     pub(super) fn put_back(&self, messages: Vec<MessageExt>) {
         let mut state = self.state.lock();
         for message in messages.into_iter().rev() {
@@ -140,7 +140,7 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Messages that were taken are done with.
+    /// Marks messages that were taken as finished.
     pub(super) fn finish(&self, offsets: impl IntoIterator<Item = i64>) {
         let mut state = self.state.lock();
         for offset in offsets {
@@ -152,14 +152,14 @@ impl Queue {
         self.room.notify_one();
     }
 
-    /// Everything before this offset is done with.
+    /// Everything before this offset is finished.
     pub(super) fn commit(&self) -> i64 {
         let state = self.state.lock();
         state.unfinished.first_key_value().map_or(state.next, |(offset, _)| *offset).min(state.next)
     }
 
-    /// Pulling must wait until something is finished. In order, one message that hangs holds all
-    /// others anyway, so the span is of no interest.
+    /// Whether pulling must wait until messages are finished. In order, a message that hangs blocks
+    /// all others anyway, so the distance does not matter.
     pub(super) fn is_full(&self, ordered: bool) -> bool {
         let state = self.state.lock();
         let span = match (state.unfinished.first_key_value(), state.unfinished.last_key_value()) {
@@ -169,7 +169,7 @@ impl Queue {
         state.unfinished.len() >= MAX_MESSAGES || state.bytes >= MAX_BYTES || (!ordered && span >= MAX_SPAN)
     }
 
-    /// The broker has given us the queue's lock, or has not.
+    /// Records whether the broker has granted the queue's lock.
     pub(super) fn set_locked(&self, locked: bool, now: i64) {
         if locked {
             self.last_lock.store(now, Relaxed);
@@ -181,7 +181,7 @@ impl Queue {
         }
     }
 
-    /// We hold the lock, and recently enough to be sure.
+    /// Whether this member holds the lock, and got it recently enough to rely on it.
     pub(super) fn is_locked(&self) -> bool {
         self.locked.lock().is_some_and(|since| since.elapsed() < LOCK)
     }

@@ -1,4 +1,4 @@
-//! How fast topics are pulled and consumed: counters, and their growth over the last minute.
+//! The rates of pulling and consumption by topic: counters, and their growth over the last minute.
 
 use super::running_info::ConsumeStatus;
 use parking_lot::Mutex;
@@ -55,7 +55,7 @@ impl Rates {
         change(&mut topics.entry(topic.to_owned()).or_default().now);
     }
 
-    /// To be called every 5 seconds.
+    /// Must be called every 5 seconds.
     pub(super) fn sample(&self, now: Instant) {
         for topic in self.0.lock().values_mut() {
             if topic.samples.len() == SAMPLES {

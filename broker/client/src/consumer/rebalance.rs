@@ -1,4 +1,4 @@
-//! Which queues are ours, and taking them over and giving them up.
+//! Rebalancing: which queues belong to this member, and how it takes them over and gives them up.
 
 use super::{Core, FromWhere, allocate, queue::Queue, work};
 use crate::{Error, admin::Boundary, session};
@@ -16,17 +16,17 @@ use std::{
     time::Duration,
 };
 
-/// How often the answer is computed again without anybody asking; also how often locks are renewed.
+/// The interval of rebalancing without a notification, and of renewing locks.
 const INTERVAL: Duration = Duration::from_secs(20);
-/// The first pause after a round in which something was missing; it doubles up to [`INTERVAL`].
+/// The first pause after an incomplete round; it doubles up to [`INTERVAL`].
 const SOON: Duration = Duration::from_secs(1);
 
 impl Core {
     pub(super) async fn keep_balanced(self: Arc<Self>) {
         let mut pause = SOON / 2;
         loop {
-            // A topic without a route may get one any time: the retry topic comes into being with
-            // the group's first heartbeat.
+            // A topic without a route may get one at any time: the retry topic is created by the
+            // group's first heartbeat.
             pause = if self.balance().await { INTERVAL } else { (pause * 2).min(INTERVAL) };
             tokio::select! {
                 () = self.pulling.cancelled() => return,
@@ -54,7 +54,7 @@ impl Core {
         complete
     }
 
-    /// The queues of a topic that are ours now.
+    /// The queues of a topic that belong to this member now.
     async fn share(&self, topic: &str) -> Result<BTreeSet<MessageQueue>, Error> {
         let route = self.session.routes.existing(topic).await?;
         let mut queues = route.read.clone();
@@ -69,8 +69,8 @@ impl Core {
                 Ok(answer) => {
                     let mut members = answer.body::<ConsumerIds>()?.consumer_id_list;
                     if !members.iter().any(|member| **member == *self.session.client_id) {
-                        // It was restarted, or does not know us yet. What we have we keep until it
-                        // knows better.
+                        // The broker was restarted, or does not know this member yet. The current
+                        // queues are kept until it does.
                         self.session.beat.notify_one();
                         return Err(Error::answer(
                             address,
@@ -94,8 +94,7 @@ impl Core {
         Err(last)
     }
 
-    /// Gives up what is no longer ours and begins with what is newly ours; false if some queue
-    /// could not be had yet.
+    /// Gives up lost queues and starts new ones; false if some queue could not be taken over yet.
     async fn take_over(self: &Arc<Self>, topic: &str, share: BTreeSet<MessageQueue>) -> bool {
         let ours: BTreeMap<_, _> = self
             .queues
@@ -119,7 +118,7 @@ impl Core {
             new.iter().cloned().collect()
         };
         if self.pulling.is_cancelled() {
-            // Too late to begin.
+            // Too late to start.
             self.unlock(&new).await;
             return true;
         }
@@ -154,13 +153,13 @@ impl Core {
         work::spawn(self, queue);
     }
 
-    /// The stored offset of a queue, and where to begin.
+    /// The stored offset of a queue, or the initial one.
     async fn first_offset(&self, name: &MessageQueue) -> Result<(Option<i64>, i64), Error> {
         let stored = self.offsets.load(name).await?;
         if let Some(offset) = stored {
             return Ok((stored, offset));
         }
-        // A message that was sent back before anybody looked must not be missed.
+        // A message that was sent back before the queue was first consumed must not be missed.
         let from = if names::is_retry_topic(&name.topic) { FromWhere::First } else { self.options.from };
         let first = match from {
             FromWhere::First => self.edge(name, RequestCode::MinOffset).await?,
@@ -189,12 +188,11 @@ impl Core {
             .ok_or_else(|| Error::NoBroker { group: name.broker_name.clone() })
     }
 
-    /// The end of a queue's tasks: what was finished is stored, the lock given back, and another
-    /// member, or we again, may have it.
+    /// The end of a queue's tasks: offsets are stored and the lock is released. After that another
+    /// member, or this one again, may have the queue.
     pub(super) async fn release(&self, queue: &Arc<Queue>) {
         if self.pulling.is_cancelled() && !queue.lost.load(Relaxed) {
-            // The whole consumer stops, which stores all offsets and gives all locks back at the
-            // end.
+            // The whole consumer stops, which stores all offsets and releases all locks at the end.
             return;
         }
         self.offsets.persist(std::slice::from_ref(queue)).await;
@@ -205,14 +203,14 @@ impl Core {
         self.rebalance.notify_one();
     }
 
-    /// Also of queues that are being given up: as long as their function runs, nobody else may have
-    /// them.
+    /// Includes queues that are being given up: as long as their function runs, no other member may
+    /// have them.
     async fn renew_locks(&self) {
         let _locking = self.locking.lock().await;
         let held: BTreeMap<_, _> =
             self.queues.lock().iter().map(|(name, queue)| (name.clone(), Arc::clone(queue))).collect();
         let names: Vec<_> = held.keys().cloned().collect();
-        // Of a broker that does not answer the locks are still ours, until their time is over.
+        // If a broker does not answer, its locks stay valid until their timeout.
         for (name, locked) in self.lock(&names).await {
             if let Some(queue) = held.get(&name) {
                 queue.set_locked(locked, session::now());
@@ -220,8 +218,8 @@ impl Core {
         }
     }
 
-    /// Asks the brokers for the locks of these queues. Of those that answer, the answers say which
-    /// are ours.
+    /// Requests the locks of these queues from the brokers. The responses decide which of them are
+    /// locked.
     async fn lock(&self, names: &[MessageQueue]) -> BTreeMap<MessageQueue, bool> {
         let asked = by_broker(names).into_values().map(async |mq_set| {
             let address = self.master(&mq_set[0]).await?;
@@ -243,7 +241,7 @@ impl Core {
         answers
     }
 
-    /// Gives the locks of these queues back.
+    /// Releases the locks of these queues.
     pub(super) async fn unlock(&self, names: &[MessageQueue]) {
         if !self.needs_locks() {
             return;

@@ -1,4 +1,4 @@
-//! What brokers ask of a consumer.
+//! Requests of brokers to a consumer.
 
 use super::{
     Core, Outcome,
@@ -21,10 +21,10 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Requests that may wait. Brokers ask seldom; whoever asks more is told so.
+/// The queue limit for requests. Brokers send few; a request beyond the limit is refused.
 const WAITING: usize = 64;
 
-/// Takes requests on a connection's task and leaves them for [`Core::answer`].
+/// Receives requests on a connection's task and queues them for [`Core::answer`].
 pub(super) struct Requests(mpsc::Sender<(Command, Responder)>);
 
 pub(super) fn channel() -> (Requests, mpsc::Receiver<(Command, Responder)>) {
@@ -55,7 +55,7 @@ impl Core {
                     responder.reply(&Reply::body(fastjson::to_vec(&self.running_info())))
                 }
                 Some(RequestCode::ConsumeMessageDirectly) => {
-                    // The function may take its time; others must not wait for it.
+                    // The function may take long; other requests must not wait for it.
                     let core = Arc::clone(&self);
                     self.session.spawn(async move { responder.reply(&core.consume_directly(&request).await) });
                 }
@@ -67,8 +67,8 @@ impl Core {
         }
     }
 
-    /// 220: moves queues of ours to other offsets. They are given up and taken over anew, so that
-    /// what is under way cannot commit over the new offset.
+    /// 220: resets queues of this member to other offsets. They are given up and taken over again,
+    /// so that running deliveries cannot commit over the new offset.
     async fn reset_offsets(&self, request: &Command) -> Reply {
         let header = match header::ResetConsumerClientOffset::decode(&request.fields) {
             Ok(header) => header,
@@ -91,7 +91,7 @@ impl Core {
         failed.map_or_else(Reply::ok, |why| Reply::refuse(ResponseCode::SystemError, why))
     }
 
-    /// 221: where we are in a topic.
+    /// 221: this member's offsets in a topic.
     fn status(&self, request: &Command) -> Reply {
         let header = match header::ConsumerStatus::decode(&request.fields) {
             Ok(header) => header,
@@ -132,7 +132,7 @@ impl Core {
         }
     }
 
-    /// 309: hands one message to the function, whatever the queues are doing.
+    /// 309: passes one message to the function, independently of the queues.
     async fn consume_directly(&self, request: &Command) -> Reply {
         let message = match Record::parse(&request.body) {
             Ok(record) => self.unwrapped(MessageExt::from_record(&record)),

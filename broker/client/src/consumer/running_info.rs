@@ -1,5 +1,5 @@
-//! What a consumer says of itself when a tool asks (307), and of a message that a tool has it
-//! consume (309).
+//! A consumer's runtime information for tools (307), and the result of consuming one message for a
+//! tool (309).
 
 use rmq_protocol::body::{QueueMap, Subscription};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RunningInfo {
-    /// Its threads, where it was asked for and the language has such.
+    /// Its threads, if requested and if the language has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jstack: Option<String>,
     /// Its queues.
@@ -34,15 +34,15 @@ pub struct QueueInfo {
     pub cached_msg_min_offset: i64,
     /// Their bodies.
     pub cached_msg_size_in_mi_b: i32,
-    /// How far it has come.
+    /// Its committed offset.
     pub commit_offset: i64,
     /// No longer consumed by this client. The spelling is Java's.
     pub droped: bool,
-    /// When it consumed last, in milliseconds since 1970.
+    /// Time of the last consumption, in milliseconds since 1970.
     pub last_consume_timestamp: i64,
-    /// When it locked the queue last.
+    /// Time of the last lock.
     pub last_lock_timestamp: i64,
-    /// When it pulled last.
+    /// Time of the last pull.
     pub last_pull_timestamp: i64,
     /// It holds the queue's lock.
     pub locked: bool,
@@ -52,7 +52,7 @@ pub struct QueueInfo {
     pub transaction_msg_max_offset: i64,
     /// The oldest of those.
     pub transaction_msg_min_offset: i64,
-    /// Attempts to give the lock back.
+    /// Attempts to release the lock.
     pub try_unlock_times: i64,
 }
 
@@ -63,10 +63,10 @@ pub struct ConsumeStatus {
     /// Failed since the start.
     #[serde(rename = "consumeFailedMsgs")]
     pub consume_failed_messages: i64,
-    /// Failed a second.
+    /// Failed per second.
     #[serde(rename = "consumeFailedTPS")]
     pub consume_failed_tps: f64,
-    /// Consumed a second.
+    /// Consumed per second.
     #[serde(rename = "consumeOKTPS")]
     pub consume_ok_tps: f64,
     /// Milliseconds of consuming a batch.
@@ -75,7 +75,7 @@ pub struct ConsumeStatus {
     /// Milliseconds of a pull.
     #[serde(rename = "pullRT")]
     pub pull_rt: f64,
-    /// Pulled a second.
+    /// Pulled per second.
     #[serde(rename = "pullTPS")]
     pub pull_tps: f64,
 }
@@ -84,13 +84,13 @@ pub struct ConsumeStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumeDirectlyResult {
-    /// Of transactions in consumption that never were.
+    /// A flag of Java for transactions in consumption, which were never released.
     pub auto_commit: bool,
-    /// What came of it.
+    /// The outcome.
     pub consume_result: ConsumeResult,
     /// By an ordered listener.
     pub order: bool,
-    /// Why it failed.
+    /// The reason of a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remark: Option<String>,
     /// Milliseconds.
@@ -109,7 +109,7 @@ impl Default for ConsumeDirectlyResult {
     }
 }
 
-/// What a listener made of a message, in Java's words.
+/// The outcomes of a listener, in Java's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ConsumeResult {
     /// Consumed.
@@ -125,10 +125,10 @@ pub enum ConsumeResult {
     /// Java's transactions in consumption.
     #[serde(rename = "CR_COMMIT")]
     Commit,
-    /// The listener broke.
+    /// The listener failed.
     #[serde(rename = "CR_THROW_EXCEPTION")]
     Threw,
-    /// The listener answered nothing.
+    /// The listener returned nothing.
     #[serde(rename = "CR_RETURN_NULL")]
     Nothing,
 }

@@ -1,4 +1,4 @@
-//! Handing messages to the application's function, and what becomes of them afterwards.
+//! Delivers messages to the application's function and handles the outcome.
 
 use super::{Core, Delivery, Outcome, queue::Queue};
 use crate::{Error, session};
@@ -11,14 +11,14 @@ use std::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The pause before messages are handed out again that the broker did not take back.
+/// The pause before messages are delivered again after the broker refused to take them back.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Delay level of messages whose function ran too long: 10 seconds.
 const TOO_LONG: u8 = 3;
-/// How often an unlocked queue is looked at again if nobody says that it changed.
+/// How often an unlocked queue is checked again without a notification.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Starts the task that hands out the messages of a queue.
+/// Starts the task that delivers the messages of a queue.
 pub(super) fn spawn(core: &Arc<Core>, queue: Arc<Queue>) {
     let core = Arc::clone(core);
     let tracked = core.work.clone();
@@ -31,7 +31,7 @@ pub(super) fn spawn(core: &Arc<Core>, queue: Arc<Queue>) {
             }
             core.release(&queue).await;
         };
-        // The session outlives the work, unless the consumer is dropped or its functions do not
+        // The session outlives this work, unless the consumer is dropped or its functions do not
         // end.
         let _ = core.session.stop.run_until_cancelled(handed_out).await;
     });
@@ -52,7 +52,7 @@ impl Core {
         }
     }
 
-    /// Waits for messages and for a free place; `None` at the end.
+    /// Waits for messages and for a permit; `None` at the end.
     async fn next_work(&self, queue: &Queue) -> Option<OwnedSemaphorePermit> {
         queue
             .stop
@@ -71,7 +71,8 @@ impl Core {
         loop {
             let outcome = self.call(queue, &messages).await;
             if queue.lost.load(Relaxed) {
-                // Whoever has the queue now gets them again; sent back they would come twice.
+                // The member that has the queue now gets them again; sent back they would be
+                // delivered twice.
                 return;
             }
             let failed = match outcome {
@@ -89,7 +90,7 @@ impl Core {
             if failed.is_empty() {
                 return;
             }
-            // At the end of the consumer they are left for the next one.
+            // When the consumer stops they are left for the next member.
             if self.pulling.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
                 return;
             }
@@ -103,7 +104,7 @@ impl Core {
         }
     }
 
-    /// One delivery at a time, and only under the broker's lock.
+    /// One delivery at a time, and only while the broker's lock is held.
     async fn hand_out_in_order(self: &Arc<Self>, queue: &Arc<Queue>) {
         while let Some(permit) = self.next_work(queue).await {
             if self.needs_locks() && !queue.is_locked() {
@@ -126,8 +127,7 @@ impl Core {
         }
     }
 
-    /// Puts messages back to the front, but those that have had all their tries to the dead
-    /// letters.
+    /// Puts messages back to the front; those that have no attempts left become dead letters.
     async fn again_in_order(&self, queue: &Queue, messages: &[MessageExt], dead: bool) {
         let mut again = Vec::new();
         for message in messages {
@@ -171,8 +171,8 @@ impl Core {
         outcome
     }
 
-    /// Gives messages back to the broker for another try, or as dead letters below level 0; returns
-    /// those it did not take.
+    /// Sends messages back to the broker for a retry, or as dead letters below level 0; returns
+    /// those it did not accept.
     async fn send_back(&self, queue: &Queue, messages: &[MessageExt], delay_level: i32) -> Vec<MessageExt> {
         let mut failed = Vec::new();
         for message in messages {
@@ -201,8 +201,8 @@ impl Core {
         self.session.link.ask(&address, RequestCode::ConsumerSendMessageBack, &request).await.map(|_| ())
     }
 
-    /// The retry topic of a new group gets its route some time after its first heartbeat; whoever
-    /// waits for the next regular look is late.
+    /// The retry topic of a new group gets its route some time after the first heartbeat; a
+    /// consumer that waits for the next regular refresh would be late.
     async fn expect_retries(&self) {
         let consumed = self.queues.lock().keys().any(|name| names::is_retry_topic(&name.topic));
         if !consumed {

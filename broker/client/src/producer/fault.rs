@@ -1,8 +1,8 @@
-//! Brokers that are better left alone for a while.
+//! Brokers to avoid for a while.
 //!
-//! A broker that could not be reached or did not answer in time is avoided for [`UNREACHABLE`], one
-//! that answered slowly for a time that grows with its slowness. Avoided is not forbidden: if all
-//! are, all are used. As long as none is, a send pays one atomic read.
+//! A broker that could not be reached or did not answer before the timeout is avoided for
+//! [`UNREACHABLE`]; one that answered slowly is avoided for a time that grows with its latency. If
+//! all brokers are avoided, all are used. As long as none is, a send costs one atomic read.
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a broker is avoided that could not be reached.
+/// How long an unreachable broker is avoided.
 const UNREACHABLE: Duration = Duration::from_secs(30);
-/// At least so slow an answer (milliseconds) has a broker avoided for so long (milliseconds).
-/// Java's table.
+/// A latency of at least the first number means that the broker is avoided for the second (both in
+/// milliseconds). Java's table.
 const SLOW: [(u64, u64); 5] = [(15_000, 30_000), (5_000, 10_000), (3_000, 6_000), (1_800, 5_000), (550, 2_000)];
 
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Faults {
         self.avoided.load(Relaxed) > 0 && self.until.lock().get(broker_name).is_some_and(|until| *until > now)
     }
 
-    /// An answer came, whatever it was.
+    /// Records a response, whatever its code.
     pub(super) fn answered(&self, broker_name: &str, took: Duration, now: Instant) {
         match avoided_for(took) {
             Some(pause) => self.avoid(broker_name, now + pause, now),
@@ -42,7 +42,7 @@ impl Faults {
         }
     }
 
-    /// No answer came.
+    /// Records that there was no response.
     pub(super) fn unreachable(&self, broker_name: &str, now: Instant) {
         self.avoid(broker_name, now + UNREACHABLE, now);
     }

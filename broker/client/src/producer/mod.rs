@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! Message -> prepare (check, id, compress, encode; once)        prepare.rs
-//!         -> wait for room: messages and bytes in flight are bounded
-//!         -> choose a queue, send, judge the answer; again elsewhere if that can help     send.rs
+//!         -> back-pressure: messages and bytes in flight are bounded
+//!         -> choose a queue, send, evaluate the response; retry on another broker         send.rs
 //! ```
 //!
-//! [`Producer::send`] waits for the broker's answer. Sending many at once is calling it many times
-//! at once: a producer is cheap to clone, and as many sends as [`Options::in_flight`] run side by
-//! side over one connection a broker.
+//! [`Producer::send`] waits for the broker's response. To send many messages at once, call it many
+//! times concurrently: a producer is cheap to clone, and up to [`Options::in_flight`] sends run
+//! concurrently over one connection per broker.
 //!
-//! A send that fails after a time-out or a lost connection may have been stored, and the retry on
+//! A send that fails after a timeout or a lost connection may have been stored, and the retry on
 //! another broker then stores it again: consumers see duplicates, as with every RocketMQ client.
 //! They carry the same message id.
 
@@ -30,7 +30,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::DropGuard;
 
-/// How a producer sends. Start from [`Options::new`] and change what should differ.
+/// The options of a producer. Start from [`Options::new`] and change what should differ.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -38,19 +38,19 @@ pub struct Options {
     pub namesrvs: String,
     /// The producer group.
     pub group: String,
-    /// Time for a send in all, retries included. 3 seconds.
+    /// Timeout of a send, including retries. 3 seconds.
     pub timeout: Duration,
-    /// Further attempts, each on another broker if there is one. 2.
+    /// Retries, each on another broker if there is one. 2.
     pub retries: u32,
     /// Bodies longer than this many bytes are compressed. 4096.
     pub compress_above: usize,
-    /// Longest body, in bytes. 4 MiB, which is also what brokers take unless told otherwise.
+    /// Longest body, in bytes. 4 MiB, which is also the default limit of brokers.
     pub max_body: usize,
-    /// Messages (batches count as one) that may be under way. 1024.
+    /// The most messages in flight (a batch counts as one). 1024.
     pub in_flight: u32,
-    /// Bytes of bodies that may be under way. 32 MiB; a single larger batch goes alone.
+    /// The most bytes of bodies in flight. 32 MiB; a single larger batch is sent alone.
     pub in_flight_bytes: u32,
-    /// Queues a broker group that a topic gets which the first send creates, at most. 4.
+    /// The most queues per broker group of a topic that the first send creates. 4.
     pub default_queues: i32,
     /// Second part of the client id. Unique unless given.
     pub instance: Option<String>,
@@ -74,14 +74,14 @@ impl Options {
     }
 }
 
-/// What the broker had done with a message when it answered. It is stored in every case.
+/// How durable a message was when the broker responded. It is stored in every case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendStatus {
-    /// As safe as the broker is configured to make it.
+    /// As durable as the broker is configured to make it.
     Ok,
-    /// In memory: it was not on disk when the broker's wait ended.
+    /// In memory: the flush was not complete at the broker's timeout.
     FlushDiskTimeout,
-    /// On the master: it was not on enough slaves when the broker's wait ended.
+    /// On the master: not on enough slaves at the broker's timeout.
     FlushSlaveTimeout,
     /// On the master: there is no slave.
     SlaveNotAvailable,
@@ -90,11 +90,11 @@ pub enum SendStatus {
 /// A stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// How safe it is.
+    /// Its durability.
     pub status: SendStatus,
     /// The id this client made for it.
     pub message_id: String,
-    /// The id that says where it lies.
+    /// The id with its position.
     pub offset_message_id: String,
     /// The queue it lies in.
     pub queue: MessageQueue,
@@ -105,11 +105,11 @@ pub struct Receipt {
 /// A stored batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchReceipt {
-    /// How safe it is.
+    /// Its durability.
     pub status: SendStatus,
     /// The ids this client made, in the order of the messages.
     pub message_ids: Vec<String>,
-    /// The ids that say where the messages lie, in the same order.
+    /// The ids with the positions of the messages, in the same order.
     pub offset_message_ids: Vec<String>,
     /// The queue they lie in.
     pub queue: MessageQueue,
@@ -118,7 +118,7 @@ pub struct BatchReceipt {
 }
 
 /// Sends messages. Cheap to clone; clones share everything. Dropping the last one stops it without
-/// waiting for anything.
+/// waiting.
 #[derive(Clone)]
 pub struct Producer(Arc<Inner>);
 
@@ -132,17 +132,17 @@ struct Inner {
     _stop: DropGuard,
 }
 
-/// Room for one send, given back when it is over.
+/// A permit for one send, released when it is over.
 struct Room<'a> {
     _message: SemaphorePermit<'a>,
     _bytes: SemaphorePermit<'a>,
 }
 
 impl Producer {
-    /// Connects to a namesrv and begins.
+    /// Connects to a namesrv and starts.
     ///
     /// # Errors
-    /// The options make no sense, or no namesrv can be reached.
+    /// The options are invalid, or no namesrv can be reached.
     pub async fn start(options: Options) -> Result<Self, Error> {
         names::check_group(&options.group)
             .map_err(|why| Error::Argument(format!("producer group {:?}: {why}", options.group)))?;
@@ -152,8 +152,8 @@ impl Producer {
                 options.in_flight, options.in_flight_bytes
             )));
         }
-        // Never less than what may be in flight: a connection must not refuse what the producer let
-        // through.
+        // Never less than what may be in flight: a connection must not refuse what the producer
+        // admitted.
         let limits = Limits {
             outbox: (options.in_flight_bytes as usize).saturating_mul(2).max(Limits::default().outbox),
             pending: (options.in_flight as usize).saturating_mul(2),
@@ -179,15 +179,16 @@ impl Producer {
         })))
     }
 
-    /// The id by which brokers know this producer.
+    /// The id of this producer at brokers.
     pub fn client_id(&self) -> &str {
         &self.0.session.client_id
     }
 
-    /// Sends a message to some queue of its topic; retries elsewhere where that can help.
+    /// Sends a message to some queue of its topic; retries on another broker if that can help.
     ///
     /// # Errors
-    /// It may not be sent, there is no route, or all attempts failed: then the last one's error.
+    /// The message is invalid, there is no route, or all attempts failed: then the last one's
+    /// error.
     pub async fn send(&self, message: Message) -> Result<Receipt, Error> {
         let prepared = self.0.prepare(message).await?;
         let _room = self.0.room(&prepared).await?;
@@ -204,8 +205,8 @@ impl Producer {
         self.0.send_anywhere(&prepared).await.map(|stored| stored.batch_receipt(prepared))
     }
 
-    /// Sends a message to the queue that its `key` stands for, so that messages of one key are
-    /// consumed in order as long as the number of queues stays. There is no retry elsewhere: that
+    /// Sends a message to the queue of its `key`, so that messages of one key are consumed in order
+    /// as long as the number of queues stays the same. There is no retry on another queue: that
     /// would break the order.
     ///
     /// # Errors
@@ -227,10 +228,10 @@ impl Producer {
         self.0.send_to_queue(&prepared, queue).await.map(|stored| stored.receipt(prepared))
     }
 
-    /// Sends a message and waits for no answer: it may be lost without anybody noticing.
+    /// Sends a one-way message: it may be lost without an error.
     ///
     /// # Errors
-    /// It may not be sent, there is no route, or the connection is full.
+    /// The message is invalid, there is no route, or the connection is full.
     pub async fn send_one_way(&self, message: Message) -> Result<(), Error> {
         let prepared = self.0.prepare(message).await?;
         let _room = self.0.room(&prepared).await?;
@@ -247,7 +248,7 @@ impl Producer {
         Ok(route.write.iter().map(|target| target.queue.clone()).collect())
     }
 
-    /// Waits for the sends under way, at most as long as a send may take, leaves the group and
+    /// Waits for the sends in flight, at most for the timeout of a send, leaves the group and
     /// closes the connections. Sends fail from now on.
     pub async fn stop(&self) {
         let inner = &*self.0;

@@ -1,4 +1,4 @@
-//! A message made ready once, for all attempts: checked, named, compressed, encoded.
+//! Prepares a message once for all attempts: check, id, compression, encoding.
 
 use super::Inner;
 use crate::{Error, compression, session};
@@ -11,7 +11,7 @@ use rmq_protocol::{
     names,
 };
 
-/// What every attempt sends.
+/// The parts that every attempt sends.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) topic: String,
@@ -20,7 +20,7 @@ pub(super) struct Prepared {
     pub(super) properties: String,
     pub(super) body: Bytes,
     pub(super) born: i64,
-    /// The ids of the messages: one, or of a batch all.
+    /// The ids of the messages: one, or all of a batch.
     pub(super) ids: Vec<String>,
     pub(super) is_batch: bool,
 }

@@ -1,4 +1,4 @@
-//! Choosing a queue, sending, judging the answer, trying again elsewhere.
+//! Selects a queue, sends, evaluates the response, and retries on another broker.
 
 use super::{BatchReceipt, Inner, Receipt, SendStatus, prepare::Prepared};
 use crate::{
@@ -16,10 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The pause before a broker that has too much to do is asked again for the same queue.
+/// The pause before an overloaded broker gets a retry for the same queue.
 const BUSY: Duration = Duration::from_millis(50);
 
-/// What a broker said of a send that it carried out.
+/// A broker's response to a send that it carried out.
 pub(super) struct Stored {
     status: SendStatus,
     offset_message_id: String,
@@ -50,7 +50,8 @@ impl Stored {
 }
 
 impl Inner {
-    /// Tries queue after queue until one takes it, the attempts are used up or the time is.
+    /// Tries queue after queue until one accepts the message, or the attempts or the time are used
+    /// up.
     pub(super) async fn send_anywhere(&self, prepared: &Prepared) -> Result<Stored, Error> {
         let deadline = Instant::now() + self.options.timeout;
         let entry = self.session.routes.entry(&prepared.topic);
@@ -83,8 +84,8 @@ impl Inner {
         let mut left = self.options.retries;
         loop {
             match self.attempt(prepared, &route.write[at], self.options.timeout).await {
-                // It is not stored for certain, so the same queue may be asked again without harm
-                // to the order.
+                // It is certainly not stored, so a retry on the same queue does not affect the
+                // order.
                 Err(error) if left > 0 && error.is(ResponseCode::SystemBusy) => {
                     left -= 1;
                     tokio::time::sleep(BUSY).await;
@@ -120,8 +121,8 @@ impl Inner {
         self.session.routes.of(entry, topic, Some(self.options.default_queues)).await
     }
 
-    /// The next queue in turn, not on the broker that has just failed nor on an avoided one, if
-    /// there is such.
+    /// The next queue in rotation, not on the broker that has just failed nor on an avoided one, if
+    /// there is such a queue.
     fn choose<'a>(
         &self,
         entry: &Entry,
@@ -166,7 +167,7 @@ impl Inner {
         let command = match answered {
             Ok(command) => command,
             Err(error) => {
-                // A full connection is our own doing, and no fault of the broker.
+                // A full connection is caused by this client, and is no fault of the broker.
                 if !matches!(error, rmq_remoting::Error::Overloaded(_)) {
                     self.faults.unreachable(&target.queue.broker_name, now);
                 }
@@ -192,14 +193,14 @@ fn not_writable(topic: &str) -> Error {
     Error::NotWritable { topic: topic.to_owned() }
 }
 
-/// The first queue from `first` on that is `good`, or else simply the one in turn.
+/// The first queue from `first` on that is `good`, or else the next one in rotation.
 fn choose(queues: &[WriteQueue], first: usize, good: impl Fn(&WriteQueue) -> bool) -> Option<&WriteQueue> {
     let count = queues.len();
     let in_turn = |step: usize| &queues[(first % count + step) % count];
     (0..count).map(in_turn).find(|target| good(target)).or_else(|| (count > 0).then(|| in_turn(0)))
 }
 
-/// The queue of a key among so many, as Java's selector by hash chooses it.
+/// The queue of a key among this many, as Java's selector by hash chooses it.
 fn queue_of_key(key: &str, queues: usize) -> Option<usize> {
     let hash = i64::from(java::string_hash(key));
     (queues > 0).then(|| (hash % queues as i64).unsigned_abs() as usize)
@@ -215,8 +216,8 @@ fn status(code: i32) -> Option<SendStatus> {
     }
 }
 
-/// True if another broker may take what this one did not: Java's list of codes, and every failure
-/// to get an answer.
+/// True if another broker may accept what this one did not: Java's list of codes, and every failure
+/// without a response.
 fn helps_elsewhere(error: &Error) -> bool {
     match error {
         Error::Connection(_) => true,

@@ -1,5 +1,5 @@
-//! Every key of `namesrv.conf`: how it is read and shown, and whether a running namesrv takes a
-//! change. The one list from which parsing, `--check`, requests 318 and 319 are made.
+//! Every key of `namesrv.conf`: how it is parsed and shown, and whether a running namesrv accepts a
+//! change. Parsing, `--check`, and requests 318 and 319 all use this list.
 
 use super::Config;
 use std::time::Duration;
@@ -14,10 +14,10 @@ pub(super) enum Takes {
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) takes: Takes,
-    /// For people.
+    /// A description for operators.
     pub(super) meaning: &'static str,
     pub(super) show: fn(&Config) -> String,
-    /// Fails with what was expected.
+    /// Fails with a description of the expected value.
     pub(super) read: fn(&mut Config, &str) -> Result<(), &'static str>,
 }
 
@@ -164,7 +164,7 @@ pub(super) const KEYS: [Key; 18] = [
         meaning: "that time, in seconds",
         show: |config| config.wait_for_service.as_secs().to_string(),
         read: |config, text| {
-            // More than a century: what is added to a moment stays one.
+            // More than a century, so that adding the duration to a time does not overflow.
             let seconds: u32 = text.parse().map_err(|_| "a number of seconds from 0 to 4294967295")?;
             config.wait_for_service = Duration::from_secs(seconds.into());
             Ok(())
@@ -172,7 +172,7 @@ pub(super) const KEYS: [Key; 18] = [
     },
 ];
 
-/// Keys of Java's namesrv that mean nothing here, and why.
+/// Keys of Java's namesrv that have no meaning here, with the reason.
 pub(super) const WITHOUT_MEANING: [(&str, &str); 68] = {
     const POOLS: &str =
         "there are no thread pools to size: one thread a core reads and answers, one carries out changes";
@@ -255,8 +255,8 @@ pub(super) const WITHOUT_MEANING: [(&str, &str); 68] = {
     ]
 };
 
-/// May never be changed from outside, whatever `configBlackList` says: who could write elsewhere
-/// could write anywhere.
+/// Keys that must never be changed by a request, whatever `configBlackList` says: a peer that could
+/// change a path could write to any file.
 pub(super) const ALWAYS_BLACK_LISTED: [&str; 4] =
     ["configBlackList", "configStorePath", "kvConfigPath", "rocketmqHome"];
 

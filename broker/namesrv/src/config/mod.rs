@@ -1,8 +1,8 @@
 //! The settings of a namesrv, by the key names of Java's `namesrv.conf`.
 //!
-//! A key nobody knows is an error that names the nearest known one: a misspelt setting that is
-//! passed over in silence costs a night. A key that Java knows and that has no meaning here is a
-//! warning that says why.
+//! An unknown key is an error that names the nearest known one, because a misspelt setting that is
+//! ignored silently is hard to find. A key that Java knows and that has no meaning here is a
+//! warning with the reason.
 
 mod keys;
 
@@ -15,46 +15,48 @@ use std::{
     time::Duration,
 };
 
-/// What a namesrv is told at its start. The flags can be changed while it runs (request 318).
+/// The configuration of a namesrv at its start. The flags can be changed while it runs (request
+/// 318).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `listenPort`: brokers and clients; 0: any free one.
     pub listen_port: u16,
-    /// `bindAddress`: where to listen.
+    /// `bindAddress`: the address to listen on.
     pub bind_address: IpAddr,
     /// `httpPort`: probes and metrics; 0: none. Not a key of Java's.
     pub http_port: u16,
-    /// `serverChannelMaxIdleTimeSeconds`: a connection without a byte for so long is closed.
+    /// `serverChannelMaxIdleTimeSeconds`: the idle timeout of a connection.
     pub idle: Duration,
-    /// `scanNotActiveBrokerInterval`: how often silent brokers are looked for.
+    /// `scanNotActiveBrokerInterval`: the interval between checks for expired brokers.
     pub scan_interval: Duration,
-    /// `maxRouteTableBytes`: what routes may take of memory, as estimated; 0: an eighth of that of
-    /// the process's control group, or of the machine's. Not a key of Java's.
+    /// `maxRouteTableBytes`: the memory limit of routes, as estimated; 0: an eighth of the memory
+    /// of the process's control group, or of the machine. Not a key of Java's.
     pub max_route_table_bytes: u64,
     /// `kvConfigPath`: the KV table.
     pub kv_config_path: PathBuf,
-    /// `configStorePath`: where settings go that are changed while the namesrv runs.
+    /// `configStorePath`: the file for settings that are changed while the namesrv runs.
     pub config_store_path: PathBuf,
     /// `configBlackList`: keys that request 318 may not change, besides the paths.
     pub black_list: Vec<String>,
     /// `orderMessageEnable`: routes carry the fixed-order setting of their topic.
     pub order_message_enable: bool,
-    /// `returnOrderTopicConfigToBroker`: registrations are answered with all fixed-order settings.
+    /// `returnOrderTopicConfigToBroker`: the response to a registration has all fixed-order
+    /// settings.
     pub return_order_topic_config_to_broker: bool,
-    /// `supportActingMaster`: routes show a slave as master where brokers permit it.
+    /// `supportActingMaster`: routes show a slave as master if brokers permit it.
     pub support_acting_master: bool,
-    /// `notifyMinBrokerIdChanged`: members of a group that permits acting masters are told when its
-    /// lowest id changes.
+    /// `notifyMinBrokerIdChanged`: members of a group that permits acting masters are notified when
+    /// its lowest id changes.
     pub notify_min_broker_id_changed: bool,
-    /// `deleteTopicWithBrokerRegistration`: topics that a registration does not name go.
+    /// `deleteTopicWithBrokerRegistration`: topics missing from a registration are removed.
     pub delete_topic_with_broker_registration: bool,
     /// `enableAllTopicList`: request 206 is answered.
     pub enable_all_topic_list: bool,
     /// `enableTopicList`: requests 224 and 311 to 313 are answered.
     pub enable_topic_list: bool,
-    /// `needWaitForService`: routes are not given before brokers had time to register.
+    /// `needWaitForService`: routes are refused until brokers had time to register.
     pub need_wait_for_service: bool,
-    /// `waitSecondsForService`: that time.
+    /// `waitSecondsForService`: the length of that time.
     pub wait_for_service: Duration,
 }
 
@@ -91,11 +93,11 @@ pub struct Setting {
     pub key: &'static str,
     /// The value in force.
     pub value: String,
-    /// The value it has when nobody says anything.
+    /// Its default.
     pub default: String,
-    /// A running namesrv takes a change.
+    /// Whether a running namesrv accepts a change.
     pub live: bool,
-    /// What it means.
+    /// Its description.
     pub meaning: &'static str,
 }
 
@@ -104,14 +106,14 @@ enum Found {
     WithoutMeaning(&'static str),
 }
 
-/// What was read, and all that was found while reading.
+/// The result of reading a configuration, with all findings.
 #[derive(Debug)]
 pub struct Reading {
-    /// The settings; of no use if anything is wrong.
+    /// The settings; not usable if there are errors.
     pub config: Config,
-    /// Keys that were given and mean nothing here.
+    /// Keys that were given and have no meaning here.
     pub warnings: Vec<About<String>>,
-    /// What is wrong.
+    /// The errors.
     pub wrong: Vec<About<Error>>,
 }
 
@@ -131,12 +133,12 @@ fn find(name: &str) -> Result<Found, Error> {
 }
 
 impl Config {
-    /// The defaults changed by pairs, as [`java_properties::parse`] reads them from a file; of a
-    /// key that is given twice the last value holds. Also answered are warnings: keys that were
-    /// given and mean nothing here.
+    /// The defaults changed by pairs, as [`java_properties::parse`] reads them from a file; the
+    /// last value of a repeated key counts. Also returns warnings: keys that were given and have no
+    /// meaning here.
     ///
     /// # Errors
-    /// All that is wrong, as [`Self::read`] finds it.
+    /// All errors, as [`Self::read`] finds them.
     pub fn from_properties(pairs: Vec<(String, String)>) -> Result<(Self, Vec<String>), Error> {
         let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let Reading { config, warnings, wrong } = Self::read(&pairs);
@@ -148,8 +150,8 @@ impl Config {
         }
     }
 
-    /// The same with all that was found: [`Error::NoKey`], [`Error::UnknownKey`], [`Error::Value`]
-    /// and [`Error::SamePort`].
+    /// The same with all findings: [`Error::NoKey`], [`Error::UnknownKey`], [`Error::Value`] and
+    /// [`Error::SamePort`].
     pub fn read(pairs: &[(&str, &str)]) -> Reading {
         let (mut config, mut warnings, mut wrong) = (Self::default(), Vec::new(), Vec::new());
         for (pair, (name, value)) in pairs.iter().enumerate() {
@@ -171,8 +173,8 @@ impl Config {
         Reading { config, warnings, wrong }
     }
 
-    /// This configuration with changes that came from outside; nothing is changed if one of them
-    /// may not be.
+    /// This configuration with changes from a request; nothing is changed if one of them is not
+    /// allowed.
     ///
     /// # Errors
     /// [`Error::BlackListed`], [`Error::OnlyAtStart`], [`Error::UnknownKey`], [`Error::Value`].
@@ -198,7 +200,7 @@ impl Config {
         (key.read)(self, value.trim()).map_err(refused)
     }
 
-    /// Every setting in order of its key.
+    /// Every setting in order of keys.
     pub fn describe(&self) -> Vec<Setting> {
         let default = Self::default();
         let setting = |key: &Key| Setting {
@@ -213,18 +215,18 @@ impl Config {
         settings
     }
 
-    /// The form of `namesrv.conf`, in order of keys.
+    /// The text of `namesrv.conf`, in order of keys.
     pub(crate) fn to_text(&self) -> String {
         let settings = self.describe();
         java_properties::to_text(settings.iter().map(|setting| (setting.key, setting.value.as_str())))
     }
 
-    /// Where brokers and clients connect.
+    /// The address for brokers and clients.
     pub(crate) fn listen_address(&self) -> SocketAddr {
         SocketAddr::new(self.bind_address, self.listen_port)
     }
 
-    /// Where probes and scrapers connect.
+    /// The address for probes and scrapers.
     pub(crate) fn http_address(&self) -> SocketAddr {
         SocketAddr::new(self.bind_address, self.http_port)
     }
@@ -282,7 +284,7 @@ mod tests {
                 "scanNotActiveBrokerInterval=0",
                 "scanNotActiveBrokerInterval cannot be \"0\"; it must be a number from 1 to 4294967295",
             ),
-            // Added to the moment of a connection's last word it ended every connection.
+            // Added to the time of a connection's last activity it ended every connection.
             ("waitSecondsForService=18446744073709551615", "a number of seconds from 0 to 4294967295"),
             ("serverChannelMaxIdleTimeSeconds=18446744073709551615", "a number from 1 to 4294967295"),
             ("bindAddress=localhost", "it must be an IP address"),

@@ -1,5 +1,5 @@
-//! 104, 322, 904: a registered broker leaves, asks, shows that it lives. 205, 327: operators change
-//! what may be written to it.
+//! 104, 322, 904: a registered broker unregisters, checks its version, sends a heartbeat. 205, 327:
+//! operators change its write permission.
 
 use super::Routes;
 use crate::{Error, liveness::Address};

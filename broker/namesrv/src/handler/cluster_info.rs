@@ -1,4 +1,4 @@
-//! 106, 901: which brokers there are.
+//! 106, 901: the list of brokers.
 
 use crate::{Error, dispatch::View};
 use rmq_protocol::{

@@ -1,8 +1,8 @@
-//! What each request means, one file a family.
+//! The handlers of requests, one file per family.
 //!
-//! A handler reads the header and body, asks a picture or changes what its thread owns, and builds
-//! the answer. It spawns nothing, takes no lock, and refuses with an [`crate::Error`]; the border
-//! turns that into an answer.
+//! A handler decodes header and body, reads a snapshot or changes what its thread owns, and builds
+//! the response. It spawns nothing, takes no lock, and refuses with an [`crate::Error`], which the
+//! dispatcher converts into a response.
 
 pub(crate) mod broker;
 pub(crate) mod cluster_info;
@@ -26,10 +26,10 @@ use rmq_remoting::Connection;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// Shared broker names that are logged one by one at a look.
+/// The most shared broker names that one check logs individually.
 const MOST_TOLD: usize = 16;
 
-/// What the thread of the routes owns and uses.
+/// The state of the thread that owns the routes.
 pub(crate) struct Routes {
     pub(crate) table: RouteTable,
     pub(crate) capacity: Capacity,
@@ -43,7 +43,7 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// A connection is closed; so brokers that registered over it are gone.
+    /// A connection is closed; the brokers that registered over it are removed.
     pub(crate) fn connection_closed(&mut self, id: u64) {
         if self.connections.remove(&id).is_none() {
             return;
@@ -61,8 +61,8 @@ impl Routes {
         self.metrics.contested.set(self.table.contests() as i64);
     }
 
-    /// Silent brokers are gone, and their connections are closed, so that a broker that hangs
-    /// registers again when it wakes.
+    /// Removes expired brokers and closes their connections, so that a broker that hangs registers
+    /// again when it resumes.
     fn evict_silent(&mut self) {
         let gone = self.table.evict((self.clock)());
         for (broker, connection) in gone.brokers.iter().zip(&gone.connections) {
@@ -79,7 +79,7 @@ impl Routes {
         self.after(gone.lowest_id_changed);
     }
 
-    /// Tells of clusters that have begun to share a broker name; once for as long as they do.
+    /// Logs clusters that have begun to share a broker name, once per occurrence.
     fn tell_shared_names(&mut self) {
         let new = self.table.newly_shared();
         for (broker, clusters) in new.iter().take(MOST_TOLD) {
@@ -96,7 +96,7 @@ impl Routes {
         self.metrics.shared_names.set(self.table.shared_names() as i64);
     }
 
-    /// After each change that brokers may come or go with.
+    /// Runs after each change that may add or remove brokers.
     pub(crate) fn after(&mut self, changed: impl IntoIterator<Item = LowestIdChanged>) {
         for connection in self.table.freed_connections() {
             if let Some(connection) = self.connections.get(&connection) {
@@ -110,7 +110,7 @@ impl Routes {
     }
 }
 
-/// What the thread of the files owns.
+/// The state of the thread that owns the files.
 pub(crate) struct Files {
     pub(crate) kv: KvConfig,
     pub(crate) config: Arc<ArcSwap<Config>>,

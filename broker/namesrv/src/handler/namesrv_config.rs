@@ -10,9 +10,9 @@ pub(crate) fn settings(view: &View, _request: &Command) -> Result<Reply, Error> 
     Ok(Reply::body(view.config.load().to_text()))
 }
 
-/// Changes are in force at once and then written to `configStorePath`. Where that cannot be
-/// written, as where the file is a mounted ConfigMap, they hold until the next start, and the
-/// remark says so: refusing them would take a running namesrv's only handle away.
+/// Changes take effect at once and are then written to `configStorePath`. If that file cannot be
+/// written, for instance because it is a mounted ConfigMap, they last until the next start, and the
+/// remark says so: a refusal would leave no way to change a running namesrv.
 pub(crate) fn update(files: &mut Files, request: &Command, connection: &Connection) -> Result<Reply, Error> {
     let pairs = java_properties::parse(&String::from_utf8_lossy(&request.body));
     let config = files.config.load().changed(&pairs)?;

@@ -100,9 +100,9 @@ fn registrant(header: &RegisterBroker<'_>, connection: &Connection) -> Registran
     }
 }
 
-/// The version in a plain body, read without making anything of its topics: that is what nearly all
-/// registrations come to, for brokers repeat them every 30 s. `None` where only decoding can tell:
-/// a compressed body, an old broker's loose JSON, no JSON.
+/// The version in a plain body, read without decoding its topics: nearly all registrations need
+/// only that, because brokers repeat them every 30 s. `None` if a full decode is needed: a
+/// compressed body, an old broker's non-standard JSON, no JSON.
 fn version_alone(body: &[u8], compressed: bool) -> Option<DataVersion> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

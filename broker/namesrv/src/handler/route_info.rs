@@ -1,4 +1,4 @@
-//! 105: who serves a topic. What all clients ask every 30 s.
+//! 105: the route of a topic, which every client requests every 30 s.
 
 use crate::{Error, dispatch::View, route_table::Flavour};
 use rmq_protocol::{

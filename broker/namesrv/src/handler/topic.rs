@@ -1,4 +1,4 @@
-//! 216, 217: a topic is forgotten or added, without its brokers.
+//! 216, 217: removes or adds a topic, independently of its brokers.
 
 use super::Routes;
 use crate::Error;
@@ -14,7 +14,8 @@ pub(crate) fn register(routes: &mut Routes, request: &Command, connection: &Conn
     let header = TopicRequest::decode(&request.fields)?;
     let route: TopicRoute = fastjson::from_slice(&request.body)?;
     if !routes.table.register_topic(header.topic, &route.queue_datas)? {
-        // Java says success as well: the broker that sent it registers all its topics soon.
+        // Java responds with success as well: the broker that sent it registers all its topics
+        // soon.
         tracing::warn!(topic = header.topic, peer = %connection.peer(), "a topic without registered brokers; passed over");
     }
     Ok(Reply::ok())

@@ -1,5 +1,5 @@
-//! 206, 224, 304, 311 to 313: lists of topics. They go through all topics, so operators may switch
-//! them off.
+//! 206, 224, 304, 311 to 313: lists of topics. They visit all topics, so operators may disable
+//! them.
 
 use crate::{Error, dispatch::View, route_table::snapshot::Queues};
 use rmq_protocol::{
@@ -32,7 +32,8 @@ pub(crate) fn of_cluster(view: &View, request: &Command) -> Result<Reply, Error>
     list(routes.topic_names(|queues| queues.iter().any(|queues| members.contains(&queues.broker))), None)
 }
 
-/// Every cluster and every broker has a topic of its name; one address is told with them.
+/// Every cluster and every broker has a topic of its name; one broker address is returned with
+/// them.
 pub(crate) fn of_system(view: &View, _request: &Command) -> Result<Reply, Error> {
     let routes = view.routes.load();
     let names: BTreeSet<&str> = routes.groups().flat_map(|group| [group.cluster(), group.name()]).collect();

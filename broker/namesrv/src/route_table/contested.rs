@@ -1,13 +1,13 @@
 //! Two living brokers with one name and id.
 //!
-//! An id that is taken goes to the newcomer, as in Java's namesrv. That is right for a broker that
-//! comes back with another address, such as the pod of a node that was lost, and wrong where two
-//! brokers are configured alike: they then take the place from each other with each registration,
-//! and producers write to two stores. One replacement does not tell the cases apart, as the former
-//! holder's connection may stay open for as long as its node is unreachable. What tells them apart
-//! is the former holder registering again: it lives, and so does the one that took its place.
+//! An id that is in use goes to the new broker, as in Java's namesrv. That is right for a broker
+//! that returns with another address, such as the pod of a lost node, and wrong if two brokers have
+//! the same configuration: they then replace each other with each registration, and producers write
+//! to two stores. One replacement does not distinguish the cases, as the former holder's connection
+//! may stay open for as long as its node is unreachable. A second registration of the former holder
+//! does: it is alive, and so is the broker that replaced it.
 //!
-//! A holder that was replaced is remembered with its connection. When the one that replaced it
+//! A holder that was replaced is remembered with its connection. When the broker that replaced it
 //! goes, that connection is closed, and a broker of this project then registers at once; otherwise
 //! its topics would be in no route until its next regular registration, up to 30 s later.
 
@@ -18,30 +18,30 @@ use std::{
     time::Duration,
 };
 
-/// A contest is over when no place was taken back for so long: brokers register at least once a
+/// A contest ends when the place was not taken back for this long: brokers register at least once a
 /// minute.
 const OVER: Duration = Duration::from_secs(150);
 
 /// A broker name and id.
 pub(super) type Place = (Arc<str>, i64);
 
-/// A broker whose place another one took.
+/// A broker that another one replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Replaced {
     address: String,
     connection: u64,
 }
 
-/// Two addresses that take one place from each other.
+/// Two addresses that replace each other in one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Contest {
-    /// In order.
+    /// In sorted order.
     addresses: [String; 2],
     last: Duration,
 }
 
-/// What is known of places that were taken. Entries go with the member that holds the place, so
-/// there are never more of them than members.
+/// The state of replaced brokers and contests. An entry is removed with the member that holds the
+/// place, so there are never more of them than members.
 #[derive(Debug, Default)]
 pub(super) struct Contested {
     replaced: BTreeMap<Place, Replaced>,
@@ -51,8 +51,8 @@ pub(super) struct Contested {
 }
 
 impl Contested {
-    /// `newcomer` has taken the place of `holder`, which registered over `connection`. True where
-    /// that shows a contest between two addresses that were not known to be in one.
+    /// Records that `newcomer` has replaced `holder`, which registered over `connection`. True if
+    /// that shows a contest between two addresses that was not known before.
     pub(super) fn replace(
         &mut self,
         now: Duration,
@@ -78,19 +78,20 @@ impl Contested {
         }
     }
 
-    /// Who else takes the place that `address` has.
+    /// The other address in a contest for the place of `address`.
     pub(super) fn rival(&self, place: &Place, address: &str) -> Option<String> {
         let contest = self.contests.get(place)?;
         contest.addresses.iter().find(|other| *other != address).cloned()
     }
 
-    /// The holder of a place has gone, and nobody took it.
+    /// Records that the holder of a place is gone, without a successor.
     pub(super) fn free(&mut self, place: &Place) {
         self.freed.extend(self.replaced.remove(place).map(|replaced| replaced.connection));
         self.end(place);
     }
 
-    /// Whoever registered over a connection is no longer there to take a place back.
+    /// Records that a connection is closed: the brokers that registered over it cannot take a place
+    /// back.
     pub(super) fn connection_closed(&mut self, connection: u64) {
         let gone = |replaced: &Replaced| replaced.connection == connection;
         let places: Vec<Place> =
@@ -107,13 +108,13 @@ impl Contested {
 }
 
 impl RouteTable {
-    /// Connections of replaced brokers whose place has become free since the last call: to be
-    /// closed, so that those brokers register again.
+    /// Connections of replaced brokers whose place has become free since the last call. The caller
+    /// closes them, so that those brokers register again.
     pub(crate) fn freed_connections(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.contested.freed)
     }
 
-    /// Forgets contests in which nobody took the place back for long.
+    /// Removes contests in which the place was not taken back for the time limit.
     pub(crate) fn end_contests(&mut self, now: Duration) {
         let contests = self.contested.contests.iter();
         let over = contests.filter(|(_, contest)| contest.last.saturating_add(OVER) < now);
@@ -121,7 +122,7 @@ impl RouteTable {
         over.iter().for_each(|place| self.contested.end(place));
     }
 
-    /// How many places two brokers take from each other.
+    /// The number of contested places.
     pub(crate) fn contests(&self) -> usize {
         self.contested.contests.len()
     }

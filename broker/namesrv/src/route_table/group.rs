@@ -1,4 +1,4 @@
-//! A broker group as readers see it, with its part of the answers already written.
+//! A broker group for readers, with its part of the responses already encoded.
 
 use super::{json, size};
 use rmq_protocol::body::BrokerData;
@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 /// The id of a master.
 pub(crate) const MASTER: i64 = 0;
 
-/// How a client reads JSON.
+/// The JSON flavour of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavour {
     /// fastjson's: bare integer keys.
@@ -16,20 +16,20 @@ pub(crate) enum Flavour {
     Standard,
 }
 
-/// The pieces of JSON that routes through a group consist of. They change with the group's
-/// addresses, seldom, and are copied for each lookup.
+/// The pieces of JSON that routes through a group consist of. They change only with the group's
+/// addresses, which is rare, and are copied for each lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pieces {
     /// The row of `brokerDatas`.
     pub(super) data: String,
-    /// The same with a slave as master, if one may stand in: no member is master and the group
+    /// The same with a slave as master, if one may act as it: no member is master and the group
     /// permits it.
     pub(super) acting: Option<String>,
     /// The name as text.
     pub(super) name: String,
 }
 
-/// A broker group: one name, several addresses. Immutable; a change makes another.
+/// A broker group: one name, several addresses. Immutable; a change creates a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Group {
     name: Arc<str>,
@@ -68,7 +68,7 @@ impl Group {
         &self.data.broker_addrs
     }
 
-    /// A slave may stand in for the master.
+    /// A slave may act as the master.
     pub(crate) fn acting_master(&self) -> bool {
         self.data.enable_acting_master
     }
@@ -82,7 +82,7 @@ impl Group {
         &self.data
     }
 
-    /// What it takes of memory, as estimated.
+    /// Its estimated memory.
     pub(super) fn bytes(&self) -> usize {
         size::of_group(&self.name, &self.data.cluster, &self.data.broker_addrs)
     }

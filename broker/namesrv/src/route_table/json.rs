@@ -6,10 +6,10 @@
 //!  "queueDatas":[{"brokerName":"a","perm":6,"readQueueNums":4,"topicSysFlag":0,"writeQueueNums":4}]}
 //! ```
 //!
-//! Without line breaks, `orderTopicConf` only where there is one; the standard flavour has `"0"`
-//! for `0` and `\uXXXX` for what is not ASCII. A lookup puts it together from pieces that each
-//! group keeps ready: a few copies instead of a walk through serde, and no cache of whole answers
-//! that would have to be kept true.
+//! Without line breaks, `orderTopicConf` only if there is one; the standard flavour has `"0"` for
+//! `0` and `\uXXXX` for characters outside ASCII. A lookup concatenates pieces that each group has
+//! prepared: a few copies instead of serialization, and no cache of whole responses that would have
+//! to be invalidated.
 
 use super::{
     group::{Flavour, Group},
@@ -68,12 +68,13 @@ pub(super) fn route<'a>(
 pub(super) fn text(value: &impl Serialize, flavour: Flavour) -> String {
     match flavour {
         Flavour::Bare => String::from_utf8_lossy(&fastjson::to_vec(value)).into_owned(),
-        // As fastjson's writer: the types given here have no key or number that JSON cannot hold.
+        // As in fastjson's writer: the types given here have no key or number that JSON cannot
+        // represent.
         Flavour::Standard => serde_json::to_string(value).map(ascii).unwrap_or_default(),
     }
 }
 
-/// Characters outside ASCII stand only within texts, where an escape means the same.
+/// Characters outside ASCII occur only in strings, where an escape is equivalent.
 fn ascii(json: String) -> String {
     if json.is_ascii() {
         return json;

@@ -1,20 +1,20 @@
-//! Who serves which topic.
+//! The routes: which brokers serve which topic.
 //!
-//! | file | what |
+//! | module | contents |
 //! |---|---|
-//! | [`snapshot`] | the picture that readers see: groups, topics, queues |
+//! | [`snapshot`] | the readers' view: groups, topics, queues |
 //! | [`group`] | one broker group in it |
 //! | [`json`] | routes as clients read them |
-//! | [`register`] | a broker comes, or comes again |
-//! | [`unregister`] | a broker goes: by its own word, with its connection, or by silence |
+//! | [`register`] | registration of a broker, new or repeated |
+//! | [`unregister`] | removal of a broker: by its request, with its connection, or by timeout |
 //! | [`shared`] | names that several clusters use |
-//! | [`size`] | what all of this takes of memory, and how much it may |
+//! | [`size`] | the memory of all of this, and its limit |
 //! | [`contested`] | two living brokers with one name and id |
-//! | [`topics`] | what operators do to topics: add, delete, take the write permission away |
+//! | [`topics`] | operators' changes of topics: add, delete, remove the write permission |
 //!
-//! [`RouteTable`] has one owner, the thread that carries out all changes one after another, and
-//! needs no lock. After each change it publishes a new [`Snapshot`]; readers load that and never
-//! meet the owner.
+//! [`RouteTable`] has one owner, the thread that applies all changes in sequence, and needs no
+//! lock. After each change it publishes a new [`Snapshot`]; readers load that and never wait for
+//! the owner.
 
 mod contested;
 pub(crate) mod group;
@@ -39,33 +39,34 @@ use rmq_protocol::body::DataVersion;
 use rustc_hash::FxHashMap;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// The lowest id of a group has changed; to be told to `to` if the namesrv is configured to.
+/// The lowest id of a group has changed; `to` must be notified if the namesrv is configured to do
+/// so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LowestIdChanged {
     pub(crate) broker: Arc<str>,
     pub(crate) lowest: (i64, String),
-    /// The member that went.
+    /// The member that was removed.
     pub(crate) offline: Option<String>,
-    /// Where the member that came lets others copy from.
+    /// The replication address of the member that was added.
     pub(crate) ha_address: Option<String>,
     pub(crate) to: Vec<String>,
 }
 
-/// All routes and all living brokers. See the head of this folder for its owner.
+/// All routes and all living brokers. See the module docs for its owner.
 ///
-/// Invariant: every address of a group that has registered and is not evicted stands in `live`.
+/// Invariant: every address of a group that has registered and is not evicted is in `live`.
 pub(crate) struct RouteTable {
     snapshot: Snapshot,
     published: Arc<ArcSwap<Snapshot>>,
     live: Liveness,
-    /// By group, the member and version whose topics are known to be all in the table:
-    /// registrations of that member and version need not be looked at. A broker may register only
-    /// what it changed, and such a registration may get lost; nothing tells it from a whole one but
-    /// that it brings a new version. So a member is entered when it registers the same version
-    /// again and names every topic its group has here. A new version or a deletion strikes it out;
-    /// after a deletion the next registration brings the topic back, as in Java.
+    /// For each group, the member and version whose topics are known to be all in the table:
+    /// registrations of that member and version need not be decoded. A broker may register only its
+    /// changes, and such a registration may get lost; it differs from a full one only by its new
+    /// version. So a member is entered when it registers the same version again and names every
+    /// topic of its group here. A new version or a deletion removes the entry; after a deletion the
+    /// next registration restores the topic, as in Java.
     complete: FxHashMap<Arc<str>, (Address, DataVersion)>,
-    /// As of the last look.
+    /// As of the last check.
     shared: shared::Shared,
     contested: contested::Contested,
     /// Bytes that routes may take, see [`size`].
@@ -73,7 +74,7 @@ pub(crate) struct RouteTable {
 }
 
 impl RouteTable {
-    /// An empty one that may grow to `limit` bytes.
+    /// An empty table that may grow to `limit` bytes.
     pub(crate) fn new(published: Arc<ArcSwap<Snapshot>>, limit: usize) -> Self {
         Self {
             snapshot: Snapshot::default(),
@@ -90,7 +91,7 @@ impl RouteTable {
         &self.live
     }
 
-    /// A sign of life; false from somebody who is not registered.
+    /// Records a heartbeat; false if the broker is not registered.
     pub(crate) fn seen(&mut self, address: &Address, now: Duration) -> bool {
         self.live.seen(address, now)
     }
@@ -99,8 +100,8 @@ impl RouteTable {
         self.published.store(Arc::new(self.snapshot.clone()));
     }
 
-    /// Puts a group with these members in the place of the one there is; with no members, none, and
-    /// its queues go.
+    /// Replaces a group by one with these members; without members the group and its queues are
+    /// removed.
     fn put_members(&mut self, name: &Arc<str>, cluster: &str, addresses: BTreeMap<i64, String>, acting_master: bool) {
         if addresses.is_empty() {
             self.snapshot.remove_group(name);

@@ -1,20 +1,21 @@
-//! A broker comes, or comes again.
+//! Registration of a broker, new or repeated.
 //!
 //! Every broker of a group registers every 30 s and whenever its topics change. The rules, Java's:
 //!
-//! - The topics of a group are those of its master (id 0); without one, if the members can say so,
-//!   those of the member with the lowest id ("prime slave"), read-only where that member may act as
-//!   master.
+//! - The topics of a group are those of its master (id 0). Without a master, if the members have
+//!   the acting-master field, they are those of the member with the lowest id ("prime slave"),
+//!   read-only if that member may act as master.
 //! - Topics are taken over when the member is new under its id or their version differs; otherwise
-//!   only those that are missing are added, so that what was done to permissions here stays.
-//! - An address stands once in its group: a slave that became master loses its old id.
-//! - An id that is taken goes to the newcomer, unless the holder's election epoch (`stateVersion`)
-//!   is higher; then the newcomer is not registered, and no longer under another id either.
-//! - A broker that is not registered under its id may not register a single topic: it is telling
-//!   about a change to a table nobody has.
+//!   only missing topics are added, so that changes of permissions made here stay.
+//! - An address is in its group only once: a slave that became master loses its old id.
+//! - An id that is in use goes to the new broker, unless the holder's election epoch
+//!   (`stateVersion`) is higher; then the new broker is not registered, and its registration under
+//!   another id is removed too.
+//! - A broker that is not registered under its id may not register a single topic: that would be a
+//!   change to a table that is not known here.
 //!
-//! Java keeps the empty group that a refused newcomer leaves behind, the living entry of a member
-//! whose id was taken, and for ever the route to a process that came back under another group's
+//! Java keeps the empty group that a refused broker leaves behind, the liveness entry of a member
+//! whose id was taken, and permanently the route to a process that came back under another group's
 //! name before its old connection was closed. None of them is kept here.
 
 use super::{
@@ -35,7 +36,7 @@ use std::{
     time::Duration,
 };
 
-/// Who registers.
+/// The registering broker.
 #[derive(Debug, Clone)]
 pub(crate) struct Registrant {
     pub(crate) cluster: String,
@@ -43,46 +44,45 @@ pub(crate) struct Registrant {
     pub(crate) id: i64,
     pub(crate) address: String,
     pub(crate) ha_address: String,
-    /// How long it may be silent.
+    /// Its timeout.
     pub(crate) timeout: Option<Duration>,
-    /// May slaves stand in for the master? Brokers before 5.0 do not say.
+    /// Whether slaves may act as the master. Brokers before 5.0 do not send it.
     pub(crate) acting_master: Option<bool>,
     pub(crate) connection: u64,
 }
 
-/// What becomes of topics that the group had and a registration does not name.
+/// The handling of topics that the group had and a registration does not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// They stay until the group goes: brokers that register only what changed are served right.
+    /// They stay until the group is removed: this suits brokers that register only their changes.
     Keep,
-    /// They go.
+    /// They are removed.
     Delete,
 }
 
-/// Where a slave finds its master.
+/// The master's address for replication, for a slave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Master {
     pub(crate) address: String,
     pub(crate) ha_address: String,
 }
 
-/// What became of a registration.
+/// The outcome of a registration.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// For slaves, if the master is alive.
     pub(crate) master: Option<Master>,
     pub(crate) lowest_id_changed: Option<LowestIdChanged>,
-    /// The id belongs to another with a higher epoch; the newcomer is not registered.
+    /// The id belongs to a broker with a higher epoch; the new broker is not registered.
     pub(crate) ignored: bool,
-    /// Another living broker takes this name and id, too.
+    /// Another living broker uses this name and id, too.
     pub(crate) contested_by: Option<String>,
-    /// That was not known before.
+    /// True if that was not known before.
     pub(crate) contest_began: bool,
 }
 
 impl RouteTable {
-    /// True if a registration of this version has nothing to say about topics: it need not be
-    /// decoded.
+    /// True if a registration of this version cannot change topics: it need not be decoded.
     pub(crate) fn needs_no_topics(&self, who: &Registrant, version: DataVersion) -> bool {
         let Some(group) = self.snapshot.group(&who.broker) else { return false };
         let addresses = group.addresses();
@@ -97,14 +97,13 @@ impl RouteTable {
             && self.live.get(&known.0).is_some_and(|live| live.version == version)
     }
 
-    /// Registers a broker with its topics by name; `topics` may be `None` only after
-    /// [`RouteTable::needs_no_topics`] said so.
+    /// Registers a broker with its topics by name; `topics` may be `None` only if
+    /// [`RouteTable::needs_no_topics`] returned true.
     ///
     /// # Errors
     /// [`Error::NotRegisteredYet`]: a single topic from a broker that is not registered.
-    /// [`Error::TooLong`],
-    /// [`Error::TooMany`], [`Error::RoutesFull`]: it does not fit. Nothing is changed then; what is
-    /// refused of a broker that is registered is a sign of life.
+    /// [`Error::TooLong`], [`Error::TooMany`], [`Error::RoutesFull`]: a limit is exceeded. Nothing
+    /// is changed then; a refused registration of a registered broker counts as a heartbeat.
     pub(crate) fn register(
         &mut self,
         now: Duration,
@@ -145,12 +144,13 @@ impl RouteTable {
             return Ok(Outcome { lowest_id_changed, ignored: true, ..Outcome::default() });
         }
         if self.live.get(&address).is_some_and(|live| live.broker != name) {
-            // The process has a new name and was faster than the end of its old connection.
+            // The process has a new name and registered before the end of its old connection was
+            // noticed.
             self.unregister(&who.broker, &address);
         }
         addresses.insert(who.id, who.address.clone());
         let mut contest_began = false;
-        // A process that changes its own address replaces nobody.
+        // A process that changes its own address replaces no other broker.
         if let Some(holder) = holder
             && let Some(live) = self.live.remove(&holder)
             && live.connection != who.connection

@@ -1,10 +1,10 @@
 //! Broker names that several clusters use.
 //!
-//! A group is known by its broker name alone, as in Java's namesrv. Brokers of two clusters that
-//! share a name are therefore one group: one route holds the topics of both, and whichever master
+//! A group is identified by its broker name alone, as in Java's namesrv. Brokers of two clusters
+//! that share a name are therefore one group: one route has the topics of both, and the master that
 //! registered last has the place of the master. Both clusters are registered all the same, because
-//! a cluster that is renamed looks alike for a moment; this file finds them, so that somebody is
-//! told.
+//! a cluster that is renamed looks the same for a moment; this module finds them, so that the log
+//! reports them.
 
 use super::RouteTable;
 use rustc_hash::FxHashMap;
@@ -17,8 +17,8 @@ use std::{
 pub(super) type Shared = BTreeMap<Arc<str>, BTreeSet<String>>;
 
 impl RouteTable {
-    /// Looks which names are shared now, and gives those that were not at the last look, with all
-    /// clusters that use them. One step for each living broker.
+    /// Finds the names that are shared now, and returns those that were not at the last check, with
+    /// all clusters that use them. One step for each living broker.
     pub(crate) fn newly_shared(&mut self) -> Vec<(Arc<str>, BTreeSet<String>)> {
         let mut first: FxHashMap<&Arc<str>, &str> = FxHashMap::default();
         let mut shared = Shared::new();
@@ -38,7 +38,7 @@ impl RouteTable {
         new
     }
 
-    /// How many names were shared at the last look.
+    /// The number of shared names at the last check.
     pub(crate) fn shared_names(&self) -> usize {
         self.shared.len()
     }

@@ -1,8 +1,8 @@
-//! What routes take of memory, as estimated for their limit.
+//! The memory of routes, as estimated for their limit.
 //!
-//! An estimate, as nothing tells what an allocation really takes; it was compared with the memory
-//! of a process with 200,000 topics. A change copies the hash tables of the shards that it touches
-//! while readers hold the ones before; that is counted in.
+//! It is an estimate, because the real size of an allocation is unknown; it was compared with the
+//! memory of a process with 200,000 topics. A change copies the hash tables of the shards that it
+//! modifies while readers hold the previous ones; that is included.
 
 use super::{RouteTable, snapshot::Snapshot};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Bytes of a topic beside its name: its place in a hash table, and the heads of its name and its
+/// Bytes of a topic beside its name: its slot in a hash table, and the headers of its name and its
 /// row.
 pub(crate) const TOPIC: usize = 176;
 /// Bytes of its queues on one broker group.
@@ -20,7 +20,7 @@ pub(crate) const ROW: usize = 48;
 const GROUP: usize = 400;
 /// Bytes of a member beside its address.
 const MEMBER: usize = 400;
-/// How often a group's names and addresses are kept, in answers above all.
+/// How many copies of a group's names and addresses are kept, mostly in prepared responses.
 const COPIES: usize = 12;
 
 /// Bytes of a group with these members.
@@ -29,12 +29,12 @@ pub(super) fn of_group(name: &str, cluster: &str, addresses: &BTreeMap<i64, Stri
     GROUP + COPIES * (name.len() + cluster.len()) + members
 }
 
-/// What a change would add to the table.
+/// The additions of a change to the table.
 pub(super) struct Growth<'a> {
     pub(super) group: &'a str,
     /// Living brokers.
     pub(super) brokers: usize,
-    /// The group's members as they would be.
+    /// The group's members after the change.
     pub(super) members: usize,
     /// Topics that the group does not have yet.
     pub(super) topics: usize,
@@ -54,8 +54,8 @@ impl RouteTable {
         if growth.members > MAX_MEMBERS {
             return Err(too_many("members of one broker group", growth.members, MAX_MEMBERS));
         }
-        // Counting a group's topics walks through all of them, so only where there are so many at
-        // all.
+        // Counting a group's topics visits all of them, so it is done only if the table has that
+        // many.
         if growth.topics > 0 && self.snapshot.topic_count() + growth.topics > MAX_TOPICS_OF_GROUP {
             let topics = self.snapshot.topics_of(group).len() + growth.topics;
             if topics > MAX_TOPICS_OF_GROUP {
@@ -71,7 +71,7 @@ impl RouteTable {
 }
 
 impl Snapshot {
-    /// Bytes that a topic's queues on a group would add; 0 if they are there.
+    /// Bytes that a topic's queues on a group would add; 0 if they exist.
     pub(super) fn growth(&self, topic: &str, group: &str) -> usize {
         match self.queues(topic) {
             None => TOPIC + topic.len() + ROW,

@@ -1,9 +1,9 @@
-//! What readers see: an immutable picture of all routes.
+//! The readers' view: an immutable snapshot of all routes.
 //!
-//! A change makes a new picture that shares nearly everything with the one before: topics lie in
-//! shards, and only the shards of changed topics are copied. With 10,000 topics that is some forty
-//! entries for one topic, and 256 counted references for the rest. Readers hold a picture for as
-//! long as they like and never wait; the last one to let go of it frees it.
+//! A change creates a new snapshot that shares nearly everything with the previous one: topics lie
+//! in shards, and only the shards of changed topics are copied. With 10,000 topics that is some
+//! forty entries for one topic, and 256 reference counts for the rest. Readers may hold a snapshot
+//! for any time and never wait; dropping the last reference frees it.
 
 use super::{
     group::{Flavour, Group},
@@ -19,7 +19,7 @@ use std::{
 
 const SHARDS: usize = 256;
 
-/// Topics of this prefix are shown as they are: brokers keep track of their own group with them.
+/// Topics with this prefix are shown unchanged: brokers track their own group with them.
 const MEMBER_GROUP_TOPIC: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
 
 /// A topic's queues on one broker group.
@@ -35,13 +35,13 @@ pub(crate) struct Queues {
 type Shard = FxHashMap<Arc<str>, Arc<[Queues]>>;
 
 /// Invariants: a topic has queues on at least one group, on each at most once, in order of the
-/// groups' names; every group that is named exists and has an address; an address stands once in
-/// its group.
+/// groups' names; every group that is named exists and has an address; an address is in its group
+/// only once.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     groups: Arc<BTreeMap<Arc<str>, Arc<Group>>>,
     shards: Box<[Arc<Shard>]>,
-    /// What all of it takes, see [`size`].
+    /// Its total memory, see [`size`].
     bytes: usize,
 }
 
@@ -54,12 +54,12 @@ impl Default for Snapshot {
 fn shard_of(topic: &str) -> usize {
     let mut hasher = FxHasher::default();
     hasher.write(topic.as_bytes());
-    // Bits that the maps inside do not use to find a bucket.
+    // Bits that the maps inside do not use to select a bucket.
     (hasher.finish() >> 40) as usize % SHARDS
 }
 
 impl Snapshot {
-    /// The answer to 105; `None` if nobody has the topic.
+    /// The response to 105; `None` if no broker has the topic.
     pub(crate) fn route(
         &self,
         topic: &str,
@@ -93,17 +93,17 @@ impl Snapshot {
         self.shards.iter().flat_map(|shard| shard.iter()).map(|(topic, queues)| (topic, &**queues))
     }
 
-    /// How many topics there are.
+    /// The number of topics.
     pub(crate) fn topic_count(&self) -> usize {
         self.shards.iter().map(|shard| shard.len()).sum()
     }
 
-    /// What all of it takes of memory, as estimated.
+    /// The estimated memory of everything.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Names of the topics that `wanted` wants, in order.
+    /// Names of the topics that `wanted` selects, in order.
     pub(crate) fn topic_names(&self, wanted: impl Fn(&[Queues]) -> bool) -> Vec<String> {
         let names = self.topics().filter(|(_, queues)| wanted(queues)).map(|(topic, _)| &**topic);
         names.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect()
@@ -119,7 +119,7 @@ impl Snapshot {
         info
     }
 
-    /// The answer to 901; a group that is not there has no members.
+    /// The response to 901; a group that does not exist has no members.
     pub(crate) fn member_group(&self, cluster: &str, name: &str) -> MemberGroup {
         let broker_addrs = self.group(name).map(|group| group.addresses().clone()).unwrap_or_default();
         MemberGroup { broker_addrs, broker_name: name.to_owned(), cluster: cluster.to_owned() }
@@ -152,7 +152,7 @@ impl Snapshot {
         position(queues, name).ok().map(|at| &queues[at])
     }
 
-    /// Adds or replaces a topic's queues on one group; false if they are there already.
+    /// Adds or replaces a topic's queues on one group; false if they exist already.
     pub(super) fn put_queues(&mut self, topic: &str, new: Queues) -> bool {
         self.bytes += self.growth(topic, &new.broker);
         let shard = &mut self.shards[shard_of(topic)];
@@ -195,7 +195,7 @@ impl Snapshot {
         true
     }
 
-    /// Sets the permission of all queues of a group; how many topics have any.
+    /// Sets the permission of all queues of a group; returns how many topics have any.
     pub(super) fn set_perm(&mut self, name: &str, perm: impl Fn(i32) -> i32) -> usize {
         let topics = self.topics_of(name);
         for topic in &topics {

@@ -1,5 +1,5 @@
-//! What operators do to topics. Brokers know nothing of it: what is deleted here comes back with
-//! the next registration of a broker that still has it.
+//! Operators' changes of topics. Brokers do not know them: a topic that is deleted here returns
+//! with the next registration of a broker that still has it.
 
 use super::{RouteTable, size::Growth, snapshot::Queues};
 use crate::{Error, capacity::check_length};
@@ -7,12 +7,12 @@ use rmq_protocol::body::{QueueData, perm};
 use std::sync::Arc;
 
 impl RouteTable {
-    /// Adds queues to a topic, or the topic; false, and nothing is done, if there are none or a
+    /// Adds queues to a topic, or the topic; false, without any change, if there are none or a
     /// group is unknown.
     ///
     /// # Errors
-    /// [`Error::TooLong`], [`Error::TooMany`], [`Error::RoutesFull`]: they do not fit; nothing is
-    /// done.
+    /// [`Error::TooLong`], [`Error::TooMany`], [`Error::RoutesFull`]: a limit is exceeded; nothing
+    /// is changed.
     pub(crate) fn register_topic(&mut self, topic: &str, queues: &[QueueData]) -> Result<bool, Error> {
         check_length("topic", topic)?;
         let rows: Option<Vec<Queues>> = queues
@@ -44,7 +44,7 @@ impl RouteTable {
         Ok(true)
     }
 
-    /// Forgets a topic, everywhere or in one cluster.
+    /// Removes a topic, everywhere or in one cluster.
     pub(crate) fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
         let Some(queues) = self.snapshot.queues(topic) else { return };
         let brokers: Vec<Arc<str>> = queues.iter().map(|queues| Arc::clone(&queues.broker)).collect();
@@ -58,14 +58,14 @@ impl RouteTable {
         self.publish();
     }
 
-    /// Takes the write permission from all topics of a group, until it registers another version of
-    /// them; how many topics it has.
+    /// Removes the write permission from all topics of a group, until it registers another version
+    /// of them; returns how many topics it has.
     pub(crate) fn wipe_write_perm(&mut self, broker: &str) -> usize {
         self.set_perm(broker, |perm| perm & !perm::WRITE)
     }
 
-    /// Gives all topics of a group read and write permission, whatever the broker says; how many
-    /// topics it has.
+    /// Gives all topics of a group read and write permission, whatever the broker's setting;
+    /// returns how many topics it has.
     pub(crate) fn add_write_perm(&mut self, broker: &str) -> usize {
         self.set_perm(broker, |_| perm::READ | perm::WRITE)
     }

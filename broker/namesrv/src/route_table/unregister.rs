@@ -1,11 +1,11 @@
-//! A broker goes: by its own word, with its connection, or by silence.
+//! Removal of brokers: by their request, with their connection, or by timeout.
 
 use super::{LowestIdChanged, RouteTable, group::MASTER};
 use crate::liveness::Address;
 use rmq_protocol::body::perm;
 use std::{sync::Arc, time::Duration};
 
-/// Brokers that went together.
+/// Brokers that were removed together.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gone {
     pub(crate) brokers: Vec<Address>,
@@ -15,8 +15,8 @@ pub(crate) struct Gone {
 }
 
 impl RouteTable {
-    /// A broker leaves, of the group `broker` unless it has registered as one of another. What is
-    /// not there need not leave.
+    /// Removes a broker from the group `broker`, unless it has registered in another one. A broker
+    /// that is not registered is ignored.
     pub(crate) fn unregister(&mut self, broker: &str, address: &Address) -> Option<LowestIdChanged> {
         let live = self.live.remove(address);
         if live.is_some() {
@@ -48,14 +48,14 @@ impl RouteTable {
         Some(LowestIdChanged { broker: name, lowest, offline: Some(address.address.clone()), ha_address: None, to })
     }
 
-    /// A connection is closed: whoever registered over it last is gone.
+    /// A connection is closed: the brokers whose last registration came over it are removed.
     pub(crate) fn connection_closed(&mut self, connection: u64) -> Gone {
         self.contested.connection_closed(connection);
         let gone = self.live.of_connection(connection);
         self.remove_all(gone)
     }
 
-    /// Brokers that were silent for too long are gone.
+    /// Brokers that exceeded their timeout are removed.
     pub(crate) fn evict(&mut self, now: Duration) -> Gone {
         let silent = self.live.silent(now);
         self.remove_all(silent)

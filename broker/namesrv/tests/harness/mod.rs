@@ -1,4 +1,4 @@
-//! A namesrv on a free port of the loopback, and what brokers and clients say to it.
+//! A namesrv on a free port of the loopback, and the requests of brokers and clients.
 
 use rmq_namesrv::{Clock, Config, Namesrv, Overrides};
 use rmq_protocol::{
@@ -55,7 +55,7 @@ pub(crate) struct Server {
     peer: Peer,
 }
 
-/// Somebody with a connection to the namesrv.
+/// A peer with a connection to the namesrv.
 pub(crate) struct Peer {
     pub(crate) client: Client,
     pub(crate) address: String,
@@ -134,7 +134,7 @@ impl Peer {
 
     pub(crate) async fn register(&self, header: &header::RegisterBroker<'_>, body: &RegisterBrokerBody) -> Command {
         let mut body = body.clone();
-        // So that no registration is one of a single topic.
+        // So that no registration has only a single topic.
         body.topic_config_serialize_wrapper
             .topic_config_table
             .insert("__filler".to_owned(), TopicConfig::new("__filler", 1, 1, 6));
@@ -185,7 +185,7 @@ pub(crate) fn register_body(counter: i64, topics: &[&str]) -> RegisterBrokerBody
     body
 }
 
-/// A member of a broker group that only listens to what it is told.
+/// A member of a broker group that only receives notifications.
 pub(crate) fn member() -> (SocketAddr, mpsc::UnboundedReceiver<Command>) {
     struct Told(mpsc::UnboundedSender<Command>);
     impl Handler for Told {

@@ -1,4 +1,4 @@
-//! What clients say of themselves: heartbeats and subscriptions, and the lists of their ids.
+//! What clients report about themselves: heartbeats and subscriptions, and the lists of their ids.
 
 use super::topic_config::null_as_default;
 use serde::{Deserialize, Serialize};
@@ -35,13 +35,13 @@ pub struct ProducerData {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumerData {
-    /// Where a new group begins.
+    /// The offset at which a new group begins.
     pub consume_from_where: ConsumeFromWhere,
     /// Pull, push or pop.
     pub consume_type: ConsumeType,
     /// The group.
     pub group_name: String,
-    /// One for all or each for itself.
+    /// Clustering or broadcasting.
     pub message_model: MessageModel,
     /// What it consumes.
     #[serde(deserialize_with = "null_as_default")]
@@ -60,12 +60,12 @@ pub enum ConsumeType {
     #[default]
     #[serde(rename = "CONSUME_PASSIVELY")]
     Passively,
-    /// The broker hands out messages for a time.
+    /// The broker hands out messages for a limited time.
     #[serde(rename = "CONSUME_POP")]
     Pop,
 }
 
-/// Who of a group gets a message.
+/// Which members of a group get a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum MessageModel {
@@ -76,7 +76,7 @@ pub enum MessageModel {
     Clustering,
 }
 
-/// Where a group begins that has no offset.
+/// The offset at which a group without a stored one begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ConsumeFromWhere {
@@ -104,7 +104,7 @@ pub const EXPRESSION_SQL92: &str = "SQL92";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Subscription {
-    /// A feature of old.
+    /// An obsolete feature.
     pub class_filter_mode: bool,
     /// Hash codes of the tags. Clients in Go write them as texts.
     #[serde(deserialize_with = "crate::fastjson::integers")]
@@ -170,14 +170,14 @@ pub struct ConsumerIds {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CheckClientConfig {
-    /// Who asks.
+    /// The client that sends the request.
     pub client_id: String,
-    /// For which group.
+    /// Its group.
     pub group: String,
     /// Client namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// What is to be checked.
+    /// The subscription to check.
     pub subscription_data: Subscription,
 }
 

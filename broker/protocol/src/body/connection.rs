@@ -28,7 +28,7 @@ pub struct ConsumerConnection {
     pub consume_from_where: ConsumeFromWhere,
     /// Pull, push or pop.
     pub consume_type: ConsumeType,
-    /// One for all or each for itself.
+    /// Clustering or broadcasting.
     pub message_model: MessageModel,
     /// By topic.
     pub subscription_table: BTreeMap<String, Subscription>,
@@ -50,7 +50,7 @@ pub struct ProducerInfo {
     pub client_id: String,
     /// Name of its language.
     pub language: String,
-    /// When it spoke last, in milliseconds since 1970.
+    /// Time of its last heartbeat, in milliseconds since 1970.
     pub last_update_timestamp: i64,
     /// Remote address.
     #[serde(rename = "remoteIP")]

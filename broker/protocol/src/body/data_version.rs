@@ -1,4 +1,4 @@
-//! The version of a table, by which others see that it changed.
+//! The version of a table, by which other processes detect changes.
 
 use serde::{Deserialize, Serialize};
 

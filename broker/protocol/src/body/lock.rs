@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct LockBatch {
-    /// Who wants them.
+    /// The client that requests the locks.
     pub client_id: String,
-    /// For which group.
+    /// Its group.
     pub consumer_group: String,
-    /// Which.
+    /// The queues.
     #[serde(deserialize_with = "null_as_default")]
     pub mq_set: Vec<MessageQueue>,
     /// Do not ask other members of the broker group.
@@ -23,7 +23,7 @@ pub struct LockBatch {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LockBatchResponse {
-    /// What was locked.
+    /// The queues that were locked.
     #[serde(rename = "lockOKMQSet", deserialize_with = "null_as_default")]
     pub locked: Vec<MessageQueue>,
 }

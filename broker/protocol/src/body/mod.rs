@@ -1,8 +1,8 @@
-//! JSON bodies, one file a family. Fields stand in the order in which fastjson writes them, which
-//! is alphabetical, so that the bytes match too.
+//! JSON bodies, one file per family. Fields are declared in the order in which fastjson writes
+//! them, which is alphabetical, so that the bytes match too.
 //!
-//! Every struct reads missing fields as their defaults and passes over unknown ones: clients of ten
-//! years talk to a broker of today.
+//! Every struct reads missing fields as their defaults and ignores unknown ones: clients of the
+//! last ten years connect to a current broker.
 
 mod client;
 mod connection;
@@ -34,12 +34,13 @@ pub use subscription_group::*;
 pub use topic_config::*;
 
 /// Rows of `brokerStatus` that Java does not have. The first word of each value, up to a colon, is
-/// for programs.
+/// machine-readable.
 pub mod runtime_info {
-    /// Of a master: `open` once it takes writes; before, `asking`, `closed` or `copying`, and why.
+    /// Of a master: `open` once it accepts writes; before, `asking`, `closed` or `copying`, with
+    /// the reason.
     pub const LOG_CHECK: &str = "logCheck";
-    /// Of a slave: `following` once it keeps up; before, `connecting` or `behind`; `mismatch` where
-    /// its log and its master's do not go together.
+    /// Of a slave: `following` once it keeps up; before, `connecting` or `behind`; `mismatch` if
+    /// its log and its master's diverge.
     pub const SLAVE_STATE: &str = "slaveState";
     /// Addresses of the namesrvs that a broker is not registered with, joined by `;`.
     pub const UNREGISTERED: &str = "unregisteredNamesrvs";

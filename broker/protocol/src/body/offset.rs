@@ -55,7 +55,7 @@ pub struct QueueOffset {
     pub topic: String,
 }
 
-/// Where the clients of a group are: the answer to 221 and 223.
+/// The offsets of a group's clients: the response to 221 and 223.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumerStatusBody {

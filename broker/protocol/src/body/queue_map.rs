@@ -5,8 +5,8 @@ use crate::{fastjson, message::MessageQueue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
 use std::collections::BTreeMap;
 
-/// A value for each of some queues. Written by [`crate::fastjson`] it has object keys; by
-/// serde_json the keys are the texts of those objects.
+/// A map from queues to values. [`crate::fastjson`] writes it with object keys; serde_json writes
+/// the texts of those objects as keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueMap<V>(pub BTreeMap<MessageQueue, V>);
 

@@ -19,23 +19,23 @@ use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 
-/// What a part of a compressed body may have: a topic with its attributes, or the filter servers.
-/// Read, it takes some ten times as much.
+/// The limit of one part of a compressed body: a topic with its attributes, or the filter servers.
+/// Decoded, it takes some ten times as much.
 const MAX_PART: usize = 64 * 1024;
 
-/// What a reader takes in. A few KiB of a body must not become all of memory.
+/// The limits of a reader. A body of a few KiB must not be able to use all memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
     /// Topics.
     pub topics: usize,
-    /// Bytes that a compressed body may grow to.
+    /// Bytes of an inflated body.
     pub inflated: u64,
     /// Leaves out what routes do not need: attributes of topics, filter servers, static topics.
     pub routes_only: bool,
 }
 
 impl Default for ReadLimits {
-    /// Everything of some 500,000 topics.
+    /// Enough for everything of some 500,000 topics.
     fn default() -> Self {
         Self { topics: 500_000, inflated: 64 * 1024 * 1024, routes_only: false }
     }
@@ -45,19 +45,19 @@ impl Default for ReadLimits {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RegisterBrokerBody {
-    /// A feature of old.
+    /// An obsolete feature.
     pub filter_server_list: Vec<String>,
     /// The topics.
     pub topic_config_serialize_wrapper: TopicConfigAndMappingTable,
 }
 
-/// A registration that cannot be read.
+/// A registration that cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
-    /// The checksum in the header is another.
+    /// The checksum in the header differs.
     #[error("the body's checksum is {found}, the header says {said}")]
     Checksum {
-        /// Of the bytes that came.
+        /// Of the received bytes.
         found: i32,
         /// In the header.
         said: i32,
@@ -65,7 +65,7 @@ pub enum RegistrationError {
     /// Not zlib, or too large when inflated.
     #[error("the compressed body cannot be inflated: {0}")]
     Inflate(#[from] std::io::Error),
-    /// Inflated it has more than the reader takes.
+    /// Inflated it exceeds the reader's limit.
     #[error(
         "the compressed body has more than {most} bytes when inflated; register fewer topics, or give the namesrv more memory"
     )]
@@ -73,7 +73,7 @@ pub enum RegistrationError {
         /// The limit.
         most: u64,
     },
-    /// More topics than the reader takes.
+    /// More topics than the reader's limit.
     #[error(
         "the registration names {topics} topics; {most} are possible: delete topics, or give the namesrv more memory"
     )]
@@ -92,10 +92,10 @@ pub enum RegistrationError {
         /// Its length.
         bytes: usize,
     },
-    /// A topic line that is none.
+    /// An invalid topic line.
     #[error("{0:?} is no topic")]
     Topic(String),
-    /// JSON that is none.
+    /// Invalid JSON.
     #[error(transparent)]
     Json(#[from] fastjson::Error),
 }
@@ -130,8 +130,8 @@ impl RegisterBrokerBody {
         encoder.write_all(&plain).and_then(|()| encoder.finish()).unwrap_or_default()
     }
 
-    /// Reads either form; `sender` tells whether a compressed body has the static-topic part, which
-    /// is passed over.
+    /// Reads either form. The version of `sender` determines whether a compressed body has the
+    /// static-topic part, which is ignored.
     ///
     /// # Errors
     /// See [`RegistrationError`].
@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// A few KiB became hundreds of MiB: topics of thirteen bytes, zeros of a thousandth.
+    /// A few KiB became hundreds of MiB: topics of thirteen bytes, zeros compressed a thousandfold.
     #[test]
     fn what_a_reader_does_not_take_is_refused_before_it_is_made() {
         let body = registration();
@@ -291,7 +291,7 @@ mod tests {
         let topics = |body: &RegisterBrokerBody| body.topic_config_serialize_wrapper.topic_config_table.len();
         assert_eq!((topics(&compressed), compressed.filter_server_list.len()), (3, 0));
         assert!(compressed.topic_config_serialize_wrapper.topic_config_table.values().all(|t| t.attributes.is_empty()));
-        // fastjson's habits are read as before.
+        // fastjson's deviations are read as before.
         let loose = br#"{topicConfigSerializeWrapper:{topicConfigTable:{'t':{perm:4,},},dataVersion:{counter:3}}}"#;
         let loose = RegisterBrokerBody::decode(loose, false, 0, version::CURRENT, &limits).unwrap();
         let table = loose.topic_config_serialize_wrapper;

@@ -1,5 +1,5 @@
-//! The plain form of a registration, read within limits: topics are counted before any is made, as
-//! a topic of a few bytes takes some hundred when it is read.
+//! The plain form of a registration, read within limits: topics are counted before any is created,
+//! as a topic of a few bytes takes some hundred when it is decoded.
 
 use super::register_broker::{ReadLimits, RegisterBrokerBody, RegistrationError, check_topics};
 use crate::{
@@ -46,7 +46,7 @@ struct Counted(usize);
 #[derive(Default)]
 struct Routed(BTreeMap<String, TopicConfig>);
 
-/// What routes need of a topic.
+/// The fields of a topic that routes need.
 #[derive(Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Topic {
@@ -82,7 +82,7 @@ impl From<Topic> for TopicConfig {
     }
 }
 
-/// Takes the entries of a map in one by one.
+/// Passes the entries of a map on one by one.
 trait Entries: Default {
     type Key<'de>: Deserialize<'de>;
     type Value: for<'de> Deserialize<'de>;

@@ -1,4 +1,4 @@
-//! Routes: who serves a topic, and which brokers there are.
+//! Routes: which brokers serve a topic, and which brokers exist.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub struct TopicRoute {
     /// The brokers that have the topic.
     pub broker_datas: Vec<BrokerData>,
-    /// A feature of old; always empty.
+    /// An obsolete feature; always empty.
     pub filter_server_table: BTreeMap<String, Vec<String>>,
     /// `broker:queues;..` of a fixed-order topic.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ pub struct BrokerData {
     pub broker_name: String,
     /// Its cluster.
     pub cluster: String,
-    /// A slave may stand in for the master.
+    /// A slave may act as the master.
     pub enable_acting_master: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Counts and distances: answers to 202, 208, 303, 308, 315, 317, 321.
+//! Counters and lags: responses to 202, 208, 303, 308, 315, 317, 321.
 
 use super::{QueueMap, Subscription};
 use crate::message::MessageQueue;
@@ -21,9 +21,9 @@ pub struct TopicStats {
 pub struct TopicOffset {
     /// When the newest message was stored, in milliseconds since 1970; 0 if there is none.
     pub last_update_timestamp: i64,
-    /// After the newest message.
+    /// The offset after the newest message.
     pub max_offset: i64,
-    /// The oldest message.
+    /// The offset of the oldest message.
     pub min_offset: i64,
 }
 
@@ -37,17 +37,17 @@ pub struct ConsumeStatsBody {
     pub offset_table: QueueMap<ConsumeOffset>,
 }
 
-/// A group's place in a queue.
+/// A group's position in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumeOffset {
     /// The queue's end.
     pub broker_offset: i64,
-    /// What the group has finished.
+    /// The group's committed offset.
     pub consumer_offset: i64,
     /// Store time of the last finished message, in milliseconds since 1970.
     pub last_timestamp: i64,
-    /// What the group has pulled.
+    /// The group's pull offset.
     pub pull_offset: i64,
 }
 
@@ -57,7 +57,7 @@ pub struct ConsumeOffset {
 pub struct BrokerConsumeStatsBody {
     /// The broker.
     pub broker_addr: String,
-    /// One map a group, from its name to its topics.
+    /// One map per group, from its name to its topics.
     pub consume_stats_list: Vec<BTreeMap<String, Vec<ConsumeStatsBody>>>,
     /// Messages not consumed.
     pub total_diff: i64,
@@ -81,11 +81,11 @@ pub struct BrokerStats {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StatsItem {
-    /// Average of a value, where there is one.
+    /// Average of a value, if there is one.
     pub avgpt: f64,
-    /// In all.
+    /// In total.
     pub sum: i64,
-    /// A second.
+    /// Per second.
     pub tps: f64,
 }
 
@@ -143,14 +143,14 @@ pub struct ConsumeQueueBody {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumeQueueEntry {
-    /// Would the asking group get it?
+    /// Whether the group's filter accepts the entry.
     pub eval: bool,
-    /// What went wrong with the message, if something did.
+    /// The error, if evaluating the filter failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub msg: Option<String>,
-    /// Place in the commit log.
+    /// Position in the commit log.
     pub physic_offset: i64,
-    /// Bytes there.
+    /// Size of the record in bytes.
     pub physic_size: i32,
     /// Hash of the tags.
     pub tags_code: i64,

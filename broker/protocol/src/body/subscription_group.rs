@@ -11,35 +11,35 @@ pub struct SubscriptionGroup {
     /// Settings of newer releases.
     #[serde(deserialize_with = "null_as_default")]
     pub attributes: BTreeMap<String, String>,
-    /// Where it should read; 0 is the master.
+    /// The broker id to read from; 0 is the master.
     pub broker_id: i64,
-    /// May broadcast.
+    /// Broadcasting is allowed.
     pub consume_broadcast_enable: bool,
-    /// May consume at all.
+    /// Consumption is allowed.
     pub consume_enable: bool,
-    /// May begin at the oldest message.
+    /// The group may begin at the oldest message.
     pub consume_from_min_enable: bool,
     /// Ordered pop.
     pub consume_message_orderly: bool,
-    /// Minutes until an unanswered message comes again.
+    /// Minutes until an unacknowledged message is delivered again.
     pub consume_timeout_minute: i32,
     /// The name.
     pub group_name: String,
-    /// Pauses between tries of ordered pop.
+    /// Pauses between attempts of ordered pop.
     #[serde(deserialize_with = "null_as_default")]
     pub group_retry_policy: RetryPolicy,
     /// Bits.
     pub group_sys_flag: i32,
-    /// Tell the clients when the group changes.
+    /// Notify the clients when the group changes.
     pub notify_consumer_ids_changed_enable: bool,
-    /// Tries before a message is a dead letter.
+    /// Attempts before a message becomes a dead letter.
     pub retry_max_times: i32,
     /// Queues of the retry topic.
     pub retry_queue_nums: i32,
     /// Subscriptions that must be equal for all clients; not used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription_data_set: Option<Vec<serde_json::Value>>,
-    /// Where it should read when it is far behind.
+    /// The broker id to read from when the group is far behind.
     pub which_broker_when_consume_slowly: i64,
 }
 
@@ -72,7 +72,7 @@ impl SubscriptionGroup {
     }
 }
 
-/// Pauses between tries.
+/// Pauses between attempts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RetryPolicy {
@@ -131,7 +131,7 @@ impl Default for ExponentialRetryPolicy {
 pub struct SubscriptionGroupTable {
     /// Version of the table.
     pub data_version: DataVersion,
-    /// Topics that a group may not read: by group, by topic, bits.
+    /// Topics that a group must not read: by group, by topic, bits.
     #[serde(deserialize_with = "null_as_default")]
     pub forbidden_table: BTreeMap<String, BTreeMap<String, i32>>,
     /// By name.

@@ -65,8 +65,8 @@ impl TopicConfig {
         )
     }
 
-    /// Reads [`TopicConfig::to_line`]'s form; the attributes may be missing (older brokers). `None`
-    /// if it is none.
+    /// Reads the form of [`TopicConfig::to_line`]; the attributes may be missing (older brokers).
+    /// `None` if the line is invalid.
     pub fn from_line(line: &str) -> Option<Self> {
         let mut words = line.splitn(6, ' ');
         let name = words.next().filter(|name| !name.is_empty())?;
@@ -114,7 +114,7 @@ pub struct TopicConfigAndMappingTable {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TopicList {
-    /// A broker's address, where the list is one broker's.
+    /// A broker's address, if the list is from one broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker_addr: Option<String>,
     /// The names.

@@ -1,4 +1,4 @@
-//! What only tools ask: requests 26, 315, 317 and their answers.
+//! Requests of tools only: 26, 315, 317 and their responses.
 
 use super::header;
 

@@ -10,7 +10,7 @@ header! {
         master_address: Option<S> = "masterAddress",
     }
 
-    /// 1900: what a master that takes no writes is to do.
+    /// 1900: what a master that accepts no writes must do.
     RecoverMaster<S> {
         /// `copy` or `accept-loss`, see [`RecoverMaster::COPY`].
         action: S = "action",
@@ -20,8 +20,8 @@ header! {
 }
 
 impl RecoverMaster<'_> {
-    /// Copy the log and the tables of another member, then take writes.
+    /// Copy the log and the tables of another member, then accept writes.
     pub const COPY: &'static str = "copy";
-    /// Take writes with the log as it is.
+    /// Accept writes with the log as it is.
     pub const ACCEPT_LOSS: &'static str = "accept-loss";
 }

@@ -1,4 +1,4 @@
-//! Finding messages: requests 12, 33, 309, 321, 323 and their answers.
+//! Queries for messages: requests 12, 33, 309, 321, 323 and their responses.
 
 use super::header;
 
@@ -14,7 +14,7 @@ header! {
         unique_key: Option<bool> = "_UNIQUE_KEY_QUERY",
     }
 
-    /// Where the index stands.
+    /// The position of the index.
     QueryMessageResponse {
         last_update_timestamp: i64 = "indexLastUpdateTimestamp",
         last_update_offset: i64 = "indexLastUpdatePhyoffset",

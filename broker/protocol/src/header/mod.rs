@@ -1,13 +1,13 @@
-//! The named fields of each request and answer, one file a family.
+//! The named fields of each request and response, one file per family.
 //!
-//! A header is a table: field, type, name on the wire. [`header!`] makes the struct and both
-//! directions of it, so that they cannot drift apart. Text is borrowed from the command it was read
-//! from until [`Header::into_owned`] copies it; [`owned`] has the types that follow from that. A
-//! field that is not an `Option` must be there. A number that does not parse is an error, where
-//! Java takes an optional one as absent, and so as another wish; empty it is absent here too.
+//! A header is a table: field, type, name on the wire. [`header!`] generates the struct and both
+//! conversions from it, so that they stay consistent. Text is borrowed from the decoded command
+//! until [`Header::into_owned`] copies it; [`owned`] has the resulting types. A field that is not
+//! an `Option` is required. A number that does not parse is an error, where Java treats an optional
+//! one as absent and so does something else than was requested; an empty one is absent here too.
 //!
 //! Fields that Java's newer clients add to every request (`ns`, `nsd`, `bname`, `oway`, `lo`) mean
-//! nothing to a broker and are passed over.
+//! nothing to a broker and are ignored.
 
 use crate::fields::{Cursor, Fields};
 
@@ -41,10 +41,10 @@ pub mod owned {
     };
 }
 
-/// A header that does not say what it must.
+/// An invalid header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A required field is not there.
+    /// A required field is missing.
     #[error("the field {0} is missing")]
     Missing(&'static str),
     /// A field has no value of its type.
@@ -52,7 +52,7 @@ pub enum Error {
     Value {
         /// Its name on the wire.
         field: &'static str,
-        /// What was found.
+        /// The value found.
         value: String,
     },
 }

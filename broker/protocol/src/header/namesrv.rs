@@ -1,5 +1,5 @@
-//! What brokers and operators tell a namesrv: requests 100 to 104, 205, 219, 322, 327, 901, 904 and
-//! their answers.
+//! Requests of brokers and operators to a namesrv: 100 to 104, 205, 219, 322, 327, 901, 904 and
+//! their responses.
 
 use super::header;
 
@@ -34,8 +34,8 @@ header! {
         cluster_name: S = "clusterName",
         ha_server_address: S = "haServerAddr",
         broker_id: i64 = "brokerId",
-        /// After so many milliseconds of silence the broker is gone; absent: the namesrv's own
-        /// limit.
+        /// The broker expires after this many milliseconds without a heartbeat; absent: the
+        /// namesrv's own limit.
         heartbeat_timeout: Option<i64> = "heartbeatTimeoutMillis",
         enable_acting_master: Option<bool> = "enableActingMaster",
         compressed: Option<bool> = "compressed",
@@ -43,12 +43,12 @@ header! {
         body_crc32: Option<i32> = "bodyCrc32",
     }
 
-    /// Where a slave finds its master.
+    /// The master's address for replication, for a slave.
     RegisterBrokerResponse<S> {
         ha_server_address: Option<S> = "haServerAddr",
         master_address: Option<S> = "masterAddr",
         /// The address of another living broker with the same name and id. Java has no such field,
-        /// and passes it over.
+        /// and ignores it.
         contested_by: Option<S> = "contestedBy",
     }
 

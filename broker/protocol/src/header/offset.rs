@@ -8,7 +8,7 @@ header! {
         consumer_group: S = "consumerGroup",
         topic: S = "topic",
         queue_id: i32 = "queueId",
-        /// Said "false" on purpose: no offset is "not found" rather than 0.
+        /// "false" means: a missing offset is "not found" rather than 0.
         set_zero_if_not_found: Option<bool> = "setZeroIfNotFound",
     }
 

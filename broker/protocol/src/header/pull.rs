@@ -12,7 +12,7 @@ header! {
         max_messages: i32 = "maxMsgNums",
         /// See [`crate::message::sys_flag::pull`].
         sys_flag: i32 = "sysFlag",
-        /// Stored as the group's progress if the flag says so.
+        /// Committed as the group's offset if the flag says so.
         commit_offset: i64 = "commitOffset",
         /// How long the broker may wait for messages, in milliseconds.
         suspend_timeout: i64 = "suspendTimeoutMillis",
@@ -27,7 +27,7 @@ header! {
         proxy_forward_client_id: Option<S> = "proxyFrowardClientId",
     }
 
-    /// Where to go on, and from whom.
+    /// Where to continue, and at which broker.
     PullMessageResponse {
         /// 0: the master; 1: a slave, as the client is far behind.
         suggested_broker_id: i64 = "suggestWhichBrokerId",

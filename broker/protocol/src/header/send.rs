@@ -7,7 +7,7 @@ header! {
     SendMessage<S> {
         producer_group: S = "producerGroup",
         topic: S = "topic",
-        /// Whose settings a topic takes that does not exist yet.
+        /// The topic whose settings a new topic takes.
         default_topic: S = "defaultTopic",
         default_topic_queues: i32 = "defaultTopicQueueNums",
         /// Negative: the broker picks one.
@@ -31,7 +31,7 @@ header! {
     SendMessageV2<S> {
         producer_group: S = "a",
         topic: S = "b",
-        /// Whose settings a topic takes that does not exist yet.
+        /// The topic whose settings a new topic takes.
         default_topic: S = "c",
         default_topic_queues: i32 = "d",
         /// Negative: the broker picks one.
@@ -67,12 +67,12 @@ header! {
         trace_on: Option<bool> = "TRACE_ON",
     }
 
-    /// 36: a consumer wants a message again.
+    /// 36: a consumer returns a message for a later retry.
     ConsumerSendMessageBack<S> {
-        /// Where the message lies in the commit log.
+        /// Position of the message in the commit log.
         offset: i64 = "offset",
         group: S = "group",
-        /// Negative: to the dead letters. Zero: the broker chooses by the number of tries.
+        /// Negative: to the dead letters. Zero: the broker chooses by the number of attempts.
         delay_level: i32 = "delayLevel",
         origin_message_id: Option<S> = "originMsgId",
         origin_topic: Option<S> = "originTopic",
@@ -94,7 +94,7 @@ header! {
         transaction_id: Option<S> = "transactionId",
     }
 
-    /// 39: what became of this transaction?
+    /// 39: checks the outcome of a transaction.
     CheckTransactionState<S> {
         topic: Option<S> = "topic",
         transaction_offset: i64 = "tranStateTableOffset",
@@ -104,7 +104,7 @@ header! {
         offset_message_id: Option<S> = "offsetMsgId",
     }
 
-    /// 326: an answer message, pushed to the client that asked.
+    /// 326: the response to a request message, pushed to the client that sent the request.
     ReplyMessage<S> {
         producer_group: S = "producerGroup",
         topic: S = "topic",
@@ -122,7 +122,7 @@ header! {
         store_timestamp: i64 = "storeTimestamp",
     }
 
-    /// 370: take a delayed message back.
+    /// 370: cancel a delayed message.
     RecallMessage<S> {
         producer_group: Option<S> = "producerGroup",
         topic: S = "topic",

@@ -27,8 +27,7 @@ pub struct Entry<'a> {
     pub properties: &'a [u8],
 }
 
-/// The body for these messages; their topics are not in it. Fails where a message does not fit its
-/// length fields.
+/// The body for these messages, without their topics. Fails if a message exceeds its length fields.
 pub fn encode<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Result<Bytes, Error> {
     let mut out = BytesMut::new();
     for message in messages {

@@ -1,8 +1,8 @@
 //! Messages that are delivered later, in the form that Java's delay levels give them.
 //!
 //! A message of level n lies in queue n-1 of [`SCHEDULE_TOPIC`] and carries its level as the
-//! property [`DELAY`]. Its consume queue entry holds the time of delivery where that of any other
-//! message holds the hash of its tags.
+//! property [`DELAY`]. The tags code of its consume queue entry is the delivery time instead of the
+//! hash of its tags.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::properties::{self, DELAY};
 use super::stored::Record;
 use crate::names::SCHEDULE_TOPIC;
 
-/// What the queue entry of a delayed message carries: when it is to be delivered, ms, with `pauses`
-/// of the levels from 1 on; a level above the highest is the highest. The hash of its tags where
-/// the record names no level, as in Java. `None` for a message that is not delayed.
+/// The tags code of the queue entry of a delayed message: the delivery time in ms. `pauses` are
+/// those of the levels from 1 on; a level above the highest counts as the highest. If the record
+/// has no level it is the hash of its tags, as in Java. `None` for a message that is not delayed.
 pub fn entry_code(record: &Record<'_>, pauses: &[Duration]) -> Option<i64> {
     if record.topic() != SCHEDULE_TOPIC {
         return None;

@@ -1,19 +1,19 @@
 //! The message: what an application sends, what a consumer gets, and the bytes in between.
 //!
-//! | file | what it knows |
+//! | module | contents |
 //! |---|---|
-//! | [`stored`] | the commit log record, which is also what a pull answer carries |
+//! | [`stored`] | the commit log record, also used in pull responses |
 //! | [`batch`] | the body of a batch send |
 //! | [`properties`] | the property string: separators, reserved names, limits |
-//! | [`delay`] | what the queue entry of a delayed message carries |
+//! | [`delay`] | the tags code of a delayed message's queue entry |
 //! | [`message_id`] | ids made of a broker address and an offset, and the ids clients make |
 //! | [`sys_flag`] | the bits of a message's and of a pull's system flag |
-//! | [`java`] | the two functions of the Java library that are part of the format: string hash and CRC |
+//! | [`java`] | two functions of the Java library that are part of the format: hash and CRC |
 //!
-//! Nothing here does I/O, reads a clock or knows of async, so the broker, the client, the command
-//! line and the fuzzers share it. Decoding never panics and never allocates more than it was given
-//! bytes for; views borrow. Offsets are unsigned and checked once, when a record is parsed;
-//! timestamps are milliseconds since 1970.
+//! Nothing here does I/O, reads a clock or uses async, so the broker, the client, the command line
+//! and the fuzzers share it. Decoding never panics and never allocates more than the size of its
+//! input; views borrow. Offsets are unsigned and checked once, when a record is parsed; timestamps
+//! are milliseconds since 1970.
 
 pub mod batch;
 pub mod delay;
@@ -31,22 +31,21 @@ use serde::{Deserialize, Serialize};
 pub use message_id::{OffsetId, UniqueId};
 pub use properties::Properties;
 
-/// Bytes that are not what they should be. The condition is in the variant; who holds the bytes
-/// knows the remedy.
+/// Invalid bytes. The variant is the condition; the owner of the bytes knows the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The input ends inside the thing that was being read.
     #[error("{what} needs {need} bytes but only {have} are there")]
     Short {
-        /// What was being read.
+        /// The part that was being read.
         what: &'static str,
         /// Bytes it needs, as far as known at that point.
         need: usize,
-        /// Bytes there are.
+        /// Bytes available.
         have: usize,
     },
-    /// The four bytes that name the kind of record are none of the known ones.
+    /// The magic is not a known one.
     #[error("unknown record magic {0:#010x}")]
     Magic(u32),
     /// A length or count that contradicts another one.
@@ -59,12 +58,12 @@ pub enum Error {
         /// The length that follows from the rest.
         found: i64,
     },
-    /// A number outside of what its field may hold.
+    /// A number outside the range of its field.
     #[error("{what} cannot be {value}")]
     Value {
         /// The field.
         what: &'static str,
-        /// What stands there.
+        /// The value.
         value: i64,
     },
     /// Text that is not UTF-8.
@@ -78,7 +77,7 @@ pub enum Error {
         /// Checksum of the body as it is.
         found: u32,
     },
-    /// Something to encode is longer than its length field can say.
+    /// A value to encode exceeds its length field.
     #[error("{what} has {len} bytes, {max} fit")]
     TooLong {
         /// The field.
@@ -93,8 +92,8 @@ pub enum Error {
     Id(Box<str>),
 }
 
-/// One queue of a topic on one broker group. The fields stand as fastjson writes them; ordered is
-/// by topic, group, queue, as tools list them.
+/// One queue of a topic on one broker group. The fields are declared in fastjson's order; the sort
+/// order is topic, group, queue, as tools list them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct MessageQueue {
@@ -154,12 +153,13 @@ impl Message {
     }
 }
 
-/// What a consumer gets: the message and what the broker wrote beside it.
+/// A message as a consumer gets it: the message and the fields that the broker stored with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageExt {
-    /// The message. A compressed body is still compressed; [`sys_flag::compression`] says how.
+    /// The message. A compressed body is still compressed; [`sys_flag::compression`] returns the
+    /// method.
     pub message: Message,
-    /// The id the producer gave it (`UNIQ_KEY`), or the offset id where there is none.
+    /// The id the producer gave it (`UNIQ_KEY`), or the offset id if there is none.
     pub msg_id: String,
     /// The id made of the storing broker's address and the physical offset.
     pub offset_msg_id: OffsetId,
@@ -183,15 +183,15 @@ pub struct MessageExt {
     pub physical_offset: u64,
     /// Masked CRC of the body as stored.
     pub body_crc: u32,
-    /// How often it was handed out before.
+    /// How often it was delivered before.
     pub reconsume_times: i32,
-    /// For a committed transaction: where its half message lies.
+    /// For a committed transaction: the position of its half message.
     pub prepared_transaction_offset: i64,
 }
 
 impl MessageExt {
-    /// Copies a stored record out. The body is copied; where the record already lies in a
-    /// [`Bytes`], slicing that is cheaper.
+    /// Copies a stored record out. The body is copied; if the record already lies in a [`Bytes`],
+    /// slicing that is cheaper.
     pub fn from_record(record: &stored::Record<'_>) -> MessageExt {
         let offset_msg_id = OffsetId { host: record.store_host(), physical_offset: record.physical_offset() };
         let properties = Properties::parse(record.properties());

@@ -1,12 +1,11 @@
 //! The property string: `name \u{1} value \u{2}` repeated.
 //!
-//! Newer writers end the string with `\u{2}`, older ones leave the last one out; both are read. An
-//! entry with an empty name or an empty value does not exist. Where a name comes twice the last one
-//! counts, as it does in Java's map.
+//! Newer writers end the string with `\u{2}`, older ones omit the last one; both are read. An entry
+//! with an empty name or an empty value is ignored. If a name is repeated the last value counts, as
+//! in Java's map.
 //!
-//! On the broker's hot path nobody needs a map: [`iter`] and [`find`] look into the string where it
-//! lies. The names below are those the product gives a meaning to; any other name is an
-//! application's own.
+//! The broker's hot path needs no map: [`iter`] and [`find`] search the string in place. The names
+//! below have a meaning in the product; any other name belongs to an application.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,7 +23,7 @@ pub const MAX_LEN: usize = 32767;
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $($(#[$doc])* pub const $name: &str = $text;)*
-        /// Every reserved name: an application must not set these itself.
+        /// Every reserved name: an application must not set these.
         pub const RESERVED: &[&str] = &[$($name),*];
     };
 }
@@ -52,7 +51,7 @@ names! {
     MIN_OFFSET = "MIN_OFFSET";
     /// Largest offset of the queue at the time of a pull.
     MAX_OFFSET = "MAX_OFFSET";
-    /// Who buys; a relic that is still reserved.
+    /// The buyer id; obsolete, but still reserved.
     BUYER_ID = "BUYER_ID";
     /// Id of the message a retried one descends from.
     ORIGIN_MESSAGE_ID = "ORIGIN_MESSAGE_ID";
@@ -88,7 +87,7 @@ names! {
     TRANSACTION_PREPARED_QUEUE_OFFSET = "TRAN_PREPARED_QUEUE_OFFSET";
     /// The transaction's id.
     TRANSACTION_ID = "__transactionId__";
-    /// Times the producer was asked.
+    /// Number of transaction checks.
     TRANSACTION_CHECK_TIMES = "TRANSACTION_CHECK_TIMES";
     /// Instance (namespace) of the sender.
     INSTANCE_ID = "INSTANCE_ID";
@@ -96,7 +95,7 @@ names! {
     CORRELATION_ID = "CORRELATION_ID";
     /// The client a reply goes to.
     REPLY_TO_CLIENT = "REPLY_TO_CLIENT";
-    /// Milliseconds the requester waits.
+    /// The requester's timeout in milliseconds.
     TTL = "TTL";
     /// When a reply arrived at the broker.
     ARRIVE_TIME = "ARRIVE_TIME";
@@ -134,7 +133,7 @@ names! {
     TIMER_ENQUEUE_MS = "TIMER_ENQUEUE_MS";
     /// When the timer let it go.
     TIMER_DEQUEUE_MS = "TIMER_DEQUEUE_MS";
-    /// Times the message went round the wheel.
+    /// Rounds of the message in the timing wheel.
     TIMER_ROLL_TIMES = "TIMER_ROLL_TIMES";
     /// When the timer is to let it go.
     TIMER_OUT_MS = "TIMER_OUT_MS";
@@ -146,7 +145,7 @@ names! {
     BORN_HOST = "__BORNHOST";
     /// When it was made, as text.
     BORN_TIMESTAMP = "BORN_TIMESTAMP";
-    /// Checksum over the record, written by brokers that are told to.
+    /// Checksum over the record, written by brokers that are configured to.
     CRC32 = "__CRC32#";
     /// The topic a dead message came from.
     DLQ_ORIGIN_TOPIC = "DLQ_ORIGIN_TOPIC";
@@ -194,7 +193,7 @@ pub fn find_str<'a>(raw: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
     find(raw, name).map(String::from_utf8_lossy)
 }
 
-/// The value of `name` as a number; `None` also where it is none.
+/// The value of `name` as a number; `None` also if it is not a number.
 pub fn find_number<T: std::str::FromStr>(raw: &[u8], name: &str) -> Option<T> {
     std::str::from_utf8(find(raw, name)?).ok()?.parse().ok()
 }
@@ -207,8 +206,8 @@ pub fn find_number<T: std::str::FromStr>(raw: &[u8], name: &str) -> Option<T> {
 pub struct Properties(BTreeMap<String, String>);
 
 impl Properties {
-    /// Reads a property string. There is no wrong one: what is no entry is passed over, as Java
-    /// does.
+    /// Reads a property string. Every string is valid: text that is not an entry is skipped, as in
+    /// Java.
     pub fn parse(raw: &[u8]) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Properties(iter(raw).map(|(name, value)| (text(name), text(value))).collect())
@@ -219,13 +218,13 @@ impl Properties {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The value of `name` as a number; `None` also where it is none.
+    /// The value of `name` as a number; `None` also if it is not a number.
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.get(name)?.parse().ok()
     }
 
-    /// Sets `name`. An empty name or value would vanish on the way to the reader, so it removes
-    /// instead.
+    /// Sets `name`. An entry with an empty name or value would be lost in transfer, so it is
+    /// removed instead.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
         let (name, value) = (name.into(), value.into());
         if name.is_empty() || value.is_empty() {
@@ -235,7 +234,7 @@ impl Properties {
         }
     }
 
-    /// Removes `name` and returns what it was.
+    /// Removes `name` and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }
@@ -255,7 +254,7 @@ impl Properties {
         self.0.is_empty()
     }
 
-    /// The property string, refused where it would be longer than a record can carry.
+    /// The property string; an error if it exceeds the limit of a record.
     pub fn encode(&self) -> Result<String, Error> {
         let text = self.to_string();
         if text.len() > MAX_LEN {

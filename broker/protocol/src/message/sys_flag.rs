@@ -1,6 +1,6 @@
 //! The bits of the two system flags: that of a message, and that of a pull request.
 
-/// The body is compressed; [`compression`] tells how.
+/// The body is compressed; [`compression`] returns the method.
 pub const COMPRESSED: i32 = 0x1;
 /// The tags property holds several tags.
 pub const MULTI_TAGS: i32 = 0x2;
@@ -16,12 +16,12 @@ pub const INNER_BATCH: i32 = 0x80;
 const TRANSACTION: i32 = 0xC;
 const COMPRESSION: i32 = 0x700;
 
-/// Where a message stands in a transaction: bits 2 and 3.
+/// The transaction state of a message: bits 2 and 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transaction {
-    /// Not part of one.
+    /// Not part of a transaction.
     None,
-    /// A half message that nobody may consume.
+    /// A half message, which is not visible to consumers.
     Prepared,
     /// Committed; consumable.
     Commit,
@@ -57,11 +57,11 @@ pub enum Compression {
     Lz4,
     /// Zstandard frame.
     Zstd,
-    /// zlib; also what old clients mean that set no kind.
+    /// zlib; also the meaning of no kind, as old clients send it.
     Zlib,
 }
 
-/// The compression of a message with this flag. `None`: not compressed. A kind nobody knows is an
+/// The compression of a message with this flag. `None`: not compressed. An unknown kind is an
 /// error.
 pub fn compression(flag: i32) -> Result<Option<Compression>, super::Error> {
     if flag & COMPRESSED == 0 {

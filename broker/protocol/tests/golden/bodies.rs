@@ -1,15 +1,15 @@
 //! JSON bodies and configuration files.
 //!
-//! A body is compared three times: what we read, by the names of its fields, with the values beside
-//! it; what we write, byte for byte; and where the order of a Java hash map stands against that,
-//! both texts as standard JSON.
+//! A body is compared three times: the decoded value with the values beside the bytes, by field
+//! name; the encoded bytes with the bytes; and, if the order of a Java hash map prevents that, both
+//! texts as standard JSON.
 
 use crate::{Case, assert_same_bytes, every_case};
 use rmq_protocol::{body::*, fastjson, message::MessageQueue, names};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-/// What became of a text that was read as one of our types.
+/// The outcome of decoding a text as one of our types.
 pub(crate) struct Read {
     value: Value,
     compact: Vec<u8>,
@@ -64,10 +64,10 @@ const TYPES: &[(&str, As)] = &[
     ("TopicRouteData", read::<TopicRoute>),
     ("TopicStatsTable", read::<TopicStats>),
     ("UnlockBatchRequestBody", read::<LockBatch>),
-    // A broker carries these between a tool and a client, as they are.
+    // A broker relays these between a tool and a client unchanged.
     ("ConsumerRunningInfo", read::<Value>),
     ("ConsumeMessageDirectlyResult", read::<Value>),
-    // Nothing here sends or reads these: they belong to POP.
+    // No code here sends or reads these: they belong to POP.
     ("BatchAckMessageRequestBody", read::<Value>),
     ("QueryAssignmentRequestBody", read::<Value>),
     ("QueryAssignmentResponseBody", read::<Value>),
@@ -98,13 +98,13 @@ const HASH_ORDER: &[&str] = &[
     "topics.json",
 ];
 
-/// Cases with parts that we carry without a type, in which keys that are numbers become texts.
+/// Cases with parts that we carry without a type, in which numeric keys become texts.
 const UNTYPED_KEYS: &[&str] = &["register-broker-static-topic"];
 
 /// Java's field by another name than the JSON key, or without one.
 const FIELDS: &[(&str, Option<&str>)] = &[("isWithoutSub", Some("withoutSub")), ("isActivated", None)];
 
-/// Keys that Java makes of getters, or of tables for its own use, and never needs to read.
+/// Keys that Java derives from getters, or from internal tables, and never needs to read.
 const DERIVED: &[&str] =
     &["consumeTimeStampStr", "maxTimeStampStr", "minTimeStampStr", "groupTopicMap", "pullOffsetTable"];
 
@@ -174,8 +174,8 @@ fn file(case: &Case) -> As {
     found.unwrap_or_else(|| panic!("nobody handles this file")).1
 }
 
-/// Java's text has the bytes we write, unless the tables above except the case; then it says the
-/// same.
+/// Java's text has the bytes we write, unless the tables above except the case; then the values are
+/// equal.
 fn assert_written(case: &Case, written: &[u8]) {
     let text = case.text("text").as_bytes();
     let derived = DERIVED.iter().any(|key| case.text("text").contains(key));
@@ -282,8 +282,8 @@ fn bodies_and_files_cut_at_every_byte_are_errors() {
     every_case("config-files.json", |case| check(file(case), case.text("text").as_bytes()));
 }
 
-/// A broker of any release answers with what it knows: a body without a field is one with its
-/// default, one with more is read too.
+/// A broker of any release answers with the fields it knows: a missing field has its default, an
+/// additional one is ignored.
 #[test]
 fn bodies_with_a_field_more_or_less_are_read() {
     every_case("bodies.json", |case| {

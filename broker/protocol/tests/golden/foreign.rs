@@ -1,5 +1,5 @@
-//! Every body type against bytes nobody meant for it: random ones, random JSON, and Java's bytes
-//! with a few of them changed.
+//! Every body type against bytes that are not meant for it: random ones, random JSON, and Java's
+//! bytes with a few of them changed.
 
 use crate::cases;
 use proptest::prelude::*;
@@ -8,8 +8,8 @@ use std::{path::Path, sync::LazyLock};
 
 macro_rules! types {
     ($($type:ident $(<$argument:ty>)?),* $(,)?) => {
-        /// Each type of [`rmq_protocol::body`] by name, and its decoder. What it makes of the bytes
-        /// does not matter, except that what it takes it can also write and take again.
+        /// Each type of [`rmq_protocol::body`] by name, and its decoder. The decoded value does not
+        /// matter, but whatever decodes must encode and decode again.
         const TYPES: &[(&str, fn(&[u8]))] = &[$((stringify!($type), |bytes| {
             if let Ok(body) = fastjson::from_slice::<$type $(<$argument>)?>(bytes) {
                 let written = fastjson::to_vec(&body);

@@ -74,7 +74,7 @@ fn flags_mean_what_java_means_by_them() {
     });
 }
 
-/// A frame that is not all there yet is waited for; one whose lengths were made to agree with the
+/// A decoder waits for the rest of an incomplete frame; a frame whose lengths were adjusted to the
 /// cut is an error or another command, never a panic.
 #[test]
 fn frames_cut_at_every_byte_are_waited_for_or_refused() {

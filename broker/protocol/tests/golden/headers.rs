@@ -16,7 +16,7 @@ type Again = fn(&Fields) -> Result<Fields, Error>;
 struct Known {
     class: &'static str,
     again: Again,
-    /// Fields that Java sends and we mean to pass over.
+    /// Fields that Java sends and we ignore on purpose.
     passed_over: &'static [&'static str],
 }
 
@@ -127,7 +127,7 @@ const KNOWN: &[Known] = known! {
     "NotificationResponseHeader" => NotificationResponse,
 };
 
-/// Classes of requests that nothing here sends or answers; their frames are compared in [`frames`]
+/// Classes of requests that no code here sends or answers; their frames are compared in [`frames`]
 /// like all others.
 const NOT_SPOKEN: &[&str] = &[
     "AddBrokerRequestHeader",
@@ -207,8 +207,8 @@ static FRAMES: LazyLock<Vec<Vec<u8>>> =
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
-    /// What is read of them is whole commands that can be written and read again, whichever header
-    /// they are taken for; or it is an error.
+    /// A decoded frame is a complete command that can be encoded and decoded again, whichever
+    /// header it is read as; or it is an error.
     #[test]
     fn javas_frames_with_some_bytes_changed_never_panic(
         frame: prop::sample::Index,

@@ -1,18 +1,18 @@
 //! Our codecs against bytes that the Java libraries wrote.
 //!
-//! The documents lie in `tests/golden/` at the root of the repository; the README there tells their
-//! form and how they are made. Every case is decoded with our types, compared with the values that
-//! stand beside its bytes, encoded again and compared with its bytes. A case that no table here
-//! knows fails by its name, so a new one cannot pass unseen.
+//! The documents lie in `tests/golden/` at the root of the repository; the README there describes
+//! their form and how they are made. Every case is decoded with our types, compared with the values
+//! beside its bytes, encoded again and compared with its bytes. A case that no table here knows
+//! fails by its name, so a new one cannot pass unnoticed.
 //!
-//! | file | document | what |
+//! | module | document | contents |
 //! |---|---|---|
-//! | [`frames`] | `frames.json` | whole commands in both header forms, their bodies, and every frame cut at every byte |
+//! | [`frames`] | `frames.json` | commands in both header forms, frames cut at every byte |
 //! | [`headers`] | `frames.json` | the typed header of each command |
-//! | [`bodies`] | `bodies.json`, `config-files.json` | JSON bodies and configuration files, whole and cut at every byte |
+//! | [`bodies`] | `bodies.json`, `config-files.json` | JSON bodies, files, cut at every byte |
 //! | [`registration`] | `bodies.json` | compressed registrations |
 //! | [`records`] | `records.json` | stored messages, batch bodies, ids, property strings, hashes |
-//! | [`foreign`] | `bodies.json` | every body type against bytes nobody meant for it |
+//! | [`foreign`] | `bodies.json` | every body type against foreign bytes |
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test; helpers are tests too")]
 

@@ -1,4 +1,4 @@
-//! What lies in a commit log, and what ids, property strings and hashes are made of.
+//! The contents of a commit log, and the parts of ids, property strings and hashes.
 
 use crate::{Case, assert_same_bytes, cases, every_case, texts, unhex};
 use rmq_protocol::message::{
@@ -76,7 +76,7 @@ fn stored_message(case: &Case) {
     assert_same_bytes(&again, &bytes);
 }
 
-/// The flag tells how the body is compressed, or that it is not.
+/// The flag shows how the body is compressed, or that it is not.
 fn inflate(case: &Case, record: &Record<'_>) {
     let kind = sys_flag::compression(record.sys_flag()).unwrap();
     let Some(wanted) = case.0.get("inflatedBody").map(|digits| unhex(digits.as_str().unwrap())) else {
@@ -176,8 +176,8 @@ fn unique_id(case: &Case) {
     assert_eq!(id.to_string(), case.text("text"));
 }
 
-/// Strings that no writer of today writes: what stands in them is read, and written in the form of
-/// today.
+/// Strings that no current writer produces: their entries are read, and written in the current
+/// form.
 const READ_ONLY: &[&str] = &[
     "properties-not-ended",
     "properties-empty-value-dropped",

@@ -22,8 +22,9 @@ fn inflate(bytes: &[u8]) -> Vec<u8> {
     inflated
 }
 
-/// The values of a case without what we pass over, which is everything of static topics, and what
-/// Java's compressed form loses: a topic is a line in it, without its order and its flags.
+/// The values of a case without the parts that we ignore, which is everything of static topics, and
+/// those that Java's compressed form loses: a topic is a line in it, without its order and its
+/// flags.
 fn expected(case: &Case) -> Value {
     let mut value = case.value("value").clone();
     let table = &mut value["topicConfigSerializeWrapper"];
@@ -65,8 +66,7 @@ fn what_is_deflated_is_javas_bytes() {
 #[test]
 fn a_registration_of_a_broker_before_static_topics_is_read() {
     for case in compressed() {
-        // Such a broker writes nothing behind the filter servers; whatever stands there is not
-        // looked at.
+        // Such a broker writes nothing behind the filter servers; anything there is ignored.
         let body = RegisterBrokerBody::decode(&case.bytes("hex"), true, 0, V5_0_0 - 1, &ReadLimits::default()).unwrap();
         assert_eq!(serde_json::to_value(&body).unwrap(), expected(&case), "{}", case.name());
     }
@@ -85,8 +85,8 @@ fn a_compressed_registration_cut_or_changed_anywhere_is_noticed() {
             changed[at] ^= 0x10;
             let error = RegisterBrokerBody::decode(&changed, true, crc32, CURRENT, &ReadLimits::default()).unwrap_err();
             assert!(matches!(error, RegistrationError::Checksum { .. }), "{} changed at {at}", case.name());
-            // Without our checksum zlib's own tells, unless the bit only fills the last byte of the
-            // compressed part.
+            // Without our checksum zlib's own detects it, unless the bit only fills the last byte
+            // of the compressed part.
             if let Ok(body) = RegisterBrokerBody::decode(&changed, true, 0, CURRENT, &ReadLimits::default()) {
                 assert_eq!(body, whole, "{} changed at {at}", case.name());
             }

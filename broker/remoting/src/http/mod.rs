@@ -1,9 +1,9 @@
-//! The HTTP side of a process, for kubelets and Prometheus: `/healthz`, `/readyz`, `/metrics`.
+//! The HTTP server of a process, for kubelets and Prometheus: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! It has a port of its own, so that it answers while the command ports are full. Its connections
-//! are limited in number and time, and a new one always gets a place: see [`Places`]. Metrics are
-//! read on a blocking thread, once for all who ask meanwhile: on a large broker they are megabytes
-//! and take half a second.
+//! It has a port of its own, so that it responds while the command ports are full. Its connections
+//! are limited in number and time, and a new connection always gets a place: see [`Places`].
+//! Metrics are rendered on a blocking thread, once for all scrapes that arrive meanwhile: on a
+//! large broker they are megabytes and take half a second.
 
 mod places;
 
@@ -24,31 +24,31 @@ use tokio_util::sync::CancellationToken;
 
 const PATHS: &str = "/healthz\n/readyz\n/metrics\n";
 
-/// What a process says of itself.
+/// What a process reports about itself.
 pub trait Health: Send + Sync + 'static {
-    /// Can this process go on, or does it have to be restarted?
+    /// Liveness: whether this process can go on, or has to be restarted.
     ///
     /// # Errors
-    /// Why it has to, in words for a person.
+    /// Why it has to be restarted, in words for an operator.
     fn live(&self) -> Result<(), String>;
 
-    /// May clients and brokers be sent here? If so, what is amiss all the same, in words for a
-    /// person; empty if nothing is.
+    /// Readiness: whether clients and brokers may be sent here. `Ok` holds a warning in words for
+    /// an operator; it is empty if there is none.
     ///
     /// # Errors
-    /// Why not, likewise.
+    /// Why it is not ready, in words for an operator.
     fn ready(&self) -> Result<String, String>;
 
-    /// The figures in Prometheus' text form, see [`crate::metrics::text`].
+    /// The metrics in Prometheus' text format, see [`crate::metrics::text`].
     fn metrics(&self) -> String;
 }
 
-/// Answers until `stop` is cancelled: `/healthz` 200, or 503 with the reason why this process has
-/// to be restarted; `/readyz` 200, with what is amiss all the same, or 503 with the reason;
-/// `/metrics` the figures, all else 404 with the paths there are.
+/// Serves until `stop` is cancelled: `/healthz` gives 200, or 503 with the reason why this process
+/// has to be restarted; `/readyz` gives 200 with the warning, or 503 with the reason; `/metrics`
+/// gives the metrics; every other path gives 404 with a list of the paths.
 ///
 /// # Errors
-/// None but a listener that is broken for good.
+/// None, except for a listener that is permanently broken.
 pub async fn serve(
     listener: TcpListener,
     health: Arc<dyn Health>,
@@ -64,7 +64,7 @@ pub async fn serve(
     serve_routes(listener, routes, places, stop).await
 }
 
-/// What answers are made with.
+/// The state that responses are made from.
 #[derive(Clone)]
 struct Asked {
     health: Arc<dyn Health>,

@@ -1,13 +1,13 @@
-//! The connections of an HTTP port: how many there are, for how long, and which one is closed for
+//! The connections of an HTTP port: their number, their lifetime, and which one is evicted for
 //! another.
 //!
-//! A new connection always gets a place: a probe that is not answered ends its process. When all
-//! places are taken, one connection is closed for it, in this order:
-//! 1. of an address that holds more than its share of the places, so that one peer cannot keep
+//! A new connection always gets a place: an unanswered probe gets its process killed. When all
+//! places are taken, one connection is closed in its favour, chosen in this order:
+//! 1. one of an address that holds more than its share of the places, so that one peer cannot keep
 //!    others out;
-//! 2. one that no answer is being made for: it has yet to send a whole request, rests between two
-//!    requests, or does not read its answer;
-//! 3. the one that has been so for the longest time.
+//! 2. one that no response is being made for: it has not sent a complete request, is idle between
+//!    two requests, or does not read its response;
+//! 3. the one that has been in this state for the longest time.
 
 use crate::listener::AcceptFailures;
 use axum::Router;
@@ -38,26 +38,26 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 64;
-/// Of these, what one address may hold when another connection wants in.
+/// The share of one address when another connection needs a place.
 const SHARE: usize = CONNECTIONS / 4;
-/// How long a request's header may take, the wait between two requests included. Scrapers that ask
-/// less often open a connection for each scrape.
+/// How long a request's header may take, including the wait between two requests. Scrapers with a
+/// longer interval open a connection for each scrape.
 const HEADER: Duration = Duration::from_secs(5);
-/// How long a connection may last, so that no slow reader keeps its place for ever. Scrapers open
-/// another.
+/// How long a connection may last, so that no slow reader keeps its place forever. Scrapers
+/// reconnect.
 const LIFE: Duration = Duration::from_secs(600);
-/// How long the answer in hand may take when the connection is to end.
+/// How long the current response may take when the connection is to end.
 const GRACE: Duration = Duration::from_secs(2);
 /// Bytes of a request's header.
 const HEADER_BYTES: usize = 16 * 1024;
 
-/// The connections of one HTTP port, see the head of this file.
+/// The connections of one HTTP port, see the module docs.
 #[derive(Debug)]
 pub struct Places {
     free: Arc<Semaphore>,
     taken: Mutex<Taken>,
     open: IntGauge,
-    /// Connections closed for others.
+    /// Connections closed in favour of others.
     closed: IntCounter,
 }
 
@@ -72,16 +72,16 @@ struct Taken {
 struct Row {
     address: IpAddr,
     answering: bool,
-    /// When it was opened, or its last answer was begun or made.
+    /// When it was opened, or its last response was begun or completed.
     since: Instant,
     close: CancellationToken,
 }
 
 impl Places {
-    /// All of them free.
+    /// Creates the places, all of them free.
     ///
     /// # Errors
-    /// None as long as the names of the metrics are ones that Prometheus allows.
+    /// None as long as the names of the metrics are valid in Prometheus.
     pub fn new() -> prometheus::Result<Self> {
         Ok(Self {
             free: Arc::new(Semaphore::new(CONNECTIONS)),
@@ -94,17 +94,17 @@ impl Places {
         })
     }
 
-    /// Adds their metrics to those of a process.
+    /// Registers their metrics.
     ///
     /// # Errors
-    /// The registry has metrics of these names.
+    /// The registry already has metrics of these names.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.open.clone()))?;
         registry.register(Box::new(self.closed.clone()))
     }
 
-    /// A place for a connection from `address`. It waits only for the end of the connection that is
-    /// closed for it.
+    /// Takes a place for a connection from `address`. It waits only for the end of the connection
+    /// that is closed in its favour.
     async fn take(self: &Arc<Self>, address: IpAddr) -> io::Result<Place> {
         let free = Arc::clone(&self.free);
         let permit = match Arc::clone(&free).try_acquire_owned() {
@@ -130,7 +130,7 @@ impl Places {
         let mut taken = self.taken.lock();
         if let Some(row) = taken.least().and_then(|number| taken.rows.remove(&number)) {
             row.close.cancel();
-            // The first one is worth a line; a flood is told by the metric.
+            // The first one is logged; a flood shows in the metric.
             if self.closed.get() == 0 {
                 tracing::warn!(
                     peer = %row.address,
@@ -143,7 +143,7 @@ impl Places {
 }
 
 impl Taken {
-    /// The connection that is closed for another one.
+    /// The connection to close.
     fn least(&self) -> Option<u64> {
         let of_address = |address| self.rows.values().filter(|other| other.address == address).count();
         let order = |row: &Row| (of_address(row.address) <= SHARE, row.answering, row.since);
@@ -151,7 +151,7 @@ impl Taken {
     }
 }
 
-/// A connection's place, free again when this is dropped.
+/// A connection's place, released on drop.
 struct Place {
     places: Arc<Places>,
     number: u64,
@@ -174,10 +174,10 @@ impl Drop for Place {
     }
 }
 
-/// Answers with `routes` until `stop` is cancelled.
+/// Serves `routes` until `stop` is cancelled.
 ///
 /// # Errors
-/// None but a listener that is broken for good.
+/// None, except for a listener that is permanently broken.
 pub async fn serve_routes(
     listener: TcpListener,
     routes: Router,
@@ -219,7 +219,7 @@ async fn connection(stream: TcpStream, routes: Router, stop: CancellationToken, 
         .max_buf_size(HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
-    // How it ends is the peer's business: a scraper that hangs up is not worth a line.
+    // The outcome is not logged: a scraper may hang up at any time.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = place.close.cancelled() => return,

@@ -125,7 +125,7 @@ async fn connections_that_ask_nothing_do_not_keep_probes_out() {
     }
 }
 
-/// One address took all places, and each new connection of it took one from somebody else.
+/// One address took all places, and each new connection of it took one from another address.
 #[tokio::test]
 async fn one_address_closes_its_own_connections_first() {
     let (address, places) = start().await;

@@ -1,10 +1,10 @@
 //! The one write path.
 //!
-//! Under the lock: whether writes are refused, queue offset, store timestamp, physical offset,
-//! copy, advance. Everything else was done before, and nothing in here waits for a disk: where
-//! blocks or the next file are missing the lock is released. A caller that may block then asks the
-//! allocation thread, and the append begins again; for any other it ends there, and nothing is
-//! stored.
+//! Under the lock: check whether writes are refused, queue offset, store timestamp, physical
+//! offset, copy, advance. Everything else is done before, and nothing in here waits for a disk: if
+//! blocks or the next file are missing, the lock is released. A caller that may block then asks the
+//! allocation thread, and the append begins again; for any other caller it ends there, and nothing
+//! is stored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,17 +23,17 @@ use crate::put::Deadline;
 /// What the append lock protects.
 #[derive(Debug)]
 pub(super) struct Append {
-    /// The file appends go to; none before the first append and at the exact end of a file.
+    /// The file that takes appends; none before the first append and at the exact end of a file.
     pub(super) current: Option<Appendable>,
     /// End of the log; equals `appended` whenever the lock is free.
     pub(super) position: u64,
-    /// Position at which the allocation thread is told again.
+    /// Position at which the allocation thread is notified again.
     pub(super) tell_at: u64,
     /// The last bytes came from a master and may end inside a record.
     pub(super) replica_tail: bool,
 }
 
-/// Where records went.
+/// The position of appended records.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placed {
     pub(crate) physical_offset: u64,
@@ -41,10 +41,10 @@ pub(crate) struct Placed {
     pub(crate) store_timestamp: Millis,
 }
 
-/// How records are numbered in their queue.
+/// How records get their queue offsets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Numbering<'a> {
-    /// From this counter, which then goes on by the number of records.
+    /// From this counter, which then advances by the number of records.
     From(&'a AtomicU64),
     /// Not part of the queue: all get 0.
     None,
@@ -69,7 +69,7 @@ impl Append {
 
 impl CommitLog {
     /// Appends records of one queue, contiguous and in one piece: either all of them or none.
-    /// `None` where the disk gave no blocks for them until `deadline`.
+    /// `None` if the disk provided no blocks for them before `deadline`.
     pub(crate) fn append(
         &self,
         records: &[Prepared<'_>],
@@ -83,8 +83,8 @@ impl CommitLog {
         }
         loop {
             let mut append = self.lock_append();
-            // Under the lock: a store that was closed, or a truncation that failed, while this
-            // append waited for it takes nothing more.
+            // Checked under the lock: a store that was closed, or whose truncation failed, while
+            // this append waited accepts nothing more.
             self.refusal()?;
             self.check_tail(&mut append)?;
             match self.reserve(&mut append, needed) {
@@ -121,8 +121,8 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Makes sure that `needed` bytes fit into the current file and can be written, beginning the
-    /// next one if need be.
+    /// Makes sure that `needed` bytes fit into the current file and can be written, and begins the
+    /// next file if necessary.
     fn reserve(&self, append: &mut Append, needed: u64) -> Result<(), Missing> {
         loop {
             let Some(current) = &append.current else {
@@ -146,7 +146,7 @@ impl CommitLog {
         }
     }
 
-    /// Ends the current file with a filler. Its blocks are there.
+    /// Ends the current file with a filler, whose blocks are allocated.
     fn fill(&self, append: &mut Append) {
         let Some(current) = &mut append.current else { return };
         let left = (current.file.limit() - append.position) as usize;
@@ -161,7 +161,7 @@ impl CommitLog {
         self.appended.advance(append.position);
     }
 
-    /// Takes the file that begins at the end of the log.
+    /// Makes the file that begins at the end of the log the current one.
     fn begin_file(&self, append: &mut Append) -> Result<(), Missing> {
         let next = self.allocator.take_next(append.position).ok_or(Missing::File(append.position))?;
         self.files.write().push(Arc::clone(&next.file));
@@ -170,8 +170,8 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Waits, without the append lock, for what an append has missed; `false` where it did not come
-    /// in time.
+    /// Waits, without the append lock, for what an append lacked; `false` if it was not ready
+    /// before the deadline.
     fn wait_for(&self, missing: Missing, deadline: Deadline) -> Result<bool> {
         let Deadline::At(until) = deadline else { return Ok(false) };
         let outcome = match missing {
@@ -225,10 +225,10 @@ impl CommitLog {
     }
 
     /// Appends a master's bytes at `offset`, which must be the end of this log; an empty log begins
-    /// wherever the master's file begins. The bytes may end inside a record. Returns how many there
-    /// were blocks for until `deadline`.
+    /// where the master's file begins. The bytes may end inside a record. Returns how many of them
+    /// had blocks before `deadline`.
     pub(crate) fn append_replica(&self, begin: u64, bytes: &[u8], deadline: Deadline) -> Result<usize> {
-        // Offsets are Java's longs, and so is the end of the file that an offset lies in.
+        // Offsets are Java's longs, and so is the end of the file that contains an offset.
         let farthest = i64::MAX as u64 - 2 * self.file_size - bytes.len() as u64;
         if begin > farthest {
             return Err(Error::OutOfRange { asked: begin, min: 0, max: farthest });
@@ -241,8 +241,8 @@ impl CommitLog {
             let empty = append.current.is_none() && self.files.read().is_empty();
             if empty && offset != append.position && offset.is_multiple_of(self.file_size) {
                 append.position = offset;
-                // `appended` last: dispatch and flush look at it first, and would else look for
-                // what lies before this.
+                // `appended` last: dispatch and flush read it first, and would otherwise look for
+                // records that are not complete.
                 for mark in [&self.dispatched, &self.flushed, &self.appended] {
                     mark.rewind(offset);
                 }
@@ -263,7 +263,7 @@ impl CommitLog {
         Ok(taken)
     }
 
-    /// Appends what fits into the current file and says how much that was.
+    /// Appends what fits into the current file and returns how many bytes that was.
     fn replicate(&self, append: &mut Append, bytes: &[u8]) -> Result<usize, Missing> {
         if append.current.is_none() {
             self.begin_file(append)?;

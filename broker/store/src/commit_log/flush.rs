@@ -1,13 +1,13 @@
 //! The thread that flushes appended bytes to the disk.
 //!
-//! SYNC: it waits for appended bytes, flushes all there are at that moment, moves `flushed`, and so
-//! serves with one flush all that have waited meanwhile. ASYNC: it flushes at intervals and leaves
-//! a few pages for later.
+//! SYNC: the thread waits for appended bytes, flushes all there are at that moment, and moves
+//! `flushed`, so that one flush serves all writers that waited meanwhile. ASYNC: it flushes at
+//! intervals and leaves a few pages for later.
 //!
 //! A failed flush is final. The kernel may have dropped the pages it could not write and marked
-//! them clean, so that a second attempt would succeed without writing anything; `flushed` therefore
-//! never moves again, waiters are told, and writes are refused until a restart has read back what
-//! the disk really holds.
+//! them clean, so that a second attempt would succeed without writing anything. `flushed` therefore
+//! never moves again, waiters get an error, and writes are refused until a restart has read back
+//! what the disk really holds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +18,11 @@ use crate::config::{Flush, FlushMode};
 use crate::error::Result;
 
 const PAGE: u64 = 4096;
-/// How long the thread waits before it looks whether it shall stop, if nothing else wakes it.
+/// Interval at which the thread checks whether it must stop, if nothing else wakes it.
 const GLANCE: Duration = Duration::from_millis(500);
 
 impl CommitLog {
-    /// Flushes what is appended now and moves `flushed` there.
+    /// Flushes everything appended so far and moves `flushed` there.
     pub(crate) fn flush(&self) -> Result<()> {
         let _flushing = self.flushing.lock();
         self.failure()?;
@@ -33,7 +33,7 @@ impl CommitLog {
         }
         let begun = Instant::now();
         while from < target {
-            // Deleted by retention before it was flushed: it is not needed any more.
+            // Retention deleted it before it was flushed: it is not needed any more.
             let Some(file) = self.file_at(from) else {
                 from = self.min().max(from + 1).min(target);
                 continue;
@@ -50,15 +50,15 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Runs until `stop`. All waiters know of an error by then; the thread has nothing left to do
-    /// after one.
+    /// Runs until `stop`. After an error all waiters have been notified, and the thread has nothing
+    /// left to do.
     pub(crate) fn run_flush(self: &Arc<Self>, config: &Flush, stop: &AtomicBool) {
         let mut thorough = Instant::now();
         while !stop.load(Ordering::SeqCst) {
             let flushed = self.flushed.value();
             match config.mode {
                 FlushMode::Sync => {
-                    // A rewind wakes this too; the next round looks afresh.
+                    // A rewind wakes this too; the next round reads the positions again.
                     let _ = self.appended.wait(flushed + 1, Instant::now() + GLANCE, stop);
                 }
                 FlushMode::Async => std::thread::park_timeout(config.interval),

@@ -1,4 +1,4 @@
-//! The commit log: every record of every topic, one after another, in files of one size.
+//! The commit log: every record of every topic, one after another, in files of equal size.
 //!
 //! Offsets are positions in that sequence and never start again: the file that holds offset `o`
 //! begins at `o - o % file_size` and is named after it. Deleting old files moves `min`; appending
@@ -9,20 +9,20 @@
 //! ```
 //!
 //! except for the moment in which a truncation, or the first bytes of a replica, move them.
-//! `flushed` may be behind `min`: what retention deletes before it was flushed is not flushed any
-//! more. `confirmed` is for the server to say.
+//! `flushed` may be behind `min`: bytes that retention deletes before they were flushed are not
+//! flushed any more. The server sets `confirmed`.
 //!
-//! | file | what |
+//! | module | contents |
 //! |---|---|
 //! | [`append`] | the one write path, and the replica's |
 //! | [`read`] | ranges and records as bytes that borrow the mapping |
 //! | [`flush`] | the thread that flushes appended bytes to the disk |
-//! | [`recover`] | the one scanner, and what to make of the place where it stops |
+//! | [`recover`] | the one scanner, and the meaning of the place where it stops |
 //! | [`refusal`] | why writes are refused |
 //! | [`truncate`] | cutting a replica's tail |
 //!
-//! Lock order: `append`, then `files`. `files` is held for a look or a change, never over the disk;
-//! `append` is by a truncation alone.
+//! Lock order: `append`, then `files`. `files` is held only to read or change the list, never
+//! during disk I/O; only a truncation holds `append` during disk I/O.
 
 pub(crate) mod append;
 pub(crate) mod flush;
@@ -50,26 +50,26 @@ use crate::metrics::Counters;
 use crate::watermark::Watermark;
 use refusal::Refusal;
 
-/// The log and the four marks on it.
+/// The log and its four watermarks.
 #[derive(Debug)]
 pub(crate) struct CommitLog {
     pub(crate) dirs: Arc<Dirs>,
     file_size: u64,
-    /// Records from here on were checked when the store was opened, or were appended since.
+    /// Records from here on were verified when the store was opened, or were appended since.
     checked_from: u64,
     pub(crate) appended: Arc<Watermark>,
     pub(crate) flushed: Arc<Watermark>,
     pub(crate) confirmed: Arc<Watermark>,
     pub(crate) dispatched: Arc<Watermark>,
     append: Mutex<append::Append>,
-    /// Oldest first, each beginning where the one before ends.
+    /// Oldest first, each beginning where the previous one ends.
     files: RwLock<Vec<Arc<MappedFile>>>,
-    /// Held while a range is flushed, so that a truncation does not pull the file away.
+    /// Held while a range is flushed, so that a truncation does not remove the file meanwhile.
     flushing: Mutex<()>,
     allocator: Allocator,
-    /// Of the file that takes appends.
+    /// Preallocation for the file that takes appends.
     pages: Pages,
-    /// Of the last record appended or, on a replica, dispatched; 0 where there is none.
+    /// Of the last record appended or, on a replica, dispatched; 0 if there is none.
     pub(crate) last_store_timestamp: AtomicI64,
     pub(crate) refusal: Arc<Refusal>,
     pub(crate) counters: Counters,
@@ -77,7 +77,7 @@ pub(crate) struct CommitLog {
 
 impl CommitLog {
     /// The log as recovery found it: `files` in order, all but the last one full, the last one good
-    /// up to the end of `read`. What lies before its start is on the disk; what lies in it may be
+    /// up to the end of `read`. The bytes before its start are on the disk; the bytes in it may be
     /// in the page cache only.
     pub(crate) fn open(
         dirs: Arc<Dirs>,
@@ -129,12 +129,12 @@ impl CommitLog {
         })
     }
 
-    /// Offset of the first byte there is.
+    /// Offset of the first byte.
     pub(crate) fn min(&self) -> u64 {
         self.files.read().first().map_or_else(|| self.appended.value(), |file| file.base())
     }
 
-    /// The file that holds an offset.
+    /// The file that contains an offset.
     pub(crate) fn file_at(&self, offset: u64) -> Option<Arc<MappedFile>> {
         let files = self.files.read();
         let first = files.first()?.base();
@@ -147,7 +147,7 @@ impl CommitLog {
         offset < self.checked_from
     }
 
-    /// Makes the names of its files durable.
+    /// Syncs the directories, so that the names of its files are durable.
     fn sync_dirs(&self) -> Result<()> {
         self.dirs.all().filter(|dir| dir.exists()).try_for_each(dir::sync)
     }
@@ -157,10 +157,10 @@ impl CommitLog {
         self.files.read().clone()
     }
 
-    /// Removes the name of the oldest file and lets go of it. Readers that have it keep it. `false`
-    /// where `base` is not the oldest file any more, or is the last one: the log always keeps one,
-    /// which says where it ends. One that cannot be removed stays the oldest. Only a round of
-    /// deletion calls this, and no truncation runs beside one.
+    /// Unlinks the oldest file and drops the log's reference to it. Readers that hold it keep it.
+    /// `false` if `base` is not the oldest file any more, or is the last one: the log always keeps
+    /// one file, which records where the log ends. A file that cannot be removed stays the oldest.
+    /// Only a round of deletion calls this, and no truncation runs at the same time.
     pub(crate) fn delete_oldest(&self, base: u64) -> Result<bool> {
         let oldest = || {
             let files = self.files.read();
@@ -173,7 +173,7 @@ impl CommitLog {
         Ok(true)
     }
 
-    /// Refuses writes until a restart: what is on the disk is no longer known.
+    /// Refuses writes until a restart: the state of the disk is unknown.
     pub(crate) fn fail(&self, why: String) {
         self.refusal.fail(why);
     }
@@ -183,13 +183,13 @@ impl CommitLog {
         self.refusal.set_disk_full(full);
     }
 
-    /// Refuses writes for good; when this returns none is under way.
+    /// Refuses writes for good; when this returns no write is in progress.
     pub(crate) fn set_closed(&self) {
         self.refusal.set_closed();
         drop(self.append.lock());
     }
 
-    /// Why nothing can be flushed any more, if that is so.
+    /// Why flushes have failed for good, if they have.
     pub(crate) fn failure(&self) -> Result<()> {
         self.refusal.failure().map_or(Ok(()), |failure| Err(Error::ReadOnly(failure.why)))
     }
@@ -199,14 +199,15 @@ impl CommitLog {
         self.refusal.reason(|| self.dirs.writable()[0].clone())
     }
 
-    /// How long an append that comes now waits for the lock, at most `timeout`.
+    /// How long an append that begins now waits for the lock, at most `timeout`.
     pub(crate) fn append_wait(&self, timeout: Duration) -> Duration {
         let begun = Instant::now();
         let _append = self.append.try_lock_for(timeout);
         begun.elapsed()
     }
 
-    /// Ends the allocation thread; after a tidy stop no file is left that was never written to.
+    /// Ends the allocation thread; after a clean stop no prepared file is left that was never
+    /// written to.
     pub(crate) fn stop(&self, tidy: bool) -> Result<()> {
         self.allocator.stop(tidy)
     }
@@ -230,7 +231,7 @@ mod tests {
         assert!(store.append_wait(timeout) >= timeout);
     }
 
-    /// Waits until the thread of this process sleeps: it waits for a lock.
+    /// Waits until this process's thread sleeps, which means that it waits for a lock.
     fn wait_until_blocked(thread: i32) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let sleeps = || {
@@ -243,8 +244,8 @@ mod tests {
         }
     }
 
-    /// An append asked whether writes are refused, then waited for the lock, and was stored behind
-    /// what closing had flushed.
+    /// An append checked whether writes are refused, then waited for the lock, and was stored
+    /// behind what closing had flushed.
     #[test]
     fn an_append_that_waited_for_the_lock_while_the_store_was_closed_is_refused() {
         let root = tempfile::tempdir().unwrap();

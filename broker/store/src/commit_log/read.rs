@@ -19,7 +19,8 @@ impl CommitLog {
         }
     }
 
-    /// The same, or `None` where a look at the bytes would be a page fault that waits for the disk.
+    /// The same, or `None` if an access to the bytes would cause a page fault that waits for the
+    /// disk.
     pub(crate) fn range_if_resident(&self, offset: u64, max: usize) -> Result<Option<Bytes>> {
         match self.locate(offset, max)? {
             Some((file, len)) if !file.is_resident(offset, len) => Ok(None),
@@ -28,15 +29,15 @@ impl CommitLog {
         }
     }
 
-    /// The same, once the pages are in memory.
+    /// The same, after a prefetch of the pages.
     pub(crate) fn range_from_disk(&self, offset: u64, max: usize) -> Result<Bytes> {
         let Some((file, len)) = self.locate(offset, max)? else { return Ok(Bytes::new()) };
         file.fetch(offset, len)?;
         self.share(&file, offset, len)
     }
 
-    /// The file that has `offset`, and how many bytes from there it has, at most `max`. `None` at
-    /// the end of the log.
+    /// The file that contains `offset`, and how many bytes it has from there, at most `max`. `None`
+    /// at the end of the log.
     fn locate(&self, offset: u64, max: usize) -> Result<Option<(Arc<MappedFile>, usize)>> {
         let end = self.appended.value();
         if offset == end {
@@ -55,8 +56,8 @@ impl CommitLog {
         Error::OutOfRange { asked: offset, min: self.min(), max: self.appended.value() }
     }
 
-    /// The file and the size of the record that begins at `offset`; `None` where no record begins,
-    /// or the disk does not give it.
+    /// The file and the size of the record that begins at `offset`; `None` if no record begins
+    /// there, or the disk cannot read it.
     pub(crate) fn record_at(&self, offset: u64) -> Option<(Arc<MappedFile>, usize)> {
         let file = self.file_at(offset)?;
         let size = {
@@ -77,7 +78,7 @@ impl CommitLog {
             || matches!(head(), Some(Head::Blank(_)))
     }
 
-    /// The record that begins at `offset` as bytes of its own; `None` where no record begins.
+    /// A copy of the record that begins at `offset`; `None` if no record begins there.
     pub(crate) fn record(&self, offset: u64) -> Option<Bytes> {
         let (file, size) = self.record_at(offset)?;
         mapped_file::share(&file, offset, size)
@@ -94,14 +95,14 @@ impl CommitLog {
         self.store_timestamp(self.min())
     }
 
-    /// Bytes the log's files map.
+    /// Bytes mapped by the log's files.
     pub(crate) fn mapped_bytes(&self) -> u64 {
         self.files.read().len() as u64 * self.file_size
     }
 }
 
-/// Published bytes that may have to come from the disk; `None` where they are not all there, or the
-/// disk does not give them.
+/// Published bytes that may have to be read from the disk; `None` if not all of them are published,
+/// or the disk cannot read them.
 fn from_disk(file: &MappedFile, offset: u64, len: usize) -> Option<&[u8]> {
     if let Err(error) = file.fetch(offset, len) {
         tracing::error!(%error, offset, "a record cannot be read");

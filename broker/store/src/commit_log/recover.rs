@@ -1,22 +1,22 @@
-//! Finding the end of the log.
+//! Finds the end of the log.
 //!
-//! One scanner walks the records from an offset on and stops where there is none, for the start of
-//! a broker and for the tools that look into a store from outside. What that place means, one of
-//! three outcomes, is decided here from three things: what lies there, what lies behind it, and
-//! what the checkpoint says was on the disk:
+//! One scanner walks the records from an offset on and stops where none begins. A broker's start
+//! uses it, and so do the offline tools. The meaning of that place is one of three outcomes,
+//! decided from three things: the bytes there, the bytes behind it, and what the checkpoint records
+//! as synced:
 //!
 //! | there | behind it | meaning |
 //! |---|---|---|
 //! | zeros | nothing | the end |
 //! | no record | nothing | a torn tail: the last append was cut off; it is removed |
-//! | anything | records older than the last good one | a torn tail of a truncation by Java; removed |
+//! | anything | records older than the last good one | a torn tail of Java's truncation; removed |
 //! | anything, before a flushed record | anything | corruption |
-//! | a lost page | records never known to be flushed | a torn tail: unflushed pages are lost in any order |
+//! | a lost page | unflushed records | a torn tail: unflushed pages are lost in any order |
 //! | anything else | records | corruption |
 //!
 //! Files are read, not mapped, while they are scanned: a bad sector is then an error and not a
-//! signal. What a file that was cut short does not have counts as zeros; a start refuses such a
-//! file before it is scanned.
+//! signal. The missing bytes of a truncated file count as zeros; a start refuses such a file before
+//! it is scanned.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -34,7 +34,7 @@ use crate::position::Millis;
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
 const PAGE: u64 = 4096;
-/// What Java takes off a checkpoint's timestamps, ms.
+/// What Java subtracts from a checkpoint's timestamps, ms.
 const TIMESTAMP_SLACK: i64 = 3000;
 
 /// The files of a log on the disk, oldest first and without gaps.
@@ -42,41 +42,41 @@ const TIMESTAMP_SLACK: i64 = 3000;
 pub(crate) struct Files {
     pub(crate) list: Vec<(u64, PathBuf)>,
     pub(crate) file_size: u64,
-    /// An empty file behind them, whose creation was interrupted.
+    /// An empty file behind them, left by an interrupted creation.
     pub(crate) unfinished: Option<PathBuf>,
 }
 
-/// Where a scan stopped.
+/// The place where a scan stopped.
 #[derive(Debug)]
 pub(crate) struct Stop {
     /// No record begins here.
     pub(crate) offset: u64,
-    /// Why not; `None` where nothing was ever written.
+    /// The reason; `None` if nothing was ever written there.
     pub(crate) reason: Option<String>,
     /// Store timestamp of the last good record, ms.
     pub(crate) last_store_timestamp: Option<Millis>,
-    /// The caller stopped the scan: a record may well begin here.
+    /// The caller stopped the scan: a record may begin here.
     pub(crate) enough: bool,
 }
 
-/// What the place where a scan stopped means.
+/// The meaning of the place where a scan stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The log ends here, and nothing was ever written behind it.
     End,
-    /// The log ends here; what lies behind it was never whole, or was given up before. It is to be
-    /// removed.
+    /// The log ends here; the bytes behind it were never complete, or were discarded before. They
+    /// are to be removed.
     TornTail(String),
-    /// Bytes that were good once are damaged.
+    /// Bytes that were good before are damaged.
     Corruption {
         reason: String,
-        /// The next good record, where there is one.
+        /// The next good record, if there is one.
         next: Option<u64>,
     },
 }
 
 impl Files {
-    /// Lists the log in these directories and changes nothing.
+    /// Lists the log in these directories without changing anything.
     pub(crate) fn list<'a>(dirs: impl Iterator<Item = &'a Path>, file_size: u64) -> Result<Files> {
         let mut list = Vec::new();
         for dir in dirs {
@@ -117,18 +117,18 @@ impl Files {
         self.list.first().map_or(0, |(base, _)| *base)
     }
 
-    /// Offset behind the last byte, written or not.
+    /// Offset behind the last byte, whether written or not.
     pub(crate) fn limit(&self) -> u64 {
         self.first() + self.list.len() as u64 * self.file_size
     }
 
-    /// The file an offset lies in; at the end of the log the last one.
+    /// The file that contains an offset; the last file at the end of the log.
     pub(crate) fn file_of(&self, offset: u64) -> PathBuf {
         let file = self.list.iter().rev().find(|(base, _)| *base <= offset);
         file.map_or_else(PathBuf::new, |(_, path)| path.clone())
     }
 
-    /// The error for damage at an offset, which names the file there.
+    /// The error for damage at an offset; it names the file.
     pub(crate) fn corruption(&self, offset: u64, reason: String) -> Error {
         Error::Corruption { file: self.file_of(offset), offset, reason }
     }
@@ -139,7 +139,7 @@ impl Files {
         Reader::open(path, *base, self.file_size).map(Some)
     }
 
-    /// What `read` makes of the record at an offset, if there is a good one.
+    /// The result of `read` for the record at an offset, if there is a good one.
     pub(crate) fn record<T>(&self, offset: u64, read: impl FnOnce(&Record<'_>) -> T) -> Result<Option<T>> {
         let Some(mut reader) = self.open(offset)? else { return Ok(None) };
         Ok(reader.record(offset)?.ok().map(|record| read(&record)))
@@ -149,8 +149,8 @@ impl Files {
         self.record(offset, |record| Millis::new(record.store_timestamp()))
     }
 
-    /// Where a scan has to begin so that what lies before needs no second look: nothing there is
-    /// damaged, and consume queues and index have all of it.
+    /// Where a scan has to begin so that the part before needs no scan: nothing there is damaged,
+    /// and consume queues and index contain all of it.
     pub(crate) fn scan_start(&self, marks: &Marks, crashed: bool) -> Result<u64> {
         if let Ok(record @ 1..) = u64::try_from(marks.dispatched_record) {
             if record >= self.limit() {
@@ -163,7 +163,7 @@ impl Files {
         }
         let safe = marks.commit_log_timestamp.min(marks.consume_queue_timestamp).saturating_sub(TIMESTAMP_SLACK);
         for (base, _) in self.list.iter().rev() {
-            // A file prepared ahead of time has no first record.
+            // A file that was preallocated has no first record.
             if let Some(store_timestamp) = self.good_record(*base)?
                 && (!crashed || store_timestamp <= safe)
             {
@@ -173,7 +173,8 @@ impl Files {
         Ok(self.first())
     }
 
-    /// Hands every record from `start` on to `each`, until there is none, or `each` has enough.
+    /// Passes every record from `start` on to `each`, until there is none, or `each` stops the
+    /// scan.
     pub(crate) fn scan(
         &self,
         start: u64,
@@ -209,7 +210,7 @@ impl Files {
         Ok(stop)
     }
 
-    /// Decides what the place where the scan stopped means, by the table above.
+    /// Decides by the table above what the place means where the scan stopped.
     pub(crate) fn judge(&self, stop: &Stop, marks: &Marks) -> Result<Outcome> {
         let next = self.next_record(stop.offset)?;
         let found = stop.reason.as_deref().unwrap_or("nothing was written here");
@@ -243,14 +244,14 @@ impl Files {
         Ok(None)
     }
 
-    /// Whether a whole page that begins before `to`, or the rest of the page at `from`, is zero: it
-    /// was never written back. The record at `to` may have its first bytes in such a page, because
-    /// sizes begin with zeros.
+    /// Whether a whole page that begins before `to`, or the rest of the page at `from`, is zero,
+    /// which means that it was never written back. The record at `to` may have its first bytes in
+    /// such a page, because sizes begin with zeros.
     fn lost_page(&self, from: u64, to: u64) -> Result<bool> {
         let mut at = from;
         while at < to {
             let Some(mut reader) = self.open(at)? else { return Ok(false) };
-            // What lies in a filler behind its first bytes was never written.
+            // The bytes of a filler after its header were never written.
             let written = reader.filler(at)?.unwrap_or(reader.limit());
             while at < reader.limit() && at < to {
                 let end = (at / PAGE + 1) * PAGE;
@@ -263,9 +264,9 @@ impl Files {
         Ok(false)
     }
 
-    /// Cuts the log at `end` on the disk: later files go, the rest of the file becomes zero, so
-    /// that no old record can ever be taken for a new one. With them go what a creation and a
-    /// truncation left that were interrupted; both may be large.
+    /// Cuts the log at `end` on the disk: later files are deleted, and the rest of the file becomes
+    /// zero, so that no old record can ever be taken for a new one. Leftovers of an interrupted
+    /// creation or truncation are removed too; both may be large.
     pub(crate) fn cut(&mut self, end: u64) -> Result<()> {
         for half in self.list.iter().map(|(_, path)| truncate::half_of(path)).filter(|half| half.exists()) {
             fail_point::at("commit_log::delete", || std::fs::remove_file(&half)).map_err(Error::io("remove", &half))?;
@@ -282,7 +283,7 @@ impl Files {
                 continue;
             }
             let mut reader = Reader::open(path, *base, self.file_size)?;
-            // After a killed process there is mostly nothing, and a sync would wait for all the
+            // After a killed process the rest is usually empty, and a sync would wait for all the
             // file's dirty pages.
             if reader.is_zero_from(end)? {
                 break;
@@ -340,7 +341,7 @@ impl Reader {
         Ok(&self.chunk[at..at + len])
     }
 
-    /// The good record at `offset`, or what is there instead.
+    /// The good record at `offset`, or what is found there instead.
     fn record(&mut self, offset: u64) -> Result<Result<Record<'_>, NoRecord>> {
         let left = self.limit() - offset;
         let size = match stored::head(self.bytes(offset, stored::BLANK_SIZE)?) {
@@ -352,7 +353,7 @@ impl Reader {
         if (size + stored::BLANK_SIZE) as u64 > left {
             return Ok(Err(NoRecord::Bad(format!("a record of {size} bytes where {left} are left in the file"))));
         }
-        // A damaged length must not make us load a gigabyte.
+        // A damaged length must not cause a read of a gigabyte.
         if let Err(error) = stored::check_prefix(self.bytes(offset, size.min(stored::PREFIX_MAX))?, offset) {
             return Ok(Err(NoRecord::Bad(error.to_string())));
         }
@@ -370,14 +371,14 @@ impl Reader {
         })
     }
 
-    /// The first place at or behind `at` where the file has data, if it has any there.
+    /// The first place at or behind `at` where the file has data, if there is any.
     fn data_from(&self, at: u64) -> Result<Option<u64>> {
         let look = || dir::data_from(&self.file, at - self.base);
         let data = fail_point::at("commit_log::scan", look).map_err(Error::io("read", &self.path))?;
         Ok(data.map(|data| self.base + data))
     }
 
-    /// Whether nothing but zeros lies at and behind `at`.
+    /// Whether the file has only zeros at and behind `at`.
     fn is_zero_from(&mut self, mut at: u64) -> Result<bool> {
         while at < self.limit() {
             // Preallocated space is not worth reading.

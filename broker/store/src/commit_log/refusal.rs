@@ -1,7 +1,7 @@
 //! Why writes are refused: the store is closed, its disk is full, or it has failed for good.
 //!
-//! A failure is final: a sync that failed, a thread that ended. The broker asks for it and restarts
-//! the process anew; reads go on until then.
+//! A failure is final: a sync that failed, a thread that ended. The broker polls for it and
+//! restarts the process; reads go on until then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,26 +12,26 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::watermark::Watermark;
 
-/// What only a restart can make good.
+/// A failure that only a restart can fix.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// In words.
+    /// The reason, in words.
     pub why: String,
     /// When it was noticed.
     pub since: Instant,
 }
 
-/// See the head of this file.
+/// See the module docs.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// Any of the below; the only thing a write looks at.
+    /// True for any of the reasons below; a write checks only this flag.
     any: AtomicBool,
     closed: AtomicBool,
     disk_full: AtomicBool,
     failure: Mutex<Option<Failure>>,
-    /// Threads that ended and should not have.
+    /// Threads that ended unexpectedly.
     threads_ended: AtomicU64,
-    /// Fails with the store, so that its waiters are told.
+    /// Fails with the store, so that its waiters get an error.
     flushed: Arc<Watermark>,
 }
 
@@ -47,8 +47,8 @@ impl Refusal {
         }
     }
 
-    /// Refuses writes until a restart: what is on the disk is no longer known, or part of the store
-    /// does not run any more.
+    /// Refuses writes until a restart: the state of the disk is unknown, or part of the store does
+    /// not run any more.
     pub(crate) fn fail(&self, why: String) {
         let mut failure = self.failure.lock();
         if failure.is_none() {
@@ -59,8 +59,8 @@ impl Refusal {
         }
     }
 
-    /// A thread has ended that should run as long as the store. Without one of them the store would
-    /// take messages and never flush them, or never show them.
+    /// Records the end of a thread that should run as long as the store. Without one of them the
+    /// store would accept messages and never flush them, or never make them visible.
     pub(crate) fn thread_ended(&self, name: &str, panicked: bool) {
         self.threads_ended.fetch_add(1, Ordering::Relaxed);
         let how = if panicked { "panicked" } else { "ended" };
@@ -94,7 +94,7 @@ impl Refusal {
         self.any.store(any, Ordering::SeqCst);
     }
 
-    /// The reason, if there is one; of a disk that is full, as an error about `path`.
+    /// The reason, if there is one. If the disk is full, it is an error about `path`.
     pub(super) fn reason(&self, path: impl FnOnce() -> std::path::PathBuf) -> Result<()> {
         if !self.any.load(Ordering::Relaxed) {
             return Ok(());

@@ -1,9 +1,8 @@
-//! Cutting a replica's tail: what it holds beyond the point where its history and its new master's
-//! agree.
+//! Cuts a replica's tail: the part beyond the point where its history and its new master's diverge.
 //!
-//! Readers may hold slices of what is cut, and those must not change under them. So the kept part
-//! of the file is copied to a new one that takes its name; the old file lives on without a name
-//! until its last reader has let go.
+//! Readers may hold slices of the part that is cut, and those must not change. So the kept part of
+//! the file is copied to a new file that takes its name; the old file stays, without a name, until
+//! its last reader drops it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -18,8 +17,8 @@ use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::Appendable;
 
 impl CommitLog {
-    /// Cuts the log so that it ends at `to`. The caller keeps dispatch away meanwhile and rewinds
-    /// `dispatched`.
+    /// Cuts the log so that it ends at `to`. The caller keeps dispatch stopped meanwhile and
+    /// rewinds `dispatched`.
     pub(crate) fn truncate(&self, to: u64) -> Result<()> {
         let _flushing = self.flushing.lock();
         let mut append = self.append.lock();
@@ -52,7 +51,7 @@ impl CommitLog {
     }
 
     fn cut(&self, to: u64) -> Result<Option<Appendable>> {
-        // The allocation thread may have prepared a file behind the cut; it goes first.
+        // The allocation thread may have prepared a file behind the cut; it is deleted first.
         self.allocator.reset(None, to)?;
         let mut kept = self.files();
         // From the end, so that a crash in between leaves a log that is only longer than it should
@@ -75,7 +74,7 @@ impl CommitLog {
     }
 }
 
-/// Where the copy is made of a file that is being cut.
+/// The path of the temporary copy of a file that is being cut.
 pub(super) fn half_of(path: &Path) -> PathBuf {
     path.with_extension("cut")
 }
@@ -86,7 +85,7 @@ fn copy_head(path: &Path, kept: u64, size: u64) -> Result<()> {
     let copy = || -> io::Result<()> {
         let mut head = File::open(path)?.take(kept);
         let mut to = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
-        // The kernel copies, and shares blocks where it can.
+        // The kernel copies, and shares blocks if the file system can.
         let copied = io::copy(&mut head, &mut to)?;
         if copied != kept {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -97,7 +96,7 @@ fn copy_head(path: &Path, kept: u64, size: u64) -> Result<()> {
     let outcome = fail_point::at("commit_log::copy", copy)
         .and_then(|()| fail_point::at("commit_log::rename", || std::fs::rename(&temporary, path)));
     if outcome.is_err() {
-        // It may be large, and its place is wanted.
+        // It may be large, and its space is needed.
         let _ = fail_point::at("commit_log::clean", || std::fs::remove_file(&temporary));
     }
     outcome.map_err(Error::io("cut", path))

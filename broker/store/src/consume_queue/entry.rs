@@ -4,12 +4,12 @@
 //! at  bytes
 //!  0      8  physical offset of the record
 //!  8      4  its size
-//! 12      8  tags code: hash of the tags, or another number that the broker puts there
+//! 12      8  tags code: hash of the tags, or another number from a rule of the broker
 //! ```
 //!
 //! Entry `n` of a queue lies at byte `20 n` of its files, which are named by the byte they begin
-//! at. Places that no message has are filled with entries of physical offset 0 and the largest
-//! size. A place not yet written is zero.
+//! at. Places without a message are filled with entries of physical offset 0 and the largest size.
+//! A place that is not yet written is zero.
 
 use crate::position::QueueOffset;
 
@@ -18,8 +18,8 @@ pub(crate) const SIZE: usize = 20;
 
 const FILLER_SIZE: u32 = i32::MAX as u32;
 
-/// Where a message of the queue lies in the commit log, and what a filter may ask before it is
-/// read.
+/// The position of a message in the commit log, and the tags code that a filter can check without
+/// reading the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) physical_offset: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Stands where no message is.
+    /// The filler of places without a message.
     pub(crate) const FILLER: Entry = Entry { physical_offset: 0, size: FILLER_SIZE, tags_code: 0 };
 
     pub(crate) fn encode(&self) -> [u8; SIZE] {
@@ -39,7 +39,7 @@ impl Entry {
         bytes
     }
 
-    /// Reads an entry; `None` where none was written, or what was written is none.
+    /// Reads an entry; `None` if none was written, or the bytes are not a valid entry.
     pub(crate) fn decode(bytes: &[u8; SIZE]) -> Option<Entry> {
         let [o0, o1, o2, o3, o4, o5, o6, o7, s0, s1, s2, s3, tags @ ..] = *bytes;
         let physical_offset = i64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7]);
@@ -62,17 +62,17 @@ impl Entry {
     }
 }
 
-/// The byte of a queue that the entry of an offset begins at.
+/// The byte of a queue where the entry of an offset begins.
 pub(crate) fn byte_of(offset: QueueOffset) -> u64 {
     offset.get() * SIZE as u64
 }
 
-/// The offset whose entry a byte of a queue lies in.
+/// The offset whose entry contains a byte of a queue.
 pub(crate) fn offset_of(byte: u64) -> QueueOffset {
     QueueOffset::new(byte / SIZE as u64)
 }
 
-/// The entries in `bytes`, up to the first place that holds none.
+/// The entries in `bytes`, up to the first place without one.
 pub(crate) fn iter(bytes: &[u8]) -> impl Iterator<Item = Entry> {
     bytes.as_chunks::<SIZE>().0.iter().map_while(Entry::decode)
 }

@@ -1,9 +1,8 @@
-//! The files of all consume queues, a bounded number of them open.
+//! The files of all consume queues; a bounded number of them is open.
 //!
-//! A broker may have a hundred thousand queues; mapping or holding open a file for each would break
-//! the limits of the system. Files are opened when something is read or written, kept while there
-//! is room, and the least recently used go when there is none. A user of such a file keeps it by
-//! its count, and so does [`super::unsynced`].
+//! A broker may have a hundred thousand queues; to map or keep open a file for each would exceed
+//! the limits of the system. Files are opened for a read or a write and stay open in an LRU cache.
+//! A user of such a file keeps it alive by its reference count, and so does [`super::unsynced`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
@@ -21,7 +20,7 @@ use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 
-/// Which file: the queue's number in this run, and the byte the file begins at.
+/// Identifies a file: the queue's number in this process, and the byte the file begins at.
 pub(crate) type Key = (u64, u64);
 
 /// The cache of open files.
@@ -38,12 +37,14 @@ pub(crate) struct Files {
 struct Open {
     files: FxHashMap<Key, (Arc<File>, u64)>,
     clock: u64,
-    /// Counts removals: a file opened before one and kept after it might have no name any more.
+    /// Counts removals: a file that was opened before a removal and cached after it might have no
+    /// name any more.
     removals: u64,
 }
 
 impl Files {
-    /// Of the directory `root`, which is there; nothing below it has been written yet.
+    /// Creates the cache for the directory `root`, which exists; nothing below it has been written
+    /// yet.
     pub(crate) fn open(root: PathBuf, file_size: u64, capacity: usize) -> Result<Self> {
         let unsynced = Unsynced::open(&root)?;
         Ok(Files { root, file_size, capacity, open: Mutex::default(), unsynced })
@@ -86,8 +87,8 @@ impl Files {
         }
     }
 
-    /// The file that begins at byte `base`, created at its full size and without blocks where there
-    /// is none.
+    /// The file that begins at byte `base`, created at its full size and without blocks if it does
+    /// not exist.
     fn get_or_create(&self, queue: &Queue, base: u64) -> Result<Arc<File>> {
         if let Some(file) = self.get(queue, base)? {
             return Ok(file);
@@ -104,7 +105,7 @@ impl Files {
         Ok(self.keep((queue.number(), base), file, removals))
     }
 
-    /// The file if it is open, or else how many removals there were.
+    /// The file if it is open, or else the number of removals.
     fn cached(&self, key: Key) -> Result<Arc<File>, u64> {
         let mut open = self.open.lock();
         open.clock += 1;
@@ -114,7 +115,7 @@ impl Files {
         Ok(Arc::clone(file))
     }
 
-    /// Keeps a file open, unless something was removed since it was opened.
+    /// Caches a file, unless a file was removed since it was opened.
     fn keep(&self, key: Key, file: File, removals: u64) -> Arc<File> {
         let file = Arc::new(file);
         let mut open = self.open.lock();
@@ -122,7 +123,7 @@ impl Files {
             return file;
         }
         if open.files.len() >= self.capacity {
-            // An eighth at once, so that the search for the oldest is paid rarely.
+            // An eighth at once, so that the search for the oldest files is rare.
             let mut ages: Vec<u64> = open.files.values().map(|(_, used)| *used).collect();
             let (_, limit, _) = ages.select_nth_unstable(self.capacity / 8);
             let limit = *limit;
@@ -134,7 +135,7 @@ impl Files {
         file
     }
 
-    /// Forgets the files of a queue that begin at or after byte `from` and before `to`: they were
+    /// Drops the files of a queue that begin at or after byte `from` and before `to`: they were
     /// removed.
     pub(crate) fn forget(&self, queue: &Queue, from: u64, to: u64) {
         let mut open = self.open.lock();
@@ -144,7 +145,7 @@ impl Files {
         self.unsynced.forget(queue, from, to);
     }
 
-    /// Reads bytes of a queue; `false` where a file is missing, which retention may have deleted.
+    /// Reads bytes of a queue; `false` if a file is missing, which retention may have deleted.
     pub(crate) fn read(&self, queue: &Queue, at: u64, into: &mut [u8]) -> Result<bool> {
         self.file_by_file(at, into, |base, at, piece| {
             let Some(file) = self.get(queue, base)? else { return Ok(false) };
@@ -154,7 +155,7 @@ impl Files {
         })
     }
 
-    /// The same without waiting for the disk; `false` where it is not in memory.
+    /// The same without waiting for the disk; `false` if the bytes are not in memory.
     pub(crate) fn read_if_resident(&self, queue: &Queue, at: u64, into: &mut [u8]) -> Result<bool> {
         self.file_by_file(at, into, |base, at, piece| {
             let Ok(file) = self.cached((queue.number(), base)) else { return Ok(false) };
@@ -163,8 +164,8 @@ impl Files {
         })
     }
 
-    /// Has `into` filled from byte `at` of a queue on, a file at a time, by `read`: from the file
-    /// that begins at its first argument, and there from its second. Ends at the first `false`.
+    /// Fills `into` from byte `at` of a queue on, a file at a time, with `read`: from the file that
+    /// begins at its first argument, at the position of its second. Ends at the first `false`.
     fn file_by_file(
         &self,
         mut at: u64,
@@ -199,16 +200,16 @@ impl Files {
         Ok(())
     }
 
-    /// Syncs everything written, and the names that lead to it. After [`Error::Sync`] nothing may
-    /// be said to be there any more; after another error it can be tried again.
+    /// Syncs everything written, and the names that lead to it. After [`Error::Sync`] none of it
+    /// may be regarded as durable any more; after another error the sync can be retried.
     pub(crate) fn sync(&self) -> Result<()> {
         self.unsynced.sync(self)
     }
 
-    /// Makes everything from byte `at` of the queue on vanish: the rest of its file becomes zero,
-    /// later files go. That is durable when the file that begins at `at - at % file_size` is
-    /// synced. The first file stays even without entries: its name says which number comes next
-    /// when the records of all before are gone.
+    /// Removes everything from byte `at` of the queue on: the rest of its file becomes zero, later
+    /// files are deleted. That is durable when the file that begins at `at - at % file_size` is
+    /// synced. The first file stays even without entries: its name records the next offset when the
+    /// records of all earlier ones are deleted.
     pub(crate) fn cut(&self, queue: &Arc<Queue>, at: u64) -> Result<()> {
         let base = at - at % self.file_size;
         let files = dir::numbered(&self.dir(queue))?;
@@ -250,7 +251,7 @@ impl Files {
         Ok(())
     }
 
-    /// Deletes the directory of a topic with all that is in it.
+    /// Deletes the directory of a topic with all its contents.
     pub(crate) fn delete_topic(&self, topic: &str) -> Result<()> {
         // Any other name would lead out of the directory of the queues.
         if super::is_name(topic) { delete_all(&self.root.join(topic)) } else { Ok(()) }

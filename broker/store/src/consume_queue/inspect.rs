@@ -1,8 +1,8 @@
 //! The queues of a store that no broker has open, compared with its log.
 //!
-//! The log says what should be where; a queue may still say something else and be right: a topic
-//! that was deleted and made again numbers its messages anew, so places can belong to later records
-//! than the one looked at.
+//! The log determines which entry belongs at a place. A queue may differ from it and still be
+//! correct: a topic that was deleted and created again numbers its messages anew, so its places can
+//! belong to later records.
 
 use std::fs::File;
 use std::io;
@@ -17,24 +17,24 @@ use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::position::QueueOffset;
 
-/// Entries read at once; there may be a hundred thousand queues, each with a block of its own.
+/// Entries read at once; there may be a hundred thousand queues, and each has a buffer of its own.
 const BLOCK: u64 = 32;
 
-/// What a queue holds at the place of a record.
+/// The content of a queue at the place of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// The record.
+    /// The entry of the record.
     Right,
-    /// Nothing: no such queue.
+    /// Nothing: the queue does not exist.
     NoQueue,
     /// Nothing yet: the queue ends before, with records that lie before this one in the log.
     Behind,
-    /// Nothing any more: the queue ends before, but with later records; it was begun anew since.
+    /// Nothing any more: the queue ends before, but with later records; it was created again since.
     Superseded,
-    /// Something else, at this place of this file.
+    /// Another entry, at this place of this file.
     Other(PathBuf, u64, Option<Entry>),
-    /// Something else or nothing, but the record's number does not follow the one before it in the
-    /// log: it is the record that may be wrong, as no checksum covers its number.
+    /// Another entry or nothing, but the record's queue offset does not follow the previous one in
+    /// the log: the record may be wrong, as no checksum covers its queue offset.
     OutOfLine(QueueOffset),
 }
 
@@ -44,28 +44,28 @@ pub(crate) struct Queues {
     topics: FxHashMap<String, FxHashMap<i32, Queue>>,
 }
 
-/// One queue, as its files are.
+/// One queue, as found in its files.
 #[derive(Debug)]
 pub(crate) struct Queue {
     dir: PathBuf,
     file_size: u64,
     /// Where the files begin, in bytes.
     files: Vec<u64>,
-    /// First entry of the first file, and behind the last entry that was written.
+    /// First entry of the first file, and the end of the written entries.
     pub(crate) min: QueueOffset,
     pub(crate) max: QueueOffset,
-    /// Where the last entry points.
+    /// The target of the last entry.
     last: Option<Entry>,
-    /// Why the files do not fit together.
+    /// Why the files are inconsistent.
     pub(crate) fault: Option<(PathBuf, String)>,
-    /// The number that the next record of the log should have.
+    /// The queue offset that the next record of the log should have.
     next: Option<QueueOffset>,
     block_from: QueueOffset,
     block: Vec<u8>,
 }
 
 impl Queues {
-    /// Looks at all queues in `root`.
+    /// Reads all queues in `root`.
     pub(crate) fn open(root: &Path) -> Result<Queues> {
         let mut topics: FxHashMap<String, FxHashMap<i32, Queue>> = FxHashMap::default();
         for (topic, path) in directories(root)? {
@@ -80,7 +80,7 @@ impl Queues {
         Ok(Queues { topics })
     }
 
-    /// How many topics and queues there are, and the entries in all of them.
+    /// The number of topics, of queues, and of the entries in all of them.
     pub(crate) fn counts(&self) -> (usize, usize, u64) {
         let queues = || self.topics.values().flat_map(FxHashMap::values);
         (self.topics.len(), queues().count(), queues().map(|queue| queue.max - queue.min).sum())
@@ -93,7 +93,7 @@ impl Queues {
     }
 
     /// Queues that have entries behind their last message which a start would take for messages
-    /// before `known`: topic, id, the first place that should be empty, and what is in the way.
+    /// before `known`: topic, id, the first place that should be empty, and the entry found there.
     pub(crate) fn surplus(&mut self, known: u64) -> Result<Vec<(String, i32, QueueOffset, Entry)>> {
         let mut found = Vec::new();
         for (topic, queues) in &mut self.topics {
@@ -108,8 +108,8 @@ impl Queues {
         Ok(found)
     }
 
-    /// What stands at `offset` of a queue, where `expected` should; `agrees` tells whether a tags
-    /// code is right.
+    /// What is at `offset` of a queue, where `expected` should be; `agrees` returns whether a tags
+    /// code is correct.
     pub(crate) fn compare(
         &mut self,
         topic: &str,
@@ -126,7 +126,7 @@ impl Queues {
         }
         let found = queue.compare(offset, expected, agrees)?;
         match (queue.next, &found) {
-            // A topic that was deleted and made again numbers from 0.
+            // A topic that was deleted and created again numbers from 0.
             (Some(next), Found::Behind | Found::Other(..)) if offset != next && offset != QueueOffset::ZERO => {
                 Ok(Found::OutOfLine(next))
             }
@@ -145,7 +145,7 @@ impl Queue {
         let len = |path: &Path| std::fs::metadata(path).map(|data| data.len()).map_err(Error::io("look at", path));
         let mut file_size = len(path)?;
         for (_, path) in &list {
-            // One that is shorter is one whose creation was interrupted.
+            // A shorter file is one whose creation was interrupted.
             file_size = file_size.max(len(path)?);
         }
         let mut queue = Queue {
@@ -236,8 +236,8 @@ impl Queue {
     }
 }
 
-/// The number of the last entry that was written to a file, whatever it is, and the entry if it is
-/// one.
+/// The number of the last entry that was written to a file, valid or not, and the entry if it is
+/// valid.
 fn last_entry(path: &Path) -> Result<Option<(u64, Option<Entry>)>> {
     const CHUNK: usize = SIZE * 4096;
     let mut last = None;

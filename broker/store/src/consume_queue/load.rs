@@ -1,9 +1,9 @@
-//! What the files of the queues hold when the store is opened.
+//! Loads the queues from their files when the store is opened.
 //!
-//! Only entries of records before a given offset are taken over: what lies behind it is dispatched
-//! again from the commit log, which is the truth. Those taken over are without gaps, because they
-//! were on the disk before the checkpoint said so; where they end is found by halving, not by
-//! reading.
+//! Only entries of records before a given offset are loaded: the records behind it are dispatched
+//! again from the commit log, which is the source of truth. The loaded entries have no gaps,
+//! because they were synced before the checkpoint covered them; a binary search finds their end
+//! without reading all of them.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,10 +17,10 @@ use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 
-/// Entries read at once; below this many halving is not worth a call.
+/// Entries read at once; for fewer entries a binary search is not worth a call.
 const BLOCK: u64 = 204;
 
-/// Up to where queues are taken over.
+/// The limit up to which queues are loaded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known {
     /// Entries of records at or behind this physical offset are dropped.
@@ -30,7 +30,7 @@ pub(crate) struct Known {
 }
 
 impl Table {
-    /// Takes over all queues there are files of.
+    /// Loads all queues that have files.
     pub(crate) fn load(&self, known: Known) -> Result<()> {
         let topics = directories(self.files.root())?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(topics.len()).max(1);
@@ -77,7 +77,7 @@ impl Table {
         }
         let Some((first_file, _)) = list.first() else { return Ok(()) };
         let mut end = entry::offset_of(*first_file);
-        // Whether anything lies behind the entries taken over: other entries, or files.
+        // Whether anything lies behind the loaded entries: other entries, or files.
         let mut more = false;
         while let Some((base, path)) = list.last() {
             let contents = Contents::read(path, file_size, known.end)?;
@@ -89,7 +89,7 @@ impl Table {
             more = true;
             list.pop();
         }
-        // Only the files without gaps before that belong to the queue as it is now.
+        // Only the files without gaps before that belong to the current queue.
         let gap = list.array_windows().rposition(|[(base, _), (next, _)]| next - base != file_size);
         list.drain(..gap.map_or(0, |at| at + 1));
         let queue = self.find_or_create(topic, id);
@@ -97,8 +97,8 @@ impl Table {
             self.cut(&queue, end)?;
         }
         let Some((base, path)) = list.first() else {
-            // A log that lacks nothing says where the queue begins. In another one the records of
-            // all entries may be gone, and only the name of the file tells how many there were.
+            // A complete log determines where the queue begins. In another log the records of all
+            // entries may be gone, and only the name of the file records how many there were.
             if known.log_min > 0 {
                 queue.place(end, end, None);
                 queue.set_next(end);
@@ -115,11 +115,11 @@ impl Table {
     }
 }
 
-/// What a file holds.
+/// The content of a file.
 struct Contents {
-    /// Entries it begins with that are fillers or belong to records before the known end.
+    /// The entries at its beginning that are fillers or belong to records before the known end.
     count: u64,
-    /// Whether it holds anything else.
+    /// Whether it contains anything else.
     more: bool,
 }
 
@@ -129,8 +129,8 @@ impl Contents {
         let good = |bytes: &[u8; SIZE]| {
             Entry::decode(bytes).is_some_and(|entry| entry.is_filler() || entry.physical_offset < end)
         };
-        // Files are sparse: with most queues a page is read and the rest is known to be nothing, if
-        // the file system can tell where data lies.
+        // Files are sparse: with most queues one page is read and the rest is known to be a hole,
+        // if the file system reports where data lies.
         let hole = rustix::fs::seek(&file, SeekFrom::Hole(0)).unwrap_or(file_size).min(file_size);
         let limit = hole.div_ceil(SIZE as u64).min(file_size / SIZE as u64);
         let mut low = 0;
@@ -153,7 +153,7 @@ impl Contents {
         read(low, &mut block)?;
         let (entries, _) = block.as_chunks::<SIZE>();
         let last = entries.iter().take_while(|bytes| good(bytes)).count();
-        // What a crash takes lies behind the known end, and what follows it does too.
+        // Entries that a crash loses lie behind the known end, and so does what follows them.
         let behind = |bytes: &&[u8; SIZE]| {
             Entry::decode(bytes).is_some_and(|entry| !entry.is_filler() && entry.physical_offset < end)
         };
@@ -173,7 +173,7 @@ fn first_entry(path: &Path) -> Result<Option<Entry>> {
     Ok(Entry::decode(&bytes))
 }
 
-/// The directories in `path` with their names. No directory means none.
+/// The directories in `path` with their names; none if `path` does not exist.
 pub(super) fn directories(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let entries = match fail_point::at("directory::read", || std::fs::read_dir(path)) {
         Ok(entries) => entries,

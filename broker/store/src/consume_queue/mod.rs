@@ -1,22 +1,23 @@
-//! Consume queues: for each topic and queue id, where its messages lie in the commit log.
+//! Consume queues: for each topic and queue id, the positions of its messages in the commit log.
 //!
-//! They hold nothing that the commit log does not; the dispatch thread writes them after the fact,
-//! and what a crash takes is written again from the log. So entries gather in memory, are readable
-//! there at once, and go to their files in batches. Files are read and written with plain calls,
-//! not mapped: a hundred thousand queues would need more mappings than a process may have.
+//! They contain nothing that the commit log does not. The dispatch thread writes them after the
+//! append, and entries lost in a crash are written again from the log. So entries accumulate in
+//! memory, are readable there at once, and are written to files in batches. Files are read and
+//! written with plain calls, not mapped: a hundred thousand queues would need more mappings than a
+//! process may have.
 //!
-//! Some written entries stay in memory, for consumers that keep up. What all queues keep is
-//! bounded: they share `Config::consume_queue_cache`, see [`table`]. Growing buffers double, so
-//! entries in memory occupy that much at most, and twice the bytes that wait to be written.
+//! Some written entries stay in memory, for consumers that keep up. Their total is bounded: all
+//! queues share `Config::consume_queue_cache`, see [`table`]. Growing buffers double, so entries in
+//! memory occupy that much at most, plus twice the bytes that wait to be written.
 //!
-//! | file | what |
+//! | module | contents |
 //! |---|---|
 //! | [`entry`] | the 20 bytes of an entry |
-//! | [`tags_code`] | what an entry tells a filter |
+//! | [`tags_code`] | the number in an entry that filters check |
 //! | [`files`] | the files of all queues, a bounded number of them open |
 //! | [`unsynced`] | which of them are not synced, and a sync that misses no error |
-//! | [`table`] | all queues of the store: look-up, writing out, deleting |
-//! | [`load`] | what the files hold when the store is opened |
+//! | [`table`] | all queues of the store: lookup, writing, deletion |
+//! | [`load`] | loading the queues when the store is opened |
 //! | [`search`] | the smallest valid offset; the offset at a time |
 //! | [`inspect`] | the files of a store that no broker has open, compared with the log |
 
@@ -42,21 +43,20 @@ use crate::position::QueueOffset;
 use entry::{Entry, SIZE};
 use files::Files;
 
-/// Entries of one queue that stay in memory after they were written, at most; fewer where many
-/// queues share.
+/// The most entries of one queue that stay in memory after they were written; fewer if many queues
+/// share the memory.
 const KEPT: usize = 128;
 
 /// One queue.
 ///
-/// `min <= tail_from <= written <= max`, all counted in entries; `next` runs ahead of `max` by what
+/// `min <= tail_from <= written <= max`, all counted in entries; `next` is ahead of `max` by what
 /// is appended to the log and not dispatched yet.
 #[derive(Debug)]
 pub(crate) struct Queue {
     number: u64,
     topic: Arc<str>,
     id: i32,
-    /// The offset the next message gets. Changed under the append lock, and by dispatch on a
-    /// replica.
+    /// The offset of the next message. Changed under the append lock, and by dispatch on a replica.
     pub(crate) next: AtomicU64,
     state: Mutex<State>,
 }
@@ -65,31 +65,31 @@ pub(crate) struct Queue {
 struct State {
     /// The first entry that points into the log.
     min: QueueOffset,
-    /// Behind the last entry.
+    /// The end of the entries.
     max: QueueOffset,
     /// Entries below this are in the files.
     written: QueueOffset,
     /// The entries from `tail_from` to `max`, in memory.
     tail_from: QueueOffset,
     tail: Vec<u8>,
-    /// Physical offset of entry `min`, where that is known.
+    /// Physical offset of entry `min`, if known.
     min_physical: Option<u64>,
-    /// The queue is in the table's list of those to be written.
+    /// The queue is in the table's list of queues to be written.
     listed: bool,
-    /// Its topic was deleted: it takes nothing more, a new queue does.
+    /// Its topic was deleted: it accepts nothing more; a new queue replaces it.
     deleted: bool,
 }
 
-/// What became of a dispatched entry.
+/// The outcome of adding a dispatched entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Added {
-    /// It is readable; the queue has to be listed for writing.
+    /// It is readable; the caller must list the queue for writing.
     List,
     /// It is readable; the queue is listed already.
     Listed,
-    /// It was there before, as recovery dispatches some records again; or the queue is deleted.
+    /// It existed before, as recovery dispatches some records again; or the queue is deleted.
     Repeated,
-    /// It does not follow the last entry: so many places are between them.
+    /// It does not follow the last entry: this many places lie between them.
     Gap(u64),
 }
 
@@ -110,12 +110,12 @@ impl Queue {
         self.id
     }
 
-    /// The offset that the next message gets.
+    /// The offset of the next message.
     pub(crate) fn next(&self) -> QueueOffset {
         QueueOffset::new(self.next.load(Ordering::Relaxed))
     }
 
-    /// The next message gets this offset.
+    /// Sets the offset of the next message.
     fn set_next(&self, offset: QueueOffset) {
         self.next.store(offset.get(), Ordering::Relaxed);
     }
@@ -144,9 +144,9 @@ impl Queue {
         }
     }
 
-    /// Reads up to `count` entries from `from` on into `into`, replacing what it holds. Fewer where
-    /// the queue ends, or where retention has just deleted a file. `false` where they are out of
-    /// reach.
+    /// Reads up to `count` entries from `from` on into `into`, replacing its contents. Fewer if the
+    /// queue ends, or if retention has just deleted a file. `false` if they cannot be read without
+    /// waiting.
     pub(crate) fn read(
         &self,
         files: &Files,
@@ -192,8 +192,8 @@ impl Queue {
         Ok(entry::iter(&bytes).next())
     }
 
-    /// Writes what waits in memory and takes the queue off the list; returns how many bytes that
-    /// were. After an error everything still waits, and the queue has to be listed again.
+    /// Writes the pending entries and takes the queue off the list; returns how many bytes that
+    /// were. After an error all entries are still pending, and the queue has to be listed again.
     fn write_out(self: &Arc<Self>, files: &Files) -> Result<usize> {
         let (from, bytes) = {
             let mut state = self.state.lock();
@@ -206,7 +206,8 @@ impl Queue {
         Ok(bytes.len())
     }
 
-    /// Takes nothing more and has nothing to write; returns how many bytes waited.
+    /// Marks the queue as deleted and discards its pending entries; returns how many bytes they
+    /// had.
     fn close(&self) -> usize {
         let mut state = self.state.lock();
         let waiting = (state.max - state.written) as usize * SIZE;
@@ -214,14 +215,14 @@ impl Queue {
         waiting
     }
 
-    /// Notes that the queue is listed; `false` where it was already.
+    /// Marks the queue as listed; `false` if it was already.
     fn list(&self) -> bool {
         !std::mem::replace(&mut self.state.lock().listed, true)
     }
 
-    /// Keeps no more than `most` written entries in memory, and half of them where there were more,
-    /// so that not every new one moves the others. Returns the bytes of memory that the entries
-    /// occupy: `2 * most * SIZE` at most, or what waits to be written needs.
+    /// Keeps no more than `most` written entries in memory, and half of `most` if there were more,
+    /// so that not every new entry moves the others. Returns the bytes of memory that the entries
+    /// occupy: `2 * most * SIZE` at most, or what the pending entries need.
     fn trim(&self, most: usize) -> usize {
         let mut state = self.state.lock();
         let kept = (state.written - state.tail_from) as usize;
@@ -234,8 +235,8 @@ impl Queue {
         state.tail.capacity()
     }
 
-    /// Puts the queue where its files are: entries `min..max` are in them, nothing is in memory.
-    /// `min_physical` is what entry `min` points to, where that is known.
+    /// Sets the queue to the state of its files: they contain the entries `min..max`, and nothing
+    /// is in memory. `min_physical` is the target of entry `min`, if known.
     fn place(&self, min: QueueOffset, max: QueueOffset, min_physical: Option<u64>) {
         let mut state = self.state.lock();
         let listed = state.listed;
@@ -248,7 +249,7 @@ pub(crate) fn is_consumable(record: &Record<'_>) -> bool {
     matches!(sys_flag::transaction(record.sys_flag()), Transaction::None | Transaction::Commit)
 }
 
-/// Whether a topic can be the name of a directory. The server lets no other in; a record that came
+/// Whether a topic can be the name of a directory. The server admits no other; a record that came
 /// another way is stored, but has no consume queue.
 pub(crate) fn is_name(topic: &str) -> bool {
     !topic.is_empty() && topic.len() <= 255 && topic != "." && topic != ".." && !topic.contains(['/', '\0'])

@@ -1,4 +1,4 @@
-//! Searching in a queue: entries are in the order of the log, so every search halves.
+//! Searches in a queue. Entries are in the order of the log, so every search is binary.
 
 use super::entry::SIZE;
 use super::files::Files;
@@ -7,7 +7,7 @@ use crate::commit_log::CommitLog;
 use crate::error::Result;
 use crate::position::{Millis, QueueOffset};
 
-/// Which of the offsets around a time is meant.
+/// Which of the offsets around a time is requested.
 ///
 /// With messages stored at times 1, 1, 1, 3, 3 at offsets 0 to 4, time 2 has 3 as its lower and 2
 /// as its upper boundary: the range of offsets from the one to the other is empty, as it should be.
@@ -32,7 +32,7 @@ impl Queue {
         let (mut low, mut high) = (from, to);
         while low < high {
             let middle = low + (high - low) / 2;
-            // An entry that vanishes while we look was deleted by retention, so it is old.
+            // An entry that disappears during the search was deleted by retention, so it is old.
             if self.entry(files, middle)?.is_none_or(&before) {
                 low = middle + 1;
             } else {
@@ -48,9 +48,9 @@ impl Queue {
         self.partition(files, min, max, |entry| entry.is_filler() || entry.physical_offset < physical_offset)
     }
 
-    /// Moves the smallest offset to the first entry whose record is still in the log. Where none is
-    /// left it becomes the largest offset, so that numbers are never given twice. Returns the first
-    /// entry of the first file that is still needed, if that changed.
+    /// Moves the smallest offset to the first entry whose record is still in the log. If none is
+    /// left it becomes the largest offset, so that no offset is used twice. Returns the first entry
+    /// of the first file that is still needed, if that changed.
     pub(super) fn correct_min(&self, files: &Files, log_min: u64) -> Result<Option<QueueOffset>> {
         let (before, max) = self.bounds();
         if before == max || self.state.lock().min_physical.is_some_and(|offset| offset >= log_min) {
@@ -63,7 +63,7 @@ impl Queue {
         state.min_physical = physical.filter(|_| min < max);
         drop(state);
         let per_file = files.file_size() / SIZE as u64;
-        // The file of the last entry stays: it says where the queue goes on.
+        // The file of the last entry stays: it records the next offset.
         let last = max.before().unwrap_or_default();
         let needed = |offset: QueueOffset| QueueOffset::new(offset.min(last).get() / per_file * per_file);
         Ok((needed(min) > needed(before)).then(|| needed(min)))

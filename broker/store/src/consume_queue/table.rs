@@ -1,8 +1,8 @@
 //! All consume queues of the store.
 //!
-//! Lock order: `io`, then `queues`, then `dirty` or what is unsynced, then a queue's own state.
-//! `io` is held by what changes files: the writing thread, retention, truncation, and dispatch
-//! where a queue does not go on where it ended. Otherwise a slow disk holds dispatch up only when
+//! Lock order: `io`, then `queues`, then `dirty` or the unsynced files, then a queue's own state.
+//! Every change of files holds `io`: the writing thread, retention, truncation, and dispatch if an
+//! entry does not follow the last one of its queue. Otherwise a slow disk delays dispatch only when
 //! the buffer is full. Readers never take it.
 
 use std::sync::Arc;
@@ -19,37 +19,37 @@ use crate::error::Result;
 use crate::follower::{Dispatched, Follower};
 use crate::position::QueueOffset;
 
-/// How long written entries of a quiet queue stay in memory.
+/// How long written entries of an idle queue stay in memory.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Pause after entries could not be written.
+/// Pause after a failed write of entries.
 const RETRY: Duration = Duration::from_secs(1);
-/// Beyond this an entry's place could not be told in bytes; no queue comes there, but a record may
-/// claim to.
+/// Beyond this the position of an entry in bytes would overflow. No queue gets that far, but a
+/// record may claim to.
 const OFFSET_MAX: QueueOffset = QueueOffset::new(i64::MAX as u64 / SIZE as u64 - 1_000_000_000);
 
 type Topics = FxHashMap<Arc<str>, FxHashMap<i32, Arc<Queue>>>;
 
-/// The queues and what is to be done with them.
+/// The queues and their pending work.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(super) files: Files,
     queues: RwLock<Topics>,
     numbers: AtomicU64,
-    /// Held while files are written, cut or deleted: the queues that had something to write lately,
-    /// and when. No others keep written entries in memory.
+    /// Held while files are written, cut or deleted: the queues that had pending entries lately,
+    /// and when. No other queues keep written entries in memory.
     pub(super) io: Mutex<FxHashMap<u64, (Arc<Queue>, Instant)>>,
     /// Queues with entries to be written.
     dirty: Mutex<Vec<Arc<Queue>>>,
-    /// Something is dirty, or urgent, or it is time to stop.
+    /// A queue is dirty, a write is urgent, or the thread must stop.
     work: Condvar,
     /// Entries were written.
     drained: Condvar,
-    /// Bytes to be written, and how many there may be.
+    /// Bytes to be written, and their limit.
     pending: AtomicU64,
     buffer: u64,
     /// Memory of written entries that all queues share, and what the entries of all occupied after
-    /// the last writing: both in bytes.
+    /// the last write: both in bytes.
     cache: usize,
     memory: AtomicU64,
 }
@@ -71,12 +71,12 @@ impl Table {
         }
     }
 
-    /// The queue, if there is one.
+    /// The queue, if it exists.
     pub(crate) fn find(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
         self.queues.read().get(topic)?.get(&id).map(Arc::clone)
     }
 
-    /// The queue; a new one where there is none.
+    /// The queue, created if it does not exist.
     pub(crate) fn find_or_create(&self, topic: &str, id: i32) -> Arc<Queue> {
         if let Some(queue) = self.find(topic, id) {
             return queue;
@@ -91,7 +91,7 @@ impl Table {
         Arc::clone(queue)
     }
 
-    /// All queues there are now.
+    /// All current queues.
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
         self.queues.read().values().flat_map(FxHashMap::values).map(Arc::clone).collect()
     }
@@ -101,12 +101,12 @@ impl Table {
         self.queues.read().get(topic).map(|queues| queues.values().map(Arc::clone).collect()).unwrap_or_default()
     }
 
-    /// The topics there are queues of.
+    /// The topics that have queues.
     pub(crate) fn topics(&self) -> Vec<Arc<str>> {
         self.queues.read().keys().map(Arc::clone).collect()
     }
 
-    /// How many topics and queues there are.
+    /// The number of topics and queues.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let topics = self.queues.read();
         (topics.len(), topics.values().map(FxHashMap::len).sum())
@@ -136,7 +136,8 @@ impl Table {
             );
             return Ok(());
         }
-        // Counted before the writer can see it: written meanwhile, it would be subtracted first.
+        // Counted before the writer can see it: if it were written meanwhile, it would be
+        // subtracted first.
         let pending = self.pending.fetch_add(SIZE as u64, Ordering::Relaxed);
         let added = self.add_to(queue, offset, entry);
         if !matches!(added, Ok(true)) {
@@ -150,7 +151,7 @@ impl Table {
         Ok(())
     }
 
-    /// False if the queue has the entry already.
+    /// False if the queue already has the entry.
     fn add_to(&self, queue: &Arc<Queue>, offset: QueueOffset, entry: Entry) -> Result<bool> {
         loop {
             match queue.add(offset, entry) {
@@ -170,10 +171,10 @@ impl Table {
         }
     }
 
-    /// Whether an entry before a queue's end is the first of it. That end is then nothing but the
-    /// name of a file whose entries were lost; or the topic was deleted and made again, and older
-    /// records, which stay in the log, were dispatched since, as after a crash. Any other offset
-    /// twice would be a fault, and no reason to drop anything.
+    /// Whether an entry before a queue's end is the first of it. Then that end is only the name of
+    /// a file whose entries were lost; or the topic was deleted and created again, and older
+    /// records, which stay in the log, were dispatched since, as after a crash. Any other repeated
+    /// offset would be a fault, and no reason to drop anything.
     fn begins_anew(&self, queue: &Queue, offset: QueueOffset, entry: Entry) -> Result<bool> {
         let (min, max) = queue.bounds();
         if min == max {
@@ -183,7 +184,7 @@ impl Table {
         Ok(queue.entry(&self.files, last)?.is_some_and(|last| last.physical_offset < entry.physical_offset))
     }
 
-    /// Drops what a queue holds.
+    /// Drops the contents of a queue.
     fn begin_anew(&self, queue: &Arc<Queue>, offset: QueueOffset) -> Result<()> {
         let _io = self.io.lock();
         self.write_queue(queue)?;
@@ -191,8 +192,8 @@ impl Table {
         self.restart(queue, offset)
     }
 
-    /// Deletes a queue's files and makes one that begins with `offset`; `io` is held and nothing
-    /// waits to be written.
+    /// Deletes a queue's files and creates one that begins with `offset`. The caller holds `io` and
+    /// no entries are pending.
     fn restart(&self, queue: &Arc<Queue>, offset: QueueOffset) -> Result<()> {
         self.files.delete(queue)?;
         let per_file = self.files.file_size() / SIZE as u64;
@@ -207,7 +208,7 @@ impl Table {
         self.files.write(queue, entry::byte_of(from), &fillers)
     }
 
-    /// Fills the places before `offset` that no message has. This happens where a replica begins in
+    /// Fills the places before `offset` that have no message. This happens if a replica begins in
     /// the middle of its master's log, and to the first file of a queue whose older messages are
     /// gone.
     fn bridge(&self, queue: &Arc<Queue>, offset: QueueOffset, places: u64) -> Result<()> {
@@ -232,13 +233,14 @@ impl Table {
         Ok(())
     }
 
-    /// Removes the entries from `end` on from the files. An entry that came back after a power cut
-    /// could pass for a newer one, so the next checkpoint waits until they are gone for good.
+    /// Removes the entries from `end` on from the files. An entry that reappeared after a power
+    /// failure could pass for a newer one, so the next checkpoint waits until the removal is
+    /// durable.
     pub(super) fn cut(&self, queue: &Arc<Queue>, end: QueueOffset) -> Result<()> {
         self.files.cut(queue, entry::byte_of(end))
     }
 
-    /// Writes one queue out; `io` is held.
+    /// Writes the pending entries of one queue; the caller holds `io`.
     fn write_queue(&self, queue: &Arc<Queue>) -> Result<()> {
         match queue.write_out(&self.files) {
             Ok(bytes) => {
@@ -254,15 +256,15 @@ impl Table {
         }
     }
 
-    /// Written entries that each of so many queues may keep in memory. A buffer may be twice as
-    /// large as what is in it.
+    /// Written entries that each of this many queues may keep in memory. A buffer may be twice as
+    /// large as its contents.
     fn share(&self, queues: usize) -> usize {
         KEPT.min(self.cache / (2 * SIZE * queues.max(1)))
     }
 
-    /// Writes everything out that waits. After an error the rest still waits. The queues then keep
-    /// what is their share, the quiet ones nothing: it is here that memory is bounded, a queue at a
-    /// time, so that adding an entry costs no look at the others.
+    /// Writes all pending entries. After an error the rest is still pending. Then each queue keeps
+    /// its share in memory, and idle queues nothing. Memory is bounded here, a queue at a time, so
+    /// that adding an entry does not involve other queues.
     pub(crate) fn write_out(&self) -> Result<()> {
         let mut io = self.io.lock();
         let queues = std::mem::take(&mut *self.dirty.lock());
@@ -271,7 +273,8 @@ impl Table {
         let share = self.share(io.len());
         let mut outcome = Ok(());
         for queue in queues {
-            // The others have room or not like this one; each is tried, so that none is forgotten.
+            // Each of the others is tried too, whether there is room or not, so that none is
+            // skipped.
             outcome = outcome.and(self.write_queue(&queue));
             queue.trim(share);
         }
@@ -287,19 +290,20 @@ impl Table {
         outcome
     }
 
-    /// Writes out where too many entries wait; for recovery, while the writing thread does not run.
+    /// Writes pending entries if there are too many; for recovery, while the writing thread does
+    /// not run.
     pub(crate) fn write_out_if_full(&self) -> Result<()> {
         if self.pending() < self.buffer { Ok(()) } else { self.write_out() }
     }
 
-    /// The writing thread: lets entries gather for `interval`, writes them, until `stop`. What is
-    /// left then is written when the store is closed.
+    /// The writing thread: lets entries accumulate for `interval` and writes them, until `stop`.
+    /// The rest is written when the store is closed.
     pub(crate) fn run_writer(&self, interval: Duration, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
             {
                 let mut dirty = self.dirty.lock();
                 if dirty.is_empty() {
-                    // Now and then, so that quiet queues give their memory back.
+                    // Periodically, so that idle queues release their memory.
                     self.work.wait_for(&mut dirty, QUIET);
                 }
                 if stop.load(Ordering::SeqCst) {
@@ -311,8 +315,8 @@ impl Table {
             }
             match self.write_out() {
                 Ok(()) => {}
-                // Whatever it is, it may pass: entries wait, and with too many of them dispatch
-                // does too.
+                // The error may be temporary: entries stay pending, and with too many of them
+                // dispatch waits too.
                 Err(error) => {
                     tracing::warn!(%error, "consume queue entries wait in memory");
                     std::thread::park_timeout(interval.max(RETRY));
@@ -328,7 +332,7 @@ impl Table {
         self.drained.notify_all();
     }
 
-    /// The physical offset of the last record that any queue has.
+    /// The physical offset of the last record in any queue.
     pub(crate) fn last_record(&self) -> Result<Option<u64>> {
         let mut last = None;
         for queue in self.all() {
@@ -340,9 +344,8 @@ impl Table {
         Ok(last)
     }
 
-    /// Deletes the queues of a topic and their files. Returns how many there were. The files go
-    /// even where no queue is known, so that a second call takes up what a first one could not
-    /// delete.
+    /// Deletes the queues of a topic and their files. Returns how many there were. The files are
+    /// deleted even if no queue is known, so that a second call completes a deletion that failed.
     pub(crate) fn delete_topic(&self, topic: &str) -> Result<usize> {
         let mut io = self.io.lock();
         let queues = self.queues.write().remove(topic).unwrap_or_default();
@@ -373,7 +376,7 @@ impl Follower for Table {
         self.add(&queue, record.queue_offset().into(), entry)
     }
 
-    /// Waits while too many entries wait to be written.
+    /// Waits while too many entries are pending.
     fn wait_for_room(&self, timeout: Duration) -> bool {
         if self.pending() < self.buffer {
             return true;
@@ -405,8 +408,8 @@ impl Follower for Table {
         Ok(())
     }
 
-    /// Moves the smallest offsets of all queues behind what the log has lost, and deletes files
-    /// that no reader can need.
+    /// Moves the smallest offsets of all queues behind the deleted part of the log, and deletes
+    /// files that no reader can need.
     fn trim(&self, log_min: u64) -> Result<()> {
         for queue in self.all() {
             let _io = self.io.lock();

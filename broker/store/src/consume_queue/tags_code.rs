@@ -1,4 +1,4 @@
-//! What a queue entry tells a filter.
+//! The tags code of a queue entry, which a filter checks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use rmq_protocol::message::stored::Record;
 
 type Rule = dyn Fn(&Record<'_>) -> Option<i64> + Send + Sync;
 
-/// The tags code of a queue entry: the hash of the tags, unless a rule of the broker puts another
-/// number there.
+/// The tags code of a queue entry: the hash of the tags, unless a rule of the broker provides
+/// another number.
 #[derive(Clone, Default)]
 pub struct TagsCode(Option<Arc<Rule>>);
 
 impl TagsCode {
-    /// With a rule: the number for a record, `None` for the hash of its tags. It is called for each
-    /// message on the dispatch thread. Whether it gives a number must depend on nothing but the
-    /// record; the number may depend on settings, so the store does not compare it later with the
-    /// entry.
+    /// The rule returns the number for a record, or `None` for the hash of its tags. It is called
+    /// for each message on the dispatch thread. Whether it returns a number must depend on nothing
+    /// but the record; the number may depend on settings, so the store does not compare it later
+    /// with the entry.
     pub fn with(rule: impl Fn(&Record<'_>) -> Option<i64> + Send + Sync + 'static) -> Self {
         TagsCode(Some(Arc::new(rule)))
     }
@@ -30,9 +30,9 @@ impl TagsCode {
         self.ruled(record).unwrap_or_else(|| record.tags_code())
     }
 
-    /// Whether an entry with this code can be that of the record. Some entries have a number there
-    /// that the record does not tell: those of the rule, and Java's queue extension, an option that
-    /// brokers whose directory is opened here may have had on, puts its addresses below all hashes.
+    /// Whether an entry with this code can be that of the record. Some codes do not follow from the
+    /// record: those of the rule, and the addresses of Java's queue extension, which lie below all
+    /// hashes. A directory that is opened here may come from a broker with that option.
     pub(crate) fn agrees(&self, record: &Record<'_>, code: i64) -> bool {
         code < i64::from(i32::MIN) || code == record.tags_code() || self.ruled(record).is_some()
     }

@@ -70,7 +70,7 @@ fn busy_queues_keep_no_more_in_memory_than_they_share_however_many_they_are() {
     table.write_out().unwrap();
     let kept = || first.state.lock().tail.len() / SIZE;
     assert_eq!((kept(), table.memory() <= CACHE as u64), (KEPT / 2, true));
-    // The others come when the first has nothing new: it shares with them all the same.
+    // The others are written when the first has nothing new, and still share the memory with it.
     let others: Vec<_> = (1..100).map(|topic| fill(&table, &topic.to_string(), 0..130)).collect();
     table.write_out().unwrap();
     let occupied = |queue: &Arc<Queue>| queue.state.lock().tail.capacity();
@@ -136,7 +136,7 @@ fn a_loaded_queue_ends_where_the_log_is_to_be_read_again() {
         table.load(known(end, 0)).unwrap();
         let max = |topic| table.find(topic, 0).map(|queue| bounds(&queue).1).filter(|max| *max > 0);
         assert_eq!((max("A"), max("B")), ((a > 0).then_some(a), b), "cut at {end}");
-        // What lies behind the cut is gone for good: a second look finds as much.
+        // The part behind the cut is gone for good: a second load finds the same entries.
         let again = super::tests::table(copy.path());
         again.load(known(u64::MAX, 0)).unwrap();
         assert_eq!(again.find("A", 0).map(|queue| bounds(&queue).1).filter(|max| *max > 0), (a > 0).then_some(a));
@@ -155,7 +155,7 @@ fn the_smallest_offset_follows_the_log_and_old_files_go() {
     table.trim(1_000_000).unwrap();
     assert_eq!(bounds(&queue), (35, 35));
     assert_eq!(dir_names(&root.path().join("T/0")), ["00000000000000000600"]);
-    // Numbers go on where they were, even after a restart.
+    // Offsets continue where they were, even after a restart.
     let again = super::tests::table(root.path());
     again.load(known(u64::MAX, 1_000_000)).unwrap();
     assert_eq!(bounds(&again.find("T", 0).unwrap()), (35, 35));
@@ -225,7 +225,7 @@ fn very_many_files_keep_no_more_descriptors_than_may_be_and_none_is_forgotten() 
         assert!(if reports { all } else { known == 300 && held > 0 });
         table.files().sync().unwrap();
         assert_eq!(table.files().unsynced.counts(), (0, 0, false));
-        // A file that takes the name of one that was removed is another one.
+        // A file that takes the name of a removed file is a different file.
         table.files().write(&queues[0], 0, &[1; SIZE]).unwrap();
         table.files().delete(&queues[0]).unwrap();
         assert_eq!(table.files().unsynced.counts(), (1, 0, false));

@@ -1,17 +1,18 @@
-//! Consume queue files that were written and are not known to be on the disk.
+//! Consume queue files that were written and are not known to be durable.
 //!
-//! A checkpoint vouches for entries after a sync of these files, so a sync must not miss an error.
-//! The kernel writes pages whenever it likes. It notes an error with the file, and reports it once
-//! to each descriptor that was open by then; to a descriptor that is opened later only if no other
-//! was told so far, and the file has not left the kernel's cache meanwhile. So each file keeps the
-//! descriptor through which it was first written until it is synced through that one.
+//! A checkpoint covers entries after a sync of these files, so a sync must not miss an error. The
+//! kernel may write pages back at any time. It records a writeback error with the file and reports
+//! it once to each descriptor that was open by then; to a descriptor that is opened later only if
+//! the error was not reported before and the file has not left the kernel's cache meanwhile. So
+//! each file keeps the descriptor of its first write until it is synced through that one.
 //!
 //! That costs descriptors. Beyond [`MOST`] files the whole file system is synced instead, through a
-//! descriptor that is open since before the first write: since Linux 5.8 `syncfs` reports each
-//! error of the file system since the descriptor was opened, files that left the cache included.
-//! The price: an error of a file that is not the store's counts, too, and one from before the start
-//! if no descriptor was told. Before 5.8 `syncfs` reports none, so there files are synced as soon
-//! as there are [`MOST`] of them: slow with very many queues, but nothing is missed.
+//! descriptor that was opened before the first write: since Linux 5.8 `syncfs` reports each error
+//! of the file system since the descriptor was opened, including files that left the cache. The
+//! price: an error of a file outside of the store counts too, and so does one from before the start
+//! if it was not reported to any descriptor. Before 5.8 `syncfs` reports no errors, so there files
+//! are synced as soon as there are [`MOST`] of them: slow with very many queues, but no error is
+//! missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -29,7 +30,7 @@ use crate::fail_point;
 /// Files that keep their descriptor.
 pub(super) const MOST: usize = 128;
 
-/// See the head of this file.
+/// See the module docs.
 #[derive(Debug)]
 pub(super) struct Unsynced {
     root: File,
@@ -40,19 +41,19 @@ pub(super) struct Unsynced {
 
 #[derive(Debug, Default)]
 struct State {
-    /// With the descriptor of the first write; without one where the file was synced early, or
+    /// With the descriptor of the first write; without one if the file was synced early, or
     /// removed.
     files: BTreeMap<Key, (Arc<Queue>, Option<Arc<File>>)>,
     /// Files with a descriptor.
     held: usize,
-    /// There were too many to know them.
+    /// There were too many files to track them.
     file_system: bool,
-    /// An early sync failed. Nothing that was written before is known to be on the disk any more.
+    /// An early sync failed. Nothing that was written before is known to be durable any more.
     failed: Option<Error>,
 }
 
 impl Unsynced {
-    /// Of files below `root`; opened before any of them is written.
+    /// Tracks files below `root`; created before any of them is written.
     pub(super) fn open(root: &Path) -> Result<Unsynced> {
         let open = fail_point::at("directory::open", || File::open(root));
         let root = open.map_err(Error::io("open the directory", root))?;
@@ -60,7 +61,7 @@ impl Unsynced {
         Ok(Unsynced { root, reports, state: Mutex::default() })
     }
 
-    /// A file was written through `file`.
+    /// Records that a file was written through `file`.
     pub(super) fn note(&self, queue: &Arc<Queue>, base: u64, file: &Arc<File>, files: &Files) {
         let mut state = self.state.lock();
         if state.file_system {
@@ -79,8 +80,8 @@ impl Unsynced {
         }
     }
 
-    /// Files of a queue that begin at or after byte `from` and before `to` were removed: others may
-    /// get their names.
+    /// Records that the files of a queue that begin at or after byte `from` and before `to` were
+    /// removed: other files may get their names.
     pub(super) fn forget(&self, queue: &Queue, from: u64, to: u64) {
         let mut state = self.state.lock();
         let State { files, held, .. } = &mut *state;
@@ -92,8 +93,8 @@ impl Unsynced {
         }
     }
 
-    /// Syncs everything written. After [`Error::Sync`] nothing may be said to be there any more;
-    /// after another error it can be tried again.
+    /// Syncs everything written. After [`Error::Sync`] none of it may be regarded as durable any
+    /// more; after another error the sync can be retried.
     pub(super) fn sync(&self, files: &Files) -> Result<()> {
         let taken = std::mem::take(&mut *self.state.lock());
         let State { files: written, file_system, failed, .. } = taken;
@@ -115,8 +116,8 @@ impl Unsynced {
         outcome
     }
 
-    /// Files that are known, those of them with a descriptor, and whether there were too many to
-    /// know.
+    /// The number of tracked files, how many of them have a descriptor, and whether there were too
+    /// many to track.
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize, bool) {
         let state = self.state.lock();
@@ -130,7 +131,7 @@ impl Unsynced {
 
 impl State {
     /// Syncs the files that keep a descriptor. The lock is held meanwhile: a descriptor that a
-    /// checkpoint opened would not hear of an error that was reported here.
+    /// checkpoint opened would not see an error that was reported here.
     fn sync_early(&mut self, files: &Files) {
         for ((_, base), (queue, file)) in &mut self.files {
             if let Some(file) = file.take()
@@ -144,7 +145,7 @@ impl State {
 }
 
 fn sync_each(files: &Files, written: &BTreeMap<Key, (Arc<Queue>, Option<Arc<File>>)>) -> Result<()> {
-    // First those whose descriptor would be lost after an error.
+    // First the files whose descriptor would be lost after an error.
     for ((_, base), (queue, file)) in written {
         if let Some(file) = file {
             sync(files, queue, *base, file)?;
@@ -161,7 +162,7 @@ fn sync_each(files: &Files, written: &BTreeMap<Key, (Arc<Queue>, Option<Arc<File
         dirs.extend([dir.parent().map(Path::to_owned), Some(files.root().to_owned())].into_iter().flatten());
         dirs.insert(dir);
     }
-    // A deleted topic leaves nothing to make durable but its absence.
+    // A deleted topic leaves only its absence to be made durable.
     dirs.iter().filter(|dir| dir.exists()).try_for_each(|dir| dir::sync(dir))
 }
 
@@ -170,8 +171,8 @@ fn sync(files: &Files, queue: &Queue, base: u64, file: &File) -> Result<()> {
         .map_err(|error| Error::sync(&files.path(queue, base))(error))
 }
 
-/// Whether `syncfs` of a kernel of this release reports pages that were not written: since 5.8. One
-/// that does not tell its release counts as older.
+/// Whether `syncfs` of this kernel release reports writeback errors: since 5.8. An unknown release
+/// counts as older.
 fn reports_lost_pages(release: &str) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 8))

@@ -1,4 +1,4 @@
-//! Handing messages out: by queue and offset, as a consumer pulls them.
+//! Reading messages by queue and offset, as a consumer pulls them.
 
 mod scan;
 
@@ -13,13 +13,13 @@ use crate::error::Result;
 use crate::position::QueueOffset;
 use scan::Scan;
 
-/// What lies within so many bytes of the end of the log was written a moment ago and is in memory,
-/// where there is enough of it.
+/// Bytes within this distance from the end of the log were written a moment ago and are in memory,
+/// if there is enough of it.
 const HOT: u64 = 256 << 20;
 
-/// Bytes at the end of the log that are taken to be in memory without asking: [`HOT`], but an
-/// eighth of `memory` at most, as the page cache of a small pod is also wanted by queues, index and
-/// the process itself. Beyond it a pull asks the system, for a microsecond a 16 KiB.
+/// Bytes at the end of the log that are assumed to be in memory without a check: [`HOT`], but an
+/// eighth of `memory` at most, as queues, index and the process itself also need the page cache of
+/// a small pod. Beyond it a pull asks the system, which costs a microsecond per 16 KiB.
 pub(crate) fn hot(memory: u64) -> u64 {
     HOT.min(memory / 8)
 }
@@ -27,79 +27,79 @@ pub(crate) fn hot(memory: u64) -> u64 {
 /// Where messages may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Memory: the process's own or the system's. Nothing is waited for.
+    /// Memory: the process's own or the page cache. The read does not block.
     Memory,
     /// The disk as well.
     Disk,
 }
 
-/// What the reader wants.
+/// The limits of a read.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Most messages.
+    /// The most messages.
     pub messages: usize,
-    /// Most bytes; one message is returned whatever its size.
+    /// The most bytes; one message is returned whatever its size.
     pub bytes: usize,
 }
 
-/// Which messages the reader wants. The consume queue is asked first, because that costs no look at
-/// the record.
+/// The filter of a reader. The consume queue entry is checked first, because that needs no access
+/// to the record.
 #[derive(Clone, Copy)]
 pub struct Filter<'f> {
     /// By the tags code of the consume queue entry.
     pub by_tags_code: &'f dyn Fn(i64) -> bool,
-    /// By the record, where that is needed.
+    /// By the record, if needed.
     pub by_record: Option<&'f dyn Fn(&Record<'_>) -> bool>,
 }
 
 impl Filter<'_> {
-    /// Lets everything through.
+    /// A filter that accepts every message.
     pub const ALL: Filter<'static> = Filter { by_tags_code: &|_| true, by_record: None };
 }
 
-/// How a read went; the names are those of Java's `GetMessageStatus`.
+/// The status of a read; the names are those of Java's `GetMessageStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GetStatus {
     /// There are messages.
     Found,
-    /// There are messages, but none the filter lets through; go on at the next offset.
+    /// There are messages, but the filter accepts none; continue at the next offset.
     NoMatchedMessage,
-    /// What the queue points to is being deleted; go on at the next offset.
+    /// The target of the queue entry is being deleted; continue at the next offset.
     MessageWasRemoving,
-    /// There is no such queue.
+    /// The queue does not exist.
     NoMatchedLogicQueue,
     /// The queue never had a message.
     NoMessageInQueue,
-    /// The offset is within bounds, but its entry cannot be read just now.
+    /// The offset is within bounds, but its entry cannot be read at the moment.
     OffsetFoundNull,
-    /// The offset is the one the next message will get.
+    /// The offset is that of the next message.
     OffsetOverflowOne,
     /// The offset is beyond that.
     OffsetOverflowBadly,
-    /// The offset is before the first message that is left.
+    /// The offset is before the first message that still exists.
     OffsetTooSmall,
 }
 
-/// The answer to a read.
+/// The result of a read.
 #[derive(Debug, Clone)]
 pub struct Got {
-    /// How it went.
+    /// The status.
     pub status: GetStatus,
-    /// Where to read on, or from where to read instead.
+    /// The offset to continue at, or to read at instead.
     pub next_offset: QueueOffset,
     /// First offset of the queue.
     pub min_offset: QueueOffset,
-    /// Offset the next message will get.
+    /// Offset of the next message.
     pub max_offset: QueueOffset,
-    /// The records, in order, several to a piece: neighbours in the log, and small ones copied
+    /// The records, in order, several to a piece: neighbours in the log, and small records copied
     /// together.
     pub records: Vec<Bytes>,
-    /// How many records the pieces hold.
+    /// The number of records in the pieces.
     pub count: usize,
     /// Their bytes.
     pub size: usize,
-    /// The reader is so far behind that what it reads has likely left the memory: another broker
-    /// had better serve it.
+    /// The reader is so far behind that its messages are probably no longer in memory: it should
+    /// read from another broker.
     pub far_behind: bool,
 }
 
@@ -112,8 +112,8 @@ impl Got {
 }
 
 impl MessageStore {
-    /// Like [`MessageStore::get`] without blocking: `None` where the messages are not in memory.
-    /// Fewer messages where only the first ones are in memory.
+    /// Like [`MessageStore::get`] without blocking: `None` if the messages are not in memory.
+    /// Returns fewer messages if only the first ones are in memory.
     ///
     /// # Errors
     /// As [`MessageStore::get`].
@@ -131,7 +131,7 @@ impl MessageStore {
     /// Reads messages of a queue from an offset on.
     ///
     /// # Errors
-    /// Only where the disk fails; everything else is a status.
+    /// Only if the disk fails; everything else is a status.
     pub fn get(
         &self,
         topic: &str,
@@ -183,8 +183,8 @@ impl MessageStore {
     }
 }
 
-/// What to make of an offset, in a queue with these bounds, and where to read: from there on where
-/// messages are to be looked for, which none has matched yet.
+/// The status of an offset in a queue with these bounds, and the offset to read at. If messages
+/// have to be read from there, the status is that none has matched yet.
 fn place(offset: QueueOffset, min: QueueOffset, max: QueueOffset) -> (GetStatus, QueueOffset) {
     match offset {
         _ if max == QueueOffset::ZERO => (GetStatus::NoMessageInQueue, max),

@@ -1,4 +1,4 @@
-//! One read of a queue: entry after entry, from the offset that was asked for to the first limit.
+//! One read of a queue: entry after entry, from the requested offset to the first limit.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::error::Result;
 use crate::mapped_file::{self, MappedFile};
 use crate::position::QueueOffset;
 
-/// Entries one read looks at; a filter that matches rarely must not hold a thread for long, and
-/// neither must a reader that asks for more than it can get. A reader that finds nothing in them
-/// goes on where they end.
+/// The most entries of one read. A filter that rarely matches must not occupy a thread for long,
+/// and neither must a reader that requests more than it can get. A reader that finds nothing in
+/// them continues where they end.
 const SCAN: usize = 800;
-/// Bytes of records from a disk that one read looks at, those that are damaged among them.
+/// The most bytes of records from a disk that one read examines, including damaged records.
 const COMPARED: usize = 32 << 20;
-/// Entries taken from the queue at once.
+/// Entries read from the queue at once.
 const CHUNK: usize = 204;
-/// Bytes fetched at once of what may have left the memory: a call for each of many small messages
-/// that lie together would cost more than to look at them.
+/// Bytes of one prefetch of cold pages: for many small messages that lie together, a call for each
+/// would cost more than reading them.
 const FETCH: usize = 16 << 10;
 /// Neighbouring records of fewer bytes are copied together: a piece of its own costs about as much,
-/// and more again where it is sent.
+/// and more again when it is sent.
 const COPY_BELOW: usize = 2048;
 
-/// A read under way.
+/// A read in progress.
 pub(super) struct Scan<'a> {
     store: &'a MessageStore,
     queue: &'a Queue,
@@ -39,28 +39,28 @@ pub(super) struct Scan<'a> {
     reach: Reach,
     /// End of the log when the read began.
     log_end: u64,
-    /// The offset that was asked for.
+    /// The requested offset.
     from: QueueOffset,
-    /// What there is so far; its next offset is that of the entry that comes next.
+    /// The result so far; its next offset is that of the next entry.
     got: Got,
     runs: Vec<Run>,
-    /// Entries that may still be looked at.
+    /// Entries that may still be examined.
     entries_left: usize,
-    /// Bytes of records from a disk that were looked at.
+    /// Bytes of records from a disk that were examined.
     compared: usize,
     /// End of the last record found.
     last_end: Option<u64>,
-    /// Part of the log that is known to be in memory.
+    /// The part of the log that is known to be in memory.
     fetched: Range<u64>,
 }
 
-/// How a read goes on.
+/// How a read continues.
 enum Next {
-    /// With the next entry.
+    /// The next entry follows.
     Entry,
-    /// It ends with what it has.
+    /// The read ends with its result so far.
     End,
-    /// It has nothing, and would have to wait for the disk.
+    /// The read has no result and would have to wait for the disk.
     WouldBlock,
 }
 
@@ -72,7 +72,7 @@ struct Run {
 }
 
 impl<'a> Scan<'a> {
-    /// Of a queue from the next offset of `got` on, which lies within its bounds.
+    /// A scan of a queue from the next offset of `got` on, which lies within its bounds.
     pub(super) fn new(
         store: &'a MessageStore,
         queue: &'a Queue,
@@ -98,9 +98,9 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads; `None` where the first message is out of reach.
+    /// Runs the scan; `None` if the first message cannot be read without waiting.
     pub(super) fn run(mut self) -> Result<Option<Got>> {
-        // A chunk larger than what can be returned would be read for nothing.
+        // A chunk larger than the most that can be returned would be read for nothing.
         let chunk = CHUNK.min(self.limits.messages.clamp(1, CHUNK) * 2);
         let mut entries = Vec::new();
         while self.entries_left > 0 {
@@ -126,7 +126,7 @@ impl<'a> Scan<'a> {
         Ok(Some(self.finish()))
     }
 
-    /// Takes the entries in `bytes`, up to the first that is none.
+    /// Takes the entries in `bytes`, up to the first invalid one.
     fn take_all(&mut self, bytes: &[u8]) -> Result<Next> {
         for entry in entry::iter(bytes) {
             self.entries_left = self.entries_left.saturating_sub(1);
@@ -138,7 +138,7 @@ impl<'a> Scan<'a> {
         Ok(Next::Entry)
     }
 
-    /// Adds the message of the next entry, if it is wanted and there.
+    /// Adds the message of the next entry, if it exists and the filter accepts it.
     fn take(&mut self, entry: &Entry) -> Result<Next> {
         let behind = self.log_end.saturating_sub(entry.physical_offset);
         if self.is_full(entry, behind) || self.compared >= COMPARED {
@@ -149,8 +149,8 @@ impl<'a> Scan<'a> {
         if entry.is_filler() || !(self.filter.by_tags_code)(entry.tags_code) {
             return Ok(Next::Entry);
         }
-        // What this process has neither appended nor read back, or what has likely left the memory,
-        // comes from a disk.
+        // Records that this process has neither appended nor read back, or that are probably no
+        // longer in memory, come from a disk.
         let from_disk = behind > self.store.memory_bytes || self.store.log.is_unchecked(entry.physical_offset);
         self.compared += if from_disk { entry.size as usize } else { 0 };
         let Some(file) = self.store.log.file_at(entry.physical_offset) else {
@@ -160,7 +160,7 @@ impl<'a> Scan<'a> {
         if from_disk || behind > self.store.hot_bytes {
             match fetch(&file, entry, &mut self.fetched, self.reach) {
                 Ok(true) => {}
-                // What lies before it is handed out; the next read gets the rest, or the error.
+                // The messages before it are returned; the next read gets the rest, or the error.
                 Ok(false) | Err(_) if self.got.count > 0 => {
                     self.got.next_offset = offset;
                     return Ok(Next::End);
@@ -177,7 +177,7 @@ impl<'a> Scan<'a> {
         Ok(Next::Entry)
     }
 
-    /// Whether a message more would be too much.
+    /// Whether one more message would exceed a limit.
     fn is_full(&self, entry: &Entry, behind: u64) -> bool {
         if self.got.count == 0 {
             return false;
@@ -191,8 +191,8 @@ impl<'a> Scan<'a> {
             || self.got.size + entry.size as usize > self.limits.bytes.min(bytes)
     }
 
-    /// Whether a record is what was once stored, as far as its checksum, its queue and its entry
-    /// there tell. That costs a look at every byte, so what was written a moment ago is not asked.
+    /// Whether a record is intact, as far as its checksum, its queue and its entry there show. The
+    /// check reads every byte, so recently written records are not checked.
     fn is_whole(&self, file: &MappedFile, entry: &Entry) -> bool {
         let topic = self.queue.topic();
         let bytes = file.bytes(entry.physical_offset, entry.size as usize).unwrap_or_default();
@@ -210,7 +210,7 @@ impl<'a> Scan<'a> {
         whole
     }
 
-    /// Whether the reader's filter lets the record through, where it asks for that.
+    /// Whether the reader's filter accepts the record, if it checks records.
     fn matches(&self, file: &MappedFile, entry: &Entry) -> bool {
         let Some(by_record) = self.filter.by_record else { return true };
         let bytes = file.bytes(entry.physical_offset, entry.size as usize);
@@ -225,15 +225,15 @@ impl<'a> Scan<'a> {
         push(&mut self.runs, file, entry);
     }
 
-    /// The reader goes on behind an entry whose message is not there.
+    /// Continues behind an entry whose message does not exist.
     fn pass_over(&mut self) {
         if self.got.count == 0 {
             self.got.status = GetStatus::MessageWasRemoving;
         }
     }
 
-    /// Goes on behind bytes that were written once and are no entry any more: a reader would wait
-    /// for them for ever. The end where there is nothing.
+    /// Continues behind bytes that were written once and are no valid entry any more: a reader
+    /// would wait for them forever. Ends the read if nothing follows.
     fn pass_over_damaged(&mut self, bytes: &[u8]) -> Next {
         let places = bytes.as_chunks::<{ entry::SIZE }>().0.iter();
         let damaged = places.take_while(|bytes| Entry::decode(bytes).is_none()).count();
@@ -260,8 +260,8 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Prefetches a record; `false` where that would block and may not. Notes what is in memory now:
-/// some of what follows the record too, where that can be had.
+/// Prefetches a record; `false` if that would block and the read must not block. Records which part
+/// is in memory now, including bytes behind the record if possible.
 fn fetch(file: &MappedFile, entry: &Entry, fetched: &mut Range<u64>, reach: Reach) -> Result<bool> {
     let (from, size) = (entry.physical_offset, entry.size as usize);
     if fetched.contains(&from) && entry.end() <= fetched.end {
@@ -282,7 +282,7 @@ fn fetch(file: &MappedFile, entry: &Entry, fetched: &mut Range<u64>, reach: Reac
     Ok(true)
 }
 
-/// The records as pieces to be sent.
+/// The records as pieces to send.
 fn pieces(runs: &[Run]) -> Vec<Bytes> {
     let small = runs.iter().map(|run| run.len).filter(|len| *len < COPY_BELOW).sum();
     let mut copied = BytesMut::with_capacity(small);
@@ -312,8 +312,8 @@ fn push(runs: &mut Vec<Run>, file: Arc<MappedFile>, entry: &Entry) {
     }
 }
 
-/// Whether the record an entry points to really is the message of this place in this queue: a stale
-/// or damaged entry must not deliver something else.
+/// Whether the record of an entry is the message of this place in this queue: a stale or damaged
+/// entry must not deliver another message.
 fn is_message(file: &MappedFile, entry: &Entry, queue_id: i32, queue_offset: QueueOffset) -> bool {
     let Some(bytes) = file.bytes(entry.physical_offset, entry.size as usize) else { return false };
     let Some(fields) = bytes.first_chunk::<36>() else { return false };

@@ -1,4 +1,4 @@
-//! One index file: a hash table whose chains run from new to old.
+//! One index file: a hash table whose chains run from new to old entries.
 //!
 //! ```text
 //! at           bytes
@@ -16,11 +16,11 @@
 //!                  4    number of the entry before it in its slot, 0 for none
 //! ```
 //!
-//! The key is `topic#key`, its hash Java's, made positive; the slot is the hash modulo the number
-//! of slots. All numbers are big-endian. The file has its full size from the start and blocks for
-//! its slots; blocks for entries are taken in steps. Only dispatch writes, through the mapping;
-//! queries read the file with plain calls, so that neither a hole nor a bad sector can stop the
-//! process.
+//! The key is `topic#key`, its hash is Java's, made positive; the slot is the hash modulo the
+//! number of slots. All numbers are big-endian. The file has its full size from the start and
+//! blocks for its slots; blocks for entries are preallocated in steps. Only dispatch writes,
+//! through the mapping; queries read the file with plain calls, so that neither a hole nor a bad
+//! sector can stop the process.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -37,9 +37,9 @@ use crate::position::Millis;
 pub(super) const HEADER: usize = 40;
 pub(super) const SLOT: usize = 4;
 pub(super) const ENTRY: usize = 20;
-/// Blocks for entries are taken in steps of so many bytes.
+/// Blocks for entries are preallocated in steps of this many bytes.
 const STEP: u64 = 4 << 20;
-/// Entries read at once where all are read.
+/// Entries read at once when all are read.
 pub(super) const BLOCK: u32 = 50_000;
 
 /// An open index file. The header's numbers are kept here and in the file.
@@ -78,7 +78,7 @@ impl Entry {
     }
 }
 
-/// The hash as the file has it. The one number without a positive counterpart becomes 0.
+/// The hash as stored in the file. The one number without a positive counterpart becomes 0.
 pub(super) fn positive(hash: i32) -> u32 {
     hash.checked_abs().map_or(0, i32::cast_unsigned)
 }
@@ -89,8 +89,8 @@ pub(super) fn size(config: &config::Index) -> u64 {
 }
 
 impl IndexFile {
-    /// Creates a file that goes on behind `offset` and `timestamp`, which its header says until it
-    /// has an entry.
+    /// Creates a file that continues after `offset` and `timestamp`; its header contains these
+    /// until it has an entry.
     pub(super) fn create(path: &Path, config: &config::Index, offset: u64, timestamp: Millis) -> Result<IndexFile> {
         let create = || {
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
@@ -99,8 +99,8 @@ impl IndexFile {
         };
         let made = fail_point::at("index::create", create).map_err(Error::io("create", path));
         let index = made.and_then(|file| Self::map(path, file, config)).inspect_err(|_| {
-            // The next attempt takes another name, and this one would stand between the files for
-            // ever.
+            // The next attempt takes another name, and this file would stay between the others
+            // forever.
             let _ = fail_point::at("index::clean", || std::fs::remove_file(path));
         })?;
         index.begin_timestamp.store(timestamp.get(), Ordering::Relaxed);
@@ -178,7 +178,7 @@ impl IndexFile {
         HEADER + SLOT * self.slots as usize + ENTRY * number as usize
     }
 
-    /// Makes sure that entry `number` and all slots can be written.
+    /// Preallocates what is necessary to write entry `number` and all slots.
     fn make_ready(&self, number: u32) -> Result<()> {
         let end = self.entry_at(number) + ENTRY;
         let ready = self.words.ready();
@@ -198,7 +198,7 @@ impl IndexFile {
         }
     }
 
-    /// Adds an entry; the file is not full.
+    /// Adds an entry; the file must not be full.
     pub(super) fn add(&self, hash: u32, offset: u64, timestamp: Millis) -> Result<()> {
         let number = self.count.load(Ordering::Relaxed);
         self.make_ready(number)?;
@@ -231,7 +231,7 @@ impl IndexFile {
         Ok(())
     }
 
-    /// The header as it lies in the file.
+    /// The header as stored in the file.
     fn header(&self) -> [u8; HEADER] {
         let mut header = [0; HEADER];
         let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
@@ -245,8 +245,8 @@ impl IndexFile {
     }
 
     fn write_header(&self) {
-        // Nothing is written where the header has no block yet; the first entry takes one and
-        // writes it again.
+        // Nothing is written while the header has no block; the first entry allocates one and
+        // writes the header again.
         for (number, word) in self.header().as_chunks::<SLOT>().0.iter().enumerate() {
             self.words.store(SLOT * number, u32::from_be_bytes(*word));
         }
@@ -263,8 +263,8 @@ impl IndexFile {
             .map_err(Error::io("read", &self.path))
     }
 
-    /// Hands the offsets stored for a hash between two times to `each`, newest first, until it has
-    /// enough.
+    /// Passes the offsets stored for a hash between two times to `each`, newest first, until it
+    /// stops the search.
     pub(super) fn find(&self, hash: u32, begin: Millis, end: Millis, each: &mut dyn FnMut(u64) -> bool) -> Result<()> {
         let count = self.count.load(Ordering::Acquire);
         let mut slot = [0; SLOT];
@@ -274,7 +274,7 @@ impl IndexFile {
         let mut limit = count;
         while (1..limit).contains(&number) {
             let entry = self.entry(number)?;
-            // The entry only knows whole seconds; `each` looks at the record itself.
+            // The entry has a resolution of one second; `each` checks the record itself.
             let (first, _) = self.times();
             let time = first.saturating_add(i64::from(entry.seconds) * 1000);
             if time.saturating_add(999) < begin {
@@ -289,8 +289,8 @@ impl IndexFile {
     }
 
     /// Keeps the entries of records before `end`, which after a crash are those known to be on the
-    /// disk, makes the slots agree with them, and wipes the others: dispatch adds again what the
-    /// log has. The file must be flushed before a checkpoint counts on it.
+    /// disk, makes the slots consistent with them, and erases the others: dispatch adds them again
+    /// from the log. The file must be flushed before a checkpoint covers it.
     pub(super) fn cut(&self, end: u64) -> Result<()> {
         let count = self.count.load(Ordering::Relaxed);
         let (mut low, mut high) = (1, count);
@@ -310,15 +310,15 @@ impl IndexFile {
         Ok(())
     }
 
-    /// Whether a slot names an entry there is not: slots and header may have come to the disk at
-    /// different times.
+    /// Whether a slot names an entry that does not exist: slots and header may have been written
+    /// back at different times.
     fn points_beyond(&self, count: u32) -> Result<bool> {
         let mut slots = vec![0; SLOT * self.slots as usize];
         self.read(HEADER, &mut slots)?;
         Ok(slots.as_chunks::<SLOT>().0.iter().any(|slot| u32::from_be_bytes(*slot) >= count))
     }
 
-    /// Sets the slots and the header from the entries before `count` and wipes those behind: one
+    /// Sets the slots and the header from the entries before `count` and erases those behind: one
     /// that stayed could pass for a newer one after the next crash.
     fn rebuild(&self, count: u32) -> Result<()> {
         self.wipe(count)?;
@@ -346,7 +346,7 @@ impl IndexFile {
             self.end_timestamp.store(begin.saturating_add(i64::from(last.seconds) * 1000), Ordering::Relaxed);
         }
         match self.make_ready(count.min(self.entries - 1)) {
-            // No reason not to start: nothing is added either.
+            // This does not prevent a start: nothing is added either.
             Err(Error::Full { .. }) => {}
             outcome => outcome?,
         }
@@ -358,7 +358,7 @@ impl IndexFile {
 
     fn wipe(&self, from: u32) -> Result<()> {
         let (begin, ready) = (self.entry_at(from), self.words.ready());
-        // Where blocks were promised to the mapping they have to stay.
+        // Blocks that the mapping relies on have to stay.
         let zeros = vec![0; ready.saturating_sub(begin)];
         let wipe = || match ready {
             0 => dir::zero_tail(&self.file, begin as u64),
@@ -373,7 +373,7 @@ impl IndexFile {
         fail_point::at("index::sync", sync).map_err(Error::sync(&self.path))
     }
 
-    /// Removes its name.
+    /// Unlinks the file.
     pub(super) fn delete(&self) -> Result<()> {
         fail_point::at("index::delete", || std::fs::remove_file(&self.path)).map_err(Error::io("delete", &self.path))
     }

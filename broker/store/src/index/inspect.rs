@@ -1,4 +1,5 @@
-//! The index of a store that no broker has open, read in the order it was written: that of the log.
+//! The index of a store that no broker has open, read in the order in which it was written, which
+//! is that of the log.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,13 +13,13 @@ use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 
-/// Something wrong in a file.
+/// A fault in a file.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) path: PathBuf,
     pub(crate) what: String,
-    /// The record whose entry it concerns, where it is one only. After a crash the entries of the
-    /// last records are made again.
+    /// The record whose entry is concerned, if it is a single one. After a crash the entries of the
+    /// last records are written again.
     pub(crate) record: Option<u64>,
 }
 
@@ -41,25 +42,25 @@ pub(crate) struct Indexed {
     pub(crate) offset: u64,
 }
 
-/// The file that is being read.
+/// The current file.
 #[derive(Debug)]
 struct Current {
     path: PathBuf,
     file: File,
-    /// Entries, counting the unused one.
+    /// Entries, including the unused one.
     count: u32,
     number: u32,
     block: Vec<u8>,
     block_from: u32,
-    /// Newest entry of each slot so far.
+    /// The newest entry of each slot so far.
     newest: Vec<u32>,
     last_offset: u64,
-    /// The first thing wrong, and the record concerned.
+    /// The first fault, and the record concerned.
     fault: Option<(String, u64)>,
 }
 
 impl Entries {
-    /// Looks at the files in `dir`, which have so many slots.
+    /// Reads the files in `dir`, which have this many slots.
     pub(crate) fn open(dir: &Path, slots: u32) -> Result<Entries> {
         let paths: Vec<PathBuf> = dir::numbered(dir)?.into_iter().map(|(_, path)| path).collect();
         let (files, paths) = (paths.len(), paths.into_iter());
@@ -69,13 +70,12 @@ impl Entries {
         Ok(entries)
     }
 
-    /// The entry that comes next.
+    /// The next entry.
     pub(crate) fn peek(&self) -> Option<Indexed> {
         self.next
     }
 
-    /// Goes on to the next one. Files that are wrong in themselves are left behind where that
-    /// shows.
+    /// Advances to the next entry. A file whose own structure is wrong is skipped once that shows.
     pub(crate) fn step(&mut self) -> Result<()> {
         loop {
             let Some(current) = &mut self.current else {
@@ -104,7 +104,7 @@ impl Entries {
 }
 
 impl Current {
-    /// Opens a file; what is wrong with it where it is none, nothing where its creation was
+    /// Opens a file. Returns the fault if it is not valid, and nothing if its creation was
     /// interrupted.
     fn open(path: &Path, slots: u32) -> Result<Result<Option<Current>, String>> {
         let file = fail_point::at("index::inspect", || File::open(path)).map_err(Error::io("open", path))?;
@@ -176,7 +176,7 @@ impl Current {
             let mut entry = [0; ENTRY];
             let from = HEADER + SLOT * self.newest.len() + ENTRY * *newest as usize;
             read(&self.file, &self.path, &mut entry, from as u64)?;
-            // An entry that was being written when its broker died is not counted yet.
+            // An entry that was being written when its broker crashed is not counted yet.
             let record = if named < self.count { Entry::decode(&entry).offset } else { u64::MAX };
             self.fault.get_or_insert((format!("slot {slot} names entry {named}, its newest is {newest}"), record));
         }
@@ -188,7 +188,7 @@ fn read(file: &File, path: &Path, into: &mut [u8], at: u64) -> Result<()> {
     fail_point::at("index::inspect", || file.read_exact_at(into, at)).map_err(Error::io("read", path))
 }
 
-/// The hashes under which the index should have a record.
+/// The hashes that the index should have for a record.
 pub(crate) fn hashes(record: &Record<'_>) -> Vec<u32> {
     let mut hashes = Vec::new();
     if sys_flag::transaction(record.sys_flag()) != Transaction::Rollback {

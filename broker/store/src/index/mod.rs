@@ -1,9 +1,9 @@
 //! The index: from `topic#key` to the records that carry the key.
 //!
-//! It holds nothing that the commit log does not, and only queries by key use it, so it may be
-//! behind: while the disk is too full for it, dispatch goes on without it and it catches up when
-//! there is room again. Files are named by the local time of their creation, `yyyyMMddHHmmssSSS`; a
-//! full one is followed by a new one.
+//! It contains nothing that the commit log does not, and only queries by key use it, so it may lag:
+//! while the disk is too full for it, dispatch goes on without it, and it catches up when there is
+//! room again. Files are named by the local time of their creation, `yyyyMMddHHmmssSSS`; a full one
+//! is followed by a new one.
 
 mod file;
 pub(crate) mod inspect;
@@ -32,10 +32,10 @@ pub(crate) struct Index {
     config: config::Index,
     dir: PathBuf,
     files: RwLock<Vec<Arc<IndexFile>>>,
-    /// Records up to this physical offset are in the index; a record there or before is not added
-    /// again. `u64::MAX` stands for an index without any record.
+    /// Records up to this physical offset are in the index and are not added again. `u64::MAX`
+    /// stands for an index without any record.
     last: AtomicU64,
-    /// Files with entries that are not on the disk yet.
+    /// Files with entries that are not durable yet.
     unsynced: Mutex<Vec<Arc<IndexFile>>>,
 }
 
@@ -62,10 +62,10 @@ impl Index {
             }
             files.push(Arc::new(IndexFile::open(&path, &config)?));
         }
-        // A header that knows of records behind the end is damaged: none would be added any more.
+        // A header that names records behind the end is damaged: no further record would be added.
         if crashed || files.last().is_some_and(|file| file.end().0 > end) {
-            // Once a file has an entry from before `end`, the files before it were complete, and on
-            // the disk, by then.
+            // Once a file had an entry from before `end`, the files before it were complete and
+            // durable.
             for file in files.iter().rev() {
                 file.cut(end)?;
                 if !file.is_empty() {
@@ -112,7 +112,7 @@ impl Index {
         Ok(())
     }
 
-    /// The file that takes the next entry.
+    /// The file for the next entry.
     fn writable(&self) -> Result<Arc<IndexFile>> {
         let last = self.files.read().last().map(Arc::clone);
         let (offset, timestamp) = match last {
@@ -124,7 +124,8 @@ impl Index {
         loop {
             let path = self.dir.join(name.strftime("%Y%m%d%H%M%S%3f").to_string());
             if path.exists() {
-                // Names tell the order of the files; two in one millisecond would not.
+                // The names determine the order of the files; two files of one millisecond would
+                // have no order.
                 name += jiff::SignedDuration::from_millis(1);
                 continue;
             }
@@ -134,8 +135,9 @@ impl Index {
         }
     }
 
-    /// Hands the physical offsets of records that may carry `key` to `each`, newest first, until it
-    /// has enough. The hash decides, and times are whole seconds: `each` looks at the records.
+    /// Passes the physical offsets of records that may carry `key` to `each`, newest first, until
+    /// it stops the search. Entries match by hash, and times are whole seconds: `each` checks the
+    /// records.
     pub(crate) fn find(
         &self,
         topic: &str,
@@ -174,13 +176,13 @@ impl Index {
         self.files.read().len()
     }
 
-    /// Bytes the files map: all of each.
+    /// Bytes mapped by the files: the whole of each.
     pub(crate) fn mapped_bytes(&self) -> u64 {
         self.file_count() as u64 * file::size(&self.config)
     }
 
-    /// Syncs everything added. After [`Error::Sync`] nothing may be said to be there any more;
-    /// after another error it can be tried again.
+    /// Syncs everything added. After [`Error::Sync`] none of it may be regarded as durable any
+    /// more; after another error the sync can be retried.
     pub(crate) fn flush(&self) -> Result<()> {
         let files = std::mem::take(&mut *self.unsynced.lock());
         if files.is_empty() {
@@ -207,7 +209,7 @@ impl Follower for Index {
         self.flush()
     }
 
-    /// Deletes files of records the log has lost, except the newest.
+    /// Deletes files whose records the log has lost, except the newest.
     fn trim(&self, log_min: u64) -> Result<()> {
         loop {
             let old = |files: &[Arc<IndexFile>]| files.len() > 1 && files[0].end().0 < log_min;
@@ -220,7 +222,7 @@ impl Follower for Index {
         }
     }
 
-    /// Forgets records at or behind `to`, which the log has lost. Dispatch stands still meanwhile.
+    /// Drops records at or behind `to`, which the log has lost. Dispatch is stopped meanwhile.
     fn truncate(&self, to: u64) -> Result<()> {
         let mut files = self.files.write();
         while let Some(file) = files.last() {
@@ -244,8 +246,7 @@ fn hash(topic: &str, key: &str) -> u32 {
     file::positive(StringHash::default().push(topic).push("#").push(key).finish())
 }
 
-/// Hands the hash of each key a record is found by to `each`: its unique key, and each word of its
-/// keys.
+/// Passes the hash of each key of a record to `each`: its unique key, and each word of its keys.
 fn keys(topic: &str, raw: &[u8], each: &mut dyn FnMut(u32)) {
     let (mut unique, mut words) = (None, None);
     for (name, value) in properties::iter(raw) {

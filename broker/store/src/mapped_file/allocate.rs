@@ -1,10 +1,10 @@
-//! The thread that stays ahead of the append position.
+//! The allocation thread, which stays ahead of the append position.
 //!
 //! An append must not wait for a disk: neither for blocks, nor for a page fault, nor for the next
-//! file. This thread preallocates blocks in steps, faults pages in a little ahead, and has the next
-//! file ready before the current one ends. When it is too late, or the disk is full, a writer that
-//! may wait asks and waits here, with a deadline and without the append lock; a full disk is an
-//! error for that writer and tried again for the next one.
+//! file. This thread preallocates blocks in steps, prefaults pages a little ahead, and creates the
+//! next file before the current one ends. If it is late, or the disk is full, a writer that may
+//! block sends a request and waits here, with a deadline and without the append lock; a full disk
+//! is an error for that writer and retried for the next one.
 //!
 //! Invariant, in offsets of the file that takes appends:
 //!
@@ -17,12 +17,12 @@
 //! allocated   blocks below it are preallocated            moved by this thread, first
 //! ```
 //!
-//! The `position` that this thread knows is the one it was told last, and lags behind the cursor.
-//! It notes `allocated` at the end of a job, so the order holds between two jobs. A file that a
-//! start or a truncation opens begins with all four at the end of the log, whatever blocks it has:
-//! to allocate them again costs nothing.
+//! The `position` that this thread knows is the last one reported, and lags behind the cursor. It
+//! sets `allocated` at the end of a job, so the order holds between two jobs. A file that a start
+//! or a truncation opens begins with all four at the end of the log, whatever blocks it has: to
+//! allocate them again costs nothing.
 //!
-//! Lock order: the append lock, then `state`. The thread holds neither while it talks to the disk.
+//! Lock order: the append lock, then `state`. The thread holds neither during disk I/O.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ use crate::error::{Error, Result};
 
 const NAME: &str = "store-allocate";
 
-/// A file that takes appends, with the one cursor that can make them.
+/// A file that takes appends, with the only cursor that can append to it.
 #[derive(Debug)]
 pub(crate) struct Appendable {
     pub(crate) file: Arc<MappedFile>,
@@ -70,24 +70,24 @@ struct State {
     stop: bool,
     /// The thread has panicked.
     dead: bool,
-    /// The file that takes appends; none until the first one.
+    /// The file that takes appends; none until the first append.
     current: Option<Arc<MappedFile>>,
-    /// Blocks of it are preallocated up to this offset.
+    /// Its blocks are preallocated up to this offset.
     allocated: u64,
-    /// Last known append position.
+    /// The last reported append position.
     position: u64,
     /// A writer waits until the current file is ready up to this offset.
     wanted: u64,
     /// A writer waits for the file that begins here.
     wanted_file: Option<u64>,
     next: Option<Next>,
-    /// Set when the log was truncated: what is under way belongs to a future that will not come.
+    /// Set when the log was truncated: the job in progress belongs to discarded offsets.
     generation: u64,
-    /// Jobs begun.
+    /// The number of jobs begun.
     jobs: u64,
-    /// The job that failed last and why. No job is begun by itself after a failure; a writer's
-    /// request begins one, except after
-    /// [`Error::Sync`]: a second sync would succeed without a name or a size being on the disk.
+    /// The job that failed last and its error. After a failure no job begins by itself; a writer's
+    /// request begins one, except after [`Error::Sync`]: a second sync would succeed without a name
+    /// or a size being on the disk.
     failure: Option<(u64, Error)>,
 }
 
@@ -108,8 +108,8 @@ enum Done {
 }
 
 impl Allocator {
-    /// Starts the thread. `current` takes appends at `position`. `panicked` is told the thread's
-    /// name if it panics.
+    /// Starts the thread. `current` takes appends at `position`. `panicked` is called with the
+    /// thread's name if it panics.
     pub(crate) fn start(
         dirs: Arc<Dirs>,
         file_size: u64,
@@ -147,8 +147,8 @@ impl Allocator {
         Ok(Allocator { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Tells how far appends have come. Returns the position at which to tell again: soon, as what
-    /// was touched at once is also written at once by the next sync.
+    /// Reports the append position. Returns the position for the next report. That is soon, because
+    /// pages that are prefaulted together are also written together by the next sync.
     pub(crate) fn at(&self, position: u64) -> u64 {
         let mut state = self.shared.state.lock();
         state.position = position;
@@ -161,7 +161,7 @@ impl Allocator {
     }
 
     /// Waits until `file` can be written up to `to`, or is not the current file any more; `false`
-    /// where that has not come by `until`.
+    /// if that has not happened by `until`.
     pub(crate) fn wait_ready(&self, file: &Arc<MappedFile>, to: u64, until: Instant) -> Result<bool> {
         let there = |state: &State| {
             let current = state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, file));
@@ -170,8 +170,8 @@ impl Allocator {
         self.wait(until, there, |state| state.wanted = state.wanted.max(to))
     }
 
-    /// Waits until the file that begins at `base` is there, or has been taken; `false` where that
-    /// has not come by `until`.
+    /// Waits until the file that begins at `base` exists, or has been taken; `false` if that has
+    /// not happened by `until`.
     pub(crate) fn wait_next(&self, base: u64, until: Instant) -> Result<bool> {
         let there = |state: &State| {
             let there = state.next.as_ref().is_some_and(|next| next.appendable.file.base() == base);
@@ -181,7 +181,7 @@ impl Allocator {
         self.wait(until, there, |state| state.wanted_file = Some(base))
     }
 
-    /// The file that begins at `base`, if it is there; from then on it is the current one.
+    /// Takes the file that begins at `base`, if it is prepared; from then on it is the current one.
     pub(crate) fn take_next(&self, base: u64) -> Option<Appendable> {
         let mut state = self.shared.state.lock();
         let next = state.next.take_if(|next| next.appendable.file.base() == base)?;
@@ -190,7 +190,7 @@ impl Allocator {
         Some(next.appendable)
     }
 
-    /// Forgets all plans: appends go on in `current` at `position`. A prepared file is deleted.
+    /// Discards all plans: appends continue in `current` at `position`. A prepared file is deleted.
     pub(crate) fn reset(&self, current: Option<Arc<MappedFile>>, position: u64) -> Result<()> {
         let mut state = self.shared.state.lock();
         state.generation += 1;
@@ -204,7 +204,7 @@ impl Allocator {
         next.map_or(Ok(()), |next| next.appendable.file.delete())
     }
 
-    /// Ends the thread. A file prepared and never used is deleted if `tidy`.
+    /// Ends the thread. If `tidy`, a file that was prepared and never used is deleted.
     pub(crate) fn stop(&self, tidy: bool) -> Result<()> {
         self.shared.state.lock().stop = true;
         self.shared.work.notify_all();
@@ -220,7 +220,7 @@ impl Allocator {
         }
     }
 
-    /// Waits until `there`, or until a job has failed that was begun after `ask`.
+    /// Waits for `there`, or until a job has failed that was begun after `ask`.
     fn wait(&self, until: Instant, there: impl Fn(&State) -> bool, ask: impl Fn(&mut State)) -> Result<bool> {
         let mut state = self.shared.state.lock();
         let begun = state.jobs;
@@ -235,8 +235,8 @@ impl Allocator {
                 Some((_, error @ Error::Sync { .. })) => return Err(repeat(error)),
                 _ if there(&state) => return Ok(true),
                 Some((job, error)) if *job > begun => return Err(repeat(error)),
-                // That job knew nothing of this request: what it could not get was more, or ahead
-                // of time.
+                // That job did not include this request: it failed for a larger amount, or for a
+                // prefetch.
                 _ => state.failure = None,
             }
             ask(&mut state);
@@ -250,8 +250,8 @@ impl Allocator {
 
 impl Drop for Allocator {
     fn drop(&mut self) {
-        // Closing the store has called `stop` and seen its outcome; a store that is dropped counts
-        // as crashed.
+        // The caller that closes the store has called `stop` and seen its outcome; a store that is
+        // dropped counts as crashed.
         let _ = self.stop(false);
     }
 }
@@ -265,7 +265,7 @@ impl State {
         self.wanted_file = None;
     }
 
-    /// The invariant at the head of this file, between two jobs.
+    /// The invariant in the module docs, between two jobs.
     fn check_order(&self) {
         if let Some(file) = &self.current {
             let order = [file.base(), self.position, file.ready(), self.allocated, file.limit()];
@@ -274,7 +274,7 @@ impl State {
         }
     }
 
-    /// What is to be done next, if anything.
+    /// The next job, if there is one.
     fn job(&self, shared: &Shared) -> Option<Job> {
         if self.failure.is_some() {
             return None;
@@ -299,9 +299,9 @@ impl State {
 }
 
 impl Shared {
-    /// Bytes that are made ready at once, and that appends come on before they tell. Appends that
-    /// have caught up go on behind each stride; to make all ready that belongs ahead took up to 10
-    /// ms, and eight jobs of a stride cost no more than one of eight strides.
+    /// Bytes that one job makes ready, and bytes of appends between two reports. Appends that have
+    /// caught up continue after each stride. To make everything ahead ready in one job took up to
+    /// 10 ms, and eight jobs of a stride cost no more than one of eight strides.
     fn stride(&self) -> u64 {
         self.ahead.touch_ahead.div_ceil(8)
     }
@@ -318,7 +318,8 @@ impl Shared {
             let outcome = MutexGuard::unlocked(&mut state, || self.perform(job));
             match outcome {
                 Ok(Done::Created(next)) if state.generation != generation => {
-                    // The name may be needed again at once, so it goes while the lock is held.
+                    // The name may be needed again at once, so the file is deleted while the lock
+                    // is held.
                     if let Err(error) = next.appendable.file.delete() {
                         tracing::warn!(%error, "a commit log file prepared for nothing stays behind");
                     }
@@ -333,8 +334,8 @@ impl Shared {
                     state.next = Some(next);
                 }
                 Err(error) => {
-                    // Writers that still wait say so again; a large message that was refused must
-                    // not make small ones ask for its room.
+                    // Writers that still wait repeat their request; a large message that was
+                    // refused must not make small ones ask for its room.
                     state.wanted = 0;
                     state.failure = Some((number, error));
                 }
@@ -361,8 +362,8 @@ impl Shared {
         let file = Arc::new(file);
         let allocated = match self.extend(&file, base, base, base + self.ahead.touch_ahead) {
             Ok(allocated) => allocated,
-            // The file is not needed yet: the writer that needs it asks again, and is told if there
-            // is still no room.
+            // The file is not needed yet: the writer that needs it requests it again, and gets an
+            // error if there is still no room.
             Err(Error::Full { .. }) => base,
             Err(error) => {
                 tracing::warn!(%error, "no blocks ahead of time for the next commit log file; tried again when it is needed");
@@ -372,8 +373,8 @@ impl Shared {
         Ok(Next { appendable: Appendable { file, cursor }, allocated })
     }
 
-    /// Makes `file` ready up to `to`, or at least up to `wanted` where the disk has no room for
-    /// more. Returns how far its blocks are preallocated.
+    /// Makes `file` ready up to `to`, or at least up to `wanted` if the disk has no room for more.
+    /// Returns how far its blocks are preallocated.
     fn extend(&self, file: &MappedFile, allocated: u64, wanted: u64, to: u64) -> Result<u64> {
         let to = to.min(file.limit());
         // Without a writer that waits, less than `to` is of no use.
@@ -388,14 +389,14 @@ impl Shared {
         }
     }
 
-    /// End of the step of blocks that `to` lies in.
+    /// The end of the step of blocks that contains `to`.
     fn step_end(&self, file: &MappedFile, to: u64) -> u64 {
         let steps = (to - file.base()).div_ceil(self.ahead.step);
         file.base().saturating_add(steps.saturating_mul(self.ahead.step)).min(file.limit())
     }
 
-    /// Preallocates up to `blocks`, and faults pages in up to `to` or a little more, where there
-    /// are blocks. Returns how far blocks are preallocated.
+    /// Preallocates up to `blocks`, and prefaults pages up to `to` or a little more, as far as
+    /// there are blocks. Returns how far blocks are preallocated.
     fn prepare(&self, file: &MappedFile, allocated: u64, to: u64, blocks: u64) -> Result<u64> {
         if blocks > allocated {
             file.allocate(allocated, blocks)?;
@@ -454,7 +455,7 @@ mod tests {
         assert_eq!(std::fs::metadata(second.file.path()).unwrap().len(), 64 << 10);
     }
 
-    /// Sends waited for all that was to be ready ahead, where the first of it was enough for them.
+    /// Sends waited for everything ahead to be ready, although the first part was enough for them.
     #[test]
     fn a_writer_that_has_caught_up_waits_for_one_stride_and_not_for_all_that_belongs_ahead() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! The directories that the files of the log lie in, and which of them gets the next one.
+//! The directories of the log's files, and which of them gets the next file.
 //!
-//! As in Java: files take turns by their number over the directories in the order of their names,
-//! leaving out those that are to be read only and those whose volume is nearly full; where all are
-//! full, as if none were. A file is found wherever it lies.
+//! As in Java: files are assigned by their number, round-robin over the directories in the order of
+//! their names, skipping those that are read-only and those whose volume is nearly full; if all are
+//! full, none is skipped. A file is found in whichever directory it lies.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 /// The directories of one log.
 #[derive(Debug)]
 pub(crate) struct Dirs {
-    /// Those that may get files; there is one at least.
+    /// The directories that may get files; at least one.
     writable: Vec<PathBuf>,
     read_only: Vec<PathBuf>,
-    /// Those on volumes too full for another file.
+    /// The directories on volumes too full for another file.
     full: Mutex<Vec<PathBuf>>,
 }
 
@@ -32,7 +32,7 @@ impl Dirs {
         self.writable.iter().chain(&self.read_only).map(PathBuf::as_path)
     }
 
-    /// Leaves these out from now on.
+    /// Skips these from now on.
     pub(crate) fn set_full(&self, full: Vec<PathBuf>) {
         *self.full.lock() = full;
     }

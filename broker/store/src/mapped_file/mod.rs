@@ -1,12 +1,12 @@
 //! Commit log files: mapped, of a fixed size, named by the offset they begin at.
 //!
-//! A file is shared by counting: the commit log holds it, and so does every reader. Deleting one
-//! removes its name and the log's hold on it; its bytes stay until the last reader has let go.
+//! A file is reference-counted: the commit log holds it, and so does every reader. Deleting one
+//! unlinks it and drops the log's reference; its bytes stay until the last reader has dropped it.
 //!
-//! | file | what |
+//! | module | contents |
 //! |---|---|
 //! | [`region`] | the mapping itself; the only unsafe code |
-//! | [`dirs`] | where files lie, and where the next one goes |
+//! | [`dirs`] | the directories of the files, and that of the next one |
 //! | [`allocate`] | the thread that preallocates blocks and the next file |
 
 pub(crate) mod allocate;
@@ -31,14 +31,14 @@ pub(crate) struct MappedFile {
     base: u64,
     path: PathBuf,
     /// Needed to preallocate and to sync; closed when the file is full, so that a large log does
-    /// not use up the open files.
+    /// not exhaust the file descriptors.
     handle: Mutex<Option<Arc<File>>>,
     region: Arc<Region>,
     pages: Pages,
 }
 
 impl MappedFile {
-    /// Creates the file that begins at `base`, full of zeros and without blocks, and makes its name
+    /// Creates the file that begins at `base`, zeroed and without blocks, and makes its name
     /// durable.
     pub(crate) fn create(dir: &Path, base: u64, size: u64, pages: Pages) -> Result<(MappedFile, Cursor)> {
         let path = dir.join(dir::file_name(base));
@@ -88,7 +88,7 @@ impl MappedFile {
         self.base
     }
 
-    /// Offset behind its last byte, written or not.
+    /// Offset behind its last byte, whether written or not.
     pub(crate) fn limit(&self) -> u64 {
         self.base + self.region.len() as u64
     }
@@ -97,13 +97,13 @@ impl MappedFile {
         &self.path
     }
 
-    /// Says that the file is full and takes no more blocks.
+    /// Marks the file as full: it needs no more blocks.
     pub(crate) fn complete(&self) {
         self.region.advise(Pages::Many);
         self.handle.lock().take();
     }
 
-    /// Offset up to which it can be written at once.
+    /// Offset up to which it can be written without waiting.
     pub(crate) fn ready(&self) -> u64 {
         self.base + self.region.ready() as u64
     }
@@ -113,26 +113,26 @@ impl MappedFile {
         self.base + self.region.published() as u64
     }
 
-    /// Published bytes at an offset; `None` where they are not all there.
+    /// Published bytes at an offset; `None` if not all of them are published.
     pub(crate) fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
         self.region.bytes(usize::try_from(offset.checked_sub(self.base)?).ok()?, len)
     }
 
-    /// Not held while the disk works: a sync and an allocation do not wait for each other here.
+    /// Not held during disk I/O: a sync and an allocation do not wait for each other here.
     fn handle(&self) -> Option<Arc<File>> {
         self.handle.lock().clone()
     }
 
-    /// Faults published bytes in, as far as they are there. To be called before a look at bytes
-    /// that may not be in memory: a bad sector is an error here, and a signal that ends the process
-    /// there.
+    /// Prefetches those of the bytes that are published. Call it before an access to bytes that may
+    /// not be in memory: a bad sector is an error here, but in a page fault it is a signal that
+    /// ends the process.
     pub(crate) fn fetch(&self, offset: u64, len: usize) -> Result<()> {
         let at = offset.saturating_sub(self.base) as usize;
         fail_point::at("commit_log::fetch", || self.region.fetch(at, len)).map_err(Error::io("read", &self.path))
     }
 
-    /// Whether published bytes are in memory, as far as they are there; to look at them then does
-    /// not wait for the disk.
+    /// Whether those of the bytes that are published are in memory; an access then does not wait
+    /// for the disk.
     pub(crate) fn is_resident(&self, offset: u64, len: usize) -> bool {
         self.region.is_resident(offset.saturating_sub(self.base) as usize, len)
     }
@@ -148,13 +148,13 @@ impl MappedFile {
         fail_point::at("commit_log::allocate", allocate).map_err(Error::io("allocate", &self.path))
     }
 
-    /// Faults pages in up to an offset, whose blocks are preallocated. Called by one thread at a
+    /// Prefaults pages up to an offset, whose blocks are preallocated. Called by one thread at a
     /// time.
     ///
-    /// Many come by writing zeros, which are there already: neither appends nor readers go there
-    /// before it is ready. A page fault would read in as much as the system reads ahead, which may
-    /// be many megabytes, and hold its CPU meanwhile: sends waited 20 ms for it on a machine whose
-    /// memory was not in use before.
+    /// Many pages are faulted in by writing zeros, which they contain already: neither appends nor
+    /// readers use them before they are ready. A page fault would read in as much as the system's
+    /// readahead, which may be many megabytes, and occupy its CPU meanwhile: sends waited 20 ms for
+    /// it on a machine whose memory was not in use before.
     pub(crate) fn touch(&self, to: u64) -> Result<()> {
         let to = to.min(self.limit()) - self.base;
         let touch = || {
@@ -168,12 +168,12 @@ impl MappedFile {
 
     /// Syncs a range of offsets.
     ///
-    /// By fdatasync, which also writes the pages that were touched ahead. That is the point: blocks
-    /// that were written once, if only with zeros, need no note in the file system's journal when
-    /// records come, and a sync then waits for its data alone. To sync the mapped range instead
-    /// waits for the journal each time, as the file's time has changed: several times longer. The
-    /// price is that each block is written twice. What is left of a full file is synced by its
-    /// range.
+    /// With fdatasync, which also writes the prefaulted pages. That is intended: blocks that were
+    /// written once, if only with zeros, need no entry in the file system's journal when records
+    /// are written to them, and a sync then waits for its data alone. A sync of the mapped range
+    /// instead waits for the journal each time, as the file's mtime has changed: several times
+    /// longer. The price is that each block is written twice. The rest of a full file is synced by
+    /// its range.
     pub(crate) fn flush(&self, from: u64, to: u64) -> Result<()> {
         let flush = || match self.handle() {
             Some(file) => file.sync_data(),
@@ -182,14 +182,14 @@ impl MappedFile {
         fail_point::at("commit_log::sync", flush).map_err(Error::sync(&self.path))
     }
 
-    /// Removes its name. Readers that have it keep it.
+    /// Unlinks the file. Readers that hold it keep it.
     pub(crate) fn delete(&self) -> Result<()> {
         fail_point::at("commit_log::delete", || std::fs::remove_file(&self.path))
             .map_err(Error::io("delete", &self.path))
     }
 }
 
-/// A piece of a mapped file that keeps it alive.
+/// A piece of a mapped file; it keeps the file alive.
 struct Piece {
     file: Arc<MappedFile>,
     offset: u64,
@@ -198,12 +198,12 @@ struct Piece {
 
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
-        // `share` has looked, and published bytes stay published.
+        // `share` has checked it, and published bytes stay published.
         self.file.bytes(self.offset, self.len).unwrap_or_default()
     }
 }
 
-/// Published bytes as a value of their own, without a copy; `None` where they are not all there.
+/// Published bytes as an owned value, without a copy; `None` if not all of them are published.
 pub(crate) fn share(file: &Arc<MappedFile>, offset: u64, len: usize) -> Option<Bytes> {
     file.bytes(offset, len)?;
     Some(Bytes::from_owner(Piece { file: Arc::clone(file), offset, len }))

@@ -1,18 +1,18 @@
-//! Mapped memory. The only unsafe code of the workspace, which is why the one system call that no
-//! safe crate offers stands here, too: [`lock_description`].
+//! Mapped memory. This is the only unsafe code of the workspace, so the one system call that no
+//! safe crate offers is here, too: [`lock_description`].
 //!
-//! What a mapping cannot promise, and the answer here:
+//! The hazards of a mapping, and how this module prevents them:
 //!
-//! * *Blocks.* Touching a page the file system cannot give a block to kills the process (SIGBUS).
-//!   Nothing above `ready` is ever touched, and `ready` is only raised over blocks that were
-//!   allocated for real.
-//! * *Bad sectors.* Reading a page that the disk does not give kills the process as well. What may
-//!   not be in memory is fetched before it is looked at, which is an error then; kernels before
-//!   5.14 cannot do that.
-//! * *Another process* that cuts the file short does the same. The store's lock file keeps other
-//!   brokers out.
+//! * *Blocks.* A write to a page for which the file system has no block kills the process (SIGBUS).
+//!   Nothing above `ready` is ever touched, and `ready` is only raised over blocks that are really
+//!   allocated.
+//! * *Bad sectors.* A read of a page that the disk cannot deliver kills the process as well. Pages
+//!   that may not be in memory are prefetched before an access, so that this is an error; kernels
+//!   before 5.14 cannot do that.
+//! * *Another process* that truncates the file has the same effect. The store's lock file keeps
+//!   other brokers out.
 //! * *Aliasing.* Bytes below `published` never change again, so shared slices of them are sound.
-//!   Bytes above it belong to the one [`Cursor`] of the region; no reader can name them.
+//!   Bytes above it belong to the only [`Cursor`] of the region; no reader can access them.
 
 #![allow(unsafe_code)]
 
@@ -25,14 +25,14 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::io::Errno;
 
-/// How the pages of a file that takes appends are faulted in. The system keeps, and writes,
-/// neighbours that came together as one piece of up to 2 MiB.
+/// How the pages of a file that takes appends are faulted in. The system keeps pages that were
+/// faulted in together as one folio of up to 2 MiB, and writes them together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pages {
-    /// One by one. For small syncs: each would otherwise write the whole piece, and the next append
-    /// pay for a fault in all of it.
+    /// One by one. For small syncs: each would otherwise write the whole folio, and the next append
+    /// would pay for a fault in all of it.
     Single,
-    /// Many together, which costs less where a sync takes much at once.
+    /// Many together, which costs less if a sync writes much at once.
     Many,
 }
 
@@ -71,12 +71,12 @@ impl Region {
         self.published.load(Ordering::Acquire)
     }
 
-    /// Bytes whose pages can be written without a fault that kills.
+    /// Bytes whose pages can be written without a fatal fault.
     pub(crate) fn ready(&self) -> usize {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// The bytes from `at`; `None` where they are not all published.
+    /// The bytes from `at`; `None` if not all of them are published.
     pub(crate) fn bytes(&self, at: usize, len: usize) -> Option<&[u8]> {
         let end = at.checked_add(len)?;
         if end > self.published() {
@@ -89,23 +89,23 @@ impl Region {
         Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(at), len) })
     }
 
-    /// Faults published bytes in, where the disk gives them. Touching them where it does not would
-    /// kill the process.
+    /// Prefetches published bytes, as far as the disk can read them. To touch them if it cannot
+    /// would kill the process.
     pub(crate) fn fetch(&self, at: usize, len: usize) -> io::Result<()> {
         let len = len.min(self.published().saturating_sub(at));
         if len == 0 {
             return Ok(());
         }
         match self.map.advise_range(Advice::PopulateRead, at, len) {
-            // Kernels before 5.14 do not know it.
+            // Kernels before 5.14 do not support this.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
             Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => Err(Errno::IO.into()),
             outcome => outcome,
         }
     }
 
-    /// Whether published bytes are in memory, as far as they are there. To be asked by the owner of
-    /// the file: the system tells others that all is.
+    /// Whether those of the bytes that are published are in memory. Only the owner of the file may
+    /// ask: to other users the system reports every page as resident.
     pub(crate) fn is_resident(&self, at: usize, len: usize) -> bool {
         let end = at.saturating_add(len).min(self.published());
         let page = rustix::param::page_size();
@@ -121,7 +121,7 @@ impl Region {
         asked == 0 && pages.iter().all(|page| page & 1 == 1)
     }
 
-    /// Faults pages in up to `to` and lets the cursor go there. The caller has allocated their
+    /// Prefaults pages up to `to` and lets the cursor write there. The caller has allocated their
     /// blocks. One thread at a time calls this.
     pub(crate) fn make_ready(&self, to: usize) -> io::Result<()> {
         let (from, to) = (self.ready(), to.min(self.len()));
@@ -130,10 +130,10 @@ impl Region {
         }
         match self.map.advise_range(Advice::PopulateWrite, from, to - from) {
             Ok(()) => {}
-            // Kernels before 5.14 do not know it.
+            // Kernels before 5.14 do not support this.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.touch_each(from, to),
-            // Touching a page would kill the process. Its blocks were taken, but on a full volume
-            // ext4 may find no room for what it has to note about them.
+            // Touching a page would kill the process. Its blocks were allocated, but on a full
+            // volume ext4 may have no room for the metadata of the write.
             Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -169,7 +169,7 @@ impl Region {
     }
 }
 
-/// The only way to write to a [`Region`]: there is one for each, and it only goes forward.
+/// The only way to write to a [`Region`]: there is one for each, and it only moves forward.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     region: Arc<Region>,
@@ -177,8 +177,8 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Lets `write` fill the next `len` bytes and publishes them. `false`, and nothing written,
-    /// where the region is not ready so far. If `write` panics nothing is published.
+    /// Lets `write` fill the next `len` bytes and publishes them. Returns `false`, with nothing
+    /// written, if the region is not ready that far. If `write` panics nothing is published.
     pub(crate) fn append(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
         let end = match self.at.checked_add(len) {
             Some(end) if end <= self.region.ready() => end,
@@ -213,7 +213,7 @@ impl Words {
         Ok(Words { map: MmapOptions::new().len(len).map_raw(file)?, ready: AtomicUsize::new(ready) })
     }
 
-    /// Lets words be used up to `ready` bytes: the caller has allocated their blocks.
+    /// Allows access to words up to `ready` bytes: the caller has allocated their blocks.
     pub(crate) fn set_ready(&self, ready: usize) {
         self.ready.fetch_max(ready.min(self.map.len()), Ordering::Release);
     }
@@ -249,12 +249,12 @@ impl Words {
 }
 
 /// Locks a whole file for its open file description (`F_OFD_SETLK`), shared or exclusive, without
-/// waiting. The lock ends with the last descriptor of that description, whatever else of the
+/// blocking. The lock ends with the last descriptor of that description, whatever else of the
 /// process opens and closes the file. It conflicts with the POSIX record locks of other processes
 /// and of this one.
 pub(crate) fn lock_description(file: &File, exclusive: bool) -> io::Result<()> {
     let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
-    // A length of 0 is everything from the start on; the process id has to be 0.
+    // A length of 0 means everything from the start on; the process id has to be 0.
     let lock = libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
     // SAFETY: the descriptor is open as long as `file` is borrowed, and the call only reads the
     // struct, which outlives it.
@@ -295,9 +295,9 @@ mod tests {
         file
     }
 
-    /// What the SAFETY notes say about reads and writes, for an interpreter that checks it
-    /// (`tests/run sanitizers`). It can map no files, so the mapping is of none, and what only the
-    /// system does is left out.
+    /// Runs the reads and writes of the SAFETY comments in an interpreter that checks them
+    /// (`tests/run sanitizers`). It cannot map files, so the mapping is anonymous, and the parts
+    /// that only a system provides are left out.
     mod miri {
         use super::*;
         use std::thread;
@@ -394,8 +394,8 @@ mod tests {
         assert_eq!(region.bytes(0, 4), Some(&b"next"[..]));
     }
 
-    /// Every error was taken for an old kernel's, and each page then touched: the process was
-    /// killed where it had none.
+    /// Every error was taken for that of an old kernel, and each page was then touched: the process
+    /// was killed on a page without a block.
     #[test]
     fn a_page_that_cannot_be_had_is_an_error_and_no_signal() {
         let file = file(16 << 10);
@@ -415,7 +415,7 @@ mod tests {
         file.set_len(8 << 10).unwrap();
         assert_eq!(region.fetch(5000, 4000).unwrap_err().raw_os_error(), Some(Errno::IO.raw_os_error()));
         region.fetch(5000, 3000).unwrap();
-        // Nobody can name what is not published.
+        // No reader can access bytes that are not published.
         region.fetch(12 << 10, 100).unwrap();
         region.fetch(usize::MAX, usize::MAX).unwrap();
     }

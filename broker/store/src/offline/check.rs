@@ -1,4 +1,4 @@
-//! What is wrong with a store.
+//! Checks a store.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -18,12 +18,12 @@ use crate::error::{Error, Result};
 use crate::index::inspect::{Entries, hashes};
 use crate::position::{Millis, QueueOffset};
 
-/// Reads a whole store and says what is in it and what is wrong with it. Changes nothing, and keeps
-/// brokers out meanwhile.
+/// Reads a whole store and reports its contents and its faults. Changes nothing, and keeps brokers
+/// out meanwhile.
 ///
 /// # Errors
-/// [`Error::Locked`] while a broker has the directory; [`Error::Config`] where there is no store;
-/// where the disk fails.
+/// [`Error::Locked`] while a broker has the directory open; [`Error::Config`] if there is no store;
+/// any error of the disk.
 pub fn check(place: &Place) -> Result<Report> {
     let _lock = Lock::acquire_shared(&place.root)?;
     check_locked(place)
@@ -46,7 +46,7 @@ pub(super) fn check_locked(place: &Place) -> Result<Report> {
         log: &log,
         queues: Queues::open(&place.queues())?,
         index: Entries::open(&place.index(), place.index_slots)?,
-        // What a start would not take for granted it makes again.
+        // A start rebuilds whatever the checkpoint does not cover.
         made_again: scan_start.unwrap_or(u64::MAX),
         crashed,
         damaged: false,
@@ -67,7 +67,7 @@ struct Check<'a> {
     index: Entries,
     made_again: u64,
     crashed: bool,
-    /// The scan is behind the first damage.
+    /// Set while the scan is behind the first damage.
     damaged: bool,
     report: Report,
 }
@@ -77,7 +77,7 @@ impl Check<'_> {
         self.report.add(Finding { part, damage, file, offset: offset.into(), text });
     }
 
-    /// Files that are missing or of another size.
+    /// Files that are missing or have another size.
     fn files(&mut self) {
         let size = self.log.file_size;
         for (base, path, len) in &self.log.odd {
@@ -96,7 +96,7 @@ impl Check<'_> {
         }
     }
 
-    /// Every record of the log, with its queue and the index.
+    /// Checks every record of the log against its queue and the index.
     fn records(&mut self, marks: &Marks) -> Result<()> {
         let log = self.log;
         for (number, piece) in log.pieces.iter().enumerate() {
@@ -181,7 +181,7 @@ impl Check<'_> {
                 self.wrong_entry((topic, id, offset), self.place.queues().join(topic).join(id.to_string()), None, text);
             }
             Found::Other(file, at, found) => {
-                // Another message of that number, where the queue was begun anew, is right too.
+                // Another message of that number is correct too, if the queue was created again.
                 if let Some(found) = found.filter(|found| !found.is_filler())
                     && found.physical_offset > record.physical_offset()
                     && self.log.is_record(found.physical_offset, topic, id, offset)?
@@ -207,7 +207,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// One finding for each queue, however much of it is wrong.
+    /// One finding for each queue, however many of its entries are wrong.
     fn wrong_entry(&mut self, entry: (&str, i32, QueueOffset), file: PathBuf, at: Option<u64>, text: String) {
         let (topic, id, offset) = entry;
         let damaged = &mut self.report.queues.damaged;
@@ -218,7 +218,7 @@ impl Check<'_> {
     }
 
     fn rest_of_queues(&mut self) -> Result<()> {
-        // Behind damage there may be messages that were not seen.
+        // There may be messages behind the damage that were not found.
         let surplus = if self.damaged { Vec::new() } else { self.queues.surplus(self.made_again)? };
         for (topic, id, offset, entry) in surplus {
             let text = format!("behind its last message, at {offset}, an entry points to {}", entry.physical_offset);

@@ -12,28 +12,28 @@ use crate::commit_log::recover::{Files, Outcome};
 use crate::dir::Lock;
 use crate::error::Result;
 
-/// What a dump meets, in the order of the log.
+/// An item of a dump, in the order of the log.
 #[derive(Debug)]
 pub enum Piece<'a> {
     /// A good record.
     Record(&'a Record<'a>),
-    /// Damage; the dump goes on at the next good record.
+    /// Damage; the dump continues at the next good record.
     Damage {
         /// The file.
         file: PathBuf,
-        /// Where it begins, as a physical offset.
+        /// The start of the damage, as a physical offset.
         offset: u64,
-        /// What is wrong there.
+        /// The fault found there.
         reason: String,
     },
 }
 
-/// Hands the records that begin in a range of physical offsets to `each`, with the damage between
-/// them, until it has enough.
+/// Passes the records that begin in a range of physical offsets to `each`, with the damage between
+/// them, until it stops the dump.
 ///
 /// # Errors
-/// [`Error::Locked`](crate::Error::Locked) while a broker has the directory;
-/// [`Error::Config`](crate::Error::Config) where there is no store; where the disk fails.
+/// [`Error::Locked`](crate::Error::Locked) while a broker has the directory open;
+/// [`Error::Config`](crate::Error::Config) if there is no store; any error of the disk.
 pub fn dump(place: &Place, range: Range<u64>, each: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>) -> Result<()> {
     let _lock = Lock::acquire_shared(&place.root)?;
     let marks = Marks::read(&place.root)?.unwrap_or_default();

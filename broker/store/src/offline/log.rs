@@ -1,4 +1,4 @@
-//! The files of a log as they are.
+//! The files of a log as found on the disk.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub(super) struct Log {
     pub(super) pieces: Vec<Files>,
     pub(super) file_size: u64,
     pub(super) files: usize,
-    /// Files that have not the bytes they should have, and how many they have.
+    /// Files of an unexpected size, and their size.
     pub(super) odd: Vec<(u64, PathBuf, u64)>,
     pub(super) unfinished: Option<PathBuf>,
 }
@@ -41,7 +41,7 @@ impl Log {
         let (files, mut pieces) = (list.len(), Vec::<Files>::new());
         for (base, path, _) in list {
             match pieces.last_mut() {
-                // A short one ends its piece: what follows it does not follow from it.
+                // A short file ends its piece: what follows it is not contiguous with it.
                 Some(piece) if piece.limit() == base && !odd.iter().any(|(at, ..)| at + file_size == base) => {
                     piece.list.push((base, path));
                 }
@@ -58,7 +58,7 @@ impl Log {
         self.pieces.iter().rev().find(|piece| piece.first() <= offset)
     }
 
-    /// The file an offset lies in.
+    /// The file that contains an offset.
     pub(super) fn file_of(&self, offset: u64) -> PathBuf {
         self.piece(offset).map_or_else(PathBuf::new, |piece| piece.file_of(offset))
     }

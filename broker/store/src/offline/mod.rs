@@ -1,18 +1,17 @@
-//! Looking into a store that no broker has open: what is in it, what is wrong with it, and cutting
-//! off what is damaged.
+//! Tools for a store that no broker has open: list its contents, find damage, and cut it off.
 //!
-//! A check reads the whole log and compares the rest with it, because the rest is made from it. It
-//! judges the log with the scanner and by the table of a start, [`crate::commit_log::recover`];
-//! only that a start takes for granted what the checkpoint vouches for, and a check does not.
-//! Settings are not needed: the sizes are those of the files.
+//! A check reads the whole log and compares the rest with it, because the rest is derived from it.
+//! It judges the log with the scanner and the table of a start, [`crate::commit_log::recover`]; but
+//! a start trusts what the checkpoint covers, and a check does not. It needs no settings: the sizes
+//! are those of the files.
 //!
-//! | file | what |
+//! | module | contents |
 //! |---|---|
-//! | [`log`] | the files of the log as they are, gaps and short files included |
-//! | [`check`] | what is wrong |
-//! | [`report`] | how that is told |
+//! | [`log`] | the files of the log as found, including gaps and short files |
+//! | [`check`] | the check |
+//! | [`report`] | the result of a check |
 //! | [`dump`] | the records |
-//! | [`repair`] | cutting the log where it is damaged, and making the rest agree with it again |
+//! | [`repair`] | cutting the log where it is damaged, and making the rest consistent with it |
 
 pub mod check;
 pub mod dump;
@@ -28,24 +27,24 @@ pub use dump::{Piece, dump};
 pub use repair::{Repair, Step, repair};
 pub use report::{CheckpointReport, Ending, Finding, IndexReport, LogReport, Part, QueueReport, Report};
 
-/// Where a store lies.
+/// The location of a store.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// Its root (`storePathRootDir`).
     pub root: PathBuf,
     /// The directories of its commit log (`storePathCommitLog`, `readOnlyCommitLogStorePaths`).
     pub commit_log: Vec<PathBuf>,
-    /// Bytes of a commit log file (`mappedFileSizeCommitLog`); told by the files themselves where
-    /// there are several whole ones.
+    /// Bytes of a commit log file (`mappedFileSizeCommitLog`); if there are several complete files,
+    /// their own size is used.
     pub file_size: Option<u64>,
-    /// Hash slots of an index file (`maxHashSlotNum`), which its files do not tell.
+    /// Hash slots of an index file (`maxHashSlotNum`), which its files do not contain.
     pub index_slots: u32,
-    /// What queue entries tell a filter ([`Config::tags_code`](crate::Config::tags_code)).
+    /// The tags code of queue entries ([`Config::tags_code`](crate::Config::tags_code)).
     pub tags_code: TagsCode,
 }
 
 impl Place {
-    /// A store in `root` with nothing elsewhere, and the number of slots that is Java's default.
+    /// A store in `root` with no other directories, and Java's default number of slots.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         Place {

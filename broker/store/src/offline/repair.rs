@@ -1,8 +1,8 @@
-//! Cutting a store where it is damaged, and making the rest agree with its log again.
+//! Cuts a store where it is damaged, and makes the rest consistent with its log again.
 //!
-//! The log ends before its first damage from then on. What lay behind is kept beside the commit
-//! log: each piece in a file named by the offset it began at. Queues lose what follows a wrong
-//! entry and the index goes as a whole, for the next start makes both again from the log; they are
+//! The log then ends before its first damage. The part behind it is kept beside the commit log:
+//! each piece in a file named by the offset it began at. Queues lose the entries after a wrong one
+//! and the index is removed as a whole, because the next start rebuilds both from the log; they are
 //! kept too. The checkpoint is lowered first, so that a repair that is interrupted leaves a store
 //! that can be repaired again.
 
@@ -22,29 +22,29 @@ use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::position::{Millis, QueueOffset};
 
-/// One thing that is done.
+/// One step of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// To which part.
+    /// The part of the store.
     pub part: Part,
-    /// In words: "cut the log at ...".
+    /// The step in words: "cut the log at ...".
     pub text: String,
 }
 
-/// What a repair does, or would do.
+/// The steps of a repair, done or planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
-    /// In this order; none where nothing is damaged.
+    /// In this order; empty if nothing is damaged.
     pub steps: Vec<Step>,
-    /// Directories with what was cut off. Empty where nothing was done.
+    /// Directories with what was cut off. Empty if nothing was done.
     pub kept: Vec<PathBuf>,
 }
 
-/// Repairs what a check finds damaged; without `cut` it only says what that would be.
+/// Repairs the damage that a check finds; without `cut` it only reports the steps.
 ///
 /// # Errors
-/// [`Error::Locked`] while a broker has the directory; [`Error::Config`] where there is no store;
-/// where the disk fails, and then the repair can be begun again.
+/// [`Error::Locked`] while a broker has the directory open; [`Error::Config`] if there is no store;
+/// any error of the disk, after which the repair can be started again.
 pub fn repair(place: &Place, cut: bool) -> Result<Repair> {
     let _lock = Lock::acquire(&place.root)?;
     let report = check::check_locked(place)?;
@@ -98,7 +98,7 @@ impl Plan<'_> {
 
     fn perform(&self, place: &Place) -> Result<Vec<PathBuf>> {
         let stamp = jiff::Zoned::now().strftime("%Y%m%d%H%M%S%3f").to_string();
-        // With it the next start drops what the checkpoint does not vouch for.
+        // With it the next start drops what the checkpoint does not cover.
         AbortMark::new(&place.root).set()?;
         self.lower_checkpoint(place)?;
         let mut kept = Vec::new();
@@ -123,7 +123,7 @@ impl Plan<'_> {
         Ok(kept)
     }
 
-    /// Nothing is vouched for that is cut off, or has to be made again.
+    /// Lowers the checkpoint so that it covers nothing that is cut off or has to be rebuilt.
     fn lower_checkpoint(&self, place: &Place) -> Result<()> {
         let mut checkpoint = Checkpoint::open(&place.root)?;
         let marks = checkpoint.marks();
@@ -142,7 +142,7 @@ impl Plan<'_> {
         })
     }
 
-    /// Cuts the log. Each of its directories gets one beside it.
+    /// Cuts the log. Each of its directories gets a directory for the cut parts beside it.
     fn cut_log(&self, place: &Place, stamp: &str, kept: &mut Vec<PathBuf>) -> Result<()> {
         let end = self.report.log.end;
         let log = Log::list(place)?;
@@ -188,7 +188,7 @@ fn beside(of: &Path, suffix: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Moves a file, and copies it where the directory lies on another volume.
+/// Moves a file; copies it if the directory lies on another volume.
 fn move_into(path: &Path, aside: &Path) -> Result<()> {
     let to = aside.join(path.file_name().unwrap_or_default());
     match fail_point::at("repair::rename", || fs::rename(path, &to)) {
@@ -203,8 +203,8 @@ fn move_into(path: &Path, aside: &Path) -> Result<()> {
     }
 }
 
-/// Copies what a file holds from `from` on to a new file, and waits until it is on the disk. Zeros
-/// at its end take no room.
+/// Copies the contents of a file from `from` on to a new file, and waits until it is on the disk.
+/// Zeros at its end take no space.
 fn copy_tail(path: &Path, from: u64, to: &Path) -> Result<()> {
     let copy = || -> io::Result<()> {
         let mut source = File::open(path)?;

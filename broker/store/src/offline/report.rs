@@ -1,4 +1,4 @@
-//! What a check has found.
+//! The result of a check.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use super::log::Log;
 use crate::commit_log::recover::Files;
 use crate::position::{Millis, QueueOffset};
 
-/// Findings of one part that are kept; the rest is counted.
+/// The most findings of one part that are listed; the rest is counted.
 const KEPT: usize = 100;
 
 /// A part of the store.
@@ -15,9 +15,9 @@ const KEPT: usize = 100;
 pub enum Part {
     /// All records.
     CommitLog,
-    /// For each queue, where its messages are.
+    /// For each queue, the positions of its messages.
     ConsumeQueue,
-    /// For each key, where its messages are.
+    /// For each key, the positions of its messages.
     Index,
     /// What is known to be on the disk.
     Checkpoint,
@@ -34,23 +34,23 @@ impl fmt::Display for Part {
     }
 }
 
-/// One thing that is not as it should be.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Where.
+    /// The part of the store.
     pub part: Part,
-    /// Whether a start would refuse it, or lose or hide messages over it. What is no damage the
-    /// next start puts right by itself, or a person may want to know.
+    /// Whether a start would refuse it, or lose or hide messages because of it. A finding that is
+    /// no damage is fixed by the next start, or is information for an operator.
     pub damage: bool,
     /// The file or directory.
     pub file: PathBuf,
     /// Physical offset in the commit log, or byte of the file for other parts.
     pub offset: Option<u64>,
-    /// In words.
+    /// The finding in words.
     pub text: String,
 }
 
-/// What stands at the end of the log.
+/// What follows the last record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// Nothing was written behind the last record.
@@ -66,7 +66,7 @@ pub enum Ending {
 pub struct LogReport {
     /// Files.
     pub files: usize,
-    /// Bytes of each; 0 where there is none.
+    /// Bytes of each; 0 if there are none.
     pub file_size: u64,
     /// First byte.
     pub min_offset: u64,
@@ -78,9 +78,9 @@ pub struct LogReport {
     pub records_behind_damage: u64,
     /// Store timestamp of the first record, ms.
     pub first_store_timestamp: Option<Millis>,
-    /// Of the last one before `end`.
+    /// Store timestamp of the last record before `end`, ms.
     pub last_store_timestamp: Option<Millis>,
-    /// What stands at `end`.
+    /// What follows `end`.
     pub ending: Ending,
     /// Start of the last record before `end`.
     pub(super) last_record: Option<u64>,
@@ -126,16 +126,16 @@ pub struct CheckpointReport {
     pub consume_queue_timestamp: Millis,
     /// The same for the index.
     pub index_timestamp: Millis,
-    /// Start of the last record that is in its queue and the index; 0 where that is not known.
+    /// Start of the last record that is in its queue and the index; 0 if unknown.
     pub dispatched_record: i64,
-    /// Where a start would begin to read the log again; nothing where it would refuse.
+    /// Where a start would begin to read the log again; none if it would refuse the log.
     pub scan_start: Option<u64>,
 }
 
-/// Everything a check has found.
+/// The full result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The last stop was no stop: the process was killed or lost its machine.
+    /// The last stop was not clean: the process was killed or its machine failed.
     pub crashed: bool,
     /// The commit log.
     pub log: LogReport,
@@ -143,11 +143,11 @@ pub struct Report {
     pub queues: QueueReport,
     /// The index.
     pub index: IndexReport,
-    /// The checkpoint, where there is one.
+    /// The checkpoint, if there is one.
     pub checkpoint: Option<CheckpointReport>,
-    /// What is not as it should be, up to a hundred for each part.
+    /// The findings, up to a hundred for each part.
     pub findings: Vec<Finding>,
-    /// How much of that is damage, those not listed included.
+    /// How many findings are damage, including those not listed.
     pub damages: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What registrations may leave behind.
+//! The limits on the data of registrations.
 
 use super::*;
 use crate::capacity::{MAX_BROKERS, MAX_MEMBERS, MAX_NAME};
@@ -27,12 +27,12 @@ fn registrations_are_refused_before_routes_fill_the_memory() {
     assert!(table.snapshot.bytes() <= LIMIT);
     assert_eq!((table.live.len(), route(&table, "t50").is_some()), (registered + 1, true));
 
-    // What is registered may be renewed, and is alive although it asks for too much.
+    // A registered topic may be renewed, and the broker is alive although it exceeds a limit.
     table.register(SECOND * 100, &master, version(1), Some(&many(0, 100)), Missing::Keep).unwrap();
     table.register(SECOND * 200, &master, version(2), Some(&many(0, 5000)), Missing::Keep).unwrap_err();
     let _ = table.evict(SECOND * 300);
     assert_eq!((table.live.len(), route(&table, "t50").is_some(), route(&table, "t150")), (1, true, None));
-    // The others went, and there is room.
+    // The others are removed, so there is room.
     table.register(SECOND * 300, &master, version(2), Some(&many(0, 3000)), Missing::Keep).unwrap();
     assert_eq!(table.snapshot.topic_count(), 3000);
 }
@@ -69,7 +69,7 @@ fn names_members_and_brokers_have_limits() {
         refused.to_string(),
         "with this registration of a there would be 129 members of one broker group; 128 are possible"
     );
-    // A place that is taken is none more.
+    // Taking over a place adds none.
     register(&mut table, &who("a", 7, "another"), version(1), &two()).unwrap();
 
     let brokers = MAX_BROKERS + 1 - table.live.len();

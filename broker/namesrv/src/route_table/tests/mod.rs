@@ -1,4 +1,4 @@
-//! The rules of the table one by one, and all of them together against a plain model.
+//! The rules of the table one by one, and all of them together against a simple model.
 
 mod limits;
 mod model;
@@ -46,7 +46,7 @@ pub(super) fn topics<const N: usize>(topics: [(&str, i32); N]) -> BTreeMap<Strin
     topics.map(|(name, perm)| (name.to_owned(), TopicConfig::new(name, 4, 4, perm))).into()
 }
 
-/// Registers as the handler does: topics are looked at only where the table wants them.
+/// Registers as the handler does: topics are decoded only if the table needs them.
 pub(super) fn register(
     table: &mut RouteTable,
     who: &Registrant,
@@ -146,7 +146,7 @@ fn a_lost_registration_of_single_topics_is_made_good_by_the_next_whole_one() {
     for _ in 0..2 {
         register(&mut table, &master, version(1), &two()).unwrap();
     }
-    // Version 2, with topic v, was lost; version 3 told of topic w alone.
+    // Version 2, with topic v, was lost; version 3 named only topic w.
     register(&mut table, &master, version(3), &topics([("w", 6)])).unwrap();
     register(&mut table, &master, version(3), &topics([("t", 6), ("u", 6), ("v", 6), ("w", 6)])).unwrap();
     assert!(route(&table, "v").is_some() && route(&table, "w").is_some());
@@ -224,7 +224,7 @@ fn a_single_topic_needs_a_registered_broker() {
     register(&mut table, &who("a", 0, "x"), version(1), &two()).unwrap();
     register(&mut table, &who("a", 0, "x"), version(2), &topics([("v", 6)])).unwrap();
     assert!(route(&table, "v").is_some());
-    // A refusal leaves what is there: the address still serves under its old id.
+    // A refusal leaves the table unchanged: the address still serves under its old id.
     register(&mut table, &who("a", 1, "x"), version(2), &single).unwrap_err();
     assert_eq!(members(&table, "a"), [(0, "x".to_owned())]);
 }
@@ -241,7 +241,7 @@ fn the_lowest_slave_supplies_topics_read_only_while_there_is_no_master() {
     assert_eq!(perm(&table, "t"), Some(6));
     let data = route(&table, "t").unwrap().broker_datas.remove(0);
     assert!(data.enable_acting_master && data.broker_addrs.len() == 3);
-    // Slaves that may not act supply topics as they are: the header is there, and says no.
+    // Slaves that may not act as master supply topics as they are: the header is present and false.
     let sober = Registrant { acting_master: Some(false), ..who("b", 3, "s3") };
     register(&mut table, &sober, version(1), &two()).unwrap();
     assert_eq!(perms(&table, "t"), [("a".to_owned(), 6), ("b".to_owned(), 6)]);
@@ -283,7 +283,7 @@ fn the_end_of_a_connection_takes_whoever_registered_over_it_last() {
     register(&mut table, &over("a", "x", 7), version(1), &two()).unwrap();
     register(&mut table, &over("b", "y", 7), version(1), &two()).unwrap();
     register(&mut table, &over("c", "z", 8), version(1), &two()).unwrap();
-    // a has come again over a new connection before the end of its old one was noticed.
+    // a has registered again over a new connection before the end of its old one was noticed.
     register(&mut table, &over("a", "x", 9), version(1), &two()).unwrap();
     let gone = table.connection_closed(7);
     assert_eq!(gone.brokers, [Address::new("c", "y")]);
@@ -322,7 +322,7 @@ fn members_are_told_when_their_lowest_id_changes() {
         (went.lowest, went.offline.as_deref(), went.to),
         ((2, "s2".to_owned()), Some("m"), vec!["s2".to_owned()])
     );
-    // Old brokers do not know the message.
+    // Old brokers do not know the notification.
     register(&mut table, &who("b", 1, "y"), version(1), &two()).unwrap();
     assert_eq!(register(&mut table, &who("b", 0, "x"), version(1), &two()).unwrap().lowest_id_changed, None);
     assert_eq!(table.unregister("b", &Address::new("c", "x")), None);
@@ -367,7 +367,7 @@ fn topics_are_added_on_known_brokers_and_deleted_by_cluster() {
     assert_eq!(route(&table, "new"), None);
 }
 
-/// They were mixed in one route, and nothing said so.
+/// They were mixed in one route, without any report.
 #[test]
 fn clusters_that_share_a_broker_name_are_told_once_for_as_long_as_they_do() {
     let mut table = table();
@@ -396,8 +396,8 @@ fn over(connection: u64, registrant: Registrant) -> Registrant {
     Registrant { connection, ..registrant }
 }
 
-/// The second broker with one name and id had the first one's place in all routes; nobody was told,
-/// and after the second one's end the first was in no route for up to 30 s.
+/// The second broker with one name and id took the first one's place in all routes without any
+/// report, and after the second one's end the first was in no route for up to 30 s.
 #[test]
 fn two_living_brokers_with_one_name_and_id_are_told_and_the_one_that_stays_is_called_back() {
     let mut table = table();
@@ -420,7 +420,7 @@ fn two_living_brokers_with_one_name_and_id_are_told_and_the_one_that_stays_is_ca
     assert!(table.freed_connections().is_empty());
 }
 
-/// A pod that is made anew has another address, and what is known of its old one must not look like
+/// A new pod of a broker has another address, and the state of the old address must not look like
 /// another broker.
 #[test]
 fn a_broker_that_comes_back_with_other_addresses_contests_nothing() {
@@ -432,7 +432,7 @@ fn a_broker_that_comes_back_with_other_addresses_contests_nothing() {
         let _ = table.connection_closed(connection - 1);
         assert_eq!((table.contests(), table.freed_connections()), (0, vec![]));
     }
-    // One process that tells another address replaces nobody.
+    // A process that changes its own address replaces no other broker.
     for address in ["second", "first", "second", "first"] {
         let outcome = register(&mut table, &over(9, who("b", 0, address)), version(1), &two()).unwrap();
         assert_eq!(outcome.contested_by, None, "{address}");
@@ -449,7 +449,7 @@ fn a_contest_ends_when_nobody_takes_the_place_back() {
     assert_eq!(table.contests(), 1);
     table.end_contests(SECOND * 200);
     assert_eq!(table.contests(), 0);
-    // A member that takes another id leaves nothing behind under the old one.
+    // A member that changes its id leaves nothing behind under the old one.
     register(&mut table, &over(2, who("a", 0, "second")), version(1), &two()).unwrap();
     register(&mut table, &over(2, who("a", 3, "second")), version(1), &two()).unwrap();
     assert_eq!((table.contests(), table.freed_connections()), (0, vec![1]));

@@ -1,4 +1,4 @@
-//! Random brokers and operators against a plain model of the rules, which always looks at all
+//! Random brokers and operators against a simple model of the rules, which always decodes all
 //! topics and shares nothing.
 
 use super::*;
@@ -169,7 +169,7 @@ fn random_run(seed: u64) {
         match random.random_range(0..20) {
             0..=7 => both(&mut table, &mut model, now, process, &process.topics),
             8..=9 => {
-                // What changed is registered alone, or that registration gets lost.
+                // A change is registered alone, or that registration gets lost.
                 let changed = change(process, &mut random);
                 if random.random_bool(0.7) {
                     both(&mut table, &mut model, now, process, &changed);
@@ -220,7 +220,7 @@ fn both(
 ) {
     let (who, version) = (&process.who, process.version);
     let wanted = (!table.needs_no_topics(who, version)).then_some(topics);
-    // A refusal is one in the model as well: the comparison shows it.
+    // A refusal is one in the model as well; the comparison checks it.
     let _ = table.register(now, who, version, wanted, Missing::Keep);
     model.register(now, who, version, topics);
 }
@@ -234,9 +234,9 @@ fn random_brokers_leave_the_table_that_the_rules_say() {
     }
 }
 
-/// To paste a seed into that has failed. The first had a process that was refused in one group stay
-/// in another, where nobody watched it; the second a slave whose topics, told while there was a
-/// master, were taken for known when it supplied them.
+/// Seeds that failed before. In the first a process that was refused in one group stayed in another
+/// without a liveness entry; in the second the topics of a slave, registered while there was a
+/// master, counted as known when the slave supplied them.
 #[test]
 fn seeds_that_have_failed() {
     for seed in [17_935_840_672_320_184_178, 14_556_949_503_418_076_227] {

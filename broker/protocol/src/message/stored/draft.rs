@@ -1,4 +1,4 @@
-//! Writing: everything that can be known before the append lock is laid out before it.
+//! Encoding a record: everything known before the append lock is encoded before it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use super::{
     Record, SYS_FLAG_AT, V2_TOPIC_MAX, Version,
 };
 
-/// The fields of a record that are known before it has a place.
+/// The fields of a record that are known before it has a position.
 #[derive(Debug, Clone, Copy)]
 pub struct Draft<'a> {
     /// Topic, at most 32,767 bytes.
@@ -17,7 +17,8 @@ pub struct Draft<'a> {
     pub queue_id: i32,
     /// The application's flag.
     pub flag: i32,
-    /// System flag; the two address family bits are set from the hosts below, whatever stands here.
+    /// System flag; the two address family bits are set from the hosts below and overwrite those
+    /// given here.
     pub sys_flag: i32,
     /// When the producer made the message, ms.
     pub born_timestamp: i64,
@@ -25,9 +26,9 @@ pub struct Draft<'a> {
     pub born_host: SocketAddr,
     /// The broker that stores it first.
     pub store_host: SocketAddr,
-    /// How often it was handed out before.
+    /// How often it was delivered before.
     pub reconsume_times: i32,
-    /// For a committed transaction: where its half message lies.
+    /// For a committed transaction: the position of its half message.
     pub prepared_transaction_offset: i64,
     /// The property string, at most 32,767 bytes.
     pub properties: &'a [u8],
@@ -36,7 +37,7 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// The fields of a stored record, to be changed and written again.
+    /// The fields of a stored record, to be changed and encoded again.
     pub fn of(record: &Record<'a>) -> Self {
         Draft {
             topic: record.topic(),
@@ -53,7 +54,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Checks the lengths, computes the checksum and lays the fixed part out.
+    /// Checks the lengths, computes the checksum and encodes the fixed part.
     pub fn prepare(&self) -> Result<Prepared<'a>, Error> {
         let limit = |what, len: usize, max: usize| match len > max {
             true => Err(Error::TooLong { what, len, max }),
@@ -103,7 +104,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// A record that lacks only its place: queue offset, physical offset and store timestamp.
+/// A record that lacks only its position: queue offset, physical offset and store timestamp.
 #[derive(Debug, Clone)]
 pub struct Prepared<'a> {
     prefix: Prefix,
@@ -125,7 +126,7 @@ impl Prepared<'_> {
     /// and the property string are copied here for the first and last time.
     ///
     /// # Panics
-    /// If `into` has another length: the caller reserved the wrong place.
+    /// If `into` has another length: the caller reserved the wrong range.
     pub fn write(&self, into: &mut [u8], queue_offset: u64, physical_offset: u64, store_timestamp: i64) {
         assert_eq!(into.len(), self.size, "a record needs exactly its own size");
         let mut rest = into;
@@ -150,7 +151,7 @@ impl Prepared<'_> {
         put(self.properties);
     }
 
-    /// The record as bytes of its own.
+    /// A copy of the record.
     pub fn to_vec(&self, queue_offset: u64, physical_offset: u64, store_timestamp: i64) -> Vec<u8> {
         let mut bytes = vec![0; self.size];
         self.write(&mut bytes, queue_offset, physical_offset, store_timestamp);

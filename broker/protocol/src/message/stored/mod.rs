@@ -1,5 +1,4 @@
-//! The record: how a message lies in the commit log, travels to slaves, and fills a pull answer.
-//! The same bytes.
+//! The record: the same bytes in the commit log, in replication, and in a pull response.
 //!
 //! All numbers are big-endian.
 //!
@@ -25,12 +24,12 @@
 //! ```
 //!
 //! V2 exists for topics longer than 127 bytes. Three fields are known only under the append lock:
-//! queue offset, physical offset and store timestamp; their places are fixed by what is known
-//! before, so [`Draft`] lays out everything else first and [`Prepared::write`] fills them in while
-//! it copies.
+//! queue offset, physical offset and store timestamp. Their positions in the record are known
+//! before, so [`Draft`] encodes everything else first and [`Prepared::write`] sets them during the
+//! copy.
 //!
-//! Where a record does not fit into the rest of a commit log file, 8 bytes say so and the next file
-//! begins:
+//! If a record does not fit into the rest of a commit log file, a filler of 8 bytes ends the file
+//! and the next one begins:
 //!
 //! ```text
 //!  0      4  bytes left in the file, these included
@@ -61,7 +60,7 @@ pub const MIN_SIZE: usize = PREFIX_V4 + 1 + 2;
 
 /// Bytes before the body with two IPv4 hosts.
 const PREFIX_V4: usize = 88;
-/// Bytes before the body with two IPv6 hosts: what [`check_prefix`] wants to see at most.
+/// Bytes before the body with two IPv6 hosts: the most that [`check_prefix`] needs.
 pub const PREFIX_MAX: usize = PREFIX_V4 + 2 * 12;
 const CRC_AT: usize = 8;
 const QUEUE_ID_AT: usize = 12;
@@ -107,13 +106,12 @@ impl Version {
     }
 }
 
-/// What the first eight bytes at a position of the commit log announce.
+/// The meaning of the first eight bytes at a position of the commit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
     /// A record of this many bytes.
     Record(usize, Version),
-    /// A filler: the next record begins in the next file. The size it claims is the rest of the
-    /// file.
+    /// A filler: the next record begins in the next file. Its size is the rest of the file.
     Blank(usize),
     /// Zeros: nothing was written here yet.
     Empty,

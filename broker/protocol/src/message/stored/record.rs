@@ -1,4 +1,4 @@
-//! Reading: a view that borrows the bytes it was parsed from.
+//! Decoding a record: a view that borrows the bytes it was parsed from.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,8 +9,8 @@ use super::{
     SYS_FLAG_AT, Version, head,
 };
 
-/// One record, borrowed. It can only be had from [`Record::parse`], so its parts are known to add
-/// up.
+/// One record, borrowed. Only [`Record::parse`] creates it, so its parts are known to be
+/// consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     bytes: &'a [u8],
@@ -24,8 +24,8 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads the record at the start of `bytes`; what follows it is not looked at. The body's
-    /// checksum is not computed here, see [`Record::check_body`].
+    /// Reads the record at the start of `bytes` and ignores what follows it. The body's checksum is
+    /// not computed here, see [`Record::check_body`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let Head::Record(size, version) = head(bytes)? else {
             return Err(Error::Magic(super::MAGIC_BLANK));
@@ -70,9 +70,9 @@ impl<'a> Record<'a> {
         if said == found { Ok(()) } else { Err(Error::BodyCrc { said, found }) }
     }
 
-    /// Whether zeros stand where the property string should. The checksum is that of the body only,
+    /// Whether the property string has been replaced by zeros. The checksum covers only the body,
     /// so a page that was lost, or a copy that was cut off, behind the body shows in nothing else.
-    /// A string ends with a separator or a character; zeros inside it are an application's own
+    /// A string ends with a separator or a character; zeros inside it belong to an application
     /// unless they fill a sector.
     pub fn has_lost_properties(&self) -> bool {
         const SECTOR: usize = 512;
@@ -86,7 +86,7 @@ impl<'a> Record<'a> {
         self.bytes
     }
 
-    /// How many they are.
+    /// Their number.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
@@ -146,12 +146,12 @@ impl<'a> Record<'a> {
         host(self.bytes, self.store_timestamp_at as usize + 8, self.sys_flag() & sys_flag::STORE_HOST_V6 != 0)
     }
 
-    /// How often it was handed out before.
+    /// How often it was delivered before.
     pub fn reconsume_times(&self) -> i32 {
         int(self.bytes, self.tail_at as usize)
     }
 
-    /// For a committed transaction: where its half message lies.
+    /// For a committed transaction: the position of its half message.
     pub fn prepared_transaction_offset(&self) -> i64 {
         long(self.bytes, self.tail_at as usize + 4)
     }
@@ -177,20 +177,20 @@ impl<'a> Record<'a> {
         properties::find_str(self.properties, name)
     }
 
-    /// What filters by tags compare: the hash of the tags, as Java has it; 0 where there are none.
+    /// What tag filters compare: Java's hash of the tags; 0 if there are none.
     pub fn tags_code(&self) -> i64 {
         java::tags_code(self.property(properties::TAGS).as_deref())
     }
 
-    /// The id that says where this record lies.
+    /// The id that contains the position of this record.
     pub fn offset_id(&self) -> OffsetId {
         OffsetId { host: self.store_host(), physical_offset: self.physical_offset() }
     }
 }
 
-/// Looks at the first bytes of a record, up to [`super::PREFIX_MAX`] of them, without needing the
-/// rest: whether it belongs at `physical_offset`, and whether its size and the length of its body
-/// can both be right.
+/// Checks the first bytes of a record, up to [`super::PREFIX_MAX`] of them, without the rest:
+/// whether it belongs at `physical_offset`, and whether its size and the length of its body are
+/// consistent.
 pub fn check_prefix(bytes: &[u8], physical_offset: u64) -> Result<(), Error> {
     let Head::Record(size, version) = head(bytes)? else {
         return Err(Error::Magic(super::MAGIC_BLANK));
