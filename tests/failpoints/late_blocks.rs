@@ -238,7 +238,7 @@ async fn while_others_wait(point: &str, running: &Running, http: SocketAddr, cli
     let meanwhile = async {
         wait_for_line(http, count).await;
         let bytes = figure(http, "rocketmq_broker_stalled_send_bytes", "").await;
-        assert!((14 * BODY..15 * BODY).contains(&bytes), "{point}: {bytes} bytes wait");
+        assert!((15 * BODY..16 * BODY).contains(&bytes), "{point}: {bytes} bytes wait");
         for client in others.iter().chain([client]) {
             for (request, wanted) in [(pull_first(), ResponseCode::Success), (heartbeat(), ResponseCode::Success)] {
                 let (code, remark, took) = client.ask(request).await;

@@ -27,13 +27,15 @@ async fn until(http: SocketAddr, path: &str, wanted: u16) -> String {
 async fn a_broker_whose_sync_has_failed_serves_reads_for_a_while_and_then_ends() {
     let _alone = ALONE.lock().await;
     let port = free_port().to_string();
-    let settings = [("httpPort", port.as_str()), ("readsAfterFailureMillis", "86400000")];
+    // The fault has to be armed before what is sent here is flushed.
+    let settings =
+        [("httpPort", port.as_str()), ("readsAfterFailureMillis", "86400000"), ("flushIntervalCommitLog", "3000")];
     let running = Running::start("failed-sync", &settings).await;
     let http = running.broker.http_address().unwrap();
+    until(http, "/readyz", 200).await;
     for number in 0..3 {
         send(&running.producer, number).await;
     }
-    until(http, "/readyz", 200).await;
     let failing = arm("commit_log::sync", Fault::Error(EIO), 0, 1);
     let refused = until(http, "/readyz", 503).await;
     assert!(refused.contains("may not be on the disk"), "{refused}");
