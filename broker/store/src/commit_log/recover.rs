@@ -9,9 +9,9 @@
 //! |---|---|---|
 //! | zeros | nothing | the end |
 //! | no record | nothing | a torn tail: the last append was cut off; it is removed |
-//! | anything | records older than the last good one | a torn tail of Java's truncation; removed |
+//! | anything | records older than the last good one | a torn tail of a truncation by Java; removed |
 //! | anything, before a flushed record | anything | corruption |
-//! | a lost page | unflushed records | a torn tail: unflushed pages are lost in any order |
+//! | a lost page | records never known to be flushed | a torn tail: unflushed pages are lost in any order |
 //! | anything else | records | corruption |
 //!
 //! Files are read, not mapped, while they are scanned: a bad sector is then an error and not a
