@@ -242,16 +242,7 @@ impl Clients {
 
     /// Request 46.
     pub(crate) fn check_expression(&self, config: &CheckClientConfig) -> Result<(), Rejection> {
-        let expression_type = &config.subscription_data.expression_type;
-        if filter::is_supported(expression_type) {
-            return Ok(());
-        }
-        Err(Rejection::new(
-            Reason::Failed,
-            format!(
-                "this broker does not filter by {expression_type}; subscribe by tags, or filter in the application"
-            ),
-        ))
+        filter::check_type(&config.subscription_data.expression_type)
     }
 
     /// Removes the clients of a connection that has ended.

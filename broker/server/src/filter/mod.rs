@@ -2,11 +2,18 @@
 //! client compares the tag itself. So a hash collision costs one message that is sent in vain, and
 //! never withholds a message.
 
+use crate::error::{Reason, Rejection};
 use rmq_protocol::body::{EXPRESSION_TAG, Subscription};
 
-/// Whether this broker supports the type of expression. It does not support SQL92.
-pub(crate) fn is_supported(expression_type: &str) -> bool {
-    expression_type.is_empty() || expression_type == EXPRESSION_TAG
+/// Refuses a type of expression that this broker does not support: SQL92.
+pub(crate) fn check_type(expression_type: &str) -> Result<(), Rejection> {
+    if expression_type.is_empty() || expression_type == EXPRESSION_TAG {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        Reason::Failed,
+        format!("this broker does not filter by {expression_type}; subscribe by tags, or filter in the application"),
+    ))
 }
 
 /// False if no client of this subscription wants a message whose tag has this hash.

@@ -64,7 +64,7 @@ impl Puller {
     /// The subscription of the client, from the request or from its heartbeat.
     fn subscription(&self, request: &PullMessage, group: &SubscriptionGroup) -> Result<Arc<Subscription>, Rejection> {
         if request.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
-            check_expression(request.expression_type.as_deref().unwrap_or_default())?;
+            filter::check_type(request.expression_type.as_deref().unwrap_or_default())?;
             return Ok(Arc::new(Subscription::tags(
                 &request.topic,
                 request.subscription.as_deref().unwrap_or("*"),
@@ -94,19 +94,9 @@ impl Puller {
                 format!("the subscription of {name} here is older than the client's"),
             ));
         }
-        check_expression(&subscription.expression_type)?;
+        filter::check_type(&subscription.expression_type)?;
         Ok(subscription)
     }
-}
-
-fn check_expression(expression_type: &str) -> Result<(), Rejection> {
-    if filter::is_supported(expression_type) {
-        return Ok(());
-    }
-    Err(Rejection::new(
-        Reason::Failed,
-        format!("this broker does not filter by {expression_type}; subscribe by tags, or filter in the application"),
-    ))
 }
 
 /// Refuses numbers that no valid client sends.
