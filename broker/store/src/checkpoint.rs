@@ -91,12 +91,6 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Whether the store in `root` has one: every store has one from its first opening on.
-    pub(crate) fn exists(root: &Path) -> Result<bool> {
-        let path = root.join("checkpoint");
-        fail_point::at("checkpoint::open", || path.try_exists()).map_err(Error::io("look at", &path))
-    }
-
     /// Opens or creates the checkpoint of the store in `root`. A file too short to hold the numbers
     /// counts as new: its writer crashed before the checkpoint covered anything.
     pub(crate) fn open(root: &Path) -> Result<Checkpoint> {

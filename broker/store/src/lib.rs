@@ -114,7 +114,6 @@ pub struct MessageStore {
     threads: open::Threads,
     abort: dir::AbortMark,
     lost_page_cache: bool,
-    is_new: bool,
     /// Records further back than this from the end of the log are probably no longer in memory.
     memory_bytes: u64,
     /// Bytes within this distance from the end of the log are assumed to be in memory without a
@@ -179,11 +178,6 @@ impl MessageStore {
     /// was. A process that was killed while the system kept running loses nothing.
     pub fn lost_page_cache(&self) -> bool {
         self.lost_page_cache
-    }
-
-    /// Whether this opening created the store: its root contained none before.
-    pub fn is_new(&self) -> bool {
-        self.is_new
     }
 
     /// Why messages are refused at the moment; `Ok` if they are accepted.

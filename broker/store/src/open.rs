@@ -136,7 +136,6 @@ impl MessageStore {
             threads: Threads { stop: Arc::new(AtomicBool::new(false)), handles: Mutex::default() },
             abort: claim.abort,
             lost_page_cache: claim.lost_page_cache,
-            is_new: claim.is_new,
             lock: Mutex::new(Some(claim.lock)),
         };
         store.start_threads()?;
@@ -197,7 +196,6 @@ struct Claim {
     abort: AbortMark,
     /// The last process did not close the store.
     crashed: bool,
-    is_new: bool,
     lost_page_cache: bool,
     checkpoint: Checkpoint,
 }
@@ -211,10 +209,9 @@ impl Claim {
         let lock = Lock::acquire(&config.root)?;
         let abort = AbortMark::new(&config.root);
         let crashed = abort.exists()?;
-        let is_new = !crashed && !Checkpoint::exists(&config.root)?;
         let lost_page_cache = crashed && !abort.is_of_this_boot();
         let checkpoint = Checkpoint::open(&config.root)?;
-        Ok(Claim { lock, abort, crashed, is_new, lost_page_cache, checkpoint })
+        Ok(Claim { lock, abort, crashed, lost_page_cache, checkpoint })
     }
 
     /// Finds where the scan of the log has to begin, and then marks the store as open.

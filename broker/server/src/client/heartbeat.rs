@@ -245,12 +245,6 @@ impl Clients {
         filter::check_type(&config.subscription_data.expression_type)
     }
 
-    /// Removes the clients of a connection that has ended.
-    pub(crate) fn disconnected(&self, connection: &Connection) {
-        self.producers.disconnect(connection);
-        self.notify_all(&self.consumers.disconnect(connection));
-    }
-
     /// Removes clients that were seen last before `oldest` (milliseconds since 1970).
     pub(crate) fn expire(&self, oldest: i64) {
         self.producers.expire(oldest);
@@ -303,6 +297,12 @@ impl Feature for Clients {
             self.locks.expire(Instant::now());
             std::future::ready(())
         });
+    }
+
+    /// Removes the clients of the connection.
+    fn disconnected(&self, connection: &Connection) {
+        self.producers.disconnect(connection);
+        self.notify_all(&self.consumers.disconnect(connection));
     }
 
     fn metrics(&self, to: &Sheet) -> Filled {

@@ -35,6 +35,11 @@ pub(crate) struct KeptProgress {
 }
 
 impl Feature for KeptProgress {
+    fn correct(&self) {
+        let end = |topic: &str, queue_id| self.topics.find(topic).map(|_| self.store.max_offset(topic, queue_id).get());
+        self.offsets.correct(end);
+    }
+
     fn start(self: Arc<Self>, tasks: &Tasks) {
         tasks.every("write offsets", self.period, move || {
             let (offsets, groups) = (Arc::clone(&self.offsets), Arc::clone(&self.groups));
@@ -52,6 +57,10 @@ impl Feature for KeptProgress {
                 }
             }
         });
+    }
+
+    fn save(&self) -> Result<(), rmq_store::Error> {
+        self.groups.persist().and(self.offsets.persist())
     }
 
     fn metrics(&self, to: &Sheet) -> Filled {

@@ -16,7 +16,7 @@ use super::Pull;
 use parking_lot::Mutex;
 use rmq_protocol::body::Subscription;
 use rmq_remoting::Connection;
-use rmq_store::QueueOffset;
+use rmq_store::{Follower, QueueOffset};
 use rustc_hash::{FxHashMap, FxHasher};
 use std::{
     collections::hash_map::Entry,
@@ -268,8 +268,16 @@ impl LongPolling {
         }
     }
 
+    /// Wakes parked pulls when a message becomes readable.
+    pub(crate) fn follower(self: &Arc<Self>) -> Arc<dyn Follower> {
+        let parked = Arc::clone(self);
+        rmq_store::arrivals(move |arrival| {
+            parked.arrived(arrival.topic, arrival.queue_id, arrival.queue_offset, arrival.tags_code);
+        })
+    }
+
     /// A message is readable: wakes the pulls that it may match.
-    pub(crate) fn arrived(&self, topic: &str, queue_id: i32, offset: QueueOffset, tags_code: i64) {
+    fn arrived(&self, topic: &str, queue_id: i32, offset: QueueOffset, tags_code: i64) {
         // A parking connection first counts its pull and then reads the queue's end. The end moved
         // before this fence. So at least one side sees the other.
         fence(SeqCst);

@@ -118,11 +118,6 @@ impl Puller {
         }
     }
 
-    /// Drops the parked pulls of a connection that has ended.
-    pub(crate) fn disconnected(&self, connection: &Connection) {
-        self.long_polling.forget(connection);
-    }
-
     /// Runs a pull that has just arrived. Returns a pull that must read from the disk, for
     /// [`Puller::pull_from_disk`].
     pub(crate) fn pull(&self, pull: Pull) -> Option<Pull> {
@@ -296,6 +291,15 @@ impl Puller {
 const EXPIRE: Duration = Duration::from_millis(500);
 
 impl Feature for Puller {
+    /// Drops the parked pulls of the connection.
+    fn disconnected(&self, connection: &Connection) {
+        self.long_polling.forget(connection);
+    }
+
+    fn stop(&self) {
+        self.long_polling.release();
+    }
+
     fn start(self: Arc<Self>, tasks: &Tasks) {
         for waker in 0..WAKERS {
             // This task ends after the last connection: the pulls that the stop releases are

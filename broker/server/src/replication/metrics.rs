@@ -17,6 +17,10 @@ pub(crate) struct Replication {
 }
 
 impl Feature for Replication {
+    fn stop(&self) {
+        self.log_check.stop();
+    }
+
     fn metrics(&self, to: &Sheet) -> Filled {
         if self.role.is_slave() {
             let lag = self.following.lag();

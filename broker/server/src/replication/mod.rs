@@ -40,6 +40,6 @@ pub(crate) mod tables;
 mod unsent;
 mod wire;
 
-pub(crate) use log_check::LogCheck;
+pub(crate) use log_check::{LogCheck, note_new_store};
 pub(crate) use master::Slaves;
 pub(crate) use slave::Following;

@@ -26,6 +26,7 @@ use crate::{
     answer::Answer,
     client::{heartbeat::Clients, lock_queue::Locks, offsets::Offsets},
     error::Rejection,
+    feature::List,
     observe::requests::Requests,
     pull::{Pull, Puller},
     replication::{LogCheck, requests::Tables},
@@ -58,6 +59,8 @@ pub(crate) struct Features {
 /// Answers the requests of all connections.
 pub(crate) struct Border {
     pub(crate) features: Arc<Features>,
+    /// Told of connections that end.
+    pub(crate) list: List,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) requests: Arc<Requests>,
 }
@@ -81,8 +84,7 @@ impl Handler for Border {
     }
 
     fn closed(&self, connection: &Connection) {
-        self.features.puller.disconnected(connection);
-        self.features.clients.disconnected(connection);
+        self.list.iter().for_each(|feature| feature.disconnected(connection));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     client::{heartbeat::Clients, lock_queue::Locks, offsets::Offsets},
     config::{Config, Live},
     core::Core,
-    feature::Feature,
+    feature::List,
     group::{QueueLocks, offsets::ConsumerOffsets, progress::KeptProgress, subscription::SubscriptionGroups},
     observe::{requests::Requests, stats::Stats, store::StoreMetrics},
     pull::{Puller, long_polling::LongPolling},
@@ -24,7 +24,7 @@ use crate::{
     topic::Topics,
 };
 use rmq_remoting::{Budget, Figures, Watchdog, metrics::Connections};
-use rmq_store::MessageStore;
+use rmq_store::{Follower, MessageStore};
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
@@ -53,12 +53,16 @@ impl Tables {
             long_polling: Arc::default(),
         })
     }
+
+    /// The features that follow the log, in the order in which they take its records.
+    pub(super) fn followers(&self) -> Vec<Arc<dyn Follower>> {
+        vec![self.long_polling.follower(), self.delay.follower()]
+    }
 }
 
 /// A broker whose parts are constructed and not started.
 pub(super) struct Parts {
     pub(super) core: Core,
-    pub(super) long_polling: Arc<LongPolling>,
     pub(super) slaves: Arc<Slaves>,
     pub(super) following: Arc<Following>,
     pub(super) log_check: Arc<LogCheck>,
@@ -66,6 +70,7 @@ pub(super) struct Parts {
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) border: Arc<Border>,
     pub(super) page: Arc<Page>,
+    pub(super) list: List,
 }
 
 impl Parts {
@@ -87,7 +92,7 @@ impl Parts {
         let core = core(settings, store, tables, budget);
         let slaves = Arc::new(Slaves::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
         let following = Arc::new(Following::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
-        let log_check = Arc::new(LogCheck::new(Arc::clone(&core.store), Arc::clone(&core.settings), &core.role));
+        let log_check = Arc::new(LogCheck::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
         let lanes =
             Arc::new(Lanes { at_work: AtWork::default(), tasks: core.tasks.clone(), runtime: core.runtime.clone() });
         let requests = Arc::new(Requests::new().map_err(Error::Metrics)?);
@@ -121,8 +126,15 @@ impl Parts {
             following: Arc::clone(&following),
             log_check: Arc::clone(&log_check),
         };
+        let delivery = Delivery {
+            delay: Arc::clone(&core.delay),
+            store: Arc::clone(&core.store),
+            topics: Arc::clone(&core.topics),
+            registration: Arc::clone(&core.registration),
+            store_host: core.store_host,
+        };
         // In the order in which their metrics are shown.
-        let list: Vec<Arc<dyn Feature>> = vec![
+        let list: List = Arc::new([
             Arc::clone(&requests) as _,
             Arc::clone(&core.topics) as _,
             Arc::clone(&core.groups) as _,
@@ -134,9 +146,9 @@ impl Parts {
             Arc::new(StoreMetrics(Arc::clone(&core.store))),
             Arc::new(replication),
             Arc::clone(&core.stats) as _,
-            Arc::clone(&core.delay) as _,
+            Arc::new(delivery),
             Arc::new(progress(&core)),
-        ];
+        ]);
         let page = Page {
             settings: Arc::clone(&core.settings),
             role: Arc::clone(&core.role),
@@ -145,19 +157,19 @@ impl Parts {
             following: Arc::clone(&following),
             log_check: Arc::clone(&log_check),
             watchdog: Arc::clone(&watchdog),
-            features: list,
+            features: Arc::clone(&list),
             stopping: OnceLock::new(),
         };
         Ok(Self {
             core,
-            long_polling,
             slaves,
             following,
             log_check,
             figures,
             watchdog,
-            border: Arc::new(Border { features: Arc::new(features), lanes, requests }),
+            border: Arc::new(Border { features: Arc::new(features), list: Arc::clone(&list), lanes, requests }),
             page: Arc::new(page),
+            list,
         })
     }
 
@@ -170,38 +182,6 @@ impl Parts {
             delay: Arc::clone(&self.core.delay),
             budget: Arc::clone(&self.figures.budget),
         }
-    }
-
-    /// See [`ConsumerOffsets::correct`].
-    ///
-    /// Runs before the first request is accepted: a message that arrived earlier would lie behind a
-    /// position that is still to be corrected.
-    pub(super) fn correction(&self) -> impl FnOnce() + Send + 'static {
-        let (topics, offsets) = (Arc::clone(&self.core.topics), Arc::clone(&self.core.offsets));
-        let (delay, store) = (Arc::clone(&self.core.delay), Arc::clone(&self.core.store));
-        move || {
-            offsets
-                .correct(|topic: &str, queue_id| topics.find(topic).map(|_| store.max_offset(topic, queue_id).get()));
-            delay.correct(&store);
-        }
-    }
-
-    /// The delivery of delayed messages on a master.
-    pub(super) fn delivery(&self) -> Delivery {
-        Delivery {
-            delay: Arc::clone(&self.core.delay),
-            store: Arc::clone(&self.core.store),
-            topics: Arc::clone(&self.core.topics),
-            registration: Arc::clone(&self.core.registration),
-            store_host: self.core.store_host,
-        }
-    }
-
-    /// Writes all tables to disk.
-    pub(super) fn persist(&self) -> Result<(), rmq_store::Error> {
-        let Core { topics, groups, offsets, delay, .. } = &self.core;
-        let written = [topics.persist(), groups.persist(), offsets.persist(), delay.persist()];
-        written.into_iter().collect()
     }
 }
 

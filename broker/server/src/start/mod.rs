@@ -20,6 +20,7 @@ use crate::{
     Error,
     config::{Config, Live},
     feature::Tasks,
+    replication,
 };
 use features::{Parts, Tables};
 use page::Page;
@@ -27,13 +28,12 @@ use rmq_remoting::{
     Limits, Reactors, Reserved, Watchdog,
     http::{Health, Places},
 };
-use rmq_store::MessageStore;
+use rmq_store::{Follower, MessageStore};
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, OnceLock},
-    thread::JoinHandle,
     time::Duration,
 };
 use tokio::net::TcpListener;
@@ -56,7 +56,6 @@ pub struct Broker {
     http_address: Option<SocketAddr>,
     parts: Parts,
     page: Arc<Page>,
-    delivery: Option<JoinHandle<()>>,
     /// Stopped in this order.
     registration: Tasks,
     requests: Tasks,
@@ -135,18 +134,17 @@ impl Broker {
         let tables = Tables::open(&config)?;
         // Read once, so that the store and the network buffers use the same value.
         let memory = rmq_remoting::memory::usable();
-        let store = open_store(&config, memory, &tables).await?;
+        let store = open_store(&config, memory, tables.followers()).await?;
         let ports = ports.listen()?;
         let address = local_address(&ports.requests)?;
         let settings = Arc::new(Live::new(config, file));
         let parts = Parts::build(settings, memory, store, tables, Arc::clone(&watchdog))?;
         places.register(parts.border.requests.registry()).map_err(Error::Metrics)?;
         let page = Arc::clone(&parts.page);
-        let mut broker = Self {
+        let broker = Self {
             address,
             http_address,
             page: Arc::clone(&page),
-            delivery: None,
             registration: tasks(&watchdog),
             requests: tasks(&watchdog),
             rest,
@@ -186,15 +184,15 @@ impl Broker {
         }
     }
 
-    fn begin(&mut self, ports: Ports<TcpListener>) -> Result<(), Error> {
+    fn begin(&self, ports: Ports<TcpListener>) -> Result<(), Error> {
         if self.parts.core.role.is_slave() {
-            self.follow()
+            self.follow();
         } else {
-            self.lead()?
+            self.lead();
         }
         let serve = Arc::clone(&self.parts.slaves).serve(ports.replication, self.rest.stop.clone());
         self.rest.run("accept slaves", serve);
-        for feature in &self.page.features {
+        for feature in self.parts.list.iter() {
             Arc::clone(feature).start(&self.rest);
         }
         self.take_requests([Some(ports.requests), ports.vip])?;
@@ -212,10 +210,11 @@ impl Broker {
         self.rest.run("copy the master's tables", sync);
     }
 
-    /// Starts the check of the log, and then the delivery of delayed messages, on a master.
-    fn lead(&mut self) -> Result<(), Error> {
+    /// Starts the check of the log on a master, and then what appends to it.
+    fn lead(&self) {
         let parts = &self.parts;
-        let (check, correct) = (Arc::clone(&parts.log_check), parts.correction());
+        let (check, list) = (Arc::clone(&parts.log_check), Arc::clone(&parts.list));
+        let correct = move || list.iter().for_each(|feature| feature.correct());
         if check.is_open() {
             correct();
         } else {
@@ -226,11 +225,16 @@ impl Broker {
                 stop.cancelled().await;
             });
         }
-        // Delivery appends to the log.
-        let check = Arc::clone(&parts.log_check);
-        let thread = parts.delivery().start(move || check.wait_until_open(), Arc::clone(&parts.watchdog));
-        self.delivery = Some(thread.map_err(|source| Error::Thread { name: "delay", source })?);
-        Ok(())
+        let (check, list, tasks) = (Arc::clone(&parts.log_check), Arc::clone(&parts.list), self.rest.clone());
+        self.rest.run("lead", async move {
+            if check.until_open().await
+                && let Err(error) = list.iter().try_for_each(|feature| Arc::clone(feature).lead(&tasks))
+            {
+                tracing::error!(%error, "a part of this master cannot be started");
+                return;
+            }
+            tasks.stop.cancelled().await;
+        });
     }
 
     fn take_requests(&self, listeners: [Option<TcpListener>; 2]) -> Result<(), Error> {
@@ -269,32 +273,26 @@ impl Broker {
     ///
     /// # Errors
     /// Something could not be written. Everything else was.
-    pub async fn stop(mut self) -> Result<(), Error> {
+    pub async fn stop(self) -> Result<(), Error> {
         tracing::info!("stopping: leaving the namesrvs");
         let _ = self.page.stopping.set(());
         self.parts.watchdog.stop();
         finish(&self.registration).await;
         tracing::info!("stopping: answering the last requests");
-        self.parts.long_polling.release();
+        self.parts.list.iter().for_each(|feature| feature.stop());
         finish(&self.requests).await;
         let waiting = &self.parts.core.tasks;
         waiting.close();
         if tokio::time::timeout(LAST_TASKS, waiting.wait()).await.is_err() {
             tracing::warn!("some requests are not answered: they still wait for a client or a slave");
         }
-        self.parts.core.delay.stop();
-        self.parts.log_check.stop();
         finish(&self.rest).await;
         tracing::info!("stopping: writing everything to disk");
-        let (parts, delivery) = (self.parts, self.delivery.take());
+        let parts = self.parts;
         let close = move || {
-            if let Some(delivery) = delivery {
-                // A panic of the thread was logged when it happened.
-                let _ = delivery.join();
-            }
-            let written = parts.persist();
+            let saved: Vec<_> = parts.list.iter().map(|feature| feature.save()).collect();
             parts.core.store.close()?;
-            written
+            saved.into_iter().collect::<Result<(), rmq_store::Error>>()
         };
         match tokio::task::spawn_blocking(close).await {
             Ok(closed) => closed.map_err(Error::Store),
@@ -340,17 +338,15 @@ fn reserve_ports(config: &mut Config, bind: IpAddr) -> Result<Ports<Reserved>, E
     Ok(Ports { requests, vip, replication })
 }
 
-async fn open_store(config: &Config, memory: u64, tables: &Tables) -> Result<Arc<MessageStore>, Error> {
+async fn open_store(
+    config: &Config,
+    memory: u64,
+    followers: Vec<Arc<dyn Follower>>,
+) -> Result<Arc<MessageStore>, Error> {
     let store_config = rmq_store::Config { memory: Some(memory), ..config.for_store()? };
-    let (long_polling, delay) = (Arc::clone(&tables.long_polling), Arc::clone(&tables.delay));
-    let arrivals = rmq_store::arrivals(move |arrival| {
-        long_polling.arrived(arrival.topic, arrival.queue_id, arrival.queue_offset, arrival.tags_code);
-        if arrival.topic == rmq_protocol::names::SCHEDULE_TOPIC {
-            delay.arrived();
-        }
-    });
+    replication::note_new_store(config)?;
     tracing::info!(root = config.store.root, "opening the store");
-    let opened = tokio::task::spawn_blocking(move || MessageStore::open(store_config, vec![arrivals])).await;
+    let opened = tokio::task::spawn_blocking(move || MessageStore::open(store_config, followers)).await;
     match opened {
         Ok(store) => Ok(Arc::new(store?)),
         Err(error) => Err(Error::Thread { name: "open", source: io::Error::other(error) }),

@@ -2,7 +2,7 @@
 
 use crate::{
     config::Live,
-    feature::Feature,
+    feature::List,
     registration::Registration,
     replication::{Following, LogCheck},
     role::CurrentRole,
@@ -21,7 +21,7 @@ pub(super) struct Page {
     pub(super) following: Arc<Following>,
     pub(super) log_check: Arc<LogCheck>,
     pub(super) watchdog: Arc<Watchdog>,
-    pub(super) features: Vec<Arc<dyn Feature>>,
+    pub(super) features: List,
     /// Set when the broker stops, so that probes see the stop first.
     pub(super) stopping: OnceLock<()>,
 }

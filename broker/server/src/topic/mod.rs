@@ -274,6 +274,10 @@ pub(crate) fn is_own(topic: &str, config: &Config) -> bool {
 }
 
 impl Feature for Topics {
+    fn save(&self) -> Result<(), rmq_store::Error> {
+        self.persist()
+    }
+
     fn metrics(&self, to: &Sheet) -> Filled {
         to.count("rocketmq_topic_number", "Topics of this broker.", self.len())
     }

@@ -29,11 +29,10 @@ mod finding;
 use self::finding::{Doubt, Finding, Slave, Stage, Verdict};
 use super::{Following, tables::MetadataSync};
 use crate::{
-    config::Live,
+    config::{Config, Live},
     error::{Reason, Rejection},
-    role::CurrentRole,
 };
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use rmq_protocol::{
     Command, RequestCode, ResponseCode,
     body::{ClusterInfo, KvTable},
@@ -45,7 +44,7 @@ use rmq_store::{MessageStore, durable_file};
 use std::{
     collections::BTreeMap,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -61,6 +60,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const FILE: &str = "logCheck";
 const NEW: &str = "new";
 const LOST: &str = "lost";
+/// Files of which each store has at least one from its first opening on.
+const STORE_FILES: [&str; 2] = ["checkpoint", "abort"];
 /// The timeout of one answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// The limit of slaves that are asked.
@@ -75,9 +76,8 @@ pub(crate) struct LogCheck {
     /// Read by each request. All other state is behind the lock.
     open: AtomicBool,
     state: Mutex<State>,
-    /// For threads and tasks that wait for the end of the check.
-    opened: Condvar,
-    opened_async: Notify,
+    /// For tasks that wait for the end of the check.
+    opened: Notify,
     decided: Notify,
 }
 
@@ -95,12 +95,30 @@ enum Decision {
     AcceptLoss,
 }
 
+/// Notes that the store does not exist yet, on a master whose settings require the check. Called
+/// before the store is opened: the opening creates files, and a process that is killed after that
+/// leaves an empty store which the next start would take for an old one.
+///
+/// # Errors
+/// The note cannot be written.
+pub(crate) fn note_new_store(config: &Config) -> Result<(), rmq_store::Error> {
+    let root = Path::new(&config.store.root);
+    if !is_wanted(config) || STORE_FILES.iter().any(|name| root.join(name).exists()) {
+        return Ok(());
+    }
+    durable_file::replace(&root.join(FILE), NEW.as_bytes())
+}
+
+fn is_wanted(config: &Config) -> bool {
+    config.replication.check_log && !config.is_slave()
+}
+
 impl LogCheck {
     /// Creates the check. It starts closed on a master whose settings require the check.
-    pub(crate) fn new(store: Arc<MessageStore>, settings: Arc<Live>, role: &CurrentRole) -> Self {
+    pub(crate) fn new(store: Arc<MessageStore>, settings: Arc<Live>) -> Self {
         let (wanted, expected) = {
             let settings = settings.load();
-            (settings.replication.check_log && !role.is_slave(), settings.replication.expected_slaves as usize)
+            (is_wanted(&settings), settings.replication.expected_slaves as usize)
         };
         let end = store.max_physical_offset();
         let asking = Finding { doubt: Doubt::None, end, slaves: Vec::new(), expected, failed: None };
@@ -110,8 +128,7 @@ impl LogCheck {
             settings,
             open: AtomicBool::new(!wanted),
             state: Mutex::new(State { stage, decision: None, stopping: false }),
-            opened: Condvar::new(),
-            opened_async: Notify::new(),
+            opened: Notify::new(),
             decided: Notify::new(),
         }
     }
@@ -134,20 +151,11 @@ impl LogCheck {
         )
     }
 
-    /// Blocks until writes may be taken. Returns false if the broker stops before.
-    pub(crate) fn wait_until_open(&self) -> bool {
-        let mut state = self.state.lock();
-        while state.stage != Stage::Open && !state.stopping {
-            self.opened.wait(&mut state);
-        }
-        state.stage == Stage::Open
-    }
-
-    /// The same without blocking.
+    /// Waits until writes may be taken. Returns false if the broker stops before.
     pub(crate) async fn until_open(&self) -> bool {
         loop {
             // Enabled before the state is read, so a notification in between is not missed.
-            let notified = self.opened_async.notified();
+            let notified = self.opened.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
             {
@@ -163,8 +171,7 @@ impl LogCheck {
     /// Ends all waits.
     pub(crate) fn stop(&self) {
         self.state.lock().stopping = true;
-        self.opened.notify_all();
-        self.opened_async.notify_waiters();
+        self.opened.notify_waiters();
     }
 
     /// Request 1900.
@@ -234,8 +241,7 @@ impl LogCheck {
         tracing::info!(end = self.store.max_physical_offset(), "the log was checked: this master takes writes");
         self.state.lock().stage = Stage::Open;
         self.open.store(true, Relaxed);
-        self.opened.notify_all();
-        self.opened_async.notify_waiters();
+        self.opened.notify_waiters();
     }
 
     fn set(&self, stage: Stage) {
@@ -292,23 +298,19 @@ impl LogCheck {
         Finding { doubt, end: self.store.max_physical_offset(), slaves, expected, failed: failed.or(before) }
     }
 
-    /// The doubt about the log: the one that an earlier start has recorded, and the one of this
-    /// start. It is recorded before the first answer.
+    /// The doubt about the log: the one that is recorded, and the one of this start, which is
+    /// recorded before the first answer.
     async fn doubt(&self) -> Doubt {
         let noted = self.noted().await;
-        let found = match (self.store.is_new(), self.store.lost_page_cache()) {
-            (true, _) => Doubt::New,
-            (false, true) => Doubt::Lost,
-            (false, false) => Doubt::None,
-        };
-        if found > noted {
-            self.note(if found == Doubt::New { NEW } else { LOST }).await;
+        if noted == Doubt::None && self.store.lost_page_cache() {
+            self.note(LOST).await;
+            return Doubt::Lost;
         }
-        noted.max(found)
+        noted
     }
 
-    /// The doubt that an earlier start has recorded. A record that cannot be read counts as the
-    /// worst doubt: it would not exist without a reason.
+    /// The doubt that [`note_new_store`] or an earlier start has recorded. A record that cannot be
+    /// read counts as the worst doubt: it would not exist without a reason.
     async fn noted(&self) -> Doubt {
         let path = self.file();
         let parse = |text: &[u8]| Ok(if text == LOST.as_bytes() { Doubt::Lost } else { Doubt::New });

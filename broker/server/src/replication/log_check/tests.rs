@@ -1,14 +1,11 @@
 use super::finding::Verdict;
 use super::*;
-use crate::{
-    role::{CurrentRole, Role},
-    testing::{member, message},
-};
+use crate::testing::{member, message};
 
 fn check(root: &std::path::Path) -> LogCheck {
     let (settings, store) = member(root, &[("checkLogBeforeWrites", "true"), ("expectedSlaves", "1")]);
     store.put(&message(b"here")).unwrap();
-    LogCheck::new(store, settings, &CurrentRole::new(Role::Master))
+    LogCheck::new(store, settings)
 }
 
 fn decide(check: &LogCheck, action: &str, from: Option<&str>) -> Result<(), Rejection> {
@@ -89,13 +86,33 @@ async fn a_decision_is_one_of_two_and_names_a_member_by_an_address() {
     assert_eq!(check.state.lock().decision, Some(Decision::AcceptLoss));
 }
 
+fn note_new(root: &Path) {
+    let root = root.display().to_string();
+    let settings = [("brokerName", "b"), ("storePathRootDir", root.as_str()), ("checkLogBeforeWrites", "true")];
+    note_new_store(&Config::from_properties(settings).unwrap().0).unwrap();
+}
+
+/// The next start found the files of the first one and took writes.
+#[tokio::test]
+async fn a_first_start_that_is_killed_leaves_a_store_that_counts_as_new() {
+    let root = tempfile::tempdir().unwrap();
+    note_new(root.path());
+    // The files that an opening leaves, without a clean stop.
+    let (_, store) = member(root.path(), &[("checkLogBeforeWrites", "true")]);
+    drop(store);
+    note_new(root.path());
+    let (settings, store) = member(root.path(), &[("checkLogBeforeWrites", "true")]);
+    assert_eq!(LogCheck::new(store, settings).doubt().await, Doubt::New);
+}
+
 /// A second start found an existing store, and opened it.
 #[tokio::test]
 async fn what_speaks_against_a_log_is_known_after_a_restart_and_until_it_is_open() {
     let root = tempfile::tempdir().unwrap();
     let start = || {
+        note_new(root.path());
         let (settings, store) = member(root.path(), &[("checkLogBeforeWrites", "true")]);
-        LogCheck::new(store, settings, &CurrentRole::new(Role::Master))
+        LogCheck::new(store, settings)
     };
     let first = start();
     assert_eq!(first.doubt().await, Doubt::New);
@@ -114,16 +131,12 @@ async fn what_speaks_against_a_log_is_known_after_a_restart_and_until_it_is_open
 async fn those_who_wait_are_told_of_the_end_of_the_check_and_of_the_broker() {
     let root = tempfile::tempdir().unwrap();
     let stopped = Arc::new(check(root.path()));
-    let thread = std::thread::spawn({
-        let stopped = Arc::clone(&stopped);
-        move || stopped.wait_until_open()
-    });
     let task = tokio::spawn({
         let stopped = Arc::clone(&stopped);
         async move { stopped.until_open().await }
     });
     stopped.stop();
-    assert!(!task.await.unwrap() && !thread.join().unwrap());
+    assert!(!task.await.unwrap());
     stopped.open();
-    assert!(stopped.wait_until_open() && stopped.until_open().await && stopped.is_open());
+    assert!(stopped.until_open().await && stopped.is_open());
 }

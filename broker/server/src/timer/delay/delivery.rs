@@ -8,7 +8,9 @@
 use super::{Delay, bounds};
 use crate::{
     clock::now_millis,
+    feature::{Feature, Tasks},
     registration::Registration,
+    sheet::{Filled, Sheet},
     topic::{self, Topics},
 };
 use rmq_protocol::{
@@ -19,13 +21,11 @@ use rmq_protocol::{
     },
     names,
 };
-use rmq_remoting::Watchdog;
 use rmq_store::{Appended, Deadline, Error, Filter, Limits, MessageStore};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -46,7 +46,7 @@ const REASON: &str = "UNDELIVERABLE";
 /// room for the other properties.
 const NAME_MAX: usize = 1024;
 
-/// The state of the delivery thread.
+/// The delivery thread and its state.
 pub(crate) struct Delivery {
     pub(crate) delay: Arc<Delay>,
     pub(crate) store: Arc<MessageStore>,
@@ -58,23 +58,39 @@ pub(crate) struct Delivery {
 /// Levels whose next message cannot be delivered: its offset, and the time of the last warning.
 type Failing = BTreeMap<i32, (u64, Instant)>;
 
-impl Delivery {
-    /// Runs [`Delivery::run`] on a thread of its own, because it reads from the disk and waits for
-    /// disk blocks. It begins when `until_open`, which blocks, returns that the log may be appended
-    /// to.
-    pub(crate) fn start(
-        self,
-        until_open: impl FnOnce() -> bool + Send + 'static,
-        watchdog: Arc<Watchdog>,
-    ) -> std::io::Result<JoinHandle<()>> {
-        let deliver = move || {
-            if until_open() {
-                self.run();
-            }
-        };
-        std::thread::Builder::new().name("delay".into()).spawn(move || watchdog.thread("delay", deliver))
+impl Feature for Delivery {
+    fn correct(&self) {
+        self.delay.correct(&self.store);
     }
 
+    /// Delivery has a thread of its own, because it reads from the disk and waits for disk blocks.
+    fn lead(self: Arc<Self>, tasks: &Tasks) -> Result<(), crate::Error> {
+        tasks.thread("delay", move || self.run())
+    }
+
+    fn stop(&self) {
+        self.delay.stop();
+    }
+
+    fn save(&self) -> Result<(), Error> {
+        self.delay.persist()
+    }
+
+    fn metrics(&self, to: &Sheet) -> Filled {
+        to.counter(
+            "rocketmq_broker_undeliverable_delayed_total",
+            "Delayed messages that could never be delivered; they are kept in the topic rmq_sys_DELAY_DLQ with the reason.",
+            self.delay.undeliverable(),
+        )?;
+        to.count(
+            "rocketmq_broker_failing_delay_levels",
+            "Delay levels whose next message cannot be delivered just now; it is tried again each second, and the log says why.",
+            self.delay.failing_levels(),
+        )
+    }
+}
+
+impl Delivery {
     fn run(&self) {
         // Levels that were configured before are delivered to their end.
         let stored = self.store.queues(names::SCHEDULE_TOPIC).into_iter().map(|queue_id| queue_id.saturating_add(1));

@@ -22,9 +22,7 @@ use crate::{
     Error,
     clock::now_millis,
     config::DelayLevels,
-    feature::Feature,
     rows,
-    sheet::{Filled, Sheet},
     table::{self, TableFile},
 };
 use parking_lot::{Condvar, Mutex};
@@ -32,12 +30,15 @@ use rmq_protocol::{
     body::{DataVersion, DelayOffsetTable},
     fastjson, names,
 };
-use rmq_store::{Boundary, MessageStore, QueueOffset};
+use rmq_store::{Boundary, Follower, MessageStore, QueueOffset};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// The position of each level, and the wake-up signal of the thread.
@@ -140,26 +141,29 @@ impl Delay {
         })
     }
 
-    /// A delayed message has been stored.
-    pub(crate) fn arrived(&self) {
-        self.state.lock().arrived = true;
-        self.alarm.notify_one();
+    /// Wakes the thread when a delayed message has been stored.
+    pub(crate) fn follower(self: &Arc<Self>) -> Arc<dyn Follower> {
+        let delay = Arc::clone(self);
+        rmq_store::arrivals(move |arrival| {
+            if arrival.topic == names::SCHEDULE_TOPIC {
+                delay.state.lock().arrived = true;
+                delay.alarm.notify_one();
+            }
+        })
     }
 
-    /// Ends [`Delivery::run`].
-    pub(crate) fn stop(&self) {
+    /// Ends the thread.
+    fn stop(&self) {
         self.state.lock().stopping = true;
         self.alarm.notify_one();
     }
 
-    /// Compares the positions with the queues of the store and corrects them, because a crash may
-    /// have truncated the log, and a file may be another node's. Called at the start of a master,
-    /// before any message is delivered.
+    /// Compares the positions with the queues of the store and corrects them.
     ///
     /// A position ahead of its queue proves only that, when it was written, every message that was
     /// due then had been delivered. Messages that were due later are delivered; the messages that
     /// the queue lost in a crash had been delivered.
-    pub(crate) fn correct(&self, store: &MessageStore) {
+    fn correct(&self, store: &MessageStore) {
         let mut state = self.state.lock();
         let written = state.version.timestamp;
         let mut corrected = Vec::new();
@@ -198,12 +202,12 @@ impl Delay {
     }
 
     /// The number of messages so far that could never be delivered.
-    pub(crate) fn undeliverable(&self) -> u64 {
+    fn undeliverable(&self) -> u64 {
         self.undeliverable.load(Relaxed)
     }
 
     /// The number of levels whose next message cannot be delivered at present.
-    pub(crate) fn failing_levels(&self) -> usize {
+    fn failing_levels(&self) -> usize {
         self.failing_levels.load(Relaxed)
     }
 
@@ -225,19 +229,4 @@ fn bounds(store: &MessageStore, level: i32) -> (u64, u64) {
     let (min, max) =
         (store.min_offset(names::SCHEDULE_TOPIC, level - 1), store.max_offset(names::SCHEDULE_TOPIC, level - 1));
     (min.get(), max.get())
-}
-
-impl Feature for Delay {
-    fn metrics(&self, to: &Sheet) -> Filled {
-        to.counter(
-            "rocketmq_broker_undeliverable_delayed_total",
-            "Delayed messages that could never be delivered; they are kept in the topic rmq_sys_DELAY_DLQ with the reason.",
-            self.undeliverable(),
-        )?;
-        to.count(
-            "rocketmq_broker_failing_delay_levels",
-            "Delay levels whose next message cannot be delivered just now; it is tried again each second, and the log says why.",
-            self.failing_levels(),
-        )
-    }
 }
