@@ -8,14 +8,18 @@ import statistics
 import sys
 from pathlib import Path
 
-KINDS = ["ours", "java"]
+# What ours is compared with: the heading of its column, what the page is called, and how it speaks of the two.
+CONTROLS = {
+    "java": ("Java 5.5.0", "Our broker and the official 5.5.0", "Java's"),
+    "before": ("before", "Our broker and an earlier build of it", "the earlier build's"),
+}
 REPORTING_ORDER, LARGEST_ORDER = Path("/sys/module/page_reporting/parameters/page_reporting_order"), 10
 # A row that begins so is a load that something happens to.
 DISTURBED = "send while "
 
 GUIDE = """\
 Each row is the median of all rounds, with the lowest and the highest in parentheses. Both brokers get the same loads from the same clients on the same machine, one after the
-other, each with an empty store. `ratio` is how many times better ours is: Java's figure divided by ours, or ours by Java's where more is better. On a small shared machine
+other, each with an empty store. `ratio` is how many times better ours is: {control} figure divided by ours, or ours by {control} where more is better. On a small shared machine
 it is the CPU seconds a million messages that repeat; rates and times tell what to expect, no more. "limit" is what any server would need (`limit.c`)."""
 DISTURBED_GUIDE = """\
 Messages of 1 KiB at a steady rate, first quiet, then while something happens to the same broker; "to quiet" is the second time divided by the first, of the same round.
@@ -44,8 +48,9 @@ def say(words: str) -> None:
 
 
 class Results:
-    def __init__(self, command: str, only: str = "") -> None:
+    def __init__(self, command: str, only: str = "", control: str = "java") -> None:
         self.machine = machine()
+        self.control = control
         # In the order in which they were run; a later one has measured rows of an earlier one anew.
         self.commands = [command]
         # By name: unit, command, and the numbers of both kinds.
@@ -55,13 +60,13 @@ class Results:
     @classmethod
     def read(cls, path: Path) -> "Results":
         kept = json.loads(path.read_text())
-        results = cls("")
+        results = cls("", control=kept.get("control", "java"))
         results.machine, results.commands, results.rows = kept["machine"], kept["commands"], kept["rows"]
         return results
 
     def write(self, path: Path) -> None:
         draft = path.with_name(path.name + ".draft")
-        draft.write_text(json.dumps({"machine": self.machine, "commands": self.commands, "rows": self.rows}, indent=1) + "\n")
+        draft.write_text(json.dumps({"machine": self.machine, "control": self.control, "commands": self.commands, "rows": self.rows}, indent=1) + "\n")
         draft.replace(path)
 
     def over(self, earlier: "Results") -> "Results":
@@ -70,7 +75,7 @@ class Results:
             return row.rsplit(": ", 1)[0]
 
         measured = {load(row) for row in self.rows}
-        merged = Results("")
+        merged = Results("", control=self.control)
         merged.machine = earlier.machine
         merged.rows = {row: entry for row, entry in earlier.rows.items() if row in self.rows or load(row) not in measured} | self.rows
         used = {row["command"] for row in merged.rows.values()}
@@ -118,31 +123,33 @@ class Results:
         def is_time(row: str, unit: str) -> bool:
             return not row.startswith(DISTURBED) and not is_cost(row, unit)
 
-        parts = [f"{self.machine}.", GUIDE]
+        heading, title, possessive = CONTROLS[self.control]
+        parts = [f"{self.machine}.", GUIDE.format(control=possessive)]
         if self.commands:
             parts.append("Made by, one after the other:" if len(self.commands) > 1 else "Made by:")
             parts.append("\n".join(f"    {command}" for command in self.commands))
-        for title, guide, wanted in [
+        for section, guide, wanted in [
             ("Cost", "", is_cost),
             ("Rates and times", "", is_time),
             ("While something happens", DISTURBED_GUIDE, lambda row, _: row.startswith(DISTURBED)),
         ]:
             lines = [self.line(row, entry) for row, entry in self.rows.items() if wanted(row, entry["unit"])]
             if lines:
-                parts += [f"## {title}"] + [guide] * bool(guide)
-                parts.append("\n".join(["| measure | unit | ours | Java 5.5.0 | ratio |", "|---|---|---|---|---|", *lines]))
-        return "\n\n".join(["# Our broker and the official 5.5.0", *parts]) + "\n"
+                parts += [f"## {section}"] + [guide] * bool(guide)
+                parts.append("\n".join([f"| measure | unit | ours | {heading} | ratio |", "|---|---|---|---|---|", *lines]))
+        return "\n\n".join([f"# {title}", *parts]) + "\n"
 
-    @staticmethod
-    def line(row: str, entry: dict) -> str:
-        ours, java = (entry.get(kind, []) for kind in KINDS)
+    def line(self, row: str, entry: dict) -> str:
+        ours, control = (entry.get(kind, []) for kind in ("ours", self.control))
         ratio = "-"
-        if ours and java:
-            low, high = statistics.median(ours), statistics.median(java)
+        if ours and control:
+            low, high = statistics.median(ours), statistics.median(control)
             if entry["unit"] == "a second":
                 low, high = high, low
-            ratio = f"{high / low:.1f}" if low > 0 else "-"
-        return f"| {row} | {entry['unit']} | {span(ours)} | {span(java)} | {ratio} |"
+            # Builds of one program differ by percents.
+            digits = 1 if self.control == "java" else 2
+            ratio = f"{high / low:.{digits}f}" if low > 0 else "-"
+        return f"| {row} | {entry['unit']} | {span(ours)} | {span(control)} | {ratio} |"
 
 
 def span(values: list[float]) -> str:

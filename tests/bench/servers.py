@@ -28,6 +28,10 @@ JVM = [
 NAMESRV_JVM = [option for option in JVM if not option.startswith(("-Xm", "-XX:+Always"))] + ["-Xmx256m"]
 
 
+# Other builds of our program, by the kind of server they are.
+programs: dict[str, str] = {}
+
+
 def rocketmq() -> str:
     """Our program: $ROCKETMQ, or the build of the profile dist."""
     target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
@@ -114,7 +118,7 @@ def await_port(port: int, process: subprocess.Popen, log: Path, seconds: float =
 
 
 class Cluster:
-    """One namesrv and one broker of `kind` ("ours" or "java"), started by `with`."""
+    """One namesrv and one broker of `kind` ("ours", "java", or one of `programs`), started by `with`."""
 
     def __init__(self, kind: str, **settings: object) -> None:
         self.kind, self.settings = kind, settings
@@ -146,7 +150,7 @@ class Cluster:
             jvm = JVM if role == "broker" else NAMESRV_JVM
             command = [*jvm, f"-Duser.home={home}", "-cp", self.classes, f"org.apache.rocketmq.{main}", "-c", str(conf)]
         else:
-            command = [rocketmq(), role, "-c", str(conf)] + (["-n", self.namesrv] if role == "broker" else [])
+            command = [programs.get(self.kind) or rocketmq(), role, "-c", str(conf)] + (["-n", self.namesrv] if role == "broker" else [])
         begun = self.begun[role] = time.monotonic()
         with log.open("ab") as out:
             # In a session of its own, so that Ctrl-C reaches only us, who end it.
