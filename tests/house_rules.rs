@@ -46,10 +46,10 @@ fn unsafe_code_stands_in_one_file() {
 }
 
 #[test]
-fn every_room_has_a_head() {
-    let is_room =
+fn every_module_has_documentation() {
+    let is_module =
         |path: &Path| path.file_name().is_some_and(|name| name == "mod.rs" || name == "lib.rs" || name == "main.rs");
-    let headless = offenders(|path, text| is_room(path) && !text.trim_start().starts_with("//! "));
+    let headless = offenders(|path, text| is_module(path) && !text.trim_start().starts_with("//! "));
     assert_eq!(headless, Vec::<PathBuf>::new());
 }
 
@@ -150,39 +150,18 @@ fn the_image_that_is_tested_holds_what_the_dockerfile_says() {
     assert!(dockerfile.contains("FROM scratch\n") && dockerfile.contains("+crt-static"));
 }
 
-/// The rooms of `broker/server/src`, from the lowest to the highest.
-const SERVER_ROOMS: [&str; 27] = [
-    "clock",
-    "address",
-    "config",
-    "error",
-    "admission",
-    "blocking",
-    "role",
-    "sheet",
-    "answer",
-    "feature",
-    "rows",
-    "table",
-    "observe",
-    "filter",
-    "topic",
-    "registration",
-    "group",
-    "timer",
-    "core",
-    "replication",
-    "client",
-    "send",
-    "pull",
-    "admin",
-    "request",
-    "start",
-    "testing",
-];
+/// The modules of `broker/server/src`, from the lowest to the highest: the first column of the
+/// table in ARCHITECTURE.md.
+fn server_modules() -> Vec<String> {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let table = page.split("| module | owns |\n|---|---|\n").nth(1).unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with("| "));
+    let names = rows.flat_map(|row| row.split(" | ").next().unwrap().split('`').skip(1).step_by(2));
+    names.map(str::to_owned).chain(["testing".to_owned()]).collect()
+}
 
-/// The rooms of `operator/src`, from the lowest to the highest.
-const OPERATOR_ROOMS: [&str; 11] = [
+/// The modules of `operator/src`, from the lowest to the highest.
+const OPERATOR_MODULES: [&str; 11] = [
     "error",
     "api",
     "manifest",
@@ -199,9 +178,10 @@ const OPERATOR_ROOMS: [&str; 11] = [
 /// Files that only tests compile.
 const TEST_FILES: [&str; 6] = ["fake.rs", "fake_api.rs", "fixtures.rs", "memory.rs", "testing.rs", "tests.rs"];
 
-/// The rooms that a text names: first parts of `crate::room` and of `use crate::{room, room::..}`.
+/// The modules that a text names: first parts of `crate::module` and of
+/// `use crate::{module, module::..}`.
 fn named(text: &str) -> Vec<&str> {
-    let mut rooms = Vec::new();
+    let mut modules = Vec::new();
     for after in text.split("crate::").skip(1) {
         let (mut depth, mut begins) = (0, true);
         for (at, letter) in after.char_indices() {
@@ -212,9 +192,9 @@ fn named(text: &str) -> Vec<&str> {
                 letter if begins && letter.is_ascii_alphabetic() => {
                     let rest = &after[at..];
                     let name = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
-                    // What stands in lib.rs itself belongs to no room.
-                    let is_room = letter.is_ascii_lowercase();
-                    rooms.extend(is_room.then_some(name));
+                    // What stands in lib.rs itself belongs to no module.
+                    let is_module = letter.is_ascii_lowercase();
+                    modules.extend(is_module.then_some(name));
                     begins = false;
                 }
                 _ => {}
@@ -224,12 +204,12 @@ fn named(text: &str) -> Vec<&str> {
             }
         }
     }
-    rooms
+    modules
 }
 
-/// Imports of a package from a lower room to a higher one. Tests may import anything.
-fn upward_imports(package: &str, rooms: &[&str]) -> Vec<String> {
-    let rank = |room: &str| rooms.iter().position(|known| *known == room);
+/// Imports of a package from a lower module to a higher one. Tests may import anything.
+fn upward_imports(package: &str, modules: &[impl AsRef<str>]) -> Vec<String> {
+    let rank = |module: &str| modules.iter().position(|known| known.as_ref() == module);
     let (source, mut wrong) = (Path::new(package).join("src"), Vec::new());
     for (path, text) in sources() {
         let Ok(place) = path.strip_prefix(&source) else { continue };
@@ -238,12 +218,12 @@ fn upward_imports(package: &str, rooms: &[&str]) -> Vec<String> {
         if place == Path::new("lib.rs") || parts.iter().any(|part| is_test(part)) {
             continue;
         }
-        let room = parts[0].trim_end_matches(".rs");
-        let own = rank(room).unwrap_or_else(|| panic!("{} is in no room", path.display()));
+        let module = parts[0].trim_end_matches(".rs");
+        let own = rank(module).unwrap_or_else(|| panic!("{} is in no module", path.display()));
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let code: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         for other in named(&code.join("\n")) {
-            let rank = rank(other).unwrap_or_else(|| panic!("{}: {other} is no room", path.display()));
+            let rank = rank(other).unwrap_or_else(|| panic!("{}: {other} is no module", path.display()));
             if rank > own {
                 wrong.push(format!("{}: {other}", path.display()));
             }
@@ -253,9 +233,9 @@ fn upward_imports(package: &str, rooms: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn no_import_runs_to_a_higher_room() {
-    assert_eq!(upward_imports("broker/server", &SERVER_ROOMS), Vec::<String>::new());
-    assert_eq!(upward_imports("operator", &OPERATOR_ROOMS), Vec::<String>::new());
+fn no_import_runs_to_a_higher_module() {
+    assert_eq!(upward_imports("broker/server", &server_modules()), Vec::<String>::new());
+    assert_eq!(upward_imports("operator", &OPERATOR_MODULES), Vec::<String>::new());
     let text = "use crate::{\n    api::{A, b::C},\n    error::E,\n};\ncrate::queue_locks::x(a::b)";
     assert_eq!(named(text), ["api", "error", "queue_locks"]);
 }

@@ -3,7 +3,7 @@
 //! Rooms, from the lowest to the highest. None imports from a higher one, which a test of
 //! `tests/house_rules.rs` checks:
 //!
-//! | room | what | touches |
+//! | module | what | touches |
 //! |---|---|---|
 //! | [`error`] | why a reconcile, a call or the process failed | nothing |
 //! | [`api`] | the kinds that users write, their schema and rules | nothing |

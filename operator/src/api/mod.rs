@@ -4,8 +4,8 @@
 //! client, no clock, no judgement that needs a look at the world. `crds/` and the chart's copies
 //! are generated from these types.
 //!
-//! Two habits hold in this room. A field stands here only when something in this repository serves
-//! it. Every refusal that can be decided from the object alone is a CEL rule whose message says
+//! Two habits hold in this module. A field stands here only when something in this repository
+//! serves it. Every refusal that can be decided from the object alone is a CEL rule whose message says
 //! what to write instead, so that `kubectl apply` and `rocketmq up` refuse the same manifest with
 //! the same words.
 //!
