@@ -5,9 +5,9 @@
 //! are generated from these types.
 //!
 //! Two habits hold in this module. A field stands here only when something in this repository
-//! serves it. Every refusal that can be decided from the object alone is a CEL rule whose message says
-//! what to write instead, so that `kubectl apply` and `rocketmq up` refuse the same manifest with
-//! the same words.
+//! serves it. Every refusal that can be decided from the object alone is a CEL rule whose message
+//! says what to write instead, so that `kubectl apply` and `rocketmq up` refuse the same manifest
+//! with the same words.
 //!
 //! Integers are `i32` although none may be negative: the API server knows the format `int32` and
 //! warns about `uint32`.
