@@ -31,7 +31,8 @@ pub enum Error {
     Deadline(Duration),
     /// A controller is stalled: a fault of this process that only a restart clears.
     #[error(
-        "{controller} has reconciled nothing for {seconds} s while {waiting} objects wait: the process ends to begin afresh"
+        "{controller} has reconciled nothing for {seconds} s while {waiting} objects wait: the \
+         process ends to begin afresh"
     )]
     Stalled {
         /// Which controller.

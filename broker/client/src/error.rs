@@ -25,7 +25,7 @@ pub enum Error {
     #[error(transparent)]
     Connection(#[from] rmq_remoting::Error),
     /// The server refused the request.
-    #[error("{address} refused {request}: {remark} (code {code}{})", ResponseCode::from_number(*code).map(|code| format!(" {}", code.name())).unwrap_or_default())]
+    #[error("{address} refused {request}: {remark} (code {code}{})", name_of_code(*code))]
     Refused {
         /// The server.
         address: String,
@@ -81,6 +81,11 @@ pub enum Error {
     /// This producer, consumer or admin was stopped.
     #[error("it was stopped")]
     Stopped,
+}
+
+/// The name of a known response code, with a blank before it.
+fn name_of_code(code: i32) -> String {
+    ResponseCode::from_number(code).map(|code| format!(" {}", code.name())).unwrap_or_default()
 }
 
 impl Error {

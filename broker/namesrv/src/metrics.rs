@@ -83,7 +83,8 @@ impl Metrics {
             )?,
             ended: gauge(
                 "rocketmq_namesrv_ended_threads",
-                "Threads and tasks that have to run as long as the namesrv, and ended; the log says which. Not 0: it has to be restarted.",
+                "Threads and tasks that have to run as long as the namesrv, and ended; the log \
+                 says which. Not 0: it has to be restarted.",
             )?,
             unregistered: gone.with_label_values(&["unregistered"]),
             disconnected: gone.with_label_values(&["disconnected"]),

@@ -26,7 +26,8 @@ pub enum AddressError {
     Comma(String),
     /// A comment after the value, which is not recognised as one.
     #[error(
-        "{0:?} is not an address: in a properties file what follows a value is part of it, so put the comment on its own line"
+        "{0:?} is not an address: in a properties file what follows a value is part of it, so put \
+         the comment on its own line"
     )]
     Comment(String),
     /// The text after the last colon.

@@ -47,22 +47,26 @@ const ROWS: [Row; 23] = [
     ),
     gauge(
         "rocketmq_remoting_waiting_request_bytes",
-        "Bytes of requests that wait for threads, the disk or other processes; a peer with more than 16 MiB is not read from.",
+        "Bytes of requests that wait for threads, the disk or other processes; a peer with more \
+         than 16 MiB is not read from.",
         |figures| figures.deferred_bytes.load(Relaxed) as u64,
     ),
     gauge(
         "rocketmq_remoting_buffer_bytes",
-        "Bytes of all input buffers, requests that wait and unread answers that share this side's limit, which by default is one for the whole process.",
+        "Bytes of all input buffers, requests that wait and unread answers that share this side's \
+         limit, which by default is one for the whole process.",
         |figures| figures.budget.used() as u64,
     ),
     gauge(
         "rocketmq_remoting_buffer_limit_bytes",
-        "Above so many bytes of buffers a connection with more than its share is not read from, and closed if it does not give back half of it within 10 s.",
+        "Above so many bytes of buffers a connection with more than its share is not read from, \
+         and closed if it does not give back half of it within 10 s.",
         |figures| figures.budget.limit() as u64,
     ),
     gauge(
         "rocketmq_remoting_held_back_connections",
-        "Connections not read from just now: too many bytes wait for the peer, too many of its requests for an answer, or it holds more than its share of the memory.",
+        "Connections not read from just now: too many bytes wait for the peer, too many of its \
+         requests for an answer, or it holds more than its share of the memory.",
         |figures| figures.held_back.load(Relaxed) as u64,
     ),
     counter(
@@ -72,12 +76,14 @@ const ROWS: [Row; 23] = [
     ),
     counter(
         "rocketmq_remoting_held_back_for_requests_total",
-        "Times a connection was not read from because 65,536 of its requests were without an answer, or 1,000 or 16 MiB of them waited for threads, the disk or others.",
+        "Times a connection was not read from because 65,536 of its requests were without an \
+         answer, or 1,000 or 16 MiB of them waited for threads, the disk or others.",
         |figures| figures.held_back_for_requests.load(Relaxed),
     ),
     counter(
         "rocketmq_remoting_held_back_for_memory_total",
-        "Times a connection was not read from because it held more than its share while buffers took more than their limit.",
+        "Times a connection was not read from because it held more than its share while buffers \
+         took more than their limit.",
         |figures| figures.held_back_for_memory.load(Relaxed),
     ),
     counter(
@@ -121,7 +127,8 @@ const ROWS: [Row; 23] = [
     }),
     counter(
         "rocketmq_remoting_pauses_total",
-        "Groups of 4 to 64 requests after whose answers a thread paused for up to 128 microseconds, so that others gather.",
+        "Groups of 4 to 64 requests after whose answers a thread paused for up to 128 \
+         microseconds, so that others gather.",
         |figures| figures.pauses.load(Relaxed),
     ),
     counter(

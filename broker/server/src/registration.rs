@@ -160,8 +160,9 @@ impl Registration {
             Some(rival) if before.as_ref() != Some(&rival) => tracing::warn!(
                 %namesrv,
                 other = rival,
-                "another broker registers with this brokerName and brokerId and takes this one's place in routes, so producers write \
-                 to both; stop it, or give it another name or id"
+                "another broker registers with this brokerName and brokerId and takes this one's \
+                 place in routes, so producers write to both; stop it, or give it another name or \
+                 id"
             ),
             None if before.is_some() => {
                 tracing::info!(%namesrv, other = before, "no other broker registers with this brokerName and brokerId any more");

@@ -57,8 +57,8 @@ pub(crate) fn judge<T: DeserializeOwned>(
         tracing::warn!(
             %source,
             rows = unread.len(),
-            "rows are left out, as they cannot be used: {}. They stay in the file as they are; put them right with updateTopic or \
-             updateSubGroup, or delete them",
+            "rows are left out, as they cannot be used: {}. They stay in the file as they are; put \
+             them right with updateTopic or updateSubGroup, or delete them",
             examples.join("; ")
         );
     }

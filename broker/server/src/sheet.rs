@@ -23,7 +23,10 @@ pub(crate) struct Measure {
 /// they are read.
 pub(crate) const WAITING: Measure = Measure {
     name: "rocketmq_processor_watermark",
-    help: "Requests that wait: shared ones for a turn of their connection, the disk or the answer of another process, those of them that are at work on threads (at_work), sends for disk blocks, their flush or their slaves. Beyond 10,000 at work more are refused, and beyond 10,000 for blocks.",
+    help: "Requests that wait: shared ones for a turn of their connection, the disk or the answer \
+     of another process, those of them that are at work on threads (at_work), sends for disk \
+     blocks, their flush or their slaves. Beyond 10,000 at work more are refused, and beyond 10,000 \
+     for blocks.",
     label: "processor",
 };
 

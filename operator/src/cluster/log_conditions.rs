@@ -113,8 +113,9 @@ fn undecided(group: &str, members: &[Member]) -> Option<String> {
     let State::Undecided(words) = &master.report.as_ref().ok()?.state else { return None };
     let held: Vec<String> = members.iter().map(ToString::to_string).collect();
     Some(format!(
-        "{group} takes no writes: {words} ({}). Annotate the cluster with {ANNOTATION}={group}=copy to copy the log of the slave that has \
-         most to the master, or with {ANNOTATION}={group}=accept-loss to go on without what only slaves have",
+        "{group} takes no writes: {words} ({}). Annotate the cluster with \
+         {ANNOTATION}={group}=copy to copy the log of the slave that has most to the master, or \
+         with {ANNOTATION}={group}=accept-loss to go on without what only slaves have",
         held.join(", ")
     ))
 }

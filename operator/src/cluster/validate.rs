@@ -142,8 +142,8 @@ pub fn check(cluster: &RocketMQCluster) -> Vec<Wrong> {
 /// The sentence for a spec that asks for fewer groups than there are.
 pub fn scale_down_refused(existing: usize, asked: u32) -> String {
     format!(
-        "{existing} groups exist and brokers.groups asks for {asked}: removing one would lose its messages and draining is not \
-         served yet; write groups: {existing}"
+        "{existing} groups exist and brokers.groups asks for {asked}: removing one would lose its \
+         messages and draining is not served yet; write groups: {existing}"
     )
 }
 

@@ -198,7 +198,8 @@ impl Watchdog {
         }
         for stall in self.stalls(now).filter(|stall| stall.length >= NOT_READY) {
             health.faults.push(format!(
-                "{} has reconciled nothing for {} s while {} objects and {} reconciles wait and {} reconciles run; the process ends after {} s",
+                "{} has reconciled nothing for {} s while {} objects and {} reconciles wait and {} \
+                 reconciles run; the process ends after {} s",
                 stall.controller,
                 stall.length.as_secs(),
                 stall.waiting,

@@ -46,7 +46,14 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_enum, default_value = "table", global = true, help_heading = "Options of all commands")]
     output: Format,
     /// How long a server may take to answer, in seconds
-    #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600), global = true, help_heading = "Options of all commands")]
+    #[arg(
+        long,
+        default_value = "5",
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=600),
+        global = true,
+        help_heading = "Options of all commands"
+    )]
     timeout: u64,
     #[command(subcommand)]
     command: Command,

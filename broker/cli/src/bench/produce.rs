@@ -20,7 +20,12 @@ pub(super) struct Arguments {
     #[arg(short, long, default_value = "128", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     size: u32,
     /// Sends under way at a time: each sender waits for its answer before the next send
-    #[arg(long, visible_aliases = ["threads", "in-flight"], default_value = "64", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(
+        long,
+        visible_aliases = ["threads", "in-flight"],
+        default_value = "64",
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
     senders: u32,
     /// Connections the senders are spread over
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]

@@ -143,7 +143,8 @@ impl Place {
                 let mut holder = String::new();
                 lock.read_to_string(&mut holder)?;
                 anyhow::bail!(
-                    "{} is in use by another `rocketmq up` (pid {}): stop that one, or choose another folder with --data",
+                    "{} is in use by another `rocketmq up` (pid {}): stop that one, or choose \
+                     another folder with --data",
                     folder.display(),
                     holder.trim()
                 );

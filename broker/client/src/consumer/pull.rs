@@ -85,7 +85,12 @@ impl Core {
             Status::Nothing => queue.add(Vec::new(), fetched.next),
             Status::Moved => {
                 tracing::warn!(
-                    group = self.options.group, queue = ?queue.name, from = queue.next(), to = fetched.next, min = fetched.min, max = fetched.max,
+                    group = self.options.group,
+                    queue = ?queue.name,
+                    from = queue.next(),
+                    to = fetched.next,
+                    min = fetched.min,
+                    max = fetched.max,
                     "the broker says that the offset is not in the queue; going on elsewhere"
                 );
                 let elsewhere = fetched.next != queue.next();

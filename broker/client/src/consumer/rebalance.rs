@@ -130,7 +130,12 @@ impl Core {
             match self.first_offset(&name).await {
                 Ok((stored, first)) => self.begin(name, stored, first),
                 Err(error) => {
-                    tracing::warn!(group = self.options.group, queue = ?name, %error, "where to begin in a queue cannot be told; trying again");
+                    tracing::warn!(
+                        group = self.options.group,
+                        queue = ?name,
+                        %error,
+                        "the first offset of a queue cannot be fetched; trying again"
+                    );
                     complete = false;
                 }
             }

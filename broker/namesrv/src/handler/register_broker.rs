@@ -65,8 +65,9 @@ fn registered(routes: &mut Routes, request: &Command, connection: &Connection) -
             id = who.id,
             address = who.address,
             other = outcome.contested_by,
-            "two living brokers register with one name and id and take the place in all routes from each other, so producers \
-             write to both; stop one of them, or give it another brokerName or brokerId"
+            "two living brokers register with one name and id and take the place in all routes \
+             from each other, so producers write to both; stop one of them, or give it another \
+             brokerName or brokerId"
         );
         routes.metrics.contested.set(routes.table.contests() as i64);
     }

@@ -134,7 +134,8 @@ impl Places {
             if self.closed.get() == 0 {
                 tracing::warn!(
                     peer = %row.address,
-                    "{CONNECTIONS} HTTP connections are open; one is closed for each new one (rocketmq_http_closed_for_others_total)"
+                    "{CONNECTIONS} HTTP connections are open; one is closed for each new one \
+                     (rocketmq_http_closed_for_others_total)"
                 );
             }
             self.closed.inc();

@@ -85,7 +85,8 @@ impl GroupAdmin {
             (self.groups.len(), groups.iter().filter(|g| self.groups.find(&g.group_name).is_none()).count());
         if new > 0 && known + new > MAX_GROUPS {
             return Err(Rejection::invalid(format!(
-                "{new} groups are not made: this broker has {known} consumer groups, and may have {MAX_GROUPS}; delete groups that are not used"
+                "{new} groups are not made: this broker has {known} consumer groups, and may have \
+                 {MAX_GROUPS}; delete groups that are not used"
             )));
         }
         for group in groups {

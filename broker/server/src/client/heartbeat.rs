@@ -263,7 +263,8 @@ fn check_numbers(heartbeat: &Heartbeat) -> Result<(), Rejection> {
     let (producers, consumers) = (heartbeat.producer_data_set.len(), heartbeat.consumer_data_set.len());
     if producers.max(consumers) > MAX_GROUPS {
         return Err(Rejection::invalid(format!(
-            "a heartbeat with {producers} producer groups and {consumers} consumer groups is over the limit of {MAX_GROUPS} of each; use several clients"
+            "a heartbeat with {producers} producer groups and {consumers} consumer groups is over \
+             the limit of {MAX_GROUPS} of each; use several clients"
         )));
     }
     Ok(())
@@ -286,7 +287,8 @@ fn all_in_one(refusals: Vec<Rejection>) -> Option<Rejection> {
 
 fn too_many_clients(group: &str) -> Rejection {
     Rejection::invalid(format!(
-        "this connection has {MAX_MEMBERSHIPS} clients in groups, the most there may be; the group {group} needs a connection of its own"
+        "this connection has {MAX_MEMBERSHIPS} clients in groups, the most there may be; the group \
+         {group} needs a connection of its own"
     ))
 }
 

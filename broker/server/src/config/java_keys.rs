@@ -29,18 +29,21 @@ pub(super) fn replaced(key: &str, value: &str) -> Option<&'static str> {
     let on = value.eq_ignore_ascii_case("true");
     match key {
         "transientStorePoolEnable" if on => Some(
-            "disk blocks are allocated and pages faulted in ahead of every append, so that it waits for neither, and a killed process loses nothing; \
-            reads of old messages run on threads of their own",
+            "disk blocks are allocated and pages faulted in ahead of every append, so that it \
+             waits for neither, and a killed process loses nothing; reads of old messages run on \
+             threads of their own",
         ),
         "warmMapedFileEnable" if on => Some(
-            "the next file is created, its blocks are allocated and its pages faulted in before appends come there, some MiB at a time",
+            "the next file is created, its blocks are allocated and its pages faulted in before \
+             appends come there, some MiB at a time",
         ),
         "osPageCacheBusyTimeOutMills" if value != "1000" => Some(
             "the append lock is held for a copy into memory and never while a disk is waited for; \
             a message for which the disk does not provide blocks in time is refused, and the others do not wait behind it",
         ),
         "waitTimeMillsInSendQueue" if value != "200" => Some(
-            "sends stand in no queue before a pool of threads; what they wait for has limits of its own: blocks of the disk, syncFlushTimeout, slaveTimeout",
+            "sends stand in no queue before a pool of threads; what they wait for has limits of \
+             its own: blocks of the disk, syncFlushTimeout, slaveTimeout",
         ),
         _ => None,
     }

@@ -330,8 +330,9 @@ mod tests {
             ),
             (
                 "mappedFileSizeCommitLog=1048576",
-                "mappedFileSizeCommitLog 1048576 is too small for messages of maxMessageSize 4194304 bytes: a file has to hold two of \
-                them; take 8519680 or more, or a maxMessageSize of 458752 or less",
+                "mappedFileSizeCommitLog 1048576 is too small for messages of maxMessageSize \
+                 4194304 bytes: a file has to hold two of them; take 8519680 or more, or a \
+                 maxMessageSize of 458752 or less",
             ),
             ("mappedFileSizeConsumeQueue=19", "mappedFileSizeConsumeQueue 19 is too small"),
             ("diskMaxUsedSpaceRatio=175", "diskMaxUsedSpaceRatio 175 is above 100"),

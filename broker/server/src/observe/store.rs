@@ -52,7 +52,8 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
     }
     to.gauge(
         "rocketmq_store_held_bytes",
-        "Bytes of expired commit log files that stay because a slave has yet to copy them, up to diskSpaceCleanForciblyRatio.",
+        "Bytes of expired commit log files that stay because a slave has yet to copy them, up to \
+         diskSpaceCleanForciblyRatio.",
         f.held_bytes as f64,
     )?;
     to.gauge("rocketmq_store_appended_offset", "End of the commit log, in bytes.", f.appended as f64)?;
@@ -73,7 +74,8 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
     )?;
     to.gauge(
         "rocketmq_store_queue_memory_bytes",
-        "Memory of consume queue entries, as of when they were last written: the newest ones of each queue stay for consumers that keep up.",
+        "Memory of consume queue entries, as of when they were last written: the newest ones of \
+         each queue stay for consumers that keep up.",
         f.consume_queue_memory as f64,
     )?;
     to.counter("rocketmq_store_put_messages_total", "Messages stored since the start.", f.put_messages)?;
@@ -85,7 +87,8 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
     )?;
     to.counter(
         "rocketmq_store_damages_passed_over_total",
-        "Damaged records and queue entries that pulls passed over, each time one met them; the log says which. Not 0: check the disk.",
+        "Damaged records and queue entries that pulls passed over, each time one met them; the log \
+         says which. Not 0: check the disk.",
         f.damages_passed_over,
     )?;
     to.counter(
@@ -129,7 +132,8 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
 fn read_disk_use(used: &DiskUse, root: &Path, to: &Sheet) -> Filled {
     to.gauge(
         "rocketmq_store_disk_used_ratio",
-        "Used share, 0 to 1, that decides on deletion and refusal: of the emptiest commit log disk, or of storePathRootDir's if fuller.",
+        "Used share, 0 to 1, that decides on deletion and refusal: of the emptiest commit log \
+         disk, or of storePathRootDir's if fuller.",
         used.deciding() / 100.0,
     )?;
     let each = GaugeVec::new(

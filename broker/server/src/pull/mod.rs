@@ -325,7 +325,8 @@ impl Feature for Puller {
     fn metrics(&self, to: &Sheet) -> Filled {
         to.count(
             "rocketmq_broker_parked_pulls",
-            "Pulls parked until there are messages for them; beyond maxParkedPulls those of the connections with the most are answered at once.",
+            "Pulls parked until there are messages for them; beyond maxParkedPulls those of the \
+             connections with the most are answered at once.",
             self.long_polling.len(),
         )?;
         to.counter(

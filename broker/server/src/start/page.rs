@@ -111,7 +111,8 @@ impl Page {
         )?;
         to.counter(
             "rocketmq_broker_ended_threads_total",
-            "Threads and tasks that have to run as long as the broker, and ended; the log says which. Not 0: it has to be restarted.",
+            "Threads and tasks that have to run as long as the broker, and ended; the log says \
+             which. Not 0: it has to be restarted.",
             self.watchdog.count() + self.store.metrics().threads_ended,
         )
     }

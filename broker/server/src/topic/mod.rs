@@ -135,8 +135,8 @@ impl Topics {
         };
         if self.table.is_unread(topic) {
             return Err(Rejection::invalid(format!(
-                "the topic {topic} stands in topics.json in a form that cannot be used, as the broker's log says; put it right \
-                 with updateTopic"
+                "the topic {topic} stands in topics.json in a form that cannot be used, as the \
+                 broker's log says; put it right with updateTopic"
             )));
         }
         self.check_room(topic, 1)?;
@@ -156,7 +156,8 @@ impl Topics {
         }
         self.table.refused(topic, MAX_TOPICS);
         Err(Rejection::invalid(format!(
-            "the topic {topic} is not made: this broker has {topics} topics, and may have {MAX_TOPICS}; delete topics that are not used"
+            "the topic {topic} is not made: this broker has {topics} topics, and may have \
+             {MAX_TOPICS}; delete topics that are not used"
         )))
     }
 

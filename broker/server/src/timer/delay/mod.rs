@@ -231,12 +231,14 @@ impl Feature for Delay {
     fn metrics(&self, to: &Sheet) -> Filled {
         to.counter(
             "rocketmq_broker_undeliverable_delayed_total",
-            "Delayed messages that could never be delivered; they are kept in the topic rmq_sys_DELAY_DLQ with the reason.",
+            "Delayed messages that could never be delivered; they are kept in the topic \
+             rmq_sys_DELAY_DLQ with the reason.",
             self.undeliverable(),
         )?;
         to.count(
             "rocketmq_broker_failing_delay_levels",
-            "Delay levels whose next message cannot be delivered just now; it is tried again each second, and the log says why.",
+            "Delay levels whose next message cannot be delivered just now; it is tried again each \
+             second, and the log says why.",
             self.failing_levels(),
         )
     }
