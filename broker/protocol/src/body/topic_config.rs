@@ -83,7 +83,7 @@ impl TopicConfig {
     }
 }
 
-/// A broker's topics: `topics.json`, the answer to 21 and part of a registration.
+/// A broker's topics: `topics.json`, the response to 21 and part of a registration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TopicConfigTable {

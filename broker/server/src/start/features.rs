@@ -23,7 +23,7 @@ use crate::{
     timer::delay::{Delay, Delivery},
     topic::Topics,
 };
-use rmq_remoting::{Budget, Figures, Watchdog, metrics::Connections};
+use rmq_remoting::{Budget, Counters, Watchdog, metrics::Connections};
 use rmq_store::MessageStore;
 use std::{
     path::Path,
@@ -62,7 +62,7 @@ pub(super) struct Parts {
     pub(super) slaves: Arc<Slaves>,
     pub(super) following: Arc<Following>,
     pub(super) log_check: Arc<LogCheck>,
-    pub(super) figures: Arc<Figures>,
+    pub(super) counters: Arc<Counters>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) border: Arc<Border>,
     pub(super) page: Arc<Page>,
@@ -82,7 +82,7 @@ impl Parts {
             0 => Budget::of_memory(memory),
             limit => Budget::new(limit),
         });
-        let figures = Arc::new(Figures::with_budget(Arc::clone(&budget)));
+        let counters = Arc::new(Counters::with_budget(Arc::clone(&budget)));
         let long_polling = Arc::clone(&tables.long_polling);
         let core = core(settings, store, tables, budget);
         let slaves = Arc::new(Slaves::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
@@ -91,7 +91,7 @@ impl Parts {
         let lanes =
             Arc::new(Lanes { at_work: AtWork::default(), tasks: core.tasks.clone(), runtime: core.runtime.clone() });
         let requests = Arc::new(Requests::new().map_err(Error::Metrics)?);
-        let connections = Connections::new("server", Arc::clone(&figures));
+        let connections = Connections::new("server", Arc::clone(&counters));
         requests.registry().register(Box::new(connections)).map_err(Error::Metrics)?;
 
         let locks = Arc::<QueueLocks>::default();
@@ -154,7 +154,7 @@ impl Parts {
             slaves,
             following,
             log_check,
-            figures,
+            counters,
             watchdog,
             border: Arc::new(Border { features: Arc::new(features), lanes, requests }),
             page: Arc::new(page),
@@ -168,7 +168,7 @@ impl Parts {
             groups: Arc::clone(&self.core.groups),
             offsets: Arc::clone(&self.core.offsets),
             delay: Arc::clone(&self.core.delay),
-            budget: Arc::clone(&self.figures.budget),
+            budget: Arc::clone(&self.counters.budget),
         }
     }
 

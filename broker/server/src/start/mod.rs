@@ -245,9 +245,9 @@ impl Broker {
             Reactors::start(&parts.watchdog).map_err(|source| Error::Thread { name: "connections", source })?;
         let reactors = Arc::new(reactors);
         for listener in listeners.into_iter().flatten() {
-            let (border, figures) = (Arc::clone(&parts.border), Arc::clone(&parts.figures));
+            let (border, counters) = (Arc::clone(&parts.border), Arc::clone(&parts.counters));
             let (reactors, stop) = (Arc::clone(&reactors), self.requests.stop.clone());
-            let serve = rmq_remoting::serve(listener, reactors, border, limits.clone(), figures, stop);
+            let serve = rmq_remoting::serve(listener, reactors, border, limits.clone(), counters, stop);
             self.requests.run("accept connections", serve);
         }
         Ok(())
