@@ -160,7 +160,7 @@ const SERVER_ROOMS: [&str; 27] = [
     "blocking",
     "role",
     "sheet",
-    "answer",
+    "response",
     "feature",
     "rows",
     "table",

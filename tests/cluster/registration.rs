@@ -95,7 +95,7 @@ async fn a_broker_tells_that_another_has_its_name_and_is_back_in_routes_when_tha
     register(&first, "t1").await;
     let http = first.http_address().unwrap();
     let words = ask(http, "/readyz").await.1;
-    let told = format!("namesrv {namesrvs} leads clients to {}, too", second.address());
+    let told = format!("namesrv {namesrvs} routes clients to {}, too", second.address());
     assert!(words.contains(&told), "{words}");
     let page = ask(http, "/metrics").await.1;
     let contested = page.lines().find(|line| line.starts_with("rocketmq_broker_contested_namesrvs{")).unwrap();

@@ -97,7 +97,7 @@ impl Link {
         if answer.command.code == ResponseCode::Success.number() { Ok(answer) } else { Err(answer.refused()) }
     }
 
-    /// Tries the namesrvs one after another until one answers.
+    /// Tries the namesrvs one after another until one responds.
     pub(crate) async fn ask_namesrv<'a>(
         &self,
         request: RequestCode,

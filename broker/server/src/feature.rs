@@ -1,4 +1,4 @@
-//! The interface of a feature besides its answers to requests.
+//! The interface of a feature besides its responses to requests.
 
 use crate::sheet::{Filled, Sheet};
 use rmq_remoting::Watchdog;

@@ -60,7 +60,8 @@ impl CurrentRole {
         self.watch.subscribe()
     }
 
-    /// Sets the address of this slave's master, from a namesrv's answer. Has no effect on a master.
+    /// Sets the address of this slave's master, from a namesrv's response. Has no effect on a
+    /// master.
     pub(crate) fn learn(&self, master: Master) {
         self.watch.send_if_modified(|role| match role {
             Role::Slave { of } if of.as_ref() != Some(&master) => {

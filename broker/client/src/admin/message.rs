@@ -124,7 +124,7 @@ impl Admin {
     }
 }
 
-/// The messages in an answer, inflated.
+/// The messages in a response, inflated.
 fn records(answer: &Answer) -> Result<Vec<MessageExt>, Error> {
     answer.read(|command| {
         let messages: Result<Vec<_>, _> =

@@ -71,7 +71,7 @@ impl GroupAdmin {
         Self { role: Arc::clone(&core.role), groups: Arc::clone(&core.groups), offsets: Arc::clone(&core.offsets) }
     }
 
-    /// Requests 200 and 225. The groups are durable when the answer is sent.
+    /// Requests 200 and 225. The groups are durable when the response is sent.
     pub(crate) async fn create(&self, groups: Vec<SubscriptionGroup>) -> Result<(), Rejection> {
         self.check_master()?;
         for group in &groups {
@@ -145,17 +145,17 @@ mod tests {
             let group = format!(r#"{{"groupName":"g","groupRetryPolicy":{policy}}}"#);
             check_numbers(&fastjson::from_slice(group.as_bytes()).unwrap()).map_err(|refused| refused.remark)
         };
-        for (policy, words) in [
+        for (policy, reason) in [
             (r#"{"exponentialRetryPolicy":{"initial":-1,"multiplier":0}}"#, "initial cannot be -1: 1 millisecond"),
             (r#"{"exponentialRetryPolicy":{"multiplier":0}}"#, "multiplier cannot be 0: 1 or more"),
             (r#"{"exponentialRetryPolicy":{"max":4999}}"#, "max cannot be 4999: 5000, which is initial, or more"),
             (r#"{"customizedRetryPolicy":{"next":[1000,-5]}}"#, "next cannot be -5"),
         ] {
             let refused = check(policy).unwrap_err();
-            assert!(refused.contains(words), "{policy}: {refused}");
+            assert!(refused.contains(reason), "{policy}: {refused}");
         }
-        for good in ["null", "{}", r#"{"exponentialRetryPolicy":{}}"#, r#"{"customizedRetryPolicy":{"next":null}}"#] {
-            assert_eq!(check(good), Ok(()), "{good}");
+        for valid in ["null", "{}", r#"{"exponentialRetryPolicy":{}}"#, r#"{"customizedRetryPolicy":{"next":null}}"#] {
+            assert_eq!(check(valid), Ok(()), "{valid}");
         }
     }
 

@@ -29,7 +29,7 @@ use rmq_remoting::Turn;
 use rmq_store::{Boundary, MessageStore, Millis};
 use std::{sync::Arc, time::Duration};
 
-/// The timeout of a client's answer.
+/// The timeout of a client's response.
 const CLIENT: Duration = Duration::from_secs(10);
 
 /// The value that Java's tools send for a number that is not set.
@@ -151,7 +151,7 @@ impl Relay {
     }
 
     fn tell_reset(&self, header: &ResetOffset, moved: &[(MessageQueue, i64)]) {
-        let told = ResetConsumerClientOffset {
+        let notice = ResetConsumerClientOffset {
             topic: &header.topic,
             group: &header.group,
             timestamp: header.timestamp,
@@ -170,7 +170,7 @@ impl Relay {
             } else {
                 fastjson::to_vec(&ResetOffsetBody { offset_table: moved.iter().cloned().collect() })
             };
-            let command = Command::request(RequestCode::ResetConsumerClientOffset, &told).with_body(body);
+            let command = Command::request(RequestCode::ResetConsumerClientOffset, &notice).with_body(body);
             if let Err(error) = client.connection.one_way(command) {
                 tracing::warn!(%error, client = client.id, group = header.group, "a consumer cannot be told of its new offsets");
             }
@@ -186,12 +186,12 @@ impl Relay {
                 continue;
             }
             let ask = header::ConsumerStatus { topic: &header.topic, group: &header.group, client_address: None };
-            let answer = client
+            let response = client
                 .connection
                 .request(Command::request(RequestCode::ConsumerStatusFromClient, &ask), CLIENT)
                 .await?;
-            if answer.code == ResponseCode::Success.number() {
-                let status: ConsumerStatusBody = fastjson::from_slice(&answer.body)?;
+            if response.code == ResponseCode::Success.number() {
+                let status: ConsumerStatusBody = fastjson::from_slice(&response.body)?;
                 body.consumer_table.insert(client.id.clone(), status.message_queue_table);
             } else {
                 body.consumer_table.insert(client.id.clone(), QueueMap::default());
@@ -200,7 +200,7 @@ impl Relay {
         Ok(body)
     }
 
-    /// Request 307: the answer of the client.
+    /// Request 307: the response of the client.
     pub(crate) async fn running_info(
         &self,
         header: &ConsumerRunningInfo,
@@ -210,8 +210,8 @@ impl Relay {
         Ok(client.connection.request(request, CLIENT).await?)
     }
 
-    /// Request 309: the answer of the client. The message travels with the request. It may have to
-    /// be read from the disk, which needs `turn`; the wait for the client needs none. Until the
+    /// Request 309: the response of the client. The message travels with the request. It may have
+    /// to be read from the disk, which needs `turn`; the wait for the client needs none. Until the
     /// turn ends, the request counts twice among those that wait.
     pub(crate) async fn consume_directly(
         self: Arc<Self>,

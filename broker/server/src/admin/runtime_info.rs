@@ -13,7 +13,7 @@ use crate::{
     core::Core,
     observe::stats::{Kind, SAMPLE_EVERY, Stats},
     registration::Registration,
-    send::Sender,
+    send::MessageWriter,
     timer::delay::Delay,
 };
 use rmq_protocol::{body::runtime_info, names, version};
@@ -36,7 +36,7 @@ pub(crate) struct RuntimeInfo {
     delay: Arc<Delay>,
     settings: Arc<Live>,
     stats: Arc<Stats>,
-    sender: Arc<Sender>,
+    writer: Arc<MessageWriter>,
     registration: Arc<Registration>,
     at_work: AtWork,
     /// Milliseconds since 1970.
@@ -45,14 +45,14 @@ pub(crate) struct RuntimeInfo {
 
 impl RuntimeInfo {
     /// Creates the description of a broker that starts now.
-    pub(crate) fn new(core: &Core, sender: &Arc<Sender>, at_work: AtWork) -> Self {
+    pub(crate) fn new(core: &Core, writer: &Arc<MessageWriter>, at_work: AtWork) -> Self {
         Self {
             store: Arc::clone(&core.store),
             delay: Arc::clone(&core.delay),
             settings: Arc::clone(&core.settings),
             stats: Arc::clone(&core.stats),
             registration: Arc::clone(&core.registration),
-            sender: Arc::clone(sender),
+            writer: Arc::clone(writer),
             at_work,
             booted: now_millis(),
         }
@@ -146,7 +146,7 @@ impl RuntimeInfo {
             // Sends that wait for their flush or the slaves are bounded per connection. A send
             // waits for blocks for 2 s at most.
             "send" => {
-                let waiting = self.sender.waiting();
+                let waiting = self.writer.waiting();
                 (waiting.blocks + waiting.flush + waiting.slaves, i32::MAX as usize, waiting.longest)
             }
             "ack" => (0, 0, Duration::ZERO),
@@ -252,8 +252,8 @@ mod tests {
         .unwrap();
         let core = testing::core(config, followers, runtime.handle().clone());
         let slaves = Arc::new(Slaves::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
-        let sender = Arc::new(Sender::new(&core, &Arc::default(), &slaves));
-        RuntimeInfo::new(&core, &sender, AtWork::default())
+        let writer = Arc::new(MessageWriter::new(&core, &Arc::default(), &slaves));
+        RuntimeInfo::new(&core, &writer, AtWork::default())
     }
 
     /// Stores `count` messages of 100 kB. Returns the end of the last one.
@@ -329,8 +329,8 @@ mod tests {
 
     #[test]
     fn bytes_have_the_unit_of_their_size() {
-        let words = [0, 1023, 1024, 1536, 7065, 321_465_872_384, u64::MAX].map(bytes);
-        assert_eq!(words, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "6.9 KiB", "299.4 GiB", "16.0 EiB"]);
+        let texts = [0, 1023, 1024, 1536, 7065, 321_465_872_384, u64::MAX].map(bytes);
+        assert_eq!(texts, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "6.9 KiB", "299.4 GiB", "16.0 EiB"]);
     }
 
     /// The values that `clusterList` subtracts: the totals at the last two midnights, and now.

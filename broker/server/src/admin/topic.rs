@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the answer waits for the namesrvs. A topic that is created but not registered yet is
+/// How long the response waits for the namesrvs. A topic that is created but not registered yet is
 /// registered with the next heartbeat.
 const REGISTER: Duration = Duration::from_secs(3);
 
@@ -53,7 +53,7 @@ impl TopicAdmin {
         }
     }
 
-    /// Request 17. The topic is durable and registered when the answer is sent.
+    /// Request 17. The topic is durable and registered when the response is sent.
     pub(crate) async fn create(&self, header: &CreateTopic) -> Result<(), Rejection> {
         self.check(&header.topic)?;
         let mut attributes = self.topics.find(&header.topic).map(|topic| topic.attributes.clone()).unwrap_or_default();
@@ -146,8 +146,8 @@ impl TopicAdmin {
     pub(crate) async fn delete(&self, header: &TopicRequest) -> Result<(), Rejection> {
         self.check(&header.topic)?;
         if topic::is_own(&header.topic, &self.settings.load()) {
-            let words = format!("the topic {} has the name of this broker or its cluster and stays", header.topic);
-            return Err(Rejection::invalid(words));
+            let reason = format!("the topic {} has the name of this broker or its cluster and stays", header.topic);
+            return Err(Rejection::invalid(reason));
         }
         self.topics.remove(&header.topic);
         self.offsets.retain(|topic, _| topic != header.topic);

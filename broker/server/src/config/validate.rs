@@ -10,8 +10,8 @@ use std::time::Duration;
 struct Wrong(Vec<Error>);
 
 impl Wrong {
-    fn add(&mut self, keys: &'static [&'static str], words: impl Into<String>) {
-        self.0.push(Error::Contradiction { keys, words: words.into() });
+    fn add(&mut self, keys: &'static [&'static str], reason: impl Into<String>) {
+        self.0.push(Error::Contradiction { keys, reason: reason.into() });
     }
 }
 

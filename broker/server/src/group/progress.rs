@@ -24,7 +24,7 @@ use std::{
 const AGES: Duration = Duration::from_millis(50);
 
 /// Writes the progress of groups to disk periodically, and shows it as metrics.
-pub(crate) struct KeptProgress {
+pub(crate) struct ProgressWriter {
     pub(crate) offsets: Arc<ConsumerOffsets>,
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) consumers: Arc<Consumers>,
@@ -34,7 +34,7 @@ pub(crate) struct KeptProgress {
     pub(crate) period: Duration,
 }
 
-impl Feature for KeptProgress {
+impl Feature for ProgressWriter {
     fn start(self: Arc<Self>, tasks: &Tasks) {
         tasks.every("write offsets", self.period, move || {
             let (offsets, groups) = (Arc::clone(&self.offsets), Arc::clone(&self.groups));
@@ -109,9 +109,9 @@ impl Progress {
 }
 
 /// The name, the help text and the value of a metric.
-type Figure = (&'static str, &'static str, fn(&Progress) -> Option<i64>);
+type MetricRow = (&'static str, &'static str, fn(&Progress) -> Option<i64>);
 
-const FIGURES: [Figure; 5] = [
+const METRICS: [MetricRow; 5] = [
     ("rocketmq_consumer_lag_messages", "Messages a group has not finished.", |progress| Some(progress.lag)),
     ("rocketmq_consumer_inflight_messages", "Messages handed out and not finished.", |progress| {
         Some(progress.inflight)
@@ -162,11 +162,11 @@ fn read(
         }
         groups.push((key, progress));
     }
-    FIGURES.iter().try_for_each(|figure| write(*figure, &groups, to))
+    METRICS.iter().try_for_each(|metric| write(*metric, &groups, to))
 }
 
 /// Writes one metric of all groups.
-fn write((name, help, value): Figure, groups: &[(String, Progress)], to: &Sheet) -> prometheus::Result<()> {
+fn write((name, help, value): MetricRow, groups: &[(String, Progress)], to: &Sheet) -> prometheus::Result<()> {
     let gauges = GaugeVec::new(Opts::new(name, help), &["topic", "consumer_group", "is_retry", "is_system"])?;
     for (key, progress) in groups {
         let (Some((topic, group)), Some(value)) = (offsets::split(key), value(progress)) else { continue };

@@ -21,7 +21,6 @@ pub(crate) mod send_back;
 pub(crate) mod stalled;
 
 use crate::{
-    answer::Answer,
     clock::now_millis,
     config::{Config, Live},
     core::Core,
@@ -31,6 +30,7 @@ use crate::{
     observe::stats::{Kind, Stats},
     registration::Registration,
     replication::Slaves,
+    response::PendingResponse,
     role::CurrentRole,
     sheet::{Filled, Sheet, WAITING},
     timer::delay::Delay,
@@ -109,7 +109,7 @@ pub(crate) enum Reached {
 /// The outcome of a send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Acknowledged<'a> {
-    /// `None` for a message that was sent back: its answer does not describe it.
+    /// `None` for a message that was sent back: its response does not describe it.
     pub(crate) sent: Option<Sent<'a>>,
     pub(crate) reached: Reached,
 }
@@ -175,7 +175,7 @@ pub(crate) struct Waiting {
 }
 
 /// Stores messages and acknowledges them.
-pub(crate) struct Sender {
+pub(crate) struct MessageWriter {
     role: Arc<CurrentRole>,
     store: Arc<MessageStore>,
     topics: Arc<Topics>,
@@ -200,7 +200,7 @@ pub(crate) struct Sender {
     runtime: Handle,
 }
 
-impl Sender {
+impl MessageWriter {
     /// Creates a sender. `slaves` reports the offset that replication has confirmed.
     pub(crate) fn new(core: &Core, locks: &Arc<QueueLocks>, slaves: &Arc<Slaves>) -> Self {
         Self {
@@ -246,16 +246,16 @@ impl Sender {
         }
     }
 
-    /// Sends the answer when the wait is over. Does not block.
-    pub(crate) fn wait(self: &Arc<Self>, waits: Waits, to: Answer<Acknowledged<'static>>) {
+    /// Sends the response when the wait is over. Does not block.
+    pub(crate) fn wait(self: &Arc<Self>, waits: Waits, to: PendingResponse<Acknowledged<'static>>) {
         match waits {
             Waits::Durability(stored) => self.acknowledge(stored, to),
             Waits::Blocks { prepared, new_topic } => {
                 self.persist_topics(new_topic);
-                let (sender, memory) = (Arc::clone(self), to.hold_memory());
-                self.stalled.stand(prepared.bytes(), move |turn| {
-                    match turn.and_then(|patience| sender.append(prepared, patience)) {
-                        Ok(stored) => sender.acknowledge(stored, to),
+                let (writer, memory) = (Arc::clone(self), to.hold_memory());
+                self.stalled.enqueue(prepared.bytes(), move |turn| {
+                    match turn.and_then(|deadline| writer.append(prepared, deadline)) {
+                        Ok(stored) => writer.acknowledge(stored, to),
                         Err(rejection) => to.give(Err(rejection)),
                     }
                     drop(memory);
@@ -265,17 +265,17 @@ impl Sender {
     }
 
     /// Appends a message that waited for disk blocks, or refuses it if none are available within
-    /// `patience`. Blocks.
-    fn append(&self, prepared: Prepared, patience: Deadline) -> Result<Stored<'static>, Rejection> {
+    /// `deadline`. Blocks.
+    fn append(&self, prepared: Prepared, deadline: Deadline) -> Result<Stored<'static>, Rejection> {
         let stored = match prepared {
-            Prepared::One(one) => self.append_one(one, patience)?,
-            Prepared::Batch(batch) => self.append_batch(&batch, patience)?.map(Stored::into_owned),
-            Prepared::Back(back) => self.append_back(back, patience)?.ok(),
+            Prepared::One(one) => self.append_one(one, deadline)?,
+            Prepared::Batch(batch) => self.append_batch(&batch, deadline)?.map(Stored::into_owned),
+            Prepared::Back(back) => self.append_back(back, deadline)?.ok(),
         };
         stored.ok_or_else(|| rmq_store::Error::Stalled.into())
     }
 
-    fn acknowledge(&self, stored: Stored<'static>, to: Answer<Acknowledged<'static>>) {
+    fn acknowledge(&self, stored: Stored<'static>, to: PendingResponse<Acknowledged<'static>>) {
         self.persist_topics(stored.new_topic);
         if stored.wanted.nothing() {
             return to.give(Ok(Acknowledged { sent: stored.sent, reached: Reached::All }));
@@ -316,7 +316,7 @@ impl Prepared {
     }
 }
 
-impl Feature for Sender {
+impl Feature for MessageWriter {
     fn metrics(&self, to: &Sheet) -> Filled {
         let waiting = self.waiting();
         to.row(&WAITING, "blocks", waiting.blocks);

@@ -12,14 +12,14 @@ use crate::{
     config::{Config, Live},
     core::Core,
     feature::Feature,
-    group::{QueueLocks, offsets::ConsumerOffsets, progress::KeptProgress, subscription::SubscriptionGroups},
+    group::{QueueLocks, offsets::ConsumerOffsets, progress::ProgressWriter, subscription::SubscriptionGroups},
     observe::{requests::Requests, stats::Stats, store::StoreMetrics},
     pull::{Puller, long_polling::LongPolling},
     registration::Registration,
     replication::{Following, LogCheck, Slaves, metrics::Replication, requests, tables::MetadataSync},
-    request::{Border, Features, Lanes},
+    request::{Features, Lanes, RequestHandler},
     role::{CurrentRole, Role},
-    send::{Sender, reply::Replies},
+    send::{MessageWriter, reply::Replies},
     timer::delay::{Delay, Delivery},
     topic::Topics,
 };
@@ -64,7 +64,7 @@ pub(super) struct Parts {
     pub(super) log_check: Arc<LogCheck>,
     pub(super) counters: Arc<Counters>,
     pub(super) watchdog: Arc<Watchdog>,
-    pub(super) border: Arc<Border>,
+    pub(super) handler: Arc<RequestHandler>,
     pub(super) page: Arc<Page>,
 }
 
@@ -95,13 +95,13 @@ impl Parts {
         requests.registry().register(Box::new(connections)).map_err(Error::Metrics)?;
 
         let locks = Arc::<QueueLocks>::default();
-        let sender = Arc::new(Sender::new(&core, &locks, &slaves));
+        let writer = Arc::new(MessageWriter::new(&core, &locks, &slaves));
         let puller = Arc::new(Puller::new(&core, &long_polling, &following, &lanes.at_work));
         let clients = Arc::new(Clients::new(&core, &locks));
-        let runtime_info = RuntimeInfo::new(&core, &sender, lanes.at_work.clone());
+        let runtime_info = RuntimeInfo::new(&core, &writer, lanes.at_work.clone());
         let features = Features {
-            replies: Replies::new(&core, &sender),
-            sender: Arc::clone(&sender),
+            replies: Replies::new(&core, &writer),
+            writer: Arc::clone(&writer),
             puller: Arc::clone(&puller),
             clients: Arc::clone(&clients),
             offsets: Offsets::new(&core),
@@ -130,7 +130,7 @@ impl Parts {
             clients,
             Arc::clone(&core.registration) as _,
             Arc::clone(&lanes) as _,
-            sender,
+            writer,
             Arc::new(StoreMetrics(Arc::clone(&core.store))),
             Arc::new(replication),
             Arc::clone(&core.stats) as _,
@@ -156,7 +156,7 @@ impl Parts {
             log_check,
             counters,
             watchdog,
-            border: Arc::new(Border { features: Arc::new(features), lanes, requests }),
+            handler: Arc::new(RequestHandler { features: Arc::new(features), lanes, requests }),
             page: Arc::new(page),
         })
     }
@@ -231,8 +231,8 @@ fn core(settings: Arc<Live>, store: Arc<MessageStore>, tables: Tables, budget: A
     }
 }
 
-fn progress(core: &Core) -> KeptProgress {
-    KeptProgress {
+fn progress(core: &Core) -> ProgressWriter {
+    ProgressWriter {
         offsets: Arc::clone(&core.offsets),
         groups: Arc::clone(&core.groups),
         consumers: Arc::clone(&core.consumers),

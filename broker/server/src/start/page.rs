@@ -78,9 +78,9 @@ impl Health for Page {
         match self.store.metrics().refusing {
             Some(reason) => Err(format!("the store takes no writes: {reason}")),
             None => {
-                let words = [Some(unregistered), self.registration.contested()];
-                let words: Vec<_> = words.into_iter().flatten().filter(|words| !words.is_empty()).collect();
-                Ok(words.join("; "))
+                let reasons = [Some(unregistered), self.registration.contested()];
+                let reasons: Vec<_> = reasons.into_iter().flatten().filter(|reasons| !reasons.is_empty()).collect();
+                Ok(reasons.join("; "))
             }
         }
     }

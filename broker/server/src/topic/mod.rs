@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     error::Rejection,
     feature::Feature,
-    rows::{self, Row, Unread},
+    rows::{self, InvalidRows, Row},
     sheet::{Filled, Sheet},
     table::{self, Changes, Table},
 };
@@ -44,12 +44,13 @@ pub(crate) struct Topics {
     system: BTreeSet<String>,
 }
 
-/// [`TopicConfigTable`] with rows that are not validated yet: the file, or the answer of a master.
+/// [`TopicConfigTable`] with rows that are not validated yet: the file, or the response of a
+/// master.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct TopicRows {
     pub(crate) data_version: DataVersion,
-    topic_config_table: Unread,
+    topic_config_table: InvalidRows,
 }
 
 /// The file as it is written.
@@ -67,7 +68,7 @@ impl Topics {
         let TopicRows { data_version, topic_config_table } = table::load(&path)?;
         let system_topics = system::topics(config);
         let system: BTreeSet<_> = system_topics.iter().map(|topic| topic.topic_name.clone()).collect();
-        let (mut topics, unread) = rows::judge(path.display(), topic_config_table, |name, topic| {
+        let (mut topics, invalid) = rows::judge(path.display(), topic_config_table, |name, topic| {
             check_row(name, topic, system.contains(name))
         });
         for topic in system_topics {
@@ -79,7 +80,7 @@ impl Topics {
         {
             template.perm &= !perm::INHERIT;
         }
-        Ok(Self { table: Table::new(path, data_version, topics, unread), system })
+        Ok(Self { table: Table::new(path, data_version, topics, invalid), system })
     }
 
     pub(crate) fn find(&self, topic: &str) -> Option<Arc<TopicConfig>> {
@@ -176,10 +177,10 @@ impl Topics {
 
     /// Replaces the table with the master's, except rows that cannot be used.
     pub(crate) fn replace(&self, table: TopicRows) {
-        let (topics, unread) = rows::judge("the master's table of topics", table.topic_config_table, |name, topic| {
+        let (topics, invalid) = rows::judge("the master's table of topics", table.topic_config_table, |name, topic| {
             check_row(name, topic, self.system.contains(name))
         });
-        self.table.replace(table.data_version, topics, unread);
+        self.table.replace(table.data_version, topics, invalid);
     }
 
     /// See [`Table::begin_write`].

@@ -239,8 +239,8 @@ impl Delivery {
 /// the same message.
 fn fails(failing: &mut Failing, level: i32, offset: u64, record: Option<&Record<'_>>, error: &str) -> Duration {
     let now = Instant::now();
-    let told = failing.get(&level).is_some_and(|(known, at)| *known == offset && now - *at < WARN_EVERY);
-    if !told {
+    let warned = failing.get(&level).is_some_and(|(known, at)| *known == offset && now - *at < WARN_EVERY);
+    if !warned {
         failing.insert(level, (offset, now));
         let topic = record.and_then(|record| record.property(properties::REAL_TOPIC)).unwrap_or_default();
         tracing::warn!(
