@@ -1,5 +1,6 @@
 //! The role of this member in its broker group.
 
+use crate::error::{Reason, Rejection};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::watch;
 
@@ -48,6 +49,14 @@ impl CurrentRole {
 
     pub(crate) fn is_slave(&self) -> bool {
         self.slave.load(Relaxed)
+    }
+
+    /// Refuses a request on a slave for `reason`, with the advice `instead`.
+    pub(crate) fn require_master(&self, reason: Reason, instead: &str) -> Result<(), Rejection> {
+        if self.is_slave() {
+            return Err(Rejection::new(reason, format!("this broker is a slave; {instead}")));
+        }
+        Ok(())
     }
 
     /// Whether this slave knows its master.

@@ -73,7 +73,7 @@ impl GroupAdmin {
 
     /// Requests 200 and 225. The groups are durable when the response is sent.
     pub(crate) async fn create(&self, groups: Vec<SubscriptionGroup>) -> Result<(), Rejection> {
-        self.check_master()?;
+        self.require_master()?;
         for group in &groups {
             if self.groups.find(&group.group_name).is_none() {
                 names::check_group(&group.group_name)
@@ -102,7 +102,7 @@ impl GroupAdmin {
 
     /// Request 207.
     pub(crate) async fn delete(&self, header: &DeleteGroup) -> Result<(), Rejection> {
-        self.check_master()?;
+        self.require_master()?;
         if names::is_system_group(&header.group) {
             return Err(Rejection::invalid(format!("the group {} belongs to the system", header.group)));
         }
@@ -120,11 +120,8 @@ impl GroupAdmin {
         self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))
     }
 
-    fn check_master(&self) -> Result<(), Rejection> {
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Failed, "this broker is a slave; change groups on its master"));
-        }
-        Ok(())
+    fn require_master(&self) -> Result<(), Rejection> {
+        self.role.require_master(Reason::Failed, "change groups on its master")
     }
 
     async fn persist(&self) -> Result<(), Rejection> {

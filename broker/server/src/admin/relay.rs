@@ -96,9 +96,7 @@ impl Relay {
     /// of them cannot be reset, none.
     pub(crate) fn reset_offset(&self, header: &ResetOffset) -> Result<ResetOffsetBody, Rejection> {
         let settings = self.settings.load();
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Failed, "this broker is a slave; reset offsets on its master"));
-        }
+        self.role.require_master(Reason::Failed, "reset offsets on its master")?;
         let topic = self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))?;
         if self.groups.find(&header.group).is_none() {
             return Err(Rejection::no_group(&header.group));

@@ -82,9 +82,7 @@ impl TopicAdmin {
 
     fn check(&self, topic: &str) -> Result<(), Rejection> {
         let settings = self.settings.load();
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Failed, "this broker is a slave; change topics on its master"));
-        }
+        self.role.require_master(Reason::Failed, "change topics on its master")?;
         names::check_topic(topic).map_err(|error| Rejection::topic_name(topic, &error))?;
         if topic::is_reserved(topic, &settings) {
             return Err(Rejection::invalid(format!("the topic {topic} belongs to the system")));

@@ -115,9 +115,7 @@ impl MessageWriter {
     }
 
     fn check_broker(&self, settings: &Config) -> Result<(), Rejection> {
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Unavailable, "this broker is a slave; send to its master"));
-        }
+        self.role.require_master(Reason::Unavailable, "send to its master")?;
         if !perm::is_writable(settings.topics.permission) {
             return Err(Rejection::new(
                 Reason::NotPermitted,

@@ -72,9 +72,7 @@ impl MessageWriter {
         let header = &request.header;
         let group = self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))?;
         let settings = self.settings.load();
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Unavailable, "this broker is a slave; send back to its master"));
-        }
+        self.role.require_master(Reason::Unavailable, "send back to its master")?;
         if !perm::is_writable(settings.topics.permission) {
             return Err(Rejection::new(Reason::NotPermitted, "this broker takes no messages (brokerPermission)"));
         }
