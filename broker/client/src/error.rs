@@ -37,8 +37,8 @@ pub enum Error {
         remark: String,
     },
     /// The server sent an invalid response.
-    #[error("the answer of {address} to {request} cannot be read: {why}")]
-    Answer {
+    #[error("the response of {address} to {request} cannot be read: {why}")]
+    InvalidResponse {
         /// The server.
         address: String,
         /// Name of the request.
@@ -115,7 +115,7 @@ impl Error {
                 "check the namesrv addresses, that the namesrvs run, and that this machine may connect to them"
             }
             Self::Connection(rmq_remoting::Error::Overloaded(_)) => {
-                "send less at a time, or wait for answers before sending more"
+                "send less at a time, or wait for responses before sending more"
             }
             Self::Connection(_) => {
                 "check that the server runs and that this machine can connect to the address it registered"
@@ -128,7 +128,9 @@ impl Error {
             Self::Message(_) | Self::Argument(_) => "correct it and try again",
             Self::File { .. } => "check that the folder exists and may be written",
             Self::Stopped => "start a new one",
-            Self::Answer { .. } => "check that the address is that of a RocketMQ server of a supported release",
+            Self::InvalidResponse { .. } => {
+                "check that the address is that of a RocketMQ server of a supported release"
+            }
             Self::Refused { .. } => match self.code() {
                 Some(ResponseCode::TopicNotExist) => "create the topic first",
                 Some(ResponseCode::SubscriptionGroupNotExist) => "create the consumer group first",
@@ -151,8 +153,8 @@ impl Error {
         }
     }
 
-    pub(crate) fn answer(address: &str, request: RequestCode, why: impl ToString) -> Self {
-        Self::Answer { address: address.to_owned(), request: request.name(), why: why.to_string() }
+    pub(crate) fn invalid_response(address: &str, request: RequestCode, why: impl ToString) -> Self {
+        Self::InvalidResponse { address: address.to_owned(), request: request.name(), why: why.to_string() }
     }
 }
 

@@ -60,7 +60,7 @@ use std::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use worker::{Every, Running, Worker};
+use worker::{PeriodicJob, Running, Worker};
 
 /// File descriptors reserved from connections: 64 HTTP connections, two files, connections to
 /// brokers, and some for each thread.
@@ -142,7 +142,7 @@ impl Namesrv {
             metrics: Arc::clone(&metrics),
             clock,
         };
-        let every = Every { interval: scan_interval, work: Routes::periodic_scan };
+        let every = PeriodicJob { interval: scan_interval, work: Routes::periodic_scan };
         let watchdog = Arc::<Watchdog>::default();
         let (routes, routes_thread) = Worker::start("routes", routes, Some(every), capacity.waiting, &watchdog)?;
         let files = Files { kv, config: Arc::clone(&view.config) };

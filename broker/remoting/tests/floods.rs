@@ -267,7 +267,7 @@ async fn a_handler_that_panics_ends_its_connection_and_no_other() {
     assert!(ended.is_ok(), "the connection goes on: {rest:?}");
     let response = frame::decode(&mut BytesMut::from(&rest[..]), 1 << 20).unwrap().expect("a response");
     assert!(
-        response.code == 1 && response.remark.as_ref().is_some_and(|words| words.contains("panic")),
+        response.code == 1 && response.remark.as_ref().is_some_and(|remark| remark.contains("panic")),
         "{response:?}"
     );
     until("its end is told", || server.handler.closed.load(Relaxed) == 1).await;
@@ -286,7 +286,7 @@ async fn a_handler_that_panics_on_another_thread_is_an_answer() {
     stream.write_all(&frame_of("panic elsewhere")).await.unwrap();
     let response = response(&mut stream, &mut BytesMut::new()).await;
     assert!(
-        response.code == 1 && response.remark.as_ref().is_some_and(|words| words.contains("panic")),
+        response.code == 1 && response.remark.as_ref().is_some_and(|remark| remark.contains("panic")),
         "{response:?}"
     );
     assert_eq!(logged(&stream).len(), 1);

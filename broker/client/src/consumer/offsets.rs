@@ -74,7 +74,9 @@ impl Offsets {
             ResponseCode::QueryNotFound,
         )? {
             // Old brokers answer -1 for "none".
-            Some(answer) => Ok(Some(answer.header::<header::OffsetResponse>()?.offset).filter(|offset| *offset >= 0)),
+            Some(response) => {
+                Ok(Some(response.header::<header::OffsetResponse>()?.offset).filter(|offset| *offset >= 0))
+            }
             None => Ok(None),
         }
     }
