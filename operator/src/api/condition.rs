@@ -160,7 +160,7 @@ pub fn status_of(conditions: &[Condition], kind: Kind) -> Option<Status> {
 
 /// Judgements whose status or reason is new against the previous list: what deserves an event.
 /// Repeating a reason every minute would bury the one line that matters.
-pub fn news<'a>(previous: &[Condition], judgements: &'a [Judgement]) -> Vec<&'a Judgement> {
+pub fn changes<'a>(previous: &[Condition], judgements: &'a [Judgement]) -> Vec<&'a Judgement> {
     judgements
         .iter()
         .filter(|judgement| {
@@ -224,7 +224,7 @@ mod tests {
     fn only_a_new_status_or_reason_is_news() {
         let one = [Judgement::new(Kind::ScaleDownRefused, true, "DrainNotServed", "3 to 2")];
         let before = set(&[], &one, None, at(1));
-        assert!(news(&before, &one).is_empty(), "the same reason again is not news");
-        assert_eq!(news(&[], &one).len(), 1);
+        assert!(changes(&before, &one).is_empty(), "the same reason again is not news");
+        assert_eq!(changes(&[], &one).len(), 1);
     }
 }

@@ -53,11 +53,11 @@ impl Admin for Remote {
 
     async fn recover(&self, broker: &str, recovery: &Recovery) -> Result<()> {
         let client = self.client()?;
-        let told = match recovery {
+        let accepted = match recovery {
             Recovery::CopyFrom(address) => client.recover_master_from(broker, Some(address)).await,
             Recovery::AcceptLoss => client.accept_loss(broker).await,
         };
-        told.map_err(|error| translate(broker, error))
+        accepted.map_err(|error| translate(broker, error))
     }
 
     async fn topics(&self, broker: &str) -> Result<TopicConfigTable> {

@@ -204,8 +204,8 @@ impl<A: Admin> Context<A> {
     }
 
     /// One event for each judgement that is news.
-    pub async fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, news: &[&Judgement]) {
-        for judgement in news {
+    pub async fn publish_changes<K: Resource<DynamicType = ()>>(&self, object: &K, changes: &[&Judgement]) {
+        for judgement in changes {
             if let Some(type_) = event_type(judgement) {
                 self.event(object, type_, judgement.reason, &judgement.message).await;
             }

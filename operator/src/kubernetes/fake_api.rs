@@ -151,9 +151,9 @@ impl ApiServer {
     pub(crate) fn events(&self) -> Vec<String> {
         let state = self.0.lock();
         let events = state.objects.iter().filter(|(path, _)| path.contains("/events/"));
-        let told = |event: &Value| usize::try_from(event["series"]["count"].as_u64().unwrap_or(1)).unwrap();
+        let occurrences = |event: &Value| usize::try_from(event["series"]["count"].as_u64().unwrap_or(1)).unwrap();
         let reason = |event: &Value| event["reason"].as_str().unwrap_or_default().to_owned();
-        events.flat_map(|(_, event)| std::iter::repeat_n(reason(event), told(event))).collect()
+        events.flat_map(|(_, event)| std::iter::repeat_n(reason(event), occurrences(event))).collect()
     }
 }
 

@@ -47,18 +47,18 @@ impl Readiness {
         *self.0.watchdog.lock() = Some(watchdog);
     }
 
-    pub(crate) fn answer(&self) -> (StatusCode, String) {
+    pub(crate) fn response(&self) -> (StatusCode, String) {
         if !self.0.reached.load(Ordering::Relaxed) {
             return (StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet\n".to_owned());
         }
         let watchdog = self.0.watchdog.lock().clone();
         let health = watchdog.map(|watchdog| watchdog.health(tokio::time::Instant::now())).unwrap_or_default();
-        let (status, word) = match health.faults.is_empty() {
+        let (status, state) = match health.faults.is_empty() {
             true => (StatusCode::OK, "ready"),
             false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
         };
         let lines = health.faults.iter().chain(&health.notes);
-        (status, lines.fold(format!("{word}\n"), |text, line| text + line + "\n"))
+        (status, lines.fold(format!("{state}\n"), |text, line| text + line + "\n"))
     }
 }
 
@@ -75,13 +75,13 @@ pub async fn serve(
 ) -> Result<(SocketAddr, impl Future<Output = ()>), Error> {
     let listening = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) = listening.map_err(|source| Error::Listen { address, source })?;
-    let ready = move || async move { readiness.answer() };
+    let ready = move || async move { readiness.response() };
     let places = Arc::new(Places::new().and_then(|places| metrics.add(&places).map(|()| places))?);
-    let figures = move || async move { ([("content-type", "text/plain; version=0.0.4")], metrics.text()) };
+    let scrape = move || async move { ([("content-type", "text/plain; version=0.0.4")], metrics.text()) };
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(figures));
+        .route("/metrics", get(scrape));
     let serving = serve_routes(listener, routes, places, stop);
     Ok((bound, async move {
         if let Err(error) = serving.await {
@@ -105,9 +105,9 @@ mod tests {
             .write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes())
             .await
             .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
     }
 
     #[tokio::test]

@@ -208,7 +208,7 @@ impl Watchdog {
                 END.as_secs()
             ));
         }
-        health.notes = self.stores.iter().chain(&self.children).filter_map(|watch| watch.trouble()).collect();
+        health.notes = self.stores.iter().chain(&self.children).filter_map(|watch| watch.problem()).collect();
         health
     }
 

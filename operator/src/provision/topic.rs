@@ -11,7 +11,7 @@ use crate::{
     },
     brokers::{
         admin::{self, Admin},
-        pool::Held,
+        pool::MasterTables,
     },
 };
 
@@ -59,7 +59,7 @@ impl Provisioned for RocketMQTopic {
         is_system(name, cluster_name)
     }
 
-    fn found<'a>(tables: &'a Held, name: &str) -> Option<&'a TopicConfig> {
+    fn found<'a>(tables: &'a MasterTables, name: &str) -> Option<&'a TopicConfig> {
         tables.topics.get(name)
     }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::fixtures::{cluster, surroundings, validated};
+use crate::cluster::fixtures::{cluster, environment, validated};
 
 /// No group was opened and none has messages.
 const NONE: Groups<'static> = Groups { open: &BTreeSet::new(), stored: &BTreeSet::new() };
@@ -160,7 +160,7 @@ proptest! {
         let mut object = cluster(spec);
         object.metadata.name = Some(name);
         prop_assert!(object.validate_cel().is_ok());
-        let cluster = super::super::validate::validate(&object, &surroundings()).unwrap();
+        let cluster = super::super::validate::validate(&object, &environment()).unwrap();
         let plan = build(&cluster, &NONE);
         prop_assert_eq!(&plan, &build(&cluster, &NONE));
 

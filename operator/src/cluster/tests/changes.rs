@@ -223,8 +223,8 @@ async fn a_look_that_ends_early_forgets_nothing() {
     world.api.heal();
     world.settle().await;
     world.condition("Ready", "False", "ScaleDownRefused");
-    let told = world.api.events().iter().filter(|reason| *reason == "DrainNotServed").count();
-    assert_eq!(told, 1, "{:?}", world.api.events());
+    let events = world.api.events().iter().filter(|reason| *reason == "DrainNotServed").count();
+    assert_eq!(events, 1, "{:?}", world.api.events());
 }
 
 #[tokio::test]

@@ -54,8 +54,8 @@ async fn a_claim_of_somebody_else_with_our_labels_is_not_grown() {
         assert_eq!(world.requested(claim), "3Gi", "{claim}");
     }
     assert_eq!(theirs.each_ref().map(|claim| world.api.object(claim)), before);
-    let told = world.condition("StorageHealthy", "False", "Expanding");
-    assert!(!told.contains("broker-storage") && !told.contains("broker-0-5"), "{told}");
+    let message = world.condition("StorageHealthy", "False", "Expanding");
+    assert!(!message.contains("broker-storage") && !message.contains("broker-0-5"), "{message}");
 }
 
 /// Such claims made the operator plan groups that the spec does not ask for.

@@ -276,8 +276,8 @@ async fn scaling_down_is_refused_in_words_and_the_rest_of_the_edit_is_made() {
     let map = world.api.object("/api/v1/namespaces/mq/configmaps/shrinking-namesrv").unwrap();
     assert!(map["data"]["namesrv.conf"].as_str().unwrap().contains("orderMessageEnable=true"));
     world.pass().await.unwrap();
-    let told = world.api.events().iter().filter(|reason| *reason == "DrainNotServed").count();
-    assert_eq!(told, 1, "one event, however many passes");
+    let events = world.api.events().iter().filter(|reason| *reason == "DrainNotServed").count();
+    assert_eq!(events, 1, "one event, however many passes");
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn what_only_a_person_can_put_right_is_one_event() {
         world.pass("homeless").await.unwrap();
     }
     world.ready("placed", "False", "NoSuchGroup");
-    let mut told = world.api.events();
-    told.sort();
-    assert_eq!(told, ["ClusterNotFound", "NoSuchGroup", "SystemName"]);
+    let mut events = world.api.events();
+    events.sort();
+    assert_eq!(events, ["ClusterNotFound", "NoSuchGroup", "SystemName"]);
 }

@@ -21,8 +21,8 @@ impl World {
     }
 
     /// Events of this reason, each repetition counted.
-    fn told(&self, reason: &str) -> usize {
-        self.api.events().iter().filter(|told| *told == reason).count()
+    fn events(&self, reason: &str) -> usize {
+        self.api.events().iter().filter(|event| *event == reason).count()
     }
 
     fn paused(&self, name: &str) -> Option<String> {
@@ -132,7 +132,7 @@ async fn a_broker_that_does_not_delete_is_asked_with_pauses_and_told_of_once() {
         assert!(!soon(world.pass("orders").await.unwrap()));
         assert!(world.ready("orders", "False", "StillThere").contains("rocketmq.rs/abandon=true"));
     }
-    assert_eq!(world.told("StillThere"), 1);
+    assert_eq!(world.events("StillThere"), 1);
     world.brokers.change("prod-broker-1", |master| master.deaf = false);
     world.pass("orders").await.unwrap();
     world.pass("orders").await.unwrap();
