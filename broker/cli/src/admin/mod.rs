@@ -132,7 +132,7 @@ fn with_remedy(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<rmq_client::Error>() {
         Some(cause) => {
             let remedy = cause.remedy();
-            anyhow::anyhow!("{}\n  {remedy}", crate::words(&error))
+            anyhow::anyhow!("{}\n  {remedy}", crate::error_text(&error))
         }
         None => error,
     }
@@ -147,8 +147,8 @@ mod tests {
     fn a_refused_connection_is_told_once_and_with_its_remedy() {
         let source = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let refused = rmq_remoting::Error::Connect { address: "127.0.0.1:1".to_owned(), source };
-        let words = with_remedy(rmq_client::Error::from(refused).into()).to_string();
-        assert_eq!(words.matches("connection refused").count(), 1, "{words}");
-        assert!(words.contains("127.0.0.1:1") && words.lines().count() == 2, "{words}");
+        let message = with_remedy(rmq_client::Error::from(refused).into()).to_string();
+        assert_eq!(message.matches("connection refused").count(), 1, "{message}");
+        assert!(message.contains("127.0.0.1:1") && message.lines().count() == 2, "{message}");
     }
 }

@@ -125,7 +125,7 @@ fn judge(manifest: Manifest) -> Result<Reading, Vec<Problem>> {
 }
 
 /// What the processes would find wrong with their settings.
-fn settings(cluster: &RocketMQCluster, notes: &mut Vec<String>) -> Vec<validate::Wrong> {
+fn settings(cluster: &RocketMQCluster, notes: &mut Vec<String>) -> Vec<validate::Violation> {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     let topology = topology::plan(name, &cluster.spec);
     match validate::settings(&topology, READERS, |config| place::pairs(config, &place::Local::example())) {

@@ -38,7 +38,7 @@ use anyhow::Context;
 use cluster::Cluster;
 use files::{Files, Reading};
 use objects::Objects;
-use place::Given;
+use place::AllocatedPorts;
 use rmq_operator::{
     api::reference::ClusterKey,
     kubernetes::context,
@@ -104,7 +104,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         manifest,
         clusters: Vec::new(),
         objects: Objects::new(screen)?,
-        given: Given::default(),
+        given: AllocatedPorts::default(),
         data: arguments.data,
         timeout: Duration::from_secs(arguments.timeout),
         screen,
@@ -142,7 +142,7 @@ struct Session {
     manifest: Manifest,
     clusters: Vec<Cluster>,
     objects: Objects,
-    given: Given,
+    given: AllocatedPorts,
     data: PathBuf,
     timeout: Duration,
     screen: Screen,
@@ -168,7 +168,7 @@ impl Session {
                 true => (Tone::Good, format!("is up after {took:.1} s")),
                 false => (Tone::Bad, format!("runs after {took:.1} s, and not all of it is as it should be")),
             };
-            self.screen.tell(tone, &cluster.key.name, &text);
+            self.screen.event(tone, &cluster.key.name, &text);
             self.summary(cluster);
         }
         self.screen.print(&format!("Edits of {} are followed; Ctrl-C stops everything.\n", self.files.names()));
@@ -216,13 +216,13 @@ impl Session {
             Ok(reading) => reading,
             Err(problems) => {
                 let text = format!("the edit is not taken, everything stays as it was:\n{}", list(&problems));
-                self.screen.tell(Tone::Bad, "manifest", &text);
+                self.screen.event(Tone::Bad, "manifest", &text);
                 return Vec::new();
             }
         };
-        self.screen.tell(Tone::Plain, "manifest", &format!("was edited: {}", count(&manifest)));
+        self.screen.event(Tone::Plain, "manifest", &format!("was edited: {}", count(&manifest)));
         for note in notes {
-            self.screen.tell(Tone::Plain, "manifest", &note);
+            self.screen.event(Tone::Plain, "manifest", &note);
         }
         let old = std::mem::replace(&mut self.manifest, manifest);
         self.objects.removed(&old, &self.manifest);
@@ -241,7 +241,11 @@ impl Session {
                         self.clusters.len() - 1
                     }
                     Err(error) => {
-                        self.screen.tell(Tone::Bad, &key.name, &format!("cannot be started: {}", crate::words(&error)));
+                        self.screen.event(
+                            Tone::Bad,
+                            &key.name,
+                            &format!("cannot be started: {}", crate::error_text(&error)),
+                        );
                         continue;
                     }
                 },
@@ -258,7 +262,7 @@ impl Session {
         let wanted: Vec<ClusterKey> = self.manifest.clusters.iter().map(context::key).collect();
         for cluster in self.clusters.iter_mut().filter(|cluster| !wanted.contains(&cluster.key)) {
             let folder = place::short(cluster.place.folder());
-            self.screen.tell(
+            self.screen.event(
                 Tone::Plain,
                 &cluster.key.name,
                 &format!("is gone from the manifest and stops; {folder} stays"),
@@ -296,14 +300,14 @@ impl Session {
             futures::future::join_all(self.clusters.iter_mut().map(Cluster::stop)).await;
             return Ok(());
         }
-        self.screen.tell(Tone::Plain, "rocketmq", "stops everything; another Ctrl-C ends it at once");
+        self.screen.event(Tone::Plain, "rocketmq", "stops everything; another Ctrl-C ends it at once");
         let stopped = tokio::select! {
             biased;
             _ = futures::future::join_all(self.clusters.iter_mut().map(Cluster::stop)) => true,
             () = signals.next() => false,
         };
         if stopped {
-            self.screen.tell(Tone::Plain, "rocketmq", "everything is stopped");
+            self.screen.event(Tone::Plain, "rocketmq", "everything is stopped");
             return Ok(());
         }
         futures::future::join_all(self.clusters.iter_mut().map(Cluster::kill)).await;
@@ -311,9 +315,9 @@ impl Session {
     }
 }
 
-async fn converge(cluster: &mut Cluster, given: &mut Given, screen: &Screen) {
+async fn converge(cluster: &mut Cluster, given: &mut AllocatedPorts, screen: &Screen) {
     if let Err(error) = cluster.converge(given).await {
-        screen.tell(Tone::Bad, &cluster.key.name, &crate::words(&error));
+        screen.event(Tone::Bad, &cluster.key.name, &crate::error_text(&error));
     }
 }
 
@@ -323,15 +327,15 @@ async fn turn(screen: &Screen) -> Option<File> {
     let user = rustix::process::getuid().as_raw();
     let path = std::env::temp_dir().join(format!("rocketmq-up-{user}.lock"));
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path).ok()?;
-    let mut told = false;
+    let mut reported = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Some(file),
             // Where files cannot be locked there is no turn to wait for.
             Err(TryLockError::Error(_)) => return None,
             Err(TryLockError::WouldBlock) => {
-                if !std::mem::replace(&mut told, true) {
-                    screen.tell(Tone::Plain, "rocketmq", "waits for another `rocketmq up` that is starting");
+                if !std::mem::replace(&mut reported, true) {
+                    screen.event(Tone::Plain, "rocketmq", "waits for another `rocketmq up` that is starting");
                 }
                 tokio::time::sleep(TURN).await;
             }
