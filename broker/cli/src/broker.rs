@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         why = broker.failed() => Some(why),
     };
     if let Some(why) = &failed {
-        tracing::error!(reason = why, "this broker cannot go on; it stops, so that its supervisor starts it anew");
+        tracing::error!(reason = why, "this broker has failed; it exits, so that its supervisor restarts it");
     }
     let stopped = shutdown::within(stop_timeout, "shutdownWaitTimeSeconds", broker.stop()).await;
     match failed {

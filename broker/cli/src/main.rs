@@ -38,7 +38,7 @@ enum Command {
     Namesrv(namesrv::Arguments),
     /// Run a broker: it stores messages and hands them out
     Broker(broker::Arguments),
-    /// Ask and tell a cluster what people and scripts want to know and change
+    /// Administer a cluster: read and change what it holds
     Admin(admin::Arguments),
     /// Put a load on a broker and measure it
     Bench(bench::Arguments),

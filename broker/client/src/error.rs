@@ -138,9 +138,9 @@ impl Error {
                 Some(ResponseCode::NoPermission) => {
                     "check the permission of the broker and the topic, and the user's rights"
                 }
-                Some(ResponseCode::InvalidParameter) => "correct what the server's words name",
+                Some(ResponseCode::InvalidParameter) => "correct what the server's remark names",
                 Some(ResponseCode::SystemBusy | ResponseCode::FlowControl) => {
-                    "the broker has too much to do: try again, or add brokers"
+                    "the broker is overloaded: try again, or add brokers"
                 }
                 Some(ResponseCode::ServiceNotAvailable) => {
                     "the broker takes no writes now (a slave, a full disk, or stopping): try another one"
@@ -148,7 +148,7 @@ impl Error {
                 Some(ResponseCode::RequestCodeNotSupported) => {
                     "this server does not know the request: check the address and its release"
                 }
-                _ => "see the server's own words and its log",
+                _ => "see the server's remark and its log",
             },
         }
     }

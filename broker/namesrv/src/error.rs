@@ -42,7 +42,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Neither the KV file nor its backup can be read.
-    #[error("cannot read {}: {reason}; put a good copy there, or move it and its .bak away to start without KV settings", path.display())]
+    #[error("cannot read {}: {reason}; restore a copy, or move it and its .bak away to start without KV settings", path.display())]
     Load {
         /// The file.
         path: PathBuf,

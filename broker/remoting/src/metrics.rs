@@ -110,7 +110,7 @@ const ROWS: [Row; 23] = [
     counter("rocketmq_remoting_malformed_total", "Connections closed for bytes that are no frame.", |counters| {
         counters.malformed.load(Relaxed)
     }),
-    counter("rocketmq_remoting_idle_closed_total", "Connections closed for silence.", |counters| {
+    counter("rocketmq_remoting_idle_closed_total", "Connections closed by the idle timeout.", |counters| {
         counters.idle_closed.load(Relaxed)
     }),
     counter("rocketmq_remoting_frames_in_total", "Commands read: requests and responses.", |counters| {

@@ -320,7 +320,7 @@ impl Registration {
         if tokio::time::timeout(STRAGGLERS, rest).await.is_err() {
             for address in addresses {
                 if !outcomes.iter().any(|(done, _)| *done == address) {
-                    outcomes.push((address, Err(format!("no answer within {STRAGGLERS:?} of the first one"))));
+                    outcomes.push((address, Err(format!("no response within {STRAGGLERS:?} of the first one"))));
                 }
             }
         }
@@ -377,7 +377,7 @@ impl Registration {
             let request = Command::request(RequestCode::UnregisterBroker, &header);
             async move {
                 if let Err(error) = self.client.request(namesrv, request, GOODBYE).await {
-                    tracing::warn!(%namesrv, %error, "cannot say goodbye; the namesrv will notice the closed connection");
+                    tracing::warn!(%namesrv, %error, "cannot unregister; the namesrv will notice the closed connection");
                 }
             }
         });

@@ -79,7 +79,7 @@ impl<T> Table<T> {
     pub(crate) fn refused(&self, name: &str, most: usize) {
         if !self.warned_full.swap(true, SeqCst) {
             let table = self.file.path.display();
-            tracing::warn!(%table, name, most, "nothing more is made here, as there is the most there may be; delete what is not used");
+            tracing::warn!(%table, name, most, "the table is full, so nothing is created; delete what is not used");
         }
     }
 

@@ -155,7 +155,7 @@ impl Target<'_> {
                     preconditions: Some(Preconditions { uid: state.uid.clone(), resource_version: None }),
                     ..DeleteParams::default()
                 };
-                tracing::info!(%name, "StatefulSet is made anew around its pods: its claim template changed");
+                tracing::info!(%name, "StatefulSet is recreated and its pods stay: its claim template changed");
                 self.api::<StatefulSet>().delete(&name, &delete).await?;
                 return Ok(());
             }

@@ -106,7 +106,7 @@ async fn ensure_writable<A: Admin>(admin: &A, master: &str) -> admin::Result<Sta
     }
     Ok(match admin.permission(master).await? & READ_WRITE {
         READ_WRITE => Stage::Open,
-        bits => Stage::Closed(format!("{master} was told to take writes and still has brokerPermission {bits}")),
+        bits => Stage::Closed(format!("{master} was set to take writes and still has brokerPermission {bits}")),
     })
 }
 

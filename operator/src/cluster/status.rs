@@ -244,7 +244,7 @@ fn overall(judgements: &[Judgement], stages: &BTreeMap<String, Stage>, observed:
         );
     }
     if !closed.is_empty() || stages.is_empty() {
-        let text = if closed.is_empty() { "no group was looked at yet".to_owned() } else { closed.join("; ") };
+        let text = if closed.is_empty() { "no group was observed yet".to_owned() } else { closed.join("; ") };
         return Judgement::new(Kind::Ready, false, "GroupNotOpen", text);
     }
     if let Some(first) = [Kind::LogsComplete, Kind::ReplicasInSync, Kind::StorageHealthy].into_iter().find_map(failing)

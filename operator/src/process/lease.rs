@@ -132,7 +132,7 @@ impl Elector {
                 Ok(Round::Held(holder)) => return Loss::Taken(holder),
                 Ok(Round::Contended) => last = "another client changed it at the same time".to_owned(),
                 Err(why) => {
-                    tracing::warn!(error = why, left = ?self.left(), "the Lease cannot be renewed; this replica goes on for now");
+                    tracing::warn!(error = why, left = ?self.left(), "the Lease cannot be renewed; this replica leads until its deadline");
                     // The last try of all is cut short, and what it says is not why.
                     if left >= self.timing.attempt {
                         last = why;
@@ -152,7 +152,7 @@ impl Elector {
         let began = Instant::now();
         let round = match tokio::time::timeout(limit, self.round()).await {
             Ok(round) => round.map_err(|error| plain(&error))?,
-            Err(_) => return Err(format!("no answer within {limit:?}")),
+            Err(_) => return Err(format!("no response within {limit:?}")),
         };
         if round == Round::Ours {
             // Others count from when they see the write, which is not before it was sent.

@@ -309,10 +309,11 @@ where
             Removal::Requested => {
                 let reported = |condition: &Condition| matches!(condition.reason.as_str(), "Deleting" | "StillThere");
                 let (reason, text, pause) = match self.object.record().conditions.iter().any(reported) {
-                    false => ("Deleting", format!("brokers were told to delete {what} {name}"), AT_ONCE),
+                    false => ("Deleting", format!("brokers were asked to delete {what} {name}"), AT_ONCE),
                     true => {
-                        let text =
-                            format!("brokers were told to delete {what} {name} and still have it; they are told again");
+                        let text = format!(
+                            "brokers were asked to delete {what} {name} and still have it; they are asked again"
+                        );
                         ("StillThere", or_abandon(&text), SOON)
                     }
                 };

@@ -133,7 +133,7 @@ async fn receive_on(reader: Rc<PullConsumer>, queue: MessageQueue, mut offset: i
                     let sent = Duration::from_nanos(u64::from_be_bytes(sent));
                     run.count(1, record.map_or(0, |record| record.size() as u64), Some(now.saturating_sub(sent)));
                 }
-                Ok(None) => run.fail("somebody else sends to this topic"),
+                Ok(None) => run.fail("another producer sends to this topic"),
                 Err(error) => run.fail(error),
             }
         }

@@ -225,7 +225,7 @@ impl Cluster {
         let surplus: Vec<String> = self.children.keys().filter(|name| !wanted(name)).cloned().collect();
         for name in surplus {
             let Some(child) = self.children.get_mut(&name) else { continue };
-            self.screen.event(Tone::Plain, &name, "is not wanted any more and stops; its folder stays");
+            self.screen.event(Tone::Plain, &name, "is no longer in the manifest and stops; its folder stays");
             child.stop();
             child.ended().await;
             self.children.remove(&name);

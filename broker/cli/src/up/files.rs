@@ -120,7 +120,7 @@ fn judge(manifest: Manifest) -> Result<Reading, Vec<Problem>> {
         let wrong = if wrong.is_empty() { settings(cluster, &mut notes) } else { wrong };
         problems.extend(wrong.into_iter().map(|(field, message)| manifest.problem(cluster, field, message)));
     }
-    notes.extend(manifest.ignored.iter().map(|object| format!("{object} is of no kind of RocketMQ and is left alone")));
+    notes.extend(manifest.ignored.iter().map(|object| format!("{object} is not of a kind of RocketMQ and is ignored")));
     if problems.is_empty() { Ok(Reading { manifest, notes }) } else { Err(problems) }
 }
 

@@ -38,7 +38,7 @@ fn judge(answer: &str) -> Result<(), String> {
         return Ok(());
     }
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).trim();
-    Err(if body.is_empty() { "its answer makes no sense".to_owned() } else { body.to_owned() })
+    Err(if body.is_empty() { "its response is invalid".to_owned() } else { body.to_owned() })
 }
 
 #[cfg(test)]

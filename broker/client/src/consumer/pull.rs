@@ -91,7 +91,7 @@ impl Core {
                     to = fetched.next,
                     min = fetched.min,
                     max = fetched.max,
-                    "the broker says that the offset is not in the queue; going on elsewhere"
+                    "the broker says that the offset is not in the queue; continuing at another offset"
                 );
                 let elsewhere = fetched.next != queue.next();
                 queue.move_to(fetched.next);

@@ -105,7 +105,7 @@ impl Core {
             .collect();
         for (name, queue) in &ours {
             if !share.contains(name) {
-                tracing::info!(group = self.options.group, queue = ?name, "giving a queue up");
+                tracing::info!(group = self.options.group, queue = ?name, "a queue is no longer assigned");
                 queue.lost.store(true, Relaxed);
                 queue.stop.cancel();
             }
@@ -144,7 +144,7 @@ impl Core {
     }
 
     fn begin(self: &Arc<Self>, name: MessageQueue, stored: Option<i64>, first: i64) {
-        tracing::info!(group = self.options.group, queue = ?name, offset = first, "taking a queue over");
+        tracing::info!(group = self.options.group, queue = ?name, offset = first, "a queue is assigned");
         let queue = Arc::new(Queue::new(name.clone(), first, self.pulling.child_token()));
         queue.committed.store(stored.unwrap_or(-1), Relaxed);
         if self.needs_locks() {

@@ -98,7 +98,7 @@ pub(super) const KEYS: [Key; 18] = [
     Key {
         name: "scanNotActiveBrokerInterval",
         takes: TakesEffect::AtStart,
-        meaning: "how often silent brokers are looked for, in milliseconds",
+        meaning: "interval of the scan for brokers without heartbeats, in milliseconds",
         show: |config| config.scan_interval.as_millis().to_string(),
         read: |config, text| {
             config.scan_interval = Duration::from_millis(at_least_one(text)?);
@@ -144,7 +144,7 @@ pub(super) const KEYS: [Key; 18] = [
     flag!(
         "notifyMinBrokerIdChanged",
         notify_min_broker_id_changed,
-        "members of a group that permits acting masters are told when its lowest id changes"
+        "members of a group that permits acting masters are notified when its lowest id changes"
     ),
     flag!(
         "deleteTopicWithBrokerRegistration",
@@ -181,7 +181,7 @@ pub(super) const WITHOUT_MEANING: [(&str, &str); 68] = {
     const TEST: &str = "routes are not looked up in another environment";
     const HOME: &str = "nothing is read from an installation folder";
     const CONTROLLER: &str = "there is no controller here: who is master is decided by Kubernetes, or fixed";
-    const METRICS: &str = "figures are not sent anywhere: they are read at /metrics of httpPort";
+    const METRICS: &str = "metrics are not pushed: they are scraped at /metrics of httpPort";
     const STOP: &str = "a stop always lets requests in hand finish, within 5 s";
     [
         ("rocketmqHome", HOME),

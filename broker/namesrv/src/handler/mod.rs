@@ -69,7 +69,7 @@ impl Routes {
             tracing::warn!(
                 cluster = broker.cluster,
                 address = broker.address,
-                "a broker was silent for too long; evicted"
+                "a broker sent no heartbeat within its timeout; evicted"
             );
             if let Some(connection) = self.connections.remove(connection) {
                 connection.close();

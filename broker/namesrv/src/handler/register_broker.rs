@@ -65,7 +65,7 @@ fn registered(routes: &mut Routes, request: &Command, connection: &Connection) -
             id = registrant.id,
             address = registrant.address,
             other = outcome.contested_by,
-            "two living brokers register with one name and id and take the place in all routes \
+            "two brokers register with one name and id and take the place in all routes \
              from each other, so producers write to both; stop one of them, or give it another \
              brokerName or brokerId"
         );

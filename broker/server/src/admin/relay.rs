@@ -170,7 +170,7 @@ impl Relay {
             };
             let command = Command::request(RequestCode::ResetConsumerClientOffset, &notice).with_body(body);
             if let Err(error) = client.connection.one_way(command) {
-                tracing::warn!(%error, client = client.id, group = header.group, "a consumer cannot be told of its new offsets");
+                tracing::warn!(%error, client = client.id, group = header.group, "a consumer cannot be notified of its new offsets");
             }
         }
     }

@@ -96,7 +96,7 @@ impl TopicAdmin {
             if config.write_queue_nums > config.read_queue_nums {
                 return Err(Rejection::invalid(format!(
                     "{} cannot have {} queues to write (writeQueueNums) and {} to read (readQueueNums): \
-                    nobody would get what lies in the others; raise readQueueNums",
+                    no consumer would get the messages of the others; raise readQueueNums",
                     config.topic_name, config.write_queue_nums, config.read_queue_nums
                 )));
             }

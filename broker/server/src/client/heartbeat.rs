@@ -298,7 +298,7 @@ const EXPIRE: Duration = Duration::from_secs(10);
 impl Feature for Clients {
     fn start(self: Arc<Self>, tasks: &Tasks) {
         let notifications = Arc::clone(&self.notifications).run(Arc::clone(&self.consumers), tasks.stop.clone());
-        tasks.run("tell consumer groups of their members", notifications);
+        tasks.run("notify consumer groups", notifications);
         tasks.every("expire clients", EXPIRE, move || {
             let expiry = self.settings.load().clients.expiry.0.as_millis() as i64;
             self.expire(now_millis() - expiry);
@@ -310,7 +310,7 @@ impl Feature for Clients {
     fn metrics(&self, to: &Sheet) -> Filled {
         to.counter(
             "rocketmq_broker_group_notices_total",
-            "Notices to consumers that their group has changed; a group is told at most every 100 ms.",
+            "Notifications to consumers that their group has changed; a group is notified at most every 100 ms.",
             self.notifications.sent(),
         )?;
         members::metrics(&self.producers, &self.consumers, to)

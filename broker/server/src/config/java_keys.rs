@@ -42,7 +42,7 @@ pub(super) fn replaced(key: &str, value: &str) -> Option<&'static str> {
             a message for which the disk does not provide blocks in time is refused, and the others do not wait behind it",
         ),
         "waitTimeMillsInSendQueue" if value != "200" => Some(
-            "sends stand in no queue before a pool of threads; what they wait for has limits of \
+            "sends do not queue for a pool of threads; what they wait for has limits of \
              its own: blocks of the disk, syncFlushTimeout, slaveTimeout",
         ),
         _ => None,

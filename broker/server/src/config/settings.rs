@@ -102,9 +102,9 @@ settings! {
             "the address clients are told: a number or a DNS name (default: the first address that \
              is not loopback)";
         replication_ip: String = "brokerIP2", String::new(), fixed,
-            "the address slaves are told (default: brokerIP1)";
+            "the address slaves connect to (default: brokerIP1)";
         region: String = "regionId", "DefaultRegion".into(), fixed,
-            "told to clients for their traces";
+            "reported to clients for their traces";
     }
 
     /// Addresses, ports and connections.
@@ -198,13 +198,13 @@ settings! {
         heartbeat: Millis = "haSendHeartbeatInterval", millis(5_000), fixed,
             "between two heartbeats, in milliseconds";
         housekeeping: Millis = "haHousekeepingInterval", millis(20_000), fixed,
-            "silence after which the other side is given up, in milliseconds";
+            "idle timeout of a replication connection, in milliseconds";
         batch: u32 = "haTransferBatchSize", 32 * 1024, fixed,
             "bytes sent to a slave at once";
         max_gap: u64 = "haMaxGapNotInSync", 256 << 20, hot,
             "bytes a slave may lack and still count as keeping up";
         master_address: String = "haMasterAddress", String::new(), fixed,
-            "where a slave finds its master (default: told by the namesrv)";
+            "where a slave finds its master (default: what the namesrv says)";
         check_log: bool = "checkLogBeforeWrites", false, fixed,
             "whether a master takes no writes after a start until it has found its log no shorter \
              than its slaves'; a new store waits for an administrator's decision, so leave it off \
@@ -240,7 +240,7 @@ settings! {
         trace_topic_name: String = "msgTraceTopicName", rmq_protocol::names::TRACE_TOPIC.into(), fixed,
             "its name";
         trace_on: bool = "traceOn", true, hot,
-            "tell clients to trace";
+            "have clients trace messages";
     }
 
     /// Messages and reads.
@@ -277,7 +277,7 @@ settings! {
         expiry: Millis = "channelExpiredTimeout", millis(120_000), fixed,
             "a client silent for so many milliseconds is forgotten";
         notify_members: bool = "notifyConsumerIdsChangedEnable", true, hot,
-            "tell the members of a group when it changes";
+            "notify the members of a group when it changes";
         flush_offsets: Millis = "flushConsumerOffsetInterval", millis(5_000), fixed,
             "between two writes of the consumer offsets, in milliseconds";
         refused_keys: String = "configBlackList", "configBlackList;brokerConfigPath".into(), fixed,

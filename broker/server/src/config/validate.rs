@@ -71,7 +71,7 @@ impl Config {
                 &["haSendHeartbeatInterval", "haHousekeepingInterval"],
                 format!(
                     "haSendHeartbeatInterval {} must be above 0 and below haHousekeepingInterval \
-                     {}: a peer that sends nothing for so long is given up; the defaults are 5000 \
+                     {}: the connection of a peer that sends nothing for so long is closed; the defaults are 5000 \
                      and 20000",
                     heartbeat.as_millis(),
                     silence.as_millis()

@@ -34,7 +34,7 @@ impl Requests {
         )?;
         registry.register(Box::new(latency.clone()))?;
         let unknown = IntCounterVec::new(
-            Opts::new("rocketmq_broker_unknown_requests_total", "Requests with a code nobody knows."),
+            Opts::new("rocketmq_broker_unknown_requests_total", "Requests with an unknown code."),
             &[],
         )?;
         registry.register(Box::new(unknown.clone()))?;

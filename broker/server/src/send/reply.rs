@@ -66,12 +66,12 @@ impl Replies {
     async fn push(&self, header: &SendMessageV2<'_>, body: &Bytes, from: SocketAddr) -> Result<(), Rejection> {
         let raw = header.properties.unwrap_or_default();
         let refuse = |remark: String| Rejection::new(Reason::Failed, remark);
-        let client_id = properties::find_str(raw.as_bytes(), properties::REPLY_TO_CLIENT).ok_or_else(|| {
-            refuse(format!("the answer does not say whom it is for ({})", properties::REPLY_TO_CLIENT))
-        })?;
-        let client = self.producers.find(&client_id).ok_or_else(|| {
-            refuse(format!("the client {client_id} that waits for this answer is not connected here"))
-        })?;
+        let client_id = properties::find_str(raw.as_bytes(), properties::REPLY_TO_CLIENT)
+            .ok_or_else(|| refuse(format!("the reply does not name its client ({})", properties::REPLY_TO_CLIENT)))?;
+        let client = self
+            .producers
+            .find(&client_id)
+            .ok_or_else(|| refuse(format!("the client {client_id} that waits for this reply is not connected here")))?;
         let (born_host, store_host) = (from.to_string(), self.writer.store_host.to_string());
         let pushed = ReplyMessage {
             producer_group: header.producer_group,
@@ -94,6 +94,6 @@ impl Replies {
         if response.code == ResponseCode::Success.number() {
             return Ok(());
         }
-        Err(refuse(format!("the client {client_id} did not take the answer: {}", response.remark.unwrap_or_default())))
+        Err(refuse(format!("the client {client_id} did not accept the reply: {}", response.remark.unwrap_or_default())))
     }
 }

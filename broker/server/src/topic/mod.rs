@@ -137,7 +137,7 @@ impl Topics {
         if self.table.is_unread(topic) {
             return Err(Rejection::invalid(format!(
                 "the topic {topic} stands in topics.json in a form that cannot be used, as the \
-                 broker's log says; put it right with updateTopic"
+                 broker's log says; correct it with updateTopic"
             )));
         }
         self.check_room(topic, 1)?;

@@ -69,7 +69,7 @@ impl Notifications {
             }
             self.sent.fetch_add(1, Relaxed);
             if let Err(error) = connection.one_way(Command::request(RequestCode::NotifyConsumerIdsChanged, &header)) {
-                tracing::debug!(%error, group, "a consumer cannot be told that its group has changed; it will find out by itself");
+                tracing::debug!(%error, group, "a consumer cannot be notified that its group has changed; its next rebalance will notice");
             }
         }
     }

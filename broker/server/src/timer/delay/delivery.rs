@@ -205,7 +205,7 @@ impl Delivery {
             reason,
             kept_in = names::DELAY_DEAD_LETTER_TOPIC,
             ?kept_at,
-            "a delayed message can never be delivered and is passed over"
+            "a delayed message can never be delivered and is skipped"
         );
         Ok(())
     }
@@ -229,7 +229,7 @@ impl Delivery {
             Err(error) => return fails(failing, level, position, None, &error.to_string()),
         };
         self.delay.undeliverable.fetch_add(1, Relaxed);
-        tracing::error!(level, offset = position, error, "a damaged delayed message is passed over");
+        tracing::error!(level, offset = position, error, "a damaged delayed message is skipped");
         self.delay.advance(level, next);
         Duration::ZERO
     }
