@@ -78,7 +78,7 @@ async fn a_broker_is_ready_with_one_namesrv_and_names_those_that_are_missing() {
 /// A second broker with one name and id took the first one's place in all routes; neither of them
 /// nor the namesrv told anybody, and after its end the first was in no route for up to 30 s.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_tells_that_another_has_its_name_and_is_back_in_routes_when_that_goes() {
+async fn a_broker_reports_another_of_its_name_and_is_back_in_routes_when_that_goes() {
     let roots = [folder("contested-first"), folder("contested-second")];
     let namesrv = namesrv(&roots[0]).await;
     let namesrvs = namesrv.local_addr().to_string();

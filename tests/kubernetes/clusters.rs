@@ -188,7 +188,7 @@ fn a_manifest_that_makes_no_sense_is_refused_with_a_sentence_that_helps() -> Res
 
 #[test]
 #[ignore = "needs the cluster of tests/kubernetes/run"]
-fn what_only_the_operator_can_refuse_is_told_once_and_the_cluster_stays_as_it_was() -> Result<()> {
+fn what_only_the_operator_can_refuse_is_reported_once_and_the_cluster_stays_as_it_was() -> Result<()> {
     let _operator = operator::shared()?;
     scenario("stays", |namespace| {
         namespace.apply(&manifest("groups: 2, slavesPerGroup: 0,", ""))?;

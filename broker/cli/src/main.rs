@@ -108,7 +108,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_printed_once() {
         let cause = std::io::Error::other("disk on fire");
         let error = anyhow::Error::new(cause).context("cannot write: disk on fire").context("stopping");
         assert_eq!(error_text(&error), "stopping: cannot write: disk on fire");

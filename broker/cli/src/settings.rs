@@ -208,7 +208,7 @@ mod tests {
 
     /// Each run told one kind of mistake, and none told where it stood.
     #[test]
-    fn all_that_is_wrong_with_a_file_is_told_with_its_lines() {
+    fn all_errors_of_a_file_are_reported_with_their_lines() {
         let (warnings, text) = judged(
             b"# gr\xfc\xdfe\n\nmaxMessageSize=99999999999999999999\n : = \nlistenPort=1\nbrokerName=\xe4\n\
             diskMaxUsedSpaceRatio=150\nfooBar=1\nlistenPort=10911\naclEnable=true\n",

@@ -104,7 +104,7 @@ fn a_store_in_use_is_left_alone_by_a_second_broker_and_by_the_tools() {
 }
 
 #[test]
-fn damage_is_found_told_by_the_start_shown_and_cut() {
+fn damage_is_found_reported_by_the_start_shown_and_cut() {
     let folder = used(5);
     let root = folder.path().join("store");
     let good = store(folder.path(), &["check"]);

@@ -262,7 +262,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 /// Each line that could not be logged was told on the same closed pipe, by a panic: a server lost
 /// the thread that had something to say.
 #[test]
-fn a_server_whose_log_nobody_reads_goes_on() {
+fn a_server_whose_log_is_not_read_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let settings = [

@@ -413,7 +413,7 @@ fn a_second_signal_ends_everything_at_once() {
 }
 
 #[test]
-fn a_process_that_cannot_start_is_told_with_its_reason_and_nothing_is_left_behind() {
+fn a_process_that_cannot_start_is_reported_with_its_reason_and_nothing_is_left_behind() {
     let (folder, file) = folder();
     fs::write(&file, manifest(1, 0, "")).unwrap();
     let data = folder.path().join("data/small");

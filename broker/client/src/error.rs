@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_keeps_code_and_words_and_has_a_remedy() {
+    fn a_refusal_keeps_code_and_remark_and_has_a_remedy() {
         let error =
             Error::Refused { address: "a:1".into(), request: "SendMessageV2", code: 17, remark: "no topic".into() };
         assert_eq!(error.to_string(), "a:1 refused SendMessageV2: no topic (code 17 TopicNotExist)");

@@ -78,7 +78,7 @@ async fn old_clients_get_bare_keys_and_new_ones_standard_json() {
 }
 
 #[tokio::test]
-async fn slaves_are_told_their_master_and_all_brokers_the_fixed_orders() {
+async fn slaves_get_their_master_and_all_brokers_the_fixed_orders() {
     let server = server("orderMessageEnable=true").await;
     let master = server.register(&broker("a", 0, "m:1"), &register_body(1, &["orders"])).await;
     assert_eq!((master.fields.get("masterAddr"), master.body.len()), (None, 0));
@@ -149,7 +149,7 @@ async fn versions_are_compared_and_heartbeats_taken() {
 }
 
 #[tokio::test]
-async fn clusters_members_and_lists_are_told() {
+async fn clusters_members_and_lists_are_answered() {
     let server = server("").await;
     let mut body = register_body(1, &["plain", "unit", "sub", "both"]);
     for (name, flag) in [("unit", 1), ("sub", 2), ("both", 3)] {
@@ -250,7 +250,7 @@ async fn kv_values_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn settings_are_told_changed_and_saved() {
+async fn settings_are_read_changed_and_saved() {
     let server = server("").await;
     let settings = async || {
         java_properties::parse(
@@ -318,7 +318,7 @@ async fn silent_brokers_are_evicted_and_their_connections_closed() {
 
 /// Two clusters that gave a broker the same name were mixed in one route without a warning.
 #[tokio::test]
-async fn a_broker_name_of_two_clusters_is_a_figure() {
+async fn a_broker_name_of_two_clusters_is_a_metric() {
     let server = Server::start(options("scanNotActiveBrokerInterval=5")).await;
     let other = server.another_client();
     let shared = async |count| {
@@ -334,7 +334,7 @@ async fn a_broker_name_of_two_clusters_is_a_figure() {
 }
 
 #[tokio::test]
-async fn members_of_a_group_are_told_of_a_new_lowest_id_only_if_configured() {
+async fn members_of_a_group_are_notified_of_a_new_lowest_id_only_if_configured() {
     for (text, told) in
         [("notifyMinBrokerIdChanged=true\nsupportActingMaster=true", true), ("supportActingMaster=true", false)]
     {
@@ -438,7 +438,7 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn every_figure_says_what_it_is() {
+async fn every_metric_has_a_help_text() {
     let server = server("").await;
     let text = server.http("/metrics").await;
     let told: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
@@ -465,7 +465,7 @@ async fn a_port_in_use_is_named() {
 
 /// One connection's registrations filled the memory until the process was killed.
 #[tokio::test]
-async fn a_registration_that_does_not_fit_is_refused_with_words_and_counted() {
+async fn a_registration_that_does_not_fit_is_refused_with_a_reason_and_counted() {
     let server = server("maxRouteTableBytes=100000").await;
     let body = |prefix: &str, topics: usize| {
         let names: Vec<_> = (0..topics).map(|n| format!("{prefix}{n}")).collect();

@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_sides_of_a_process_stand_in_one_registry() {
+    fn both_sides_of_a_process_are_in_one_registry() {
         let registry = Registry::new();
         let (server, client) = (Arc::<Counters>::default(), Arc::<Counters>::default());
         registry.register(Box::new(Connections::new("server", Arc::clone(&server)))).unwrap();

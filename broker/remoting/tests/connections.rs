@@ -117,7 +117,7 @@ fn request(body: impl Into<bytes::Bytes>) -> Command {
 }
 
 #[tokio::test]
-async fn answers_find_their_callers() {
+async fn responses_find_their_callers() {
     let server = server(Limits::default());
     let client = client();
     let address = server.address.to_string();
@@ -211,7 +211,7 @@ async fn a_thread_pauses_after_several_answers_at_once_and_after_no_others() {
 }
 
 #[tokio::test]
-async fn a_late_answer_overtakes_nothing_and_arrives() {
+async fn a_late_response_overtakes_nothing_and_arrives() {
     let mut server = server(Limits::default());
     let (client, address) = (client(), server.address.to_string());
     let late = tokio::spawn({
@@ -227,7 +227,7 @@ async fn a_late_answer_overtakes_nothing_and_arrives() {
 }
 
 #[tokio::test]
-async fn answers_given_at_the_same_time_leave_together() {
+async fn responses_given_at_the_same_time_leave_together() {
     let mut server = server(Limits::default());
     let client = client();
     let ask = |body: &'static str| {
@@ -254,7 +254,7 @@ async fn answers_given_at_the_same_time_leave_together() {
 }
 
 #[tokio::test]
-async fn a_request_without_answer_times_out_and_gives_its_place_back() {
+async fn a_request_without_response_times_out_and_frees_its_slot() {
     let mut server = server(Limits::default());
     let client = Client::new(Arc::new(()), Limits { pending: 1, ..Limits::default() });
     let address = server.address.to_string();

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_is_told_once_in_the_words_of_the_first_try() {
+    fn a_silence_is_reported_once_with_the_error_of_the_first_try() {
         let silent = |message: &str| Judgement::new(Kind::Ready, Status::Unknown, "Unreachable", message);
         let first = set(&[], &[silent("a did not answer")], Some(1), at(10));
         assert_eq!(set(&first, &[silent("b did not answer")], Some(1), at(20)), first);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_short_look_did_not_judge_stays() {
+    fn what_a_short_check_did_not_judge_stays() {
         let judge = |kind, holds| Judgement::new(kind, holds, "Reason", "");
         let all = [judge(Kind::Ready, true), judge(Kind::Available, true), judge(Kind::Paused, true)];
         let before = set(&[], &all, Some(1), at(1));

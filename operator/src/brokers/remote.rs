@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_is_unreachable_and_names_who_was_asked() {
+    async fn no_listener_is_unreachable_and_the_address_is_named() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);

@@ -473,7 +473,7 @@ mod tests {
     /// It stayed ReplicasInSync=True while a new and empty master took writes and its slave was
     /// refused.
     #[test]
-    fn a_master_that_lost_its_log_is_told_with_the_bytes_of_each_member_and_how_to_decide() {
+    fn a_master_that_lost_its_log_is_reported_with_the_bytes_of_each_member_and_how_to_decide() {
         let mut world = World::well();
         *world.report("prod-broker-1", 0) = Report {
             log_end: 0,
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_scale_down_is_told_and_the_rest_goes_on() {
+    fn a_refused_scale_down_is_reported_and_the_rest_goes_on() {
         let mut world = World::well();
         world.cluster.scale_down_refused = Some(1);
         assert!(world.ready("ScaleDownRefused", "Running").contains("write groups: 2"));

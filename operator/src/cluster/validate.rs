@@ -318,7 +318,7 @@ mod tests {
 
     /// A misspelt key once passed, was rolled out, and the first pod that read it never came back.
     #[test]
-    fn settings_that_a_process_would_refuse_are_refused_in_its_words() {
+    fn settings_that_a_process_would_refuse_are_refused_with_its_message() {
         let readers = Readers {
             namesrv: |pairs| {
                 assert!(pairs.contains(&("listenPort".to_owned(), "9876".to_owned())), "the whole file: {pairs:?}");

@@ -19,7 +19,7 @@ pub(super) const KINDS: &str = "/apis/rocketmq.rs/v1alpha1/namespaces";
 /// write of them was a change that the watch delivered, so a busy group was reconciled five times a
 /// second.
 #[tokio::test]
-async fn figures_in_a_status_start_no_reconcile() {
+async fn numbers_in_a_status_start_no_reconcile() {
     let seen = |metadata: Value, status: Value| {
         let mut object = json!({
             "apiVersion": "rocketmq.rs/v1alpha1", "kind": "RocketMQConsumerGroup", "status": status,

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn health_readiness_and_figures_are_served_until_the_stop() {
+    async fn health_readiness_and_metrics_are_served_until_the_stop() {
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let (address, serving) = serve(local, readiness.clone(), Metrics::new().unwrap(), stop.clone()).await.unwrap();

@@ -315,7 +315,7 @@ mod tests {
     /// "Another replica goes on" was told, the process ended, and the same pod led again two
     /// seconds later.
     #[tokio::test]
-    async fn a_holder_whose_record_somebody_changed_looks_again_before_it_gives_up() {
+    async fn a_holder_whose_record_another_client_changed_reads_again_before_it_gives_up() {
         let (api, client) = ApiServer::start().await;
         let mut elector = patient(&client);
         elector.acquire().await;

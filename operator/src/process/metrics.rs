@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_appears_once_it_moved() {
+    fn every_metric_appears_once_it_moved() {
         let metrics = Metrics::new().unwrap();
         metrics.reconciled("RocketMQTopic", Duration::from_millis(20));
         metrics.failed("RocketMQTopic", "unreachable");

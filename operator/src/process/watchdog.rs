@@ -276,7 +276,7 @@ mod tests {
     /// Clusters and consumer groups were not reconciled any more, `/readyz` said 200 and the
     /// process stayed.
     #[test]
-    fn a_controller_that_stands_still_is_told_and_then_ends_the_process() {
+    fn a_stalled_controller_is_reported_and_then_ends_the_process() {
         let activity = Activity::new("RocketMQCluster", Some("mq"));
         let watchdog = watchdog(&activity, Vec::new());
         activity.wait("mq", "prod");
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_does_not_come_is_told_and_is_no_stall() {
+    fn a_list_that_does_not_come_is_reported_and_is_no_stall() {
         let activity = Activity::new("RocketMQTopic", None);
         let list = Watch::new("RocketMQConsumerGroup", None, &Metrics::new().unwrap(), Duration::ZERO);
         let watchdog = watchdog(&activity, vec![list]);

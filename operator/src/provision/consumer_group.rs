@@ -164,7 +164,7 @@ mod tests {
     use super::rounded;
 
     #[test]
-    fn lag_is_shown_in_two_figures() {
+    fn lag_is_shown_in_two_digits() {
         for (count, shown) in [
             (0, 0),
             (7, 7),

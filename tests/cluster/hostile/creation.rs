@@ -171,7 +171,7 @@ async fn a_client_that_locks_before_its_first_heartbeat_gets_its_queues() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_nobody_made_locks_when_it_has_members() {
+async fn a_group_that_was_not_created_locks_when_it_has_members() {
     let server = Server::start("locks-made", &[("autoCreateSubscriptionGroup", "false")]).await;
     server.put_topic("locks", 1).await;
     let mut peer = server.peer().await;

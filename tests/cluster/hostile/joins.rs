@@ -43,7 +43,7 @@ async fn is_told(peer: &mut Peer, count: usize) {
 
 /// Each join told every member: six million notices and 40 s for 3,500 clients.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_is_told_of_many_joins_and_ends_together_and_of_the_last_one() {
+async fn a_group_is_notified_of_many_joins_and_ends_together_and_of_the_last_one() {
     let server = Server::start("joins", &[]).await;
     server.put_topic("joins", 1).await;
     let (clients, mut peers, begun) = (150, Vec::new(), Instant::now());

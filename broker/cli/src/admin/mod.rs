@@ -144,7 +144,7 @@ mod tests {
 
     /// "Connection refused (os error 111): Connection refused (os error 111)".
     #[test]
-    fn a_refused_connection_is_told_once_and_with_its_remedy() {
+    fn a_refused_connection_is_reported_once_and_with_its_remedy() {
         let source = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let refused = rmq_remoting::Error::Connect { address: "127.0.0.1:1".to_owned(), source };
         let message = with_remedy(rmq_client::Error::from(refused).into()).to_string();

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_told_apart_by_their_names() {
+    fn topics_are_classified_by_their_names() {
         let kinds = ["orders", "%RETRY%g", "%DLQ%g", "TBW102", "rmq_sys_x", "c_REPLY_TOPIC"].map(kind);
         assert_eq!(kinds, ["normal", "retry", "dead-letter", "system", "system", "system"]);
     }

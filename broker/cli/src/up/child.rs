@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_words_of_a_life_are_its_own() {
+    fn the_log_tail_of_a_run_is_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         assert_eq!(log_tail(&log, 0), "", "no log");

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_somebody_has_is_left_to_him() {
+    fn a_port_in_use_is_not_taken() {
         let topology = topology::plan("prod", &spec(1, 0));
         let master = topology.groups[0].processes().next().unwrap();
         let (listen, _) = AllocatedPorts::default().choose(&master, None).unwrap();

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_told_in_the_processs_own_words() {
+    fn a_reason_is_the_processs_own_text() {
         assert_eq!(judge("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n"), Ok(()));
         let waits = "HTTP/1.1 503 Service Unavailable\r\n\r\nnot connected to the master\n";
         assert_eq!(judge(waits), Err("not connected to the master".to_owned()));
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_is_starting() {
+    async fn no_listener_is_starting() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);

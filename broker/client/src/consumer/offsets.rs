@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_comes_back_and_a_damaged_one_is_told() {
+    fn the_file_comes_back_and_a_damaged_one_is_reported() {
         let dir = std::env::temp_dir().join(format!("rmq-client-offsets-{}", std::process::id()));
         let path = dir.join("g").join("offsets.json");
         assert!(read(&path).unwrap().is_empty());

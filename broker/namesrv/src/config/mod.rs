@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told() {
+    fn all_errors_are_reported() {
         let Err(Error::Several(errors)) = read("listenport=1\nhttpPort=2\norderMessageEnable=yes") else {
             panic!("two things are wrong")
         };

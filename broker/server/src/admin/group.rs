@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_another_shape_is_told_without_types_of_this_code() {
+    fn a_body_of_another_shape_is_reported_without_types_of_this_code() {
         let error = fastjson::from_slice::<SubscriptionGroup>(b"5").unwrap_err().to_string();
         assert_eq!(error, "unexpected JSON: invalid type: integer `5`, expected an object at line 1 column 1");
     }

@@ -264,7 +264,7 @@ mod tests {
 
     /// The rows that a Java tool reads from a working broker.
     #[test]
-    fn what_the_store_counts_is_told_under_the_names_and_in_the_formats_of_java() {
+    fn what_the_store_counts_has_the_names_and_formats_of_java() {
         let folder = tempfile::tempdir().unwrap();
         let info = info(&folder);
         let end = put(&info.store, 3);
@@ -303,7 +303,7 @@ mod tests {
 
     /// The sizes of queues were always 0, and no test covered a stalled dispatch.
     #[test]
-    fn what_waits_is_told() {
+    fn what_waits_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let (go_on, held) = std::sync::mpsc::channel::<()>();
         let held = parking_lot::Mutex::new(held);
@@ -335,7 +335,7 @@ mod tests {
 
     /// The values that `clusterList` subtracts: the totals at the last two midnights, and now.
     #[test]
-    fn the_totals_of_midnights_are_told() {
+    fn the_totals_of_midnights_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let info = info(&folder);
         let now = Instant::now();
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_were_read_at_different_moments_do_not_underflow() {
+    fn metrics_read_at_different_moments_do_not_underflow() {
         assert_eq!((behind(7, 5), behind(5, 7)), (2, 0));
     }
 }

@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lists_are_in_order_and_contradict_nobody() {
+    fn the_lists_are_in_order_and_contradict_no_other() {
         assert!(WITHOUT_MEANING.is_sorted_by(|one, next| one < next));
         let is_setting = |key: &&str| SETTINGS.iter().any(|setting| setting.key == *key);
         assert_eq!(WITHOUT_MEANING.iter().find(|key| is_setting(key)), None);
@@ -580,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sets_a_limit_of_a_queue_that_is_not_here_is_told_what_limits_instead() {
+    fn a_limit_of_a_queue_that_is_not_here_gets_a_warning_with_what_limits_instead() {
         let warnings = |value| {
             let keys = ["osPageCacheBusyTimeOutMills", "waitTimeMillsInSendQueue"];
             Config::from_properties(keys.map(|key| (key, value))).unwrap().1

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_whose_name_leaves_no_room_for_its_reply_topic_is_told_so() {
+    fn a_cluster_whose_name_leaves_no_room_for_its_reply_topic_is_reported() {
         let cluster = |length| read(&format!("brokerClusterName={}", "c".repeat(length))).unwrap().1;
         assert_eq!(cluster(115), Vec::<String>::new());
         let warnings = cluster(116);
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told() {
+    fn all_errors_are_reported() {
         let all = |text: &str| match read(text) {
             Err(Error::Several(errors)) => errors.iter().map(Error::to_string).collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_java_without_meaning_are_told_and_wishes_for_more_are_told_louder() {
+    fn keys_of_java_without_meaning_are_reported_and_missing_features_as_warnings() {
         let (_, warnings) = read("useEpollNativeSelector=true\naclEnable=true\nenableDLegerCommitLog=false").unwrap();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].contains("access control"));

@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_that_cannot_be_used_keeps_nobody_from_starting_and_is_not_lost() {
+    fn a_row_that_cannot_be_used_prevents_no_start_and_is_not_lost() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config/subscriptionGroup.json");
         std::fs::create_dir_all(folder.path().join("config")).unwrap();

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_shown_once_they_were_made_with_javas_words() {
+    fn requests_are_shown_once_they_were_made_with_javas_labels() {
         let metrics = Requests::new().unwrap();
         metrics.handled(RequestCode::SendMessageV2.number(), Duration::from_micros(20));
         metrics.handled(RequestCode::BrokerRuntimeInfo.number(), Duration::from_millis(2));

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_is_bounded_in_requests_and_in_bytes_and_empties() {
+    async fn the_queue_is_bounded_in_requests_and_in_bytes_and_empties() {
         for (bytes, places) in [(1, MAX_REQUESTS), (MAX_BYTES / 8, 8)] {
             let (queue, tasks) = queue();
             let first = hold(&queue, bytes);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_put_that_panics_leaves_nobody_in_the_line() {
+    async fn a_put_that_panics_leaves_no_request_in_the_queue() {
         let (queue, tasks) = queue();
         let first = hold(&queue, 1);
         queue.enqueue(1, |_| panic!("as a test wants it"));

@@ -41,7 +41,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_not_admitted_is_told_what_to_write() {
+async fn a_namespace_that_is_not_admitted_gets_the_remedy() {
     let mut world = World::new("foreign:1").await;
     world.apply_in("team", "orders", json!({}));
     for _ in 0..2 {

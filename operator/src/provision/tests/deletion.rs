@@ -120,7 +120,7 @@ async fn a_topic_that_was_never_ours_is_never_deleted() {
 /// A broker that says yes and deletes nothing was told again five times a second, each time after a
 /// fetch of all its tables, and the object still said that all was well.
 #[tokio::test]
-async fn a_broker_that_does_not_delete_is_asked_with_pauses_and_told_of_once() {
+async fn a_broker_that_does_not_delete_is_retried_with_back_off_and_reported_once() {
     let mut world = world_with_orders("undead:1").await;
     world.brokers.change("prod-broker-1", |master| master.deaf = true);
     world.delete("orders");
@@ -141,7 +141,7 @@ async fn a_broker_that_does_not_delete_is_asked_with_pauses_and_told_of_once() {
 
 /// The status stayed `Ready True InSync` while every try to delete failed.
 #[tokio::test]
-async fn a_broker_that_refuses_to_delete_is_told_in_the_status() {
+async fn a_broker_that_refuses_to_delete_is_reported_in_the_status() {
     let mut world = world_with_orders("stubborn:1").await;
     world.brokers.change("prod-broker-0", |master| master.refuses = true);
     world.delete("orders");

@@ -372,7 +372,7 @@ async fn the_intention_is_written_before_the_topic() {
 }
 
 #[tokio::test]
-async fn a_refused_write_is_told_and_the_claim_survives_it() {
+async fn a_refused_write_is_reported_and_the_claim_survives_it() {
     for (namesrv, down) in [("refused:1", false), ("cut:1", true)] {
         let mut world = World::new(namesrv).await;
         world.apply("orders", json!({"adoption": "Never"}));
@@ -396,7 +396,7 @@ async fn a_refused_write_is_told_and_the_claim_survives_it() {
 }
 
 #[tokio::test]
-async fn drift_is_corrected_counted_and_told_and_an_edit_is_no_drift() {
+async fn drift_is_corrected_counted_and_reported_and_an_edit_is_no_drift() {
     let mut world = World::new("drift:1").await;
     world.apply("orders", json!({}));
     world.pass("orders").await.unwrap();

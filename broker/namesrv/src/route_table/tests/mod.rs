@@ -141,7 +141,7 @@ fn a_registration_that_says_nothing_new_changes_nothing() {
 }
 
 #[test]
-fn a_lost_registration_of_single_topics_is_made_good_by_the_next_whole_one() {
+fn a_lost_registration_of_single_topics_is_repaired_by_the_next_whole_one() {
     let mut table = table();
     let master = registrant("a", 0, "m");
     for _ in 0..2 {
@@ -154,7 +154,7 @@ fn a_lost_registration_of_single_topics_is_made_good_by_the_next_whole_one() {
 }
 
 #[test]
-fn what_a_slave_told_while_there_was_a_master_is_looked_at_when_it_supplies_the_topics() {
+fn what_a_slave_registered_while_there_was_a_master_is_compared_when_it_supplies_the_topics() {
     let mut table = table();
     let (slave, lower) = (modern("a", 2, "s2"), modern("a", 1, "s1"));
     for _ in 0..2 {
@@ -278,7 +278,7 @@ fn a_group_without_members_is_gone_with_its_queues() {
 }
 
 #[test]
-fn the_end_of_a_connection_takes_whoever_registered_over_it_last() {
+fn the_end_of_a_connection_removes_the_broker_that_registered_over_it_last() {
     let mut table = table();
     let over = |broker, address, connection| Registrant { connection, ..registrant(broker, 0, address) };
     register(&mut table, &over("a", "x", 7), version(1), &two()).unwrap();
@@ -309,7 +309,7 @@ fn silence_is_measured_by_what_each_broker_promised() {
 }
 
 #[test]
-fn members_are_told_when_their_lowest_id_changes() {
+fn members_are_notified_when_their_lowest_id_changes() {
     let mut table = table();
     let first = register(&mut table, &modern("a", 2, "s2"), version(1), &two()).unwrap();
     assert_eq!(first.lowest_id_changed, None);
@@ -372,7 +372,7 @@ fn topics_are_added_on_known_brokers_and_deleted_by_cluster() {
 
 /// They were mixed in one route, without any report.
 #[test]
-fn clusters_that_share_a_broker_name_are_told_once_for_as_long_as_they_do() {
+fn clusters_that_share_a_broker_name_are_reported_once_for_as_long_as_they_do() {
     let mut table = table();
     let of = |cluster: &str, broker: &str, address: &str| Registrant {
         cluster: cluster.to_owned(),
@@ -402,7 +402,7 @@ fn over(connection: u64, registrant: Registrant) -> Registrant {
 /// The second broker with one name and id took the first one's place in all routes without any
 /// report, and after the second one's end the first was in no route for up to 30 s.
 #[test]
-fn two_living_brokers_with_one_name_and_id_are_told_and_the_one_that_stays_is_called_back() {
+fn two_brokers_with_one_name_and_id_are_reported_and_the_one_that_stays_registers_again() {
     let mut table = table();
     let (first, second) = (over(1, registrant("a", 0, "first")), over(2, registrant("a", 0, "second")));
     register(&mut table, &first, version(1), &two()).unwrap();
@@ -443,7 +443,7 @@ fn a_broker_that_comes_back_with_other_addresses_contests_nothing() {
 }
 
 #[test]
-fn a_contest_ends_when_nobody_takes_the_place_back() {
+fn a_contest_ends_when_the_place_is_not_taken_back() {
     let mut table = table();
     for (connection, address) in [(1, "first"), (2, "second"), (1, "first")] {
         register(&mut table, &over(connection, registrant("a", 0, address)), version(1), &two()).unwrap();

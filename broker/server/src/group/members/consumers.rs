@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_changes_when_its_words_do() {
+    fn a_subscription_changes_when_its_tags_do() {
         let mut group = Group::default();
         assert!(group.subscribe(&group_of(&[("t", "*", 1), ("u", "a", 1)])));
         assert!(!group.subscribe(&group_of(&[("t", "*", 2), ("u", "a", 2)])), "a new version of the same words");

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_nobody_touches_for_a_day_is_dropped_and_the_brokers_own_is_not() {
+    fn a_counter_unchanged_for_a_day_is_dropped_and_the_brokers_own_is_not() {
         let (stats, clock) = (Stats::default(), clock());
         stats.add(Kind::TopicPut, "t", 1);
         stats.add(Kind::BrokerPut, "c", 1);
