@@ -138,7 +138,7 @@ async fn all_waiters_for_the_disk_get_an_error_when_it_fails() {
     let sends = (0..20).map(|number: u32| producer.send_to(&there, Message::new("slow", number.to_string())));
     let refused: Vec<_> = join_all(sends).await.into_iter().map(|sent| sent.unwrap_err().to_string()).collect();
     assert!(failing.struck() > 0);
-    assert!(refused.iter().any(|words| words.contains("the message may not be on disk")), "{refused:?}");
+    assert!(refused.iter().any(|text| text.contains("the message may not be on disk")), "{refused:?}");
     drop(failing);
     // What failed once is not believed again before a restart.
     assert!(producer.send_to(&queue(), Message::new("slow", "later")).await.is_err());

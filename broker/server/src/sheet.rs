@@ -69,8 +69,8 @@ impl Sheet {
     ///
     /// # Errors
     /// They cannot be written.
-    pub(crate) fn register(&self, figures: Box<dyn Collector>) -> Filled {
-        figures.collect().into_iter().try_for_each(|family| self.write(family))
+    pub(crate) fn register(&self, collector: Box<dyn Collector>) -> Filled {
+        collector.collect().into_iter().try_for_each(|family| self.write(family))
     }
 
     /// Writes what a collector or a registry has gathered.

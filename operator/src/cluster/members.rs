@@ -125,7 +125,7 @@ impl Member {
     /// How the log of a slave differs from its master's; `None` when it is not known to.
     pub(crate) fn mismatch(&self) -> Option<&str> {
         match &self.report.as_ref().ok()?.state {
-            State::Mismatch(words) if self.ordinal > 0 => Some(words),
+            State::Mismatch(message) if self.ordinal > 0 => Some(message),
             _ => None,
         }
     }

@@ -30,10 +30,10 @@ fn heartbeat(groups: usize, subscriptions: usize) -> Command {
     request(RequestCode::HeartBeat).with_body(fastjson::to_vec(&body))
 }
 
-async fn is_refused(peer: &mut Peer, command: Command, words: &[&str]) {
+async fn is_refused(peer: &mut Peer, command: Command, description: &[&str]) {
     let (code, remark) = peer.code(command).await;
-    assert_ne!(code, Some(ResponseCode::Success), "{words:?}");
-    assert!(words.iter().all(|word| remark.contains(word)), "{words:?} is not in {remark:?}");
+    assert_ne!(code, Some(ResponseCode::Success), "{description:?}");
+    assert!(description.iter().all(|word| remark.contains(word)), "{description:?} is not in {remark:?}");
 }
 
 /// One frame made 50,000 groups and as many topics in 0.7 s, and told every namesrv.

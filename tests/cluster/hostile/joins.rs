@@ -32,13 +32,13 @@ async fn members(peer: &mut Peer) -> usize {
 
 /// Reads until a notice has come after which the group has so many members.
 async fn is_told(peer: &mut Peer, count: usize) {
-    let told = async {
+    let reported = async {
         while members(peer).await != count {
             // Each join or end is told after it, so this comes.
             while peer.next().await.expect("a notice").code != RequestCode::NotifyConsumerIdsChanged.number() {}
         }
     };
-    tokio::time::timeout(DEADLINE, told).await.expect("a notice of the last change");
+    tokio::time::timeout(DEADLINE, reported).await.expect("a notice of the last change");
 }
 
 /// Each join told every member: six million notices and 40 s for 3,500 clients.

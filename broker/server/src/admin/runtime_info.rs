@@ -66,7 +66,7 @@ impl RuntimeInfo {
             table.insert(name.to_owned(), value);
         };
         let settings = self.settings.load();
-        let figures = self.store.metrics();
+        let metrics = self.store.metrics();
         put("brokerActive", "true".into());
         put("brokerVersionDesc", version::CURRENT_NAME.into());
         put("brokerVersion", version::CURRENT.to_string());
@@ -93,25 +93,25 @@ impl RuntimeInfo {
         put("getFoundTps", self.rates(&[Kind::BrokerFound], cluster, now));
         put("getMissTps", self.rates(&[Kind::BrokerMissed], cluster, now));
         put("getTotalTps", self.rates(&[Kind::BrokerFound, Kind::BrokerMissed], cluster, now));
-        put("putMessageTimesTotal", figures.put_messages.to_string());
-        put("putMessageFailedTimes", figures.put_failures.to_string());
-        put("putMessageSizeTotal", figures.put_bytes.to_string());
-        put("putMessageAverageSize", (figures.put_bytes as f64 / figures.put_messages.max(1) as f64).to_string());
-        put("putMessageEntireTimeMax", figures.put_times.max.as_millis().to_string());
-        put("putMessageDistributeTime", distribution(&figures.put_times.buckets));
+        put("putMessageTimesTotal", metrics.put_messages.to_string());
+        put("putMessageFailedTimes", metrics.put_failures.to_string());
+        put("putMessageSizeTotal", metrics.put_bytes.to_string());
+        put("putMessageAverageSize", (metrics.put_bytes as f64 / metrics.put_messages.max(1) as f64).to_string());
+        put("putMessageEntireTimeMax", metrics.put_times.max.as_millis().to_string());
+        put("putMessageDistributeTime", distribution(&metrics.put_times.buckets));
         for (name, share) in [("putLatency99", 0.99), ("putLatency999", 0.999)] {
-            put(name, format!("{:.2}", figures.put_times.quantile(share).as_secs_f64() * 1000.0));
+            put(name, format!("{:.2}", metrics.put_times.quantile(share).as_secs_f64() * 1000.0));
         }
         put("pageCacheLockTimeMills", self.store.append_wait(LOCK_PATIENCE).as_millis().to_string());
-        put("getMessageEntireTimeMax", figures.get_times.max.as_millis().to_string());
+        put("getMessageEntireTimeMax", metrics.get_times.max.as_millis().to_string());
         put("dispatchMaxBuffer", "0".into());
 
-        put("dispatchBehindBytes", behind(figures.appended, figures.dispatched).to_string());
-        put("remainHowManyDataToFlush", bytes(behind(figures.appended, figures.flushed)));
+        put("dispatchBehindBytes", behind(metrics.appended, metrics.dispatched).to_string());
+        put("remainHowManyDataToFlush", bytes(behind(metrics.appended, metrics.flushed)));
         put("remainHowManyDataToCommit", "0 B".into());
         put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
-        put("commitLogMinOffset", figures.min_offset.to_string());
-        put("commitLogMaxOffset", figures.appended.to_string());
+        put("commitLogMinOffset", metrics.min_offset.to_string());
+        put("commitLogMaxOffset", metrics.appended.to_string());
         put("earliestMessageTimeStamp", self.store.earliest_timestamp().map_or(-1, Millis::get).to_string());
         if let Ok(used) = self.store.disk_use() {
             let ratio = |percent: f64| (percent / 100.0).to_string();
@@ -275,27 +275,33 @@ mod tests {
         info.stats.sample(now);
         reads.iter().for_each(|(kind, count)| info.stats.add(*kind, "c", *count));
         let table = info.table(now + SAMPLE_EVERY);
-        let figures = info.store.metrics();
-        let told = |name: &str| table.get(name).unwrap_or_else(|| panic!("{name} is not in {table:?}")).clone();
-        assert_eq!((told("commitLogMinOffset"), told("commitLogMaxOffset")), ("0".to_owned(), end.to_string()));
+        let metrics = info.store.metrics();
+        let reported = |name: &str| table.get(name).unwrap_or_else(|| panic!("{name} is not in {table:?}")).clone();
+        assert_eq!((reported("commitLogMinOffset"), reported("commitLogMaxOffset")), ("0".to_owned(), end.to_string()));
         assert_eq!(
-            (told("dispatchBehindBytes"), told("remainHowManyDataToFlush")),
+            (reported("dispatchBehindBytes"), reported("remainHowManyDataToFlush")),
             ("0".to_owned(), "293.2 KiB".into())
         );
-        assert_eq!(told("unregisteredNamesrvs"), "n1:9876;n2:9876");
-        assert_eq!(told("earliestMessageTimeStamp"), info.store.earliest_timestamp().unwrap().to_string());
-        assert_eq!((told("putMessageTimesTotal"), told("putMessageSizeTotal")), ("3".to_owned(), end.to_string()));
-        assert_eq!(told("putMessageEntireTimeMax"), figures.put_times.max.as_millis().to_string());
-        let classes: Vec<_> = told("putMessageDistributeTime").split(' ').map(str::to_owned).collect();
+        assert_eq!(reported("unregisteredNamesrvs"), "n1:9876;n2:9876");
+        assert_eq!(reported("earliestMessageTimeStamp"), info.store.earliest_timestamp().unwrap().to_string());
+        assert_eq!(
+            (reported("putMessageTimesTotal"), reported("putMessageSizeTotal")),
+            ("3".to_owned(), end.to_string())
+        );
+        assert_eq!(reported("putMessageEntireTimeMax"), metrics.put_times.max.as_millis().to_string());
+        let classes: Vec<_> = reported("putMessageDistributeTime").split(' ').map(str::to_owned).collect();
         assert!(classes[12].starts_with("[10s~]:"), "{classes:?}");
         let counts = classes.iter().filter_map(|class| class.rsplit_once(':')?.1.parse::<u64>().ok());
         assert_eq!(counts.sum::<u64>(), 3);
-        assert_eq!(told("putLatency999"), format!("{:.2}", figures.put_times.max.as_secs_f64() * 1000.0));
+        assert_eq!(reported("putLatency999"), format!("{:.2}", metrics.put_times.max.as_secs_f64() * 1000.0));
         for name in ["commitLogDiskRatio", "consumeQueueDiskRatio"] {
-            assert!((0.0..=1.0).contains(&told(name).parse::<f64>().unwrap()), "{}", told(name));
+            assert!((0.0..=1.0).contains(&reported(name).parse::<f64>().unwrap()), "{}", reported(name));
         }
-        assert!(told("commitLogDirCapacity").starts_with("Total : ") && told("commitLogDirCapacity").ends_with("iB."));
-        let rate = |name: &str| told(name).split(' ').next().unwrap().parse::<f64>().unwrap().round();
+        assert!(
+            reported("commitLogDirCapacity").starts_with("Total : ")
+                && reported("commitLogDirCapacity").ends_with("iB.")
+        );
+        let rate = |name: &str| reported(name).split(' ').next().unwrap().parse::<f64>().unwrap().round();
         let names = ["getFoundTps", "getMissTps", "getTotalTps", "getTransferredTps", "getTransferedTps"];
         assert_eq!(names.map(rate), [2.0, 4.0, 6.0, 6.0, 6.0]);
         info.store.close().unwrap();

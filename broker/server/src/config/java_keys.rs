@@ -585,10 +585,10 @@ mod tests {
             let keys = ["osPageCacheBusyTimeOutMills", "waitTimeMillsInSendQueue"];
             Config::from_properties(keys.map(|key| (key, value))).unwrap().1
         };
-        let told = warnings("300");
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("osPageCacheBusyTimeOutMills=300 is ignored and not needed"), "{told:?}");
-        assert!(told[1].contains("syncFlushTimeout"), "{told:?}");
+        let reported = warnings("300");
+        assert_eq!(reported.len(), 2, "{reported:?}");
+        assert!(reported[0].contains("osPageCacheBusyTimeOutMills=300 is ignored and not needed"), "{reported:?}");
+        assert!(reported[1].contains("syncFlushTimeout"), "{reported:?}");
         let (_, javas_own) =
             Config::from_properties([("osPageCacheBusyTimeOutMills", "1000"), ("waitTimeMillsInSendQueue", "200")])
                 .unwrap();

@@ -54,12 +54,12 @@ impl Replies {
         // The append waits in the queue for disk blocks, because other tasks need this thread.
         self.writer.persist_topics(new_topic);
         let writer = Arc::clone(&self.writer);
-        let (tell, pushed) = oneshot::channel();
+        let (result_sender, result) = oneshot::channel();
         self.writer.stalled.enqueue(prepared.bytes(), move |turn| {
             // If the client is gone, the receiver is dropped. The reply is stored all the same.
-            let _ = tell.send(turn.and_then(|deadline| writer.append(prepared, deadline)));
+            let _ = result_sender.send(turn.and_then(|deadline| writer.append(prepared, deadline)));
         });
-        let stored = pushed.await.unwrap_or_else(|_| Err(rmq_store::Error::Closed.into()))?;
+        let stored = result.await.unwrap_or_else(|_| Err(rmq_store::Error::Closed.into()))?;
         Ok(stored.sent)
     }
 

@@ -174,9 +174,9 @@ mod tests {
 
     /// Queues a request that reports its turn.
     fn enqueue(queue: &Arc<Queue>, bytes: usize) -> Receiver<Result<Deadline, Rejection>> {
-        let (tell, told) = channel();
-        queue.enqueue(bytes, move |turn| tell.send(turn).unwrap());
-        told
+        let (sender, receiver) = channel();
+        queue.enqueue(bytes, move |turn| sender.send(turn).unwrap());
+        receiver
     }
 
     #[tokio::test]
@@ -192,14 +192,14 @@ mod tests {
             assert_eq!(queue.waiting(), (places, places * bytes));
             drop(first);
             // In the order of arrival, each with the deadline that it got on arrival.
-            let patiences: Vec<_> = others
+            let deadlines: Vec<_> = others
                 .iter()
-                .map(|told| match told.recv_timeout(DEADLINE).unwrap().unwrap() {
+                .map(|receiver| match receiver.recv_timeout(DEADLINE).unwrap().unwrap() {
                     Deadline::At(until) => until,
-                    Deadline::Now => panic!("no patience"),
+                    Deadline::Now => panic!("no deadline"),
                 })
                 .collect();
-            assert!(patiences.is_sorted());
+            assert!(deadlines.is_sorted());
             tasks.close();
             tokio::time::timeout(DEADLINE, tasks.wait()).await.unwrap();
             assert_eq!(queue.waiting(), (0, 0));

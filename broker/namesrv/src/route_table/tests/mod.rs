@@ -382,17 +382,17 @@ fn clusters_that_share_a_broker_name_are_reported_once_for_as_long_as_they_do() 
         register(&mut table, &of(cluster, broker, address), version(1), &two()).unwrap();
     }
     assert_eq!((table.newly_shared(), table.shared_names()), (Vec::new(), 0));
-    let told = |clusters: &[&str]| vec![("a".into(), clusters.iter().map(|name| (*name).to_owned()).collect())];
+    let reported = |clusters: &[&str]| vec![("a".into(), clusters.iter().map(|name| (*name).to_owned()).collect())];
     register(&mut table, &of("d", "a", "4"), version(1), &two()).unwrap();
-    assert_eq!((table.newly_shared(), table.shared_names()), (told(&["c", "d"]), 1));
+    assert_eq!((table.newly_shared(), table.shared_names()), (reported(&["c", "d"]), 1));
     assert_eq!((table.newly_shared(), table.shared_names()), (Vec::new(), 1));
     register(&mut table, &of("e", "a", "5"), version(1), &two()).unwrap();
-    assert_eq!(table.newly_shared(), told(&["c", "d", "e"]));
+    assert_eq!(table.newly_shared(), reported(&["c", "d", "e"]));
     table.unregister("a", &Address::new("e", "5"));
     table.unregister("a", &Address::new("d", "4"));
     assert_eq!((table.newly_shared(), table.shared_names()), (Vec::new(), 0));
     register(&mut table, &of("d", "a", "4"), version(1), &two()).unwrap();
-    assert_eq!(table.newly_shared(), told(&["c", "d"]), "it is another occurrence");
+    assert_eq!(table.newly_shared(), reported(&["c", "d"]), "it is another occurrence");
 }
 
 fn over(connection: u64, registrant: Registrant) -> Registrant {

@@ -310,10 +310,10 @@ mod tests {
         }
         let counter = stats.find(Kind::TopicPut, "t").unwrap();
         assert!(counter.samples.lock().iter().zip([7, 7, 25]).all(|(samples, most)| samples.len() <= most));
-        let told = stats.describe(Kind::TopicPut, "t", clock.at(60 * HOUR).0).unwrap();
-        assert_eq!(told.stats_day.sum, 24 * 3600, "{told:?}");
-        assert!((told.stats_day.tps - 1.0).abs() < 0.05, "{told:?}");
-        assert_eq!((told.stats_hour.sum, told.stats_hour.tps.round()), (3600, 1.0), "{told:?}");
+        let reported = stats.describe(Kind::TopicPut, "t", clock.at(60 * HOUR).0).unwrap();
+        assert_eq!(reported.stats_day.sum, 24 * 3600, "{reported:?}");
+        assert!((reported.stats_day.tps - 1.0).abs() < 0.05, "{reported:?}");
+        assert_eq!((reported.stats_hour.sum, reported.stats_hour.tps.round()), (3600, 1.0), "{reported:?}");
     }
 
     #[test]
