@@ -159,7 +159,7 @@ const SERVER_ROOMS: [&str; 27] = [
     "admission",
     "blocking",
     "role",
-    "sheet",
+    "metrics_page",
     "response",
     "feature",
     "rows",

@@ -1,6 +1,6 @@
 //! The interface of a feature besides its responses to requests.
 
-use crate::sheet::{Filled, Sheet};
+use crate::metrics_page::{MetricsPage, Written};
 use rmq_remoting::Watchdog;
 use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -14,7 +14,7 @@ pub(crate) trait Feature: Send + Sync {
     ///
     /// # Errors
     /// A metric is invalid, which is a bug of the broker.
-    fn metrics(&self, _to: &Sheet) -> Filled {
+    fn metrics(&self, _to: &MetricsPage) -> Written {
         Ok(())
     }
 }

@@ -27,7 +27,7 @@
 //! | [`address`], [`clock`], [`error`] | addresses, time of day, refusals |
 //! | [`rows`], [`table`] | tables that are kept in Java's files |
 //! | [`response`], [`admission`], [`blocking`] | the right to respond, limits of requests, blocking work |
-//! | [`role`], [`sheet`], [`feature`] | master or slave; the text of a scrape; the interface of a feature |
+//! | [`role`], [`metrics_page`], [`feature`] | master or slave; the text of a scrape; the interface of a feature |
 //! | [`observe`] | counters and rates |
 //! | [`filter`] | which messages a subscription matches |
 //! | [`topic`], [`registration`], [`group`] | topics; namesrvs; groups, their members, offsets and locks |
@@ -54,6 +54,7 @@ mod error;
 mod feature;
 mod filter;
 mod group;
+mod metrics_page;
 mod observe;
 mod pull;
 mod registration;
@@ -63,7 +64,6 @@ mod response;
 mod role;
 mod rows;
 mod send;
-mod sheet;
 mod start;
 mod table;
 #[cfg(test)]

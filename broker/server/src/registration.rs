@@ -9,8 +9,8 @@ use crate::{
     address,
     config::Live,
     feature::Feature,
+    metrics_page::{MetricsPage, Written},
     role::{CurrentRole, Master},
-    sheet::{Filled, Sheet},
     table::Changes,
     topic::Topics,
 };
@@ -387,7 +387,7 @@ impl Registration {
 }
 
 impl Feature for Registration {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.count(
             "rocketmq_broker_unregistered_namesrvs",
             "Namesrvs this broker is not registered with.",

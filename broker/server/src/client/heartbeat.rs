@@ -12,9 +12,9 @@ use crate::{
         members::{self, Client, Consumers, MAX_MEMBERSHIPS, Notifications, Producers},
         subscription::SubscriptionGroups,
     },
+    metrics_page::{MetricsPage, Written},
     registration::Registration,
     role::CurrentRole,
-    sheet::{Filled, Sheet},
     topic::Topics,
 };
 use bytes::Bytes;
@@ -307,7 +307,7 @@ impl Feature for Clients {
         });
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.counter(
             "rocketmq_broker_group_notices_total",
             "Notifications to consumers that their group has changed; a group is notified at most every 100 ms.",

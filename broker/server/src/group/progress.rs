@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::now_millis,
     feature::{Feature, Tasks},
-    sheet::{Filled, MAX_ROWS, Sheet, is_system, yes_or_no},
+    metrics_page::{MAX_ROWS, MetricsPage, Written, is_system, yes_or_no},
     topic::Topics,
 };
 use prometheus::{GaugeVec, Opts};
@@ -54,7 +54,7 @@ impl Feature for ProgressWriter {
         });
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         // Clients of a broadcasting group keep their progress themselves. A group that is not
         // connected and never committed an offset only reads.
         let kept = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
@@ -137,7 +137,7 @@ fn read(
     rows: Vec<offsets::Progress>,
     kept: impl Fn(&str, &str, bool) -> bool,
     store: &MessageStore,
-    to: &Sheet,
+    to: &MetricsPage,
 ) -> prometheus::Result<()> {
     let mut groups = Vec::new();
     let (now, begun) = (now_millis(), Instant::now());
@@ -166,7 +166,7 @@ fn read(
 }
 
 /// Writes one metric of all groups.
-fn write((name, help, value): MetricRow, groups: &[(String, Progress)], to: &Sheet) -> prometheus::Result<()> {
+fn write((name, help, value): MetricRow, groups: &[(String, Progress)], to: &MetricsPage) -> prometheus::Result<()> {
     let gauges = GaugeVec::new(Opts::new(name, help), &["topic", "consumer_group", "is_retry", "is_system"])?;
     for (key, progress) in groups {
         let (Some((topic, group)), Some(value)) = (offsets::split(key), value(progress)) else { continue };

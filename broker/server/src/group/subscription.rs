@@ -3,8 +3,8 @@
 use crate::{
     Error,
     feature::Feature,
+    metrics_page::{MetricsPage, Written},
     rows::{self, InvalidRows, Row},
-    sheet::{Filled, Sheet},
     table::{self, Table},
     topic::MAX_QUEUES,
 };
@@ -169,7 +169,7 @@ impl SubscriptionGroups {
 }
 
 impl Feature for SubscriptionGroups {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.count("rocketmq_consumer_group_number", "Consumer groups of this broker.", self.len())
     }
 }

@@ -4,7 +4,7 @@ use super::durations::Durations;
 use crate::{
     clock::now_millis,
     feature::Feature,
-    sheet::{Filled, Sheet},
+    metrics_page::{MetricsPage, Written},
 };
 use prometheus::{GaugeVec, Opts};
 use rmq_store::{DiskUse, MessageStore};
@@ -14,13 +14,13 @@ use std::{path::Path, sync::Arc};
 pub(crate) struct StoreMetrics(pub(crate) Arc<MessageStore>);
 
 impl Feature for StoreMetrics {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         read(&self.0, to)
     }
 }
 
 /// Writes the store's counters, its watermarks and the use of its disks.
-fn read(store: &MessageStore, to: &Sheet) -> Filled {
+fn read(store: &MessageStore, to: &MetricsPage) -> Written {
     let f = store.metrics();
     let index_behind = f.behind("index");
     let age = store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest.get()).max(0)) as u64;
@@ -129,7 +129,7 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
 }
 
 /// Writes the decisive disk use, and that of the volume of each directory that grows.
-fn read_disk_use(used: &DiskUse, root: &Path, to: &Sheet) -> Filled {
+fn read_disk_use(used: &DiskUse, root: &Path, to: &MetricsPage) -> Written {
     to.gauge(
         "rocketmq_store_disk_used_ratio",
         "Used share, 0 to 1, that decides on deletion and refusal: of the emptiest commit log \
@@ -163,9 +163,9 @@ mod tests {
             commit_log_dirs: vec![("/a".into(), 30.0), ("/b".into(), 60.0)],
             consume_queue: 92.0,
         };
-        let sheet = Sheet::new(&[]);
-        read_disk_use(&used, Path::new("/store"), &sheet).unwrap();
-        let text = sheet.into_text().unwrap();
+        let page = MetricsPage::new(&[]);
+        read_disk_use(&used, Path::new("/store"), &page).unwrap();
+        let text = page.into_text().unwrap();
         let rows: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let each = |path: &str, ratio: &str| {
             format!("rocketmq_store_directory_disk_used_ratio{{directory=\"{path}\"}} {ratio}")

@@ -21,11 +21,11 @@ use crate::{
     feature::{Feature, Tasks},
     filter,
     group::{members::Consumers, offsets::ConsumerOffsets, subscription::SubscriptionGroups},
+    metrics_page::{MetricsPage, Written},
     observe::stats::{Kind, Stats},
     replication::Following,
     response::PendingResponse,
     role::CurrentRole,
-    sheet::{Filled, Sheet},
     topic::Topics,
 };
 use check::Checked;
@@ -322,7 +322,7 @@ impl Feature for Puller {
         });
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.count(
             "rocketmq_broker_parked_pulls",
             "Pulls parked until there are messages for them; beyond maxParkedPulls those of the \

@@ -3,8 +3,8 @@
 use super::{Following, LogCheck, Slaves};
 use crate::{
     feature::Feature,
+    metrics_page::{MetricsPage, Written},
     role::CurrentRole,
-    sheet::{Filled, Sheet},
 };
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) struct Replication {
 }
 
 impl Feature for Replication {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         if self.role.is_slave() {
             let lag = self.following.lag();
             to.gauge(

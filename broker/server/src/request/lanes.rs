@@ -18,7 +18,7 @@ use crate::{
     admission::{AtWork, MAX_AT_WORK},
     error::{Reason, Rejection},
     feature::Feature,
-    sheet::{Filled, Sheet, WAITING},
+    metrics_page::{MetricsPage, WAITING, Written},
 };
 use rmq_protocol::Reply;
 use rmq_remoting::{Responder, Turn};
@@ -102,7 +102,7 @@ impl Lanes {
 }
 
 impl Feature for Lanes {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.row(&WAITING, "at_work", self.at_work.count());
         to.row(&WAITING, "shared", self.tasks.len());
         Ok(())

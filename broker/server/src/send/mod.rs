@@ -27,12 +27,12 @@ use crate::{
     error::Rejection,
     feature::Feature,
     group::{QueueLocks, subscription::SubscriptionGroups},
+    metrics_page::{MetricsPage, WAITING, Written},
     observe::stats::{Kind, Stats},
     registration::Registration,
     replication::Slaves,
     response::PendingResponse,
     role::CurrentRole,
-    sheet::{Filled, Sheet, WAITING},
     timer::delay::Delay,
     topic::Topics,
 };
@@ -317,7 +317,7 @@ impl Prepared {
 }
 
 impl Feature for MessageWriter {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         let waiting = self.waiting();
         to.row(&WAITING, "blocks", waiting.blocks);
         to.row(&WAITING, "flush", waiting.flush);

@@ -3,10 +3,10 @@
 use crate::{
     config::Live,
     feature::Feature,
+    metrics_page::{MetricsPage, Written},
     registration::Registration,
     replication::{Following, LogCheck},
     role::CurrentRole,
-    sheet::{Filled, Sheet},
 };
 use rmq_remoting::{Watchdog, http::Health};
 use rmq_store::MessageStore;
@@ -92,8 +92,8 @@ impl Health for Page {
             ("node_type", "broker"),
             ("node_id", identity.broker_name.as_str()),
         ];
-        let sheet = Sheet::new(&labels);
-        let written = self.write(&sheet).and_then(|()| sheet.into_text());
+        let page = MetricsPage::new(&labels);
+        let written = self.write(&page).and_then(|()| page.into_text());
         written.unwrap_or_else(|error| {
             tracing::error!(%error, "the metrics cannot be shown");
             String::new()
@@ -102,7 +102,7 @@ impl Health for Page {
 }
 
 impl Page {
-    fn write(&self, to: &Sheet) -> Filled {
+    fn write(&self, to: &MetricsPage) -> Written {
         self.features.iter().try_for_each(|feature| feature.metrics(to))?;
         to.gauge(
             "rocketmq_broker_permission",

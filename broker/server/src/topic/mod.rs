@@ -14,8 +14,8 @@ use crate::{
     config::Config,
     error::Rejection,
     feature::Feature,
+    metrics_page::{MetricsPage, Written},
     rows::{self, InvalidRows, Row},
-    sheet::{Filled, Sheet},
     table::{self, Changes, Table},
 };
 use rmq_protocol::{
@@ -276,7 +276,7 @@ pub(crate) fn is_own(topic: &str, config: &Config) -> bool {
 }
 
 impl Feature for Topics {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.count("rocketmq_topic_number", "Topics of this broker.", self.len())
     }
 }

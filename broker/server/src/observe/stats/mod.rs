@@ -13,7 +13,7 @@ mod samples;
 
 use crate::{
     feature::{Feature, Tasks},
-    sheet::{Filled, Sheet},
+    metrics_page::{MetricsPage, Written},
 };
 use jiff::civil::Date;
 use parking_lot::{Mutex, RwLock};
@@ -239,7 +239,7 @@ impl Feature for Stats {
         });
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         metrics::traffic(self, to)?;
         metrics::dead_letters(self, to)
     }

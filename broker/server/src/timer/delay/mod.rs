@@ -23,8 +23,8 @@ use crate::{
     clock::now_millis,
     config::DelayLevels,
     feature::Feature,
+    metrics_page::{MetricsPage, Written},
     rows,
-    sheet::{Filled, Sheet},
     table::{self, TableFile},
 };
 use parking_lot::{Condvar, Mutex};
@@ -228,7 +228,7 @@ fn bounds(store: &MessageStore, level: i32) -> (u64, u64) {
 }
 
 impl Feature for Delay {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.counter(
             "rocketmq_broker_undeliverable_delayed_total",
             "Delayed messages that could never be delivered; they are kept in the topic \
