@@ -270,7 +270,7 @@ async fn a_handler_that_panics_ends_its_connection_and_no_other() {
         response.code == 1 && response.remark.as_ref().is_some_and(|remark| remark.contains("panic")),
         "{response:?}"
     );
-    until("its end is told", || server.handler.closed.load(Relaxed) == 1).await;
+    until("its end is reported", || server.handler.closed.load(Relaxed) == 1).await;
     assert_eq!(server.counters.panics.load(Relaxed), 1);
     let logged = logged(&stream);
     assert!(logged.len() == 1 && logged[0].contains("its connection is closed"), "{logged:?}");

@@ -224,7 +224,7 @@ mod tests {
     fn only_a_new_status_or_reason_is_news() {
         let one = [Judgement::new(Kind::ScaleDownRefused, true, "DrainNotServed", "3 to 2")];
         let before = set(&[], &one, None, at(1));
-        assert!(changes(&before, &one).is_empty(), "the same reason again is not news");
+        assert!(changes(&before, &one).is_empty(), "the same reason again is no change");
         assert_eq!(changes(&[], &one).len(), 1);
     }
 }

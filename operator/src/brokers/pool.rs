@@ -64,7 +64,7 @@ pub struct MasterTables {
     pub consumer_groups: Table<SubscriptionGroup>,
 }
 
-/// Topics and consumer groups of one master, by name, as it told them.
+/// Topics and consumer groups of one master, by name, as it returned them.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// Topics.
@@ -139,7 +139,7 @@ impl<A: Admin> Pool<A> {
     /// What the brokers of a cluster hold, not older than `since`.
     ///
     /// # Errors
-    /// When no namesrv answers. A broker that does not answer is told in its own entry.
+    /// When no namesrv answers. A broker that does not respond has the error in its own entry.
     pub async fn inventory(
         &self,
         key: &ClusterKey,

@@ -16,7 +16,7 @@ impl<C> Default for Table<C> {
 }
 
 impl<C: PartialEq> Table<C> {
-    /// What a broker told, with the entries of `others` where they are equal.
+    /// What a broker returned, with the entries of `others` where they are equal.
     pub fn sharing<'a>(entries: BTreeMap<String, C>, others: impl Iterator<Item = &'a Self> + Clone) -> Self
     where
         C: 'a,

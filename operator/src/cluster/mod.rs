@@ -83,7 +83,7 @@ use crate::{
 /// Between looks at a cluster that has all it asked for: brokers are looked at although no watch
 /// tells of them.
 const STEADY: Duration = Duration::from_secs(60);
-/// Between looks at one that has not: registration with a namesrv is told by no watch.
+/// Between looks at one that has not: no watch reports a registration with a namesrv.
 const MOVING: Duration = Duration::from_secs(3);
 
 /// Entry of the controller.
@@ -358,7 +358,7 @@ impl<A: Admin> Run<'_, A> {
 }
 
 /// Groups that were ever made: highest index plus 1. A StatefulSet may be away for a moment,
-/// deleted around its pods or by mistake; what the status told and the claims that hold messages
+/// deleted around its pods or by mistake; what the status said and the claims that hold messages
 /// are still there. Were such a group not planned, its pods would lose their names and its messages
 /// would be out of reach.
 ///

@@ -75,7 +75,7 @@ pub(crate) struct Claim {
     pub(crate) name: String,
     pub(crate) uid: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
-    /// What its annotation tells Argo CD.
+    /// What its annotation says to Argo CD.
     pub(crate) sync_options: Option<String>,
     /// When it was made.
     pub(crate) created: Option<Timestamp>,

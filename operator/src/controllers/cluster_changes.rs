@@ -1,6 +1,6 @@
-//! What topics and consumer groups hear of clusters: that one came, went, or changed in what they
-//! need of it. Each cluster is watched once, whatever the number of controllers; its status changes
-//! more often than that, and thousands of objects may name it.
+//! What topics and consumer groups are notified of: that a cluster came, went, or changed in what
+//! they need of it. Each cluster is watched once, whatever the number of controllers; its status
+//! changes more often than that, and thousands of objects may name it.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use crate::{
     provision::Provisioned,
 };
 
-/// Compares what a watch delivers with what was known, and tells what differs.
+/// Compares what a watch delivers with what was known, and notifies of what differs.
 pub(super) struct ChangeNotifier {
     store: Store<DeserializeGuard<RocketMQCluster>>,
     changed: broadcast::Sender<ClusterKey>,
@@ -94,7 +94,7 @@ fn fingerprint(cluster: &DeserializeGuard<RocketMQCluster>) -> u64 {
     hasher.finish()
 }
 
-/// The objects that name the clusters of which there is news.
+/// The objects that name the clusters that changed.
 pub(super) fn naming<K: Provisioned>(
     changes: broadcast::Receiver<ClusterKey>,
     objects: Store<DeserializeGuard<K>>,

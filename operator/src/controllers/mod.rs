@@ -217,7 +217,7 @@ fn failed<K: Resource<DynamicType = ()>, A: Admin>(
     context.failed(&*object, error)
 }
 
-/// Runs a controller to its end. Errors of reconciles were told where they were handled, those of
+/// Runs a controller to its end. Errors of reconciles were logged where they were handled, those of
 /// watches in `watches.rs`; what is left is objects that a child pointed to after they were gone.
 async fn drive<T, A: Admin>(
     activity: Arc<Activity>,

@@ -203,7 +203,7 @@ impl<A: Admin> Context<A> {
         }
     }
 
-    /// One event for each judgement that is news.
+    /// One event for each judgement that changed.
     pub async fn publish_changes<K: Resource<DynamicType = ()>>(&self, object: &K, changes: &[&Judgement]) {
         for judgement in changes {
             if let Some(type_) = event_type(judgement) {

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 /// Method, part of a path, answer.
 type Failure = (Method, &'static str, u16, &'static str);
 
-/// How long a watch stays open without news.
+/// How long a watch stays open without changes.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// What a watch delivers.
@@ -146,8 +146,8 @@ impl ApiServer {
         writes
     }
 
-    /// Reasons of all events so far, in order of name, each as often as it was told: repetitions
-    /// are a count in one object.
+    /// Reasons of all events so far, in order of name, each as often as it was published:
+    /// repetitions are a count in one object.
     pub(crate) fn events(&self) -> Vec<String> {
         let state = self.0.lock();
         let events = state.objects.iter().filter(|(path, _)| path.contains("/events/"));

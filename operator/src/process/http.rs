@@ -2,7 +2,8 @@
 //!
 //! Healthy: the process answers. Ready: it has reached the API server once, and no controller is
 //! stalled; a replica that stands by for the Lease is ready too, or a rollout of the operator would
-//! never end. What else does not go well, as a watch that is refused, is told in the answer's text.
+//! never end. What else does not go well, as a watch that is refused, is in the text of the
+//! response.
 
 use std::{
     net::SocketAddr,
@@ -62,7 +63,7 @@ impl Readiness {
     }
 }
 
-/// Opens the port, then serves until told to stop. The returned future ends with the last
+/// Opens the port, then serves until the stop. The returned future ends with the last
 /// connection.
 ///
 /// # Errors

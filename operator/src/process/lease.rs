@@ -312,7 +312,7 @@ mod tests {
         assert!(elector.round().await.is_err(), "an error is not leadership either");
     }
 
-    /// "Another replica goes on" was told, the process ended, and the same pod led again two
+    /// "Another replica goes on" was logged, the process ended, and the same pod led again two
     /// seconds later.
     #[tokio::test]
     async fn a_holder_whose_record_another_client_changed_reads_again_before_it_gives_up() {

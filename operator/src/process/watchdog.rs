@@ -31,7 +31,7 @@ use crate::{
     process::{metrics::Metrics, watches::Watch},
 };
 
-/// How long a controller may end nothing before it is told.
+/// How long a controller may end nothing before it is reported.
 const NOT_READY: Duration = Duration::from_secs(120);
 /// How long before the process ends.
 const END: Duration = Duration::from_secs(600);
@@ -171,11 +171,11 @@ pub(crate) struct Watchdog {
     pub(crate) controllers: Vec<Arc<Activity>>,
     /// No reconcile proceeds before their first lists.
     pub(crate) stores: Vec<Arc<Watch>>,
-    /// They only bring news of children.
+    /// They only report changes of children.
     pub(crate) children: Vec<Arc<Watch>>,
 }
 
-/// What `/readyz` tells of the controllers.
+/// What `/readyz` reports about the controllers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Health {
     /// Why this process is not ready.

@@ -1,7 +1,7 @@
 //! The state of each watch of the API server, and what of its objects is kept.
 //!
 //! A watch that fails is tried again with pauses of its own, so one that is refused does not slow
-//! down the others. Its errors end here: they are logged, counted and told by `/readyz`, and no
+//! down the others. Its errors end here: they are logged, counted and reported by `/readyz`, and no
 //! controller sees them.
 //!
 //! A namespace of `watchNamespaces` may be gone, or lack its Role. The API server then refuses the
@@ -42,7 +42,7 @@ const PAGE: u32 = 100;
 /// Pause after the first failure of a watch; doubled with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
-/// How long a failure is told after it happened: a watch that still fails does so again in less
+/// How long a failure is reported after it happened: a watch that still fails does so again in less
 /// than this.
 const RECENT: Duration = Duration::from_secs(150);
 /// Refusals in a row before a first list is given up.

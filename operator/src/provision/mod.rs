@@ -144,7 +144,7 @@ pub trait Provisioned:
 pub enum Removal {
     /// No broker of the inventory had it.
     Gone,
-    /// Brokers were told; a later inventory says whether they obeyed.
+    /// Brokers were asked; a later inventory says whether they did it.
     Requested,
     /// This broker may have it and could not be asked; nothing was done.
     Unknown(String),

@@ -43,9 +43,9 @@ use crate::{
     process::jittered,
 };
 
-/// How soon to look whether brokers did what they were told to: they mostly have.
+/// How soon to check whether brokers did what they were asked: they mostly have.
 const AT_ONCE: Duration = Duration::from_millis(200);
-/// How soon to look again for something that no watch tells.
+/// How soon to check again for something that no watch reports.
 const SOON: Duration = Duration::from_secs(5);
 /// How old an inventory may be for an object that is not well: objects that come together still
 /// share one.
@@ -156,7 +156,7 @@ where
         }
     }
 
-    /// Writes what is due, reads it back and tells.
+    /// Writes what is due, reads it back and reports.
     async fn converge(&self, target: &TargetCluster, mut inventory: Arc<Inventory>) -> Result<Action, Error> {
         let mut record = self.object.record();
         if record.cluster_uid.as_deref() != Some(&target.uid) {
@@ -169,8 +169,8 @@ where
             // Before the first write: were we to die in between, the next one would take our own
             // work for that of another.
             record.origin = decision.origin;
-            // What it says about the object is told by the last write only, or the same news would
-            // be told twice.
+            // What it says about the object is published by the last write only, or the same change
+            // would be published twice.
             self.store_status(record.clone(), &decision.verdict.judgements, Some(&decision.brokers), Value::Null)
                 .await?;
         }
@@ -557,7 +557,7 @@ fn or_abandon(text: &str) -> String {
     format!("{text}; annotate {ABANDON_ANNOTATION}=true to let the object go without it")
 }
 
-/// A cluster that has told where its namesrvs are and which groups exist.
+/// A cluster whose status says where its namesrvs are and which groups exist.
 fn usable(cluster: RocketMQCluster, key: ClusterKey) -> Option<TargetCluster> {
     let status = cluster.status.as_ref()?;
     let count = u32::try_from(status.broker_groups?).ok().filter(|count| *count > 0)?;

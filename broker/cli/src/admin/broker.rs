@@ -88,7 +88,7 @@ impl Command {
     }
 }
 
-/// Shows how far a master is that was told what to do, until it takes writes.
+/// Shows how far a master has got with a decision, until it takes writes.
 async fn wait_until_open(context: &Context, master: &str) -> anyhow::Result<()> {
     let mut shown = String::new();
     loop {
@@ -97,7 +97,7 @@ async fn wait_until_open(context: &Context, master: &str) -> anyhow::Result<()> 
         let end = status.remove("commitLogMaxOffset").unwrap_or_default();
         match check.split(':').next().unwrap_or_default() {
             "open" => return context.output.done(&format!("{master} takes writes; its log ends at {end}")),
-            // The decision is carried out a moment after it was taken; a failure is told with it.
+            // The decision is carried out a moment after it was taken; a failure is shown with it.
             "closed" if check.contains("copying failed") => anyhow::bail!("{master}: {check}"),
             _ => {}
         }

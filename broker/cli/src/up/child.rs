@@ -36,14 +36,14 @@ const LONG_LIFE: Duration = Duration::from_secs(30);
 /// Between two questions whether it is ready, until it is and from then on.
 const EAGER: Duration = Duration::from_millis(50);
 const STEADY: Duration = Duration::from_secs(1);
-/// A reason not to be ready that lasts so long is told.
+/// A reason not to be ready that lasts so long is printed.
 const REPORT_AFTER: Duration = Duration::from_secs(2);
 /// How long a process may take to stop.
 const GRACE: Duration = Duration::from_secs(60);
 /// A log that is longer when a process starts is put aside, in place of the one that was put aside
 /// before.
 const LOG_BYTES: u64 = 16 << 20;
-/// Lines and bytes of a log's end that are told after a death.
+/// Lines and bytes of a log's end that are printed after an exit.
 const LAST_LINES: usize = 5;
 const LAST_BYTES: u64 = 4 * 1024;
 
@@ -121,7 +121,7 @@ impl Child {
 
     /// Waits until it has ended for good.
     pub(super) async fn ended(&mut self) {
-        // A panic of the task was told when it happened, and has closed the pipe.
+        // A panic of the task was printed when it happened, and has closed the pipe.
         let _ = (&mut self.task).await;
     }
 }
@@ -130,7 +130,7 @@ impl Child {
 enum End {
     /// By itself, and how.
     Died(String),
-    /// It was told to.
+    /// It was asked to.
     Ordered,
 }
 

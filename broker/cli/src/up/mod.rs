@@ -296,7 +296,7 @@ impl Session {
     /// Stops everything in order; a second signal ends it at once.
     async fn stop(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
         if self.clusters.iter().all(|cluster| cluster.processes().next().is_none()) {
-            // Nothing was started: what is to be told is why.
+            // Nothing was started: the reason is the result.
             futures::future::join_all(self.clusters.iter_mut().map(Cluster::stop)).await;
             return Ok(());
         }

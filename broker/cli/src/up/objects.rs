@@ -1,5 +1,5 @@
 //! Topics and consumer groups of a cluster: the operator's own decisions, carried out on the
-//! brokers of this machine and told on its screen.
+//! brokers of this machine and reported on its screen.
 //!
 //! A group of brokers that was just started is given what it must have and then opened for writes
 //! ([`open::pass`]); every object is reconciled ([`provision::once`]) and checked again; one that
@@ -54,9 +54,9 @@ struct Leaving {
 pub(super) struct Objects {
     pool: Pool<Remote>,
     leaving: Leaving,
-    /// What was told last, by cluster, kind and name.
+    /// What was reported last, by cluster, kind and name.
     reported: BTreeMap<(ClusterKey, &'static str, String), Row>,
-    /// What is wrong with a cluster or a group of brokers of it, as told last.
+    /// What is wrong with a cluster or a group of brokers of it, as reported last.
     problems: BTreeMap<(ClusterKey, String), String>,
     screen: Screen,
 }
@@ -82,7 +82,7 @@ impl Objects {
         })
     }
 
-    /// Everything told last about a cluster.
+    /// Everything reported last about a cluster.
     pub(super) fn rows<'a>(&'a self, key: &'a ClusterKey) -> impl Iterator<Item = &'a Row> {
         self.reported.iter().filter(move |((cluster, ..), _)| cluster == key).map(|(_, row)| row)
     }
@@ -155,7 +155,7 @@ impl Objects {
             topics: active(&manifest.topics, target).cloned().collect(),
             consumer_groups: active(&manifest.consumer_groups, target).cloned().collect(),
         };
-        // Without an answer no group has a master, which is what each is told to wait for.
+        // Without an answer no group has a master, which is what each waits for.
         let brokers = target.admin.brokers().await.unwrap_or_default();
         let count = u32::try_from(target.groups.len()).unwrap_or(u32::MAX);
         let names = (target.key.name.as_str(), target.cluster_name);
@@ -216,7 +216,8 @@ impl Objects {
             let mut row = self.reconcile(target, object, inventory).await;
             let before = row.message.clone();
             if !row.well && !context::paused(object) {
-                // Something was written, or a broker was silent: only a new look tells.
+                // Something was written, or a broker did not respond: only a new inventory shows
+                // it.
                 if later.is_none() {
                     later = self.pool.inventory(target.key, target.namesrvs, Instant::now()).await.ok();
                 }

@@ -46,7 +46,7 @@ impl Core {
             match self.share(topic).await {
                 Ok(share) => complete &= self.take_over(topic, share).await,
                 Err(error) => {
-                    tracing::debug!(topic, %error, "the share in a topic cannot be told");
+                    tracing::debug!(topic, %error, "the queues of a topic cannot be allocated");
                     complete = false;
                 }
             }

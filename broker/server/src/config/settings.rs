@@ -99,7 +99,7 @@ settings! {
         role: Role = "brokerRole", Role::AsyncMaster, fixed,
             "ASYNC_MASTER, SYNC_MASTER or SLAVE; a brokerId above 0 is always a SLAVE";
         broker_ip: String = "brokerIP1", String::new(), fixed,
-            "the address clients are told: a number or a DNS name (default: the first address that \
+            "the address clients connect to: a number or a DNS name (default: the first address that \
              is not loopback)";
         replication_ip: String = "brokerIP2", String::new(), fixed,
             "the address slaves connect to (default: brokerIP1)";

@@ -196,7 +196,7 @@ async fn a_setting_that_brokers_would_refuse_changes_nothing() {
 }
 
 /// What was not looked at again was dropped: a cluster that served was no longer Available because
-/// its next spec was misspelt, and the refusal that stood there was told anew afterwards.
+/// its next spec was misspelt, and the refusal that stood there was reported again afterwards.
 #[tokio::test]
 async fn a_check_that_ends_early_forgets_nothing() {
     let world = World::new("early", json!({"brokers": {"groups": 2}})).await;

@@ -1,4 +1,4 @@
-//! Which namespaces may name something on a cluster, and what objects of others are told.
+//! Which namespaces may name something on a cluster, and what objects of others get as status.
 
 use super::*;
 

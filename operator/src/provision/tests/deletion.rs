@@ -117,8 +117,8 @@ async fn a_topic_that_was_never_ours_is_never_deleted() {
     assert!(world.gone("orders") && world.brokers.writes().is_empty());
 }
 
-/// A broker that says yes and deletes nothing was told again five times a second, each time after a
-/// fetch of all its tables, and the object still said that all was well.
+/// A broker that says yes and deletes nothing was asked again five times a second, each time after
+/// a fetch of all its tables, and the object still said that all was well.
 #[tokio::test]
 async fn a_broker_that_does_not_delete_is_retried_with_back_off_and_reported_once() {
     let mut world = world_with_orders("undead:1").await;

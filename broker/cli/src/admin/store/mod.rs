@@ -70,7 +70,7 @@ pub(super) struct Where {
     /// and readOnlyCommitLogStorePaths)
     #[arg(long, value_name = "DIRS", value_delimiter = ',')]
     commit_log: Vec<PathBuf>,
-    /// Bytes of a commit log file; told by the files where there are several
+    /// Bytes of a commit log file; taken from the files where there are several
     /// (mappedFileSizeCommitLog)
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     file_size: Option<u64>,
