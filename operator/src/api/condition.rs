@@ -133,8 +133,8 @@ pub fn set(
         .collect()
 }
 
-/// As [`set`], and types that were not judged stay as they are: for a look that came to an end
-/// before it saw them. That reconciling is paused is seen by every look, so it does not stay.
+/// As [`set`], and types that were not judged stay as they are: for a reconcile that came to an end
+/// before it saw them. That reconciling is paused is seen by every reconcile, so it does not stay.
 pub fn update(
     previous: &[Condition],
     judgements: &[Judgement],

@@ -52,7 +52,7 @@ fn lacking(findings: &Findings<'_>) -> Vec<String> {
         .collect()
 }
 
-/// Members on their way to where they should be, in their own words.
+/// Members that catch up, in their own text.
 fn catching_up<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<String> {
     let text = |member: &Member| match &member.report.as_ref().ok()?.state {
         State::CatchingUp(text) => Some(format!("{}: {text}", member.name)),

@@ -48,7 +48,7 @@ pub struct Report {
     pub unregistered: Vec<String>,
 }
 
-/// Where a member stands, with its own words where something is amiss.
+/// The state of a member, with its own text where something is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// A master that takes writes, or a slave that follows its master and keeps up.

@@ -80,10 +80,10 @@ use crate::{
     provision::Provisioned,
 };
 
-/// Between looks at a cluster that has all it asked for: brokers are looked at although no watch
+/// Between reconciles of a cluster that has all it asked for: brokers are checked although no watch
 /// tells of them.
 const STEADY: Duration = Duration::from_secs(60);
-/// Between looks at one that has not: no watch reports a registration with a namesrv.
+/// Between reconciles of one that has not: no watch reports a registration with a namesrv.
 const MOVING: Duration = Duration::from_secs(3);
 
 /// Entry of the controller.

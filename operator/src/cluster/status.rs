@@ -42,7 +42,7 @@ pub(crate) struct Findings<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) observed: &'a Observed,
     pub(crate) growth: &'a Growth,
-    /// Groups that could be looked at.
+    /// Groups that could be observed.
     pub(crate) stages: &'a BTreeMap<String, Stage>,
     /// What came of what an administrator decided about logs.
     pub(crate) recovery: &'a Outcome,
@@ -323,7 +323,7 @@ mod tests {
         previous: ClusterStatus,
     }
 
-    /// All of a group, and nothing amiss.
+    /// All of a group, and nothing wrong.
     fn members(set: &Set) -> Vec<Member> {
         let member = |process: Process| Member {
             address: format!("{}:10911", process.name),

@@ -110,7 +110,7 @@ pub fn validate(cluster: &RocketMQCluster, environment: &Environment<'_>) -> Res
 /// the addresses and folders of where it will run.
 ///
 /// # Errors
-/// What is wrong, in the readers' words; at least one entry.
+/// What is wrong, in the readers' text; at least one entry.
 pub fn settings(
     topology: &Topology,
     readers: Readers,

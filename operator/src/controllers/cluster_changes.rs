@@ -37,7 +37,7 @@ impl ChangeNotifier {
         Self { store, changed, known: HashMap::new() }
     }
 
-    /// Looks at an event that is in the store already.
+    /// Compares an event that is in the store already.
     pub(super) fn observe(&mut self, event: &Event<DeserializeGuard<RocketMQCluster>>) {
         match event {
             Event::Apply(cluster) => self.compare(key(cluster), fingerprint(cluster)),

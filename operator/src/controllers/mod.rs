@@ -68,7 +68,7 @@ const RECONCILES: usize = 48;
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How long the controllers may take to finish after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
-/// Clusters that changed and were not looked at yet by a controller. One that falls behind looks at
+/// Clusters that changed and that a controller has not seen yet. One that falls behind reconciles
 /// all its objects.
 const CHANGES: usize = 256;
 

@@ -199,7 +199,7 @@ impl State {
         }
     }
 
-    /// Lines of a watch after a version, and the version of the last one looked at.
+    /// Lines of a watch after a version, and the version of the last one seen.
     fn after(&self, version: u64, path: &str, query: &str) -> (Vec<u8>, u64) {
         if version < self.expired {
             let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});

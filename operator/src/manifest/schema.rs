@@ -1,7 +1,7 @@
 //! The part of OpenAPI that our definitions use, checked on a value: types, enums, bounds, required
 //! and unknown fields.
 //!
-//! Not a general validator: a keyword that our own schemas do not hold is not looked at, and a test
+//! Not a general validator: a keyword that our own schemas do not hold is not checked, and a test
 //! says which they hold.
 
 use rmq_protocol::java_properties;

@@ -9,7 +9,7 @@
 //! one fails. A holder whose write fails so has lost nothing yet: the other change may have been of
 //! a label. It reads again.
 //!
-//! At a planned stop the Lease is given back, and the next takes it at its next look.
+//! At a planned stop the Lease is given back, and the next takes it at its next try.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ const DURATION: Duration = Duration::from_secs(30);
 struct Timing {
     /// How long a holder goes on without a renewal.
     deadline: Duration,
-    /// Between looks and renewals.
+    /// Between reads and renewals.
     period: Duration,
     /// How long one of them may take: a connection that is dead must not use up the deadline.
     attempt: Duration,
@@ -62,7 +62,7 @@ pub struct Elector {
     renewed: Instant,
 }
 
-/// What one look and write came to.
+/// What one read and write came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Round {
     /// The Lease is ours, written just now.
@@ -179,7 +179,7 @@ impl Elector {
         }
     }
 
-    /// One look, and a write if one is due.
+    /// One read, and a write if one is due.
     async fn round(&mut self) -> kube::Result<Round> {
         let lease = self.api.get_opt(&self.identity.name).await?;
         let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
@@ -261,7 +261,7 @@ mod tests {
         Elector::new(client.clone(), identity)
     }
 
-    /// Looks often and never gives up within a test.
+    /// Reads often and never gives up within a test.
     fn patient(client: &Client) -> Elector {
         let second = Duration::from_secs(1);
         Elector {

@@ -38,7 +38,7 @@ const END: Duration = Duration::from_secs(600);
 /// How long one reconcile may take. Copying ten thousand topics to a new broker group is the
 /// longest there is, and goes on where it was ended.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
-/// Between looks.
+/// Between checks.
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// What a controller has to do and whether it does it.

@@ -63,7 +63,7 @@ struct TargetCluster {
     cluster: RocketMQCluster,
 }
 
-/// What a look at the cluster gives.
+/// What a lookup of the cluster gives.
 enum Lookup {
     Found(Box<TargetCluster>),
     /// No watch knows it.
@@ -147,7 +147,7 @@ where
             let text = format!("{} {name} is also named by the older {}: delete one of the two", K::WHAT, key(&winner));
             return self.wait(Judgement::new(Kind::Ready, false, "ResourceConflict", text), SOON).await;
         }
-        // What was not well at the last look is not looked up in what was known then.
+        // What was not well at the last reconcile is not looked up in what was known then.
         let ready = condition::status_of(&self.object.record().conditions, Kind::Ready) == Some(Status::True);
         let age = if ready { INVENTORY_AGE } else { FRESH };
         match self.inventory(&target, Instant::now().checked_sub(age)).await {
@@ -431,7 +431,7 @@ where
         self.write_status(self.object.record(), judgements, None, Value::Null).await
     }
 
-    /// One judgement, and another look later.
+    /// One judgement, and another reconcile later.
     async fn wait(&self, judgement: Judgement, pause: Duration) -> Result<Action, Error> {
         self.write_status(self.object.record(), vec![judgement], None, Value::Null).await?;
         Ok(Action::requeue(jittered(pause)))

@@ -4,7 +4,7 @@
 //! One file a family of commands. A command asks through [`rmq_client::Admin`], makes rows of the
 //! answers, and leaves printing to [`output`]. Which brokers a change concerns is said with
 //! `--broker` or `--cluster` ([`target`]); without either, it is every master that is registered.
-//! Only [`store`] asks nobody: it reads the files of a broker that does not run.
+//! Only [`store`] sends no requests: it reads the files of a broker that does not run.
 
 mod broker;
 mod cluster;
@@ -89,7 +89,7 @@ enum Remote {
     /// Find, read and send messages
     #[command(subcommand)]
     Message(message::Command),
-    /// One broker: figures, settings, replication
+    /// One broker: metrics, settings, replication
     #[command(subcommand)]
     Broker(broker::Command),
     /// Namesrvs: values, settings, write permission of broker groups

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 /// Longest time the histogram can hold: a minute, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
-/// Figures of a time that are kept exactly.
+/// Significant digits of a time that are kept.
 const DIGITS: u8 = 3;
 
 pub(super) struct Run {

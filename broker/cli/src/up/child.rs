@@ -119,7 +119,7 @@ impl Child {
         self.orders.send_replace(Order::Kill);
     }
 
-    /// Waits until it has ended for good.
+    /// Waits until it has ended and is not restarted.
     pub(super) async fn ended(&mut self) {
         // A panic of the task was printed when it happened, and has closed the pipe.
         let _ = (&mut self.task).await;

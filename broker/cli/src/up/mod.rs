@@ -55,7 +55,7 @@ use tokio::{
     time::Instant,
 };
 
-/// Between two looks at the brokers: when all is well (a tool may have changed a topic), and when
+/// Between two reconciles: when all is well (a tool may have changed a topic), and when
 /// it is not.
 const STEADY: Duration = Duration::from_secs(60);
 const MOVING: Duration = Duration::from_secs(3);
@@ -138,7 +138,7 @@ impl Signals {
 
 struct Session {
     files: Files,
-    /// The last that was good.
+    /// The last valid one.
     manifest: Manifest,
     clusters: Vec<Cluster>,
     objects: Objects,
@@ -149,7 +149,7 @@ struct Session {
 }
 
 impl Session {
-    /// Starts everything, then follows edits and looks after objects until it is dropped.
+    /// Starts everything, then follows edits and reconciles objects until it is dropped.
     async fn serve(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         let turn = turn(&self.screen).await;
@@ -189,7 +189,8 @@ impl Session {
         }
     }
 
-    /// Returns when brokers are to be looked at again: soon where something is not as it should be.
+    /// Returns when objects are to be reconciled again: soon where something is not as it should
+    /// be.
     async fn due(&self, well: bool) {
         let began = Instant::now();
         loop {
@@ -200,7 +201,7 @@ impl Session {
         }
     }
 
-    /// A look at the objects of every cluster; true if all is well.
+    /// Reconciles the objects of every cluster; true if all is well.
     async fn reconcile_objects(&mut self) -> bool {
         let mut well = true;
         for cluster in &self.clusters {
@@ -209,7 +210,7 @@ impl Session {
         well
     }
 
-    /// Takes an edit if it is good, and says so if it is not. Returns the clusters whose processes
+    /// Takes an edit if it is valid, and says so if it is not. Returns the clusters whose processes
     /// changed.
     async fn edit(&mut self) -> Vec<ClusterKey> {
         let Reading { manifest, notes } = match self.files.read(Some(&self.manifest)) {
@@ -343,7 +344,7 @@ async fn turn(screen: &Screen) -> Option<File> {
     }
 }
 
-/// All that is wrong, as the last words of this process.
+/// All that is wrong, as the last output of this process.
 fn refusal(problems: &[Problem]) -> anyhow::Error {
     anyhow::anyhow!("nothing is started:\n{}", list(problems))
 }

@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const LONGEST: u64 = 16 * 1024;
 
 /// # Errors
-/// Why it is not ready, in its own words where it has some.
+/// Why it is not ready, in the process's own text where it has one.
 pub(super) async fn ready(http: SocketAddr) -> Result<(), String> {
     match tokio::time::timeout(TIMEOUT, ask(http)).await {
         Ok(Ok(answer)) => judge(&answer),

@@ -195,7 +195,7 @@ async fn a_setting_that_brokers_would_refuse_changes_nothing() {
     assert_eq!(world.api.writes(), [format!("PATCH {}/status", world.path())]);
 }
 
-/// What was not looked at again was dropped: a cluster that served was no longer Available because
+/// What was not observed again was dropped: a cluster that served was no longer Available because
 /// its next spec was misspelt, and the refusal that stood there was reported again afterwards.
 #[tokio::test]
 async fn a_check_that_ends_early_forgets_nothing() {

@@ -209,7 +209,7 @@ async fn claims_of_an_earlier_version_are_kept_and_no_pod_is_lost() {
     world.condition("Ready", "True", "Running");
 }
 
-/// A status that was lost is made good from claims, whichever labels they have.
+/// A status that was lost is restored from claims, whichever labels they have.
 #[tokio::test]
 async fn a_group_is_remembered_by_a_claim_that_has_our_own_labels_alone() {
     let world = World::new("own", json!({"brokers": {"groups": 1}})).await;

@@ -86,7 +86,7 @@ async fn an_object_that_is_not_admitted_neither_blocks_nor_inherits_a_topic() {
     assert_eq!(world.brokers.writes()[..2], ["delete prod-broker-0 orders", "delete prod-broker-1 orders"]);
 }
 
-/// These reasons stood in a condition only, where a user that waits for a topic does not look.
+/// These reasons stood in a condition only, where a user that waits for a topic does not see them.
 #[tokio::test]
 async fn what_only_a_person_can_put_right_is_one_event() {
     let mut world = World::new("events:1").await;

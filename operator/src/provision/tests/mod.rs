@@ -407,7 +407,7 @@ async fn drift_is_corrected_counted_and_reported_and_an_edit_is_no_drift() {
 
     world.brokers.change("prod-broker-0", |master| master.topics.get_mut("orders").unwrap().perm = 6);
     world.brokers.writes();
-    // The periodic look, a minute later.
+    // The periodic reconcile, a minute later.
     world.context.pool.forget(&ClusterKey { namespace: "mq".into(), name: "prod".into() });
     world.pass("orders").await.unwrap();
     assert_eq!(world.brokers.writes(), ["put prod-broker-0 orders"]);
