@@ -27,11 +27,12 @@ pub enum Error {
     #[error(transparent)]
     LeaseLost(#[from] Loss),
     /// A reconcile did not end in time and was given up; it is tried again.
-    #[error("the reconcile did not end within {} s and was given up", .0.as_secs())]
+    #[error("the reconcile did not end within {} s and was cancelled", .0.as_secs())]
     Deadline(Duration),
     /// A controller is stalled: a fault of this process that only a restart clears.
     #[error(
-        "{controller} has reconciled nothing for {seconds} s while {waiting} objects wait: the process ends to begin afresh"
+        "{controller} has reconciled nothing for {seconds} s while {waiting} objects wait: the \
+         process ends to begin afresh"
     )]
     Stalled {
         /// Which controller.

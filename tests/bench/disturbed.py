@@ -24,7 +24,7 @@ INDEX_ENTRIES = 20_000_000
 KEYS = ("--keys", 2)
 ENTRIES_A_MESSAGE = 3
 DELETED_FILES = 3
-# Java looks for files to delete a minute after its start for the first time.
+# Java scans for files to delete a minute after its start for the first time.
 JAVA_DELETES_AFTER = 62
 TOPICS, TOPICS_A_REQUEST = 10_000, 100
 

@@ -129,7 +129,7 @@ def asynchronous(results: Results, kind: str, timing: Timing) -> None:
         for row, load in loads.items():
             if results.wants(row):
                 results.load(row, kind, load(cluster))
-        # After less than all loads it would be another figure.
+        # After less than all loads the number would be another one.
         if all(results.wants(row) for row in (*loads, memory)):
             results.add(memory, "MiB", kind, cluster.anonymous_mib())
 

@@ -35,7 +35,7 @@ def machine() -> str:
 
 def reporting_order() -> int | None:
     """The order of the blocks in which a virtual machine gives free memory back to its host, if it does: memory used after that costs ten times what other memory does, and is
-    charged to whoever uses it first. The larger the blocks the rarer that is."""
+    charged to the process that uses it first. The larger the blocks the rarer that is."""
     try:
         order = int(REPORTING_ORDER.read_text())
     except (OSError, ValueError):

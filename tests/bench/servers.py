@@ -89,7 +89,7 @@ def cached_bytes(path: Path) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Neighbouring ports that nobody listens on, below those the system hands out."""
+    """Neighbouring ports without a listener, below those the system hands out."""
     for base in range(20_000, 30_000, 10):
         sockets = []
         try:
@@ -114,7 +114,7 @@ def await_port(port: int, process: subprocess.Popen, log: Path, seconds: float =
             if process.poll() is not None:
                 break
             time.sleep(0.002)
-    raise SystemExit(f"nobody listens on port {port}:\n{log.read_text()[-2000:]}")
+    raise SystemExit(f"no process listens on port {port}:\n{log.read_text()[-2000:]}")
 
 
 class Cluster:
@@ -185,7 +185,7 @@ class Cluster:
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:")) / 1024
 
     def await_registration(self, seconds: float = 60.0) -> float:
-        """Seconds from the start of the broker until the namesrv told of it."""
+        """Seconds from the start of the broker until the namesrv had its route."""
         end = time.monotonic() + seconds
         with Connection(self.namesrv) as connection:
             while time.monotonic() < end:

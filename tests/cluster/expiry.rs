@@ -113,10 +113,10 @@ async fn a_slave_that_was_away_for_too_long_says_what_can_be_done() {
         rows[runtime_info::SLAVE_STATE].clone()
     };
     until("the slave says so", async || state().await.starts_with("mismatch")).await;
-    let told = state().await;
+    let reported = state().await;
     let named = [&end.to_string(), &min.to_string(), "storePathRootDir", "volume claim", "Keep this store while"];
-    assert!(named.iter().all(|word| told.contains(word)), "{told}");
-    assert_eq!(slave.ready().unwrap_err(), told.strip_prefix("mismatch: ").unwrap());
+    assert!(named.iter().all(|word| reported.contains(word)), "{reported}");
+    assert_eq!(slave.ready().unwrap_err(), reported.strip_prefix("mismatch: ").unwrap());
     assert_eq!(group.readable(&slave, "t").await, 1, "it serves what it has");
     slave.stop().await.unwrap();
     master.stop().await.unwrap();

@@ -108,12 +108,12 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_topic_number", ""),
 ];
 
-/// Asks until `good` says yes to the answer, which is returned.
-async fn until(address: SocketAddr, path: &str, good: impl Fn(u16, &str) -> bool) -> String {
+/// Asks until `valid` says yes to the answer, which is returned.
+async fn until(address: SocketAddr, path: &str, valid: impl Fn(u16, &str) -> bool) -> String {
     let end = tokio::time::Instant::now() + DEADLINE;
     loop {
         let (status, body) = ask(address, path).await;
-        if good(status, &body) {
+        if valid(status, &body) {
             return body;
         }
         assert!(tokio::time::Instant::now() < end, "waited in vain; the last answer was {status} {body}");
@@ -160,11 +160,11 @@ fn figures(page: &str) -> BTreeMap<String, BTreeSet<String>> {
 /// What the page says of its figures. Who is on call reads that first, so it has to be more than
 /// the name again.
 fn helped(page: &str) -> BTreeSet<String> {
-    let told = page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
-    let told = told.inspect(|(name, help)| {
+    let reported = page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    let reported = reported.inspect(|(name, help)| {
         assert!(help.split_whitespace().count() >= 4 && help.ends_with('.'), "{name} says only: {help}");
     });
-    told.map(|(name, _)| name.to_owned()).collect()
+    reported.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// A figure's value: of the line that begins with the name and has all the labels.

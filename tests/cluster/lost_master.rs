@@ -104,10 +104,10 @@ async fn a_master_that_lost_its_volume_takes_no_writes_and_is_made_whole_from_it
     let lost = Lost::new("lost-volume").await;
     lost.lose_volume();
     let master = lost.master(&CHECKED).await;
-    let told = lost.until_closed(&master).await;
+    let reported = lost.until_closed(&master).await;
     let (slave, end) = (lost.slave.address(), lost.end(&lost.slave).await);
-    assert_eq!(told, format!("closed: the store of this master is new and empty, that of {slave} at {end}"));
-    assert!(master.ready().unwrap_err().contains(&told), "{:?}", master.ready());
+    assert_eq!(reported, format!("closed: the store of this master is new and empty, that of {slave} at {end}"));
+    assert!(master.ready().unwrap_err().contains(&reported), "{:?}", master.ready());
     let address = master.address().to_string();
     assert!(lost.group.admin.masters(None).await.unwrap().is_empty(), "it is not registered");
     let refused = lost.group.admin.put_topic(&address, &topic::Config::new("t", 1, 1, topic::READ_WRITE)).await;
@@ -200,8 +200,8 @@ async fn a_master_with_less_than_its_slave_takes_no_writes_and_gets_what_it_lack
     std::fs::rename(saved, lost.store()).unwrap();
 
     let master = lost.master(&CHECKED).await;
-    let told = lost.until_closed(&master).await;
-    assert!(told.contains("the log of this master ends at "), "{told}");
+    let reported = lost.until_closed(&master).await;
+    assert!(reported.contains("the log of this master ends at "), "{reported}");
     assert_eq!(lost.group.readable(&lost.slave, "t").await, 80);
     let slave = lost.slave.address().to_string();
     lost.group.admin.recover_master_from(&master.address().to_string(), Some(&slave)).await.unwrap();

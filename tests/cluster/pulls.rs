@@ -35,7 +35,7 @@ impl Puller {
     }
 
     /// Pulls from `offset`, willing to wait; commits `done` if there is one.
-    pub(crate) async fn pull(&self, offset: i64, patience: Duration, done: Option<i64>) -> Pulled {
+    pub(crate) async fn pull(&self, offset: i64, timeout: Duration, done: Option<i64>) -> Pulled {
         let commit = if done.is_some() { pull::COMMIT_OFFSET } else { 0 };
         let header = PullMessage {
             consumer_group: self.group,
@@ -45,7 +45,7 @@ impl Puller {
             max_messages: 32,
             sys_flag: pull::SUBSCRIPTION | pull::SUSPEND | commit,
             commit_offset: done.unwrap_or(0),
-            suspend_timeout: patience.as_millis() as i64,
+            suspend_timeout: timeout.as_millis() as i64,
             subscription: Some("*"),
             subscription_version: 0,
             expression_type: None,

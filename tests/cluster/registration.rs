@@ -44,13 +44,13 @@ async fn a_broker_is_ready_with_one_namesrv_and_names_those_that_are_missing() {
     let ready = async {
         loop {
             match ask(http, "/readyz").await {
-                (200, words) => break words,
+                (200, text) => break text,
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     };
-    let words = tokio::time::timeout(Duration::from_secs(60), ready).await.expect("a broker that is ready");
-    assert_eq!(words, format!("ok\nnot registered with {}\n", away.0));
+    let text = tokio::time::timeout(Duration::from_secs(60), ready).await.expect("a broker that is ready");
+    assert_eq!(text, format!("ok\nnot registered with {}\n", away.0));
     broker.ready().unwrap();
     let page = ask(http, "/metrics").await.1;
     let missing = page.lines().find(|line| line.starts_with("rocketmq_broker_unregistered_namesrvs{")).unwrap();
@@ -65,20 +65,20 @@ async fn a_broker_is_ready_with_one_namesrv_and_names_those_that_are_missing() {
     let unready = async {
         loop {
             match ask(http, "/readyz").await {
-                (503, words) => break words,
+                (503, text) => break text,
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     };
-    let words = tokio::time::timeout(Duration::from_secs(60), unready).await.expect("a broker that nobody knows");
-    assert!(words.starts_with("not registered with ") && words.contains(&away.0), "{words}");
+    let text = tokio::time::timeout(Duration::from_secs(60), unready).await.expect("a broker that nobody knows");
+    assert!(text.starts_with("not registered with ") && text.contains(&away.0), "{text}");
     broker.stop().await.unwrap();
 }
 
 /// A second broker with one name and id took the first one's place in all routes; neither of them
 /// nor the namesrv told anybody, and after its end the first was in no route for up to 30 s.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_tells_that_another_has_its_name_and_is_back_in_routes_when_that_goes() {
+async fn a_broker_reports_another_of_its_name_and_is_back_in_routes_when_that_goes() {
     let roots = [folder("contested-first"), folder("contested-second")];
     let namesrv = namesrv(&roots[0]).await;
     let namesrvs = namesrv.local_addr().to_string();
@@ -94,9 +94,9 @@ async fn a_broker_tells_that_another_has_its_name_and_is_back_in_routes_when_tha
     register(&second, "t0").await;
     register(&first, "t1").await;
     let http = first.http_address().unwrap();
-    let words = ask(http, "/readyz").await.1;
-    let told = format!("namesrv {namesrvs} leads clients to {}, too", second.address());
-    assert!(words.contains(&told), "{words}");
+    let text = ask(http, "/readyz").await.1;
+    let reported = format!("namesrv {namesrvs} routes clients to {}, too", second.address());
+    assert!(text.contains(&reported), "{text}");
     let page = ask(http, "/metrics").await.1;
     let contested = page.lines().find(|line| line.starts_with("rocketmq_broker_contested_namesrvs{")).unwrap();
     assert!(contested.ends_with(" 1"), "{contested}");

@@ -187,7 +187,7 @@ async fn a_slave_that_came_before_its_master_finds_it_when_it_comes() {
 
 /// It moved the group's offsets to where it was itself, and messages were skipped or came again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slave_sends_nobody_to_another_offset_and_lets_them_wait_when_its_master_is_gone() {
+async fn a_slave_corrects_no_offset_and_parks_pulls_when_its_master_is_gone() {
     let group = Group::new("slave-reads").await;
     let master = group.master(0, &[]).await;
     ready(&master).await;
@@ -225,7 +225,7 @@ async fn a_slave_sends_nobody_to_another_offset_and_lets_them_wait_when_its_mast
 
 /// A member that follows and never says how far it has come.
 #[tokio::test(flavor = "multi_thread")]
-async fn those_who_wait_for_a_silent_slave_are_told_that_it_does_not_have_their_messages() {
+async fn sends_that_wait_for_a_silent_slave_get_a_slave_timeout() {
     let group = Group::new("silent-slave").await;
     let settings = [
         ("brokerRole", "SYNC_MASTER"),
@@ -249,7 +249,7 @@ async fn those_who_wait_for_a_silent_slave_are_told_that_it_does_not_have_their_
 
 /// `brokerStatus` told of no send that waited, however long.
 #[tokio::test(flavor = "multi_thread")]
-async fn sends_that_wait_for_a_slave_stand_in_the_status_of_their_broker() {
+async fn sends_that_wait_for_a_slave_are_in_the_status_of_their_broker() {
     let group = Group::new("waiting-sends").await;
     let settings = [("brokerRole", "SYNC_MASTER"), ("inSyncReplicas", "2"), ("slaveTimeout", "60000")];
     let master = group.master(0, &settings).await;

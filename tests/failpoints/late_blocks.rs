@@ -301,7 +301,7 @@ async fn sends_that_get_blocks_in_time_are_stored() {
 /// A slave appended on a thread of the runtime, which served nobody until the disk had answered.
 /// Here there is no other thread.
 #[tokio::test]
-async fn a_slave_whose_disk_is_late_with_blocks_holds_up_nobody() {
+async fn a_slave_whose_disk_is_late_with_blocks_delays_no_other() {
     let _alone = ALONE.lock().await;
     let root = folder("late-slave");
     let names = namesrv(&root).await;

@@ -13,7 +13,7 @@ async fn until(http: SocketAddr, path: &str, wanted: u16) -> String {
     let answered = async {
         loop {
             match ask(http, path).await {
-                (status, words) if status == wanted => return words,
+                (status, text) if status == wanted => return text,
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }

@@ -104,7 +104,7 @@ impl Running {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_producer_is_told_that_the_disk_did_not_answer_in_time_and_consumers_have_the_message() {
+async fn a_producer_gets_a_flush_timeout_and_consumers_have_the_message() {
     let _alone = ALONE.lock().await;
     let Running { names, namesrvs, broker, producer, .. } = Running::start_with_sync_flush("slow-disk", "300").await;
     let reader = PullConsumer::start(&namesrvs, "slow-g").await.unwrap();
@@ -128,7 +128,7 @@ async fn a_producer_is_told_that_the_disk_did_not_answer_in_time_and_consumers_h
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_who_wait_for_the_disk_are_told_when_it_fails() {
+async fn all_waiters_for_the_disk_get_an_error_when_it_fails() {
     let _alone = ALONE.lock().await;
     let Running { names, broker, producer, .. } = Running::start_with_sync_flush("failed-disk", "5000").await;
     send_until_ok(&producer, 0).await;
@@ -138,7 +138,7 @@ async fn all_who_wait_for_the_disk_are_told_when_it_fails() {
     let sends = (0..20).map(|number: u32| producer.send_to(&there, Message::new("slow", number.to_string())));
     let refused: Vec<_> = join_all(sends).await.into_iter().map(|sent| sent.unwrap_err().to_string()).collect();
     assert!(failing.struck() > 0);
-    assert!(refused.iter().any(|words| words.contains("the message may not be on disk")), "{refused:?}");
+    assert!(refused.iter().any(|text| text.contains("the message may not be on disk")), "{refused:?}");
     drop(failing);
     // What failed once is not believed again before a restart.
     assert!(producer.send_to(&queue(), Message::new("slow", "later")).await.is_err());

@@ -4,7 +4,7 @@
 interop_cache=$(realpath -m "${ROCKETMQ_TEST_CACHE:-$HOME/.cache/rocketmq-tests}/interop")
 interop_home=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-source_hash() { # folder word: of all files under the folder, and the word
+source_hash() { # folder salt: of all files under the folder, and the salt
     (cd "$1" && find . -type f -not -path './target/*' -print0 | sort -z | xargs -0 sha256sum; echo "$2") |
         sha256sum | cut -c1-16
 }

@@ -29,7 +29,7 @@ fn claims_of_an_earlier_version_are_kept_and_no_pod_is_restarted() -> Result<()>
         let pods = pods(namespace)?;
         make_older(namespace)?;
         namespace.apply(STRANGER)?;
-        let stranger = namespace.read("pvc/broker-storage-mq-rocketmq-broker-0-master-0")?["metadata"].clone();
+        let foreign = namespace.read("pvc/broker-storage-mq-rocketmq-broker-0-master-0")?["metadata"].clone();
 
         namespace.kubectl(&["annotate", "rmq/mq", "rocketmq.rs/pause-"])?;
         namespace.until("a claim template that keeps claims", Duration::from_secs(120), |namespace| {
@@ -45,7 +45,7 @@ fn claims_of_an_earlier_version_are_kept_and_no_pod_is_restarted() -> Result<()>
         ensure!(self::pods(namespace)? == pods, "pods were replaced or restarted");
         let after = namespace.read("pvc/broker-storage-mq-rocketmq-broker-0-master-0")?["metadata"].clone();
         for field in ["labels", "annotations"] {
-            ensure!(after[field] == stranger[field], "a claim of somebody else was written: {after}");
+            ensure!(after[field] == foreign[field], "a claim of somebody else was written: {after}");
         }
         Ok(())
     })
@@ -103,9 +103,9 @@ fn template(set: &Value) -> &Value {
 /// Names of all pods, with what a replacement or a restart would change.
 fn pods(namespace: &Namespace) -> Result<Vec<Value>> {
     let pods = namespace.read("pods")?;
-    let told = |pod: &Value| {
+    let reported = |pod: &Value| {
         let restarts = &pod["status"]["containerStatuses"][0]["restartCount"];
         json!([pod["metadata"]["name"], pod["metadata"]["uid"], restarts])
     };
-    Ok(pods["items"].as_array().context("no list of pods")?.iter().map(told).collect())
+    Ok(pods["items"].as_array().context("no list of pods")?.iter().map(reported).collect())
 }

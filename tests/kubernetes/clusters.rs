@@ -188,7 +188,7 @@ fn a_manifest_that_makes_no_sense_is_refused_with_a_sentence_that_helps() -> Res
 
 #[test]
 #[ignore = "needs the cluster of tests/kubernetes/run"]
-fn what_only_the_operator_can_refuse_is_told_once_and_the_cluster_stays_as_it_was() -> Result<()> {
+fn what_only_the_operator_can_refuse_is_reported_once_and_the_cluster_stays_as_it_was() -> Result<()> {
     let _operator = operator::shared()?;
     scenario("stays", |namespace| {
         namespace.apply(&manifest("groups: 2, slavesPerGroup: 0,", ""))?;
@@ -202,10 +202,10 @@ fn what_only_the_operator_can_refuse_is_told_once_and_the_cluster_stays_as_it_wa
         let message = namespace.until_says("rmq/mq", "SpecValid", "False", "Invalid")?;
         ensure!(message.contains("spec.image"), "no remedy in: {message}");
         namespace.until_says("rmq/mq", "Ready", "False", "SpecInvalid")?;
-        let told = namespace.until("an event", Duration::from_secs(20), |namespace| {
+        let reported = namespace.until("an event", Duration::from_secs(20), |namespace| {
             Ok(Some(namespace.events("RocketMQCluster", "mq", "Invalid")?).filter(|times| *times > 0))
         })?;
-        ensure!(told == 1, "told {told} times");
+        ensure!(reported == 1, "told {reported} times");
 
         let own =
             r#"{"spec":{"containers":[{"name":"broker","resources":{"requests":{"cpu":"10m","memory":"32Mi"}}}]}}"#;

@@ -162,7 +162,7 @@ fn nothing_acknowledged_is_lost_while_an_edit_rolls_through_the_cluster() -> Res
 /// lost.
 #[test]
 #[ignore = "needs the cluster of tests/kubernetes/run"]
-fn a_master_whose_volume_is_lost_takes_no_writes_until_somebody_decides() -> Result<()> {
+fn a_master_whose_volume_is_lost_takes_no_writes_until_an_administrator_decides() -> Result<()> {
     let _operator = operator::shared()?;
     scenario("lost-volume", |namespace| {
         namespace.apply(&(manifest("groups: 1, slavesPerGroup: 1,", "") + &topic("kept", "queues: 2")))?;

@@ -86,9 +86,12 @@ impl Namespace {
         self.until(&format!("{kind}={status} ({reason}) of {what}"), Duration::from_secs(150), |namespace| {
             let object = namespace.read(what)?;
             let condition = condition(&object, kind).with_context(|| format!("{what} has no condition {kind}"))?;
-            let told = format!("{} {}: {}", condition["status"], condition["reason"], condition["message"]);
-            ensure!(condition["observedGeneration"] == object["metadata"]["generation"], "about an older spec: {told}");
-            ensure!(condition["status"] == status && condition["reason"] == reason, "{told}");
+            let reported = format!("{} {}: {}", condition["status"], condition["reason"], condition["message"]);
+            ensure!(
+                condition["observedGeneration"] == object["metadata"]["generation"],
+                "about an older spec: {reported}"
+            );
+            ensure!(condition["status"] == status && condition["reason"] == reason, "{reported}");
             Ok(Some(condition["message"].as_str().unwrap_or_default().to_owned()))
         })
     }

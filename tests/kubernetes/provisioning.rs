@@ -38,7 +38,7 @@ fn until_is(namespace: &Namespace, brokers: &Brokers, name: &str, queues: i32, p
 
 #[test]
 #[ignore = "needs the cluster of tests/kubernetes/run"]
-fn a_topic_follows_its_manifest_and_somebodys_admin_tool_does_not_prevail() -> Result<()> {
+fn a_topic_follows_its_manifest_and_an_admin_tool_does_not_prevail() -> Result<()> {
     with_cluster("topic", |namespace, brokers| {
         namespace.apply(&topic("orders", "topicName: Orders_v1, queues: 3"))?;
         namespace.until_says("rmqt/orders", "Ready", "True", "InSync")?;

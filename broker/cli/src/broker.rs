@@ -1,7 +1,7 @@
 //! `rocketmq broker`.
 
 use crate::{
-    settings::{self, Place},
+    settings::{self, Location},
     shutdown,
 };
 use rmq_server::{
@@ -23,7 +23,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = &arguments.settings;
     let mut given = settings.given()?;
     if let Some(addresses) = arguments.namesrv {
-        given.push(Place::Option("-n or NAMESRV_ADDR"), "namesrvAddr".to_owned(), addresses);
+        given.push(Location::Option("-n or NAMESRV_ADDR"), "namesrvAddr".to_owned(), addresses);
     }
     let Reading { config, warnings, wrong } = Config::read(&given.pairs());
     let (mut warnings, verdict) = given.judge(warnings, wrong);
@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             (setting.key.to_owned(), text(&config), text(&defaults), format!("{}{hot}", setting.meaning))
         }));
     }
-    let (identity, patience) = (config.identity.clone(), config.network.stop_timeout.0);
+    let (identity, stop_timeout) = (config.identity.clone(), config.network.stop_timeout.0);
     let with_stdin = arguments.settings.stop_with_stdin;
     let broker = Broker::start(config, arguments.settings.config).await?;
     tracing::info!(
@@ -61,9 +61,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         why = broker.failed() => Some(why),
     };
     if let Some(why) = &failed {
-        tracing::error!(reason = why, "this broker cannot go on; it stops, so that its supervisor starts it anew");
+        tracing::error!(reason = why, "this broker has failed; it exits, so that its supervisor restarts it");
     }
-    let stopped = shutdown::within(patience, "shutdownWaitTimeSeconds", broker.stop()).await;
+    let stopped = shutdown::within(stop_timeout, "shutdownWaitTimeSeconds", broker.stop()).await;
     match failed {
         // What could not be written follows from that.
         Some(why) => anyhow::bail!("ended for a restart: {why}"),

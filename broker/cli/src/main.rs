@@ -38,7 +38,7 @@ enum Command {
     Namesrv(namesrv::Arguments),
     /// Run a broker: it stores messages and hands them out
     Broker(broker::Arguments),
-    /// Ask and tell a cluster what people and scripts want to know and change
+    /// Administer a cluster: read and change what it holds
     Admin(admin::Arguments),
     /// Put a load on a broker and measure it
     Bench(bench::Arguments),
@@ -85,18 +85,18 @@ async fn run(command: Command) -> anyhow::Result<()> {
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     // Where nobody reads it there is nobody to tell.
-    let _ = writeln!(io::stderr(), "rocketmq: {}", words(error));
+    let _ = writeln!(io::stderr(), "rocketmq: {}", error_text(error));
     ExitCode::FAILURE
 }
 
 /// The error and its causes; a cause that the words before it quote already is not said again, as
 /// `{:#}` would.
-pub(crate) fn words(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |words, cause| {
+pub(crate) fn error_text(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
         let cause = cause.to_string();
-        match words.as_str() {
+        match text.as_str() {
             "" => cause,
-            before if before.contains(&cause) => words,
+            before if before.contains(&cause) => text,
             before => format!("{before}: {cause}"),
         }
     })
@@ -108,10 +108,10 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_printed_once() {
         let cause = std::io::Error::other("disk on fire");
         let error = anyhow::Error::new(cause).context("cannot write: disk on fire").context("stopping");
-        assert_eq!(words(&error), "stopping: cannot write: disk on fire");
+        assert_eq!(error_text(&error), "stopping: cannot write: disk on fire");
     }
 
     /// Arguments stood in the help with a name and nothing beside it.

@@ -1,7 +1,7 @@
 //! `rocketmq namesrv`.
 
 use crate::{
-    settings::{self, Place},
+    settings::{self, Location},
     shutdown,
 };
 use rmq_namesrv::{Config, Namesrv, Overrides, Reading};
@@ -18,7 +18,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut given = settings.given()?;
     // As in Java: settings that are changed at run time go to the file they came from.
     if let Some(file) = &settings.config {
-        given.put_first(Place::Option("-c"), "configStorePath".to_owned(), file.display().to_string());
+        given.put_first(Location::Option("-c"), "configStorePath".to_owned(), file.display().to_string());
     }
     let Reading { config, warnings, wrong } = Config::read(&given.pairs());
     let (warnings, verdict) = given.judge(warnings, wrong);

@@ -11,9 +11,8 @@ use rmq_operator::{
 use std::net::SocketAddr;
 
 #[derive(clap::Args)]
-#[command(
-    after_help = "It runs in a pod of its own: see charts/rocketmq-operator. Outside of one it takes the cluster of your kubeconfig."
-)]
+#[command(after_help = "It runs in a pod of its own: see charts/rocketmq-operator. Outside of one it \
+     takes the cluster of your kubeconfig.")]
 pub(crate) struct Arguments {
     /// A namespace to watch; may be given several times (default: all)
     #[arg(long = "watch-namespace", value_name = "NAMESPACE")]

@@ -109,8 +109,8 @@ fn width() -> Option<u16> {
 /// A terminal may not know how wide it is: a serial line, or one that a program made. Then
 /// `COLUMNS` says it, or it has 80.
 fn columns(terminal: bool, size: u16, variable: Option<&str>) -> Option<u16> {
-    let told = || variable.and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
-    terminal.then(|| if size > 0 { size } else { told().unwrap_or(80) })
+    let environment = || variable.and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
+    terminal.then(|| if size > 0 { size } else { environment().unwrap_or(80) })
 }
 
 fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>, width: Option<u16>) -> String {

@@ -76,7 +76,7 @@ impl Arguments {
             None => Given::default(),
         };
         for (key, value) in &self.sets {
-            given.push(Place::Option("--set"), key.clone(), value.clone());
+            given.push(Location::Option("--set"), key.clone(), value.clone());
         }
         Ok(given)
     }
@@ -84,14 +84,14 @@ impl Arguments {
 
 /// Where a setting was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     /// A line of the file; the first is 1.
     Line(usize),
     /// An option of the command line, or a variable of the environment.
     Option(&'static str),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(line) => write!(f, "line {line}"),
@@ -106,8 +106,8 @@ pub(crate) struct Given {
     file: Option<String>,
     pairs: Vec<(String, String)>,
     /// Of each pair.
-    places: Vec<Place>,
-    wrong: Vec<(Option<Place>, String)>,
+    places: Vec<Location>,
+    wrong: Vec<(Option<Location>, String)>,
     warnings: Vec<String>,
 }
 
@@ -118,8 +118,8 @@ impl Given {
         given.wrong = not_utf8
             .into_iter()
             .map(|line| {
-                let words = "it is not UTF-8: save the file as UTF-8, or write the letter as \\uXXXX";
-                (Some(Place::Line(line)), words.to_owned())
+                let text = "it is not UTF-8: save the file as UTF-8, or write the letter as \\uXXXX";
+                (Some(Location::Line(line)), text.to_owned())
             })
             .collect();
         for entry in java_properties::entries(&text) {
@@ -130,18 +130,18 @@ impl Given {
                     entry.line, entry.key, entry.value, given.pairs[before].1, given.places[before]
                 ));
             }
-            given.push(Place::Line(entry.line), entry.key, entry.value);
+            given.push(Location::Line(entry.line), entry.key, entry.value);
         }
         given
     }
 
-    pub(crate) fn push(&mut self, place: Place, key: String, value: String) {
+    pub(crate) fn push(&mut self, place: Location, key: String, value: String) {
         self.pairs.push((key, value));
         self.places.push(place);
     }
 
     /// What holds unless the file or an option says otherwise.
-    pub(crate) fn put_first(&mut self, place: Place, key: String, value: String) {
+    pub(crate) fn put_first(&mut self, place: Location, key: String, value: String) {
         self.pairs.insert(0, (key, value));
         self.places.insert(0, place);
     }
@@ -164,9 +164,9 @@ impl Given {
         let source = self.file.unwrap_or_else(|| "the settings".to_owned());
         let verdict = match self.wrong.as_slice() {
             [] => Ok(()),
-            [(place, words)] => Err(anyhow::anyhow!("{source}: {}", at(*place, words))),
+            [(place, text)] => Err(anyhow::anyhow!("{source}: {}", at(*place, text))),
             several => {
-                let lines: String = several.iter().map(|(place, words)| format!("\n  {}", at(*place, words))).collect();
+                let lines: String = several.iter().map(|(place, text)| format!("\n  {}", at(*place, text))).collect();
                 Err(anyhow::anyhow!("{source}: {} settings are wrong{lines}", several.len()))
             }
         };
@@ -174,8 +174,8 @@ impl Given {
     }
 }
 
-fn at(place: Option<Place>, words: &str) -> String {
-    place.map_or_else(|| words.to_owned(), |place| format!("{place}: {words}"))
+fn at(place: Option<Location>, text: &str) -> String {
+    place.map_or_else(|| text.to_owned(), |place| format!("{place}: {text}"))
 }
 
 /// Prints settings by name: value, and the default where it is another.
@@ -189,7 +189,7 @@ pub(crate) fn print(rows: impl IntoIterator<Item = (String, String, String, Stri
 
 #[cfg(test)]
 mod tests {
-    use super::{Given, Place, READERS};
+    use super::{Given, Location, READERS};
     use rmq_operator::{
         api::cluster::ClusterSpec,
         cluster::{
@@ -200,7 +200,7 @@ mod tests {
 
     fn judged(text: &[u8]) -> (Vec<String>, String) {
         let mut given = Given::of_file("c.conf".as_ref(), text);
-        given.push(Place::Option("-n"), "namesrvAddr".to_owned(), "foo;bar".to_owned());
+        given.push(Location::Option("-n"), "namesrvAddr".to_owned(), "foo;bar".to_owned());
         let read = rmq_server::Config::read(&given.pairs());
         let (warnings, verdict) = given.judge(read.warnings, read.wrong);
         (warnings, verdict.unwrap_err().to_string())
@@ -208,13 +208,13 @@ mod tests {
 
     /// Each run told one kind of mistake, and none told where it stood.
     #[test]
-    fn all_that_is_wrong_with_a_file_is_told_with_its_lines() {
-        let (warnings, words) = judged(
+    fn all_errors_of_a_file_are_reported_with_their_lines() {
+        let (warnings, text) = judged(
             b"# gr\xfc\xdfe\n\nmaxMessageSize=99999999999999999999\n : = \nlistenPort=1\nbrokerName=\xe4\n\
             diskMaxUsedSpaceRatio=150\nfooBar=1\nlistenPort=10911\naclEnable=true\n",
         );
-        let lines: Vec<&str> = words.lines().collect();
-        assert_eq!(lines.len(), 8, "{words}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 8, "{text}");
         for (line, begin) in lines.iter().zip([
             "c.conf: 7 settings are wrong",
             "  line 3: maxMessageSize cannot be",
@@ -232,8 +232,8 @@ mod tests {
                 .contains(&"line 9: listenPort is \"10911\" here and \"1\" in line 5: the last one wins".to_owned())
         );
         assert!(warnings.iter().any(|warning| warning.starts_with("line 10: aclEnable")), "{warnings:?}");
-        let (_, words) = judged(b"");
-        assert!(words.starts_with("c.conf: -n: namesrvAddr: \"foo\" has no port") && !words.contains('\n'), "{words}");
+        let (_, text) = judged(b"");
+        assert!(text.starts_with("c.conf: -n: namesrvAddr: \"foo\" has no port") && !text.contains('\n'), "{text}");
     }
 
     /// What the operator itself writes into the files of pods must pass, or no cluster could ever

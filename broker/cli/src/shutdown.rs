@@ -27,17 +27,17 @@ pub(crate) async fn wanted(with_stdin: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs what ends a process. After `patience`, which the setting `key` says, the process ends as it
+/// Runs what ends a process. After `timeout`, which the setting `key` says, the process ends as it
 /// is: whoever sent the signal would kill it otherwise, and no log line would tell why.
 pub(crate) async fn within<T, E>(
-    patience: Duration,
+    timeout: Duration,
     key: &str,
     stop: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    match tokio::time::timeout(patience, stop).await {
+    match tokio::time::timeout(timeout, stop).await {
         Ok(stopped) => stopped,
         Err(_) => {
-            tracing::error!("not stopped within {patience:?} ({key}); the next start recovers as after a crash");
+            tracing::error!("not stopped within {timeout:?} ({key}); the next start recovers as after a crash");
             std::process::exit(1);
         }
     }

@@ -37,13 +37,13 @@ fn broker(folder: &Path, port: u16) -> Command {
 
 /// Starts a broker and waits until it serves.
 fn serving(folder: &Path, port: u16) -> Process {
-    let words = folder.join("words");
-    let file = std::fs::File::create(&words).unwrap();
+    let message = folder.join("words");
+    let file = std::fs::File::create(&message).unwrap();
     let mut process = Process(broker(folder, port).stdout(Stdio::null()).stderr(file).spawn().unwrap());
     until("the broker serves", || {
-        let words = std::fs::read_to_string(&words).unwrap();
-        assert!(process.0.try_wait().unwrap().is_none(), "the broker ended: {words}");
-        words.contains("the broker serves").then_some(())
+        let message = std::fs::read_to_string(&message).unwrap();
+        assert!(process.0.try_wait().unwrap().is_none(), "the broker ended: {message}");
+        message.contains("the broker serves").then_some(())
     });
     process
 }
@@ -89,31 +89,34 @@ fn a_store_in_use_is_left_alone_by_a_second_broker_and_by_the_tools() {
     let first = serving(folder.path(), 0);
     let second = broker(folder.path(), 0).stdin(Stdio::null()).output().unwrap();
     assert!(!second.status.success());
-    let words = text(&second.stderr);
-    assert!(words.contains("store/lock is in use by another broker; stop it first"), "{words}");
+    let message = text(&second.stderr);
+    assert!(message.contains("store/lock is in use by another broker; stop it first"), "{message}");
     for arguments in [&["check"][..], &["dump"], &["repair"], &["repair", "--cut"]] {
         let refused = store(folder.path(), arguments);
-        let words = text(&refused.stderr);
-        assert!(!refused.status.success() && words.contains("is in use: stop the broker"), "{arguments:?}: {words}");
-        assert!(!words.contains("directory of its own"), "{arguments:?}: {words}");
+        let message = text(&refused.stderr);
+        assert!(
+            !refused.status.success() && message.contains("is in use: stop the broker"),
+            "{arguments:?}: {message}"
+        );
+        assert!(!message.contains("directory of its own"), "{arguments:?}: {message}");
     }
     stop(first);
-    let words = text(&store(folder.path(), &["check"]).stdout);
-    assert!(words.contains("commit log                no files\n") && !words.contains("stored"), "{words}");
+    let message = text(&store(folder.path(), &["check"]).stdout);
+    assert!(message.contains("commit log                no files\n") && !message.contains("stored"), "{message}");
     assert_eq!(json(folder.path(), &["check"])["log"]["fileSize"], 0);
 }
 
 #[test]
-fn damage_is_found_told_by_the_start_shown_and_cut() {
+fn damage_is_found_reported_by_the_start_shown_and_cut() {
     let folder = used(5);
     let root = folder.path().join("store");
-    let good = store(folder.path(), &["check"]);
-    assert!(good.status.success(), "{}", text(&good.stderr));
-    assert!(text(&good.stdout).contains("in order"), "{}", text(&good.stdout));
+    let valid = store(folder.path(), &["check"]);
+    assert!(valid.status.success(), "{}", text(&valid.stderr));
+    assert!(text(&valid.stdout).contains("in order"), "{}", text(&valid.stdout));
     let nothing = "nothing is damaged, so there is nothing to repair\n";
     assert_eq!(text(&store(folder.path(), &["repair", "--cut"]).stdout), nothing);
     assert_eq!(json(folder.path(), &["repair"])["steps"], Value::Array(Vec::new()));
-    assert!(text(&good.stdout).contains("in 1 file of 16777216 bytes"), "{}", text(&good.stdout));
+    assert!(text(&valid.stdout).contains("in 1 file of 16777216 bytes"), "{}", text(&valid.stdout));
 
     let rows = json(folder.path(), &["dump", "--topic", "orders"]);
     let rows = rows.as_array().unwrap();
@@ -136,10 +139,10 @@ fn damage_is_found_told_by_the_start_shown_and_cut() {
     std::fs::remove_file(root.join("checkpoint")).unwrap();
 
     let refused = broker(folder.path(), 0).stdin(Stdio::null()).output().unwrap();
-    let words = text(&refused.stderr);
+    let message = text(&refused.stderr);
     assert!(!refused.status.success());
-    assert!(words.contains("commitlog/00000000000000000000 is damaged at physical offset"), "{words}");
-    assert!(words.contains(&from) && words.contains("rocketmq admin store repair"), "{words}");
+    assert!(message.contains("commitlog/00000000000000000000 is damaged at physical offset"), "{message}");
+    assert!(message.contains(&from) && message.contains("rocketmq admin store repair"), "{message}");
 
     let checked = store(folder.path(), &["check"]);
     assert!(!checked.status.success());
@@ -153,9 +156,13 @@ fn damage_is_found_told_by_the_start_shown_and_cut() {
     assert_eq!(checked["log"]["recordsBehindDamage"], 2);
     assert!(text(&store(folder.path(), &["dump"]).stdout).contains("(damage)"));
 
-    let told = store(folder.path(), &["repair"]);
-    assert!(told.status.success() && text(&told.stdout).contains("add --cut to do it"), "{}", text(&told.stdout));
-    assert!(text(&told.stdout).contains(&format!("cut the log at {victim}")), "{}", text(&told.stdout));
+    let reported = store(folder.path(), &["repair"]);
+    assert!(
+        reported.status.success() && text(&reported.stdout).contains("add --cut to do it"),
+        "{}",
+        text(&reported.stdout)
+    );
+    assert!(text(&reported.stdout).contains(&format!("cut the log at {victim}")), "{}", text(&reported.stdout));
     let done = json(folder.path(), &["repair", "--cut"]);
     let kept = Path::new(done["kept"][0].as_str().unwrap());
     assert!(kept.join(format!("{victim:020}")).exists(), "{done}");

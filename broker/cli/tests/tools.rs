@@ -131,7 +131,7 @@ fn topics_groups_messages_and_offsets_are_made_seen_and_deleted() {
 fn settings_are_read_and_changed_and_errors_say_what_to_do() {
     let cluster = Cluster::start();
     let admin = |arguments: &[&str]| cluster.admin(arguments).unwrap();
-    let complaint = |arguments: &[&str]| cluster.admin(arguments).unwrap_err();
+    let error_output = |arguments: &[&str]| cluster.admin(arguments).unwrap_err();
 
     assert!(admin(&["broker", "status", "broker-a"]).contains("brokerVersionDesc"));
     assert_eq!(
@@ -146,13 +146,13 @@ fn settings_are_read_and_changed_and_errors_say_what_to_do() {
     assert_eq!(cluster.json(&["namesrv", "kv-get", "space"])["key"], "value");
     admin(&["namesrv", "kv-delete", "space", "key"]);
 
-    assert!(complaint(&["broker", "config", "get", "broker-a", "brokerNam"]).contains("did you mean brokerName?"));
-    assert!(complaint(&["broker", "status", "broker-z"]).contains("known: broker-a"));
-    assert!(complaint(&["topic", "route", "nothing"]).contains("create the topic"));
-    assert!(complaint(&["topic", "create", "no blanks"]).contains("letters, digits"));
-    assert!(complaint(&["topic", "delete", "orders"]).contains("--yes"));
-    assert!(complaint(&["-n", "127.0.0.1:1", "topic", "list"]).contains("check the namesrv addresses"));
-    assert!(complaint(&["consumer", "progress", "nobody"]).contains("no broker knows the group"));
+    assert!(error_output(&["broker", "config", "get", "broker-a", "brokerNam"]).contains("did you mean brokerName?"));
+    assert!(error_output(&["broker", "status", "broker-z"]).contains("known: broker-a"));
+    assert!(error_output(&["topic", "route", "nothing"]).contains("create the topic"));
+    assert!(error_output(&["topic", "create", "no blanks"]).contains("letters, digits"));
+    assert!(error_output(&["topic", "delete", "orders"]).contains("--yes"));
+    assert!(error_output(&["-n", "127.0.0.1:1", "topic", "list"]).contains("check the namesrv addresses"));
+    assert!(error_output(&["consumer", "progress", "nobody"]).contains("no broker knows the group"));
 }
 
 #[test]
@@ -202,9 +202,9 @@ fn check(server: &str, settings: &str, option: &str) -> Result<String, String> {
 
 #[test]
 fn settings_are_checked_without_a_start() {
-    let good = check("broker", "brokerName=broker-q\nfileReservedTime=48\n", "--check").unwrap();
+    let valid = check("broker", "brokerName=broker-q\nfileReservedTime=48\n", "--check").unwrap();
     for word in ["brokerName", "broker-q", "fileReservedTime", "48", "72", "serverChannelMaxIdleTimeSeconds"] {
-        assert!(good.contains(word), "{word}: {good}");
+        assert!(valid.contains(word), "{word}: {valid}");
     }
     let as_in_java = check("broker", "brokerName=broker-q\n", "-p").unwrap();
     assert!(as_in_java.contains("broker-q") && as_in_java.contains("serverChannelMaxIdleTimeSeconds"), "{as_in_java}");
@@ -223,8 +223,8 @@ fn settings_are_checked_without_a_start() {
 
 #[test]
 fn settings_of_a_namesrv_are_checked_without_a_start() {
-    let good = check("namesrv", "listenPort=19876\nserverWorkerThreads=8\n", "--check").unwrap();
-    assert!(good.contains("19876") && good.contains("9876") && good.contains("kvConfigPath"), "{good}");
+    let valid = check("namesrv", "listenPort=19876\nserverWorkerThreads=8\n", "--check").unwrap();
+    assert!(valid.contains("19876") && valid.contains("9876") && valid.contains("kvConfigPath"), "{valid}");
     for option in ["-p", "-m"] {
         assert!(check("namesrv", "listenPort=19876\n", option).unwrap().contains("19876"));
     }
@@ -253,16 +253,16 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         &["admin", "-o", "json", "store", "check", &folder.path().display().to_string()],
     ] {
         let output = unread(arguments);
-        let complaint = text(&output.stderr);
-        assert!(!complaint.contains("panicked"), "{arguments:?}: {complaint}");
-        assert!(output.status.success() || arguments.contains(&"store"), "{arguments:?}: {complaint}");
+        let error_output = text(&output.stderr);
+        assert!(!error_output.contains("panicked"), "{arguments:?}: {error_output}");
+        assert!(output.status.success() || arguments.contains(&"store"), "{arguments:?}: {error_output}");
     }
 }
 
 /// Each line that could not be logged was told on the same closed pipe, by a panic: a server lost
 /// the thread that had something to say.
 #[test]
-fn a_server_whose_log_nobody_reads_goes_on() {
+fn a_server_whose_log_is_not_read_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let settings = [

@@ -157,7 +157,7 @@ fn edit(file: &Path, from: &str, to: &str) {
     fs::write(file, text.replace(from, to)).unwrap();
 }
 
-fn words(output: &Output) -> String {
+fn text_of(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
@@ -291,7 +291,7 @@ async fn a_master_whose_store_was_deleted_takes_no_messages_before_a_person_deci
     assert_eq!(readable(&admin, &master).await, COUNT);
     let again = run_printed(&copy);
     for part in ["nothing to decide", "checkLogBeforeWrites=true", "expectedSlaves=1"] {
-        assert!(!again.status.success() && words(&again).contains(part), "{part} in {}", words(&again));
+        assert!(!again.status.success() && text_of(&again).contains(part), "{part} in {}", text_of(&again));
     }
 
     // The next run knows it from the folder, and does not end because a person has to decide.
@@ -384,11 +384,12 @@ fn clusters_run_side_by_side_and_one_folder_belongs_to_one() {
     let third = command(first.path(), &first_file).output().unwrap();
     assert!(!third.status.success());
     assert!(
-        words(&third).contains(&format!("in use by another `rocketmq up` (pid {})", one.process.0.id())),
+        text_of(&third).contains(&format!("in use by another `rocketmq up` (pid {})", one.process.0.id())),
         "{third:?}"
     );
-    let told_to_stop = ["stops everything", "everything is stopped"].iter().any(|line| words(&third).contains(line));
-    assert!(!told_to_stop, "it has started nothing: {third:?}");
+    let stop_is_printed =
+        ["stops everything", "everything is stopped"].iter().any(|line| text_of(&third).contains(line));
+    assert!(!stop_is_printed, "it has started nothing: {third:?}");
     for up in [&mut one, &mut two] {
         up.signal(Signal::INT);
     }
@@ -413,7 +414,7 @@ fn a_second_signal_ends_everything_at_once() {
 }
 
 #[test]
-fn a_process_that_cannot_start_is_told_with_its_reason_and_nothing_is_left_behind() {
+fn a_process_that_cannot_start_is_reported_with_its_reason_and_nothing_is_left_behind() {
     let (folder, file) = folder();
     fs::write(&file, manifest(1, 0, "")).unwrap();
     let data = folder.path().join("data/small");
@@ -421,7 +422,7 @@ fn a_process_that_cannot_start_is_told_with_its_reason_and_nothing_is_left_behin
     fs::write(data.join("small-broker-0-0/store"), "no folder").unwrap();
     let failed = command(folder.path(), &file).args(["--timeout", "2"]).output().unwrap();
     assert_eq!(failed.status.code(), Some(1));
-    let words = words(&failed);
+    let words = text_of(&failed);
     for part in [
         "ended with code 1",
         "starting it again in 1 s",
@@ -449,18 +450,18 @@ fn check_names_every_problem_and_starts_nothing() {
         "document 1, RocketMQCluster/small, spec.namesrv.replicas: ",
         "document 2, RocketMQTopic/orders, spec.placement.groups: ",
     ] {
-        assert!(words(&refused).contains(part), "{part} in {}", words(&refused));
+        assert!(text_of(&refused).contains(part), "{part} in {}", text_of(&refused));
     }
 
     // What only the broker knows is found too.
     fs::write(&file, manifest(1, 0, "fileReservdTime: '48'")).unwrap();
-    let refused = words(&check(&file));
+    let refused = text_of(&check(&file));
     assert!(refused.contains("document 1, RocketMQCluster/small, spec.brokers.config: "), "{refused}");
     assert!(refused.contains("fileReservedTime"), "it names the key that was meant: {refused}");
 
     fs::write(&file, manifest(1, 0, "")).unwrap();
-    let good = check(&file);
-    assert!(good.status.success() && words(&good).contains("1 cluster, 1 topic, 0 consumer groups"), "{good:?}");
+    let valid = check(&file);
+    assert!(valid.status.success() && text_of(&valid).contains("1 cluster, 1 topic, 0 consumer groups"), "{valid:?}");
     assert!(!folder.path().join("data").exists());
-    assert!(words(&check(&folder.path().join("none.yaml"))).contains("none.yaml"));
+    assert!(text_of(&check(&folder.path().join("none.yaml"))).contains("none.yaml"));
 }

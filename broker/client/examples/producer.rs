@@ -44,7 +44,7 @@ pub(crate) async fn run(namesrvs: &str, topic: &str) -> anyhow::Result<()> {
     delayed.properties.set(DELAY, "2");
     producer.send(delayed).await?;
 
-    producer.send_one_way(Message::new(topic, "nobody knows whether this arrives")).await?;
+    producer.send_one_way(Message::new(topic, "sent one-way, without an acknowledgement")).await?;
     producer.stop().await;
     Ok(())
 }

@@ -25,7 +25,7 @@ pub enum Error {
     #[error(transparent)]
     Connection(#[from] rmq_remoting::Error),
     /// The server refused the request.
-    #[error("{address} refused {request}: {remark} (code {code}{})", ResponseCode::from_number(*code).map(|code| format!(" {}", code.name())).unwrap_or_default())]
+    #[error("{address} refused {request}: {remark} (code {code}{})", name_of_code(*code))]
     Refused {
         /// The server.
         address: String,
@@ -37,8 +37,8 @@ pub enum Error {
         remark: String,
     },
     /// The server sent an invalid response.
-    #[error("the answer of {address} to {request} cannot be read: {why}")]
-    Answer {
+    #[error("the response of {address} to {request} cannot be read: {why}")]
+    InvalidResponse {
         /// The server.
         address: String,
         /// Name of the request.
@@ -83,6 +83,11 @@ pub enum Error {
     Stopped,
 }
 
+/// The name of a known response code, with a blank before it.
+fn name_of_code(code: i32) -> String {
+    ResponseCode::from_number(code).map(|code| format!(" {}", code.name())).unwrap_or_default()
+}
+
 impl Error {
     /// The response code, if a server refused.
     pub fn code(&self) -> Option<ResponseCode> {
@@ -110,7 +115,7 @@ impl Error {
                 "check the namesrv addresses, that the namesrvs run, and that this machine may connect to them"
             }
             Self::Connection(rmq_remoting::Error::Overloaded(_)) => {
-                "send less at a time, or wait for answers before sending more"
+                "send less at a time, or wait for responses before sending more"
             }
             Self::Connection(_) => {
                 "check that the server runs and that this machine can connect to the address it registered"
@@ -123,7 +128,9 @@ impl Error {
             Self::Message(_) | Self::Argument(_) => "correct it and try again",
             Self::File { .. } => "check that the folder exists and may be written",
             Self::Stopped => "start a new one",
-            Self::Answer { .. } => "check that the address is that of a RocketMQ server of a supported release",
+            Self::InvalidResponse { .. } => {
+                "check that the address is that of a RocketMQ server of a supported release"
+            }
             Self::Refused { .. } => match self.code() {
                 Some(ResponseCode::TopicNotExist) => "create the topic first",
                 Some(ResponseCode::SubscriptionGroupNotExist) => "create the consumer group first",
@@ -131,9 +138,9 @@ impl Error {
                 Some(ResponseCode::NoPermission) => {
                     "check the permission of the broker and the topic, and the user's rights"
                 }
-                Some(ResponseCode::InvalidParameter) => "correct what the server's words name",
+                Some(ResponseCode::InvalidParameter) => "correct what the server's remark names",
                 Some(ResponseCode::SystemBusy | ResponseCode::FlowControl) => {
-                    "the broker has too much to do: try again, or add brokers"
+                    "the broker is overloaded: try again, or add brokers"
                 }
                 Some(ResponseCode::ServiceNotAvailable) => {
                     "the broker takes no writes now (a slave, a full disk, or stopping): try another one"
@@ -141,13 +148,13 @@ impl Error {
                 Some(ResponseCode::RequestCodeNotSupported) => {
                     "this server does not know the request: check the address and its release"
                 }
-                _ => "see the server's own words and its log",
+                _ => "see the server's remark and its log",
             },
         }
     }
 
-    pub(crate) fn answer(address: &str, request: RequestCode, why: impl ToString) -> Self {
-        Self::Answer { address: address.to_owned(), request: request.name(), why: why.to_string() }
+    pub(crate) fn invalid_response(address: &str, request: RequestCode, why: impl ToString) -> Self {
+        Self::InvalidResponse { address: address.to_owned(), request: request.name(), why: why.to_string() }
     }
 }
 
@@ -193,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_keeps_code_and_words_and_has_a_remedy() {
+    fn a_refusal_keeps_code_and_remark_and_has_a_remedy() {
         let error =
             Error::Refused { address: "a:1".into(), request: "SendMessageV2", code: 17, remark: "no topic".into() };
         assert_eq!(error.to_string(), "a:1 refused SendMessageV2: no topic (code 17 TopicNotExist)");

@@ -29,7 +29,7 @@ struct Namesrvs {
 }
 
 /// One request: the server, the command, and the timeout.
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) address: String,
     pub(crate) request: RequestCode,
     pub(crate) command: Command,
@@ -70,7 +70,7 @@ impl Link {
         address: &str,
         request: RequestCode,
         header: &impl Header<'a>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Response, Error> {
         self.ask_with(address, request, header, Bytes::new()).await
     }
 
@@ -81,7 +81,7 @@ impl Link {
         request: RequestCode,
         header: &impl Header<'a>,
         body: impl Into<Bytes>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Response, Error> {
         self.send(address, request, Command::request(request, header).with_body(body), self.timeout).await
     }
 
@@ -91,18 +91,18 @@ impl Link {
         request: RequestCode,
         command: Command,
         timeout: Duration,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Response, Error> {
         let command = self.remoting.request(address, command, timeout).await?;
-        let answer = Answer { address: address.to_owned(), request, command };
-        if answer.command.code == ResponseCode::Success.number() { Ok(answer) } else { Err(answer.refused()) }
+        let response = Response { address: address.to_owned(), request, command };
+        if response.command.code == ResponseCode::Success.number() { Ok(response) } else { Err(response.refused()) }
     }
 
-    /// Tries the namesrvs one after another until one answers.
+    /// Tries the namesrvs one after another until one responds.
     pub(crate) async fn ask_namesrv<'a>(
         &self,
         request: RequestCode,
         header: &impl Header<'a>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Response, Error> {
         let count = self.namesrvs.addresses.len();
         let first = self.namesrvs.current.load(Relaxed);
         let mut last = Error::Stopped;
@@ -110,9 +110,9 @@ impl Link {
             let at = (first + step) % count;
             match self.ask(&self.namesrvs.addresses[at], request, header).await {
                 Err(error @ Error::Connection(_)) => last = error,
-                answered => {
+                responded => {
                     self.namesrvs.current.store(at, Relaxed);
-                    return answered;
+                    return responded;
                 }
             }
         }
@@ -125,13 +125,13 @@ impl Link {
         &self,
         request: RequestCode,
         header: &impl Header<'a>,
-    ) -> Result<Vec<Answer>, Error> {
+    ) -> Result<Vec<Response>, Error> {
         let asked = self.namesrvs.addresses.iter().map(|address| self.ask(address, request, header));
         futures::future::join_all(asked).await.into_iter().collect()
     }
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn refused(self) -> Error {
         Error::Refused {
             address: self.address,
@@ -143,7 +143,7 @@ impl Answer {
 
     /// The result of `read` on the command.
     pub(crate) fn read<'a, T>(&'a self, read: impl FnOnce(&'a Command) -> Result<T, Unreadable>) -> Result<T, Error> {
-        read(&self.command).map_err(|why| Error::answer(&self.address, self.request, why))
+        read(&self.command).map_err(|why| Error::invalid_response(&self.address, self.request, why))
     }
 
     /// The JSON body.
@@ -186,10 +186,7 @@ mod tests {
         for wrong in ["", ";", "host", "host:port", ":9876", "a:1;b", "a:70000"] {
             assert!(matches!(parse_namesrvs(wrong), Err(Error::Namesrvs { .. })), "{wrong}");
         }
-        let words = parse_namesrvs("127.0.0.1:99999").unwrap_err().to_string();
-        assert!(
-            words.ends_with("the port \"99999\" of \"127.0.0.1:99999\" is not a number from 1 to 65535"),
-            "{words}"
-        );
+        let text = parse_namesrvs("127.0.0.1:99999").unwrap_err().to_string();
+        assert!(text.ends_with("the port \"99999\" of \"127.0.0.1:99999\" is not a number from 1 to 65535"), "{text}");
     }
 }

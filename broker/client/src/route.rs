@@ -237,7 +237,7 @@ impl Routes {
         let request = header::RouteInfo { topic, standard_json: None };
         let asked = self.link.ask_namesrv(RequestCode::RouteInfoByTopic, &request).await;
         match none_if(asked, ResponseCode::TopicNotExist)? {
-            Some(answer) => Ok(Some(Route::new(topic, answer.body()?))),
+            Some(response) => Ok(Some(Route::new(topic, response.body()?))),
             None => Ok(None),
         }
     }

@@ -122,7 +122,7 @@ impl Session {
             if let Err(error) =
                 self.link.send(address, RequestCode::UnregisterClient, command, Duration::from_secs(1)).await
             {
-                tracing::debug!(broker = address, %error, "a broker was not told of the end");
+                tracing::debug!(broker = address, %error, "a broker was not notified of the stop");
             }
         });
         join_all(sent).await;

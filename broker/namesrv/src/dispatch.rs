@@ -81,7 +81,7 @@ impl Handler for Dispatch {
 
     fn closed(&self, connection: &Connection) {
         let id = connection.id();
-        self.routes.tell(move |routes| routes.connection_closed(id));
+        self.routes.post(move |routes| routes.connection_closed(id));
     }
 }
 

@@ -42,7 +42,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Neither the KV file nor its backup can be read.
-    #[error("cannot read {}: {reason}; put a good copy there, or move it and its .bak away to start without KV settings", path.display())]
+    #[error("cannot read {}: {reason}; restore a copy, or move it and its .bak away to start without KV settings", path.display())]
     Load {
         /// The file.
         path: PathBuf,
@@ -94,8 +94,8 @@ pub enum Error {
     },
     /// The routes have reached their memory limit.
     #[error(
-        "the routes of this namesrv take {used} of {most} bytes, and this would add {more}: give the namesrv more memory, or raise \
-         maxRouteTableBytes, or delete topics"
+        "the routes of this namesrv take {used} of {most} bytes, and this would add {more}: give \
+         the namesrv more memory, or raise maxRouteTableBytes, or delete topics"
     )]
     RoutesFull {
         /// Bytes in use.
@@ -107,7 +107,8 @@ pub enum Error {
     },
     /// No broker has this topic. The text is Java's: tools search for it.
     #[error(
-        "No topic route info in name server for the topic: {0}\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
+        "No topic route info in name server for the topic: {0}\nSee \
+         https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
     )]
     NoRoute(String),
     /// Clients do not get routes yet (`needWaitForService`).

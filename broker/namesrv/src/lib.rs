@@ -48,7 +48,7 @@ use kv_config::KvConfig;
 use metrics::Metrics;
 use notify::Notifier;
 use rmq_remoting::{
-    Figures, Limits, Reactors, Watchdog,
+    Counters, Limits, Reactors, Watchdog,
     http::{self, Health, Places},
     metrics::{Connections, text},
 };
@@ -60,7 +60,7 @@ use std::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use worker::{Every, Running, Worker};
+use worker::{PeriodicJob, Running, Worker};
 
 /// File descriptors reserved from connections: 64 HTTP connections, two files, connections to
 /// brokers, and some for each thread.
@@ -142,15 +142,15 @@ impl Namesrv {
             metrics: Arc::clone(&metrics),
             clock,
         };
-        let every = Every { interval: scan_interval, work: Routes::periodic_scan };
+        let every = PeriodicJob { interval: scan_interval, work: Routes::periodic_scan };
         let watchdog = Arc::<Watchdog>::default();
         let (routes, routes_thread) = Worker::start("routes", routes, Some(every), capacity.waiting, &watchdog)?;
         let files = Files { kv, config: Arc::clone(&view.config) };
         let (files, files_thread) = Worker::start("files", files, None, capacity.waiting, &watchdog)?;
         let reactors = Reactors::start(&watchdog).map_err(|error| Error::Start(error.to_string()))?;
-        let figures = Arc::<Figures>::default();
-        for (side, figures) in [("server", &figures), ("client", notifier.client().figures())] {
-            let connections = Connections::new(side, Arc::clone(figures));
+        let counters = Arc::<Counters>::default();
+        for (side, counters) in [("server", &counters), ("client", notifier.client().counters())] {
+            let connections = Connections::new(side, Arc::clone(counters));
             metrics.registry.register(Box::new(connections)).map_err(|error| Error::Start(error.to_string()))?;
         }
         let status = Arc::new(Status {
@@ -165,7 +165,7 @@ impl Namesrv {
         let places = Arc::new(places.map_err(|error| Error::Start(error.to_string()))?);
         let stop = CancellationToken::new();
         let dispatch = Arc::new(Dispatch { view, routes, files });
-        let serve = rmq_remoting::serve(listener, Arc::new(reactors), dispatch, limits, figures, stop.clone());
+        let serve = rmq_remoting::serve(listener, Arc::new(reactors), dispatch, limits, counters, stop.clone());
         let serving = watched(&watchdog, "accept connections", serve);
         let answering_http = http_listener.map(|listener| {
             let answer = http::serve(listener, Arc::clone(&status) as Arc<dyn Health>, places, stop.clone());

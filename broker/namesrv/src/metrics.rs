@@ -41,10 +41,10 @@ impl Metrics {
     fn registered_with(registry: Registry) -> prometheus::Result<Self> {
         let gauge = |name, help| add(&registry, IntGauge::new(name, help)?);
         let counters = |name, help, label| add(&registry, IntCounterVec::new(Opts::new(name, help), &[label])?);
-        let gone = counters("rocketmq_namesrv_brokers_gone_total", "Brokers that went, by how.", "how")?;
+        let gone = counters("rocketmq_namesrv_brokers_gone_total", "Brokers removed from routes, by cause.", "how")?;
         let lookups = counters(
             "rocketmq_namesrv_route_lookups_total",
-            "Routes asked for, by whether the topic was there.",
+            "Route lookups, by whether the topic was found.",
             "found",
         )?;
         let registrations = counters(
@@ -64,7 +64,7 @@ impl Metrics {
             )?,
             contested: gauge(
                 "rocketmq_namesrv_contested_broker_ids",
-                "Broker names and ids that two living brokers take from each other: producers write to both.",
+                "Broker names and ids that two running brokers take from each other: producers write to both.",
             )?,
             waiting: gauge("rocketmq_namesrv_waiting_changes", "Changes that wait to be carried out.")?,
             waiting_bytes: gauge("rocketmq_namesrv_waiting_bytes", "Bytes of their bodies.")?,
@@ -83,7 +83,8 @@ impl Metrics {
             )?,
             ended: gauge(
                 "rocketmq_namesrv_ended_threads",
-                "Threads and tasks that have to run as long as the namesrv, and ended; the log says which. Not 0: it has to be restarted.",
+                "Threads and tasks that have to run as long as the namesrv, and ended; the log \
+                 says which. Not 0: it has to be restarted.",
             )?,
             unregistered: gone.with_label_values(&["unregistered"]),
             disconnected: gone.with_label_values(&["disconnected"]),

@@ -34,7 +34,7 @@ impl Notifier {
 
     pub(crate) fn lowest_id_changed(&self, changed: LowestIdChanged) {
         let (id, address) = &changed.lowest;
-        tracing::info!(broker = %changed.broker, id, address, members = ?changed.to, "telling a group of its new lowest id");
+        tracing::info!(broker = %changed.broker, id, address, members = ?changed.to, "notifying a group of its new lowest id");
         let header = NotifyMinBrokerIdChange {
             min_broker_id: Some(*id),
             broker_name: Some(&changed.broker),
@@ -45,13 +45,13 @@ impl Notifier {
         let command = Command::request(RequestCode::NotifyMinBrokerIdChange, &header);
         for member in changed.to {
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-                tracing::warn!(member, "too many brokers to tell at once; passing over one");
+                tracing::warn!(member, "too many notifications wait; a broker is skipped");
                 continue;
             };
             let (client, command) = (self.client.clone(), command.clone());
             self.runtime.spawn(async move {
                 if let Err(error) = client.one_way(&member, command).await {
-                    tracing::warn!(member, %error, "a broker could not be told of its group's new lowest id");
+                    tracing::warn!(member, %error, "a broker could not be notified of its group's new lowest id");
                 }
                 drop(place);
             });

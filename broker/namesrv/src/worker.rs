@@ -62,7 +62,7 @@ pub(crate) struct Running<S> {
 }
 
 /// A periodic job.
-pub(crate) struct Every<S> {
+pub(crate) struct PeriodicJob<S> {
     pub(crate) interval: Duration,
     pub(crate) work: fn(&mut S),
 }
@@ -75,7 +75,7 @@ impl<S: Send + 'static> Worker<S> {
     pub(crate) fn start(
         name: &'static str,
         owned: S,
-        every: Option<Every<S>>,
+        every: Option<PeriodicJob<S>>,
         most_bytes: usize,
         watchdog: &Arc<Watchdog>,
     ) -> Result<(Self, Running<S>), Error> {
@@ -109,7 +109,7 @@ impl<S: Send + 'static> Worker<S> {
     }
 
     /// Queues an event for the thread.
-    pub(crate) fn tell(&self, event: impl FnOnce(&mut S) + Send + 'static) {
+    pub(crate) fn post(&self, event: impl FnOnce(&mut S) + Send + 'static) {
         // Without the thread there is nothing left that the event could change.
         let _ = self.jobs.send(Job::Event(Box::new(event)));
     }
@@ -143,7 +143,7 @@ impl Waiting {
     }
 }
 
-fn run<S>(mut owned: S, queue: &mpsc::Receiver<Job<S>>, waiting: &Waiting, every: Option<&Every<S>>) {
+fn run<S>(mut owned: S, queue: &mpsc::Receiver<Job<S>>, waiting: &Waiting, every: Option<&PeriodicJob<S>>) {
     let mut due = every.map(|every| Instant::now() + every.interval);
     loop {
         let job = match due {

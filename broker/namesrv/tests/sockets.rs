@@ -78,14 +78,14 @@ async fn old_clients_get_bare_keys_and_new_ones_standard_json() {
 }
 
 #[tokio::test]
-async fn slaves_are_told_their_master_and_all_brokers_the_fixed_orders() {
+async fn slaves_get_their_master_and_all_brokers_the_fixed_orders() {
     let server = server("orderMessageEnable=true").await;
     let master = server.register(&broker("a", 0, "m:1"), &register_body(1, &["orders"])).await;
     assert_eq!((master.fields.get("masterAddr"), master.body.len()), (None, 0));
     server.put("ORDER_TOPIC_CONFIG", "orders", "a:4").await;
     let slave = server.register(&broker("a", 1, "s:1"), &register_body(1, &["orders"])).await;
-    let told = header::RegisterBrokerResponse::decode(&slave.fields).unwrap();
-    assert_eq!((told.master_address, told.ha_server_address), (Some("m:1"), Some("ha-m:1")));
+    let reported = header::RegisterBrokerResponse::decode(&slave.fields).unwrap();
+    assert_eq!((reported.master_address, reported.ha_server_address), (Some("m:1"), Some("ha-m:1")));
     let table: KvTable = fastjson::from_slice(&slave.body).unwrap();
     assert_eq!(table.table, [("orders".to_owned(), "a:4".to_owned())].into());
     assert_eq!(server.route("orders").await.unwrap().order_topic_conf.as_deref(), Some("a:4"));
@@ -137,9 +137,9 @@ async fn versions_are_compared_and_heartbeats_taken() {
     {
         let answer = ask(address, counter).await;
         assert_eq!((answer.code, answer.fields.get("changed")), (0, Some(changed)), "{address} {counter}");
-        let told =
+        let reported =
             (!answer.body.is_empty()).then(|| fastjson::from_slice::<DataVersion>(&answer.body).unwrap().counter);
-        assert_eq!(told, known, "{address} {counter}");
+        assert_eq!(reported, known, "{address} {counter}");
     }
     for broker_address in ["m:1", "nobody:1"] {
         let header =
@@ -149,7 +149,7 @@ async fn versions_are_compared_and_heartbeats_taken() {
 }
 
 #[tokio::test]
-async fn clusters_members_and_lists_are_told() {
+async fn clusters_members_and_lists_are_answered() {
     let server = server("").await;
     let mut body = register_body(1, &["plain", "unit", "sub", "both"]);
     for (name, flag) in [("unit", 1), ("sub", 2), ("both", 3)] {
@@ -250,7 +250,7 @@ async fn kv_values_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn settings_are_told_changed_and_saved() {
+async fn settings_are_read_changed_and_saved() {
     let server = server("").await;
     let settings = async || {
         java_properties::parse(
@@ -264,7 +264,7 @@ async fn settings_are_told_changed_and_saved() {
     assert!(has(&settings().await, "enableTopicList", "false"));
     let saved = std::fs::read_to_string(server.folder.path().join("namesrv.properties")).unwrap();
     assert!(has(&java_properties::parse(&saved), "enableTopicList", "false"), "{saved}");
-    for (text, code, words) in [
+    for (text, code, description) in [
         ("kvConfigPath=/etc/passwd", ResponseCode::NoPermission, "Can not update config in black list."),
         ("enableTopicList=true\\nconfigStorePath=/x\nconfigBlackList=", ResponseCode::NoPermission, "black list"),
         ("listenPort=1", ResponseCode::InvalidParameter, "restart"),
@@ -273,7 +273,7 @@ async fn settings_are_told_changed_and_saved() {
     ] {
         let refused = server.send(Command::request(Code::UpdateNamesrvConfig, &header::Empty {}).with_body(text)).await;
         assert_eq!(refused.code, code.number(), "{text}");
-        assert!(refused.remark.as_deref().unwrap().contains(words), "{text}: {refused:?}");
+        assert!(refused.remark.as_deref().unwrap().contains(description), "{text}: {refused:?}");
     }
     assert!(has(&settings().await, "enableTopicList", "false"));
 }
@@ -318,7 +318,7 @@ async fn silent_brokers_are_evicted_and_their_connections_closed() {
 
 /// Two clusters that gave a broker the same name were mixed in one route without a warning.
 #[tokio::test]
-async fn a_broker_name_of_two_clusters_is_a_figure() {
+async fn a_broker_name_of_two_clusters_is_a_metric() {
     let server = Server::start(options("scanNotActiveBrokerInterval=5")).await;
     let other = server.another_client();
     let shared = async |count| {
@@ -334,8 +334,8 @@ async fn a_broker_name_of_two_clusters_is_a_figure() {
 }
 
 #[tokio::test]
-async fn members_of_a_group_are_told_of_a_new_lowest_id_only_if_configured() {
-    for (text, told) in
+async fn members_of_a_group_are_notified_of_a_new_lowest_id_only_if_configured() {
+    for (text, reported) in
         [("notifyMinBrokerIdChanged=true\nsupportActingMaster=true", true), ("supportActingMaster=true", false)]
     {
         let server = server(text).await;
@@ -349,7 +349,7 @@ async fn members_of_a_group_are_told_of_a_new_lowest_id_only_if_configured() {
         server.register(&modern(0, "m:1"), &register_body(1, &["orders"])).await;
         assert_eq!(shown().await.len(), 2);
         server.ok(Code::UnregisterBroker, &identity("a", "m:1")).await;
-        if !told {
+        if !reported {
             // All notifications have been sent when the namesrv has stopped.
             server.stop().await;
             assert!(received.try_recv().is_err());
@@ -438,17 +438,17 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn every_figure_says_what_it_is() {
+async fn every_metric_has_a_help_text() {
     let server = server("").await;
     let text = server.http("/metrics").await;
-    let told: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
-    for (name, help) in &told {
+    let reported: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
+    for (name, help) in &reported {
         assert!(help.split_whitespace().count() >= 4 && help.ends_with('.'), "{name} says only: {help}");
     }
-    let figures: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let metrics: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     let names = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
-    assert_eq!(names(&told), names(&figures));
-    assert!(told.len() > 20, "{text}");
+    assert_eq!(names(&reported), names(&metrics));
+    assert!(reported.len() > 20, "{text}");
 }
 
 #[tokio::test]
@@ -465,7 +465,7 @@ async fn a_port_in_use_is_named() {
 
 /// One connection's registrations filled the memory until the process was killed.
 #[tokio::test]
-async fn a_registration_that_does_not_fit_is_refused_with_words_and_counted() {
+async fn a_registration_that_does_not_fit_is_refused_with_a_reason_and_counted() {
     let server = server("maxRouteTableBytes=100000").await;
     let body = |prefix: &str, topics: usize| {
         let names: Vec<_> = (0..topics).map(|n| format!("{prefix}{n}")).collect();
@@ -473,14 +473,15 @@ async fn a_registration_that_does_not_fit_is_refused_with_words_and_counted() {
     };
     server.register(&broker("a", 0, "10.0.0.1:10911"), &body("t", 200)).await;
     let other = server.another_client();
-    for (topics, words) in [(300, "maxRouteTableBytes"), (1000, "the registration names 1000 topics; 446 are possible")]
+    for (topics, description) in
+        [(300, "maxRouteTableBytes"), (1000, "the registration names 1000 topics; 446 are possible")]
     {
         let body = body("u", topics);
         for (compressed, bytes) in [(false, body.to_plain()), (true, body.to_compressed())] {
             let header = header::RegisterBroker { compressed: Some(compressed), ..broker("b", 0, "10.0.0.2:10911") };
             let refused = other.register_raw(&header, bytes).await;
             let remark = refused.remark.unwrap_or_default();
-            assert!(refused.code == 1 && remark.contains(words), "{} {remark}", refused.code);
+            assert!(refused.code == 1 && remark.contains(description), "{} {remark}", refused.code);
         }
     }
     assert!(server.route("t0").await.is_some() && server.route("u0").await.is_none());

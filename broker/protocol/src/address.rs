@@ -26,7 +26,8 @@ pub enum AddressError {
     Comma(String),
     /// A comment after the value, which is not recognised as one.
     #[error(
-        "{0:?} is not an address: in a properties file what follows a value is part of it, so put the comment on its own line"
+        "{0:?} is not an address: in a properties file what follows a value is part of it, so put \
+         the comment on its own line"
     )]
     Comment(String),
     /// The text after the last colon.
@@ -137,10 +138,11 @@ mod tests {
     #[test]
     fn lists_are_split_and_each_address_checked() {
         assert_eq!(parse_list("a:1; [::1]:9876 ;"), Ok(vec!["a:1", "[::1]:9876"]));
-        for good in ["namesrv_0.mq.svc.cluster.local:9876", "127.0.0.1:1", "::1:9876", "[fe80::1%eth0]:65535", "h.:2"] {
-            assert_eq!(parse_list(good), Ok(vec![good]));
+        for valid in ["namesrv_0.mq.svc.cluster.local:9876", "127.0.0.1:1", "::1:9876", "[fe80::1%eth0]:65535", "h.:2"]
+        {
+            assert_eq!(parse_list(valid), Ok(vec![valid]));
         }
-        for (wrong, words) in [
+        for (wrong, expected) in [
             ("", "it is empty"),
             (";", "it is empty"),
             ("foo", "\"foo\" has no port"),
@@ -158,7 +160,7 @@ mod tests {
             ("a b:9876", "neither an IP address nor a host name"),
         ] {
             let refused = parse_list(wrong).unwrap_err().to_string();
-            assert!(refused.contains(words), "{wrong}: {refused}");
+            assert!(refused.contains(expected), "{wrong}: {refused}");
         }
     }
 }

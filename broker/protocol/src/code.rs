@@ -99,7 +99,7 @@ codes! {
         NotInCurrentUnit = 205,
         /// No client of this group is connected.
         ConsumerNotOnline = 206,
-        /// The client did not answer before the timeout.
+        /// The client did not respond before the timeout.
         ConsumeMessageTimeout = 207,
         /// No message.
         NoMessage = 208,
@@ -296,9 +296,9 @@ codes! {
         QueryDataVersion = 322,
         /// Check a half message again.
         ResumeCheckHalfMessage = 323,
-        /// Answer a request message (long field names).
+        /// Reply to a request message (long field names).
         SendReplyMessage = 324,
-        /// Answer a request message.
+        /// Reply to a request message.
         SendReplyMessageV2 = 325,
         /// Broker to producer: the response to its request message.
         PushReplyMessageToClient = 326,

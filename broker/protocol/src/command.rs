@@ -17,12 +17,12 @@ pub enum Serialization {
     Binary,
 }
 
-/// Set in `flag` of an answer.
+/// Set in `flag` of a response.
 const RESPONSE: i32 = 1;
-/// Set in `flag` of a request that must not be answered.
+/// Set in `flag` of a request that must not get a response.
 const ONE_WAY: i32 = 2;
 
-/// One request or answer as it travels.
+/// One request or response as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// Request code, or response code if [`Command::is_response`].
@@ -70,19 +70,19 @@ impl Command {
         self
     }
 
-    /// The same as a request that is not answered.
+    /// The same as a request without a response.
     #[must_use]
     pub fn one_way(mut self) -> Self {
         self.flag |= ONE_WAY;
         self
     }
 
-    /// True for an answer.
+    /// True for a response.
     pub fn is_response(&self) -> bool {
         self.flag & RESPONSE != 0
     }
 
-    /// True for a request that must not be answered.
+    /// True for a request that must not get a response.
     pub fn is_one_way(&self) -> bool {
         self.flag & ONE_WAY != 0
     }

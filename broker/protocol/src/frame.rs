@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn another_protocol_is_called_by_its_name() {
         let refused = |first: &[u8]| decode(&mut BytesMut::from(first), MAX_FRAME).unwrap_err().to_string();
-        for (first, words) in [
+        for (first, expected) in [
             (&b"HTTP/1.1 400 Bad Request\r\n"[..], "an HTTP server answers there"),
             (b"GET / HTTP/1.1\r\n", "an HTTP client talks to this port"),
             (b"POST /x", "an HTTP client talks to this port"),
@@ -185,7 +185,7 @@ mod tests {
             (&[0x15, 0x03, 0x03, 0x00, 0x02], "a server answers with TLS"),
             (&[0x7F, 0xFF, 0xFF, 0xFF], "a frame of 2147483647 bytes is over the limit"),
         ] {
-            assert!(refused(first).contains(words), "{first:?}: {}", refused(first));
+            assert!(refused(first).contains(expected), "{first:?}: {}", refused(first));
         }
     }
 

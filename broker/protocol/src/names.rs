@@ -97,7 +97,7 @@ pub fn retry_topic(group: &str) -> String {
     [RETRY_PREFIX, group].concat()
 }
 
-/// `cluster_REPLY_TOPIC`: answers of request-reply.
+/// `cluster_REPLY_TOPIC`: replies of request-reply.
 pub fn reply_topic(cluster: &str) -> String {
     [cluster, "_REPLY_TOPIC"].concat()
 }

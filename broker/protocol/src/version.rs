@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn numbers_have_the_names_of_javas_list() {
-        for (version, words) in [
+        for (version, expected) in [
             (CURRENT, CURRENT_NAME),
             (V5_0_0, "V5_0_0"),
             (V4_9_3, "V4_9_3"),
@@ -49,7 +49,7 @@ mod tests {
             (V3_4_9, "121"),
             (-1, "-1"),
         ] {
-            assert_eq!(name(version), words);
+            assert_eq!(name(version), expected);
         }
         assert!(name(Version::MAX).starts_with('V'));
     }

@@ -6,7 +6,7 @@
 //! they get leave 16 / (16 + n) of the limit free. The price: clients behind one address, such as a
 //! NAT gateway, have seven eighths of the limit together.
 
-use crate::{Figures, log_limit};
+use crate::{Counters, log_limit};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -31,21 +31,21 @@ impl Addresses {
 
 /// Counts as an open connection until it is dropped, also if a handler panics.
 pub(crate) struct Open {
-    figures: Arc<Figures>,
+    counters: Arc<Counters>,
     address: IpAddr,
 }
 
 impl Open {
-    pub(crate) fn new(figures: &Arc<Figures>, address: IpAddr) -> Self {
-        figures.connections.fetch_add(1, Relaxed);
-        *figures.addresses.0.lock().entry(address).or_default() += 1;
-        Self { figures: Arc::clone(figures), address }
+    pub(crate) fn new(counters: &Arc<Counters>, address: IpAddr) -> Self {
+        counters.connections.fetch_add(1, Relaxed);
+        *counters.addresses.0.lock().entry(address).or_default() += 1;
+        Self { counters: Arc::clone(counters), address }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let mut addresses = self.figures.addresses.0.lock();
+        let mut addresses = self.counters.addresses.0.lock();
         if let Some(count) = addresses.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -53,7 +53,7 @@ impl Drop for Open {
             }
         }
         drop(addresses);
-        self.figures.connections.fetch_sub(1, Relaxed);
+        self.counters.connections.fetch_sub(1, Relaxed);
     }
 }
 
@@ -69,21 +69,21 @@ impl Admission {
 
     /// Whether a connection from `address` is accepted. A refused connection is counted; the log
     /// line about it is rate-limited.
-    pub(crate) fn takes(&self, address: IpAddr, figures: &Figures) -> bool {
+    pub(crate) fn takes(&self, address: IpAddr, counters: &Counters) -> bool {
         let address = address.to_canonical();
         // The listeners of a process share these metrics, so they share the limit.
-        let (open, of_address) = (figures.connections.load(Relaxed), figures.addresses.count(address));
+        let (open, of_address) = (counters.connections.load(Relaxed), counters.addresses.count(address));
         if is_taken(open, of_address, self.limit) {
             return true;
         }
-        Figures::add(&figures.refused, 1);
+        Counters::add(&counters.refused, 1);
         if log_limit::TOO_MANY.admits() {
             tracing::warn!(
                 %address,
                 open,
                 of_address,
                 limit = self.limit,
-                refused = figures.refused.load(Relaxed),
+                refused = counters.refused.load(Relaxed),
                 "too many connections, in all or from this address; closing new ones"
             );
         }

@@ -1,7 +1,7 @@
 //! Connections that this process opens: one per address, opened on first use and reopened when
 //! lost.
 
-use crate::{Budget, Connection, Error, Figures, Handler, Limits};
+use crate::{Budget, Connection, Counters, Error, Handler, Limits};
 use parking_lot::Mutex;
 use rmq_protocol::Command;
 use rustc_hash::FxHashMap;
@@ -16,7 +16,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     handler: Arc<dyn Handler>,
     limits: Limits,
-    figures: Arc<Figures>,
+    counters: Arc<Counters>,
     /// One slot per address. Callers that want the same address wait for one attempt; callers that
     /// want another address do not wait.
     slots: Mutex<FxHashMap<String, Arc<tokio::sync::Mutex<Option<Connection>>>>>,
@@ -35,7 +35,7 @@ impl Client {
         Self(Arc::new(Inner {
             handler,
             limits,
-            figures: Arc::new(Figures::with_budget(budget)),
+            counters: Arc::new(Counters::with_budget(budget)),
             slots: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -43,8 +43,8 @@ impl Client {
     }
 
     /// The metrics of all its connections.
-    pub fn figures(&self) -> &Arc<Figures> {
-        &self.0.figures
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.0.counters
     }
 
     /// Sends a request to `address` and waits for its response, whatever the response code.
@@ -89,7 +89,7 @@ impl Client {
             tokio::time::timeout(inner.limits.connect, TcpStream::connect(address)).await.map_err(|_| {
                 io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {:?}", inner.limits.connect))
             })??;
-        let connection = Connection::new(stream, inner.limits.clone(), Arc::clone(&inner.figures))?;
+        let connection = Connection::new(stream, inner.limits.clone(), Arc::clone(&inner.counters))?;
         inner.tasks.spawn(connection.clone().run(Arc::clone(&inner.handler), inner.stop.clone()));
         Ok(connection)
     }

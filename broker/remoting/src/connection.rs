@@ -1,7 +1,7 @@
 //! One connection, as seen from either side.
 
 use crate::{
-    Error, Figures, Limits,
+    Counters, Error, Limits,
     admission::Open,
     input::{Input, READ},
     limits::{MemoryCheck, MemoryDeadline, ReadPause, Reasons},
@@ -91,7 +91,7 @@ pub(crate) struct Inner {
     next_opaque: AtomicI32,
     pending: Mutex<Pending>,
     pub(crate) limits: Limits,
-    pub(crate) figures: Arc<Figures>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 #[derive(Default)]
@@ -103,7 +103,7 @@ struct Pending {
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, limits: Limits, figures: Arc<Figures>) -> io::Result<Self> {
+    pub(crate) fn new(stream: TcpStream, limits: Limits, counters: Arc<Counters>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self(Arc::new(Inner {
             id: NEXT_ID.fetch_add(1, Relaxed),
@@ -123,7 +123,7 @@ impl Connection {
             next_opaque: AtomicI32::new(1),
             pending: Mutex::default(),
             limits,
-            figures,
+            counters,
         })))
     }
 
@@ -172,18 +172,18 @@ impl Connection {
                 return Err(self.closed_error());
             }
             if pending.waiting.len() >= self.0.limits.pending || self.0.outbox.waiting() > self.0.limits.outbox {
-                Figures::add(&self.0.figures.requests_refused, 1);
+                Counters::add(&self.0.counters.requests_refused, 1);
                 return Err(Error::Overloaded(self.0.peer.to_string()));
             }
             pending.waiting.insert(opaque, sender);
         }
         // Runs also when the caller is dropped before the response: its place is released.
-        let place = Place { connection: self, opaque };
-        self.after_push(self.0.outbox.push_command(&command, &self.0.stream, &self.0.figures));
-        let answer = tokio::time::timeout(timeout, receiver).await;
+        let place = PendingSlot { connection: self, opaque };
+        self.after_push(self.0.outbox.push_command(&command, &self.0.stream, &self.0.counters));
+        let response = tokio::time::timeout(timeout, receiver).await;
         drop(place);
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
+        match response {
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) => Err(self.closed_error()),
             Err(_) => Err(Error::Timeout { address: self.0.peer.to_string(), timeout }),
         }
@@ -196,10 +196,10 @@ impl Connection {
     pub fn one_way(&self, mut command: Command) -> Result<(), Error> {
         command.opaque = self.0.next_opaque.fetch_add(1, Relaxed);
         if self.0.outbox.waiting() > self.0.limits.outbox {
-            Figures::add(&self.0.figures.pushes_dropped, 1);
+            Counters::add(&self.0.counters.pushes_dropped, 1);
             return Err(Error::Overloaded(self.0.peer.to_string()));
         }
-        match self.0.outbox.push_command(&command.one_way(), &self.0.stream, &self.0.figures) {
+        match self.0.outbox.push_command(&command.one_way(), &self.0.stream, &self.0.counters) {
             Pushed::Closed => Err(self.closed_error()),
             pushed => {
                 self.after_push(pushed);
@@ -216,7 +216,7 @@ impl Connection {
     }
 
     fn is_more_than_its_share(&self, bytes: usize) -> bool {
-        let (budget, connections) = (&self.0.figures.budget, &self.0.figures.connections);
+        let (budget, connections) = (&self.0.counters.budget, &self.0.counters.connections);
         budget.is_exhausted() && bytes > budget.share(connections.load(Relaxed))
     }
 
@@ -239,7 +239,7 @@ impl Connection {
 
     /// Writes as much as the socket accepts.
     pub(crate) fn write(&self) -> Pushed {
-        let pushed = self.0.outbox.write(&self.0.stream, &self.0.figures);
+        let pushed = self.0.outbox.write(&self.0.stream, &self.0.counters);
         self.announce_room();
         pushed
     }
@@ -274,7 +274,7 @@ impl Connection {
         handler: Arc<H>,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send {
-        let open = Open::new(&self.0.figures, self.0.peer.ip());
+        let open = Open::new(&self.0.counters, self.0.peer.ip());
         async move {
             let end = End { connection: &self, handler: &*handler };
             self.read_until_end(&*handler, &stop).await;
@@ -285,7 +285,7 @@ impl Connection {
 
     fn end(&self) {
         self.0.closing.store(true, SeqCst);
-        self.0.outbox.close(&self.0.figures);
+        self.0.outbox.close(&self.0.counters);
         let waiting = {
             let mut pending = self.0.pending.lock();
             pending.closed = true;
@@ -301,9 +301,9 @@ impl Connection {
 
     async fn read_until_end<H: Handler + ?Sized>(&self, handler: &H, stop: &CancellationToken) {
         let inner = &*self.0;
-        let mut input = Input::new(Arc::clone(&inner.figures));
+        let mut input = Input::new(Arc::clone(&inner.counters));
         let mut memory_deadline = MemoryDeadline::default();
-        let (mut blocked, mut pause) = (false, ReadPause::none(&inner.figures));
+        let (mut blocked, mut pause) = (false, ReadPause::none(&inner.counters));
         let mut last_active = Instant::now();
         let mut stopping_until: Option<Instant> = None;
         // Both futures live as long as the connection: to create them anew at each turn would take
@@ -336,12 +336,12 @@ impl Connection {
                 MemoryCheck::Met => {}
                 MemoryCheck::Again(at) => timer.as_mut().reset(stopping_until.map_or(at, |until| until.min(at))),
                 MemoryCheck::Missed => {
-                    Figures::add(&inner.figures.closed_for_memory, 1);
+                    Counters::add(&inner.counters.closed_for_memory, 1);
                     tracing::warn!(
                         peer = %inner.peer,
                         held = held_bytes,
-                        used = inner.figures.budget.used(),
-                        limit = inner.figures.budget.limit(),
+                        used = inner.counters.budget.used(),
+                        limit = inner.counters.budget.limit(),
                         "closing a connection that does not give memory back while network buffers take more than \
                         their limit"
                     );
@@ -416,7 +416,7 @@ impl Connection {
                     }
                     let idle_until = last_active + inner.limits.idle;
                     if Instant::now() >= idle_until {
-                        Figures::add(&inner.figures.idle_closed, 1);
+                        Counters::add(&inner.counters.idle_closed, 1);
                         tracing::debug!(peer = %inner.peer, "connection was idle, closed");
                         return;
                     }
@@ -438,7 +438,7 @@ impl Connection {
             }
             Err(_) => return (0, Pushed::Closed),
         };
-        Figures::add(&inner.figures.bytes_in, bytes as u64);
+        Counters::add(&inner.counters.bytes_in, bytes as u64);
         (bytes, self.handle_some(input, handler))
     }
 
@@ -454,12 +454,12 @@ impl Connection {
         loop {
             match frame::decode(&mut input.buffer, inner.limits.frame) {
                 Ok(Some(command)) => {
-                    Figures::add(&inner.figures.frames_in, 1);
+                    Counters::add(&inner.counters.frames_in, 1);
                     requests += usize::from(self.take(command, handler));
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    Figures::add(&inner.figures.malformed, 1);
+                    Counters::add(&inner.counters.malformed, 1);
                     if log_limit::MALFORMED.admits() {
                         tracing::warn!(peer = %inner.peer, %error, "closing a connection that does not speak our protocol");
                     }
@@ -475,10 +475,10 @@ impl Connection {
         input.count();
         // Requests with a late response accumulate behind what they wait for.
         let later = inner.unanswered.load(Relaxed).saturating_sub(unanswered);
-        if reactors::answered(requests.saturating_sub(later)) {
-            Figures::add(&inner.figures.pauses, 1);
+        if reactors::responded(requests.saturating_sub(later)) {
+            Counters::add(&inner.counters.pauses, 1);
         }
-        let pushed = inner.outbox.uncork(&inner.stream, &inner.figures);
+        let pushed = inner.outbox.uncork(&inner.stream, &inner.counters);
         if malformed { Pushed::Closed } else { pushed }
     }
 
@@ -517,10 +517,10 @@ impl<H: Handler + ?Sized> Drop for End<'_, H> {
     fn drop(&mut self) {
         let connection = self.connection;
         if std::thread::panicking() {
-            Figures::add(&connection.0.figures.panics, 1);
+            Counters::add(&connection.0.counters.panics, 1);
             tracing::error!(peer = %connection.0.peer, "a request made its handler panic; its connection is closed");
             // The responses that were given before, and the one that reports the panic.
-            connection.0.outbox.uncork(&connection.0.stream, &connection.0.figures);
+            connection.0.outbox.uncork(&connection.0.stream, &connection.0.counters);
         }
         connection.end();
         // A second panic while the first one unwinds would abort the process.
@@ -532,12 +532,12 @@ impl<H: Handler + ?Sized> Drop for End<'_, H> {
 }
 
 /// A place in `pending`, released when its caller is done.
-struct Place<'a> {
+struct PendingSlot<'a> {
     connection: &'a Connection,
     opaque: i32,
 }
 
-impl Drop for Place<'_> {
+impl Drop for PendingSlot<'_> {
     fn drop(&mut self) {
         self.connection.0.pending.lock().waiting.remove(&self.opaque);
     }

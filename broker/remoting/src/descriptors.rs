@@ -1,6 +1,6 @@
 //! File descriptors: how many this process may have, and how many of them are for connections.
 //!
-//! A process without free descriptors cannot open the next file of its store and cannot answer
+//! A process without free descriptors cannot open the next file of its store and cannot respond
 //! probes. So connections get what is left after a reserve.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

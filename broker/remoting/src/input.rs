@@ -1,6 +1,6 @@
 //! The input buffer of one connection: bytes that are read and not handled yet.
 
-use crate::Figures;
+use crate::Counters;
 use bytes::BytesMut;
 use std::{
     io,
@@ -23,12 +23,12 @@ pub(crate) struct Input {
     /// Bytes that metrics and budget count for the buffer, in units of [`READ`]: a quiet connection
     /// does not change them.
     counted: usize,
-    figures: Arc<Figures>,
+    counters: Arc<Counters>,
 }
 
 impl Input {
-    pub(crate) fn new(figures: Arc<Figures>) -> Self {
-        Self { buffer: BytesMut::new(), more: false, read: READ, counted: 0, figures }
+    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+        Self { buffer: BytesMut::new(), more: false, read: READ, counted: 0, counters }
     }
 
     /// Reads once. A read that did not fill the buffer has emptied the socket; the stream is then
@@ -98,11 +98,11 @@ impl Input {
         if before == now {
             return;
         }
-        self.figures.budget.change(before, now);
+        self.counters.budget.change(before, now);
         if now > before {
-            self.figures.input_bytes.fetch_add(now - before, Relaxed);
+            self.counters.input_bytes.fetch_add(now - before, Relaxed);
         } else {
-            self.figures.input_bytes.fetch_sub(before - now, Relaxed);
+            self.counters.input_bytes.fetch_sub(before - now, Relaxed);
         }
     }
 }
@@ -115,7 +115,7 @@ impl Drop for Input {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Budget, Figures, Handler, Limits, Reactors, Responder, bind, serve};
+    use crate::{Budget, Counters, Handler, Limits, Reactors, Responder, bind, serve};
     use bytes::BytesMut;
     use rmq_protocol::{Command, Reply, RequestCode, frame, header};
     use std::{
@@ -131,7 +131,7 @@ mod tests {
     /// Bytes that exhaust the budget of these tests.
     const OTHERS: usize = 64 << 20;
 
-    /// Answers; a large request takes longer than a connection may go on at a time.
+    /// Responds; a large request takes longer than a connection may go on at a time.
     struct Slow;
 
     impl Handler for Slow {
@@ -146,7 +146,7 @@ mod tests {
         stream: TcpStream,
         input: BytesMut,
         _others: Vec<TcpStream>,
-        figures: Arc<Figures>,
+        counters: Arc<Counters>,
     }
 
     impl Peer {
@@ -155,17 +155,17 @@ mod tests {
         async fn busy() -> Self {
             let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
-            let figures = Arc::new(Figures::with_budget(Arc::new(Budget::new(128 << 10))));
+            let counters = Arc::new(Counters::with_budget(Arc::new(Budget::new(128 << 10))));
             let limits = Limits { relief: Duration::from_secs(3), ..Limits::default() };
             let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
-            tokio::spawn(serve(listener, reactors, Arc::new(Slow), limits, Arc::clone(&figures), Default::default()));
+            tokio::spawn(serve(listener, reactors, Arc::new(Slow), limits, Arc::clone(&counters), Default::default()));
             let stream = TcpStream::connect(address).await.unwrap();
             let mut others = Vec::new();
             for _ in 0..7 {
                 others.push(TcpStream::connect(address).await.unwrap());
             }
-            let mut peer = Self { stream, input: BytesMut::new(), _others: others, figures };
-            while peer.figures.input_bytes.load(Relaxed) < 64 << 10 {
+            let mut peer = Self { stream, input: BytesMut::new(), _others: others, counters };
+            while peer.counters.input_bytes.load(Relaxed) < 64 << 10 {
                 peer.ask(2000, 100).await;
             }
             peer
@@ -178,14 +178,14 @@ mod tests {
                 .encode(&mut frames);
             self.stream.write_all(&frames.repeat(count)).await.unwrap();
             for _ in 0..count {
-                self.answer().await;
+                self.response().await;
             }
         }
 
-        async fn answer(&mut self) {
+        async fn response(&mut self) {
             while frame::decode(&mut self.input, 1 << 20).unwrap().is_none() {
                 let read = tokio::time::timeout(DEADLINE, self.stream.read_buf(&mut self.input)).await;
-                assert!(read.expect("an answer in time").unwrap() > 0, "the connection was closed");
+                assert!(read.expect("a response in time").unwrap() > 0, "the connection was closed");
             }
         }
     }
@@ -195,11 +195,11 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_owes_nothing_is_served_while_memory_is_short() {
         let mut peer = Peer::busy().await;
-        peer.figures.budget.change(0, OTHERS);
+        peer.counters.budget.change(0, OTHERS);
         for _ in 0..3 {
             peer.ask(1, 100).await;
         }
-        assert_eq!(peer.figures.closed_for_memory.load(Relaxed), 0);
+        assert_eq!(peer.counters.closed_for_memory.load(Relaxed), 0);
     }
 
     /// Requests that had arrived were not handled because they took memory, and took it because
@@ -207,15 +207,15 @@ mod tests {
     #[tokio::test]
     async fn requests_that_have_come_are_handled_while_memory_is_short() {
         let mut peer = Peer::busy().await;
-        let handled = peer.figures.frames_in.load(Relaxed);
-        let figures = Arc::clone(&peer.figures);
+        let handled = peer.counters.frames_in.load(Relaxed);
+        let counters = Arc::clone(&peer.counters);
         let shortage = async {
-            while figures.frames_in.load(Relaxed) == handled {
+            while counters.frames_in.load(Relaxed) == handled {
                 tokio::task::yield_now().await;
             }
-            figures.budget.change(0, OTHERS);
+            counters.budget.change(0, OTHERS);
         };
         tokio::join!(peer.ask(60, 1000), shortage);
-        assert_eq!(peer.figures.closed_for_memory.load(Relaxed), 0);
+        assert_eq!(peer.counters.closed_for_memory.load(Relaxed), 0);
     }
 }

@@ -32,7 +32,7 @@
 //! [`Budget`], whose module docs say what happens when it is exhausted; by default it is a part of
 //! the process's [`memory`].
 //!
-//! A process also serves HTTP for monitoring: [`http`] answers probes and scrapers, [`metrics`]
+//! A process also serves HTTP for monitoring: [`http`] serves probes and scrapers, [`metrics`]
 //! renders the metrics. [`Watchdog`] watches threads and tasks that have to run as long as the
 //! process.
 //!
@@ -64,7 +64,7 @@ pub use client::Client;
 pub use connection::{Connection, Handler};
 pub use descriptors::connections_within_limit;
 pub use error::Error;
-pub use limits::{Figures, Limits};
+pub use limits::{Counters, Limits};
 pub use listener::{AcceptFailures, Reserved, bind, reserve, serve};
 pub use log_limit::LogLimit;
 pub use reactors::Reactors;

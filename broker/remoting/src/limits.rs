@@ -68,7 +68,7 @@ impl Default for Limits {
 
 /// Metrics since the start, shared by all connections of a listener or client.
 #[derive(Debug)]
-pub struct Figures {
+pub struct Counters {
     /// The memory budget of their buffers; by default that of the process.
     pub budget: Arc<Budget>,
     /// Open now.
@@ -121,13 +121,13 @@ pub struct Figures {
     pub panics: AtomicU64,
 }
 
-impl Default for Figures {
+impl Default for Counters {
     fn default() -> Self {
         Self::with_budget(Budget::of_process())
     }
 }
 
-impl Figures {
+impl Counters {
     /// Metrics of connections with this budget.
     pub fn with_budget(budget: Arc<Budget>) -> Self {
         Self {
@@ -181,32 +181,32 @@ impl Reasons {
 
 /// Counts a connection in the metrics while it is not read from.
 pub(crate) struct ReadPause<'f> {
-    figures: &'f Figures,
+    counters: &'f Counters,
     reasons: Reasons,
 }
 
 impl<'f> ReadPause<'f> {
     /// The state of a connection that is read from.
-    pub(crate) fn none(figures: &'f Figures) -> Self {
-        Self { figures, reasons: Reasons::default() }
+    pub(crate) fn none(counters: &'f Counters) -> Self {
+        Self { counters, reasons: Reasons::default() }
     }
 
     /// Sets the current reasons. Returns whether the connection may be read from.
     pub(crate) fn update(&mut self, now: Reasons) -> bool {
         let before = std::mem::replace(&mut self.reasons, now);
         for (now, before, counter) in [
-            (now.outbox, before.outbox, &self.figures.held_back_for_outbox),
-            (now.requests, before.requests, &self.figures.held_back_for_requests),
-            (now.memory, before.memory, &self.figures.held_back_for_memory),
+            (now.outbox, before.outbox, &self.counters.held_back_for_outbox),
+            (now.requests, before.requests, &self.counters.held_back_for_requests),
+            (now.memory, before.memory, &self.counters.held_back_for_memory),
         ] {
             if now && !before {
-                Figures::add(counter, 1);
+                Counters::add(counter, 1);
             }
         }
         if now.any() && !before.any() {
-            self.figures.held_back.fetch_add(1, Relaxed);
+            self.counters.held_back.fetch_add(1, Relaxed);
         } else if before.any() && !now.any() {
-            self.figures.held_back.fetch_sub(1, Relaxed);
+            self.counters.held_back.fetch_sub(1, Relaxed);
         }
         !now.any()
     }

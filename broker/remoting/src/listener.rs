@@ -1,6 +1,6 @@
 //! Listening and accepting connections.
 
-use crate::{Connection, Figures, Handler, Limits, Reactors, admission::Admission};
+use crate::{Connection, Counters, Handler, Limits, Reactors, admission::Admission};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
@@ -17,18 +17,18 @@ const BACKLOG: i32 = 1024;
 /// fail as well.
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// Time between two log lines about such failures.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The accept failures of a listener.
 pub struct AcceptFailures {
     what: &'static str,
-    told: Option<Instant>,
+    logged: Option<Instant>,
 }
 
 impl AcceptFailures {
     /// Creates the state of a listener for `what`, such as "a connection".
     pub fn new(what: &'static str) -> Self {
-        Self { what, told: None }
+        Self { what, logged: None }
     }
 
     /// Logs the failure, at most once in 10 s, and pauses.
@@ -36,8 +36,8 @@ impl AcceptFailures {
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
             return; // This peer is gone; the next one can be accepted.
         }
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
+        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
+            self.logged = Some(Instant::now());
             tracing::warn!(%error, "cannot accept {}; trying again every {BACK_OFF:?}", self.what);
         }
         tokio::time::sleep(BACK_OFF).await;
@@ -97,7 +97,7 @@ pub async fn serve<H: Handler + ?Sized>(
     reactors: Arc<Reactors>,
     handler: Arc<H>,
     limits: Limits,
-    figures: Arc<Figures>,
+    counters: Arc<Counters>,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
@@ -115,26 +115,26 @@ pub async fn serve<H: Handler + ?Sized>(
                 continue;
             }
         };
-        if !admission.takes(peer.ip(), &figures) {
+        if !admission.takes(peer.ip(), &counters) {
             continue;
         }
-        let seat = reactors.choose();
+        let slot = reactors.choose();
         let connection = {
             // The event loop of a stream is fixed when the stream is created.
-            let _entered = seat.runtime.enter();
+            let _entered = slot.runtime.enter();
             stream
                 .into_std()
                 .and_then(TcpStream::from_std)
-                .and_then(|stream| Connection::new(stream, limits.clone(), Arc::clone(&figures)))
+                .and_then(|stream| Connection::new(stream, limits.clone(), Arc::clone(&counters)))
         };
         match connection {
             Ok(connection) => {
-                Figures::add(&figures.accepted, 1);
-                let (runtime, run) = (seat.runtime.clone(), connection.run(Arc::clone(&handler), stop.clone()));
+                Counters::add(&counters.accepted, 1);
+                let (runtime, run) = (slot.runtime.clone(), connection.run(Arc::clone(&handler), stop.clone()));
                 connections.spawn_on(
                     async move {
                         run.await;
-                        drop(seat);
+                        drop(slot);
                     },
                     &runtime,
                 );

@@ -46,7 +46,7 @@ impl LogLimit {
     }
 
     /// Writes the summary of the suppressed lines; false if there were none.
-    fn tell(&self) -> bool {
+    fn summarize(&self) -> bool {
         // In the next period all lines are suppressed.
         let seen = self.seen.lock().replace(self.lines).unwrap_or(0);
         let more = seen.saturating_sub(self.lines);
@@ -65,7 +65,7 @@ impl Period {
     async fn pass(self) {
         loop {
             tokio::time::sleep(self.0.period).await;
-            if !self.0.tell() {
+            if !self.0.summarize() {
                 return;
             }
         }
@@ -88,10 +88,10 @@ mod tests {
         static LIMIT: LogLimit = LogLimit::new(2, "lines of a test");
         assert_eq!((0..1000).filter(|_| LIMIT.admits()).count(), 2);
         assert_eq!(*LIMIT.seen.lock(), Some(1000));
-        assert!(LIMIT.tell(), "998 were left out");
+        assert!(LIMIT.summarize(), "998 were left out");
         assert!(!LIMIT.admits(), "the flood goes on");
-        assert!(LIMIT.tell(), "one was left out");
-        assert!(!LIMIT.tell(), "nothing was left out");
+        assert!(LIMIT.summarize(), "one was left out");
+        assert!(!LIMIT.summarize(), "nothing was left out");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 //! thread with several late responses, as after a flush of the disk, adds all of them before the
 //! first is written.
 
-use crate::limits::Figures;
+use crate::limits::Counters;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use rmq_protocol::{Command, Reply, command::Origin};
@@ -80,29 +80,29 @@ impl Outbox {
         self.state.lock().corked = true;
     }
 
-    pub(crate) fn uncork(&self, stream: &TcpStream, figures: &Figures) -> Pushed {
+    pub(crate) fn uncork(&self, stream: &TcpStream, counters: &Counters) -> Pushed {
         self.change(|state| {
             state.corked = false;
-            state.write(stream, figures)
+            state.write(stream, counters)
         })
     }
 
-    pub(crate) fn push_reply(&self, origin: Origin, reply: &Reply, stream: &TcpStream, figures: &Figures) -> Pushed {
-        self.push(stream, figures, |state| state.append_reply(origin, reply))
+    pub(crate) fn push_reply(&self, origin: Origin, reply: &Reply, stream: &TcpStream, counters: &Counters) -> Pushed {
+        self.push(stream, counters, |state| state.append_reply(origin, reply))
     }
 
     /// Adds a response without writing it: the caller must call [`Outbox::write`] soon.
-    pub(crate) fn hold_reply(&self, origin: Origin, reply: &Reply, figures: &Figures) {
+    pub(crate) fn hold_reply(&self, origin: Origin, reply: &Reply, counters: &Counters) {
         self.change(|state| {
             if !state.closed {
                 state.append_reply(origin, reply);
-                Figures::add(&figures.frames_out, 1);
+                Counters::add(&counters.frames_out, 1);
             }
         });
     }
 
-    pub(crate) fn push_command(&self, command: &Command, stream: &TcpStream, figures: &Figures) -> Pushed {
-        self.push(stream, figures, |state| {
+    pub(crate) fn push_command(&self, command: &Command, stream: &TcpStream, counters: &Counters) -> Pushed {
+        self.push(stream, counters, |state| {
             let before = state.buffer.len();
             command.encode_head(&mut state.buffer);
             state.waiting += state.buffer.len() - before;
@@ -110,36 +110,36 @@ impl Outbox {
         })
     }
 
-    fn push(&self, stream: &TcpStream, figures: &Figures, add: impl FnOnce(&mut State)) -> Pushed {
+    fn push(&self, stream: &TcpStream, counters: &Counters, add: impl FnOnce(&mut State)) -> Pushed {
         self.change(|state| {
             if state.closed {
                 return Pushed::Closed;
             }
             let others_wait = state.waiting > 0;
             add(state);
-            Figures::add(&figures.frames_out, 1);
+            Counters::add(&counters.frames_out, 1);
             // If output is pending already, the socket is full or the batch is not over, so a write
             // will follow.
             if !state.corked && !others_wait {
-                return state.write(stream, figures);
+                return state.write(stream, counters);
             }
             if state.shown > 0 || state.waiting > UNSHOWN {
-                state.show(figures);
+                state.show(counters);
             }
             Pushed::Done
         })
     }
 
     /// Writes as much as the socket accepts.
-    pub(crate) fn write(&self, stream: &TcpStream, figures: &Figures) -> Pushed {
-        self.change(|state| state.write(stream, figures))
+    pub(crate) fn write(&self, stream: &TcpStream, counters: &Counters) -> Pushed {
+        self.change(|state| state.write(stream, counters))
     }
 
     /// Drops the pending output; nothing is accepted from now on.
-    pub(crate) fn close(&self, figures: &Figures) {
+    pub(crate) fn close(&self, counters: &Counters) {
         self.change(|state| {
             state.fail();
-            state.show(figures);
+            state.show(counters);
         });
     }
 }
@@ -168,25 +168,25 @@ impl State {
         self.pieces.push_back(part.clone());
     }
 
-    fn write(&mut self, stream: &TcpStream, figures: &Figures) -> Pushed {
-        let pushed = self.write_some(stream, figures);
-        self.show(figures);
+    fn write(&mut self, stream: &TcpStream, counters: &Counters) -> Pushed {
+        let pushed = self.write_some(stream, counters);
+        self.show(counters);
         pushed
     }
 
     /// Updates metrics and budget with the rest. While sockets accept everything there is no
     /// update.
-    fn show(&mut self, figures: &Figures) {
-        figures.budget.change(self.shown, self.waiting);
+    fn show(&mut self, counters: &Counters) {
+        counters.budget.change(self.shown, self.waiting);
         if self.waiting > self.shown {
-            figures.outbox_bytes.fetch_add(self.waiting - self.shown, Relaxed);
+            counters.outbox_bytes.fetch_add(self.waiting - self.shown, Relaxed);
         } else if self.waiting < self.shown {
-            figures.outbox_bytes.fetch_sub(self.shown - self.waiting, Relaxed);
+            counters.outbox_bytes.fetch_sub(self.shown - self.waiting, Relaxed);
         }
         self.shown = self.waiting;
     }
 
-    fn write_some(&mut self, stream: &TcpStream, figures: &Figures) -> Pushed {
+    fn write_some(&mut self, stream: &TcpStream, counters: &Counters) -> Pushed {
         while self.waiting > 0 {
             let written = if self.pieces.is_empty() {
                 stream.try_write(&self.buffer[self.written..])
@@ -204,7 +204,7 @@ impl State {
             match written {
                 Ok(0) => return self.fail(),
                 Ok(bytes) => {
-                    Figures::add(&figures.bytes_out, bytes as u64);
+                    Counters::add(&counters.bytes_out, bytes as u64);
                     self.advance(bytes);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Pushed::Blocked,

@@ -47,9 +47,9 @@ thread_local! {
     static TOGETHER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Records how many requests of one read were answered at once, and returns whether the thread will
+/// Records how many requests of one read got a response at once, and returns whether the thread will
 /// pause for them.
-pub(crate) fn answered(count: usize) -> bool {
+pub(crate) fn responded(count: usize) -> bool {
     TOGETHER.set(TOGETHER.get().max(count));
     GATHERED.contains(&count)
 }
@@ -88,13 +88,13 @@ impl Reactors {
     }
 
     /// The thread for a new connection.
-    pub(crate) fn choose(&self) -> Seat {
+    pub(crate) fn choose(&self) -> Slot {
         let fewest = self.others.iter().fold(&self.first, |best, other| match other.load() < best.load() {
             true => other,
             false => best,
         });
         fewest.connections.fetch_add(1, Relaxed);
-        Seat { runtime: fewest.runtime.clone(), connections: Arc::clone(&fewest.connections) }
+        Slot { runtime: fewest.runtime.clone(), connections: Arc::clone(&fewest.connections) }
     }
 }
 
@@ -126,12 +126,12 @@ impl Reactor {
 }
 
 /// A connection's place on a thread, released on drop.
-pub(crate) struct Seat {
+pub(crate) struct Slot {
     pub(crate) runtime: Handle,
     connections: Arc<AtomicUsize>,
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.fetch_sub(1, Relaxed);
     }

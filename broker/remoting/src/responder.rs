@@ -38,7 +38,7 @@ pub struct Responder {
     connection: Connection,
     origin: Origin,
     one_way: bool,
-    answered: bool,
+    responded: bool,
     /// Memory of the request, in bytes.
     bytes: usize,
     /// The request is parked, and its memory counts in the budget.
@@ -51,7 +51,7 @@ impl Responder {
             connection,
             origin: request.origin(),
             one_way: request.is_one_way(),
-            answered: false,
+            responded: false,
             bytes: REQUEST + request.bytes(),
             parked: false,
         }
@@ -71,7 +71,7 @@ impl Responder {
     /// could not release it.
     pub fn park(&mut self) {
         if !std::mem::replace(&mut self.parked, true) {
-            self.connection.inner().figures.budget.change(0, self.bytes);
+            self.connection.inner().counters.budget.change(0, self.bytes);
         }
     }
 
@@ -86,43 +86,43 @@ impl Responder {
     }
 
     fn send(&mut self, reply: &Reply) {
-        self.answered = true;
+        self.responded = true;
         if self.one_way {
             return;
         }
         let inner = self.connection.inner();
-        let pushed = inner.outbox.push_reply(self.origin, reply, &inner.stream, &inner.figures);
+        let pushed = inner.outbox.push_reply(self.origin, reply, &inner.stream, &inner.counters);
         self.connection.after_push(pushed);
     }
 
     /// Adds the response as one of several that are given at the same time: those of one connection
     /// leave in one write as soon as the first [`Unsent`] of them is dropped.
     pub fn reply_unsent(mut self, reply: &Reply) -> Unsent {
-        self.answered = true;
+        self.responded = true;
         let inner = self.connection.inner();
         if !self.one_way {
-            inner.outbox.hold_reply(self.origin, reply, &inner.figures);
+            inner.outbox.hold_reply(self.origin, reply, &inner.counters);
         }
         Unsent { responder: self }
     }
 
     /// Forwards the response of another process to the same request.
-    pub fn relay(mut self, mut answer: Command) {
-        self.answered = true;
+    pub fn relay(mut self, mut response: Command) {
+        self.responded = true;
         if self.one_way {
             return;
         }
-        answer.opaque = self.origin.opaque;
-        answer.serialization = self.origin.serialization;
+        response.opaque = self.origin.opaque;
+        response.serialization = self.origin.serialization;
         let inner = self.connection.inner();
-        let pushed = inner.outbox.push_command(&answer, &inner.stream, &inner.figures);
+        let pushed = inner.outbox.push_command(&response, &inner.stream, &inner.counters);
         self.connection.after_push(pushed);
     }
 }
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if !self.answered && std::thread::panicking() {
+        if !self.responded && std::thread::panicking() {
             // On the connection's task the end of the connection reports the panic, also after a
             // response.
             if !HANDLING.get() {
@@ -134,7 +134,7 @@ impl Drop for Responder {
         // the connection's task sees the zero.
         let inner = self.connection.inner();
         if self.parked {
-            inner.figures.budget.change(self.bytes, 0);
+            inner.counters.budget.change(self.bytes, 0);
         }
         let before = inner.unanswered.fetch_sub(1, SeqCst);
         if before == inner.limits.unanswered || (before == 1 && inner.stopping.load(SeqCst)) {
@@ -145,7 +145,7 @@ impl Drop for Responder {
 
 /// A response that waits for others of its connection. When it is dropped all of them are written;
 /// the request counts as unanswered until then.
-#[must_use = "the answer leaves when this is dropped"]
+#[must_use = "the response leaves when this is dropped"]
 pub struct Unsent {
     responder: Responder,
 }

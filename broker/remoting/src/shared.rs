@@ -72,7 +72,7 @@ mod tests {
     use std::sync::{Arc, atomic::AtomicBool};
 
     #[tokio::test]
-    async fn simultaneous_questions_make_at_most_two_answers() {
+    async fn simultaneous_calls_make_at_most_two_responses() {
         let (shared, made) = (Arc::<Shared<u64>>::default(), Arc::<AtomicU64>::default());
         let ask = |wanted| {
             let (shared, made) = (Arc::clone(&shared), Arc::clone(&made));

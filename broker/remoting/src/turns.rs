@@ -1,4 +1,4 @@
-//! Requests that are not answered at once: their number and their memory.
+//! Requests without an immediate response: their number and their memory.
 //!
 //! A peer may request more at a time than a process can work on, and more than the peer reads. So a
 //! request that needs a thread takes a turn ([`Responder::turn`]): a connection has a few turns at
@@ -26,8 +26,8 @@ impl RequestMemory {
     fn new(connection: &Connection, bytes: usize) -> Self {
         let inner = connection.inner();
         inner.deferred_bytes.fetch_add(bytes, SeqCst);
-        inner.figures.deferred_bytes.fetch_add(bytes, Relaxed);
-        inner.figures.budget.change(0, bytes);
+        inner.counters.deferred_bytes.fetch_add(bytes, Relaxed);
+        inner.counters.budget.change(0, bytes);
         Self { connection: connection.clone(), bytes }
     }
 }
@@ -35,8 +35,8 @@ impl RequestMemory {
 impl Drop for RequestMemory {
     fn drop(&mut self) {
         let inner = self.connection.inner();
-        inner.figures.budget.change(self.bytes, 0);
-        inner.figures.deferred_bytes.fetch_sub(self.bytes, Relaxed);
+        inner.counters.budget.change(self.bytes, 0);
+        inner.counters.deferred_bytes.fetch_sub(self.bytes, Relaxed);
         let (before, limit) = (inner.deferred_bytes.fetch_sub(self.bytes, SeqCst), inner.limits.deferred_bytes);
         if before >= limit && before - self.bytes < limit {
             inner.wake.notify_one();

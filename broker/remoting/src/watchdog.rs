@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn ends_are_told_by_name_and_those_of_a_stop_are_not() {
+    async fn ends_are_reported_by_name_and_those_of_a_stop_are_not() {
         let watchdog = Watchdog::default();
         watchdog.thread("panics", || panic!("as a test wants it"));
         let first = watchdog.ended().unwrap();

@@ -5,7 +5,7 @@
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use rmq_protocol::{Command, Fields, Reply, RequestCode, ResponseCode, Serialization, frame, header};
-use rmq_remoting::{Client, Connection, Error, Figures, Handler, Limits, Reactors, Responder, bind, serve};
+use rmq_remoting::{Client, Connection, Counters, Error, Handler, Limits, Reactors, Responder, bind, serve};
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -45,7 +45,7 @@ struct Server {
     address: SocketAddr,
     echo: Arc<Echo>,
     events: mpsc::UnboundedReceiver<&'static str>,
-    figures: Arc<Figures>,
+    counters: Arc<Counters>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -59,9 +59,10 @@ fn server(limits: Limits) -> Server {
     let address = listener.local_addr().unwrap();
     let (sender, events) = mpsc::unbounded_channel();
     let echo = Arc::new(Echo { late: Mutex::default(), events: sender });
-    let (figures, stop) = (Arc::<Figures>::default(), CancellationToken::new());
-    let task = tokio::spawn(serve(listener, reactors(), Arc::clone(&echo), limits, Arc::clone(&figures), stop.clone()));
-    Server { address, echo, events, figures, stop, task }
+    let (counters, stop) = (Arc::<Counters>::default(), CancellationToken::new());
+    let task =
+        tokio::spawn(serve(listener, reactors(), Arc::clone(&echo), limits, Arc::clone(&counters), stop.clone()));
+    Server { address, echo, events, counters, stop, task }
 }
 
 impl Server {
@@ -95,10 +96,10 @@ async fn until(what: &str, reached: impl Fn() -> bool) {
 }
 
 /// The next command that comes on a socket.
-async fn answer(stream: &mut TcpStream, input: &mut BytesMut) -> Command {
+async fn response(stream: &mut TcpStream, input: &mut BytesMut) -> Command {
     loop {
-        if let Some(answer) = frame::decode(input, 1 << 20).unwrap() {
-            return answer;
+        if let Some(response) = frame::decode(input, 1 << 20).unwrap() {
+            return response;
         }
         assert!(
             tokio::time::timeout(DEADLINE, stream.read_buf(input)).await.unwrap().unwrap() > 0,
@@ -116,7 +117,7 @@ fn request(body: impl Into<bytes::Bytes>) -> Command {
 }
 
 #[tokio::test]
-async fn answers_find_their_callers() {
+async fn responses_find_their_callers() {
     let server = server(Limits::default());
     let client = client();
     let address = server.address.to_string();
@@ -124,15 +125,15 @@ async fn answers_find_their_callers() {
         let (client, address) = (client.clone(), address.clone());
         tokio::spawn(async move {
             let body = vec![number as u8; (number as usize) * 97];
-            let answer = client.request(&address, request(body.clone()), DEADLINE).await.unwrap();
-            assert_eq!(answer.body, body);
+            let response = client.request(&address, request(body.clone()), DEADLINE).await.unwrap();
+            assert_eq!(response.body, body);
         })
     });
     for call in calls.collect::<Vec<_>>() {
         call.await.unwrap();
     }
-    assert_eq!(server.figures.accepted.load(Relaxed), 1);
-    assert_eq!(server.figures.frames_in.load(Relaxed), 200);
+    assert_eq!(server.counters.accepted.load(Relaxed), 1);
+    assert_eq!(server.counters.frames_in.load(Relaxed), 200);
 }
 
 /// Reports the thread that handles its requests.
@@ -172,8 +173,8 @@ async fn a_connection_that_sends_much_and_then_little_loses_nothing() {
         for size in [200_000, 70_000, 1, 64 * 1024 - 100, 8 * 1024, 3] {
             let body = vec![round as u8; size];
             let several = (0..8).map(|_| client.request(&address, request(body.clone()), DEADLINE));
-            for answer in futures::future::join_all(several).await {
-                assert_eq!(answer.unwrap().body, body);
+            for response in futures::future::join_all(several).await {
+                assert_eq!(response.unwrap().body, body);
             }
         }
     }
@@ -197,20 +198,20 @@ async fn a_thread_pauses_after_several_answers_at_once_and_after_no_others() {
             let mut next = Vec::new();
             request("next").encode(&mut next);
             stream.write_all(&next).await.unwrap();
-            assert_eq!(answer(&mut stream, &mut input).await.body, "next");
+            assert_eq!(response(&mut stream, &mut input).await.body, "next");
             let late = std::mem::take(&mut *server.echo.late.lock());
             late.into_iter().for_each(|(request, responder)| responder.reply(&Reply::body(request.body)));
         }
         for _ in 0..count {
-            assert_eq!(answer(&mut stream, &mut input).await.body, body);
+            assert_eq!(response(&mut stream, &mut input).await.body, body);
         }
         pauses += more;
-        assert_eq!(server.figures.pauses.load(Relaxed), pauses, "after {count} requests {body:?}");
+        assert_eq!(server.counters.pauses.load(Relaxed), pauses, "after {count} requests {body:?}");
     }
 }
 
 #[tokio::test]
-async fn a_late_answer_overtakes_nothing_and_arrives() {
+async fn a_late_response_overtakes_nothing_and_arrives() {
     let mut server = server(Limits::default());
     let (client, address) = (client(), server.address.to_string());
     let late = tokio::spawn({
@@ -221,12 +222,12 @@ async fn a_late_answer_overtakes_nothing_and_arrives() {
     assert_eq!(client.request(&address, request("now"), DEADLINE).await.unwrap().body, "now");
     let (_, responder) = server.echo.late.lock().pop().unwrap();
     responder.reply(&Reply::refuse(ResponseCode::PullNotFound, "nothing"));
-    let answer = late.await.unwrap().unwrap();
-    assert_eq!((answer.code, answer.remark.as_deref()), (19, Some("nothing")));
+    let response = late.await.unwrap().unwrap();
+    assert_eq!((response.code, response.remark.as_deref()), (19, Some("nothing")));
 }
 
 #[tokio::test]
-async fn answers_given_at_the_same_time_leave_together() {
+async fn responses_given_at_the_same_time_leave_together() {
     let mut server = server(Limits::default());
     let client = client();
     let ask = |body: &'static str| {
@@ -238,7 +239,7 @@ async fn answers_given_at_the_same_time_leave_together() {
         assert_eq!(server.event().await, "late");
     }
     let late = std::mem::take(&mut *server.echo.late.lock());
-    let written = || server.figures.bytes_out.load(Relaxed);
+    let written = || server.counters.bytes_out.load(Relaxed);
     let before = written();
     let mut unsent: Vec<_> =
         late.into_iter().map(|(request, responder)| responder.reply_unsent(&Reply::body(request.body))).collect();
@@ -253,7 +254,7 @@ async fn answers_given_at_the_same_time_leave_together() {
 }
 
 #[tokio::test]
-async fn a_request_without_answer_times_out_and_gives_its_place_back() {
+async fn a_request_without_response_times_out_and_frees_its_slot() {
     let mut server = server(Limits::default());
     let client = Client::new(Arc::new(()), Limits { pending: 1, ..Limits::default() });
     let address = server.address.to_string();
@@ -262,17 +263,17 @@ async fn a_request_without_answer_times_out_and_gives_its_place_back() {
         assert!(matches!(error, Error::Timeout { .. }), "{error}");
         assert_eq!(server.event().await, "late");
     }
-    assert_eq!(client.figures().requests_refused.load(Relaxed), 0);
+    assert_eq!(client.counters().requests_refused.load(Relaxed), 0);
     let waits = client.request(&address, request("late"), DEADLINE);
     let second = async {
         assert_eq!(server.event().await, "late");
         client.request(&address, request("there is no place for it"), DEADLINE).await
     };
     tokio::select! {
-        answer = waits => panic!("nobody answers: {answer:?}"),
+        response = waits => panic!("no handler responds: {response:?}"),
         refused = second => assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}"),
     }
-    assert_eq!(client.figures().requests_refused.load(Relaxed), 1);
+    assert_eq!(client.counters().requests_refused.load(Relaxed), 1);
 }
 
 #[tokio::test]
@@ -305,7 +306,7 @@ async fn a_peer_that_speaks_nonsense_is_closed_and_others_go_on() {
         let said: Vec<_> = said.lines().filter(|line| line.contains(&peer)).collect();
         assert!(matches!(said[..], [line] if line.contains("WARN")), "{what}: {said:?}");
     }
-    assert_eq!(server.figures.malformed.load(Relaxed), 5);
+    assert_eq!(server.counters.malformed.load(Relaxed), 5);
     assert_eq!(client.request(&address, request("b"), DEADLINE).await.unwrap().body, "b");
 }
 
@@ -316,7 +317,7 @@ async fn connections_over_the_cap_are_closed_at_once() {
     let address = server.address.to_string();
     first.request(&address, request("a"), DEADLINE).await.unwrap();
     assert!(matches!(second.request(&address, request("b"), DEADLINE).await, Err(Error::Closed(_))));
-    assert_eq!(server.figures.refused.load(Relaxed), 1);
+    assert_eq!(server.counters.refused.load(Relaxed), 1);
 }
 
 #[tokio::test]
@@ -335,7 +336,7 @@ async fn a_silent_connection_is_closed_and_the_client_opens_another() {
             assert_eq!(event, "closed");
         }
     }
-    assert!(server.figures.idle_closed.load(Relaxed) >= 3);
+    assert!(server.counters.idle_closed.load(Relaxed) >= 3);
 }
 
 #[tokio::test]
@@ -381,21 +382,21 @@ async fn a_peer_that_does_not_read_is_not_read_from() {
         }
     };
     assert!(tokio::time::timeout(Duration::from_secs(2), stuck).await.is_err(), "the server read everything");
-    let answered = server.figures.frames_in.load(Relaxed);
-    assert!(answered < 4000, "{answered}");
-    let figures = Arc::clone(&server.figures);
-    let waiting = figures.outbox_bytes.load(Relaxed);
+    let responded = server.counters.frames_in.load(Relaxed);
+    assert!(responded < 4000, "{responded}");
+    let counters = Arc::clone(&server.counters);
+    let waiting = counters.outbox_bytes.load(Relaxed);
     assert!((64 * 1024..16 << 20).contains(&waiting), "{waiting} bytes are said to wait");
-    assert_eq!((figures.held_back.load(Relaxed), figures.held_back_for_requests.load(Relaxed)), (1, 0));
-    assert!(figures.held_back_for_outbox.load(Relaxed) >= 1);
+    assert_eq!((counters.held_back.load(Relaxed), counters.held_back_for_requests.load(Relaxed)), (1, 0));
+    assert!(counters.held_back_for_outbox.load(Relaxed) >= 1);
     let mut read = 0;
     let mut chunk = vec![0; 1 << 20];
     while read < 1 << 22 {
-        read += tokio::time::timeout(DEADLINE, stream.read(&mut chunk)).await.expect("answers flow again").unwrap();
+        read += tokio::time::timeout(DEADLINE, stream.read(&mut chunk)).await.expect("responses flow again").unwrap();
     }
     drop(stream);
     assert_eq!(server.event().await, "closed");
-    assert_eq!((figures.held_back.load(Relaxed), figures.outbox_bytes.load(Relaxed)), (0, 0), "it is gone");
+    assert_eq!((counters.held_back.load(Relaxed), counters.outbox_bytes.load(Relaxed)), (0, 0), "it is gone");
 }
 
 #[tokio::test]
@@ -412,11 +413,11 @@ async fn what_a_peer_reads_late_is_no_longer_said_to_wait() {
             break;
         }
     }
-    until("bytes wait", || server.figures.outbox_bytes.load(Relaxed) > 0).await;
+    until("bytes wait", || server.counters.outbox_bytes.load(Relaxed) > 0).await;
     let mut chunk = vec![0; 1 << 20];
     let read = async { while reader.read(&mut chunk).await.unwrap() > 0 {} };
     tokio::select! {
-        () = until("nothing waits", || server.figures.outbox_bytes.load(Relaxed) == 0) => {}
+        () = until("nothing waits", || server.counters.outbox_bytes.load(Relaxed) == 0) => {}
         () = read => panic!("the connection ended"),
     }
 }
@@ -477,12 +478,12 @@ async fn a_socket_that_always_has_bytes_holds_up_neither_others_nor_the_stop() {
     let client = client();
     let address = server.address.to_string();
     for _ in 0..20 {
-        let answer = client.request(&address, request("beside it"), DEADLINE).await.unwrap();
-        assert_eq!(answer.body, "beside it");
+        let response = client.request(&address, request("beside it"), DEADLINE).await.unwrap();
+        assert_eq!(response.body, "beside it");
     }
     server.stop.cancel();
     tokio::time::timeout(DEADLINE, server.task).await.expect("an end in time").unwrap();
-    assert_eq!(server.figures.connections.load(Relaxed), 0);
+    assert_eq!(server.counters.connections.load(Relaxed), 0);
     flooding.join().unwrap();
 }
 
@@ -498,14 +499,14 @@ async fn a_peer_with_too_many_open_requests_is_not_read_from_until_some_are_answ
             writer.write_all(&frame).await.unwrap();
         }
     };
-    let answer = async {
-        for answered in 0..30 {
+    let response = async {
+        for responded in 0..30 {
             assert_eq!(server.event().await, "late");
-            if answered < 9 {
+            if responded < 9 {
                 continue;
             }
-            if answered == 9 {
-                until("it is not read from", || server.figures.held_back.load(Relaxed) == 1).await;
+            if responded == 9 {
+                until("it is not read from", || server.counters.held_back.load(Relaxed) == 1).await;
             }
             let (request, responder) = server.echo.late.lock().remove(0);
             // One read of at most 64 KiB completes up to four, and may begin with nine open.
@@ -518,10 +519,10 @@ async fn a_peer_with_too_many_open_requests_is_not_read_from_until_some_are_answ
         while reader.read(&mut some).await.unwrap() > 0 {}
     };
     tokio::select! {
-        ((), ()) = async { tokio::join!(write, answer) } => {}
+        ((), ()) = async { tokio::join!(write, response) } => {}
         () = read => panic!("the connection ended"),
     }
-    assert!(server.figures.held_back_for_requests.load(Relaxed) >= 1);
-    assert_eq!(server.figures.held_back_for_outbox.load(Relaxed), 0);
-    until("it is read from again", || server.figures.held_back.load(Relaxed) == 0).await;
+    assert!(server.counters.held_back_for_requests.load(Relaxed) >= 1);
+    assert_eq!(server.counters.held_back_for_outbox.load(Relaxed), 0);
+    until("it is read from again", || server.counters.held_back.load(Relaxed) == 0).await;
 }

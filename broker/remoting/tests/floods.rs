@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use rmq_protocol::{Command, Reply, RequestCode, frame, header};
-use rmq_remoting::{Budget, Client, Connection, Deferred, Figures, Handler, Limits, Reactors, Responder, bind, serve};
+use rmq_remoting::{Budget, Client, Connection, Counters, Deferred, Handler, Limits, Reactors, Responder, bind, serve};
 use std::{
     net::SocketAddr,
     sync::{
@@ -57,7 +57,7 @@ impl Handler for Obedient {
 struct Server {
     address: SocketAddr,
     handler: Arc<Obedient>,
-    figures: Arc<Figures>,
+    counters: Arc<Counters>,
     _stop: tokio_util::sync::DropGuard,
 }
 
@@ -65,10 +65,10 @@ fn server(limits: Limits, budget: Budget) -> Server {
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (handler, stop) = (Arc::<Obedient>::default(), CancellationToken::new());
-    let figures = Arc::new(Figures::with_budget(Arc::new(budget)));
+    let counters = Arc::new(Counters::with_budget(Arc::new(budget)));
     let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
-    tokio::spawn(serve(listener, reactors, Arc::clone(&handler), limits, Arc::clone(&figures), stop.clone()));
-    Server { address, handler, figures, _stop: stop.drop_guard() }
+    tokio::spawn(serve(listener, reactors, Arc::clone(&handler), limits, Arc::clone(&counters), stop.clone()));
+    Server { address, handler, counters, _stop: stop.drop_guard() }
 }
 
 fn wide() -> Budget {
@@ -90,12 +90,12 @@ async fn until(what: &str, reached: impl Fn() -> bool) {
     tokio::time::timeout(DEADLINE, reached).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
-async fn answer(stream: &mut TcpStream, input: &mut BytesMut) -> Command {
+async fn response(stream: &mut TcpStream, input: &mut BytesMut) -> Command {
     loop {
-        if let Some(answer) = frame::decode(input, 1 << 20).unwrap() {
-            return answer;
+        if let Some(response) = frame::decode(input, 1 << 20).unwrap() {
+            return response;
         }
-        let read = tokio::time::timeout(DEADLINE, stream.read_buf(input)).await.expect("an answer in time").unwrap();
+        let read = tokio::time::timeout(DEADLINE, stream.read_buf(input)).await.expect("a response in time").unwrap();
         assert!(read > 0, "the connection ended");
     }
 }
@@ -103,8 +103,8 @@ async fn answer(stream: &mut TcpStream, input: &mut BytesMut) -> Command {
 async fn is_answered(address: SocketAddr) {
     let client = Client::new(Arc::new(()), Limits::default());
     let request = Command::request(RequestCode::SendMessageV2, &header::Empty {}).with_body("hello");
-    let answer = client.request(&address.to_string(), request, DEADLINE).await.unwrap();
-    assert_eq!(answer.body, "hello");
+    let response = client.request(&address.to_string(), request, DEADLINE).await.unwrap();
+    assert_eq!(response.body, "hello");
     client.close().await;
 }
 
@@ -116,20 +116,20 @@ async fn a_burst_of_requests_for_much_stops_at_the_limit_and_goes_on_when_the_pe
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let count = 400;
     stream.write_all(&frame_of("large").repeat(count)).await.unwrap();
-    until("it is held back", || server.figures.held_back.load(Relaxed) == 1).await;
+    until("it is held back", || server.counters.held_back.load(Relaxed) == 1).await;
     let most = outbox + LARGE + 1024;
-    let waiting = server.figures.outbox_bytes.load(Relaxed);
+    let waiting = server.counters.outbox_bytes.load(Relaxed);
     assert!((outbox..most).contains(&waiting), "{waiting} bytes wait, at most {most} may");
-    assert_eq!(server.figures.budget.used() - server.figures.input_bytes.load(Relaxed), waiting);
+    assert_eq!(server.counters.budget.used() - server.counters.input_bytes.load(Relaxed), waiting);
 
     let mut input = BytesMut::new();
     for _ in 0..count {
-        assert_eq!(answer(&mut stream, &mut input).await.body.len(), LARGE);
+        assert_eq!(response(&mut stream, &mut input).await.body.len(), LARGE);
     }
     stream.write_all(&frame_of("again")).await.unwrap();
-    assert_eq!(answer(&mut stream, &mut input).await.body, "again");
+    assert_eq!(response(&mut stream, &mut input).await.body, "again");
     drop(stream);
-    until("nothing is counted any more", || server.figures.budget.used() == 0).await;
+    until("nothing is counted any more", || server.counters.budget.used() == 0).await;
 }
 
 /// Requests of one read were all handled before another connection of the thread had its turn.
@@ -145,14 +145,14 @@ async fn others_of_the_thread_have_their_turns_while_one_peer_asks_for_much_work
         stream.write_all(&frame_of("slow").repeat(count)).await.unwrap();
         busy.push(stream);
     }
-    until("work has begun", || server.figures.frames_in.load(Relaxed) >= threads as u64).await;
+    until("work has begun", || server.counters.frames_in.load(Relaxed) >= threads as u64).await;
     is_answered(server.address).await;
-    let handled = server.figures.frames_in.load(Relaxed);
+    let handled = server.counters.frames_in.load(Relaxed);
     assert!(handled < (threads * count) as u64, "all {handled} requests of others were handled first");
     for mut stream in busy {
         let mut input = BytesMut::new();
         for _ in 0..count {
-            answer(&mut stream, &mut input).await;
+            response(&mut stream, &mut input).await;
         }
     }
 }
@@ -179,13 +179,13 @@ async fn frames_that_never_end_do_not_keep_the_memory_of_all() {
             })
         })
         .collect();
-    let figures = Arc::clone(&server.figures);
+    let counters = Arc::clone(&server.counters);
     // A share, one read of 64 KiB, and the rounding of the counting unit.
     let most = limit + peers * (64 + 64 + 72) * 1024;
     let watched = async {
         let mut seen = 0;
-        while figures.closed_for_memory.load(Relaxed) == 0 {
-            seen = seen.max(figures.budget.used());
+        while counters.closed_for_memory.load(Relaxed) == 0 {
+            seen = seen.max(counters.budget.used());
             assert!(seen < most, "{seen} bytes are taken of {limit}, at most {most} may be");
             tokio::task::yield_now().await;
         }
@@ -193,14 +193,14 @@ async fn frames_that_never_end_do_not_keep_the_memory_of_all() {
     };
     let seen = tokio::time::timeout(DEADLINE, watched).await.expect("connections that are closed");
     assert!(seen > limit, "the budget was not used up: {seen}");
-    assert!(figures.held_back_for_memory.load(Relaxed) > 0);
+    assert!(counters.held_back_for_memory.load(Relaxed) > 0);
     is_answered(server.address).await;
     for writer in writers {
         writer.abort();
         let _ = writer.await;
     }
-    until("nothing is counted any more", || figures.budget.used() == 0).await;
-    assert_eq!((figures.input_bytes.load(Relaxed), figures.held_back.load(Relaxed)), (0, 0));
+    until("nothing is counted any more", || counters.budget.used() == 0).await;
+    assert_eq!((counters.input_bytes.load(Relaxed), counters.held_back.load(Relaxed)), (0, 0));
 }
 
 /// A peer that reads again in time is not closed, and gets every response.
@@ -214,15 +214,15 @@ async fn peers_that_read_slowly_while_memory_is_short_get_their_answers() {
         stream.write_all(&frame_of("large").repeat(count)).await.unwrap();
         streams.push(stream);
     }
-    until("memory is short", || server.figures.held_back_for_memory.load(Relaxed) > 0).await;
+    until("memory is short", || server.counters.held_back_for_memory.load(Relaxed) > 0).await;
     is_answered(server.address).await;
     for mut stream in streams {
         let mut input = BytesMut::new();
         for _ in 0..count {
-            assert_eq!(answer(&mut stream, &mut input).await.body.len(), LARGE);
+            assert_eq!(response(&mut stream, &mut input).await.body.len(), LARGE);
         }
     }
-    assert_eq!(server.figures.closed_for_memory.load(Relaxed), 0);
+    assert_eq!(server.counters.closed_for_memory.load(Relaxed), 0);
 }
 
 /// The log lines of the connections of this process; lines of other tests are told apart by the
@@ -265,10 +265,13 @@ async fn a_handler_that_panics_ends_its_connection_and_no_other() {
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "the connection goes on: {rest:?}");
-    let answer = frame::decode(&mut BytesMut::from(&rest[..]), 1 << 20).unwrap().expect("an answer");
-    assert!(answer.code == 1 && answer.remark.as_ref().is_some_and(|words| words.contains("panic")), "{answer:?}");
-    until("its end is told", || server.handler.closed.load(Relaxed) == 1).await;
-    assert_eq!(server.figures.panics.load(Relaxed), 1);
+    let response = frame::decode(&mut BytesMut::from(&rest[..]), 1 << 20).unwrap().expect("a response");
+    assert!(
+        response.code == 1 && response.remark.as_ref().is_some_and(|remark| remark.contains("panic")),
+        "{response:?}"
+    );
+    until("its end is reported", || server.handler.closed.load(Relaxed) == 1).await;
+    assert_eq!(server.counters.panics.load(Relaxed), 1);
     let logged = logged(&stream);
     assert!(logged.len() == 1 && logged[0].contains("its connection is closed"), "{logged:?}");
     is_answered(server.address).await;
@@ -281,8 +284,11 @@ async fn a_handler_that_panics_on_another_thread_is_an_answer() {
     let server = server(Limits::default(), wide());
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&frame_of("panic elsewhere")).await.unwrap();
-    let answer = answer(&mut stream, &mut BytesMut::new()).await;
-    assert!(answer.code == 1 && answer.remark.as_ref().is_some_and(|words| words.contains("panic")), "{answer:?}");
+    let response = response(&mut stream, &mut BytesMut::new()).await;
+    assert!(
+        response.code == 1 && response.remark.as_ref().is_some_and(|remark| remark.contains("panic")),
+        "{response:?}"
+    );
     assert_eq!(logged(&stream).len(), 1);
 }
 
@@ -301,9 +307,9 @@ async fn a_connection_has_so_many_turns_and_waits_for_more_until_its_end() {
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let (sender, mut kept) = tokio::sync::mpsc::unbounded_channel();
     let limits = Limits { turns: 2, deferred: 3, ..Limits::default() };
-    let figures = Arc::<Figures>::default();
+    let counters = Arc::<Counters>::default();
     let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
-    tokio::spawn(serve(listener, reactors, Arc::new(Keeper(sender)), limits, Arc::clone(&figures), stop.clone()));
+    tokio::spawn(serve(listener, reactors, Arc::new(Keeper(sender)), limits, Arc::clone(&counters), stop.clone()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(&frame_of("a")).await.unwrap();
     let responder = tokio::time::timeout(DEADLINE, kept.recv()).await.unwrap().unwrap();
@@ -312,11 +318,11 @@ async fn a_connection_has_so_many_turns_and_waits_for_more_until_its_end() {
     let mut third = Box::pin(responder.turn());
     assert!(futures::poll!(&mut third).is_pending());
     stream.write_all(&frame_of("a")).await.unwrap();
-    until("it is held back", || figures.held_back_for_requests.load(Relaxed) == 1).await;
+    until("it is held back", || counters.held_back_for_requests.load(Relaxed) == 1).await;
     drop(one);
     let third = tokio::time::timeout(DEADLINE, third).await.unwrap();
     assert!(third.is_some());
-    until("it is read from again", || figures.held_back.load(Relaxed) == 0).await;
+    until("it is read from again", || counters.held_back.load(Relaxed) == 0).await;
     let fourth = tokio::spawn(responder.turn());
     drop(stream);
     assert!(tokio::time::timeout(DEADLINE, fourth).await.unwrap().unwrap().is_none(), "a turn after the end");
@@ -345,9 +351,9 @@ async fn bodies_of_requests_that_wait_are_limited_and_counted() {
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let (sender, mut waiting) = tokio::sync::mpsc::unbounded_channel();
     let limits = Limits { deferred_bytes: 1 << 20, ..Limits::default() };
-    let figures = Arc::new(Figures::with_budget(Arc::new(wide())));
+    let counters = Arc::new(Counters::with_budget(Arc::new(wide())));
     let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
-    tokio::spawn(serve(listener, reactors, Arc::new(Deferring(sender)), limits, Arc::clone(&figures), stop.clone()));
+    tokio::spawn(serve(listener, reactors, Arc::new(Deferring(sender)), limits, Arc::clone(&counters), stop.clone()));
     let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
     let (count, body) = (40, 100 << 10);
     let frames = move |code, count| {
@@ -361,10 +367,10 @@ async fn bodies_of_requests_that_wait_are_limited_and_counted() {
         writer.write_all(&frames(RequestCode::HeartBeat, count)).await.unwrap();
         writer
     });
-    until("it is held back", || figures.held_back_for_requests.load(Relaxed) == 1).await;
-    let bytes = figures.deferred_bytes.load(Relaxed);
+    until("it is held back", || counters.held_back_for_requests.load(Relaxed) == 1).await;
+    let bytes = counters.deferred_bytes.load(Relaxed);
     assert!((1 << 20..(1 << 20) + 2 * body).contains(&bytes), "{bytes} bytes wait");
-    assert_eq!(figures.budget.used(), bytes + figures.input_bytes.load(Relaxed));
+    assert_eq!(counters.budget.used(), bytes + counters.input_bytes.load(Relaxed));
     for _ in 0..count {
         let (request, deferred, responder) = tokio::time::timeout(DEADLINE, waiting.recv()).await.unwrap().unwrap();
         assert_eq!(request.body.len(), body);
@@ -372,7 +378,7 @@ async fn bodies_of_requests_that_wait_are_limited_and_counted() {
         drop(deferred);
     }
     until("all others wait", || waiting.len() == count).await;
-    let bytes = figures.deferred_bytes.load(Relaxed);
+    let bytes = counters.deferred_bytes.load(Relaxed);
     assert!(bytes < body, "{bytes} bytes wait without a body");
     let mut parked = Vec::new();
     while let Ok((request, deferred, mut responder)) = waiting.try_recv() {
@@ -381,12 +387,12 @@ async fn bodies_of_requests_that_wait_are_limited_and_counted() {
         responder.park();
         parked.push(responder);
     }
-    assert_eq!(figures.deferred_bytes.load(Relaxed), 0);
-    assert_eq!(figures.budget.used(), bytes + figures.input_bytes.load(Relaxed), "parked requests count");
+    assert_eq!(counters.deferred_bytes.load(Relaxed), 0);
+    assert_eq!(counters.budget.used(), bytes + counters.input_bytes.load(Relaxed), "parked requests count");
     drop((parked, writing.await.unwrap()));
     let mut rest = Vec::new();
     tokio::time::timeout(DEADLINE, reader.read_to_end(&mut rest)).await.unwrap().unwrap();
-    until("nothing is counted any more", || figures.budget.used() == 0).await;
+    until("nothing is counted any more", || counters.budget.used() == 0).await;
     stop.cancel();
 }
 
@@ -397,9 +403,9 @@ async fn a_turn_begins_when_the_peer_has_read() {
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let (sender, mut kept) = tokio::sync::mpsc::unbounded_channel();
     let limits = Limits { outbox: 1 << 20, ..Limits::default() };
-    let figures = Arc::new(Figures::with_budget(Arc::new(wide())));
+    let counters = Arc::new(Counters::with_budget(Arc::new(wide())));
     let reactors = Arc::new(Reactors::start(&Arc::default()).unwrap());
-    tokio::spawn(serve(listener, reactors, Arc::new(Keeper(sender)), limits, Arc::clone(&figures), stop.clone()));
+    tokio::spawn(serve(listener, reactors, Arc::new(Keeper(sender)), limits, Arc::clone(&counters), stop.clone()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(&frame_of("a").repeat(2)).await.unwrap();
     let mut next = async || tokio::time::timeout(DEADLINE, kept.recv()).await.unwrap().unwrap();
@@ -407,7 +413,7 @@ async fn a_turn_begins_when_the_peer_has_read() {
     let size = 64 << 20;
     first.reply(&Reply::body(vec![7; size]));
     let turn = tokio::spawn(second.turn());
-    until("it waits", || figures.outbox_bytes.load(Relaxed) > 1 << 20).await;
+    until("it waits", || counters.outbox_bytes.load(Relaxed) > 1 << 20).await;
     assert!(second.try_turn().is_none() && !turn.is_finished());
     let mut read = vec![0; size];
     tokio::time::timeout(DEADLINE, stream.read_exact(&mut read)).await.unwrap().unwrap();

@@ -7,12 +7,12 @@ use std::sync::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The limit, over all connections, of requests that are at work on blocking threads or wait for
-/// one with a turn. Further requests are refused with the answer that Java gives when it is
+/// one with a turn. Further requests are refused with the response that Java gives when it is
 /// overloaded.
 pub(crate) const MAX_AT_WORK: usize = 10_000;
 
 /// The limit of blocking threads that requests use at a time. It is enough to keep a disk busy,
-/// which has some dozen reads in flight at most. It is also the limit of answers that are being
+/// which has some dozen reads in flight at most. It is also the limit of responses that are being
 /// encoded, whose memory counts in the budget only when they are complete. The other
 /// [`BLOCKING_THREADS`](crate::BLOCKING_THREADS) of the runtime are for replication, tables,
 /// metrics and name lookups, which do not queue behind requests.
@@ -32,7 +32,7 @@ impl Default for AtWork {
 }
 
 /// One place of [`MAX_AT_WORK`], released when dropped.
-pub(crate) struct Place(AtWork);
+pub(crate) struct Permit(AtWork);
 
 impl AtWork {
     /// The number of requests that are at work now.
@@ -51,15 +51,15 @@ impl AtWork {
     }
 
     /// Takes a place for one more request, if there is one.
-    pub(crate) fn enter(&self) -> Option<Place> {
+    pub(crate) fn enter(&self) -> Option<Permit> {
         // The place is released again if the limit is exceeded, so the number is above the limit
         // only for a moment.
-        let place = Place(self.clone());
-        (self.count.fetch_add(1, Relaxed) < MAX_AT_WORK).then_some(place)
+        let permit = Permit(self.clone());
+        (self.count.fetch_add(1, Relaxed) < MAX_AT_WORK).then_some(permit)
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.count.fetch_sub(1, Relaxed);
     }

@@ -36,7 +36,7 @@ pub(crate) struct Core {
     pub(crate) stats: Arc<Stats>,
     /// Tasks of requests that wait. They end before the store is closed.
     pub(crate) tasks: TaskTracker,
-    /// Runs the requests that are not run on their connection's thread. Answers of sends that wait
-    /// for a disk or a slave stay on that thread.
+    /// Runs the requests that are not run on their connection's thread. Responses of sends that
+    /// wait for a disk or a slave stay on that thread.
     pub(crate) runtime: Handle,
 }

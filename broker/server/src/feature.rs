@@ -1,8 +1,8 @@
-//! The interface of a feature besides its answers to requests.
+//! The interface of a feature besides its responses to requests.
 
 use crate::{
     error::Error,
-    sheet::{Filled, Sheet},
+    metrics_page::{MetricsPage, Written},
 };
 use rmq_remoting::{Connection, Watchdog};
 use std::{sync::Arc, time::Duration};
@@ -54,7 +54,7 @@ pub(crate) trait Feature: Send + Sync {
     ///
     /// # Errors
     /// A metric is invalid, which is a bug of the broker.
-    fn metrics(&self, _to: &Sheet) -> Filled {
+    fn metrics(&self, _to: &MetricsPage) -> Written {
         Ok(())
     }
 }

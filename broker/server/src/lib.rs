@@ -10,12 +10,12 @@
 //! -> send/{one,batch}.rs        the record, or several; appended to rmq-store
 //!    (no blocks) send/stalled.rs    waits in a bounded queue, then appends
 //! -> send/durability.rs         waits until disk and slaves have what the settings require
-//! -> request/answer.rs          response code and frame of the outcome
+//! -> request/response.rs         response code and frame of the outcome
 //!
 //! rmq-store (dispatch)          consume queue and index; reports the arrival
 //! -> pull/long_polling.rs       parked pulls of that queue are woken
 //! -> pull/mod.rs                slices of the commit log, not copied
-//! -> request/answer.rs
+//! -> request/response.rs
 //! ```
 //!
 //! Modules, from the lowest to the highest. None imports from a higher one, which a test of
@@ -26,8 +26,8 @@
 //! | [`config`] | settings by Java's names, delay levels among them |
 //! | [`address`], [`clock`], [`error`] | addresses, time of day, refusals |
 //! | [`rows`], [`table`] | tables that are kept in Java's files |
-//! | [`answer`], [`admission`], [`blocking`] | the right to answer, limits of requests, blocking work |
-//! | [`role`], [`sheet`], [`feature`] | master or slave; the text of a scrape; the interface of a feature |
+//! | [`response`], [`admission`], [`blocking`] | the right to respond, limits of requests, blocking work |
+//! | [`role`], [`metrics_page`], [`feature`] | master or slave; the text of a scrape; the interface of a feature |
 //! | [`observe`] | counters and rates |
 //! | [`filter`] | which messages a subscription matches |
 //! | [`topic`], [`registration`], [`group`] | topics; namesrvs; groups, their members, offsets and locks |
@@ -35,7 +35,7 @@
 //! | `core` | dependencies that several features share |
 //! | [`replication`] | master and slave, comparison of logs, the check before writes |
 //! | [`client`], [`send`], [`pull`], [`admin`] | requests, one module for each kind |
-//! | [`request`] | from a frame to its answer: decoding, lanes, response codes |
+//! | [`request`] | from a frame to its response: decoding, lanes, response codes |
 //! | [`start`] | the list of features; order of start and stop |
 //!
 //! A feature takes typed requests and gives typed outcomes. Only [`request`] knows response codes.
@@ -45,7 +45,6 @@
 mod address;
 mod admin;
 mod admission;
-mod answer;
 mod blocking;
 mod client;
 mod clock;
@@ -55,15 +54,16 @@ mod error;
 mod feature;
 mod filter;
 mod group;
+mod metrics_page;
 mod observe;
 mod pull;
 mod registration;
 mod replication;
 mod request;
+mod response;
 mod role;
 mod rows;
 mod send;
-mod sheet;
 mod start;
 mod table;
 #[cfg(test)]

@@ -3,14 +3,14 @@
 //! One task registers everything at the start, once a period, and when a connection to a namesrv is
 //! lost. New and changed topics are registered at once; all that have accumulated go in one
 //! message. A namesrv that does not answer is retried after a pause that grows from one second,
-//! independent of the period. A slave learns the address of its master from the answers.
+//! independent of the period. A slave learns the address of its master from the responses.
 
 use crate::{
     address,
     config::Live,
     feature::Feature,
+    metrics_page::{MetricsPage, Written},
     role::{CurrentRole, Master},
-    sheet::{Filled, Sheet},
     table::Changes,
     topic::Topics,
 };
@@ -43,17 +43,17 @@ const STRAGGLERS: Duration = Duration::from_secs(3);
 /// The timeout of the unregistration at the stop.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// The answer of a namesrv to a registration.
+/// The response of a namesrv to a registration.
 #[derive(Debug, Default)]
-struct Told {
-    /// The address of the master, in answers to a slave.
+struct RegistrationResponse {
+    /// The address of the master, in responses to a slave.
     master: Option<Master>,
     /// Another living broker that registers with this name and id.
-    rival: Option<String>,
+    conflict: Option<String>,
 }
 
-/// The answer to a registration, or why it failed.
-type Outcome = Result<Told, String>;
+/// The response to a registration, or why it failed.
+type Registered = Result<RegistrationResponse, String>;
 
 /// See the head of the file.
 pub(crate) struct Registration {
@@ -67,14 +67,14 @@ pub(crate) struct Registration {
     announced: watch::Sender<u64>,
     namesrvs: Mutex<BTreeMap<String, Option<Instant>>>,
     /// By namesrv, the other broker that it routes clients to under this name and id.
-    rivals: Mutex<BTreeMap<String, String>>,
+    conflicts: Mutex<BTreeMap<String, String>>,
     role: Arc<CurrentRole>,
 }
 
 /// A lost connection to a namesrv means that the namesrv has removed this broker.
-struct OnLoss(Arc<Notify>);
+struct OnDisconnect(Arc<Notify>);
 
-impl Handler for OnLoss {
+impl Handler for OnDisconnect {
     fn handle(&self, _request: Command, _responder: Responder) {}
 
     fn closed(&self, _connection: &Connection) {
@@ -88,19 +88,19 @@ impl Registration {
         // Registrations keep the connection alive, unless the period exceeds the idle timeout.
         let limits = Limits { idle: Duration::from_secs(300), ..Limits::default() };
         Self {
-            client: Client::with_budget(Arc::new(OnLoss(Arc::clone(&wake))), limits, budget),
+            client: Client::with_budget(Arc::new(OnDisconnect(Arc::clone(&wake))), limits, budget),
             settings,
             topics,
             everything: AtomicBool::new(true),
             wake,
             announced: watch::Sender::new(0),
             namesrvs: Mutex::default(),
-            rivals: Mutex::default(),
+            conflicts: Mutex::default(),
             role,
         }
     }
 
-    /// For a slave that cannot reach its master: registers again, because the answer contains the
+    /// For a slave that cannot reach its master: registers again, because the response contains the
     /// master's current address.
     pub(crate) fn ask_for_master(&self) -> impl Fn() + Send + Sync + use<> {
         let wake = Arc::clone(&self.wake);
@@ -118,8 +118,8 @@ impl Registration {
         self.wake.notify_one();
     }
 
-    /// Waits until the current topic table has reached every namesrv that answers, or `timeout` has
-    /// passed.
+    /// Waits until the current topic table has reached every namesrv that responds, or `timeout`
+    /// has passed.
     pub(crate) async fn announced(&self, timeout: Duration) {
         let generation = self.topics.generation();
         let mut announced = self.announced.subscribe();
@@ -137,31 +137,32 @@ impl Registration {
     /// A description of where another broker takes this one's place in routes. `None` if there is
     /// none.
     pub(crate) fn contested(&self) -> Option<String> {
-        let rivals = self.rivals.lock();
-        let words = rivals.iter().map(|(namesrv, rival)| format!("namesrv {namesrv} leads clients to {rival}, too"));
-        let words: Vec<_> = words.collect();
+        let conflicts = self.conflicts.lock();
+        let routes = |(namesrv, other): (&String, &String)| format!("namesrv {namesrv} routes clients to {other}, too");
+        let places: Vec<_> = conflicts.iter().map(routes).collect();
         let why = "another broker registers with this brokerName and brokerId; stop it or rename it";
-        (!words.is_empty()).then(|| format!("{}: {why}", words.join(", ")))
+        (!places.is_empty()).then(|| format!("{}: {why}", places.join(", ")))
     }
 
     /// The number of namesrvs where another broker takes this one's place.
     fn contested_namesrvs(&self) -> usize {
-        self.rivals.lock().len()
+        self.conflicts.lock().len()
     }
 
-    fn note_rival(&self, namesrv: &str, rival: Option<String>) {
-        let mut rivals = self.rivals.lock();
-        let before = match &rival {
-            Some(rival) => rivals.insert(namesrv.to_owned(), rival.clone()),
-            None => rivals.remove(namesrv),
+    fn record_conflict(&self, namesrv: &str, conflict: Option<String>) {
+        let mut conflicts = self.conflicts.lock();
+        let before = match &conflict {
+            Some(conflict) => conflicts.insert(namesrv.to_owned(), conflict.clone()),
+            None => conflicts.remove(namesrv),
         };
-        drop(rivals);
-        match rival {
-            Some(rival) if before.as_ref() != Some(&rival) => tracing::warn!(
+        drop(conflicts);
+        match conflict {
+            Some(conflict) if before.as_ref() != Some(&conflict) => tracing::warn!(
                 %namesrv,
-                other = rival,
-                "another broker registers with this brokerName and brokerId and takes this one's place in routes, so producers write \
-                 to both; stop it, or give it another name or id"
+                other = conflict,
+                "another broker registers with this brokerName and brokerId and takes this one's \
+                 place in routes, so producers write to both; stop it, or give it another name or \
+                 id"
             ),
             None if before.is_some() => {
                 tracing::info!(%namesrv, other = before, "no other broker registers with this brokerName and brokerId any more");
@@ -186,7 +187,7 @@ impl Registration {
             .filter(|a| !a.is_empty())
             .map(str::to_owned)
             .collect();
-        self.rivals.lock().retain(|address, _| addresses.contains(address));
+        self.conflicts.lock().retain(|address, _| addresses.contains(address));
         let mut known = self.namesrvs.lock();
         known.retain(|address, _| addresses.contains(address));
         for address in &addresses {
@@ -206,7 +207,7 @@ impl Registration {
             let Some(complete) = stop.run_until_cancelled(self.send(&body)).await else { return self.goodbye().await };
             self.announced.send_replace(generation);
             sent = generation;
-            // A slave that started before its master cannot follow it until an answer names it.
+            // A slave that started before its master cannot follow it until a response names it.
             let settled = complete && !self.lacks_master();
             let pause = if settled { period } else { retry };
             retry = if settled { RETRY_FIRST } else { (retry * 2).min(RETRY_LAST) };
@@ -276,9 +277,9 @@ impl Registration {
         let mut master = None;
         for (address, outcome) in outcomes {
             let registered = match outcome {
-                Ok(told) => {
-                    self.note_rival(address, told.rival);
-                    master = master.or(told.master);
+                Ok(decoded) => {
+                    self.record_conflict(address, decoded.conflict);
+                    master = master.or(decoded.master);
                     Some(Instant::now())
                 }
                 Err(error) => {
@@ -296,15 +297,18 @@ impl Registration {
 
     /// The outcome of each attempt. Once a namesrv has answered, the others have a short timeout: a
     /// namesrv that does not answer must not delay topics for the others.
-    async fn outcomes<'a, F>(mut attempts: FuturesUnordered<F>, addresses: &'a [String]) -> Vec<(&'a String, Outcome)>
+    async fn outcomes<'a, F>(
+        mut attempts: FuturesUnordered<F>,
+        addresses: &'a [String],
+    ) -> Vec<(&'a String, Registered)>
     where
-        F: Future<Output = (&'a String, Outcome)>,
+        F: Future<Output = (&'a String, Registered)>,
     {
         let mut outcomes = Vec::new();
         while let Some((address, outcome)) = attempts.next().await {
-            let answered = outcome.is_ok();
+            let responded = outcome.is_ok();
             outcomes.push((address, outcome));
-            if answered {
+            if responded {
                 break;
             }
         }
@@ -316,14 +320,14 @@ impl Registration {
         if tokio::time::timeout(STRAGGLERS, rest).await.is_err() {
             for address in addresses {
                 if !outcomes.iter().any(|(done, _)| *done == address) {
-                    outcomes.push((address, Err(format!("no answer within {STRAGGLERS:?} of the first one"))));
+                    outcomes.push((address, Err(format!("no response within {STRAGGLERS:?} of the first one"))));
                 }
             }
         }
         outcomes
     }
 
-    async fn register(&self, namesrv: &str, body: bytes::Bytes, compressed: bool) -> Outcome {
+    async fn register(&self, namesrv: &str, body: bytes::Bytes, compressed: bool) -> Registered {
         let settings = self.settings.load_full();
         let (identity, network) = (&settings.identity, &settings.network);
         let broker_address = address::join(&identity.broker_ip, network.listen_port);
@@ -340,22 +344,22 @@ impl Registration {
             body_crc32: Some(java::crc32(&body) as i32),
         };
         let request = Command::request(RequestCode::RegisterBroker, &header).with_body(body);
-        let answer = self
+        let response = self
             .client
             .request(namesrv, request, settings.namesrv.timeout.0)
             .await
             .map_err(|error| error.to_string())?;
-        if answer.code != ResponseCode::Success.number() {
-            return Err(answer.remark.unwrap_or_else(|| format!("response code {}", answer.code)));
+        if response.code != ResponseCode::Success.number() {
+            return Err(response.remark.unwrap_or_else(|| format!("response code {}", response.code)));
         }
-        let told = RegisterBrokerResponse::decode(&answer.fields).map_err(|error| error.to_string())?;
-        let master = match (told.master_address, told.ha_server_address) {
+        let decoded = RegisterBrokerResponse::decode(&response.fields).map_err(|error| error.to_string())?;
+        let master = match (decoded.master_address, decoded.ha_server_address) {
             (Some(address), Some(replication)) if !address.is_empty() && !replication.is_empty() => {
                 Some(Master { address: address.to_owned(), replication_address: replication.to_owned() })
             }
             _ => None,
         };
-        Ok(Told { master, rival: told.contested_by.map(str::to_owned) })
+        Ok(RegistrationResponse { master, conflict: decoded.contested_by.map(str::to_owned) })
     }
 
     async fn goodbye(&self) {
@@ -373,7 +377,7 @@ impl Registration {
             let request = Command::request(RequestCode::UnregisterBroker, &header);
             async move {
                 if let Err(error) = self.client.request(namesrv, request, GOODBYE).await {
-                    tracing::warn!(%namesrv, %error, "cannot say goodbye; the namesrv will notice the closed connection");
+                    tracing::warn!(%namesrv, %error, "cannot unregister; the namesrv will notice the closed connection");
                 }
             }
         });
@@ -383,7 +387,7 @@ impl Registration {
 }
 
 impl Feature for Registration {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.count(
             "rocketmq_broker_unregistered_namesrvs",
             "Namesrvs this broker is not registered with.",

@@ -1,5 +1,6 @@
 //! The role of this member in its broker group.
 
+use crate::error::{Reason, Rejection};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::watch;
 
@@ -50,6 +51,14 @@ impl CurrentRole {
         self.slave.load(Relaxed)
     }
 
+    /// Refuses a request on a slave for `reason`, with the advice `instead`.
+    pub(crate) fn require_master(&self, reason: Reason, instead: &str) -> Result<(), Rejection> {
+        if self.is_slave() {
+            return Err(Rejection::new(reason, format!("this broker is a slave; {instead}")));
+        }
+        Ok(())
+    }
+
     /// Whether this slave knows its master.
     pub(crate) fn knows_master(&self) -> bool {
         self.watch.borrow().of().is_some()
@@ -60,7 +69,8 @@ impl CurrentRole {
         self.watch.subscribe()
     }
 
-    /// Sets the address of this slave's master, from a namesrv's answer. Has no effect on a master.
+    /// Sets the address of this slave's master, from a namesrv's response. Has no effect on a
+    /// master.
     pub(crate) fn learn(&self, master: Master) {
         self.watch.send_if_modified(|role| match role {
             Role::Slave { of } if of.as_ref() != Some(&master) => {

@@ -12,12 +12,12 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Display};
 
 /// Rows by name, unchanged from the file.
-pub(crate) type Unread = BTreeMap<String, Value>;
+pub(crate) type InvalidRows = BTreeMap<String, Value>;
 
 /// The number of rows that one warning names.
 const MAX_EXAMPLES: usize = 10;
 /// The limit of characters of a name or a reason in a warning.
-const MAX_WORDS: usize = 300;
+const MAX_TEXT: usize = 300;
 
 /// A row of a file that is written.
 #[derive(Serialize)]
@@ -26,17 +26,17 @@ pub(crate) enum Row<T> {
     /// A row that was read, or created here.
     Read(T),
     /// A row that was left out.
-    Unread(Value),
+    Invalid(Value),
 }
 
 /// Separates the valid rows of a table from `source` from those that are left out, and warns of the
 /// latter. `check` may complete a row; its error is why the row cannot be used.
 pub(crate) fn judge<T: DeserializeOwned>(
     source: impl Display,
-    rows: Unread,
+    rows: InvalidRows,
     check: impl Fn(&str, &mut T) -> Result<(), String>,
-) -> (BTreeMap<String, T>, Unread) {
-    let (mut read, mut unread, mut examples) = (BTreeMap::new(), Unread::new(), Vec::new());
+) -> (BTreeMap<String, T>, InvalidRows) {
+    let (mut read, mut invalid, mut examples) = (BTreeMap::new(), InvalidRows::new(), Vec::new());
     for (name, row) in rows {
         let checked = serde_json::from_value(row.clone())
             .map_err(|error| error.to_string())
@@ -49,26 +49,26 @@ pub(crate) fn judge<T: DeserializeOwned>(
                 if examples.len() < MAX_EXAMPLES {
                     examples.push(format!("{}: {}", short(&name), short(&reason)));
                 }
-                unread.insert(name, row);
+                invalid.insert(name, row);
             }
         }
     }
-    if !unread.is_empty() {
+    if !invalid.is_empty() {
         tracing::warn!(
             %source,
-            rows = unread.len(),
-            "rows are left out, as they cannot be used: {}. They stay in the file as they are; put them right with updateTopic or \
-             updateSubGroup, or delete them",
+            rows = invalid.len(),
+            "rows are left out, as they cannot be used: {}. They stay in the file as they are; put \
+             them right with updateTopic or updateSubGroup, or delete them",
             examples.join("; ")
         );
     }
-    (read, unread)
+    (read, invalid)
 }
 
 /// All rows of a file that is written. A row that was left out is included unless its name is in
 /// use now.
-pub(crate) fn merge<T>(read: BTreeMap<String, T>, unread: Unread) -> BTreeMap<String, Row<T>> {
-    let mut rows: BTreeMap<_, _> = unread.into_iter().map(|(name, row)| (name, Row::Unread(row))).collect();
+pub(crate) fn merge<T>(read: BTreeMap<String, T>, invalid: InvalidRows) -> BTreeMap<String, Row<T>> {
+    let mut rows: BTreeMap<_, _> = invalid.into_iter().map(|(name, row)| (name, Row::Invalid(row))).collect();
     rows.extend(read.into_iter().map(|(name, value)| (name, Row::Read(value))));
     rows
 }
@@ -98,8 +98,8 @@ pub(crate) fn warn_of_numbers(source: impl Display, wrong: &[String], instead: &
     tracing::warn!(%source, entries = wrong.len(), "these are no offsets of queues: {examples}; {instead}");
 }
 
-fn short(words: &str) -> String {
-    words.chars().take(MAX_WORDS).flat_map(char::escape_debug).collect()
+fn short(text: &str) -> String {
+    text.chars().take(MAX_TEXT).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
@@ -108,14 +108,14 @@ mod tests {
 
     #[test]
     fn a_row_that_cannot_be_used_is_left_out_and_written_as_it_came() {
-        let rows: Unread = serde_json::from_str(r#"{"a":1,"b":"two","c":99999999999,"d":-1}"#).unwrap();
+        let rows: InvalidRows = serde_json::from_str(r#"{"a":1,"b":"two","c":99999999999,"d":-1}"#).unwrap();
         let positive =
             |name: &str, value: &mut i32| if *value > 0 { Ok(()) } else { Err(format!("{name} is {value}")) };
-        let (mut read, unread) = judge("a test", rows, positive);
+        let (mut read, invalid) = judge("a test", rows, positive);
         assert_eq!(read, BTreeMap::from([("a".to_owned(), 1)]));
-        assert_eq!(unread.keys().collect::<Vec<_>>(), ["b", "c", "d"]);
+        assert_eq!(invalid.keys().collect::<Vec<_>>(), ["b", "c", "d"]);
         read.insert("d".to_owned(), 4);
-        let written = serde_json::to_string(&merge(read, unread)).unwrap();
+        let written = serde_json::to_string(&merge(read, invalid)).unwrap();
         assert_eq!(written, r#"{"a":1,"b":"two","c":99999999999,"d":4}"#);
     }
 }

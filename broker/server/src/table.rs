@@ -8,7 +8,7 @@
 use crate::{
     Error,
     clock::now_millis,
-    rows::{self, Row, Unread},
+    rows::{self, InvalidRows, Row},
 };
 use parking_lot::{Mutex, RwLock};
 use rmq_protocol::{body::DataVersion, fastjson};
@@ -40,7 +40,7 @@ struct State<T> {
     generation: u64,
     entries: FxHashMap<Arc<str>, Entry<T>>,
     /// Rows that cannot be used; see [`rows`].
-    unread: Unread,
+    invalid: InvalidRows,
 }
 
 struct Entry<T> {
@@ -51,13 +51,13 @@ struct Entry<T> {
 
 impl<T> Table<T> {
     /// A table of these entries, whose file is `path`.
-    pub(crate) fn new(path: PathBuf, version: DataVersion, entries: BTreeMap<String, T>, unread: Unread) -> Self {
+    pub(crate) fn new(path: PathBuf, version: DataVersion, entries: BTreeMap<String, T>, invalid: InvalidRows) -> Self {
         let entries = entries
             .into_iter()
             .map(|(name, value)| (name.into(), Entry { value: Arc::new(value), since: 1 }))
             .collect();
         Self {
-            state: RwLock::new(State { version, generation: 1, entries, unread }),
+            state: RwLock::new(State { version, generation: 1, entries, invalid }),
             file: TableFile::new(path),
             write_waits: AtomicBool::new(false),
             warned_full: AtomicBool::new(false),
@@ -79,7 +79,7 @@ impl<T> Table<T> {
     pub(crate) fn refused(&self, name: &str, most: usize) {
         if !self.warned_full.swap(true, SeqCst) {
             let table = self.file.path.display();
-            tracing::warn!(%table, name, most, "nothing more is made here, as there is the most there may be; delete what is not used");
+            tracing::warn!(%table, name, most, "the table is full, so nothing is created; delete what is not used");
         }
     }
 
@@ -111,13 +111,13 @@ impl<T> Table<T> {
 
     /// Whether a row of this name was left out.
     pub(crate) fn is_unread(&self, name: &str) -> bool {
-        self.state.read().unread.contains_key(name)
+        self.state.read().invalid.contains_key(name)
     }
 
     /// Removes the value, or the row that was left out. Returns false if there was neither.
     pub(crate) fn remove(&self, name: &str) -> bool {
         let mut state = self.state.write();
-        let removed = state.unread.remove(name).is_some() | state.entries.remove(name).is_some();
+        let removed = state.invalid.remove(name).is_some() | state.entries.remove(name).is_some();
         if removed {
             state.count();
         }
@@ -130,13 +130,13 @@ impl<T> Table<T> {
     }
 
     /// Replaces the table with another broker's, including the version.
-    pub(crate) fn replace(&self, version: DataVersion, entries: BTreeMap<String, T>, unread: Unread) {
+    pub(crate) fn replace(&self, version: DataVersion, entries: BTreeMap<String, T>, invalid: InvalidRows) {
         let mut state = self.state.write();
         state.generation += 1;
         let since = state.generation;
         state.entries =
             entries.into_iter().map(|(name, value)| (name.into(), Entry { value: Arc::new(value), since })).collect();
-        (state.version, state.unread) = (version, unread);
+        (state.version, state.invalid) = (version, invalid);
     }
 }
 
@@ -169,11 +169,11 @@ impl<T: Clone> Table<T> {
         form: impl FnOnce(DataVersion, BTreeMap<String, Row<T>>) -> S,
     ) -> Result<(), rmq_store::Error> {
         self.file.cover(self.generation(), || {
-            let (Changes { version, generation, entries }, unread) = {
+            let (Changes { version, generation, entries }, invalid) = {
                 let state = self.state.read();
-                (state.changed_since(0), state.unread.clone())
+                (state.changed_since(0), state.invalid.clone())
             };
-            (generation, fastjson::to_vec_pretty(&form(version, rows::merge(entries, unread))))
+            (generation, fastjson::to_vec_pretty(&form(version, rows::merge(entries, invalid))))
         })
     }
 }
@@ -199,7 +199,7 @@ impl<T: Clone> State<T> {
 impl<T> State<T> {
     fn put(&mut self, name: &str, value: T) -> Arc<T> {
         self.count();
-        if let Some(row) = self.unread.remove(name) {
+        if let Some(row) = self.invalid.remove(name) {
             tracing::warn!(name, %row, "a row that could not be used is replaced");
         }
         let value = Arc::new(value);
@@ -281,7 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.json");
         let table =
-            Table::new(path.clone(), DataVersion::default(), BTreeMap::from([("a".to_owned(), 1)]), Unread::new());
+            Table::new(path.clone(), DataVersion::default(), BTreeMap::from([("a".to_owned(), 1)]), InvalidRows::new());
         table.put("b", 2);
         assert!(!table.find_or_put("b", || 3).1);
         assert!(table.remove("a") && !table.remove("a"));

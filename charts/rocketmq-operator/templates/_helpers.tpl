@@ -40,7 +40,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [get, list, create, patch, delete]
-# Why a pod is not ready is told in the status; pods are annotated before a StatefulSet is made anew around them. A slave whose log
+# Why a pod is not ready is reported in the status; pods are annotated before their StatefulSet is recreated. A slave whose log
 # differs is deleted when the annotation rocketmq.rs/recover says so.
 - apiGroups: [""]
   resources: [pods]

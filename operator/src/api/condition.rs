@@ -133,8 +133,8 @@ pub fn set(
         .collect()
 }
 
-/// As [`set`], and types that were not judged stay as they are: for a look that came to an end
-/// before it saw them. That reconciling is paused is seen by every look, so it does not stay.
+/// As [`set`], and types that were not judged stay as they are: for a reconcile that came to an end
+/// before it saw them. That reconciling is paused is seen by every reconcile, so it does not stay.
 pub fn update(
     previous: &[Condition],
     judgements: &[Judgement],
@@ -160,7 +160,7 @@ pub fn status_of(conditions: &[Condition], kind: Kind) -> Option<Status> {
 
 /// Judgements whose status or reason is new against the previous list: what deserves an event.
 /// Repeating a reason every minute would bury the one line that matters.
-pub fn news<'a>(previous: &[Condition], judgements: &'a [Judgement]) -> Vec<&'a Judgement> {
+pub fn changes<'a>(previous: &[Condition], judgements: &'a [Judgement]) -> Vec<&'a Judgement> {
     judgements
         .iter()
         .filter(|judgement| {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_is_told_once_in_the_words_of_the_first_try() {
+    fn a_silence_is_reported_once_with_the_error_of_the_first_try() {
         let silent = |message: &str| Judgement::new(Kind::Ready, Status::Unknown, "Unreachable", message);
         let first = set(&[], &[silent("a did not answer")], Some(1), at(10));
         assert_eq!(set(&first, &[silent("b did not answer")], Some(1), at(20)), first);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_short_look_did_not_judge_stays() {
+    fn what_a_short_check_did_not_judge_stays() {
         let judge = |kind, holds| Judgement::new(kind, holds, "Reason", "");
         let all = [judge(Kind::Ready, true), judge(Kind::Available, true), judge(Kind::Paused, true)];
         let before = set(&[], &all, Some(1), at(1));
@@ -224,7 +224,7 @@ mod tests {
     fn only_a_new_status_or_reason_is_news() {
         let one = [Judgement::new(Kind::ScaleDownRefused, true, "DrainNotServed", "3 to 2")];
         let before = set(&[], &one, None, at(1));
-        assert!(news(&before, &one).is_empty(), "the same reason again is not news");
-        assert_eq!(news(&[], &one).len(), 1);
+        assert!(changes(&before, &one).is_empty(), "the same reason again is no change");
+        assert_eq!(changes(&[], &one).len(), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! The kinds that users write: `RocketMQCluster`, `RocketMQTopic`, `RocketMQConsumerGroup`.
 //!
 //! Types, defaults, schema and the rules (CEL) of the API server live here and nothing else: no
-//! client, no clock, no judgement that needs a look at the world. `crds/` and the chart's copies
+//! client, no clock, no judgement that needs to observe the cluster. `crds/` and the chart's copies
 //! are generated from these types.
 //!
 //! Two habits hold in this module. A field stands here only when something in this repository

@@ -34,6 +34,7 @@ pub fn admits(cluster: &RocketMQCluster, home: &str, namespace: &str) -> bool {
 /// The sentence for a namespace that is not admitted.
 pub fn not_admitted(cluster: &str, home: &str, namespace: &str) -> String {
     format!(
-        "RocketMQCluster {home}/{cluster} does not admit namespace {namespace}: add it to its spec.topics.allowedNamespaces"
+        "RocketMQCluster {home}/{cluster} does not admit namespace {namespace}: add it to its \
+         spec.topics.allowedNamespaces"
     )
 }

@@ -10,7 +10,7 @@ use rmq_protocol::body::{SubscriptionGroup, SubscriptionGroupTable, TopicConfig,
 
 use crate::error::AdminError;
 
-/// Answer of an admin call.
+/// Result of an admin call.
 pub type Result<T> = std::result::Result<T, AdminError>;
 
 /// A broker name as namesrvs know it.

@@ -36,35 +36,35 @@ use crate::{
 
 /// How often brokers are compared with objects that are well.
 pub const PERIOD: Duration = Duration::from_secs(60);
-/// How old an inventory may be for that. Less than the shortest [`Inventory::next_look`], so that
-/// the first object to come after a period fetches, and those that come soon after it share what it
-/// fetched: no difference stands for longer than one period.
+/// How old an inventory may be for that. Less than the shortest [`Inventory::next_comparison`], so
+/// that the first object to come after a period fetches, and those that come soon after it share
+/// what it fetched: no difference stands for longer than one period.
 pub const INVENTORY_AGE: Duration = Duration::from_secs(53);
 /// Brokers of a cluster whose tables are on their way at the same time. Each holds a body of some
 /// 300 bytes a topic or group beside what is read from it.
 const AT_A_TIME: usize = 4;
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 
 /// What one broker group held when it was asked.
 #[derive(Clone, Debug)]
-pub struct Holdings {
+pub struct GroupInventory {
     /// Name and addresses.
     pub broker: Broker,
     /// Tables of its master; the error when it could not be asked.
-    pub tables: Result<Held, AdminError>,
+    pub tables: Result<MasterTables, AdminError>,
 }
 
 /// Topics and consumer groups of one master, as an inventory keeps them.
 #[derive(Clone, Debug, Default)]
-pub struct Held {
+pub struct MasterTables {
     /// Topics.
     pub topics: Table<TopicConfig>,
     /// Consumer groups.
     pub consumer_groups: Table<SubscriptionGroup>,
 }
 
-/// Topics and consumer groups of one master, by name, as it told them.
+/// Topics and consumer groups of one master, by name, as it returned them.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// Topics.
@@ -78,13 +78,13 @@ pub struct Tables {
 pub struct Inventory {
     begun: Instant,
     /// In order of name.
-    pub brokers: Vec<Holdings>,
+    pub brokers: Vec<GroupInventory>,
 }
 
 impl Inventory {
     /// How long until the next comparison with a newer one: a period after this one was begun, 10 %
     /// more or less.
-    pub fn next_look(&self) -> Duration {
+    pub fn next_comparison(&self) -> Duration {
         jittered(PERIOD).saturating_sub(self.begun.elapsed()).max(Duration::from_secs(1))
     }
 }
@@ -110,11 +110,11 @@ struct Connection<A> {
     namesrvs: String,
     admin: A,
     inventory: tokio::sync::Mutex<Option<Arc<Inventory>>>,
-    pause: Mutex<Option<Pause>>,
+    back_off: Mutex<Option<BackOff>>,
 }
 
 #[derive(Clone, Debug)]
-struct Pause {
+struct BackOff {
     error: AdminError,
     length: Duration,
     until: Instant,
@@ -139,7 +139,7 @@ impl<A: Admin> Pool<A> {
     /// What the brokers of a cluster hold, not older than `since`.
     ///
     /// # Errors
-    /// When no namesrv answers. A broker that does not answer is told in its own entry.
+    /// When no namesrv answers. A broker that does not respond has the error in its own entry.
     pub async fn inventory(
         &self,
         key: &ClusterKey,
@@ -151,25 +151,26 @@ impl<A: Admin> Pool<A> {
         if let Some(inventory) = held.as_ref().filter(|inventory| inventory.begun >= since) {
             return Ok(inventory.clone());
         }
-        if let Some(pause) = connection.pause.lock().clone()
-            && let Some(left) = pause.until.checked_duration_since(Instant::now())
+        if let Some(back_off) = connection.back_off.lock().clone()
+            && let Some(left) = back_off.until.checked_duration_since(Instant::now())
         {
-            return Err(Unavailable { error: pause.error, retry_in: left });
+            return Err(Unavailable { error: back_off.error, retry_in: left });
         }
         let began = Instant::now();
         let fetched = fetch(&connection.admin, began, held.as_deref()).await;
         self.metrics.admin_call("inventory", fetched.is_ok(), began.elapsed());
         match fetched {
             Ok(inventory) => {
-                *connection.pause.lock() = None;
+                *connection.back_off.lock() = None;
                 let inventory = Arc::new(inventory);
                 *held = Some(inventory.clone());
                 Ok(inventory)
             }
             Err(error) => {
-                let mut pause = connection.pause.lock();
-                let length = pause.as_ref().map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(LONGEST_PAUSE));
-                *pause = Some(Pause { error: error.clone(), length, until: Instant::now() + length });
+                let mut back_off = connection.back_off.lock();
+                let length =
+                    back_off.as_ref().map_or(FIRST_BACK_OFF, |back_off| (back_off.length * 2).min(LONGEST_BACK_OFF));
+                *back_off = Some(BackOff { error: error.clone(), length, until: Instant::now() + length });
                 Err(Unavailable { error, retry_in: length })
             }
         }
@@ -185,7 +186,7 @@ impl<A: Admin> Pool<A> {
                     namesrvs: namesrvs.to_owned(),
                     admin: A::connect(&addresses),
                     inventory: tokio::sync::Mutex::default(),
-                    pause: Mutex::default(),
+                    back_off: Mutex::default(),
                 });
                 clusters.insert(key.clone(), connection.clone());
                 connection
@@ -208,20 +209,20 @@ async fn fetch<A: Admin>(admin: &A, begun: Instant, before: Option<&Inventory>) 
         (broker, tables)
     });
     let mut answers = std::pin::pin!(futures::stream::iter(asked).buffered(AT_A_TIME));
-    let mut holdings: Vec<Holdings> = Vec::new();
-    while let Some((broker, told)) = answers.next().await {
-        let tables = told.map(|told| {
+    let mut entries: Vec<GroupInventory> = Vec::new();
+    while let Some((broker, fetched)) = answers.next().await {
+        let tables = fetched.map(|fetched| {
             let known = before.map(|before| before.brokers.as_slice()).unwrap_or_default();
-            let held = known.iter().filter(|other| other.broker.name == broker.name).chain(&holdings);
+            let held = known.iter().filter(|other| other.broker.name == broker.name).chain(&entries);
             let held = held.filter_map(|other| other.tables.as_ref().ok());
-            Held {
-                topics: Table::sharing(told.topics, held.clone().map(|held| &held.topics)),
-                consumer_groups: Table::sharing(told.consumer_groups, held.map(|held| &held.consumer_groups)),
+            MasterTables {
+                topics: Table::sharing(fetched.topics, held.clone().map(|held| &held.topics)),
+                consumer_groups: Table::sharing(fetched.consumer_groups, held.map(|held| &held.consumer_groups)),
             }
         });
-        holdings.push(Holdings { broker, tables });
+        entries.push(GroupInventory { broker, tables });
     }
-    Ok(Inventory { begun, brokers: holdings })
+    Ok(Inventory { begun, brokers: entries })
 }
 
 /// Both tables of a master.

@@ -53,11 +53,11 @@ impl Admin for Remote {
 
     async fn recover(&self, broker: &str, recovery: &Recovery) -> Result<()> {
         let client = self.client()?;
-        let told = match recovery {
+        let accepted = match recovery {
             Recovery::CopyFrom(address) => client.recover_master_from(broker, Some(address)).await,
             Recovery::AcceptLoss => client.accept_loss(broker).await,
         };
-        told.map_err(|error| translate(broker, error))
+        accepted.map_err(|error| translate(broker, error))
     }
 
     async fn topics(&self, broker: &str) -> Result<TopicConfigTable> {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_is_unreachable_and_names_who_was_asked() {
+    async fn no_listener_is_unreachable_and_the_address_is_named() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);

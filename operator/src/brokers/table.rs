@@ -16,8 +16,8 @@ impl<C> Default for Table<C> {
 }
 
 impl<C: PartialEq> Table<C> {
-    /// What a broker told, with the entries of `others` where they are equal.
-    pub fn sharing<'a>(told: BTreeMap<String, C>, others: impl Iterator<Item = &'a Self> + Clone) -> Self
+    /// What a broker returned, with the entries of `others` where they are equal.
+    pub fn sharing<'a>(entries: BTreeMap<String, C>, others: impl Iterator<Item = &'a Self> + Clone) -> Self
     where
         C: 'a,
     {
@@ -26,7 +26,7 @@ impl<C: PartialEq> Table<C> {
                 others.clone().filter_map(|other| other.entry(&entry.0)).find(|other| other.1 == entry.1).cloned();
             equal.unwrap_or_else(|| Arc::new(entry))
         };
-        Self(told.into_iter().map(shared).collect())
+        Self(entries.into_iter().map(shared).collect())
     }
 
     /// The settings of one.
@@ -46,11 +46,12 @@ mod tests {
 
     #[test]
     fn equal_entries_are_held_once_and_others_apart() {
-        let told = |entries: &[(&str, i32)]| entries.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let table =
+            |entries: &[(&str, i32)]| entries.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         let none = || std::iter::empty::<&Table<i32>>();
-        let first = Table::sharing(told(&[("a", 1), ("b", 2)]), none());
-        let second = Table::sharing(told(&[("a", 1), ("b", 3), ("c", 4)]), [&first].into_iter());
-        let third = Table::sharing(told(&[("a", 1), ("b", 3)]), [&first, &second].into_iter());
+        let first = Table::sharing(table(&[("a", 1), ("b", 2)]), none());
+        let second = Table::sharing(table(&[("a", 1), ("b", 3), ("c", 4)]), [&first].into_iter());
+        let third = Table::sharing(table(&[("a", 1), ("b", 3)]), [&first, &second].into_iter());
         assert_eq!(
             [second.get("a"), second.get("b"), second.get("c"), second.get("d")],
             [Some(&1), Some(&3), Some(&4), None]

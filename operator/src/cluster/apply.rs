@@ -76,7 +76,7 @@ impl Target<'_> {
     pub(crate) fn admitted(&self, plan: &Plan, existing: u32, served: bool) -> Vec<bool> {
         let states: Vec<rollout::Group> =
             (0..).zip(&plan.groups).map(|(index, set)| self.rollout_state(set, index < existing)).collect();
-        // Pods may be ready although the status that told of open groups was lost.
+        // Pods may be ready although the status that listed open groups was lost.
         let ready = |set: &StatefulSet| self.observed.sets.get(&set.name_any()).is_some_and(|state| state.ready > 0);
         let gate = if !served && !plan.groups.iter().any(ready) {
             Gate::Idle
@@ -155,7 +155,7 @@ impl Target<'_> {
                     preconditions: Some(Preconditions { uid: state.uid.clone(), resource_version: None }),
                     ..DeleteParams::default()
                 };
-                tracing::info!(%name, "StatefulSet is made anew around its pods: its claim template changed");
+                tracing::info!(%name, "StatefulSet is recreated and its pods stay: its claim template changed");
                 self.api::<StatefulSet>().delete(&name, &delete).await?;
                 return Ok(());
             }

@@ -30,7 +30,7 @@ use crate::{error::Error, kubernetes::quantity::milli_bytes};
 /// What growing the volumes came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Growth {
-    /// Claims that are smaller than asked for and were told to grow.
+    /// Claims that are smaller than asked for and were resized.
     pub(crate) growing: Vec<String>,
     /// Claims that the API server will not let grow, and why.
     pub(crate) refused: Vec<String>,
@@ -73,7 +73,7 @@ impl Target<'_> {
 
     /// Gives our claims what `labels` says of them, those of an earlier version and those that the
     /// StatefulSet controller has just made, with its selector's labels. One that may not be
-    /// changed is told in the log; the cluster goes on.
+    /// changed is logged; the cluster goes on.
     pub(crate) async fn keep_claims(&self) -> Result<(), Error> {
         for (set, claim) in self.claims() {
             let Some(metadata) = missing(&self.cluster.name, set, claim) else { continue };

@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::validate::{Surroundings, Validated, validate};
+use super::validate::{Environment, Validated, validate};
 use crate::api::{
     RocketMQCluster,
     cluster::{Image, PullPolicy},
@@ -25,18 +25,18 @@ pub(crate) fn cluster(spec: Value) -> RocketMQCluster {
 pub(crate) const READERS: Readers = Readers { namesrv: |_| Ok(Vec::new()), broker: |_| Ok(Vec::new()) };
 
 /// A world without any group.
-pub(crate) fn surroundings() -> Surroundings<'static> {
+pub(crate) fn environment() -> Environment<'static> {
     static IMAGE: std::sync::LazyLock<Image> = std::sync::LazyLock::new(|| Image {
         repository: "example/rocketmq".to_owned(),
         tag: "1".to_owned(),
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
     });
-    Surroundings { default_image: &IMAGE, domain: "cluster.local", existing_groups: 0, readers: READERS }
+    Environment { default_image: &IMAGE, domain: "cluster.local", existing_groups: 0, readers: READERS }
 }
 
 /// A valid cluster of this spec.
 pub(crate) fn validated(spec: Value) -> Validated {
     let cluster = cluster(spec);
-    validate(&cluster, &surroundings()).unwrap_or_else(|wrong| panic!("{}: {wrong:?}", cluster.name_any()))
+    validate(&cluster, &environment()).unwrap_or_else(|wrong| panic!("{}: {wrong:?}", cluster.name_any()))
 }

@@ -52,13 +52,13 @@ fn lacking(findings: &Findings<'_>) -> Vec<String> {
         .collect()
 }
 
-/// Members on their way to where they should be, in their own words.
+/// Members that catch up, in their own text.
 fn catching_up<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<String> {
-    let words = |member: &Member| match &member.report.as_ref().ok()?.state {
-        State::CatchingUp(words) => Some(format!("{}: {words}", member.name)),
+    let text = |member: &Member| match &member.report.as_ref().ok()?.state {
+        State::CatchingUp(text) => Some(format!("{}: {text}", member.name)),
         _ => None,
     };
-    members.filter_map(words).collect()
+    members.filter_map(text).collect()
 }
 
 /// Members that do not answer.
@@ -68,8 +68,8 @@ fn silent<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<String> {
 
 /// Slaves whose log differs from their master's, and what can be done; `None` when there are none.
 fn differing(observed: &Observed) -> Option<String> {
-    let words = |member: &Member| Some(format!("{}: {}", member.name, member.mismatch()?));
-    let differing: Vec<String> = observed.members.values().flatten().filter_map(words).collect();
+    let text = |member: &Member| Some(format!("{}: {}", member.name, member.mismatch()?));
+    let differing: Vec<String> = observed.members.values().flatten().filter_map(text).collect();
     let differs = |members: &[Member]| members.iter().any(|member| member.mismatch().is_some());
     let groups = observed.members.iter().filter(|(_, members)| differs(members));
     let decisions: Vec<String> = groups.map(|(group, _)| format!("{group}=replace-slave")).collect();
@@ -110,11 +110,12 @@ pub(super) fn logs_complete(findings: &Findings<'_>) -> Judgement {
 /// What a group's master lacks, what each member holds, and how to decide.
 fn undecided(group: &str, members: &[Member]) -> Option<String> {
     let master = members.iter().find(|member| member.ordinal == 0)?;
-    let State::Undecided(words) = &master.report.as_ref().ok()?.state else { return None };
+    let State::Undecided(text) = &master.report.as_ref().ok()?.state else { return None };
     let held: Vec<String> = members.iter().map(ToString::to_string).collect();
     Some(format!(
-        "{group} takes no writes: {words} ({}). Annotate the cluster with {ANNOTATION}={group}=copy to copy the log of the slave that has \
-         most to the master, or with {ANNOTATION}={group}=accept-loss to go on without what only slaves have",
+        "{group} takes no writes: {text} ({}). Annotate the cluster with \
+         {ANNOTATION}={group}=copy to copy the log of the slave that has most to the master, or \
+         with {ANNOTATION}={group}=accept-loss to go on without what only slaves have",
         held.join(", ")
     ))
 }

@@ -48,7 +48,7 @@ pub struct Report {
     pub unregistered: Vec<String>,
 }
 
-/// Where a member stands, with its own words where something is amiss.
+/// The state of a member, with its own text where something is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// A master that takes writes, or a slave that follows its master and keeps up.
@@ -125,7 +125,7 @@ impl Member {
     /// How the log of a slave differs from its master's; `None` when it is not known to.
     pub(crate) fn mismatch(&self) -> Option<&str> {
         match &self.report.as_ref().ok()?.state {
-            State::Mismatch(words) if self.ordinal > 0 => Some(words),
+            State::Mismatch(message) if self.ordinal > 0 => Some(message),
             _ => None,
         }
     }

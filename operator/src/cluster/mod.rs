@@ -64,7 +64,7 @@ use self::{
     recover::{Outcome, Wanted},
     status::Findings,
     topology::Topology,
-    validate::{Surroundings, Validated, validate},
+    validate::{Environment, Validated, validate},
 };
 use crate::{
     api::{
@@ -80,10 +80,10 @@ use crate::{
     provision::Provisioned,
 };
 
-/// Between looks at a cluster that has all it asked for: brokers are looked at although no watch
+/// Between reconciles of a cluster that has all it asked for: brokers are checked although no watch
 /// tells of them.
 const STEADY: Duration = Duration::from_secs(60);
-/// Between looks at one that has not: registration with a namesrv is told by no watch.
+/// Between reconciles of one that has not: no watch reports a registration with a namesrv.
 const MOVING: Duration = Duration::from_secs(3);
 
 /// Entry of the controller.
@@ -118,7 +118,7 @@ pub(crate) async fn reconcile<A: Admin>(
             Ok(Action::await_change())
         }
         Err(error) => {
-            run.tell(&error).await?;
+            run.report_error(&error).await?;
             Err(error)
         }
     }
@@ -140,13 +140,13 @@ impl<A: Admin> Run<'_, A> {
         let opened = self.opened();
         let members = topology::members(&self.cluster.spec.brokers);
         let existing_groups = existing_groups(&home.name, members, &observed, &self.previous());
-        let surroundings = Surroundings {
+        let environment = Environment {
             default_image: &self.context.settings.default_image,
             domain: &self.context.settings.domain,
             existing_groups,
             readers: self.context.settings.readers,
         };
-        let valid = match validate(self.cluster, &surroundings) {
+        let valid = match validate(self.cluster, &environment) {
             Ok(valid) => valid,
             Err(wrong) => {
                 let mut status = self.previous();
@@ -197,7 +197,7 @@ impl<A: Admin> Run<'_, A> {
 
     /// Says in the status what only a person can put right; a passing fault is only logged and
     /// counted.
-    async fn tell(&self, error: &Error) -> Result<(), Error> {
+    async fn report_error(&self, error: &Error) -> Result<(), Error> {
         let reason = match error {
             Error::Foreign { .. } => "NameTaken",
             Error::Kubernetes(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => "ApiServerRefused",
@@ -335,7 +335,7 @@ impl<A: Admin> Run<'_, A> {
     ) -> Result<(), Error> {
         let previous = self.previous();
         let generation = self.cluster.metadata.generation;
-        let news = condition::news(&previous.conditions, &judgements);
+        let changes = condition::changes(&previous.conditions, &judgements);
         status.observed_generation = generation;
         status.conditions = conditions(&previous.conditions, &judgements, generation, Timestamp::now());
         if status == previous {
@@ -348,7 +348,7 @@ impl<A: Admin> Run<'_, A> {
         let namespace = self.cluster.namespace().ok_or(Error::Incomplete("namespace"))?;
         let api: Api<RocketMQCluster> = Api::namespaced(self.context.client.clone(), &namespace);
         match api.patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&patch)).await {
-            Ok(_) => self.context.tell(self.cluster, &news).await,
+            Ok(_) => self.context.publish_changes(self.cluster, &changes).await,
             // Deleted meanwhile: there is no status to write.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error.into()),
@@ -358,7 +358,7 @@ impl<A: Admin> Run<'_, A> {
 }
 
 /// Groups that were ever made: highest index plus 1. A StatefulSet may be away for a moment,
-/// deleted around its pods or by mistake; what the status told and the claims that hold messages
+/// deleted around its pods or by mistake; what the status said and the claims that hold messages
 /// are still there. Were such a group not planned, its pods would lose their names and its messages
 /// would be out of reach.
 ///
@@ -376,6 +376,6 @@ fn existing_groups(cluster: &str, members: u32, observed: &Observed, status: &Cl
         let set = group_name(cluster, *group);
         (0..members).any(|ordinal| kept.contains(build::claim_name(&set, ordinal).as_str()))
     });
-    let told = status.broker_groups.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-    named.chain(claimed).map(|index| index.saturating_add(1)).fold(told, u32::max)
+    let recorded = status.broker_groups.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+    named.chain(claimed).map(|index| index.saturating_add(1)).fold(recorded, u32::max)
 }

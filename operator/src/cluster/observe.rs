@@ -75,7 +75,7 @@ pub(crate) struct Claim {
     pub(crate) name: String,
     pub(crate) uid: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
-    /// What its annotation tells Argo CD.
+    /// What its annotation says to Argo CD.
     pub(crate) sync_options: Option<String>,
     /// When it was made.
     pub(crate) created: Option<Timestamp>,
@@ -98,7 +98,7 @@ pub(crate) struct Observed {
     pub(crate) sets: BTreeMap<String, SetState>,
     pub(crate) claims: Vec<Claim>,
     /// Why pods are not ready, one sentence a pod.
-    pub(crate) troubles: Vec<String>,
+    pub(crate) problems: Vec<String>,
     /// Registered brokers; `None` when there is no namesrv to ask.
     pub(crate) brokers: Option<admin::Result<Vec<Broker>>>,
     /// What broker processes say of themselves, by the name of their group; only of groups that may
@@ -138,18 +138,18 @@ pub(crate) async fn kubernetes(client: &Client, namespace: &str, cluster: &str, 
         unmarked.iter().chain(&claims).map(|found| (found.name_any(), claim(found))).collect();
     let states: BTreeMap<String, SetState> =
         sets.iter().filter(|set| owned_by(*set, uid)).map(|set| (set.name_any(), state(set))).collect();
-    let troubles = if states.values().all(SetState::settled) {
+    let problems = if states.values().all(SetState::settled) {
         Vec::new()
     } else {
         let pods = objects::<Pod>(client, namespace, &made).await?;
-        pods.iter().filter_map(trouble).collect()
+        pods.iter().filter_map(problem).collect()
     };
     let set_children = sets.iter().map(|set| child(set, uid));
     Ok(Observed {
         children: [accounts, maps, services, budgets].into_iter().flatten().chain(set_children).collect(),
         sets: states,
         claims: claims.into_values().collect(),
-        troubles,
+        problems,
         brokers: None,
         members: BTreeMap::new(),
     })
@@ -232,7 +232,7 @@ fn claim(claim: &PersistentVolumeClaim) -> Claim {
 }
 
 /// Why a pod is not ready: what the scheduler, the kubelet or the process's own last lines say.
-fn trouble(pod: &Pod) -> Option<String> {
+fn problem(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let condition = |kind: &str| status.conditions.iter().flatten().find(|condition| condition.type_ == kind);
     if condition("Ready").is_some_and(|ready| ready.status == "True") {
@@ -276,18 +276,18 @@ mod tests {
             "lastState": {"terminated": {"exitCode": 1, "message": "starting\nfileReservedTme is no key, did you mean fileReservedTime\n"}},
         }]});
         assert_eq!(
-            trouble(&pod(crash)).unwrap(),
+            problem(&pod(crash)).unwrap(),
             "p-0: exited with 1 (fileReservedTme is no key, did you mean fileReservedTime)"
         );
         let pull = json!({"containerStatuses": [{
             "name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}},
         }]});
-        assert_eq!(trouble(&pod(pull)).unwrap(), "p-0: ImagePullBackOff not found");
+        assert_eq!(problem(&pod(pull)).unwrap(), "p-0: ImagePullBackOff not found");
         let unscheduled =
             json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]});
-        assert_eq!(trouble(&pod(unscheduled)).unwrap(), "p-0: 0/1 nodes are available");
-        assert_eq!(trouble(&pod(json!({"conditions": [{"type": "Ready", "status": "True"}]}))), None);
+        assert_eq!(problem(&pod(unscheduled)).unwrap(), "p-0: 0/1 nodes are available");
+        assert_eq!(problem(&pod(json!({"conditions": [{"type": "Ready", "status": "True"}]}))), None);
     }
 
     #[test]

@@ -106,7 +106,7 @@ async fn ensure_writable<A: Admin>(admin: &A, master: &str) -> admin::Result<Sta
     }
     Ok(match admin.permission(master).await? & READ_WRITE {
         READ_WRITE => Stage::Open,
-        bits => Stage::Closed(format!("{master} was told to take writes and still has brokerPermission {bits}")),
+        bits => Stage::Closed(format!("{master} was set to take writes and still has brokerPermission {bits}")),
     })
 }
 
@@ -157,12 +157,12 @@ impl<A: Admin> Job<'_, A> {
 
 /// What a group must be given.
 #[derive(Debug, Default, PartialEq)]
-struct Lacking {
+struct Missing {
     topics: Vec<TopicConfig>,
     consumer_groups: Vec<SubscriptionGroup>,
 }
 
-impl Lacking {
+impl Missing {
     fn is_empty(&self) -> bool {
         self.topics.is_empty() && self.consumer_groups.is_empty()
     }
@@ -171,7 +171,7 @@ impl Lacking {
 /// The union of what the open groups hold and the objects ask for, less what is there. An object's
 /// placement has the last word; system topics are each broker's own, and dead-letter topics come
 /// into being when they are needed.
-fn lacking(others: &[Tables], have: &Tables, index: u32, cluster_name: &str, objects: &Objects) -> Lacking {
+fn lacking(others: &[Tables], have: &Tables, index: u32, cluster_name: &str, objects: &Objects) -> Missing {
     let mut topics: BTreeMap<&str, TopicConfig> = BTreeMap::new();
     let mut groups: BTreeMap<&str, SubscriptionGroup> = BTreeMap::new();
     for tables in others {
@@ -199,7 +199,7 @@ fn lacking(others: &[Tables], have: &Tables, index: u32, cluster_name: &str, obj
         let name = object.remote_name();
         groups.insert(name, object.desired(groups.get(name)));
     }
-    Lacking {
+    Missing {
         topics: topics
             .into_iter()
             .filter(|(name, _)| !have.topics.contains_key(*name))
@@ -278,8 +278,8 @@ mod tests {
     /// Its permission was set, and topics were written to it.
     #[tokio::test]
     async fn a_broker_of_our_name_under_another_cluster_name_is_not_ours() {
-        let stranger = || Master { permission: 4, cluster: "theirs".into(), ..Master::default() };
-        let fake = Fake::new(&[("prod-broker-0", stranger()), ("prod-broker-1", stranger())]);
+        let foreign = || Master { permission: 4, cluster: "theirs".into(), ..Master::default() };
+        let fake = Fake::new(&[("prod-broker-0", foreign()), ("prod-broker-1", foreign())]);
         let stages = run(&fake, 2, &["prod-broker-0"], &objects(&[("orders", json!({}))])).await;
         for group in ["prod-broker-0", "prod-broker-1"] {
             assert!(

@@ -54,7 +54,7 @@ pub(crate) struct Outcome {
     pub(crate) refused: Vec<String>,
     /// Why one could not be carried out.
     pub(crate) failed: Vec<String>,
-    /// Slaves that were told to begin anew, and what goes with them.
+    /// Slaves that were replaced, and what goes with them.
     pub(crate) replaced: Vec<String>,
     /// None is left to be carried out: the annotation has done its work.
     pub(crate) done: bool,
@@ -185,7 +185,7 @@ mod tests {
             ["recover prod-broker-0 copy prod-broker-0-2.prod-broker-0.mq.svc.cluster.local:10911"]
         );
         let outcome = wanted.carry_out(&fake, &group(State::CatchingUp("copying".into()))).await;
-        assert_eq!((outcome.done, fake.writes().len()), (false, 0), "it is told once");
+        assert_eq!((outcome.done, fake.writes().len()), (false, 0), "it is sent once");
         let outcome = wanted.carry_out(&fake, &group(State::InSync)).await;
         assert_eq!((outcome.done, fake.writes().len()), (true, 0));
     }

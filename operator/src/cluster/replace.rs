@@ -95,7 +95,7 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// Deletes claim and pod of one slave. The answer tells what goes, or why nothing was done.
+    /// Deletes claim and pod of one slave. The result says what goes, or why nothing was done.
     async fn replace(&self, group: &str, master: &Member, slave: &Member) -> Result<Result<String, String>, Error> {
         let name = claim_name(group, slave.ordinal);
         let Some((set, claim)) = self.claims().find(|(_, claim)| claim.name == name) else {

@@ -26,7 +26,7 @@ pub(crate) enum Presence {
 pub(crate) struct Group {
     pub(crate) presence: Presence,
     /// Whether all its pods are ready and run its present template, and their processes say that
-    /// nothing is amiss.
+    /// nothing is wrong.
     pub(crate) settled: bool,
     /// Whether all that keeps it from settling is a slave whose log differs from its master's. Only
     /// a person ends that, so other groups do not wait for it.

@@ -26,7 +26,7 @@ use super::{
     open::Stage,
     recover::Outcome,
     topology::Set,
-    validate::{Validated, Wrong, scale_down_refused},
+    validate::{Validated, Violation, scale_down_refused},
 };
 use crate::{
     api::{
@@ -42,7 +42,7 @@ pub(crate) struct Findings<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) observed: &'a Observed,
     pub(crate) growth: &'a Growth,
-    /// Groups that could be looked at.
+    /// Groups that could be observed.
     pub(crate) stages: &'a BTreeMap<String, Stage>,
     /// What came of what an administrator decided about logs.
     pub(crate) recovery: &'a Outcome,
@@ -80,7 +80,7 @@ pub(crate) fn judge(findings: &Findings<'_>) -> (ClusterStatus, Vec<Judgement>) 
 
 /// What is judged of a cluster whose spec is not valid. Everything else stays as it was: so does
 /// the cluster.
-pub(crate) fn invalid(wrong: &[Wrong]) -> Vec<Judgement> {
+pub(crate) fn invalid(wrong: &[Violation]) -> Vec<Judgement> {
     let text = wrong.iter().map(|(field, message)| format!("{field}: {message}")).collect::<Vec<_>>().join("; ");
     vec![
         Judgement::new(Kind::SpecValid, false, "Invalid", text.clone()),
@@ -153,7 +153,7 @@ fn namesrv_ready(findings: &Findings<'_>) -> Judgement {
     if settled(observed, namesrv, None) {
         return Judgement::new(Kind::NamesrvReady, true, "AllReady", text);
     }
-    let text = format!("{text}{}", troubles(observed, &[namesrv.name.as_str()]));
+    let text = format!("{text}{}", problems(observed, &[namesrv.name.as_str()]));
     Judgement::new(Kind::NamesrvReady, false, "PodNotReady", text)
 }
 
@@ -167,7 +167,7 @@ fn brokers_ready(findings: &Findings<'_>) -> Judgement {
     if unsettled.is_empty() {
         return Judgement::new(Kind::BrokersReady, true, "AllReady", "every broker pod is ready and up to date");
     }
-    let text = format!("not ready or not up to date: {}{}", unsettled.join(", "), troubles(observed, &unsettled));
+    let text = format!("not ready or not up to date: {}{}", unsettled.join(", "), problems(observed, &unsettled));
     Judgement::new(Kind::BrokersReady, false, "PodNotReady", text)
 }
 
@@ -204,10 +204,10 @@ fn progressing(overall: &Judgement) -> Judgement {
 }
 
 /// Why pods of these sets are not ready; the first few, as one cause often has many pods.
-fn troubles(observed: &Observed, sets: &[&str]) -> String {
+fn problems(observed: &Observed, sets: &[&str]) -> String {
     const SHOWN: usize = 3;
-    let of_sets = |trouble: &&String| sets.iter().any(|set| trouble.starts_with(&format!("{set}-")));
-    let all: Vec<&str> = observed.troubles.iter().filter(of_sets).map(String::as_str).collect();
+    let of_sets = |problem: &&String| sets.iter().any(|set| problem.starts_with(&format!("{set}-")));
+    let all: Vec<&str> = observed.problems.iter().filter(of_sets).map(String::as_str).collect();
     match all.as_slice() {
         [] => String::new(),
         few if few.len() <= SHOWN => format!(": {}", few.join("; ")),
@@ -244,7 +244,7 @@ fn overall(judgements: &[Judgement], stages: &BTreeMap<String, Stage>, observed:
         );
     }
     if !closed.is_empty() || stages.is_empty() {
-        let text = if closed.is_empty() { "no group was looked at yet".to_owned() } else { closed.join("; ") };
+        let text = if closed.is_empty() { "no group was observed yet".to_owned() } else { closed.join("; ") };
         return Judgement::new(Kind::Ready, false, "GroupNotOpen", text);
     }
     if let Some(first) = [Kind::LogsComplete, Kind::ReplicasInSync, Kind::StorageHealthy].into_iter().find_map(failing)
@@ -323,7 +323,7 @@ mod tests {
         previous: ClusterStatus,
     }
 
-    /// All of a group, and nothing amiss.
+    /// All of a group, and nothing wrong.
     fn members(set: &Set) -> Vec<Member> {
         let member = |process: Process| Member {
             address: format!("{}:10911", process.name),
@@ -360,7 +360,7 @@ mod tests {
                 children: BTreeMap::new(),
                 sets,
                 claims: Vec::new(),
-                troubles: Vec::new(),
+                problems: Vec::new(),
                 brokers: Some(Ok(brokers)),
                 members: cluster.topology.groups.iter().map(|set| (set.name.clone(), members(set))).collect(),
             };
@@ -422,14 +422,14 @@ mod tests {
     fn each_thing_that_can_fail_is_the_reason_of_not_ready() {
         let mut world = World::well();
         world.set("prod-namesrv").ready = 1;
-        world.observed.troubles = (0..5).map(|i| format!("prod-namesrv-{i}: ImagePullBackOff")).collect();
-        world.observed.troubles.push("prod-broker-0-0: elsewhere".to_owned());
+        world.observed.problems = (0..5).map(|i| format!("prod-namesrv-{i}: ImagePullBackOff")).collect();
+        world.observed.problems.push("prod-broker-0-0: elsewhere".to_owned());
         let message = world.ready("PodNotReady", "Degraded");
         assert!(message.ends_with("prod-namesrv-2: ImagePullBackOff; and 2 more"), "{message}");
 
         let mut world = World::well();
         world.set("prod-broker-1").ready = 1;
-        world.observed.troubles = vec!["prod-broker-1-0: exited with 1 (no space left)".to_owned()];
+        world.observed.problems = vec!["prod-broker-1-0: exited with 1 (no space left)".to_owned()];
         assert!(world.ready("PodNotReady", "Degraded").contains("no space left"));
 
         let mut world = World::well();
@@ -473,7 +473,7 @@ mod tests {
     /// It stayed ReplicasInSync=True while a new and empty master took writes and its slave was
     /// refused.
     #[test]
-    fn a_master_that_lost_its_log_is_told_with_the_bytes_of_each_member_and_how_to_decide() {
+    fn a_master_that_lost_its_log_is_reported_with_the_bytes_of_each_member_and_how_to_decide() {
         let mut world = World::well();
         *world.report("prod-broker-1", 0) = Report {
             log_end: 0,
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_scale_down_is_told_and_the_rest_goes_on() {
+    fn a_refused_scale_down_is_reported_and_the_rest_goes_on() {
         let mut world = World::well();
         world.cluster.scale_down_refused = Some(1);
         assert!(world.ready("ScaleDownRefused", "Running").contains("write groups: 2"));

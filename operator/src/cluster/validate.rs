@@ -46,7 +46,7 @@ pub struct Validated {
 
 /// What validation must know besides the object.
 #[derive(Clone, Debug)]
-pub struct Surroundings<'a> {
+pub struct Environment<'a> {
     /// Image of a cluster whose spec names none.
     pub default_image: &'a Image,
     /// DNS domain of the Kubernetes cluster.
@@ -58,13 +58,13 @@ pub struct Surroundings<'a> {
 }
 
 /// A field, and what is wrong with it.
-pub type Wrong = (String, String);
+pub type Violation = (String, String);
 
 /// Checks a cluster.
 ///
 /// # Errors
 /// All that is wrong, at least one entry; each with the field and what to write instead.
-pub fn validate(cluster: &RocketMQCluster, surroundings: &Surroundings<'_>) -> Result<Validated, Vec<Wrong>> {
+pub fn validate(cluster: &RocketMQCluster, environment: &Environment<'_>) -> Result<Validated, Vec<Violation>> {
     let mut wrong = Vec::new();
     let mut spec = cluster.spec.clone();
     config_keys("spec.namesrv.config", spec.namesrv.config.keys(), &mut wrong);
@@ -73,9 +73,9 @@ pub fn validate(cluster: &RocketMQCluster, surroundings: &Surroundings<'_>) -> R
     let broker_overlay = overlay(&spec.brokers.pod_template, Kind::Broker, &mut wrong);
 
     let asked = topology::bounded(spec.brokers.groups, 1, topology::MAX_GROUPS);
-    let refused = asked < surroundings.existing_groups;
+    let refused = asked < environment.existing_groups;
     if refused {
-        spec.brokers.groups = i32::try_from(surroundings.existing_groups).unwrap_or(spec.brokers.groups);
+        spec.brokers.groups = i32::try_from(environment.existing_groups).unwrap_or(spec.brokers.groups);
     }
     let name = cluster.name_any();
     let (Some(owner), Some(namespace)) = (cluster.controller_owner_ref(&()), cluster.namespace()) else {
@@ -88,11 +88,11 @@ pub fn validate(cluster: &RocketMQCluster, surroundings: &Surroundings<'_>) -> R
     };
     let topology = topology::plan(&name, &spec);
     let as_it_is = |config: &Properties| config.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let notes = settings(&topology, surroundings.readers, as_it_is)?;
+    let notes = settings(&topology, environment.readers, as_it_is)?;
     Ok(Validated {
         topology,
-        image: spec.image.clone().unwrap_or_else(|| surroundings.default_image.clone()),
-        domain: surroundings.domain.to_owned(),
+        image: spec.image.clone().unwrap_or_else(|| environment.default_image.clone()),
+        domain: environment.domain.to_owned(),
         storage: spec.brokers.storage.clone(),
         anti_affinity: spec.brokers.anti_affinity,
         scale_down_refused: refused.then_some(asked),
@@ -110,12 +110,12 @@ pub fn validate(cluster: &RocketMQCluster, surroundings: &Surroundings<'_>) -> R
 /// the addresses and folders of where it will run.
 ///
 /// # Errors
-/// What is wrong, in the readers' words; at least one entry.
+/// What is wrong, in the readers' text; at least one entry.
 pub fn settings(
     topology: &Topology,
     readers: Readers,
     placed: impl Fn(&Properties) -> Vec<(String, String)>,
-) -> Result<Vec<String>, Vec<Wrong>> {
+) -> Result<Vec<String>, Vec<Violation>> {
     let namesrv = ("spec.namesrv.config", (readers.namesrv)(&placed(&topology.namesrv.config)));
     // All groups are alike, and a slave differs from its master in nothing that a manifest can say.
     let broker = topology.groups.first().map(|group| ("spec.brokers.config", (readers.broker)(&placed(&group.config))));
@@ -130,7 +130,7 @@ pub fn settings(
 }
 
 /// Checks of a spec that need no Kubernetes; `rocketmq up` makes them after `manifest::load`.
-pub fn check(cluster: &RocketMQCluster) -> Vec<Wrong> {
+pub fn check(cluster: &RocketMQCluster) -> Vec<Violation> {
     let mut wrong = Vec::new();
     config_keys("spec.namesrv.config", cluster.spec.namesrv.config.keys(), &mut wrong);
     config_keys("spec.brokers.config", cluster.spec.brokers.config.keys(), &mut wrong);
@@ -142,13 +142,13 @@ pub fn check(cluster: &RocketMQCluster) -> Vec<Wrong> {
 /// The sentence for a spec that asks for fewer groups than there are.
 pub fn scale_down_refused(existing: usize, asked: u32) -> String {
     format!(
-        "{existing} groups exist and brokers.groups asks for {asked}: removing one would lose its messages and draining is not \
-         served yet; write groups: {existing}"
+        "{existing} groups exist and brokers.groups asks for {asked}: removing one would lose its \
+         messages and draining is not served yet; write groups: {existing}"
     )
 }
 
 /// A key with a blank, '=' or ':' would be read as another key, or as none.
-fn config_keys<'a>(field: &str, keys: impl Iterator<Item = &'a String>, wrong: &mut Vec<Wrong>) {
+fn config_keys<'a>(field: &str, keys: impl Iterator<Item = &'a String>, wrong: &mut Vec<Violation>) {
     for key in keys {
         let plain =
             key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.chars().all(|c| c.is_ascii_alphanumeric());
@@ -163,7 +163,7 @@ fn config_keys<'a>(field: &str, keys: impl Iterator<Item = &'a String>, wrong: &
 
 /// The overlay as a typed template. What Kubernetes would drop silently (a misspelt field) is found
 /// by writing the typed value out again and looking for what did not come back.
-fn overlay(template: &PodTemplate, kind: Kind, wrong: &mut Vec<Wrong>) -> Option<PodTemplateSpec> {
+fn overlay(template: &PodTemplate, kind: Kind, wrong: &mut Vec<Violation>) -> Option<PodTemplateSpec> {
     let field = match kind {
         Kind::Namesrv => "spec.namesrv.podTemplate",
         Kind::Broker => "spec.brokers.podTemplate",
@@ -198,7 +198,7 @@ fn overlay(template: &PodTemplate, kind: Kind, wrong: &mut Vec<Wrong>) -> Option
 }
 
 /// The container of the process itself may be tuned, not replaced.
-fn containers(template: &PodTemplate, kind: Kind, field: &str, wrong: &mut Vec<Wrong>) {
+fn containers(template: &PodTemplate, kind: Kind, field: &str, wrong: &mut Vec<Violation>) {
     for (index, container) in
         template.spec.get("containers").and_then(Value::as_array).into_iter().flatten().enumerate()
     {
@@ -225,7 +225,7 @@ fn containers(template: &PodTemplate, kind: Kind, field: &str, wrong: &mut Vec<W
     }
 }
 
-fn lost(given: &Value, back: &Value, path: &str, wrong: &mut Vec<Wrong>) {
+fn lost(given: &Value, back: &Value, path: &str, wrong: &mut Vec<Violation>) {
     match (given, back) {
         (Value::Object(given), Value::Object(back)) => {
             for (key, value) in given {
@@ -255,29 +255,29 @@ fn is_empty(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::fixtures::{cluster, surroundings};
+    use crate::cluster::fixtures::{cluster, environment};
 
     #[track_caller]
     fn refused(spec: Value, field: &str, part: &str) {
         let cluster = cluster(spec);
-        let wrong = validate(&cluster, &surroundings()).expect_err("must be refused");
+        let wrong = validate(&cluster, &environment()).expect_err("must be refused");
         assert!(wrong.iter().any(|(path, text)| path == field && text.contains(part)), "{wrong:#?}");
         assert_eq!(wrong, check(&cluster), "the same without Kubernetes");
     }
 
     #[test]
     fn a_plain_cluster_is_valid_and_takes_the_operators_image() {
-        let valid = validate(&cluster(json!({})), &surroundings()).unwrap();
+        let valid = validate(&cluster(json!({})), &environment()).unwrap();
         assert_eq!(valid.image.reference(), "example/rocketmq:1");
         assert_eq!(valid.scale_down_refused, None);
         let own = cluster(json!({"image": {"repository": "r", "tag": "sha256:ab"}}));
-        assert_eq!(validate(&own, &surroundings()).unwrap().image.reference(), "r@sha256:ab");
+        assert_eq!(validate(&own, &environment()).unwrap().image.reference(), "r@sha256:ab");
     }
 
     #[test]
     fn scaling_down_keeps_the_groups_that_exist() {
         let few = cluster(json!({"brokers": {"groups": 1}}));
-        let valid = validate(&few, &Surroundings { existing_groups: 3, ..surroundings() }).unwrap();
+        let valid = validate(&few, &Environment { existing_groups: 3, ..environment() }).unwrap();
         assert_eq!((valid.topology.groups.len(), valid.scale_down_refused), (3, Some(1)));
     }
 
@@ -313,12 +313,12 @@ mod tests {
         refused(container(json!({"name": "sidecar"})), &format!("{path}.image"), "needs one");
         refused(container(json!({"resources": {}})), &format!("{path}.name"), "write broker");
         let tuned = container(json!({"name": "broker", "resources": {"limits": {"memory": "1Gi"}}}));
-        assert!(validate(&cluster(tuned), &surroundings()).is_ok());
+        assert!(validate(&cluster(tuned), &environment()).is_ok());
     }
 
     /// A misspelt key once passed, was rolled out, and the first pod that read it never came back.
     #[test]
-    fn settings_that_a_process_would_refuse_are_refused_in_its_words() {
+    fn settings_that_a_process_would_refuse_are_refused_with_its_message() {
         let readers = Readers {
             namesrv: |pairs| {
                 assert!(pairs.contains(&("listenPort".to_owned(), "9876".to_owned())), "the whole file: {pairs:?}");
@@ -329,12 +329,12 @@ mod tests {
                 None => Ok(Vec::new()),
             },
         };
-        let surroundings = Surroundings { readers, ..surroundings() };
+        let environment = Environment { readers, ..environment() };
         let misspelt = cluster(json!({"brokers": {"config": {"fileReservdTime": "48"}}}));
         let said = "fileReservdTime is no key, did you mean fileReservedTime";
-        let wrong = validate(&misspelt, &surroundings).expect_err("must be refused");
+        let wrong = validate(&misspelt, &environment).expect_err("must be refused");
         assert_eq!(wrong, [("spec.brokers.config".to_owned(), said.to_owned())]);
-        let valid = validate(&cluster(json!({})), &surroundings).unwrap();
+        let valid = validate(&cluster(json!({})), &environment).unwrap();
         assert_eq!(valid.notes, ["orderMessageEnable is for brokers that are older"]);
     }
 

@@ -354,7 +354,7 @@ fn many_objects_on_eight_broker_groups_fit_the_chart() {
             && measured.topics >= topics() as u64
             && measured.consumer_groups >= consumer_groups() as u64
     });
-    // The cluster is looked at again beside all of them; by itself it would be after a minute.
+    // The cluster is reconciled again beside all of them; by itself it would be after a minute.
     let before = process.measure().clusters;
     api.change(&format!("{KINDS}/mq/rocketmqclusters/big"), |big| big["metadata"]["annotations"] = json!({"a": "b"}));
     until("another reconcile of the cluster", || process.measure().clusters > before);

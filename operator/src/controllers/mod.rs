@@ -4,12 +4,12 @@
 //!
 //! One controller a kind and watched namespace, or one a kind for all namespaces. A kind has one
 //! watch in each of them, whose objects are in memory; topics and consumer groups hear of clusters
-//! through `cluster_news.rs` and not by watches of their own. Of children only those that we made
-//! are watched, and only their metadata is kept.
+//! through `cluster_changes.rs` and not by watches of their own. Of children only those that we
+//! made are watched, and only their metadata is kept.
 //!
 //! May touch the API server, by watches alone: everything else is done by the reconciles.
 
-mod cluster_news;
+mod cluster_changes;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
@@ -43,7 +43,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use self::cluster_news::News;
+use self::cluster_changes::ChangeNotifier;
 use crate::{
     api::{RocketMQCluster, RocketMQConsumerGroup, RocketMQTopic, reference::ClusterKey},
     brokers::admin::Admin,
@@ -68,9 +68,9 @@ const RECONCILES: usize = 48;
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How long the controllers may take to finish after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
-/// Clusters that changed and were not looked at yet by a controller. One that falls behind looks at
+/// Clusters that changed and that a controller has not seen yet. One that falls behind reconciles
 /// all its objects.
-const NEWS: usize = 256;
+const CHANGES: usize = 256;
 
 /// An object that may not be readable.
 type Guarded<K> = DeserializeGuard<K>;
@@ -104,12 +104,12 @@ pub(crate) async fn run<A: Admin>(
         children: Vec::new(),
     };
 
-    let (news, _) = broadcast::channel(NEWS);
+    let (changes, _) = broadcast::channel(CHANGES);
     let permits = Arc::new(Semaphore::new(RECONCILES));
     let running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     for (source, scope) in clusters.into_iter().zip(&scopes) {
         let activity = source.activity.clone();
-        let controller = source.telling(news.clone()).controller();
+        let controller = source.notifying(changes.clone()).controller();
         let children = Children { client, scope: *scope, metrics, watches: &mut watchdog.children };
         let stream = children.owned_by(controller).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
             bounded(activity.clone(), permits.clone(), cluster::reconcile),
@@ -118,8 +118,8 @@ pub(crate) async fn run<A: Admin>(
         );
         running.push(drive(activity, context.clone(), stream).boxed());
     }
-    provisioned(topics, &news, &permits, &context, stop, &running);
-    provisioned(groups, &news, &permits, &context, stop, &running);
+    provisioned(topics, &changes, &permits, &context, stop, &running);
+    provisioned(groups, &changes, &permits, &context, stop, &running);
     let watchdog = Arc::new(watchdog);
     readiness.controllers(watchdog.clone());
     let grace = async {
@@ -159,7 +159,7 @@ fn shared<A: Admin>(
 /// The controllers of a kind that is made on brokers.
 fn provisioned<K: Provisioned, A: Admin>(
     sources: Vec<Source<K>>,
-    news: &broadcast::Sender<ClusterKey>,
+    changes: &broadcast::Sender<ClusterKey>,
     permits: &Arc<Semaphore>,
     context: &Arc<Context<A>>,
     stop: &CancellationToken,
@@ -169,7 +169,7 @@ fn provisioned<K: Provisioned, A: Admin>(
 {
     for source in sources {
         let activity = source.activity.clone();
-        let named = cluster_news::naming(news.subscribe(), source.store.clone());
+        let named = cluster_changes::naming(changes.subscribe(), source.store.clone());
         let stream = source.controller().reconcile_on(named).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
             bounded(activity.clone(), permits.clone(), provision::reconcile::reconcile),
             failed::<K, A>,
@@ -217,7 +217,7 @@ fn failed<K: Resource<DynamicType = ()>, A: Admin>(
     context.failed(&*object, error)
 }
 
-/// Runs a controller to its end. Errors of reconciles were told where they were handled, those of
+/// Runs a controller to its end. Errors of reconciles were logged where they were handled, those of
 /// watches in `watches.rs`; what is left is objects that a child pointed to after they were gone.
 async fn drive<T, A: Admin>(
     activity: Arc<Activity>,
@@ -280,14 +280,14 @@ where
 }
 
 impl Source<RocketMQCluster> {
-    /// The same, and its changes go to `told` as well.
-    fn telling(mut self, told: broadcast::Sender<ClusterKey>) -> Self {
-        let mut news = News::new(self.store.clone(), told);
+    /// The same, and its changes go to `changed` as well.
+    fn notifying(mut self, changed: broadcast::Sender<ClusterKey>) -> Self {
+        let mut notifier = ChangeNotifier::new(self.store.clone(), changed);
         self.events = self
             .events
             .inspect(move |event| {
                 if let Ok(event) = event {
-                    news.note(event);
+                    notifier.observe(event);
                 }
             })
             .boxed();

@@ -19,7 +19,7 @@ pub(super) const KINDS: &str = "/apis/rocketmq.rs/v1alpha1/namespaces";
 /// write of them was a change that the watch delivered, so a busy group was reconciled five times a
 /// second.
 #[tokio::test]
-async fn figures_in_a_status_start_no_reconcile() {
+async fn numbers_in_a_status_start_no_reconcile() {
     let seen = |metadata: Value, status: Value| {
         let mut object = json!({
             "apiVersion": "rocketmq.rs/v1alpha1", "kind": "RocketMQConsumerGroup", "status": status,
@@ -189,9 +189,9 @@ async fn a_watched_namespace_that_is_gone_does_not_hold_the_others() {
             assert!(text.contains(&line), "{line} is missing in\n{text}");
         }
     }
-    let (status, answer) = world.readiness.answer();
-    assert_eq!(status, 200, "{answer}");
-    assert!(answer.contains("RocketMQTopic in namespace gone") && answer.contains("forbidden"), "{answer}");
+    let (status, response) = world.readiness.response();
+    assert_eq!(status, 200, "{response}");
+    assert!(response.contains("RocketMQTopic in namespace gone") && response.contains("forbidden"), "{response}");
     // Changes come at once, whatever pause the refused watches have reached.
     let before = world.reconciled("RocketMQTopic");
     put_topic(&api, "mq", "payments", "lives");

@@ -203,9 +203,9 @@ impl<A: Admin> Context<A> {
         }
     }
 
-    /// One event for each judgement that is news.
-    pub async fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, news: &[&Judgement]) {
-        for judgement in news {
+    /// One event for each judgement that changed.
+    pub async fn publish_changes<K: Resource<DynamicType = ()>>(&self, object: &K, changes: &[&Judgement]) {
+        for judgement in changes {
             if let Some(type_) = event_type(judgement) {
                 self.event(object, type_, judgement.reason, &judgement.message).await;
             }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 /// Method, part of a path, answer.
 type Failure = (Method, &'static str, u16, &'static str);
 
-/// How long a watch stays open without news.
+/// How long a watch stays open without changes.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// What a watch delivers.
@@ -146,14 +146,14 @@ impl ApiServer {
         writes
     }
 
-    /// Reasons of all events so far, in order of name, each as often as it was told: repetitions
-    /// are a count in one object.
+    /// Reasons of all events so far, in order of name, each as often as it was published:
+    /// repetitions are a count in one object.
     pub(crate) fn events(&self) -> Vec<String> {
         let state = self.0.lock();
         let events = state.objects.iter().filter(|(path, _)| path.contains("/events/"));
-        let told = |event: &Value| usize::try_from(event["series"]["count"].as_u64().unwrap_or(1)).unwrap();
+        let occurrences = |event: &Value| usize::try_from(event["series"]["count"].as_u64().unwrap_or(1)).unwrap();
         let reason = |event: &Value| event["reason"].as_str().unwrap_or_default().to_owned();
-        events.flat_map(|(_, event)| std::iter::repeat_n(reason(event), told(event))).collect()
+        events.flat_map(|(_, event)| std::iter::repeat_n(reason(event), occurrences(event))).collect()
     }
 }
 
@@ -199,7 +199,7 @@ impl State {
         }
     }
 
-    /// Lines of a watch after a version, and the version of the last one looked at.
+    /// Lines of a watch after a version, and the version of the last one seen.
     fn after(&self, version: u64, path: &str, query: &str) -> (Vec<u8>, u64) {
         if version < self.expired {
             let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});

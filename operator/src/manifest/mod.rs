@@ -3,8 +3,8 @@
 //! `load` reads YAML files of one or more documents, fills in the defaults of the schema, checks
 //! structure (`schema.rs`) and then the CEL rules of the definitions, transition rules included
 //! when an earlier state is known. What `kubectl apply` would refuse is refused here with the same
-//! words; what only a reconcile can see is told by `cluster::validate`. All problems of all files
-//! are told at once, each with file, document, object and field.
+//! words; what only a reconcile can see is reported by `cluster::validate`. All problems of all
+//! files are reported at once, each with file, document, object and field.
 //!
 //! May touch files, which it reads. Knows no API server and no broker.
 

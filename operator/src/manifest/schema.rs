@@ -1,19 +1,19 @@
 //! The part of OpenAPI that our definitions use, checked on a value: types, enums, bounds, required
 //! and unknown fields.
 //!
-//! Not a general validator: a keyword that our own schemas do not hold is not looked at, and a test
+//! Not a general validator: a keyword that our own schemas do not hold is not checked, and a test
 //! says which they hold.
 
 use rmq_protocol::java_properties;
 use serde_json::{Map, Value};
 
 /// Path and text of each mismatch.
-pub(super) type Wrong = Vec<(String, String)>;
+pub(super) type Violation = Vec<(String, String)>;
 
 /// Checks an object against the schema of its kind. `apiVersion`, `kind` and `metadata` are
 /// Kubernetes' own and were read before.
-pub(super) fn check_object(schema: &Value, object: &Value) -> Wrong {
-    let mut wrong = Wrong::new();
+pub(super) fn check_object(schema: &Value, object: &Value) -> Violation {
+    let mut wrong = Violation::new();
     for (name, value) in object.as_object().into_iter().flatten() {
         match name.as_str() {
             "apiVersion" | "kind" | "metadata" => {}
@@ -29,7 +29,7 @@ pub(super) fn check_object(schema: &Value, object: &Value) -> Wrong {
     wrong
 }
 
-fn check(schema: &Value, value: &Value, path: &str, wrong: &mut Wrong) {
+fn check(schema: &Value, value: &Value, path: &str, wrong: &mut Violation) {
     if value.is_null() && schema["nullable"] == true {
         return;
     }
@@ -74,7 +74,7 @@ fn check(schema: &Value, value: &Value, path: &str, wrong: &mut Wrong) {
     }
 }
 
-fn check_map(schema: &Value, map: &Map<String, Value>, path: &str, wrong: &mut Wrong) {
+fn check_map(schema: &Value, map: &Map<String, Value>, path: &str, wrong: &mut Violation) {
     bounds(schema, ["minProperties", "maxProperties"], map.len(), "keys", path, wrong);
     for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !map.contains_key(required) {
@@ -102,7 +102,7 @@ fn check_map(schema: &Value, map: &Map<String, Value>, path: &str, wrong: &mut W
     }
 }
 
-fn bounds(schema: &Value, keys: [&str; 2], size: usize, unit: &str, path: &str, wrong: &mut Wrong) {
+fn bounds(schema: &Value, keys: [&str; 2], size: usize, unit: &str, path: &str, wrong: &mut Violation) {
     let size = size as u64;
     if let Some(least) = schema[keys[0]].as_u64().filter(|&least| size < least) {
         wrong.push((path.to_owned(), format!("has {size} {unit}: write at least {least}")));

@@ -62,7 +62,7 @@ fn structure_is_refused_with_field_and_remedy() {
 }
 
 #[test]
-fn every_rule_of_a_cluster_refuses_with_its_own_words() {
+fn every_rule_of_a_cluster_refuses_with_its_own_message() {
     let name = |name: &str| read(&HEAD.replace("prod", name).replace("metadata", "spec: {}\nmetadata"));
     refused(name("Prod"), "", "write at most 40 of a-z");
     refused(name("a.b"), "", "write at most 40 of a-z");
@@ -104,7 +104,7 @@ fn every_rule_of_a_cluster_refuses_with_its_own_words() {
 }
 
 #[test]
-fn every_rule_of_a_topic_refuses_with_its_own_words() {
+fn every_rule_of_a_topic_refuses_with_its_own_message() {
     refused(topic("topicName: 'a b'"), "spec.topicName", "A-Z, a-z");
     refused(topic("topicName: '%RETRY%g'"), "spec.topicName", "retry and dead-letter");
     refused(topic("topicName: TBW102"), "spec.topicName", "a topic of RocketMQ itself");
@@ -117,7 +117,7 @@ fn every_rule_of_a_topic_refuses_with_its_own_words() {
 }
 
 #[test]
-fn every_rule_of_a_consumer_group_refuses_with_its_own_words() {
+fn every_rule_of_a_consumer_group_refuses_with_its_own_message() {
     let group = |spec: &str| {
         read(&format!(
             "{HEAD}spec: {{}}\n---\napiVersion: rocketmq.rs/v1alpha1\nkind: RocketMQConsumerGroup\nmetadata: {{name: billing}}\n\
@@ -185,7 +185,7 @@ fn references_are_followed_across_documents() {
 }
 
 #[test]
-fn broken_files_are_told_with_their_place() {
+fn broken_files_are_reported_with_their_position() {
     let problems = read("a: [").unwrap_err();
     assert!(problems[0].to_string().starts_with("a.yaml: is not YAML"), "{}", problems[0]);
     refused(read("hello: 1"), "", "is no Kubernetes object");

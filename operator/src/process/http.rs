@@ -2,7 +2,8 @@
 //!
 //! Healthy: the process answers. Ready: it has reached the API server once, and no controller is
 //! stalled; a replica that stands by for the Lease is ready too, or a rollout of the operator would
-//! never end. What else does not go well, as a watch that is refused, is told in the answer's text.
+//! never end. What else does not go well, as a watch that is refused, is in the text of the
+//! response.
 
 use std::{
     net::SocketAddr,
@@ -47,22 +48,22 @@ impl Readiness {
         *self.0.watchdog.lock() = Some(watchdog);
     }
 
-    pub(crate) fn answer(&self) -> (StatusCode, String) {
+    pub(crate) fn response(&self) -> (StatusCode, String) {
         if !self.0.reached.load(Ordering::Relaxed) {
             return (StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet\n".to_owned());
         }
         let watchdog = self.0.watchdog.lock().clone();
         let health = watchdog.map(|watchdog| watchdog.health(tokio::time::Instant::now())).unwrap_or_default();
-        let (status, word) = match health.faults.is_empty() {
+        let (status, state) = match health.faults.is_empty() {
             true => (StatusCode::OK, "ready"),
             false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
         };
         let lines = health.faults.iter().chain(&health.notes);
-        (status, lines.fold(format!("{word}\n"), |text, line| text + line + "\n"))
+        (status, lines.fold(format!("{state}\n"), |text, line| text + line + "\n"))
     }
 }
 
-/// Opens the port, then serves until told to stop. The returned future ends with the last
+/// Opens the port, then serves until the stop. The returned future ends with the last
 /// connection.
 ///
 /// # Errors
@@ -75,13 +76,13 @@ pub async fn serve(
 ) -> Result<(SocketAddr, impl Future<Output = ()>), Error> {
     let listening = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) = listening.map_err(|source| Error::Listen { address, source })?;
-    let ready = move || async move { readiness.answer() };
+    let ready = move || async move { readiness.response() };
     let places = Arc::new(Places::new().and_then(|places| metrics.add(&places).map(|()| places))?);
-    let figures = move || async move { ([("content-type", "text/plain; version=0.0.4")], metrics.text()) };
+    let scrape = move || async move { ([("content-type", "text/plain; version=0.0.4")], metrics.text()) };
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(figures));
+        .route("/metrics", get(scrape));
     let serving = serve_routes(listener, routes, places, stop);
     Ok((bound, async move {
         if let Err(error) = serving.await {
@@ -105,13 +106,13 @@ mod tests {
             .write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes())
             .await
             .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
     }
 
     #[tokio::test]
-    async fn health_readiness_and_figures_are_served_until_the_stop() {
+    async fn health_readiness_and_metrics_are_served_until_the_stop() {
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let (address, serving) = serve(local, readiness.clone(), Metrics::new().unwrap(), stop.clone()).await.unwrap();

@@ -9,7 +9,7 @@
 //! one fails. A holder whose write fails so has lost nothing yet: the other change may have been of
 //! a label. It reads again.
 //!
-//! At a planned stop the Lease is given back, and the next takes it at its next look.
+//! At a planned stop the Lease is given back, and the next takes it at its next try.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ const DURATION: Duration = Duration::from_secs(30);
 struct Timing {
     /// How long a holder goes on without a renewal.
     deadline: Duration,
-    /// Between looks and renewals.
+    /// Between reads and renewals.
     period: Duration,
     /// How long one of them may take: a connection that is dead must not use up the deadline.
     attempt: Duration,
@@ -62,7 +62,7 @@ pub struct Elector {
     renewed: Instant,
 }
 
-/// What one look and write came to.
+/// What one read and write came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Round {
     /// The Lease is ours, written just now.
@@ -132,7 +132,7 @@ impl Elector {
                 Ok(Round::Held(holder)) => return Loss::Taken(holder),
                 Ok(Round::Contended) => last = "another client changed it at the same time".to_owned(),
                 Err(why) => {
-                    tracing::warn!(error = why, left = ?self.left(), "the Lease cannot be renewed; this replica goes on for now");
+                    tracing::warn!(error = why, left = ?self.left(), "the Lease cannot be renewed; this replica leads until its deadline");
                     // The last try of all is cut short, and what it says is not why.
                     if left >= self.timing.attempt {
                         last = why;
@@ -152,7 +152,7 @@ impl Elector {
         let began = Instant::now();
         let round = match tokio::time::timeout(limit, self.round()).await {
             Ok(round) => round.map_err(|error| plain(&error))?,
-            Err(_) => return Err(format!("no answer within {limit:?}")),
+            Err(_) => return Err(format!("no response within {limit:?}")),
         };
         if round == Round::Ours {
             // Others count from when they see the write, which is not before it was sent.
@@ -179,7 +179,7 @@ impl Elector {
         }
     }
 
-    /// One look, and a write if one is due.
+    /// One read, and a write if one is due.
     async fn round(&mut self) -> kube::Result<Round> {
         let lease = self.api.get_opt(&self.identity.name).await?;
         let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
@@ -261,7 +261,7 @@ mod tests {
         Elector::new(client.clone(), identity)
     }
 
-    /// Looks often and never gives up within a test.
+    /// Reads often and never gives up within a test.
     fn patient(client: &Client) -> Elector {
         let second = Duration::from_secs(1);
         Elector {
@@ -312,10 +312,10 @@ mod tests {
         assert!(elector.round().await.is_err(), "an error is not leadership either");
     }
 
-    /// "Another replica goes on" was told, the process ended, and the same pod led again two
+    /// "Another replica goes on" was logged, the process ended, and the same pod led again two
     /// seconds later.
     #[tokio::test]
-    async fn a_holder_whose_record_somebody_changed_looks_again_before_it_gives_up() {
+    async fn a_holder_whose_record_another_client_changed_reads_again_before_it_gives_up() {
         let (api, client) = ApiServer::start().await;
         let mut elector = patient(&client);
         elector.acquire().await;

@@ -56,7 +56,8 @@ impl Metrics {
             )?,
             applied: counter(
                 "rocketmq_operator_apply_changed_total",
-                "Objects that an apply really changed, by kind. A steady rate means that another client changes them back.",
+                "Objects that an apply really changed, by kind. A steady rate means that another \
+                 client changes them back.",
                 &["kind"],
             )?,
             drift: counter(
@@ -75,17 +76,20 @@ impl Metrics {
             leader: IntGauge::new("rocketmq_operator_leader", "1 while this replica holds the lease and reconciles.")?,
             watches_listed: gauge(
                 "rocketmq_operator_watch_listed",
-                "1 when the objects of a kind are known, by kind and watched namespace (empty: all). 0 while their list is waited for or refused.",
+                "1 when the objects of a kind are known, by kind and watched namespace (empty: \
+                 all). 0 while their list is waited for or refused.",
                 &["kind", "namespace"],
             )?,
             watch_failures: counter(
                 "rocketmq_operator_watch_failures_total",
-                "Lists and watches that failed, by kind, watched namespace (empty: all) and whether the API server refused.",
+                "Lists and watches that failed, by kind, watched namespace (empty: all) and \
+                 whether the API server refused.",
                 &["kind", "namespace", "reason"],
             )?,
             waiting: gauge(
                 "rocketmq_operator_waiting_objects",
-                "Objects that came or changed and were not reconciled since, by kind and watched namespace (empty: all).",
+                "Objects that came or changed and were not reconciled since, by kind and watched \
+                 namespace (empty: all).",
                 &["kind", "namespace"],
             )?,
         };
@@ -171,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_appears_once_it_moved() {
+    fn every_metric_appears_once_it_moved() {
         let metrics = Metrics::new().unwrap();
         metrics.reconciled("RocketMQTopic", Duration::from_millis(20));
         metrics.failed("RocketMQTopic", "unreachable");

@@ -31,14 +31,14 @@ use crate::{
     process::{metrics::Metrics, watches::Watch},
 };
 
-/// How long a controller may end nothing before it is told.
+/// How long a controller may end nothing before it is reported.
 const NOT_READY: Duration = Duration::from_secs(120);
 /// How long before the process ends.
 const END: Duration = Duration::from_secs(600);
 /// How long one reconcile may take. Copying ten thousand topics to a new broker group is the
 /// longest there is, and goes on where it was ended.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
-/// Between looks.
+/// Between checks.
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// What a controller has to do and whether it does it.
@@ -171,11 +171,11 @@ pub(crate) struct Watchdog {
     pub(crate) controllers: Vec<Arc<Activity>>,
     /// No reconcile proceeds before their first lists.
     pub(crate) stores: Vec<Arc<Watch>>,
-    /// They only bring news of children.
+    /// They only report changes of children.
     pub(crate) children: Vec<Arc<Watch>>,
 }
 
-/// What `/readyz` tells of the controllers.
+/// What `/readyz` reports about the controllers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Health {
     /// Why this process is not ready.
@@ -198,7 +198,8 @@ impl Watchdog {
         }
         for stall in self.stalls(now).filter(|stall| stall.length >= NOT_READY) {
             health.faults.push(format!(
-                "{} has reconciled nothing for {} s while {} objects and {} reconciles wait and {} reconciles run; the process ends after {} s",
+                "{} has reconciled nothing for {} s while {} objects and {} reconciles wait and {} \
+                 reconciles run; the process ends after {} s",
                 stall.controller,
                 stall.length.as_secs(),
                 stall.waiting,
@@ -207,7 +208,7 @@ impl Watchdog {
                 END.as_secs()
             ));
         }
-        health.notes = self.stores.iter().chain(&self.children).filter_map(|watch| watch.trouble()).collect();
+        health.notes = self.stores.iter().chain(&self.children).filter_map(|watch| watch.problem()).collect();
         health
     }
 
@@ -275,7 +276,7 @@ mod tests {
     /// Clusters and consumer groups were not reconciled any more, `/readyz` said 200 and the
     /// process stayed.
     #[test]
-    fn a_controller_that_stands_still_is_told_and_then_ends_the_process() {
+    fn a_stalled_controller_is_reported_and_then_ends_the_process() {
         let activity = Activity::new("RocketMQCluster", Some("mq"));
         let watchdog = watchdog(&activity, Vec::new());
         activity.wait("mq", "prod");
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_does_not_come_is_told_and_is_no_stall() {
+    fn a_list_that_does_not_come_is_reported_and_is_no_stall() {
         let activity = Activity::new("RocketMQTopic", None);
         let list = Watch::new("RocketMQConsumerGroup", None, &Metrics::new().unwrap(), Duration::ZERO);
         let watchdog = watchdog(&activity, vec![list]);

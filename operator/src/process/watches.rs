@@ -1,7 +1,7 @@
 //! The state of each watch of the API server, and what of its objects is kept.
 //!
 //! A watch that fails is tried again with pauses of its own, so one that is refused does not slow
-//! down the others. Its errors end here: they are logged, counted and told by `/readyz`, and no
+//! down the others. Its errors end here: they are logged, counted and reported by `/readyz`, and no
 //! controller sees them.
 //!
 //! A namespace of `watchNamespaces` may be gone, or lack its Role. The API server then refuses the
@@ -40,9 +40,9 @@ use crate::{
 /// afterwards.
 const PAGE: u32 = 100;
 /// Pause after the first failure of a watch; doubled with each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How long a failure is told after it happened: a watch that still fails does so again in less
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+/// How long a failure is reported after it happened: a watch that still fails does so again in less
 /// than this.
 const RECENT: Duration = Duration::from_secs(150);
 /// Refusals in a row before a first list is given up.
@@ -86,7 +86,7 @@ struct Outcomes {
     refusals: u32,
     refused_since: Option<Instant>,
     /// The last one.
-    trouble: Option<(String, Instant)>,
+    problem: Option<(String, Instant)>,
     /// When it last delivered something.
     delivered: Instant,
     /// When its first list was complete or refused.
@@ -108,7 +108,7 @@ impl Watch {
                 failures: 0,
                 refusals: 0,
                 refused_since: None,
-                trouble: None,
+                problem: None,
                 delivered: Instant::now(),
                 listed: None,
             }),
@@ -133,9 +133,9 @@ impl Watch {
     }
 
     /// What it fails with at present.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         let outcomes = self.outcomes.lock();
-        let (text, at) = outcomes.trouble.as_ref()?;
+        let (text, at) = outcomes.problem.as_ref()?;
         let refused = *self.listing.borrow() == Listing::Refused;
         (refused || at.elapsed() < RECENT).then(|| format!("{self} fails: {text}"))
     }
@@ -145,7 +145,7 @@ impl Watch {
     pub(crate) fn refusal(&self) -> Option<String> {
         let outcomes = self.outcomes.lock();
         outcomes.refused_since?;
-        let (text, _) = outcomes.trouble.as_ref()?;
+        let (text, _) = outcomes.problem.as_ref()?;
         Some(format!("{self} is refused: {text}"))
     }
 
@@ -162,7 +162,7 @@ impl Watch {
             outcomes.failures = 0;
             outcomes.refusals = 0;
             outcomes.refused_since = None;
-            outcomes.trouble = None;
+            outcomes.problem = None;
         }
         if matches!(event, Event::InitDone) {
             outcomes.listed.get_or_insert_with(Instant::now);
@@ -180,7 +180,7 @@ impl Watch {
         let gives_up = {
             let mut outcomes = self.outcomes.lock();
             outcomes.failures = outcomes.failures.saturating_add(1);
-            outcomes.trouble = Some((text.clone(), now));
+            outcomes.problem = Some((text.clone(), now));
             if refused {
                 outcomes.refusals = outcomes.refusals.saturating_add(1);
                 outcomes.refused_since.get_or_insert(now);
@@ -240,19 +240,19 @@ pub(crate) fn config() -> watcher::Config {
 
 /// The pauses of one watch. They grow until it is complete again and not, as kube's own, until it
 /// begins a list.
-struct Pauses(Arc<Watch>);
+struct WatchBackoff(Arc<Watch>);
 
-impl Iterator for Pauses {
+impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
         let failures = self.0.outcomes.lock().failures;
-        let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10));
-        Some(jittered(doubled.min(LONGEST_PAUSE)))
+        let doubled = FIRST_BACK_OFF.saturating_mul(1 << failures.saturating_sub(1).min(10));
+        Some(jittered(doubled.min(LONGEST_BACK_OFF)))
     }
 }
 
-impl Backoff for Pauses {
+impl Backoff for WatchBackoff {
     fn reset(&mut self) {}
 }
 
@@ -272,7 +272,7 @@ where
             failing.fail(error, Instant::now());
         }
     });
-    let kept = noted.backoff(Pauses(watch)).filter(|event| ready(event.is_ok())).modify(strip);
+    let kept = noted.backoff(WatchBackoff(watch)).filter(|event| ready(event.is_ok())).modify(strip);
     let stored = match writer {
         Some(writer) => kept.reflect(writer).left_stream(),
         None => kept.right_stream(),
@@ -340,7 +340,7 @@ mod tests {
                 watch.fail(&refusal(code), began + Duration::from_secs(second));
             }
             assert_eq!(watch.pending_since().is_some(), pending, "{namespace:?} {code}");
-            assert!(watch.trouble().unwrap().contains("ConfigMap"));
+            assert!(watch.problem().unwrap().contains("ConfigMap"));
             assert_eq!(watch.refusal().is_some(), code != 500);
         }
     }
@@ -374,23 +374,23 @@ mod tests {
     #[test]
     fn pauses_grow_until_the_list_is_complete() {
         let watch = fresh(Some("gone"));
-        let mut pauses = Pauses(watch.clone());
+        let mut back_off = WatchBackoff(watch.clone());
         let mut last = Duration::ZERO;
         for _ in 0..6 {
             watch.deliver(&Event::<()>::Init);
             watch.fail(&refusal(403), Instant::now());
-            pauses.reset();
-            let pause = pauses.next().unwrap();
+            back_off.reset();
+            let pause = back_off.next().unwrap();
             assert!(pause > last, "{pause:?} after {last:?}");
             last = pause;
         }
         for _ in 0..40 {
             watch.fail(&refusal(403), Instant::now());
         }
-        assert!(pauses.next().unwrap() <= LONGEST_PAUSE.mul_f64(1.1));
+        assert!(back_off.next().unwrap() <= LONGEST_BACK_OFF.mul_f64(1.1));
         watch.deliver(&Event::<()>::InitDone);
         watch.fail(&refusal(403), Instant::now());
-        assert!(pauses.next().unwrap() <= FIRST_PAUSE.mul_f64(1.1));
+        assert!(back_off.next().unwrap() <= FIRST_BACK_OFF.mul_f64(1.1));
     }
 
     #[tokio::test]

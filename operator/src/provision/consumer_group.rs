@@ -12,7 +12,7 @@ use crate::{
     },
     brokers::{
         admin::{self, Admin, Progress},
-        pool::Held,
+        pool::MasterTables,
     },
 };
 
@@ -60,7 +60,7 @@ impl Provisioned for RocketMQConsumerGroup {
         names::is_system_group(name)
     }
 
-    fn found<'a>(tables: &'a Held, name: &str) -> Option<&'a SubscriptionGroup> {
+    fn found<'a>(tables: &'a MasterTables, name: &str) -> Option<&'a SubscriptionGroup> {
         tables.consumer_groups.get(name)
     }
 
@@ -164,7 +164,7 @@ mod tests {
     use super::rounded;
 
     #[test]
-    fn lag_is_shown_in_two_figures() {
+    fn lag_is_shown_in_two_digits() {
         for (count, shown) in [
             (0, 0),
             (7, 7),

@@ -15,7 +15,7 @@ use crate::{
         Adoption, Management, Origin,
         condition::{Judgement, Kind, Status},
     },
-    brokers::pool::{Held, Inventory},
+    brokers::pool::{Inventory, MasterTables},
 };
 
 /// The object on one broker.
@@ -88,7 +88,7 @@ pub(crate) fn decide<K: Provisioned>(
     let mut writes = Vec::new();
     for (index, group) in groups.iter().enumerate() {
         let placed = u32::try_from(index).is_ok_and(|index| object.placed_on(index));
-        let (master, tables) = match look(inventory, group) {
+        let (master, tables) = match inventory_of(inventory, group) {
             Ok(seen) => seen,
             Err(why) => {
                 if placed {
@@ -130,11 +130,11 @@ pub(crate) fn decide<K: Provisioned>(
 }
 
 /// Address and tables of a group's master, or why they are not known.
-fn look<'a>(inventory: &'a Inventory, group: &str) -> Result<(&'a str, &'a Held), String> {
-    let holdings = inventory.brokers.iter().find(|holdings| holdings.broker.name == *group);
-    let holdings = holdings.ok_or_else(|| format!("{group} is not registered"))?;
-    let tables = holdings.tables.as_ref().map_err(|error| format!("{group}: {error}"))?;
-    let master = holdings.broker.master.as_deref().ok_or_else(|| format!("{group} has no master"))?;
+fn inventory_of<'a>(inventory: &'a Inventory, group: &str) -> Result<(&'a str, &'a MasterTables), String> {
+    let entry = inventory.brokers.iter().find(|entry| entry.broker.name == *group);
+    let entry = entry.ok_or_else(|| format!("{group} is not registered"))?;
+    let tables = entry.tables.as_ref().map_err(|error| format!("{group}: {error}"))?;
+    let master = entry.broker.master.as_deref().ok_or_else(|| format!("{group} has no master"))?;
     Ok((master, tables))
 }
 
@@ -197,8 +197,9 @@ fn verdict<K: Provisioned>(object: &K, found: &Findings, adoption_refused: Optio
         sentence(Status::True, "InSync", "is as the spec says on every broker".to_owned())
     };
     let mut judgements = vec![Judgement::new(Kind::Ready, status, reason, message)];
-    let tells = object.management() != Management::Enforce && !(found.differing.is_empty() && found.missing.is_empty());
-    if tells {
+    let reports_drift =
+        object.management() != Management::Enforce && !(found.differing.is_empty() && found.missing.is_empty());
+    if reports_drift {
         let differs: Vec<String> = found
             .missing
             .iter()

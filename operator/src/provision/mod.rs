@@ -33,7 +33,7 @@ use crate::{
     api::{Adoption, ClusterRef, DeletionPolicy, Management, Origin},
     brokers::{
         admin::{self, Admin},
-        pool::{Held, Inventory},
+        pool::{Inventory, MasterTables},
     },
     error::AdminError,
 };
@@ -113,7 +113,7 @@ pub trait Provisioned:
     /// Whether RocketMQ itself owns the name in this cluster; such a one is never touched.
     fn is_system(name: &str, cluster_name: &str) -> bool;
     /// The settings of one in a broker's tables.
-    fn found<'a>(tables: &'a Held, name: &str) -> Option<&'a Self::Config>;
+    fn found<'a>(tables: &'a MasterTables, name: &str) -> Option<&'a Self::Config>;
     /// Settings against the spec.
     fn compare(&self, have: &Self::Config) -> Comparison;
     /// The settings to write: the spec over what is there.
@@ -144,8 +144,8 @@ pub trait Provisioned:
 pub enum Removal {
     /// No broker of the inventory had it.
     Gone,
-    /// Brokers were told; a later inventory says whether they obeyed.
-    Told,
+    /// Brokers were asked; a later inventory says whether they did it.
+    Requested,
     /// This broker may have it and could not be asked; nothing was done.
     Unknown(String),
     /// It is to be removed when it is empty, and is not, for this reason; nothing was done.
@@ -167,8 +167,8 @@ pub async fn remove<K: Provisioned, A: Admin>(
     let name = object.remote_name();
     let mut holders = Vec::new();
     for group in groups {
-        let holdings = inventory.brokers.iter().find(|holdings| holdings.broker.name == *group);
-        match holdings.map(|holdings| (holdings.broker.master.as_deref(), &holdings.tables)) {
+        let entry = inventory.brokers.iter().find(|entry| entry.broker.name == *group);
+        match entry.map(|entry| (entry.broker.master.as_deref(), &entry.tables)) {
             Some((Some(master), Ok(tables))) if K::found(tables, name).is_some() => holders.push(master),
             Some((_, Ok(_))) => {}
             _ => return Ok(Removal::Unknown(group.clone())),
@@ -185,7 +185,7 @@ pub async fn remove<K: Provisioned, A: Admin>(
         K::delete(admin, master, name).await?;
     }
     K::forget(admin, name, cluster_name).await?;
-    Ok(if holders.is_empty() { Removal::Gone } else { Removal::Told })
+    Ok(if holders.is_empty() { Removal::Gone } else { Removal::Requested })
 }
 
 /// Reconciles an object with the brokers of an inventory, without Kubernetes: what `rocketmq up`

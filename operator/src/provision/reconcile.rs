@@ -43,16 +43,16 @@ use crate::{
     process::jittered,
 };
 
-/// How soon to look whether brokers did what they were told to: they mostly have.
+/// How soon to check whether brokers did what they were asked: they mostly have.
 const AT_ONCE: Duration = Duration::from_millis(200);
-/// How soon to look again for something that no watch tells.
+/// How soon to check again for something that no watch reports.
 const SOON: Duration = Duration::from_secs(5);
 /// How old an inventory may be for an object that is not well: objects that come together still
 /// share one.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The cluster of an object, as far as the object is concerned.
-struct Home {
+struct TargetCluster {
     key: ClusterKey,
     uid: String,
     namesrvs: String,
@@ -63,9 +63,9 @@ struct Home {
     cluster: RocketMQCluster,
 }
 
-/// What a look at the cluster gives.
+/// What a lookup of the cluster gives.
 enum Lookup {
-    Found(Box<Home>),
+    Found(Box<TargetCluster>),
     /// No watch knows it.
     Unseen(ClusterKey),
     /// It is going: nothing on it needs cleaning any more.
@@ -130,8 +130,8 @@ where
             return Ok(Action::await_change());
         }
         self.set_finalizer(self.object.deletion_policy() != DeletionPolicy::Retain).await?;
-        let home = match self.home() {
-            Lookup::Found(home) => home,
+        let target = match self.target() {
+            Lookup::Found(target) => target,
             Lookup::Unseen(key) => {
                 let text = format!("RocketMQCluster {key} does not exist, or its namespace is not watched");
                 return self.wait(Judgement::new(Kind::Ready, false, "ClusterNotFound", text), SOON).await;
@@ -139,52 +139,52 @@ where
             Lookup::Going(judgement) | Lookup::Unusable(judgement) => return self.wait(judgement, SOON).await,
         };
         let name = self.object.remote_name();
-        if K::is_system(name, &home.cluster_name) {
+        if K::is_system(name, &target.cluster_name) {
             let text = format!("{} {name} belongs to RocketMQ itself: write another name", K::WHAT);
             return self.wait(Judgement::new(Kind::Ready, false, "SystemName", text), PERIOD).await;
         }
-        if let Some(winner) = self.winner(&home) {
+        if let Some(winner) = self.winner(&target) {
             let text = format!("{} {name} is also named by the older {}: delete one of the two", K::WHAT, key(&winner));
             return self.wait(Judgement::new(Kind::Ready, false, "ResourceConflict", text), SOON).await;
         }
-        // What was not well at the last look is not looked up in what was known then.
+        // What was not well at the last reconcile is not looked up in what was known then.
         let ready = condition::status_of(&self.object.record().conditions, Kind::Ready) == Some(Status::True);
         let age = if ready { INVENTORY_AGE } else { FRESH };
-        match self.inventory(&home, Instant::now().checked_sub(age)).await {
-            Ok(inventory) => self.converge(&home, inventory).await,
+        match self.inventory(&target, Instant::now().checked_sub(age)).await {
+            Ok(inventory) => self.converge(&target, inventory).await,
             Err(unavailable) => self.unreachable(self.object.record(), unavailable).await,
         }
     }
 
-    /// Writes what is due, reads it back and tells.
-    async fn converge(&self, home: &Home, mut inventory: Arc<Inventory>) -> Result<Action, Error> {
+    /// Writes what is due, reads it back and reports.
+    async fn converge(&self, target: &TargetCluster, mut inventory: Arc<Inventory>) -> Result<Action, Error> {
         let mut record = self.object.record();
-        if record.cluster_uid.as_deref() != Some(&home.uid) {
+        if record.cluster_uid.as_deref() != Some(&target.uid) {
             // Another cluster of the same name holds nothing of ours.
-            record = Record { origin: None, cluster_uid: Some(home.uid.clone()), ..record };
+            record = Record { origin: None, cluster_uid: Some(target.uid.clone()), ..record };
         }
         let known = record.origin;
-        let mut decision = decide(self.object, known, &home.groups, &inventory);
+        let mut decision = decide(self.object, known, &target.groups, &inventory);
         if decision.origin != known {
             // Before the first write: were we to die in between, the next one would take our own
             // work for that of another.
             record.origin = decision.origin;
-            // What it says about the object is told by the last write only, or the same news would
-            // be told twice.
+            // What it says about the object is published by the last write only, or the same change
+            // would be published twice.
             self.store_status(record.clone(), &decision.verdict.judgements, Some(&decision.brokers), Value::Null)
                 .await?;
         }
         if !decision.writes.is_empty() {
             let drifted = known.is_some() && self.seen_generation();
-            if let Err(error) = self.carry_out(home, &decision, drifted).await {
+            if let Err(error) = self.carry_out(target, &decision, drifted).await {
                 self.write_status(record, vec![failure(&error, error.to_string())], None, Value::Null).await?;
                 return Err(error.into());
             }
-            inventory = match self.inventory(home, Some(Instant::now())).await {
+            inventory = match self.inventory(target, Some(Instant::now())).await {
                 Ok(inventory) => inventory,
                 Err(unavailable) => return self.unreachable(record, unavailable).await,
             };
-            decision = decide(self.object, record.origin, &home.groups, &inventory);
+            decision = decide(self.object, record.origin, &target.groups, &inventory);
             if let Some(write) = decision.writes.first() {
                 let text = format!("{} accepted a write and still differs ({})", write.broker, list(&write.changes));
                 decision.verdict.judgements = vec![Judgement::new(Kind::Ready, false, "ReadBackDiffers", text)];
@@ -194,20 +194,26 @@ where
         let masters: Vec<String> = inventory
             .brokers
             .iter()
-            .filter(|holdings| home.groups.contains(&holdings.broker.name))
-            .filter_map(|holdings| holdings.broker.master.clone())
+            .filter(|entry| target.groups.contains(&entry.broker.name))
+            .filter_map(|entry| entry.broker.master.clone())
             .collect();
-        let next_look = inventory.next_look();
+        let next_comparison = inventory.next_comparison();
         // All settings of all brokers: it must not live as long as the slowest reconcile that
         // judged by it.
         drop(inventory);
-        let statistics = self.object.statistics(&self.context.pool.admin(&home.key, &home.namesrvs), &masters).await;
+        let statistics =
+            self.object.statistics(&self.context.pool.admin(&target.key, &target.namesrvs), &masters).await;
         self.write_status(record, decision.verdict.judgements, Some(&decision.brokers), statistics).await?;
-        Ok(Action::requeue(if ready { next_look } else { jittered(SOON) }))
+        Ok(Action::requeue(if ready { next_comparison } else { jittered(SOON) }))
     }
 
-    async fn carry_out(&self, home: &Home, decision: &Decision<K::Config>, drifted: bool) -> Result<(), AdminError> {
-        let admin = self.context.pool.admin(&home.key, &home.namesrvs);
+    async fn carry_out(
+        &self,
+        target: &TargetCluster,
+        decision: &Decision<K::Config>,
+        drifted: bool,
+    ) -> Result<(), AdminError> {
+        let admin = self.context.pool.admin(&target.key, &target.namesrvs);
         for write in &decision.writes {
             let began = Instant::now();
             let result = K::put(&admin, &write.address, &write.config).await;
@@ -236,8 +242,8 @@ where
         if abandoned || !ours || self.object.deletion_policy() == DeletionPolicy::Retain {
             return self.release().await;
         }
-        let home = match self.home() {
-            Lookup::Found(home) if record.cluster_uid.as_deref() == Some(&home.uid) => home,
+        let target = match self.target() {
+            Lookup::Found(target) if record.cluster_uid.as_deref() == Some(&target.uid) => target,
             Lookup::Found(_) => return self.release().await,
             Lookup::Unseen(key) if self.absent(&key).await? => {
                 let text = format!("RocketMQCluster {key} does not exist");
@@ -259,10 +265,10 @@ where
                 return self.wait(judgement, SOON).await;
             }
         };
-        if self.successor(&home) {
+        if self.successor(&target) {
             return self.release().await;
         }
-        let unseen = self.unseen(&home);
+        let unseen = self.unseen(&target);
         if !unseen.is_empty() {
             let text = format!(
                 "another object may name {} {}, and cannot be seen: {}; give the operator its rights there, \
@@ -278,17 +284,17 @@ where
             self.pause(&or_abandon("rocketmq.rs/pause keeps brokers as they are, so it is not deleted there")).await?;
             return Ok(Action::requeue(jittered(PERIOD)));
         }
-        let inventory = match self.inventory(&home, Some(Instant::now())).await {
+        let inventory = match self.inventory(&target, Some(Instant::now())).await {
             Ok(inventory) => inventory,
             Err(unavailable) => return self.unreachable(self.object.record(), unavailable).await,
         };
-        self.remove(&home, &inventory).await
+        self.remove(&target, &inventory).await
     }
 
     /// Removes it from every broker of the cluster and from namesrvs, then lets the object go.
-    async fn remove(&self, home: &Home, inventory: &Inventory) -> Result<Action, Error> {
-        let admin = self.context.pool.admin(&home.key, &home.namesrvs);
-        let removal = match remove(self.object, &admin, &home.groups, &home.cluster_name, inventory).await {
+    async fn remove(&self, target: &TargetCluster, inventory: &Inventory) -> Result<Action, Error> {
+        let admin = self.context.pool.admin(&target.key, &target.namesrvs);
+        let removal = match remove(self.object, &admin, &target.groups, &target.cluster_name, inventory).await {
             Ok(removal) => removal,
             Err(error) => {
                 let judgement = failure(&error, or_abandon(&format!("cannot be deleted: {error}")));
@@ -300,13 +306,14 @@ where
         match removal {
             Removal::Gone => self.release().await,
             // Not gone before it is seen gone.
-            Removal::Told => {
-                let told = |condition: &Condition| matches!(condition.reason.as_str(), "Deleting" | "StillThere");
-                let (reason, text, pause) = match self.object.record().conditions.iter().any(told) {
-                    false => ("Deleting", format!("brokers were told to delete {what} {name}"), AT_ONCE),
+            Removal::Requested => {
+                let reported = |condition: &Condition| matches!(condition.reason.as_str(), "Deleting" | "StillThere");
+                let (reason, text, pause) = match self.object.record().conditions.iter().any(reported) {
+                    false => ("Deleting", format!("brokers were asked to delete {what} {name}"), AT_ONCE),
                     true => {
-                        let text =
-                            format!("brokers were told to delete {what} {name} and still have it; they are told again");
+                        let text = format!(
+                            "brokers were asked to delete {what} {name} and still have it; they are asked again"
+                        );
                         ("StillThere", or_abandon(&text), SOON)
                     }
                 };
@@ -323,7 +330,7 @@ where
         }
     }
 
-    fn home(&self) -> Lookup {
+    fn target(&self) -> Lookup {
         let namespace = self.object.namespace().unwrap_or_default();
         let key = ClusterKey::of(self.object.cluster_ref(), &namespace);
         let Some(cluster) = self.context.clusters.one(&key.namespace, &key.name) else {
@@ -338,7 +345,7 @@ where
             return Lookup::Unusable(Judgement::new(Kind::Ready, false, "NamespaceNotAllowed", text));
         }
         match usable(cluster, key.clone()) {
-            Some(home) => Lookup::Found(Box::new(home)),
+            Some(target) => Lookup::Found(Box::new(target)),
             None => {
                 let text = format!("RocketMQCluster {key} has no brokers yet");
                 Lookup::Unusable(Judgement::new(Kind::Ready, Status::Unknown, "ClusterNotReady", text))
@@ -358,47 +365,49 @@ where
     }
 
     /// The older object that names the same thing.
-    fn winner(&self, home: &Home) -> Option<K> {
-        self.context.siblings().find(|other| self.rival(other, home) && age(other) < age(self.object))
+    fn winner(&self, target: &TargetCluster) -> Option<K> {
+        self.context.siblings().find(|other| self.conflicts_with(other, target) && age(other) < age(self.object))
     }
 
     /// Whether another object will take over.
-    fn successor(&self, home: &Home) -> bool {
-        self.context.siblings().find(|other| self.rival(other, home)).is_some()
+    fn successor(&self, target: &TargetCluster) -> bool {
+        self.context.siblings().find(|other| self.conflicts_with(other, target)).is_some()
     }
 
     /// Watches that would tell of another object that takes over, and are refused. While there is
     /// one, that no such object is known does not mean that there is none.
-    fn unseen(&self, home: &Home) -> Vec<String> {
-        let admitted = |namespace: &str| reference::admits(&home.cluster, &home.key.namespace, namespace);
+    fn unseen(&self, target: &TargetCluster) -> Vec<String> {
+        let admitted = |namespace: &str| reference::admits(&target.cluster, &target.key.namespace, namespace);
         self.context.siblings().refusals(admitted)
     }
 
     /// Asked about each object of the kind at each reconcile: names are compared before anything is
     /// allocated.
-    fn rival(&self, other: &K, home: &Home) -> bool {
+    fn conflicts_with(&self, other: &K, target: &TargetCluster) -> bool {
         let same = other.remote_name() == self.object.remote_name()
             && other.meta().uid != self.object.meta().uid
             && other.meta().deletion_timestamp.is_none();
         same && {
             let namespace = other.namespace().unwrap_or_default();
-            ClusterKey::of(other.cluster_ref(), &namespace) == home.key
-                && reference::admits(&home.cluster, &home.key.namespace, &namespace)
+            ClusterKey::of(other.cluster_ref(), &namespace) == target.key
+                && reference::admits(&target.cluster, &target.key.namespace, &namespace)
         }
     }
 
-    async fn inventory(&self, home: &Home, since: Option<Instant>) -> Result<Arc<Inventory>, Unavailable> {
+    async fn inventory(&self, target: &TargetCluster, since: Option<Instant>) -> Result<Arc<Inventory>, Unavailable> {
         // A machine that runs for less than an inventory may be old: ask anew.
         let since = since.unwrap_or_else(Instant::now);
-        let inventory = self.context.pool.inventory(&home.key, &home.namesrvs, since).await?;
-        let stranger = |broker: &&Broker| home.groups.contains(&broker.name) && broker.cluster != home.cluster_name;
-        match inventory.brokers.iter().map(|holdings| &holdings.broker).find(stranger) {
+        let inventory = self.context.pool.inventory(&target.key, &target.namesrvs, since).await?;
+        let foreign = |broker: &&Broker| target.groups.contains(&broker.name) && broker.cluster != target.cluster_name;
+        match inventory.brokers.iter().map(|entry| &entry.broker).find(foreign) {
             None => Ok(inventory),
             // What is written would go to a broker of another cluster, and what is read says
             // nothing of ours.
             Some(broker) => {
-                let why =
-                    format!("it is registered under the cluster name {} and not {}", broker.cluster, home.cluster_name);
+                let why = format!(
+                    "it is registered under the cluster name {} and not {}",
+                    broker.cluster, target.cluster_name
+                );
                 let error = AdminError::Unreachable { target: broker.name.clone(), why };
                 Err(Unavailable { error, retry_in: SOON })
             }
@@ -422,7 +431,7 @@ where
         self.write_status(self.object.record(), judgements, None, Value::Null).await
     }
 
-    /// One judgement, and another look later.
+    /// One judgement, and another reconcile later.
     async fn wait(&self, judgement: Judgement, pause: Duration) -> Result<Action, Error> {
         self.write_status(self.object.record(), vec![judgement], None, Value::Null).await?;
         Ok(Action::requeue(jittered(pause)))
@@ -458,8 +467,8 @@ where
         statistics: Value,
     ) -> Result<(), Error> {
         if self.store_status(record, &judgements, brokers, statistics).await? {
-            let news = condition::news(&self.object.record().conditions, &judgements);
-            self.context.tell(self.object, &news).await;
+            let changes = condition::changes(&self.object.record().conditions, &judgements);
+            self.context.publish_changes(self.object, &changes).await;
         }
         Ok(())
     }
@@ -548,11 +557,11 @@ fn or_abandon(text: &str) -> String {
     format!("{text}; annotate {ABANDON_ANNOTATION}=true to let the object go without it")
 }
 
-/// A cluster that has told where its namesrvs are and which groups exist.
-fn usable(cluster: RocketMQCluster, key: ClusterKey) -> Option<Home> {
+/// A cluster whose status says where its namesrvs are and which groups exist.
+fn usable(cluster: RocketMQCluster, key: ClusterKey) -> Option<TargetCluster> {
     let status = cluster.status.as_ref()?;
     let count = u32::try_from(status.broker_groups?).ok().filter(|count| *count > 0)?;
-    Some(Home {
+    Some(TargetCluster {
         uid: cluster.uid()?,
         namesrvs: status.namesrv_addrs.clone()?,
         groups: (0..count).map(|group| group_name(&key.name, group)).collect(),

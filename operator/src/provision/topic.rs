@@ -11,7 +11,7 @@ use crate::{
     },
     brokers::{
         admin::{self, Admin},
-        pool::Held,
+        pool::MasterTables,
     },
 };
 
@@ -59,7 +59,7 @@ impl Provisioned for RocketMQTopic {
         is_system(name, cluster_name)
     }
 
-    fn found<'a>(tables: &'a Held, name: &str) -> Option<&'a TopicConfig> {
+    fn found<'a>(tables: &'a MasterTables, name: &str) -> Option<&'a TopicConfig> {
         tables.topics.get(name)
     }
 
@@ -85,12 +85,16 @@ impl Provisioned for RocketMQTopic {
         }
         let most = have.write_queue_nums.max(have.read_queue_nums);
         let shrunk = (most > self.spec.queues).then(|| {
-            format!("it has {most} queues and messages may be in all of them: write queues: {most} or more, shrinking is not served")
+            format!(
+                "it has {most} queues and messages may be in all of them: write queues: {most} \
+             or more, shrinking is not served"
+            )
         });
         // Only an object that was stored before the API server refused it.
         let refused = match self.spec.message_type {
             Some(MessageType::Transaction) => Some(
-                "brokers refuse transaction messages: delete this object and create it again without messageType: Transaction"
+                "brokers refuse transaction messages: delete this object and create it again \
+                 without messageType: Transaction"
                     .to_owned(),
             ),
             _ => shrunk,

@@ -43,7 +43,7 @@ async fn a_group_is_created_changed_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_offset_is_not_kept_for_a_group_nobody_created() {
+async fn an_offset_is_not_kept_for_a_group_that_was_not_created() {
     let admin = admin().await;
     let address = master(&admin).await;
     create_topic("admin-offset", 1).await;

@@ -30,10 +30,10 @@ fn heartbeat(groups: usize, subscriptions: usize) -> Command {
     request(RequestCode::HeartBeat).with_body(fastjson::to_vec(&body))
 }
 
-async fn is_refused(peer: &mut Peer, command: Command, words: &[&str]) {
+async fn is_refused(peer: &mut Peer, command: Command, description: &[&str]) {
     let (code, remark) = peer.code(command).await;
-    assert_ne!(code, Some(ResponseCode::Success), "{words:?}");
-    assert!(words.iter().all(|word| remark.contains(word)), "{words:?} is not in {remark:?}");
+    assert_ne!(code, Some(ResponseCode::Success), "{description:?}");
+    assert!(description.iter().all(|word| remark.contains(word)), "{description:?} is not in {remark:?}");
 }
 
 /// One frame made 50,000 groups and as many topics in 0.7 s, and told every namesrv.
@@ -171,7 +171,7 @@ async fn a_client_that_locks_before_its_first_heartbeat_gets_its_queues() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_nobody_made_locks_when_it_has_members() {
+async fn a_group_that_was_not_created_locks_when_it_has_members() {
     let server = Server::start("locks-made", &[("autoCreateSubscriptionGroup", "false")]).await;
     server.put_topic("locks", 1).await;
     let mut peer = server.peer().await;

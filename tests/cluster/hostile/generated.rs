@@ -239,8 +239,8 @@ async fn every_request_with_nonsense_is_answered_and_the_others_go_on() {
         let answers = answers(&mut peer, &commands).await;
         let answers = answers.unwrap_or_else(|| panic!("{code:?} of SEED={seed} ended its connection"));
         for answer in answers {
-            let words = answer.remark.unwrap_or_default();
-            assert!(!words.contains(FAULT), "{code:?} of SEED={seed}: {words}");
+            let text = answer.remark.unwrap_or_default();
+            assert!(!text.contains(FAULT), "{code:?} of SEED={seed}: {text}");
         }
         let code_of_other = other.code(request(RequestCode::BrokerConfig)).await.0;
         assert_eq!(code_of_other, Some(ResponseCode::Success), "after {code:?} of SEED={seed}");
@@ -256,8 +256,8 @@ async fn every_request_with_nonsense_is_answered_and_the_others_go_on() {
     // Nonsense may have deleted the topic, and forbidden what follows.
     server.put_topic("afterwards", 1).await;
     let send = SendMessageV2 { producer_group: "p", topic: "afterwards", queue_id: 0, ..SendMessageV2::default() };
-    let (code, words) = other.code(Command::request(RequestCode::SendMessageV2, &send).with_body("a message")).await;
-    assert_eq!(code, Some(ResponseCode::Success), "{words}; SEED={seed}");
+    let (code, text) = other.code(Command::request(RequestCode::SendMessageV2, &send).with_body("a message")).await;
+    assert_eq!(code, Some(ResponseCode::Success), "{text}; SEED={seed}");
     let pull = pull_of("afterwards", "afterwards-g", Duration::from_secs(30));
     let found =
         other.ask(Command { serialization: Serialization::Json, ..Command::request(RequestCode::PullMessage, &pull) });

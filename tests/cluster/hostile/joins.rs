@@ -32,18 +32,18 @@ async fn members(peer: &mut Peer) -> usize {
 
 /// Reads until a notice has come after which the group has so many members.
 async fn is_told(peer: &mut Peer, count: usize) {
-    let told = async {
+    let reported = async {
         while members(peer).await != count {
             // Each join or end is told after it, so this comes.
             while peer.next().await.expect("a notice").code != RequestCode::NotifyConsumerIdsChanged.number() {}
         }
     };
-    tokio::time::timeout(DEADLINE, told).await.expect("a notice of the last change");
+    tokio::time::timeout(DEADLINE, reported).await.expect("a notice of the last change");
 }
 
 /// Each join told every member: six million notices and 40 s for 3,500 clients.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_is_told_of_many_joins_and_ends_together_and_of_the_last_one() {
+async fn a_group_is_notified_of_many_joins_and_ends_together_and_of_the_last_one() {
     let server = Server::start("joins", &[]).await;
     server.put_topic("joins", 1).await;
     let (clients, mut peers, begun) = (150, Vec::new(), Instant::now());

@@ -72,8 +72,8 @@ async fn a_reset_to_an_offset_that_is_not_there_is_refused() {
         assert_refused(&reset("numbers-g", queue_id, offset, timestamp).await, code, &named);
         assert_eq!(committed(&peer, "0").await, Some(2), "{named:?}");
     }
-    let nobody = reset("nobody", "-1", "-1", "-1").await;
-    assert_refused(&nobody, ResponseCode::SubscriptionGroupNotExist, &["nobody"]);
+    let unknown = reset("nobody", "-1", "-1", "-1").await;
+    assert_refused(&unknown, ResponseCode::SubscriptionGroupNotExist, &["nobody"]);
     // As the tools ask: one queue to an offset, all to a time, all to the end.
     assert_taken(&reset("numbers-g", "0", "4", "0").await);
     assert_eq!(committed(&peer, "0").await, Some(4));

@@ -41,8 +41,8 @@ async fn whatever_a_master_sends_the_slave_goes_on_asking() {
         let (mut stream_to, _) =
             accepted.unwrap_or_else(|_| panic!("the slave asks no more after round {round}")).unwrap();
         let mut report = [0; 8];
-        let told = tokio::time::timeout(DEADLINE, stream_to.read_exact(&mut report)).await;
-        told.expect("a report").unwrap();
+        let reported = tokio::time::timeout(DEADLINE, stream_to.read_exact(&mut report)).await;
+        reported.expect("a report").unwrap();
         // It may have closed the connection before it got all.
         let _ = stream_to.write_all(&stream(&mut random)).await;
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// One pull looked at as many queue entries as its client named, 1.5 million, on the thread of its
 /// connection and of others.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_that_matches_nothing_looks_at_a_bounded_part_and_says_where_to_go_on() {
+async fn a_pull_that_matches_nothing_scans_a_bounded_part_and_returns_the_next_offset() {
     let server = Server::start("scans", &[]).await;
     server.put_topic("scans", 1).await;
     let (mut peer, count) = (server.peer().await, 3000);

@@ -88,7 +88,7 @@ impl Command {
     }
 }
 
-/// Shows how far a master is that was told what to do, until it takes writes.
+/// Shows how far a master has got with a decision, until it takes writes.
 async fn wait_until_open(context: &Context, master: &str) -> anyhow::Result<()> {
     let mut shown = String::new();
     loop {
@@ -97,7 +97,7 @@ async fn wait_until_open(context: &Context, master: &str) -> anyhow::Result<()> 
         let end = status.remove("commitLogMaxOffset").unwrap_or_default();
         match check.split(':').next().unwrap_or_default() {
             "open" => return context.output.done(&format!("{master} takes writes; its log ends at {end}")),
-            // The decision is carried out a moment after it was taken; a failure is told with it.
+            // The decision is carried out a moment after it was taken; a failure is shown with it.
             "closed" if check.contains("copying failed") => anyhow::bail!("{master}: {check}"),
             _ => {}
         }
@@ -182,13 +182,13 @@ mod tests {
 
     /// A group's name in its place was "invalid socket address: invalid socket address".
     #[test]
-    fn a_name_in_place_of_an_address_is_told_as_one() {
+    fn a_name_in_place_of_an_address_is_recognised() {
         assert_eq!(address("b1-0.mq:10911"), Ok("b1-0.mq:10911".to_owned()));
         assert_eq!(address("b1"), Err("\"b1\" has no port; write it as host:port".to_owned()));
     }
 
     #[test]
-    fn chosen_settings_are_printed_and_a_misspelt_one_is_told() {
+    fn chosen_settings_are_printed_and_a_misspelt_one_is_reported() {
         let all: BTreeMap<_, _> =
             [("brokerName", "a"), ("flushDiskType", "ASYNC_FLUSH")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         assert_eq!(chosen(all.clone(), &["brokerName".to_owned()]).unwrap().len(), 1);

@@ -69,7 +69,7 @@ async fn progress(context: &Context, group: &str, topic: Option<&str>) -> anyhow
             }
             Err(error) => return Err(error.into()),
         };
-        // Of a group that nobody has made, a broker says that it has consumed nothing.
+        // Of a group that was not created, a broker says that it has consumed nothing.
         known |= !stats.offset_table.0.is_empty()
             || context.admin.consumer_groups(&master.address).await?.0.contains_key(group);
         clients.extend(queues_of_clients(context, &master.address, group).await);

@@ -222,7 +222,7 @@ fn one(context: &Context, message: &MessageExt) -> anyhow::Result<()> {
         ("reconsumeTimes", shown.reconsume_times.to_string()),
     ]);
     pairs.extend(shown.properties.iter().map(|(name, value)| (format!("property {name}"), value.clone())));
-    pairs.push(("body".to_owned(), shown.body.words()));
+    pairs.push(("body".to_owned(), shown.body.text()));
     context.output.properties(&shown, pairs)
 }
 
@@ -259,7 +259,7 @@ impl Body {
         Self { body: text.unwrap_or_default().to_owned(), body_hex: text.is_none().then(|| hex(bytes)) }
     }
 
-    fn words(&self) -> String {
+    fn text(&self) -> String {
         self.body_hex.as_ref().map_or_else(|| self.body.clone(), |hex| format!("(hex) {hex}"))
     }
 

@@ -4,7 +4,7 @@
 //! One file a family of commands. A command asks through [`rmq_client::Admin`], makes rows of the
 //! answers, and leaves printing to [`output`]. Which brokers a change concerns is said with
 //! `--broker` or `--cluster` ([`target`]); without either, it is every master that is registered.
-//! Only [`store`] asks nobody: it reads the files of a broker that does not run.
+//! Only [`store`] sends no requests: it reads the files of a broker that does not run.
 
 mod broker;
 mod cluster;
@@ -46,7 +46,14 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_enum, default_value = "table", global = true, help_heading = "Options of all commands")]
     output: Format,
     /// How long a server may take to answer, in seconds
-    #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600), global = true, help_heading = "Options of all commands")]
+    #[arg(
+        long,
+        default_value = "5",
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=600),
+        global = true,
+        help_heading = "Options of all commands"
+    )]
     timeout: u64,
     #[command(subcommand)]
     command: Command,
@@ -82,7 +89,7 @@ enum Remote {
     /// Find, read and send messages
     #[command(subcommand)]
     Message(message::Command),
-    /// One broker: figures, settings, replication
+    /// One broker: metrics, settings, replication
     #[command(subcommand)]
     Broker(broker::Command),
     /// Namesrvs: values, settings, write permission of broker groups
@@ -125,7 +132,7 @@ fn with_remedy(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<rmq_client::Error>() {
         Some(cause) => {
             let remedy = cause.remedy();
-            anyhow::anyhow!("{}\n  {remedy}", crate::words(&error))
+            anyhow::anyhow!("{}\n  {remedy}", crate::error_text(&error))
         }
         None => error,
     }
@@ -137,11 +144,11 @@ mod tests {
 
     /// "Connection refused (os error 111): Connection refused (os error 111)".
     #[test]
-    fn a_refused_connection_is_told_once_and_with_its_remedy() {
+    fn a_refused_connection_is_reported_once_and_with_its_remedy() {
         let source = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let refused = rmq_remoting::Error::Connect { address: "127.0.0.1:1".to_owned(), source };
-        let words = with_remedy(rmq_client::Error::from(refused).into()).to_string();
-        assert_eq!(words.matches("connection refused").count(), 1, "{words}");
-        assert!(words.contains("127.0.0.1:1") && words.lines().count() == 2, "{words}");
+        let message = with_remedy(rmq_client::Error::from(refused).into()).to_string();
+        assert_eq!(message.matches("connection refused").count(), 1, "{message}");
+        assert!(message.contains("127.0.0.1:1") && message.lines().count() == 2, "{message}");
     }
 }

@@ -39,7 +39,7 @@ pub(super) enum Command {
         #[arg(long, required = true)]
         yes: bool,
     },
-    /// The brokers and queues that clients are told of
+    /// The brokers and queues in a topic's route
     Route {
         /// The topic
         topic: String,
@@ -58,7 +58,7 @@ pub(super) struct Create {
     topic: String,
     #[command(flatten)]
     target: Target,
-    /// Queues a broker, for reading and writing; a new topic has 8 unless told
+    /// Queues a broker, for reading and writing; 8 by default for a new topic
     #[arg(short, long, value_parser = clap::value_parser!(i32).range(1..=65_536))]
     queues: Option<i32>,
     /// Queues that are read, if not the same
@@ -67,7 +67,7 @@ pub(super) struct Create {
     /// Queues that are written, if not the same
     #[arg(short, long, value_name = "QUEUES", value_parser = clap::value_parser!(i32).range(0..=65_536))]
     write_queues: Option<i32>,
-    /// What clients may do: r, w or rw; with a new topic both unless told
+    /// What clients may do: r, w or rw; both by default for a new topic
     #[arg(short, long, value_parser = permission)]
     perm: Option<i32>,
     /// Producers and consumers are to use the same brokers and queues even when some are down
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_told_apart_by_their_names() {
+    fn topics_are_classified_by_their_names() {
         let kinds = ["orders", "%RETRY%g", "%DLQ%g", "TBW102", "rmq_sys_x", "c_REPLY_TOPIC"].map(kind);
         assert_eq!(kinds, ["normal", "retry", "dead-letter", "system", "system", "system"]);
     }

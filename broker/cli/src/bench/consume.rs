@@ -2,7 +2,7 @@
 
 use super::{
     Common, produce,
-    run::{Pace, Run},
+    run::{RateLimiter, Run},
 };
 use futures::future::join_all;
 use rmq_client::{MessageQueue, PullConsumer};
@@ -43,7 +43,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         common.warm_up = Duration::ZERO;
     }
     let run = Rc::new(Run::new(common)?);
-    let pace = Rc::new(Pace::new(arguments.rate));
+    let limiter = Rc::new(RateLimiter::new(arguments.rate));
     let tasks = tokio::task::LocalSet::new();
     let report = tasks
         .run_until(async {
@@ -54,7 +54,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                         Rc::clone(&reader),
                         queue,
                         Rc::clone(&run),
-                        Rc::clone(&pace),
+                        Rc::clone(&limiter),
                         arguments.pull_batch,
                         arguments.again,
                     ))
@@ -76,7 +76,14 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     report.print(arguments.common.output)
 }
 
-async fn pull_on(reader: Rc<PullConsumer>, queue: MessageQueue, run: Rc<Run>, pace: Rc<Pace>, batch: u32, again: bool) {
+async fn pull_on(
+    reader: Rc<PullConsumer>,
+    queue: MessageQueue,
+    run: Rc<Run>,
+    limiter: Rc<RateLimiter>,
+    batch: u32,
+    again: bool,
+) {
     let mut offset = 0;
     while run.goes_on() {
         let begun = Instant::now();
@@ -100,7 +107,7 @@ async fn pull_on(reader: Rc<PullConsumer>, queue: MessageQueue, run: Rc<Run>, pa
         }
         for _ in 0..messages {
             if run.goes_on() {
-                pace.turn().await;
+                limiter.turn().await;
             }
         }
         offset = pulled.next;

@@ -3,8 +3,8 @@
 use anyhow::Context;
 use std::fs;
 
-/// The unit of `/proc/PID/stat`; the kernel has told user space 100 a second on every architecture
-/// for decades.
+/// The unit of `/proc/PID/stat`; the kernel has reported 100 a second to user space on every
+/// architecture for decades.
 const TICKS: f64 = 100.0;
 
 /// Another process on this machine, as it was at some moment.

@@ -3,7 +3,7 @@
 
 use super::{
     Common, produce,
-    run::{Pace, Run},
+    run::{RateLimiter, Run},
 };
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let reader = Rc::new(PullConsumer::start(&common.namesrv, "bench-consumer").await?);
     let ends = ends(common, &reader).await?;
     let run = Rc::new(Run::new(common.clone())?);
-    let pace = Rc::new(Pace::new(Some(arguments.rate)));
+    let limiter = Rc::new(RateLimiter::new(Some(arguments.rate)));
     // Bodies carry the nanoseconds since this moment: sender and receiver are one process with one
     // clock.
     let epoch = Instant::now();
@@ -61,7 +61,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                         common.topic.clone(),
                         arguments.size as usize,
                         Rc::clone(&run),
-                        Rc::clone(&pace),
+                        Rc::clone(&limiter),
                         epoch,
                     );
                     tokio::task::spawn_local(send)
@@ -97,9 +97,16 @@ async fn ends(common: &Common, reader: &PullConsumer) -> anyhow::Result<Vec<(Mes
     found
 }
 
-async fn send_on(producer: Producer, topic: String, size: usize, run: Rc<Run>, pace: Rc<Pace>, epoch: Instant) {
+async fn send_on(
+    producer: Producer,
+    topic: String,
+    size: usize,
+    run: Rc<Run>,
+    limiter: Rc<RateLimiter>,
+    epoch: Instant,
+) {
     while run.goes_on() {
-        let begun = pace.turn().await;
+        let begun = limiter.turn().await;
         let mut body = vec![b'x'; size];
         body[..8].copy_from_slice(&(begun.saturating_duration_since(epoch).as_nanos() as u64).to_be_bytes());
         if let Err(error) = producer.send(Message::new(topic.as_str(), Bytes::from(body))).await {
@@ -126,7 +133,7 @@ async fn receive_on(reader: Rc<PullConsumer>, queue: MessageQueue, mut offset: i
                     let sent = Duration::from_nanos(u64::from_be_bytes(sent));
                     run.count(1, record.map_or(0, |record| record.size() as u64), Some(now.saturating_sub(sent)));
                 }
-                Ok(None) => run.fail("somebody else sends to this topic"),
+                Ok(None) => run.fail("another producer sends to this topic"),
                 Err(error) => run.fail(error),
             }
         }

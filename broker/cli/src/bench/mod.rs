@@ -1,8 +1,8 @@
 //! `rocketmq bench`: a load generator for one topic.
 //!
 //! It shares the machine with what it measures, so it must be cheap: everything runs on one thread
-//! of its own, where a send wakes nobody and the answers of many sends are read together. What it
-//! cost is in the report beside what the broker cost.
+//! of its own, where a send wakes no other thread and the responses of many sends are read
+//! together. What it cost is in the report beside what the broker cost.
 //!
 //! | file | what |
 //! |---|---|

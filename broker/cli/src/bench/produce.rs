@@ -2,7 +2,7 @@
 
 use super::{
     Common,
-    run::{Pace, Run},
+    run::{RateLimiter, Run},
 };
 use bytes::Bytes;
 use futures::future::join_all;
@@ -20,7 +20,12 @@ pub(super) struct Arguments {
     #[arg(short, long, default_value = "128", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     size: u32,
     /// Sends under way at a time: each sender waits for its answer before the next send
-    #[arg(long, visible_aliases = ["threads", "in-flight"], default_value = "64", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(
+        long,
+        visible_aliases = ["threads", "in-flight"],
+        default_value = "64",
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
     senders: u32,
     /// Connections the senders are spread over
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -66,7 +71,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         producers.push(Producer::start(options(&arguments)).await?);
     }
     let run = Rc::new(Run::new(arguments.common.clone())?);
-    let pace = Rc::new(Pace::new(arguments.rate.map(|rate| rate / f64::from(arguments.batch))));
+    let limiter = Rc::new(RateLimiter::new(arguments.rate.map(|rate| rate / f64::from(arguments.batch))));
     let body = Bytes::from(body(arguments.size as usize));
     let used_keys = Rc::new(Cell::new(0));
     let tasks = tokio::task::LocalSet::new();
@@ -83,7 +88,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                         used_keys: Rc::clone(&used_keys),
                         one_way: arguments.one_way,
                     };
-                    tokio::task::spawn_local(sender.send_on(Rc::clone(&run), Rc::clone(&pace)))
+                    tokio::task::spawn_local(sender.send_on(Rc::clone(&run), Rc::clone(&limiter)))
                 })
                 .collect();
             let report = run.measure(if arguments.batch > 1 { "batch" } else { "send" }).await;
@@ -121,10 +126,10 @@ fn body(size: usize) -> Vec<u8> {
 }
 
 impl Sender {
-    async fn send_on(self, run: Rc<Run>, pace: Rc<Pace>) {
+    async fn send_on(self, run: Rc<Run>, limiter: Rc<RateLimiter>) {
         let bytes = u64::from(self.batch) * self.body.len() as u64;
         while run.goes_on() {
-            let begun = pace.turn().await;
+            let begun = limiter.turn().await;
             match self.send().await {
                 Ok(()) => run.count(u64::from(self.batch), bytes, Some(begun.elapsed())),
                 Err(error) => {

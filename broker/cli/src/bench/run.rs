@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 /// Longest time the histogram can hold: a minute, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
-/// Figures of a time that are kept exactly.
+/// Significant digits of a time that are kept.
 const DIGITS: u8 = 3;
 
 pub(super) struct Run {
@@ -107,13 +107,13 @@ impl Run {
 }
 
 /// Turns at a steady rate, shared by all who take turns.
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     begun: Instant,
     interval: Option<Duration>,
     taken: AtomicU64,
 }
 
-impl Pace {
+impl RateLimiter {
     /// So many turns a second; without a rate there is no waiting.
     pub(super) fn new(rate: Option<f64>) -> Self {
         Self {
@@ -144,17 +144,17 @@ mod tests {
 
     #[tokio::test]
     async fn turns_come_at_the_rate_and_a_late_one_counts_from_when_it_was_due() {
-        let free = Pace::new(None);
+        let free = RateLimiter::new(None);
         let before = Instant::now();
         assert!(free.turn().await >= before);
 
-        let pace = Pace {
+        let limiter = RateLimiter {
             begun: Instant::now() - Duration::from_secs(1),
             interval: Some(Duration::from_millis(100)),
             taken: AtomicU64::new(0),
         };
         for turn in 0..10 {
-            assert_eq!(pace.turn().await, pace.begun + Duration::from_millis(100) * turn);
+            assert_eq!(limiter.turn().await, limiter.begun + Duration::from_millis(100) * turn);
         }
     }
 }

@@ -36,14 +36,14 @@ const LONG_LIFE: Duration = Duration::from_secs(30);
 /// Between two questions whether it is ready, until it is and from then on.
 const EAGER: Duration = Duration::from_millis(50);
 const STEADY: Duration = Duration::from_secs(1);
-/// A reason not to be ready that lasts so long is told.
-const WORTH_TELLING: Duration = Duration::from_secs(2);
+/// A reason not to be ready that lasts so long is printed.
+const REPORT_AFTER: Duration = Duration::from_secs(2);
 /// How long a process may take to stop.
 const GRACE: Duration = Duration::from_secs(60);
 /// A log that is longer when a process starts is put aside, in place of the one that was put aside
 /// before.
 const LOG_BYTES: u64 = 16 << 20;
-/// Lines and bytes of a log's end that are told after a death.
+/// Lines and bytes of a log's end that are printed after an exit.
 const LAST_LINES: usize = 5;
 const LAST_BYTES: u64 = 4 * 1024;
 
@@ -80,9 +80,9 @@ impl Child {
     pub(super) fn start(launch: Arc<Launch>, opened: Arc<Opened>, screen: Screen) -> Self {
         let state = State { launch: Arc::clone(&launch), pid: None, ready: Err("starting".to_owned()) };
         let (orders, received) = watch::channel(Order::Run(launch));
-        let (told, states) = watch::channel(state);
-        let keeper = Keeper { orders: received, states: told, opened, screen };
-        Self { orders, states, task: tokio::spawn(keeper.keep()) }
+        let (reported, states) = watch::channel(state);
+        let supervisor = Supervisor { orders: received, states: reported, opened, screen };
+        Self { orders, states, task: tokio::spawn(supervisor.keep()) }
     }
 
     pub(super) fn state(&self) -> State {
@@ -119,9 +119,9 @@ impl Child {
         self.orders.send_replace(Order::Kill);
     }
 
-    /// Waits until it has ended for good.
+    /// Waits until it has ended and is not restarted.
     pub(super) async fn ended(&mut self) {
-        // A panic of the task was told when it happened, and has closed the pipe.
+        // A panic of the task was printed when it happened, and has closed the pipe.
         let _ = (&mut self.task).await;
     }
 }
@@ -130,18 +130,18 @@ impl Child {
 enum End {
     /// By itself, and how.
     Died(String),
-    /// It was told to.
+    /// It was asked to.
     Ordered,
 }
 
-struct Keeper {
+struct Supervisor {
     orders: watch::Receiver<Order>,
     states: watch::Sender<State>,
     opened: Arc<Opened>,
     screen: Screen,
 }
 
-impl Keeper {
+impl Supervisor {
     async fn keep(mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -158,7 +158,7 @@ impl Keeper {
             let end = self
                 .life(&launch)
                 .await
-                .unwrap_or_else(|error| End::Died(format!("cannot be started: {}", crate::words(&error))));
+                .unwrap_or_else(|error| End::Died(format!("cannot be started: {}", crate::error_text(&error))));
             self.states.send_modify(|state| state.pid = None);
             let End::Died(how) = end else { continue };
             if began.elapsed() > LONG_LIFE {
@@ -166,7 +166,7 @@ impl Keeper {
             }
             let again = format!("{how}; starting it again in {} s", pause.as_secs());
             self.states.send_modify(|state| state.ready = Err(how));
-            self.screen.tell(Tone::Bad, &launch.name, &format!("{again}\n{}", last_words(&launch.log(), log)));
+            self.screen.event(Tone::Bad, &launch.name, &format!("{again}\n{}", log_tail(&launch.log(), log)));
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LAST_PAUSE),
                 // Whatever the order is, it is not to wait.
@@ -182,7 +182,7 @@ impl Keeper {
         // Waiting for a child closes its input, unless that is elsewhere.
         let _alive = child.stdin.take();
         self.states.send_replace(State { launch: Arc::clone(launch), pid, ready: Err("starting".to_owned()) });
-        let (mut ever, mut reason, mut since, mut told) = (false, String::new(), began, false);
+        let (mut ever, mut reason, mut since, mut reported) = (false, String::new(), began, false);
         loop {
             let pause = if ever { STEADY } else { EAGER };
             let ready = tokio::select! {
@@ -194,25 +194,25 @@ impl Keeper {
                 ready = async { tokio::time::sleep(pause).await; probe::ready(launch.http).await } => ready,
             };
             match &ready {
-                Ok(()) if !ever || told => {
+                Ok(()) if !ever || reported => {
                     let took =
                         if ever { String::new() } else { format!(" after {:.1} s", began.elapsed().as_secs_f64()) };
-                    self.screen.tell(
+                    self.screen.event(
                         Tone::Good,
                         &launch.name,
                         &format!("ready{took}, pid {}", pid.unwrap_or_default()),
                     );
-                    (ever, told) = (true, false);
+                    (ever, reported) = (true, false);
                     reason.clear();
                 }
                 Ok(()) => reason.clear(),
                 Err(why) if *why != reason => {
                     reason.clone_from(why);
-                    (since, told) = (Instant::now(), false);
+                    (since, reported) = (Instant::now(), false);
                 }
-                Err(why) if !told && since.elapsed() > WORTH_TELLING => {
-                    self.screen.tell(Tone::Plain, &launch.name, &format!("not ready: {why}"));
-                    told = true;
+                Err(why) if !reported && since.elapsed() > REPORT_AFTER => {
+                    self.screen.event(Tone::Plain, &launch.name, &format!("not ready: {why}"));
+                    reported = true;
                 }
                 Err(_) => {}
             }
@@ -272,7 +272,7 @@ impl Keeper {
                 () = killed => {}
                 () = tokio::time::sleep(GRACE) => {
                     let name = &self.states.borrow().launch.name;
-                    self.screen.tell(Tone::Bad, name, &format!("did not stop within {} s and is killed", GRACE.as_secs()));
+                    self.screen.event(Tone::Bad, name, &format!("did not stop within {} s and is killed", GRACE.as_secs()));
                 }
             }
         }
@@ -290,7 +290,7 @@ fn death(status: ExitStatus, pid: Option<u32>) -> String {
 }
 
 /// The end of a log, of what was written after its first `from` bytes.
-fn last_words(log: &Path, from: u64) -> String {
+fn log_tail(log: &Path, from: u64) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();
@@ -312,18 +312,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_words_of_a_life_are_its_own() {
+    fn the_log_tail_of_a_run_is_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
-        assert_eq!(last_words(&log, 0), "", "no log");
+        assert_eq!(log_tail(&log, 0), "", "no log");
         let before = "an earlier life\n";
         let lines: String = (0..9).map(|line| format!("line {line}\n\n")).collect();
         fs::write(&log, format!("{before}{lines}")).unwrap();
-        assert_eq!(last_words(&log, before.len() as u64), "line 4\nline 5\nline 6\nline 7\nline 8");
+        assert_eq!(log_tail(&log, before.len() as u64), "line 4\nline 5\nline 6\nline 7\nline 8");
         fs::write(&log, format!("{before}end\n")).unwrap();
-        assert_eq!(last_words(&log, before.len() as u64), "end");
-        assert_eq!(last_words(&log, 1 << 40), "an earlier life\nend", "put aside meanwhile");
+        assert_eq!(log_tail(&log, before.len() as u64), "end");
+        assert_eq!(log_tail(&log, 1 << 40), "an earlier life\nend", "put aside meanwhile");
         fs::write(&log, "x".repeat(100_000)).unwrap();
-        assert_eq!(last_words(&log, 0).len() as u64, LAST_BYTES);
+        assert_eq!(log_tail(&log, 0).len() as u64, LAST_BYTES);
     }
 }

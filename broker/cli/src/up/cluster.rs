@@ -19,7 +19,7 @@ use super::{
     child::Child,
     decision,
     opened::Opened,
-    place::{self, Given, Group, Launch, Place, Plan},
+    place::{self, AllocatedPorts, ClusterFolder, Group, Launch, Plan},
     screen::{Screen, Tone},
 };
 use rmq_operator::{
@@ -39,7 +39,7 @@ const ASK: Duration = Duration::from_secs(2);
 /// A cluster and its processes.
 pub(super) struct Cluster {
     pub(super) key: ClusterKey,
-    pub(super) place: Place,
+    pub(super) place: ClusterFolder,
     /// What was asked for last.
     wanted: RocketMQCluster,
     /// What follows from it; None: nothing was started yet.
@@ -60,9 +60,9 @@ impl Cluster {
     /// The folder cannot be made or read, or another process holds it.
     pub(super) fn new(wanted: RocketMQCluster, root: &Path, timeout: Duration, screen: Screen) -> anyhow::Result<Self> {
         let key = context::key(&wanted);
-        let place = Place::take(root, &key)?;
+        let place = ClusterFolder::take(root, &key)?;
         let opened = Opened::load(place.folder(), place.groups_with_a_log(&key.name))?;
-        screen.tell(Tone::Plain, &key.name, &format!("lives in {}", place::short(place.folder())));
+        screen.event(Tone::Plain, &key.name, &format!("lives in {}", place::short(place.folder())));
         Ok(Self { key, place, wanted, plan: None, children: BTreeMap::new(), opened, settled: false, timeout, screen })
     }
 
@@ -97,10 +97,10 @@ impl Cluster {
     /// # Errors
     /// No free port, or a process that is not ready in time; what was not reached yet stays as it
     /// was.
-    pub(super) async fn converge(&mut self, given: &mut Given) -> anyhow::Result<()> {
+    pub(super) async fn converge(&mut self, given: &mut AllocatedPorts) -> anyhow::Result<()> {
         if self.paused() {
             let text = "is paused by its manifest: its processes stay as they are";
-            self.screen.tell(Tone::Plain, &self.key.name, text);
+            self.screen.event(Tone::Plain, &self.key.name, text);
             self.settled = true;
             return Ok(());
         }
@@ -126,14 +126,14 @@ impl Cluster {
         Ok(())
     }
 
-    fn make_plan(&mut self, given: &mut Given) -> anyhow::Result<Plan> {
+    fn make_plan(&mut self, given: &mut AllocatedPorts) -> anyhow::Result<Plan> {
         let name = self.key.name.clone();
         let mut spec = self.wanted.spec.clone();
         let asked = topology::plan(&name, &spec).groups.len();
         let existing = self.place.existing_groups(&name);
         let existing = usize::try_from(existing)?.max(self.plan.as_ref().map_or(0, |plan| plan.groups.len()));
         if asked < existing {
-            self.screen.tell(Tone::Bad, &name, &validate::scale_down_refused(existing, u32::try_from(asked)?));
+            self.screen.event(Tone::Bad, &name, &validate::scale_down_refused(existing, u32::try_from(asked)?));
             spec.brokers.groups = i32::try_from(existing)?;
         }
         let topology = topology::plan(&name, &spec);
@@ -146,7 +146,7 @@ impl Cluster {
         for launch in launches {
             if !self.children.contains_key(&launch.name) {
                 let (role, address) = (launch.role(), launch.address);
-                self.screen.tell(Tone::Plain, &launch.name, &format!("starts as {role} on {address}"));
+                self.screen.event(Tone::Plain, &launch.name, &format!("starts as {role} on {address}"));
                 let child = Child::start(Arc::clone(launch), Arc::clone(&self.opened), self.screen);
                 self.children.insert(launch.name.clone(), child);
             }
@@ -165,7 +165,7 @@ impl Cluster {
         for launch in plan.namesrvs.iter().chain(members) {
             let Some(child) = self.children.get(&launch.name) else { continue };
             if child.state().launch != *launch {
-                self.screen.tell(Tone::Plain, &launch.name, "is restarted with its new configuration");
+                self.screen.event(Tone::Plain, &launch.name, "is restarted with its new configuration");
                 child.replace(launch);
             }
             self.all_ready(std::slice::from_ref(launch)).await?;
@@ -225,7 +225,7 @@ impl Cluster {
         let surplus: Vec<String> = self.children.keys().filter(|name| !wanted(name)).cloned().collect();
         for name in surplus {
             let Some(child) = self.children.get_mut(&name) else { continue };
-            self.screen.tell(Tone::Plain, &name, "is not wanted any more and stops; its folder stays");
+            self.screen.event(Tone::Plain, &name, "is no longer in the manifest and stops; its folder stays");
             child.stop();
             child.ended().await;
             self.children.remove(&name);

@@ -2,7 +2,7 @@
 //!
 //! Edits are found by looking at size and time of every file twice a second: no watch of the
 //! operating system survives all the ways in which editors replace files. An edit is taken once two
-//! looks in a row found the same, so that a file which is being written is left in peace.
+//! polls in a row found the same, so that a file which is being written is left in peace.
 
 use super::place;
 use crate::settings::READERS;
@@ -18,17 +18,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Between two looks.
+/// Between two polls.
 const SCAN_PERIOD: Duration = Duration::from_millis(500);
 
 /// What was given on the command line.
 pub(super) struct Files {
     given: Vec<PathBuf>,
-    /// As of the last manifest that was read, good or bad.
+    /// As of the last manifest that was read, valid or not.
     read: Vec<Seen>,
 }
 
-/// A file at one look; no time: it is not there.
+/// A file at one poll; no time: it is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     path: PathBuf,
@@ -65,7 +65,7 @@ impl Files {
         judge(manifest::load(&paths, previous)?)
     }
 
-    /// Returns when something is different from what was read last, and stays so for one look.
+    /// Returns when something is different from what was read last, and stays so for one poll.
     pub(super) async fn edited(&self) {
         let mut before = self.read.clone();
         loop {
@@ -120,12 +120,12 @@ fn judge(manifest: Manifest) -> Result<Reading, Vec<Problem>> {
         let wrong = if wrong.is_empty() { settings(cluster, &mut notes) } else { wrong };
         problems.extend(wrong.into_iter().map(|(field, message)| manifest.problem(cluster, field, message)));
     }
-    notes.extend(manifest.ignored.iter().map(|object| format!("{object} is of no kind of RocketMQ and is left alone")));
+    notes.extend(manifest.ignored.iter().map(|object| format!("{object} is not of a kind of RocketMQ and is ignored")));
     if problems.is_empty() { Ok(Reading { manifest, notes }) } else { Err(problems) }
 }
 
 /// What the processes would find wrong with their settings.
-fn settings(cluster: &RocketMQCluster, notes: &mut Vec<String>) -> Vec<validate::Wrong> {
+fn settings(cluster: &RocketMQCluster, notes: &mut Vec<String>) -> Vec<validate::Violation> {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     let topology = topology::plan(name, &cluster.spec);
     match validate::settings(&topology, READERS, |config| place::pairs(config, &place::Local::example())) {

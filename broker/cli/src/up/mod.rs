@@ -38,7 +38,7 @@ use anyhow::Context;
 use cluster::Cluster;
 use files::{Files, Reading};
 use objects::Objects;
-use place::Given;
+use place::AllocatedPorts;
 use rmq_operator::{
     api::reference::ClusterKey,
     kubernetes::context,
@@ -55,7 +55,7 @@ use tokio::{
     time::Instant,
 };
 
-/// Between two looks at the brokers: when all is well (a tool may have changed a topic), and when
+/// Between two reconciles: when all is well (a tool may have changed a topic), and when
 /// it is not.
 const STEADY: Duration = Duration::from_secs(60);
 const MOVING: Duration = Duration::from_secs(3);
@@ -104,7 +104,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         manifest,
         clusters: Vec::new(),
         objects: Objects::new(screen)?,
-        given: Given::default(),
+        given: AllocatedPorts::default(),
         data: arguments.data,
         timeout: Duration::from_secs(arguments.timeout),
         screen,
@@ -138,18 +138,18 @@ impl Signals {
 
 struct Session {
     files: Files,
-    /// The last that was good.
+    /// The last valid one.
     manifest: Manifest,
     clusters: Vec<Cluster>,
     objects: Objects,
-    given: Given,
+    given: AllocatedPorts,
     data: PathBuf,
     timeout: Duration,
     screen: Screen,
 }
 
 impl Session {
-    /// Starts everything, then follows edits and looks after objects until it is dropped.
+    /// Starts everything, then follows edits and reconciles objects until it is dropped.
     async fn serve(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         let turn = turn(&self.screen).await;
@@ -168,7 +168,7 @@ impl Session {
                 true => (Tone::Good, format!("is up after {took:.1} s")),
                 false => (Tone::Bad, format!("runs after {took:.1} s, and not all of it is as it should be")),
             };
-            self.screen.tell(tone, &cluster.key.name, &text);
+            self.screen.event(tone, &cluster.key.name, &text);
             self.summary(cluster);
         }
         self.screen.print(&format!("Edits of {} are followed; Ctrl-C stops everything.\n", self.files.names()));
@@ -189,7 +189,8 @@ impl Session {
         }
     }
 
-    /// Returns when brokers are to be looked at again: soon where something is not as it should be.
+    /// Returns when objects are to be reconciled again: soon where something is not as it should
+    /// be.
     async fn due(&self, well: bool) {
         let began = Instant::now();
         loop {
@@ -200,7 +201,7 @@ impl Session {
         }
     }
 
-    /// A look at the objects of every cluster; true if all is well.
+    /// Reconciles the objects of every cluster; true if all is well.
     async fn reconcile_objects(&mut self) -> bool {
         let mut well = true;
         for cluster in &self.clusters {
@@ -209,20 +210,20 @@ impl Session {
         well
     }
 
-    /// Takes an edit if it is good, and says so if it is not. Returns the clusters whose processes
+    /// Takes an edit if it is valid, and says so if it is not. Returns the clusters whose processes
     /// changed.
     async fn edit(&mut self) -> Vec<ClusterKey> {
         let Reading { manifest, notes } = match self.files.read(Some(&self.manifest)) {
             Ok(reading) => reading,
             Err(problems) => {
                 let text = format!("the edit is not taken, everything stays as it was:\n{}", list(&problems));
-                self.screen.tell(Tone::Bad, "manifest", &text);
+                self.screen.event(Tone::Bad, "manifest", &text);
                 return Vec::new();
             }
         };
-        self.screen.tell(Tone::Plain, "manifest", &format!("was edited: {}", count(&manifest)));
+        self.screen.event(Tone::Plain, "manifest", &format!("was edited: {}", count(&manifest)));
         for note in notes {
-            self.screen.tell(Tone::Plain, "manifest", &note);
+            self.screen.event(Tone::Plain, "manifest", &note);
         }
         let old = std::mem::replace(&mut self.manifest, manifest);
         self.objects.removed(&old, &self.manifest);
@@ -241,7 +242,11 @@ impl Session {
                         self.clusters.len() - 1
                     }
                     Err(error) => {
-                        self.screen.tell(Tone::Bad, &key.name, &format!("cannot be started: {}", crate::words(&error)));
+                        self.screen.event(
+                            Tone::Bad,
+                            &key.name,
+                            &format!("cannot be started: {}", crate::error_text(&error)),
+                        );
                         continue;
                     }
                 },
@@ -258,7 +263,7 @@ impl Session {
         let wanted: Vec<ClusterKey> = self.manifest.clusters.iter().map(context::key).collect();
         for cluster in self.clusters.iter_mut().filter(|cluster| !wanted.contains(&cluster.key)) {
             let folder = place::short(cluster.place.folder());
-            self.screen.tell(
+            self.screen.event(
                 Tone::Plain,
                 &cluster.key.name,
                 &format!("is gone from the manifest and stops; {folder} stays"),
@@ -292,18 +297,18 @@ impl Session {
     /// Stops everything in order; a second signal ends it at once.
     async fn stop(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
         if self.clusters.iter().all(|cluster| cluster.processes().next().is_none()) {
-            // Nothing was started: what is to be told is why.
+            // Nothing was started: the reason is the result.
             futures::future::join_all(self.clusters.iter_mut().map(Cluster::stop)).await;
             return Ok(());
         }
-        self.screen.tell(Tone::Plain, "rocketmq", "stops everything; another Ctrl-C ends it at once");
+        self.screen.event(Tone::Plain, "rocketmq", "stops everything; another Ctrl-C ends it at once");
         let stopped = tokio::select! {
             biased;
             _ = futures::future::join_all(self.clusters.iter_mut().map(Cluster::stop)) => true,
             () = signals.next() => false,
         };
         if stopped {
-            self.screen.tell(Tone::Plain, "rocketmq", "everything is stopped");
+            self.screen.event(Tone::Plain, "rocketmq", "everything is stopped");
             return Ok(());
         }
         futures::future::join_all(self.clusters.iter_mut().map(Cluster::kill)).await;
@@ -311,9 +316,9 @@ impl Session {
     }
 }
 
-async fn converge(cluster: &mut Cluster, given: &mut Given, screen: &Screen) {
+async fn converge(cluster: &mut Cluster, given: &mut AllocatedPorts, screen: &Screen) {
     if let Err(error) = cluster.converge(given).await {
-        screen.tell(Tone::Bad, &cluster.key.name, &crate::words(&error));
+        screen.event(Tone::Bad, &cluster.key.name, &crate::error_text(&error));
     }
 }
 
@@ -323,15 +328,15 @@ async fn turn(screen: &Screen) -> Option<File> {
     let user = rustix::process::getuid().as_raw();
     let path = std::env::temp_dir().join(format!("rocketmq-up-{user}.lock"));
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path).ok()?;
-    let mut told = false;
+    let mut reported = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Some(file),
             // Where files cannot be locked there is no turn to wait for.
             Err(TryLockError::Error(_)) => return None,
             Err(TryLockError::WouldBlock) => {
-                if !std::mem::replace(&mut told, true) {
-                    screen.tell(Tone::Plain, "rocketmq", "waits for another `rocketmq up` that is starting");
+                if !std::mem::replace(&mut reported, true) {
+                    screen.event(Tone::Plain, "rocketmq", "waits for another `rocketmq up` that is starting");
                 }
                 tokio::time::sleep(TURN).await;
             }
@@ -339,7 +344,7 @@ async fn turn(screen: &Screen) -> Option<File> {
     }
 }
 
-/// All that is wrong, as the last words of this process.
+/// All that is wrong, as the last output of this process.
 fn refusal(problems: &[Problem]) -> anyhow::Error {
     anyhow::anyhow!("nothing is started:\n{}", list(problems))
 }

@@ -1,5 +1,5 @@
 //! Topics and consumer groups of a cluster: the operator's own decisions, carried out on the
-//! brokers of this machine and told on its screen.
+//! brokers of this machine and reported on its screen.
 //!
 //! A group of brokers that was just started is given what it must have and then opened for writes
 //! ([`open::pass`]); every object is reconciled ([`provision::once`]) and checked again; one that
@@ -54,15 +54,15 @@ struct Leaving {
 pub(super) struct Objects {
     pool: Pool<Remote>,
     leaving: Leaving,
-    /// What was told last, by cluster, kind and name.
-    told: BTreeMap<(ClusterKey, &'static str, String), Row>,
-    /// What is wrong with a cluster or a group of brokers of it, as told last.
-    troubles: BTreeMap<(ClusterKey, String), String>,
+    /// What was reported last, by cluster, kind and name.
+    reported: BTreeMap<(ClusterKey, &'static str, String), Row>,
+    /// What is wrong with a cluster or a group of brokers of it, as reported last.
+    problems: BTreeMap<(ClusterKey, String), String>,
     screen: Screen,
 }
 
 /// A cluster as its objects need it.
-struct Home<'a> {
+struct TargetCluster<'a> {
     key: &'a ClusterKey,
     namesrvs: &'a str,
     cluster_name: &'a str,
@@ -76,15 +76,15 @@ impl Objects {
         Ok(Self {
             pool: Pool::new(Metrics::new()?),
             leaving: Leaving::default(),
-            told: BTreeMap::new(),
-            troubles: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            problems: BTreeMap::new(),
             screen,
         })
     }
 
-    /// Everything told last about a cluster.
+    /// Everything reported last about a cluster.
     pub(super) fn rows<'a>(&'a self, key: &'a ClusterKey) -> impl Iterator<Item = &'a Row> {
-        self.told.iter().filter(move |((cluster, ..), _)| cluster == key).map(|(_, row)| row)
+        self.reported.iter().filter(move |((cluster, ..), _)| cluster == key).map(|(_, row)| row)
     }
 
     /// Takes note of objects that an edit removed.
@@ -100,7 +100,7 @@ impl Objects {
     fn forget<K: Provisioned>(&mut self, gone: Vec<K>, list: impl Fn(&mut Leaving) -> &mut Vec<K>) {
         for object in gone {
             let name = object.remote_name().to_owned();
-            self.told.remove(&(home(&object), K::WHAT, name.clone()));
+            self.reported.remove(&(cluster_of(&object), K::WHAT, name.clone()));
             let stays = match (object.deletion_policy(), object.management()) {
                 (DeletionPolicy::Retain, _) => {
                     "is gone from the manifest and stays on the brokers (deletionPolicy: Retain)"
@@ -111,73 +111,73 @@ impl Objects {
                     continue;
                 }
             };
-            self.screen.tell(Tone::Plain, &home(&object).name, &format!("{} {name} {stays}", K::WHAT));
+            self.screen.event(Tone::Plain, &cluster_of(&object).name, &format!("{} {name} {stays}", K::WHAT));
         }
     }
 
     /// Forgets a cluster that is gone; its objects went with it.
     pub(super) fn drop_cluster(&mut self, key: &ClusterKey) {
         self.pool.forget(key);
-        self.told.retain(|(cluster, ..), _| cluster != key);
-        self.troubles.retain(|(cluster, _), _| cluster != key);
-        self.leaving.topics.retain(|topic| home(topic) != *key);
-        self.leaving.consumer_groups.retain(|group| home(group) != *key);
+        self.reported.retain(|(cluster, ..), _| cluster != key);
+        self.problems.retain(|(cluster, _), _| cluster != key);
+        self.leaving.topics.retain(|topic| cluster_of(topic) != *key);
+        self.leaving.consumer_groups.retain(|group| cluster_of(group) != *key);
     }
 
     /// Opens groups, reconciles every object, and prints what is new. True if all is well.
     pub(super) async fn pass(&mut self, cluster: &Cluster, manifest: &Manifest) -> bool {
         let Some(plan) = &cluster.plan else { return true };
-        let home = Home {
+        let target = TargetCluster {
             key: &cluster.key,
             namesrvs: &plan.namesrv_addrs,
             cluster_name: &plan.cluster_name,
             groups: plan.groups.iter().map(|group| group.name.clone()).collect(),
             admin: self.pool.admin(&cluster.key, &plan.namesrv_addrs),
         };
-        let open = self.open(&home, cluster, manifest).await;
-        let rows = match self.pool.inventory(home.key, home.namesrvs, Instant::now()).await {
+        let open = self.open(&target, cluster, manifest).await;
+        let rows = match self.pool.inventory(target.key, target.namesrvs, Instant::now()).await {
             Ok(inventory) => {
-                self.trouble(&home, &home.key.name, None);
-                self.objects(&home, manifest, &inventory).await
+                self.set_problem(&target, &target.key.name, None);
+                self.objects(&target, manifest, &inventory).await
             }
             Err(unavailable) => {
-                self.trouble(&home, &home.key.name, Some(format!("cannot be asked: {}", unavailable.error)));
+                self.set_problem(&target, &target.key.name, Some(format!("cannot be asked: {}", unavailable.error)));
                 return false;
             }
         };
-        self.leave(&home).await && open && rows
+        self.leave(&target).await && open && rows
     }
 
     /// Opens groups that do not take writes yet.
-    async fn open(&mut self, home: &Home<'_>, cluster: &Cluster, manifest: &Manifest) -> bool {
+    async fn open(&mut self, target: &TargetCluster<'_>, cluster: &Cluster, manifest: &Manifest) -> bool {
         let opened = cluster.opened.groups();
         let objects = open::Objects {
-            topics: active(&manifest.topics, home).cloned().collect(),
-            consumer_groups: active(&manifest.consumer_groups, home).cloned().collect(),
+            topics: active(&manifest.topics, target).cloned().collect(),
+            consumer_groups: active(&manifest.consumer_groups, target).cloned().collect(),
         };
-        // Without an answer no group has a master, which is what each is told to wait for.
-        let brokers = home.admin.brokers().await.unwrap_or_default();
-        let count = u32::try_from(home.groups.len()).unwrap_or(u32::MAX);
-        let names = (home.key.name.as_str(), home.cluster_name);
-        let stages = open::pass(&home.admin, names, count, &opened, &brokers, &objects).await;
+        // Without an answer no group has a master, which is what each waits for.
+        let brokers = target.admin.brokers().await.unwrap_or_default();
+        let count = u32::try_from(target.groups.len()).unwrap_or(u32::MAX);
+        let names = (target.key.name.as_str(), target.cluster_name);
+        let stages = open::pass(&target.admin, names, count, &opened, &brokers, &objects).await;
         for (group, stage) in &stages {
             match stage {
                 Stage::Open => match cluster.opened.insert(group) {
                     Ok(new) => {
-                        if self.trouble(home, group, None) || new {
-                            self.screen.tell(Tone::Good, group, "takes messages");
+                        if self.set_problem(target, group, None) || new {
+                            self.screen.event(Tone::Good, group, "takes messages");
                         }
                     }
-                    Err(error) => drop(self.trouble(home, group, Some(format!("{error:#}")))),
+                    Err(error) => drop(self.set_problem(target, group, Some(format!("{error:#}")))),
                 },
                 Stage::Closed(why) => {
                     let waits =
                         match cluster.plan.iter().flat_map(|plan| &plan.groups).find(|known| known.name == *group) {
-                            Some(known) => decision::needed(&home.admin, known).await,
+                            Some(known) => decision::needed(&target.admin, known).await,
                             None => None,
                         };
                     let why = waits.as_ref().unwrap_or(why);
-                    self.trouble(home, group, Some(format!("takes no messages: {why}")));
+                    self.set_problem(target, group, Some(format!("takes no messages: {why}")));
                 }
             }
         }
@@ -186,60 +186,70 @@ impl Objects {
 
     /// Says what is wrong with a cluster or a group when it is new; true if something else was
     /// wrong before.
-    fn trouble(&mut self, home: &Home<'_>, name: &str, text: Option<String>) -> bool {
-        let id = (home.key.clone(), name.to_owned());
+    fn set_problem(&mut self, target: &TargetCluster<'_>, name: &str, text: Option<String>) -> bool {
+        let id = (target.key.clone(), name.to_owned());
         match text {
-            None => self.troubles.remove(&id).is_some(),
-            Some(text) if self.troubles.get(&id) == Some(&text) => false,
+            None => self.problems.remove(&id).is_some(),
+            Some(text) if self.problems.get(&id) == Some(&text) => false,
             Some(text) => {
-                self.screen.tell(Tone::Bad, name, &text);
-                self.troubles.insert(id, text).is_some()
+                self.screen.event(Tone::Bad, name, &text);
+                self.problems.insert(id, text).is_some()
             }
         }
     }
 
-    async fn objects(&mut self, home: &Home<'_>, manifest: &Manifest, inventory: &Arc<Inventory>) -> bool {
-        let topics = self.kind(home, &manifest.topics, inventory).await;
-        let groups = self.kind(home, &manifest.consumer_groups, inventory).await;
+    async fn objects(&mut self, target: &TargetCluster<'_>, manifest: &Manifest, inventory: &Arc<Inventory>) -> bool {
+        let topics = self.kind(target, &manifest.topics, inventory).await;
+        let groups = self.kind(target, &manifest.consumer_groups, inventory).await;
         topics && groups
     }
 
-    async fn kind<K: Provisioned>(&mut self, home: &Home<'_>, objects: &[K], inventory: &Arc<Inventory>) -> bool {
+    async fn kind<K: Provisioned>(
+        &mut self,
+        target: &TargetCluster<'_>,
+        objects: &[K],
+        inventory: &Arc<Inventory>,
+    ) -> bool {
         let mut later: Option<Arc<Inventory>> = None;
         let mut well = true;
-        for object in objects.iter().filter(|object| self::home(*object) == *home.key) {
-            let mut row = self.reconcile(home, object, inventory).await;
+        for object in objects.iter().filter(|object| cluster_of(*object) == *target.key) {
+            let mut row = self.reconcile(target, object, inventory).await;
             let before = row.message.clone();
             if !row.well && !context::paused(object) {
-                // Something was written, or a broker was silent: only a new look tells.
+                // Something was written, or a broker did not respond: only a new inventory shows
+                // it.
                 if later.is_none() {
-                    later = self.pool.inventory(home.key, home.namesrvs, Instant::now()).await.ok();
+                    later = self.pool.inventory(target.key, target.namesrvs, Instant::now()).await.ok();
                 }
                 if let Some(later) = &later {
-                    row = self.reconcile(home, object, later).await;
+                    row = self.reconcile(target, object, later).await;
                 }
             }
             well &= row.well;
-            self.tell(home, row, &before);
+            self.report(target, row, &before);
         }
         well
     }
 
     /// Says what is new about an object; `before` is what was found before anything was written.
-    fn tell(&mut self, home: &Home<'_>, row: Row, before: &str) {
-        let id = (home.key.clone(), row.what, row.name.clone());
-        let known = self.told.insert(id, row.clone());
+    fn report(&mut self, target: &TargetCluster<'_>, row: Row, before: &str) {
+        let id = (target.key.clone(), row.what, row.name.clone());
+        let known = self.reported.insert(id, row.clone());
         match (row.well, before.is_empty()) {
-            (true, false) => self.screen.tell(Tone::Good, &home.key.name, &format!("{before}; written")),
+            (true, false) => self.screen.event(Tone::Good, &target.key.name, &format!("{before}; written")),
             (true, true) if known.as_ref().is_some_and(|known| !known.well) => {
-                self.screen.tell(Tone::Good, &home.key.name, &format!("{} {} is as it should be", row.what, row.name));
+                self.screen.event(
+                    Tone::Good,
+                    &target.key.name,
+                    &format!("{} {} is as it should be", row.what, row.name),
+                );
             }
-            (false, _) if known.as_ref() != Some(&row) => self.screen.tell(Tone::Bad, &home.key.name, &row.message),
+            (false, _) if known.as_ref() != Some(&row) => self.screen.event(Tone::Bad, &target.key.name, &row.message),
             _ => {}
         }
     }
 
-    async fn reconcile<K: Provisioned>(&self, home: &Home<'_>, object: &K, inventory: &Inventory) -> Row {
+    async fn reconcile<K: Provisioned>(&self, target: &TargetCluster<'_>, object: &K, inventory: &Inventory) -> Row {
         let name = object.remote_name().to_owned();
         let row = |state: &str, message: String, well| Row {
             what: K::WHAT,
@@ -251,46 +261,46 @@ impl Objects {
         if context::paused(object) {
             return row("Paused", String::new(), true);
         }
-        if K::is_system(&name, home.cluster_name) {
+        if K::is_system(&name, target.cluster_name) {
             let text = format!("{} {name} belongs to RocketMQ itself: write another name", K::WHAT);
             return row("SystemName", text, false);
         }
-        match provision::once(object, &home.admin, &home.groups, inventory).await {
+        match provision::once(object, &target.admin, &target.groups, inventory).await {
             Ok(verdict) => {
-                let (state, message) = words(&verdict);
+                let (state, message) = ready_condition(&verdict);
                 row(state, if verdict.ready { String::new() } else { message }, verdict.ready)
             }
             Err(error) => row("NotWritten", format!("{} {name}: {error}", K::WHAT), false),
         }
     }
 
-    async fn leave(&mut self, home: &Home<'_>) -> bool {
+    async fn leave(&mut self, target: &TargetCluster<'_>) -> bool {
         let Leaving { mut topics, mut consumer_groups } = std::mem::take(&mut self.leaving);
-        self.remove(home, &mut topics).await;
-        self.remove(home, &mut consumer_groups).await;
+        self.remove(target, &mut topics).await;
+        self.remove(target, &mut consumer_groups).await;
         let done = topics.is_empty() && consumer_groups.is_empty();
         self.leaving = Leaving { topics, consumer_groups };
         done
     }
 
     /// Removes what can be removed from the list and from the brokers.
-    async fn remove<K: Provisioned>(&mut self, home: &Home<'_>, list: &mut Vec<K>) {
+    async fn remove<K: Provisioned>(&mut self, target: &TargetCluster<'_>, list: &mut Vec<K>) {
         let mut kept = Vec::new();
         for object in list.drain(..) {
-            if self::home(&object) != *home.key {
+            if cluster_of(&object) != *target.key {
                 kept.push(object);
                 continue;
             }
             let (what, name) = (K::WHAT, object.remote_name().to_owned());
-            let removed = match self.pool.inventory(home.key, home.namesrvs, Instant::now()).await {
+            let removed = match self.pool.inventory(target.key, target.namesrvs, Instant::now()).await {
                 Ok(inventory) => {
-                    provision::remove(&object, &home.admin, &home.groups, home.cluster_name, &inventory).await
+                    provision::remove(&object, &target.admin, &target.groups, target.cluster_name, &inventory).await
                 }
                 Err(unavailable) => Err(unavailable.error),
             };
             let (tone, text) = match removed {
                 Ok(Removal::Gone) => (Tone::Good, format!("{what} {name} is deleted")),
-                Ok(Removal::Told) => {
+                Ok(Removal::Requested) => {
                     kept.push(object);
                     continue;
                 }
@@ -302,15 +312,15 @@ impl Objects {
                 }
                 Err(error) => (Tone::Bad, format!("{what} {name} is not deleted: {error}")),
             };
-            let id = (home.key.clone(), what, name.clone());
+            let id = (target.key.clone(), what, name.clone());
             if tone == Tone::Good {
-                self.told.remove(&id);
+                self.reported.remove(&id);
             } else {
                 kept.push(object);
             }
             let row = Row { what, name, state: "Leaving".to_owned(), message: text.clone(), well: false };
-            if tone == Tone::Good || self.told.insert(id, row.clone()).as_ref() != Some(&row) {
-                self.screen.tell(tone, &home.key.name, &text);
+            if tone == Tone::Good || self.reported.insert(id, row.clone()).as_ref() != Some(&row) {
+                self.screen.event(tone, &target.key.name, &text);
             }
         }
         *list = kept;
@@ -318,21 +328,21 @@ impl Objects {
 }
 
 /// Objects of a cluster that are not switched off and name nothing that is RocketMQ's own.
-fn active<'a, K: Provisioned>(objects: &'a [K], home: &'a Home<'_>) -> impl Iterator<Item = &'a K> {
+fn active<'a, K: Provisioned>(objects: &'a [K], target: &'a TargetCluster<'_>) -> impl Iterator<Item = &'a K> {
     objects.iter().filter(|object| {
-        self::home(*object) == *home.key
+        cluster_of(*object) == *target.key
             && !context::paused(*object)
-            && !K::is_system(object.remote_name(), home.cluster_name)
+            && !K::is_system(object.remote_name(), target.cluster_name)
     })
 }
 
 /// The cluster of an object.
-fn home<K: Provisioned>(object: &K) -> ClusterKey {
+fn cluster_of<K: Provisioned>(object: &K) -> ClusterKey {
     ClusterKey::of(object.cluster_ref(), &context::key(object).namespace)
 }
 
 fn holds<K: Provisioned>(objects: &[K], one: &K) -> bool {
-    objects.iter().any(|other| other.remote_name() == one.remote_name() && home(other) == home(one))
+    objects.iter().any(|other| other.remote_name() == one.remote_name() && cluster_of(other) == cluster_of(one))
 }
 
 fn gone<K: Provisioned>(old: &[K], new: &[K]) -> Vec<K> {
@@ -340,7 +350,7 @@ fn gone<K: Provisioned>(old: &[K], new: &[K]) -> Vec<K> {
 }
 
 /// Reason and message of the condition Ready.
-fn words(verdict: &Verdict) -> (&'static str, String) {
+fn ready_condition(verdict: &Verdict) -> (&'static str, String) {
     let ready = verdict.judgements.iter().find(|judgement| judgement.kind == condition::Kind::Ready);
     ready.map_or(("Unknown", String::new()), |ready| (ready.reason, ready.message.clone()))
 }

@@ -80,7 +80,7 @@ impl Opened {
         }
         let text: String = groups.iter().map(|group| format!("{group}\n")).collect();
         durable_file::replace(&self.file, text.as_bytes())
-            .with_context(|| format!("cannot note in {} that {group} was opened", self.file.display()))?;
+            .with_context(|| format!("cannot record in {} that {group} was opened", self.file.display()))?;
         *self.groups.lock() = groups;
         Ok(true)
     }

@@ -116,13 +116,13 @@ impl Plan {
 
 /// A cluster's folder, ours as long as this value lives.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ClusterFolder {
     folder: PathBuf,
     ports: BTreeMap<String, (u16, u16)>,
     _lock: File,
 }
 
-impl Place {
+impl ClusterFolder {
     /// Takes the folder of a cluster below `root`, and makes it if it is not there.
     ///
     /// # Errors
@@ -143,7 +143,8 @@ impl Place {
                 let mut holder = String::new();
                 lock.read_to_string(&mut holder)?;
                 anyhow::bail!(
-                    "{} is in use by another `rocketmq up` (pid {}): stop that one, or choose another folder with --data",
+                    "{} is in use by another `rocketmq up` (pid {}): stop that one, or choose \
+                     another folder with --data",
                     folder.display(),
                     holder.trim()
                 );
@@ -192,7 +193,7 @@ impl Place {
     ///
     /// # Errors
     /// No free ports.
-    pub(super) fn plan(&mut self, topology: &Topology, given: &mut Given) -> anyhow::Result<Plan> {
+    pub(super) fn plan(&mut self, topology: &Topology, given: &mut AllocatedPorts) -> anyhow::Result<Plan> {
         for process in topology.processes() {
             if !self.ports.contains_key(&process.name) {
                 let last = remembered(&self.folder.join(&process.name), process.kind);
@@ -285,9 +286,9 @@ fn remembered(folder: &Path, kind: Kind) -> Option<(u16, u16)> {
 
 /// Ports that this process gave out. A process that was given one may not be listening yet.
 #[derive(Debug, Default)]
-pub(super) struct Given(BTreeSet<u16>);
+pub(super) struct AllocatedPorts(BTreeSet<u16>);
 
-impl Given {
+impl AllocatedPorts {
     /// A port for clients with all that lie beside it, and one for probes: those of last time, else
     /// those of the topology, else the next ones.
     fn choose(&mut self, process: &Process, last: Option<(u16, u16)>) -> anyhow::Result<(u16, u16)> {
@@ -331,8 +332,8 @@ mod tests {
         spec
     }
 
-    fn take(root: &Path) -> anyhow::Result<Place> {
-        Place::take(root, &ClusterKey { namespace: "default".to_owned(), name: "prod".to_owned() })
+    fn take(root: &Path) -> anyhow::Result<ClusterFolder> {
+        ClusterFolder::take(root, &ClusterKey { namespace: "default".to_owned(), name: "prod".to_owned() })
     }
 
     fn setting(launch: &Launch, key: &str) -> Option<String> {
@@ -342,8 +343,10 @@ mod tests {
     #[test]
     fn no_two_processes_share_a_port_and_all_find_the_namesrvs() {
         let root = tempfile::tempdir().unwrap();
-        let plan =
-            take(root.path()).unwrap().plan(&topology::plan("prod", &spec(3, 1)), &mut Given::default()).unwrap();
+        let plan = take(root.path())
+            .unwrap()
+            .plan(&topology::plan("prod", &spec(3, 1)), &mut AllocatedPorts::default())
+            .unwrap();
         let mut ports = BTreeSet::new();
         for launch in plan.launches() {
             let listen = launch.address.port();
@@ -365,12 +368,12 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_somebody_has_is_left_to_him() {
+    fn a_port_in_use_is_not_taken() {
         let topology = topology::plan("prod", &spec(1, 0));
         let master = topology.groups[0].processes().next().unwrap();
-        let (listen, _) = Given::default().choose(&master, None).unwrap();
+        let (listen, _) = AllocatedPorts::default().choose(&master, None).unwrap();
         let taken = TcpListener::bind((LOOPBACK, listen + 1)).unwrap();
-        let (next, _) = Given::default().choose(&master, None).unwrap();
+        let (next, _) = AllocatedPorts::default().choose(&master, None).unwrap();
         assert!(next > listen, "replication could not have had its port");
         drop(taken);
     }
@@ -379,7 +382,7 @@ mod tests {
     fn ports_of_last_time_are_kept_also_in_another_order() {
         let root = tempfile::tempdir().unwrap();
         let topology = topology::plan("prod", &spec(2, 0));
-        let first = take(root.path()).unwrap().plan(&topology, &mut Given::default()).unwrap();
+        let first = take(root.path()).unwrap().plan(&topology, &mut AllocatedPorts::default()).unwrap();
         for launch in first.launches() {
             fs::create_dir_all(&launch.folder).unwrap();
             fs::write(launch.config_file(), &launch.config).unwrap();
@@ -387,7 +390,7 @@ mod tests {
         // Without its file the first broker would take the first port that is free: the second
         // one's, were that not known.
         fs::remove_file(first.groups[1].members[0].config_file()).unwrap();
-        let again = take(root.path()).unwrap().plan(&topology, &mut Given::default()).unwrap();
+        let again = take(root.path()).unwrap().plan(&topology, &mut AllocatedPorts::default()).unwrap();
         assert_eq!(first.groups[0].members, again.groups[0].members);
         assert_eq!(first.namesrv_addrs, again.namesrv_addrs);
     }

@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const LONGEST: u64 = 16 * 1024;
 
 /// # Errors
-/// Why it is not ready, in its own words where it has some.
+/// Why it is not ready, in the process's own text where it has one.
 pub(super) async fn ready(http: SocketAddr) -> Result<(), String> {
     match tokio::time::timeout(TIMEOUT, ask(http)).await {
         Ok(Ok(answer)) => judge(&answer),
@@ -38,7 +38,7 @@ fn judge(answer: &str) -> Result<(), String> {
         return Ok(());
     }
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).trim();
-    Err(if body.is_empty() { "its answer makes no sense".to_owned() } else { body.to_owned() })
+    Err(if body.is_empty() { "its response is invalid".to_owned() } else { body.to_owned() })
 }
 
 #[cfg(test)]
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_told_in_the_processs_own_words() {
+    fn a_reason_is_the_processs_own_text() {
         assert_eq!(judge("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n"), Ok(()));
         let waits = "HTTP/1.1 503 Service Unavailable\r\n\r\nnot connected to the master\n";
         assert_eq!(judge(waits), Err("not connected to the master".to_owned()));
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_is_starting() {
+    async fn no_listener_is_starting() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);

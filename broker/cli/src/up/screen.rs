@@ -35,7 +35,7 @@ impl Screen {
     }
 
     /// One event. Further lines of `text` (the end of a log, say) stand indented below.
-    pub(super) fn tell(&self, tone: Tone, subject: &str, text: &str) {
+    pub(super) fn event(&self, tone: Tone, subject: &str, text: &str) {
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
         let mut lines = text.lines();
         let first = lines.next().unwrap_or_default();
@@ -44,11 +44,11 @@ impl Screen {
             (true, Tone::Good) => format!("\x1b[32m{first}\x1b[0m"),
             (true, Tone::Bad) => format!("\x1b[31m{first}\x1b[0m"),
         };
-        let mut told = format!("{time}  {subject:<24}  {first}\n");
+        let mut output = format!("{time}  {subject:<24}  {first}\n");
         for line in lines {
-            told.push_str(&format!("            {line}\n"));
+            output.push_str(&format!("            {line}\n"));
         }
-        write(&told);
+        write(&output);
     }
 
     /// Text as it is.

@@ -15,8 +15,8 @@ impl Admin {
     /// # Errors
     /// The broker did not answer.
     pub async fn broker_config(&self, address: &str) -> Result<BTreeMap<String, String>, Error> {
-        let answer = self.link.ask(address, RequestCode::BrokerConfig, &header::Empty {}).await?;
-        Ok(java_properties::parse(answer.text()?).into_iter().collect())
+        let response = self.link.ask(address, RequestCode::BrokerConfig, &header::Empty {}).await?;
+        Ok(java_properties::parse(response.text()?).into_iter().collect())
     }
 
     /// Changes settings of a running broker.

@@ -35,7 +35,7 @@ impl Admin {
     pub async fn consumer_group(&self, address: &str, group: &str) -> Result<Option<SubscriptionGroup>, Error> {
         let asked = self.link.ask(address, RequestCode::SubscriptionGroupConfig, &header::GroupRequest { group }).await;
         match none_if(asked, ResponseCode::SubscriptionGroupNotExist)? {
-            Some(answer) => Ok(Some(answer.body()?)),
+            Some(response) => Ok(Some(response.body()?)),
             None => Ok(None),
         }
     }
@@ -76,7 +76,7 @@ impl Admin {
         let request = header::ConsumerGroupRequest { consumer_group };
         let asked = self.link.ask(address, RequestCode::ConsumerConnectionList, &request).await;
         match none_if(asked, ResponseCode::ConsumerNotOnline)? {
-            Some(answer) => Ok(Some(answer.body()?)),
+            Some(response) => Ok(Some(response.body()?)),
             None => Ok(None),
         }
     }

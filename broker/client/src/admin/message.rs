@@ -3,7 +3,7 @@
 use super::{Admin, cluster::any_member};
 use crate::{
     Error, compression,
-    link::{Answer, none_if},
+    link::{Response, none_if},
 };
 use futures::future::join_all;
 use rmq_protocol::{
@@ -36,9 +36,11 @@ impl Admin {
             ))
         })?;
         let request = header::ViewMessage { topic, offset: id.physical_offset as i64 };
-        let answer = self.link.ask(&id.host.to_string(), RequestCode::ViewMessageById, &request).await?;
-        let found = records(&answer)?.pop();
-        found.ok_or_else(|| Error::answer(&answer.address, RequestCode::ViewMessageById, "there is no record in it"))
+        let response = self.link.ask(&id.host.to_string(), RequestCode::ViewMessageById, &request).await?;
+        let found = records(&response)?.pop();
+        found.ok_or_else(|| {
+            Error::invalid_response(&response.address, RequestCode::ViewMessageById, "there is no record in it")
+        })
     }
 
     /// Messages of a topic that carry `key`, stored within `time` (milliseconds since 1970), newest
@@ -96,9 +98,9 @@ impl Admin {
             .filter_map(any_member)
             .map(|address| self.link.ask(address, RequestCode::QueryMessage, request));
         let mut found = Vec::new();
-        for answer in join_all(asked).await {
-            if let Some(answer) = none_if(answer, ResponseCode::QueryNotFound)? {
-                found.extend(records(&answer)?);
+        for response in join_all(asked).await {
+            if let Some(response) = none_if(response, ResponseCode::QueryNotFound)? {
+                found.extend(records(&response)?);
             }
         }
         found.sort_by_key(|message| std::cmp::Reverse(message.store_timestamp));
@@ -118,15 +120,15 @@ impl Admin {
         count: i32,
     ) -> Result<ConsumeQueueBody, Error> {
         let request = header::QueryConsumeQueue { topic, queue_id, index: from, count, consumer_group: None };
-        let answer = self.link.ask(address, RequestCode::QueryConsumeQueue, &request).await?;
+        let response = self.link.ask(address, RequestCode::QueryConsumeQueue, &request).await?;
         // Java has no output for an empty range.
-        if answer.command.body.is_empty() { Ok(ConsumeQueueBody::default()) } else { answer.body() }
+        if response.command.body.is_empty() { Ok(ConsumeQueueBody::default()) } else { response.body() }
     }
 }
 
-/// The messages in an answer, inflated.
-fn records(answer: &Answer) -> Result<Vec<MessageExt>, Error> {
-    answer.read(|command| {
+/// The messages in a response, inflated.
+fn records(response: &Response) -> Result<Vec<MessageExt>, Error> {
+    response.read(|command| {
         let messages: Result<Vec<_>, _> =
             Records::new(&command.body).map(|record| record.map(|record| MessageExt::from_record(&record))).collect();
         Ok(messages?.into_iter().map(compression::inflated).collect())

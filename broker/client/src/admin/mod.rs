@@ -2,7 +2,7 @@
 //!
 //! One file per family of requests. A call names its server if that matters (`address` of a
 //! broker); calls without an address find the servers themselves. A read from namesrvs tries one
-//! after another until one answers; a write goes to all of them, because namesrvs share nothing.
+//! after another until one responds; a write goes to all of them, because namesrvs share nothing.
 //!
 //! Nothing here is retried or cached: the caller knows how fresh a result must be.
 

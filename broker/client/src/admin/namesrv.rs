@@ -24,8 +24,8 @@ impl Admin {
     pub async fn wipe_write_permission(&self, broker_name: &str) -> Result<i32, Error> {
         let request = header::BrokerNameRequest { broker_name };
         let mut most = 0;
-        for answer in self.link.ask_every_namesrv(RequestCode::WipeWritePermOfBroker, &request).await? {
-            most = most.max(answer.header::<header::WipeWritePermResponse>()?.topics);
+        for response in self.link.ask_every_namesrv(RequestCode::WipeWritePermOfBroker, &request).await? {
+            most = most.max(response.header::<header::WipeWritePermResponse>()?.topics);
         }
         Ok(most)
     }
@@ -37,8 +37,8 @@ impl Admin {
     pub async fn add_write_permission(&self, broker_name: &str) -> Result<i32, Error> {
         let request = header::BrokerNameRequest { broker_name };
         let mut most = 0;
-        for answer in self.link.ask_every_namesrv(RequestCode::AddWritePermOfBroker, &request).await? {
-            most = most.max(answer.header::<header::AddWritePermResponse>()?.topics);
+        for response in self.link.ask_every_namesrv(RequestCode::AddWritePermOfBroker, &request).await? {
+            most = most.max(response.header::<header::AddWritePermResponse>()?.topics);
         }
         Ok(most)
     }
@@ -50,7 +50,7 @@ impl Admin {
     pub async fn kv(&self, namespace: &str, key: &str) -> Result<Option<String>, Error> {
         let asked = self.link.ask_namesrv(RequestCode::KvConfig, &header::KvConfigKey { namespace, key }).await;
         match none_if(asked, ResponseCode::QueryNotFound)? {
-            Some(answer) => Ok(answer.header::<header::KvConfigResponse>()?.value.map(str::to_owned)),
+            Some(response) => Ok(response.header::<header::KvConfigResponse>()?.value.map(str::to_owned)),
             None => Ok(None),
         }
     }
@@ -62,7 +62,7 @@ impl Admin {
     pub async fn kv_list(&self, namespace: &str) -> Result<BTreeMap<String, String>, Error> {
         let asked = self.link.ask_namesrv(RequestCode::KvListByNamespace, &header::KvNamespace { namespace }).await;
         match none_if(asked, ResponseCode::QueryNotFound)? {
-            Some(answer) => Ok(answer.body::<KvTable>()?.table),
+            Some(response) => Ok(response.body::<KvTable>()?.table),
             None => Ok(BTreeMap::new()),
         }
     }
@@ -90,8 +90,8 @@ impl Admin {
     /// # Errors
     /// It did not answer.
     pub async fn namesrv_config(&self, address: &str) -> Result<BTreeMap<String, String>, Error> {
-        let answer = self.link.ask(address, RequestCode::NamesrvConfig, &header::Empty {}).await?;
-        Ok(java_properties::parse(answer.text()?).into_iter().collect())
+        let response = self.link.ask(address, RequestCode::NamesrvConfig, &header::Empty {}).await?;
+        Ok(java_properties::parse(response.text()?).into_iter().collect())
     }
 
     /// Changes settings of one namesrv.

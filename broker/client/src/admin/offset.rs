@@ -56,8 +56,8 @@ impl Admin {
             Boundary::Upper => "UPPER",
         };
         let request = header::SearchOffset { topic, queue_id, timestamp, boundary: Some(boundary) };
-        let answer = self.link.ask(address, RequestCode::SearchOffsetByTimestamp, &request).await?;
-        Ok(answer.header::<header::OffsetResponse>()?.offset)
+        let response = self.link.ask(address, RequestCode::SearchOffsetByTimestamp, &request).await?;
+        Ok(response.header::<header::OffsetResponse>()?.offset)
     }
 
     /// The store timestamp of the oldest message of a queue, in milliseconds since 1970; -1 if
@@ -67,8 +67,8 @@ impl Admin {
     /// The broker did not answer.
     pub async fn earliest_store_time(&self, address: &str, topic: &str, queue_id: i32) -> Result<i64, Error> {
         let request = header::QueueRequest { topic, queue_id };
-        let answer = self.link.ask(address, RequestCode::EarliestMessageStoreTime, &request).await?;
-        Ok(answer.header::<header::TimestampResponse>()?.timestamp)
+        let response = self.link.ask(address, RequestCode::EarliestMessageStoreTime, &request).await?;
+        Ok(response.header::<header::TimestampResponse>()?.timestamp)
     }
 
     /// A group's committed offset in a queue; `None` if it has none.
@@ -91,7 +91,7 @@ impl Admin {
             self.link.ask(address, RequestCode::QueryConsumerOffset, &request).await,
             ResponseCode::QueryNotFound,
         )? {
-            Some(answer) => Ok(Some(answer.header::<header::OffsetResponse>()?.offset)),
+            Some(response) => Ok(Some(response.header::<header::OffsetResponse>()?.offset)),
             None => Ok(None),
         }
     }
@@ -147,7 +147,7 @@ impl Admin {
             let request = header::ResetOffset { topic, group, queue_id: Some(-1), offset: None, timestamp, force };
             let asked = self.link.ask(master, RequestCode::InvokeBrokerToResetOffset, &request).await;
             match none_if(asked, ResponseCode::ConsumerNotOnline)? {
-                Some(answer) => moved.extend(answer.body::<ResetOffsetBody>()?.offset_table.0),
+                Some(response) => moved.extend(response.body::<ResetOffsetBody>()?.offset_table.0),
                 None => {
                     for queue in queues_of(&route, topic, &broker.broker_name) {
                         if let Some(offset) = self.reset_stored_offset(master, &queue, group, timestamp, force).await? {

@@ -21,7 +21,7 @@ impl Admin {
             self.link.ask_namesrv(RequestCode::RouteInfoByTopic, &request).await,
             ResponseCode::TopicNotExist,
         )? {
-            Some(answer) => Ok(Some(answer.body()?)),
+            Some(response) => Ok(Some(response.body()?)),
             None => Ok(None),
         }
     }
@@ -63,8 +63,8 @@ impl Admin {
     /// # Errors
     /// The broker did not answer.
     pub async fn topic_configs(&self, address: &str) -> Result<(BTreeMap<String, TopicConfig>, DataVersion), Error> {
-        let answer = self.link.ask(address, RequestCode::AllTopicConfig, &header::AllTopicConfig::default()).await?;
-        let table: TopicConfigTable = answer.body()?;
+        let response = self.link.ask(address, RequestCode::AllTopicConfig, &header::AllTopicConfig::default()).await?;
+        let table: TopicConfigTable = response.body()?;
         Ok((table.topic_config_table, table.data_version))
     }
 
@@ -75,7 +75,7 @@ impl Admin {
     pub async fn topic_config(&self, address: &str, topic: &str) -> Result<Option<TopicConfig>, Error> {
         let asked = self.link.ask(address, RequestCode::TopicConfig, &header::TopicRequest { topic }).await;
         match none_if(asked, ResponseCode::TopicNotExist)? {
-            Some(answer) => Ok(Some(answer.body()?)),
+            Some(response) => Ok(Some(response.body()?)),
             None => Ok(None),
         }
     }

@@ -1,6 +1,6 @@
 //! One pull: the request, and the meaning of its response.
 
-use crate::{Error, link::Answer, session::Session};
+use crate::{Error, link::Response, session::Session};
 use bytes::Bytes;
 use rmq_protocol::{
     Command, RequestCode, ResponseCode, header,
@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_BYTES: i32 = 256 * 1024;
 
 /// What to pull.
-pub(super) struct Question<'a> {
+pub(super) struct PullRequest<'a> {
     pub(super) group: &'a str,
     pub(super) queue: &'a MessageQueue,
     pub(super) offset: i64,
@@ -54,34 +54,34 @@ pub(super) struct Fetched {
     pub(super) suggested_broker: i64,
 }
 
-pub(super) async fn fetch(session: &Session, question: &Question<'_>) -> Result<Fetched, Error> {
-    let queue = question.queue;
+pub(super) async fn fetch(session: &Session, request: &PullRequest<'_>) -> Result<Fetched, Error> {
+    let queue = request.queue;
     let route = session.routes.existing(&queue.topic).await?;
     let (address, is_master) = route
-        .member(&queue.broker_name, question.broker_id)
+        .member(&queue.broker_name, request.broker_id)
         .ok_or_else(|| Error::NoBroker { group: queue.broker_name.clone() })?;
     // A slave's offsets are a copy of its master's: commits go only to the master.
-    let commit = question.commit.filter(|_| is_master);
+    let commit = request.commit.filter(|_| is_master);
     let mut flag = 0;
     for (bit, set) in [
         (pull::COMMIT_OFFSET, commit.is_some()),
-        (pull::SUSPEND, question.suspend.is_some()),
-        (pull::SUBSCRIPTION, question.expression.is_some()),
+        (pull::SUSPEND, request.suspend.is_some()),
+        (pull::SUBSCRIPTION, request.expression.is_some()),
     ] {
         flag |= if set { bit } else { 0 };
     }
-    let suspend = question.suspend.unwrap_or_default();
+    let suspend = request.suspend.unwrap_or_default();
     let header = header::PullMessage {
-        consumer_group: question.group,
+        consumer_group: request.group,
         topic: &queue.topic,
         queue_id: queue.queue_id,
-        queue_offset: question.offset,
-        max_messages: question.max_messages,
+        queue_offset: request.offset,
+        max_messages: request.max_messages,
         sys_flag: flag,
         commit_offset: commit.unwrap_or(0),
         suspend_timeout: suspend.as_millis() as i64,
-        subscription: question.expression,
-        subscription_version: question.subscription_version,
+        subscription: request.expression,
+        subscription_version: request.subscription_version,
         expression_type: None,
         max_bytes: Some(MAX_BYTES),
         request_source: None,
@@ -90,18 +90,18 @@ pub(super) async fn fetch(session: &Session, question: &Question<'_>) -> Result<
     let command = Command::request(RequestCode::PullMessage, &header);
     let command = session.link.remoting().request(address, command, TIMEOUT).await?;
     let status = ResponseCode::from_number(command.code).and_then(status);
-    let answer = Answer { address: address.to_owned(), request: RequestCode::PullMessage, command };
+    let response = Response { address: address.to_owned(), request: RequestCode::PullMessage, command };
     let Some(status) = status else {
-        return Err(answer.refused());
+        return Err(response.refused());
     };
-    let header: header::PullMessageResponse = answer.header()?;
+    let header: header::PullMessageResponse = response.header()?;
     Ok(Fetched {
         status,
         next: header.next_offset,
         min: header.min_offset,
         max: header.max_offset,
         suggested_broker: header.suggested_broker_id,
-        records: answer.command.body,
+        records: response.command.body,
     })
 }
 

@@ -318,7 +318,7 @@ impl Consumer {
         core.session.send_heartbeat(&core.heartbeat()).await;
         let beating = Arc::clone(core);
         core.session.keep(move || beating.heartbeat());
-        core.session.spawn(Arc::clone(core).answer(requests));
+        core.session.spawn(Arc::clone(core).respond(requests));
         core.session.spawn(Arc::clone(core).persist());
         core.work.spawn(Arc::clone(core).keep_balanced());
         Ok(consumer)

@@ -74,7 +74,9 @@ impl Offsets {
             ResponseCode::QueryNotFound,
         )? {
             // Old brokers answer -1 for "none".
-            Some(answer) => Ok(Some(answer.header::<header::OffsetResponse>()?.offset).filter(|offset| *offset >= 0)),
+            Some(response) => {
+                Ok(Some(response.header::<header::OffsetResponse>()?.offset).filter(|offset| *offset >= 0))
+            }
             None => Ok(None),
         }
     }
@@ -222,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_comes_back_and_a_damaged_one_is_told() {
+    fn the_file_comes_back_and_a_damaged_one_is_reported() {
         let dir = std::env::temp_dir().join(format!("rmq-client-offsets-{}", std::process::id()));
         let path = dir.join("g").join("offsets.json");
         assert!(read(&path).unwrap().is_empty());

@@ -2,7 +2,7 @@
 
 use super::{
     Core,
-    fetch::{self, Fetched, Question, Status, fetch},
+    fetch::{self, Fetched, PullRequest, Status, fetch},
     queue::Queue,
     wanted_tags,
 };
@@ -49,7 +49,7 @@ impl Core {
 
     async fn ask(&self, queue: &Queue, subscription: &Subscription) -> Result<Fetched, Error> {
         let commit = queue.commit();
-        let question = Question {
+        let request = PullRequest {
             group: &self.options.group,
             queue: &queue.name,
             offset: queue.next(),
@@ -60,7 +60,7 @@ impl Core {
             subscription_version: subscription.sub_version,
             broker_id: queue.suggested_broker.load(Relaxed),
         };
-        fetch(&self.session, &question).await
+        fetch(&self.session, &request).await
     }
 
     /// False if the next pull would only repeat the request.
@@ -74,7 +74,7 @@ impl Core {
         queue.suggested_broker.store(fetched.suggested_broker, Relaxed);
         match fetched.status {
             Status::Found => {
-                let messages = self.messages(subscription, fetched).map_err(|why| Error::Answer {
+                let messages = self.messages(subscription, fetched).map_err(|why| Error::InvalidResponse {
                     address: queue.name.broker_name.clone(),
                     request: "PullMessage",
                     why: why.to_string(),
@@ -85,8 +85,13 @@ impl Core {
             Status::Nothing => queue.add(Vec::new(), fetched.next),
             Status::Moved => {
                 tracing::warn!(
-                    group = self.options.group, queue = ?queue.name, from = queue.next(), to = fetched.next, min = fetched.min, max = fetched.max,
-                    "the broker says that the offset is not in the queue; going on elsewhere"
+                    group = self.options.group,
+                    queue = ?queue.name,
+                    from = queue.next(),
+                    to = fetched.next,
+                    min = fetched.min,
+                    max = fetched.max,
+                    "the broker says that the offset is not in the queue; continuing at another offset"
                 );
                 let elsewhere = fetched.next != queue.next();
                 queue.move_to(fetched.next);

@@ -1,6 +1,6 @@
 //! Manual pulling: the application decides what to read, and when.
 
-use super::fetch::{self, Question, Status, fetch};
+use super::fetch::{self, PullRequest, Status, fetch};
 use crate::{Error, admin::Admin, compression, session::Session};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -75,7 +75,7 @@ impl PullConsumer {
     /// # Errors
     /// The broker did not answer, or refused.
     pub async fn pull(&self, queue: &MessageQueue, offset: i64, max: u32, wait: bool) -> Result<Pulled, Error> {
-        let question = Question {
+        let request = PullRequest {
             group: &self.group,
             queue,
             offset,
@@ -86,7 +86,7 @@ impl PullConsumer {
             subscription_version: 0,
             broker_id: self.suggested.lock().get(queue).copied().unwrap_or(0),
         };
-        let fetched = match fetch(&self.session, &question).await {
+        let fetched = match fetch(&self.session, &request).await {
             Ok(fetched) => fetched,
             Err(error) => {
                 // Nothing refreshes routes in the background here; the next pull must not use the

@@ -46,7 +46,7 @@ impl Core {
             match self.share(topic).await {
                 Ok(share) => complete &= self.take_over(topic, share).await,
                 Err(error) => {
-                    tracing::debug!(topic, %error, "the share in a topic cannot be told");
+                    tracing::debug!(topic, %error, "the queues of a topic cannot be allocated");
                     complete = false;
                 }
             }
@@ -66,13 +66,13 @@ impl Core {
         let mut last = Error::NoRoute { topic: topic.to_owned() };
         for address in asked {
             match self.session.link.ask(address, RequestCode::ConsumerListByGroup, &request).await {
-                Ok(answer) => {
-                    let mut members = answer.body::<ConsumerIds>()?.consumer_id_list;
+                Ok(response) => {
+                    let mut members = response.body::<ConsumerIds>()?.consumer_id_list;
                     if !members.iter().any(|member| **member == *self.session.client_id) {
                         // The broker was restarted, or does not know this member yet. The current
                         // queues are kept until it does.
                         self.session.beat.notify_one();
-                        return Err(Error::answer(
+                        return Err(Error::invalid_response(
                             address,
                             RequestCode::ConsumerListByGroup,
                             "this consumer is not in the list",
@@ -105,15 +105,15 @@ impl Core {
             .collect();
         for (name, queue) in &ours {
             if !share.contains(name) {
-                tracing::info!(group = self.options.group, queue = ?name, "giving a queue up");
+                tracing::info!(group = self.options.group, queue = ?name, "a queue is no longer assigned");
                 queue.lost.store(true, Relaxed);
                 queue.stop.cancel();
             }
         }
         let new: Vec<_> = share.into_iter().filter(|name| !ours.contains_key(name)).collect();
         let mut locked: BTreeSet<_> = if self.needs_locks() && !new.is_empty() {
-            let answers = self.lock(&new).await;
-            answers.into_iter().filter_map(|(name, ours)| ours.then_some(name)).collect()
+            let responses = self.lock(&new).await;
+            responses.into_iter().filter_map(|(name, ours)| ours.then_some(name)).collect()
         } else {
             new.iter().cloned().collect()
         };
@@ -130,7 +130,12 @@ impl Core {
             match self.first_offset(&name).await {
                 Ok((stored, first)) => self.begin(name, stored, first),
                 Err(error) => {
-                    tracing::warn!(group = self.options.group, queue = ?name, %error, "where to begin in a queue cannot be told; trying again");
+                    tracing::warn!(
+                        group = self.options.group,
+                        queue = ?name,
+                        %error,
+                        "the first offset of a queue cannot be fetched; trying again"
+                    );
                     complete = false;
                 }
             }
@@ -139,7 +144,7 @@ impl Core {
     }
 
     fn begin(self: &Arc<Self>, name: MessageQueue, stored: Option<i64>, first: i64) {
-        tracing::info!(group = self.options.group, queue = ?name, offset = first, "taking a queue over");
+        tracing::info!(group = self.options.group, queue = ?name, offset = first, "a queue is assigned");
         let queue = Arc::new(Queue::new(name.clone(), first, self.pulling.child_token()));
         queue.committed.store(stored.unwrap_or(-1), Relaxed);
         if self.needs_locks() {
@@ -171,8 +176,8 @@ impl Core {
 
     async fn edge(&self, name: &MessageQueue, request: RequestCode) -> Result<i64, Error> {
         let header = header::QueueRequest { topic: &name.topic, queue_id: name.queue_id };
-        let answer = self.session.link.ask(&self.master(name).await?, request, &header).await?;
-        Ok(answer.header::<header::OffsetResponse>()?.offset)
+        let response = self.session.link.ask(&self.master(name).await?, request, &header).await?;
+        Ok(response.header::<header::OffsetResponse>()?.offset)
     }
 
     async fn search(&self, name: &MessageQueue, timestamp: i64) -> Result<i64, Error> {
@@ -224,21 +229,21 @@ impl Core {
         let asked = by_broker(names).into_values().map(async |mq_set| {
             let address = self.master(&mq_set[0]).await?;
             let body = fastjson::to_vec(&self.lock_batch(mq_set.clone()));
-            let answer =
+            let response =
                 self.session.link.ask_with(&address, RequestCode::LockBatchQueues, &header::Empty {}, body).await?;
-            Ok::<_, Error>((mq_set, answer.body::<LockBatchResponse>()?.locked))
+            Ok::<_, Error>((mq_set, response.body::<LockBatchResponse>()?.locked))
         });
-        let mut answers = BTreeMap::new();
-        for answer in join_all(asked).await {
-            match answer {
-                Ok((asked, locked)) => answers.extend(asked.into_iter().map(|name| {
+        let mut responses = BTreeMap::new();
+        for response in join_all(asked).await {
+            match response {
+                Ok((asked, locked)) => responses.extend(asked.into_iter().map(|name| {
                     let ours = locked.contains(&name);
                     (name, ours)
                 })),
                 Err(error) => tracing::warn!(group = self.options.group, %error, "queues cannot be locked"),
             }
         }
-        answers
+        responses
     }
 
     /// Releases the locks of these queues.
@@ -251,8 +256,8 @@ impl Core {
             let body = fastjson::to_vec(&self.lock_batch(mq_set));
             self.session.link.ask_with(&address, RequestCode::UnlockBatchQueues, &header::Empty {}, body).await
         });
-        for answer in join_all(asked).await {
-            if let Err(error) = answer {
+        for response in join_all(asked).await {
+            if let Err(error) = response {
                 tracing::debug!(group = self.options.group, %error, "queues were not unlocked; the broker will do it by itself");
             }
         }

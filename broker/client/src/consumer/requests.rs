@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 /// The queue limit for requests. Brokers send few; a request beyond the limit is refused.
 const WAITING: usize = 64;
 
-/// Receives requests on a connection's task and queues them for [`Core::answer`].
+/// Receives requests on a connection's task and queues them for [`Core::respond`].
 pub(super) struct Requests(mpsc::Sender<(Command, Responder)>);
 
 pub(super) fn channel() -> (Requests, mpsc::Receiver<(Command, Responder)>) {
@@ -45,7 +45,7 @@ impl Handler for Requests {
 }
 
 impl Core {
-    pub(super) async fn answer(self: Arc<Self>, mut requests: mpsc::Receiver<(Command, Responder)>) {
+    pub(super) async fn respond(self: Arc<Self>, mut requests: mpsc::Receiver<(Command, Responder)>) {
         while let Some((request, responder)) = requests.recv().await {
             match RequestCode::from_number(request.code) {
                 Some(RequestCode::NotifyConsumerIdsChanged) => self.rebalance.notify_one(),

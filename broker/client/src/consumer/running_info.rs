@@ -5,7 +5,7 @@ use rmq_protocol::body::{QueueMap, Subscription};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The answer to 307.
+/// The response to 307.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RunningInfo {
@@ -80,7 +80,7 @@ pub struct ConsumeStatus {
     pub pull_tps: f64,
 }
 
-/// The answer to 309.
+/// The response to 309.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumeDirectlyResult {

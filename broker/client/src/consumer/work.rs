@@ -78,7 +78,12 @@ impl Core {
             let failed = match outcome {
                 Outcome::Done => Vec::new(),
                 _ if self.is_broadcasting() => {
-                    tracing::warn!(group = self.options.group, queue = ?queue.name, messages = messages.len(), "broadcast messages were not consumed and are passed over");
+                    tracing::warn!(
+                        group = self.options.group,
+                        queue = ?queue.name,
+                        messages = messages.len(),
+                        "broadcast messages were not consumed and are skipped"
+                    );
                     Vec::new()
                 }
                 Outcome::Later => self.send_back(queue, &messages, 0).await,
@@ -162,7 +167,12 @@ impl Core {
                 Outcome::Later
             }
             Err(_) => {
-                tracing::warn!(group = self.options.group, queue = ?queue.name, limit = ?self.options.consume_timeout, "the consuming function took too long");
+                tracing::warn!(
+                    group = self.options.group,
+                    queue = ?queue.name,
+                    timeout = ?self.options.consume_timeout,
+                    "the consuming function did not return within its timeout"
+                );
                 Outcome::LaterBy(TOO_LONG)
             }
         };
@@ -177,7 +187,12 @@ impl Core {
         let mut failed = Vec::new();
         for message in messages {
             if let Err(error) = self.send_one_back(queue, message, delay_level).await {
-                tracing::warn!(group = self.options.group, message = message.msg_id, %error, "a message cannot be sent back; it is handed out again here");
+                tracing::warn!(
+                    group = self.options.group,
+                    message = message.msg_id,
+                    %error,
+                    "a message cannot be sent back; this consumer consumes it again"
+                );
                 failed.push(message.clone());
             }
         }

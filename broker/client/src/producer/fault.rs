@@ -30,7 +30,7 @@ impl Faults {
     }
 
     /// Records a response, whatever its code.
-    pub(super) fn answered(&self, broker_name: &str, took: Duration, now: Instant) {
+    pub(super) fn responded(&self, broker_name: &str, took: Duration, now: Instant) {
         match avoided_for(took) {
             Some(pause) => self.avoid(broker_name, now + pause, now),
             None if self.avoided.load(Relaxed) > 0 => {
@@ -68,14 +68,14 @@ mod tests {
     #[test]
     fn slow_and_silent_brokers_are_avoided_until_they_answer_or_time_passes() {
         let (faults, now) = (Faults::default(), Instant::now());
-        faults.answered("a", Duration::from_millis(40), now);
+        faults.responded("a", Duration::from_millis(40), now);
         assert!(!faults.is_avoided("a", now));
-        faults.answered("a", Duration::from_millis(600), now);
+        faults.responded("a", Duration::from_millis(600), now);
         faults.unreachable("b", now);
         assert!(faults.is_avoided("a", now) && faults.is_avoided("b", now) && !faults.is_avoided("c", now));
         let later = now + Duration::from_secs(3);
         assert!(!faults.is_avoided("a", later) && faults.is_avoided("b", later));
-        faults.answered("b", Duration::from_millis(5), later);
+        faults.responded("b", Duration::from_millis(5), later);
         assert!(!faults.is_avoided("b", later));
     }
 

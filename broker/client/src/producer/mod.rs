@@ -133,7 +133,7 @@ struct Inner {
 }
 
 /// A permit for one send, released when it is over.
-struct Room<'a> {
+struct Permit<'a> {
     _message: SemaphorePermit<'a>,
     _bytes: SemaphorePermit<'a>,
 }
@@ -265,10 +265,10 @@ impl Producer {
 }
 
 impl Inner {
-    async fn room(&self, prepared: &Prepared) -> Result<Room<'_>, Error> {
+    async fn room(&self, prepared: &Prepared) -> Result<Permit<'_>, Error> {
         let stopped = |_| Error::Stopped;
         let bytes = u32::try_from(prepared.body.len()).unwrap_or(u32::MAX).min(self.options.in_flight_bytes);
-        Ok(Room {
+        Ok(Permit {
             _message: self.messages.acquire().await.map_err(stopped)?,
             _bytes: self.bytes.acquire_many(bytes).await.map_err(stopped)?,
         })

@@ -3,7 +3,7 @@
 use super::{BatchReceipt, Inner, Receipt, SendStatus, prepare::Prepared};
 use crate::{
     Error,
-    link::Answer,
+    link::Response,
     route::{Entry, Route, WriteQueue},
 };
 use rmq_protocol::{
@@ -162,9 +162,9 @@ impl Inner {
     async fn attempt(&self, prepared: &Prepared, target: &WriteQueue, timeout: Duration) -> Result<Stored, Error> {
         let (request, command) = self.command(prepared, target);
         let begun = Instant::now();
-        let answered = self.session.link.remoting().request(&target.address, command, timeout).await;
+        let responded = self.session.link.remoting().request(&target.address, command, timeout).await;
         let now = Instant::now();
-        let command = match answered {
+        let command = match responded {
             Ok(command) => command,
             Err(error) => {
                 // A full connection is caused by this client, and is no fault of the broker.
@@ -174,12 +174,12 @@ impl Inner {
                 return Err(error.into());
             }
         };
-        self.faults.answered(&target.queue.broker_name, now - begun, now);
-        let answer = Answer { address: target.address.to_string(), request, command };
-        let Some(status) = status(answer.command.code) else {
-            return Err(answer.refused());
+        self.faults.responded(&target.queue.broker_name, now - begun, now);
+        let response = Response { address: target.address.to_string(), request, command };
+        let Some(status) = status(response.command.code) else {
+            return Err(response.refused());
         };
-        let header: header::SendMessageResponse = answer.header()?;
+        let header: header::SendMessageResponse = response.header()?;
         Ok(Stored {
             status,
             offset_message_id: header.message_id.to_owned(),
@@ -193,11 +193,11 @@ fn not_writable(topic: &str) -> Error {
     Error::NotWritable { topic: topic.to_owned() }
 }
 
-/// The first queue from `first` on that is `good`, or else the next one in rotation.
-fn choose(queues: &[WriteQueue], first: usize, good: impl Fn(&WriteQueue) -> bool) -> Option<&WriteQueue> {
+/// The first queue from `first` on that is `usable`, or else the next one in rotation.
+fn choose(queues: &[WriteQueue], first: usize, usable: impl Fn(&WriteQueue) -> bool) -> Option<&WriteQueue> {
     let count = queues.len();
     let in_turn = |step: usize| &queues[(first % count + step) % count];
-    (0..count).map(in_turn).find(|target| good(target)).or_else(|| (count > 0).then(|| in_turn(0)))
+    (0..count).map(in_turn).find(|target| usable(target)).or_else(|| (count > 0).then(|| in_turn(0)))
 }
 
 /// The queue of a key among this many, as Java's selector by hash chooses it.

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 /// When a change of a setting takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
+pub(super) enum TakesEffect {
     AtOnce,
     AtStart,
 }
 
 pub(super) struct Key {
     pub(super) name: &'static str,
-    pub(super) takes: Takes,
+    pub(super) takes: TakesEffect,
     /// A description for operators.
     pub(super) meaning: &'static str,
     pub(super) show: fn(&Config) -> String,
@@ -25,7 +25,7 @@ macro_rules! flag {
     ($name:literal, $field:ident, $meaning:literal) => {
         Key {
             name: $name,
-            takes: Takes::AtOnce,
+            takes: TakesEffect::AtOnce,
             meaning: $meaning,
             show: |config| config.$field.to_string(),
             read: |config, text| {
@@ -40,7 +40,7 @@ macro_rules! path {
     ($name:literal, $field:ident, $meaning:literal) => {
         Key {
             name: $name,
-            takes: Takes::AtStart,
+            takes: TakesEffect::AtStart,
             meaning: $meaning,
             show: |config| config.$field.display().to_string(),
             read: |config, text| {
@@ -57,7 +57,7 @@ macro_rules! path {
 pub(super) const KEYS: [Key; 18] = [
     Key {
         name: "listenPort",
-        takes: Takes::AtStart,
+        takes: TakesEffect::AtStart,
         meaning: "for brokers and clients; 0 is any free one",
         show: |config| config.listen_port.to_string(),
         read: |config, text| {
@@ -67,7 +67,7 @@ pub(super) const KEYS: [Key; 18] = [
     },
     Key {
         name: "bindAddress",
-        takes: Takes::AtStart,
+        takes: TakesEffect::AtStart,
         meaning: "the local address of all ports",
         show: |config| config.bind_address.to_string(),
         read: |config, text| {
@@ -77,7 +77,7 @@ pub(super) const KEYS: [Key; 18] = [
     },
     Key {
         name: "httpPort",
-        takes: Takes::AtStart,
+        takes: TakesEffect::AtStart,
         meaning: "for /healthz, /readyz and /metrics; 0 is none",
         show: |config| config.http_port.to_string(),
         read: |config, text| {
@@ -87,7 +87,7 @@ pub(super) const KEYS: [Key; 18] = [
     },
     Key {
         name: "serverChannelMaxIdleTimeSeconds",
-        takes: Takes::AtStart,
+        takes: TakesEffect::AtStart,
         meaning: "a connection silent for so many seconds is closed",
         show: |config| config.idle.as_secs().to_string(),
         read: |config, text| {
@@ -97,8 +97,8 @@ pub(super) const KEYS: [Key; 18] = [
     },
     Key {
         name: "scanNotActiveBrokerInterval",
-        takes: Takes::AtStart,
-        meaning: "how often silent brokers are looked for, in milliseconds",
+        takes: TakesEffect::AtStart,
+        meaning: "interval of the scan for brokers without heartbeats, in milliseconds",
         show: |config| config.scan_interval.as_millis().to_string(),
         read: |config, text| {
             config.scan_interval = Duration::from_millis(at_least_one(text)?);
@@ -107,7 +107,7 @@ pub(super) const KEYS: [Key; 18] = [
     },
     Key {
         name: "maxRouteTableBytes",
-        takes: Takes::AtStart,
+        takes: TakesEffect::AtStart,
         meaning: "memory for routes, in bytes; registrations beyond it are refused; 0 is an eighth of the memory",
         show: |config| config.max_route_table_bytes.to_string(),
         read: |config, text| {
@@ -125,7 +125,7 @@ pub(super) const KEYS: [Key; 18] = [
     ),
     Key {
         name: "configBlackList",
-        takes: Takes::AtStart,
+        takes: TakesEffect::AtStart,
         meaning: "keys that may not be changed at run time, joined by ';'",
         show: |config| config.black_list.join(";"),
         read: |config, text| {
@@ -144,7 +144,7 @@ pub(super) const KEYS: [Key; 18] = [
     flag!(
         "notifyMinBrokerIdChanged",
         notify_min_broker_id_changed,
-        "members of a group that permits acting masters are told when its lowest id changes"
+        "members of a group that permits acting masters are notified when its lowest id changes"
     ),
     flag!(
         "deleteTopicWithBrokerRegistration",
@@ -160,7 +160,7 @@ pub(super) const KEYS: [Key; 18] = [
     flag!("needWaitForService", need_wait_for_service, "routes are refused until brokers had time to register"),
     Key {
         name: "waitSecondsForService",
-        takes: Takes::AtOnce,
+        takes: TakesEffect::AtOnce,
         meaning: "that time, in seconds",
         show: |config| config.wait_for_service.as_secs().to_string(),
         read: |config, text| {
@@ -181,7 +181,7 @@ pub(super) const WITHOUT_MEANING: [(&str, &str); 68] = {
     const TEST: &str = "routes are not looked up in another environment";
     const HOME: &str = "nothing is read from an installation folder";
     const CONTROLLER: &str = "there is no controller here: who is master is decided by Kubernetes, or fixed";
-    const METRICS: &str = "figures are not sent anywhere: they are read at /metrics of httpPort";
+    const METRICS: &str = "metrics are not pushed: they are scraped at /metrics of httpPort";
     const STOP: &str = "a stop always lets requests in hand finish, within 5 s";
     [
         ("rocketmqHome", HOME),

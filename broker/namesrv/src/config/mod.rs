@@ -7,7 +7,7 @@
 mod keys;
 
 use crate::Error;
-use keys::{ALWAYS_BLACK_LISTED, KEYS, Key, Takes, WITHOUT_MEANING};
+use keys::{ALWAYS_BLACK_LISTED, KEYS, Key, TakesEffect, WITHOUT_MEANING};
 use rmq_protocol::java_properties::{self, Found as About};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -187,7 +187,7 @@ impl Config {
         }
         for (name, value) in pairs {
             match find(name)? {
-                Found::Key(key) if key.takes == Takes::AtStart => return Err(Error::OnlyAtStart(key.name)),
+                Found::Key(key) if key.takes == TakesEffect::AtStart => return Err(Error::OnlyAtStart(key.name)),
                 Found::Key(key) => config.set(key, value)?,
                 Found::WithoutMeaning(_) => {}
             }
@@ -207,7 +207,7 @@ impl Config {
             key: key.name,
             value: (key.show)(self),
             default: (key.show)(&default),
-            live: key.takes == Takes::AtOnce,
+            live: key.takes == TakesEffect::AtOnce,
             meaning: key.meaning,
         };
         let mut settings: Vec<_> = KEYS.iter().map(setting).collect();
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        for (text, words) in [
+        for (text, expected) in [
             ("listenport=1", "there is no setting listenport; did you mean listenPort?"),
             ("quorum=1", "there is no setting quorum"),
             ("listenPort=70000", "listenPort cannot be \"70000\"; it must be a port"),
@@ -293,7 +293,7 @@ mod tests {
             (" : = ", "there is no key before"),
         ] {
             let error = read(text).unwrap_err().to_string();
-            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
         let (config, warnings) = read("serverWorkerThreads=8\nenableControllerInNamesrv=true").unwrap();
         assert_eq!((config, warnings.len()), (Config::default(), 2));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told() {
+    fn all_errors_are_reported() {
         let Err(Error::Several(errors)) = read("listenport=1\nhttpPort=2\norderMessageEnable=yes") else {
             panic!("two things are wrong")
         };
@@ -314,8 +314,8 @@ mod tests {
         assert_eq!(pairs, [Some(2), Some(3), Some(2)], "{:?}", read.wrong);
         assert_eq!(read.warnings[0].pair, Some(0), "an error hid the warnings");
         assert!(read.config.describe().iter().all(|setting| !setting.meaning.is_empty()));
-        let words = Error::Several(errors).to_string();
-        assert!(words.contains("listenPort?") && words.lines().count() == 3, "{words}");
+        let expected = Error::Several(errors).to_string();
+        assert!(expected.contains("listenPort?") && expected.lines().count() == 3, "{expected}");
     }
 
     /// The lists are made by `tests/golden/keys`.

@@ -69,7 +69,7 @@ impl Routes {
             tracing::warn!(
                 cluster = broker.cluster,
                 address = broker.address,
-                "a broker was silent for too long; evicted"
+                "a broker sent no heartbeat within its timeout; evicted"
             );
             if let Some(connection) = self.connections.remove(connection) {
                 connection.close();
@@ -86,8 +86,9 @@ impl Routes {
             tracing::warn!(
                 %broker,
                 ?clusters,
-                "several clusters use one broker name, so their topics and queues are mixed in routes and their masters replace \
-                 each other; give each cluster namesrvs of its own, or its brokers other names (brokerName)"
+                "several clusters use one broker name, so their topics and queues are mixed in \
+                 routes and their masters replace each other; give each cluster namesrvs of its \
+                 own, or its brokers other names (brokerName)"
             );
         }
         if let Some(more) = new.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {

@@ -32,7 +32,7 @@ fn registered(routes: &mut Routes, request: &Command, connection: &Connection) -
     if said != 0 && java::crc32(&request.body) as i32 != said {
         return Err(Error::Checksum);
     }
-    let who = registrant(&header, connection);
+    let registrant = registrant(&header, connection);
     let compressed = header.compressed.unwrap_or_default();
     let missing = match routes.config.load().delete_topic_with_broker_registration {
         true => Missing::Delete,
@@ -40,9 +40,9 @@ fn registered(routes: &mut Routes, request: &Command, connection: &Connection) -
     };
     let now = (routes.clock)();
     let unchanged =
-        version_alone(&request.body, compressed).filter(|version| routes.table.needs_no_topics(&who, *version));
+        version_alone(&request.body, compressed).filter(|version| routes.table.needs_no_topics(&registrant, *version));
     let outcome = match unchanged {
-        Some(version) => routes.table.register(now, &who, version, None, missing)?,
+        Some(version) => routes.table.register(now, &registrant, version, None, missing)?,
         None => {
             let body = RegisterBrokerBody::decode(
                 &request.body,
@@ -52,7 +52,7 @@ fn registered(routes: &mut Routes, request: &Command, connection: &Connection) -
                 &routes.capacity.of_bodies(),
             )?;
             let table = body.topic_config_serialize_wrapper;
-            routes.table.register(now, &who, table.data_version, Some(&table.topic_config_table), missing)?
+            routes.table.register(now, &registrant, table.data_version, Some(&table.topic_config_table), missing)?
         }
     };
     if !outcome.ignored {
@@ -60,13 +60,14 @@ fn registered(routes: &mut Routes, request: &Command, connection: &Connection) -
     }
     if outcome.contest_began {
         tracing::warn!(
-            cluster = who.cluster,
-            broker = who.broker,
-            id = who.id,
-            address = who.address,
+            cluster = registrant.cluster,
+            broker = registrant.broker,
+            id = registrant.id,
+            address = registrant.address,
             other = outcome.contested_by,
-            "two living brokers register with one name and id and take the place in all routes from each other, so producers \
-             write to both; stop one of them, or give it another brokerName or brokerId"
+            "two brokers register with one name and id and take the place in all routes \
+             from each other, so producers write to both; stop one of them, or give it another \
+             brokerName or brokerId"
         );
         routes.metrics.contested.set(routes.table.contests() as i64);
     }

@@ -16,7 +16,7 @@ pub(crate) fn register(routes: &mut Routes, request: &Command, connection: &Conn
     if !routes.table.register_topic(header.topic, &route.queue_datas)? {
         // Java responds with success as well: the broker that sent it registers all its topics
         // soon.
-        tracing::warn!(topic = header.topic, peer = %connection.peer(), "a topic without registered brokers; passed over");
+        tracing::warn!(topic = header.topic, peer = %connection.peer(), "a topic without registered brokers; skipped");
     }
     Ok(Reply::ok())
 }

@@ -79,7 +79,7 @@ impl Contested {
     }
 
     /// The other address in a contest for the place of `address`.
-    pub(super) fn rival(&self, place: &Place, address: &str) -> Option<String> {
+    pub(super) fn other_address(&self, place: &Place, address: &str) -> Option<String> {
         let contest = self.contests.get(place)?;
         contest.addresses.iter().find(|other| *other != address).cloned()
     }

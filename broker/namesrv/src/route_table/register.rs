@@ -83,16 +83,16 @@ pub(crate) struct Outcome {
 
 impl RouteTable {
     /// True if a registration of this version cannot change topics: it need not be decoded.
-    pub(crate) fn needs_no_topics(&self, who: &Registrant, version: DataVersion) -> bool {
-        let Some(group) = self.snapshot.group(&who.broker) else { return false };
+    pub(crate) fn needs_no_topics(&self, registrant: &Registrant, version: DataVersion) -> bool {
+        let Some(group) = self.snapshot.group(&registrant.broker) else { return false };
         let addresses = group.addresses();
-        if addresses.get(&who.id) != Some(&who.address) {
+        if addresses.get(&registrant.id) != Some(&registrant.address) {
             return false;
         }
-        if !supplies_topics(who, addresses) {
+        if !supplies_topics(registrant, addresses) {
             return true;
         }
-        let known = (Address::new(&who.cluster, &who.address), version);
+        let known = (Address::new(&registrant.cluster, &registrant.address), version);
         self.complete.get(group.name()) == Some(&known)
             && self.live.get(&known.0).is_some_and(|live| live.version == version)
     }
@@ -107,114 +107,121 @@ impl RouteTable {
     pub(crate) fn register(
         &mut self,
         now: Duration,
-        who: &Registrant,
+        registrant: &Registrant,
         version: DataVersion,
         topics: Option<&BTreeMap<String, TopicConfig>>,
         missing: Missing,
     ) -> Result<Outcome, Error> {
-        let before = self.snapshot.group(&who.broker);
-        let name = before.map_or_else(|| who.broker.as_str().into(), |group| Arc::clone(group.name()));
-        let cluster = before.map_or(&who.cluster, |group| &group.data().cluster).clone();
+        let before = self.snapshot.group(&registrant.broker);
+        let name = before.map_or_else(|| registrant.broker.as_str().into(), |group| Arc::clone(group.name()));
+        let cluster = before.map_or(&registrant.cluster, |group| &group.data().cluster).clone();
         let mut addresses = before.map(|group| group.addresses().clone()).unwrap_or_default();
         let lowest_before = addresses.keys().next().copied();
-        let address = Address::new(&who.cluster, &who.address);
+        let address = Address::new(&registrant.cluster, &registrant.address);
 
-        let new = !addresses.contains_key(&who.id);
+        let new = !addresses.contains_key(&registrant.id);
         if new && topics.is_some_and(|topics| topics.len() == 1) {
-            return Err(Error::NotRegisteredYet(who.broker.clone()));
+            return Err(Error::NotRegisteredYet(registrant.broker.clone()));
         }
-        if let Err(refused) = self.check_registration(who, topics) {
+        if let Err(refused) = self.check_registration(registrant, topics) {
             self.live.seen(&address, now);
             return Err(refused);
         }
         addresses.retain(|id, held| {
-            let stays = *id == who.id || *held != who.address;
+            let stays = *id == registrant.id || *held != registrant.address;
             if !stays {
                 self.contested.free(&(Arc::clone(&name), *id));
             }
             stays
         });
-        let place = (Arc::clone(&name), who.id);
-        let holder =
-            addresses.get(&who.id).filter(|held| **held != who.address).map(|held| Address::new(&who.cluster, held));
+        let place = (Arc::clone(&name), registrant.id);
+        let holder = addresses
+            .get(&registrant.id)
+            .filter(|held| **held != registrant.address)
+            .map(|held| Address::new(&registrant.cluster, held));
         let epoch = holder.as_ref().and_then(|holder| self.live.get(holder)).map(|live| live.version.state_version);
         if epoch.is_some_and(|epoch| epoch > version.state_version) {
-            tracing::warn!(?who, ?epoch, "not registering a broker whose id belongs to another of a higher epoch");
-            let lowest_id_changed = self.unregister(&who.broker, &address);
+            tracing::warn!(
+                ?registrant,
+                ?epoch,
+                "not registering a broker whose id belongs to another of a higher epoch"
+            );
+            let lowest_id_changed = self.unregister(&registrant.broker, &address);
             return Ok(Outcome { lowest_id_changed, ignored: true, ..Outcome::default() });
         }
         if self.live.get(&address).is_some_and(|live| live.broker != name) {
             // The process has a new name and registered before the end of its old connection was
             // noticed.
-            self.unregister(&who.broker, &address);
+            self.unregister(&registrant.broker, &address);
         }
-        addresses.insert(who.id, who.address.clone());
+        addresses.insert(registrant.id, registrant.address.clone());
         let mut contest_began = false;
         // A process that changes its own address replaces no other broker.
         if let Some(holder) = holder
             && let Some(live) = self.live.remove(&holder)
-            && live.connection != who.connection
+            && live.connection != registrant.connection
         {
-            contest_began = self.contested.replace(now, place.clone(), &who.address, &holder.address, live.connection);
+            contest_began =
+                self.contested.replace(now, place.clone(), &registrant.address, &holder.address, live.connection);
         }
-        let supplies = supplies_topics(who, &addresses);
-        let acting = who.acting_master.unwrap_or_default();
-        let came_below = acting && lowest_before.is_some_and(|before| who.id < before);
-        let lowest = came_below.then(|| lowest_id_came(&name, who, &addresses));
+        let supplies = supplies_topics(registrant, &addresses);
+        let acting = registrant.acting_master.unwrap_or_default();
+        let came_below = acting && lowest_before.is_some_and(|before| registrant.id < before);
+        let lowest = came_below.then(|| lowest_id_came(&name, registrant, &addresses));
         let mut changed = self.put_members_if_changed(&name, &cluster, addresses, acting);
 
         if let Some(topics) = topics.filter(|_| supplies) {
             let again = !new && self.live.get(&address).is_some_and(|live| live.version == version);
-            let read_only = who.id != MASTER && acting;
+            let read_only = registrant.id != MASTER && acting;
             changed |= missing == Missing::Delete && self.delete_missing(&name, topics);
             changed |= self.take_topics(&name, topics, !again, read_only);
             self.note_if_complete(&name, (address.clone(), version), again, topics.len());
         }
-        if self.live.insert(address, live_entry(now, who, &name, version)) {
-            tracing::info!(cluster = who.cluster, broker = %name, id = who.id, address = who.address, "a broker came");
+        if self.live.insert(address, live_entry(now, registrant, &name, version)) {
+            tracing::info!(cluster = registrant.cluster, broker = %name, id = registrant.id, address = registrant.address, "a broker came");
         }
         if changed {
             self.publish();
         }
         Ok(Outcome {
-            master: self.master_of(who),
+            master: self.master_of(registrant),
             lowest_id_changed: lowest,
             ignored: false,
-            contested_by: self.contested.rival(&place, &who.address),
+            contested_by: self.contested.other_address(&place, &registrant.address),
             contest_began,
         })
     }
 
     fn check_registration(
         &self,
-        who: &Registrant,
+        registrant: &Registrant,
         topics: Option<&BTreeMap<String, TopicConfig>>,
     ) -> Result<(), Error> {
         let names = [
-            ("broker name", &who.broker),
-            ("cluster name", &who.cluster),
-            ("broker's address", &who.address),
-            ("broker's HA address", &who.ha_address),
+            ("broker name", &registrant.broker),
+            ("cluster name", &registrant.cluster),
+            ("broker's address", &registrant.address),
+            ("broker's HA address", &registrant.ha_address),
         ];
         names.into_iter().try_for_each(|(what, name)| check_length(what, name))?;
-        let group = self.snapshot.group(&who.broker);
+        let group = self.snapshot.group(&registrant.broker);
         let mut addresses = group.map(|group| group.addresses().clone()).unwrap_or_default();
-        addresses.retain(|id, held| *id == who.id || *held != who.address);
-        let replaced = addresses.insert(who.id, who.address.clone()).is_some();
-        let known = self.live.get(&Address::new(&who.cluster, &who.address)).is_some();
-        let cluster = group.map_or(who.cluster.as_str(), Group::cluster);
+        addresses.retain(|id, held| *id == registrant.id || *held != registrant.address);
+        let replaced = addresses.insert(registrant.id, registrant.address.clone()).is_some();
+        let known = self.live.get(&Address::new(&registrant.cluster, &registrant.address)).is_some();
+        let cluster = group.map_or(registrant.cluster.as_str(), Group::cluster);
         let before = group.map_or(0, Group::bytes);
         let mut growth = Growth {
-            group: &who.broker,
+            group: &registrant.broker,
             brokers: usize::from(!known && !replaced),
             members: addresses.len(),
             topics: 0,
-            bytes: size::of_group(&who.broker, cluster, &addresses).saturating_sub(before),
+            bytes: size::of_group(&registrant.broker, cluster, &addresses).saturating_sub(before),
         };
-        for (key, config) in topics.filter(|_| supplies_topics(who, &addresses)).into_iter().flatten() {
+        for (key, config) in topics.filter(|_| supplies_topics(registrant, &addresses)).into_iter().flatten() {
             let topic = topic_name(key, config);
             check_length("topic", topic)?;
-            let bytes = self.snapshot.growth(topic, &who.broker);
+            let bytes = self.snapshot.growth(topic, &registrant.broker);
             growth.topics += usize::from(bytes > 0);
             growth.bytes += bytes;
         }
@@ -279,41 +286,41 @@ impl RouteTable {
         changed
     }
 
-    fn master_of(&self, who: &Registrant) -> Option<Master> {
-        if who.id == MASTER {
+    fn master_of(&self, registrant: &Registrant) -> Option<Master> {
+        if registrant.id == MASTER {
             return None;
         }
-        let address = self.snapshot.group(&who.broker)?.addresses().get(&MASTER)?;
-        let live = self.live.get(&Address::new(&who.cluster, address))?;
+        let address = self.snapshot.group(&registrant.broker)?.addresses().get(&MASTER)?;
+        let live = self.live.get(&Address::new(&registrant.cluster, address))?;
         Some(Master { address: address.clone(), ha_address: live.ha_address.clone() })
     }
 }
 
-fn live_entry(now: Duration, who: &Registrant, name: &Arc<str>, version: DataVersion) -> Live {
+fn live_entry(now: Duration, registrant: &Registrant, name: &Arc<str>, version: DataVersion) -> Live {
     Live {
         broker: Arc::clone(name),
         last_seen: now,
-        timeout: who.timeout.unwrap_or(DEFAULT_TIMEOUT),
+        timeout: registrant.timeout.unwrap_or(DEFAULT_TIMEOUT),
         version,
-        connection: who.connection,
-        ha_address: who.ha_address.clone(),
+        connection: registrant.connection,
+        ha_address: registrant.ha_address.clone(),
     }
 }
 
-fn lowest_id_came(name: &Arc<str>, who: &Registrant, addresses: &BTreeMap<i64, String>) -> LowestIdChanged {
-    let others = addresses.iter().filter(|(id, _)| **id != who.id || addresses.len() == 1);
+fn lowest_id_came(name: &Arc<str>, registrant: &Registrant, addresses: &BTreeMap<i64, String>) -> LowestIdChanged {
+    let others = addresses.iter().filter(|(id, _)| **id != registrant.id || addresses.len() == 1);
     LowestIdChanged {
         broker: Arc::clone(name),
-        lowest: (who.id, who.address.clone()),
+        lowest: (registrant.id, registrant.address.clone()),
         offline: None,
-        ha_address: Some(who.ha_address.clone()),
+        ha_address: Some(registrant.ha_address.clone()),
         to: others.map(|(_, address)| address.clone()).collect(),
     }
 }
 
-fn supplies_topics(who: &Registrant, addresses: &BTreeMap<i64, String>) -> bool {
-    let is_lowest = || addresses.keys().all(|id| *id >= who.id);
-    who.id == MASTER || (who.acting_master.is_some() && is_lowest())
+fn supplies_topics(registrant: &Registrant, addresses: &BTreeMap<i64, String>) -> bool {
+    let is_lowest = || addresses.keys().all(|id| *id >= registrant.id);
+    registrant.id == MASTER || (registrant.acting_master.is_some() && is_lowest())
 }
 
 /// Brokers write a topic's name twice; some tools leave it out of the value.

@@ -109,7 +109,7 @@ impl Snapshot {
         names.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect()
     }
 
-    /// The answer to 106.
+    /// The response to 106.
     pub(crate) fn cluster_info(&self) -> ClusterInfo {
         let mut info = ClusterInfo::default();
         for group in self.groups() {

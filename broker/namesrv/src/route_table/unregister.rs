@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 /// Brokers that were removed together.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Gone {
+pub(crate) struct Removed {
     pub(crate) brokers: Vec<Address>,
     /// The connections they had registered over.
     pub(crate) connections: Vec<u64>,
@@ -49,20 +49,20 @@ impl RouteTable {
     }
 
     /// A connection is closed: the brokers whose last registration came over it are removed.
-    pub(crate) fn connection_closed(&mut self, connection: u64) -> Gone {
+    pub(crate) fn connection_closed(&mut self, connection: u64) -> Removed {
         self.contested.connection_closed(connection);
         let gone = self.live.of_connection(connection);
         self.remove_all(gone)
     }
 
     /// Brokers that exceeded their timeout are removed.
-    pub(crate) fn evict(&mut self, now: Duration) -> Gone {
+    pub(crate) fn evict(&mut self, now: Duration) -> Removed {
         let silent = self.live.silent(now);
         self.remove_all(silent)
     }
 
-    fn remove_all(&mut self, brokers: Vec<(Address, u64)>) -> Gone {
-        let mut gone = Gone::default();
+    fn remove_all(&mut self, brokers: Vec<(Address, u64)>) -> Removed {
+        let mut gone = Removed::default();
         for (address, connection) in brokers {
             if let Some(live) = self.live.get(&address) {
                 let broker = Arc::clone(&live.broker);

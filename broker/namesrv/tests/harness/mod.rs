@@ -187,8 +187,8 @@ pub(crate) fn register_body(counter: i64, topics: &[&str]) -> RegisterBrokerBody
 
 /// A member of a broker group that only receives notifications.
 pub(crate) fn member() -> (SocketAddr, mpsc::UnboundedReceiver<Command>) {
-    struct Told(mpsc::UnboundedSender<Command>);
-    impl Handler for Told {
+    struct NotificationHandler(mpsc::UnboundedSender<Command>);
+    impl Handler for NotificationHandler {
         fn handle(&self, request: Command, _responder: Responder) {
             let _ = self.0.send(request);
         }
@@ -196,11 +196,11 @@ pub(crate) fn member() -> (SocketAddr, mpsc::UnboundedReceiver<Command>) {
     let listener = rmq_remoting::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, receiver) = mpsc::unbounded_channel();
-    let told = Arc::new(Told(sender));
+    let handler = Arc::new(NotificationHandler(sender));
     tokio::spawn(rmq_remoting::serve(
         listener,
         Arc::new(rmq_remoting::Reactors::start(&Arc::default()).unwrap()),
-        told,
+        handler,
         Limits::default(),
         Arc::default(),
         CancellationToken::new(),

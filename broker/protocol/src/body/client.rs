@@ -157,7 +157,7 @@ impl Subscription {
     }
 }
 
-/// The answer to 38.
+/// The response to 38.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumerIds {

@@ -1,4 +1,4 @@
-//! Connected clients as tools see them: answers to 203, 204, 300, 328.
+//! Connected clients as tools see them: responses to 203, 204, 300, 328.
 
 use super::{ConsumeFromWhere, ConsumeType, MessageModel, Subscription};
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub struct ProducerConnection {
     pub connection_set: Vec<Connection>,
 }
 
-/// One producer in the answer to 328.
+/// One producer in the response to 328.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ProducerInfo {
@@ -59,7 +59,7 @@ pub struct ProducerInfo {
     pub version: i32,
 }
 
-/// The answer to 328.
+/// The response to 328.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProducerTable {
@@ -67,7 +67,7 @@ pub struct ProducerTable {
     pub data: BTreeMap<String, Vec<ProducerInfo>>,
 }
 
-/// The answer to 300.
+/// The response to 300.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct GroupList {

@@ -1,4 +1,4 @@
-//! The state of replication: the answer to 907.
+//! The state of replication: the response to 907.
 
 use serde::{Deserialize, Serialize};
 

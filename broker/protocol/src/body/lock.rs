@@ -19,7 +19,7 @@ pub struct LockBatch {
     pub only_this_broker: bool,
 }
 
-/// The answer to 41.
+/// The response to 41.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LockBatchResponse {

@@ -5,7 +5,7 @@ use super::{DataVersion, QueueMap, topic_config::null_as_default};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// `consumerOffset.json` and the answer to 43.
+/// `consumerOffset.json` and the response to 43.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumerOffsetTable {
@@ -15,7 +15,7 @@ pub struct ConsumerOffsetTable {
     pub offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 
-/// `delayOffset.json` and the answer to 45.
+/// `delayOffset.json` and the response to 45.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DelayOffsetTable {
@@ -25,7 +25,7 @@ pub struct DelayOffsetTable {
     pub offset_table: BTreeMap<i32, i64>,
 }
 
-/// New offsets for the queues of a group: the answer to 222 and the body of 220.
+/// New offsets for the queues of a group: the response to 222 and the body of 220.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ResetOffsetBody {
@@ -59,10 +59,10 @@ pub struct QueueOffset {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumerStatusBody {
-    /// By client id; in the answer to 223.
+    /// By client id; in the response to 223.
     #[serde(deserialize_with = "null_as_default")]
     pub consumer_table: BTreeMap<String, QueueMap<i64>>,
-    /// By queue; in the answer to 221.
+    /// By queue; in the response to 221.
     #[serde(deserialize_with = "null_as_default")]
     pub message_queue_table: QueueMap<i64>,
 }

@@ -67,7 +67,8 @@ pub enum RegistrationError {
     Inflate(#[from] std::io::Error),
     /// Inflated it exceeds the reader's limit.
     #[error(
-        "the compressed body has more than {most} bytes when inflated; register fewer topics, or give the namesrv more memory"
+        "the compressed body has more than {most} bytes when inflated; register fewer topics, or \
+         give the namesrv more memory"
     )]
     TooLarge {
         /// The limit.

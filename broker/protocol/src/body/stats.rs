@@ -5,7 +5,7 @@ use crate::message::MessageQueue;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The answer to 202.
+/// The response to 202.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TopicStats {
@@ -27,7 +27,7 @@ pub struct TopicOffset {
     pub min_offset: i64,
 }
 
-/// The answer to 208.
+/// The response to 208.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumeStatsBody {
@@ -51,7 +51,7 @@ pub struct ConsumeOffset {
     pub pull_offset: i64,
 }
 
-/// The answer to 317.
+/// The response to 317.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BrokerConsumeStatsBody {
@@ -65,7 +65,7 @@ pub struct BrokerConsumeStatsBody {
     pub total_inflight_diff: i64,
 }
 
-/// The answer to 315.
+/// The response to 315.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BrokerStats {
@@ -89,7 +89,7 @@ pub struct StatsItem {
     pub tps: f64,
 }
 
-/// The answer to 303.
+/// The response to 303.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumeTimeSpans {
@@ -113,7 +113,7 @@ pub struct QueueTimeSpan {
     pub min_time_stamp: i64,
 }
 
-/// The answer to 308.
+/// The response to 308.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CorrectionOffsets {
@@ -121,7 +121,7 @@ pub struct CorrectionOffsets {
     pub correction_offsets: BTreeMap<i32, i64>,
 }
 
-/// The answer to 321.
+/// The response to 321.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumeQueueBody {

@@ -125,7 +125,7 @@ impl Default for ExponentialRetryPolicy {
     }
 }
 
-/// `subscriptionGroup.json` and the answer to 201.
+/// `subscriptionGroup.json` and the response to 201.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SubscriptionGroupTable {

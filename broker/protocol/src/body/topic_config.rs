@@ -68,22 +68,22 @@ impl TopicConfig {
     /// Reads the form of [`TopicConfig::to_line`]; the attributes may be missing (older brokers).
     /// `None` if the line is invalid.
     pub fn from_line(line: &str) -> Option<Self> {
-        let mut words = line.splitn(6, ' ');
-        let name = words.next().filter(|name| !name.is_empty())?;
+        let mut parts = line.splitn(6, ' ');
+        let name = parts.next().filter(|name| !name.is_empty())?;
         let (read, write, perm) =
-            (words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let mut config = Self::new(name, read, write, perm);
-        if let Some(filter_type) = words.next() {
+        if let Some(filter_type) = parts.next() {
             config.topic_filter_type = filter_type.to_owned();
         }
-        if let Some(attributes) = words.next().filter(|text| !text.is_empty()) {
+        if let Some(attributes) = parts.next().filter(|text| !text.is_empty()) {
             config.attributes = crate::fastjson::from_slice(attributes.as_bytes()).ok()?;
         }
         Some(config)
     }
 }
 
-/// A broker's topics: `topics.json`, the answer to 21 and part of a registration.
+/// A broker's topics: `topics.json`, the response to 21 and part of a registration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TopicConfigTable {

@@ -38,8 +38,8 @@ pub enum Error {
 
 /// serde names the Rust type that it expected; for the author of the JSON that is an object.
 fn without_types(error: &serde_json::Error) -> String {
-    let words = error.to_string();
-    let Some((before, after)) = words.split_once("expected struct ") else { return words };
+    let text = error.to_string();
+    let Some((before, after)) = text.split_once("expected struct ") else { return text };
     let rest = after.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_');
     format!("{before}expected an object{rest}")
 }

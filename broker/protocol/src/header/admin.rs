@@ -6,7 +6,7 @@ header! {
     /// No fields.
     Empty {}
 
-    /// The answer to 26.
+    /// The response to 26.
     BrokerConfigResponse<S> {
         /// A data version, as JSON.
         version: S = "version",

@@ -3,7 +3,7 @@
 use super::header;
 
 header! {
-    /// 906, request and answer.
+    /// 906, request and response.
     ExchangeHaInfo<S> {
         master_ha_address: Option<S> = "masterHaAddress",
         master_flush_offset: Option<i64> = "masterFlushOffset",
@@ -14,7 +14,7 @@ header! {
     RecoverMaster<S> {
         /// `copy` or `accept-loss`, see [`RecoverMaster::COPY`].
         action: S = "action",
-        /// For `copy`: the address at which the member answers requests whose log is copied.
+        /// For `copy`: the address at which the member serves requests whose log is copied.
         from: Option<S> = "from",
     }
 }

@@ -1,5 +1,5 @@
 //! Groups and their clients: requests 35, 38, 40, 201, 203, 204, 207, 208, 223, 303, 307, 352 and
-//! their answers.
+//! their responses.
 
 use super::header;
 
@@ -21,7 +21,7 @@ header! {
         producer_group: S = "producerGroup",
     }
 
-    /// The answer to a heartbeat.
+    /// The response to a heartbeat.
     HeartbeatResponse {
         /// The broker understands fingerprints.
         supports_v2: bool = "IS_SUPPORT_HEART_BEAT_V2",

@@ -60,7 +60,7 @@ header! {
         broker_id: i64 = "brokerId",
     }
 
-    /// The answer to 322; the body is the version the namesrv has.
+    /// The response to 322; the body is the version the namesrv has.
     QueryDataVersionResponse {
         changed: bool = "changed",
     }
@@ -70,12 +70,12 @@ header! {
         broker_name: S = "brokerName",
     }
 
-    /// The answer to 205.
+    /// The response to 205.
     WipeWritePermResponse {
         topics: i32 = "wipeTopicCount",
     }
 
-    /// The answer to 327.
+    /// The response to 327.
     AddWritePermResponse {
         topics: i32 = "addTopicCount",
     }

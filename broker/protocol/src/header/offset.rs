@@ -1,4 +1,4 @@
-//! Offsets of queues and groups: requests 14, 15, 29 to 32, 222, 314 and their answers.
+//! Offsets of queues and groups: requests 14, 15, 29 to 32, 222, 314 and their responses.
 
 use super::header;
 
@@ -47,7 +47,7 @@ header! {
         timestamp: i64 = "timestamp",
     }
 
-    /// 222: move a group; the body of the answer has the offsets.
+    /// 222: move a group; the body of the response has the offsets.
     ResetOffset<S> {
         topic: S = "topic",
         group: S = "group",

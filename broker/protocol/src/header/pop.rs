@@ -1,4 +1,4 @@
-//! Pop consumption: requests 200050 to 200055, 200151 and their answers.
+//! Pop consumption: requests 200050 to 200055, 200151 and their responses.
 
 use super::header;
 

@@ -1,4 +1,4 @@
-//! Pulling: requests 11 and 361 and their answer.
+//! Pulling: requests 11 and 361 and their response.
 
 use super::header;
 

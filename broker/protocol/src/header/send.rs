@@ -1,4 +1,4 @@
-//! Sending: requests 10, 310, 320, 36, 37, 39, 324 to 326, 370 and their answers.
+//! Sending: requests 10, 310, 320, 36, 37, 39, 324 to 326, 370 and their responses.
 
 use super::header;
 
@@ -52,7 +52,7 @@ header! {
         broker_name: Option<S> = "n",
     }
 
-    /// The answer to a send.
+    /// The response to a send.
     SendMessageResponse<S> {
         /// The offset id; of a batch all of them, joined by commas.
         message_id: S = "msgId",
@@ -129,7 +129,7 @@ header! {
         recall_handle: S = "recallHandle",
     }
 
-    /// Its answer.
+    /// Its response.
     RecallMessageResponse<S> {
         message_id: S = "msgId",
     }

@@ -1,4 +1,4 @@
-//! Topics: requests 17, 21, 202, 215 to 217, 300, 351 and their answers.
+//! Topics: requests 17, 21, 202, 215 to 217, 300, 351 and their responses.
 
 use super::header;
 

@@ -45,7 +45,7 @@ names! {
     REAL_QUEUE_ID = "REAL_QID";
     /// "true": a half message.
     TRANSACTION_PREPARED = "TRAN_MSG";
-    /// The producer group that answers transaction checks.
+    /// The producer group that responds to transaction checks.
     PRODUCER_GROUP = "PGROUP";
     /// Smallest offset of the queue at the time of a pull.
     MIN_OFFSET = "MIN_OFFSET";

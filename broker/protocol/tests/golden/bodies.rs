@@ -282,7 +282,7 @@ fn bodies_and_files_cut_at_every_byte_are_errors() {
     every_case("config-files.json", |case| check(file(case), case.text("text").as_bytes()));
 }
 
-/// A broker of any release answers with the fields it knows: a missing field has its default, an
+/// A broker of any release responds with the fields it knows: a missing field has its default, an
 /// additional one is ignored.
 #[test]
 fn bodies_with_a_field_more_or_less_are_read() {

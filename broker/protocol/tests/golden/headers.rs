@@ -127,7 +127,7 @@ const KNOWN: &[Known] = known! {
     "NotificationResponseHeader" => NotificationResponse,
 };
 
-/// Classes of requests that no code here sends or answers; their frames are compared in [`frames`]
+/// Classes of requests that no code here sends or handles; their frames are compared in [`frames`]
 /// like all others.
 const NOT_SPOKEN: &[&str] = &[
     "AddBrokerRequestHeader",

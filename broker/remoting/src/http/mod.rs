@@ -60,26 +60,26 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, PATHS))
-        .with_state(Asked { health, metrics: Arc::default() });
+        .with_state(Sources { health, metrics: Arc::default() });
     serve_routes(listener, routes, places, stop).await
 }
 
 /// The state that responses are made from.
 #[derive(Clone)]
-struct Asked {
+struct Sources {
     health: Arc<dyn Health>,
     metrics: Arc<Shared<Bytes>>,
 }
 
-async fn live(State(asked): State<Asked>) -> Response {
-    answer(asked.health.live().map(|()| String::new()))
+async fn live(State(sources): State<Sources>) -> Response {
+    probe_response(sources.health.live().map(|()| String::new()))
 }
 
-async fn ready(State(asked): State<Asked>) -> Response {
-    answer(asked.health.ready())
+async fn ready(State(sources): State<Sources>) -> Response {
+    probe_response(sources.health.ready())
 }
 
-fn answer(outcome: Result<String, String>) -> Response {
+fn probe_response(outcome: Result<String, String>) -> Response {
     match outcome {
         Ok(detail) if detail.is_empty() => "ok\n".into_response(),
         Ok(detail) => format!("ok\n{detail}\n").into_response(),
@@ -87,12 +87,12 @@ fn answer(outcome: Result<String, String>) -> Response {
     }
 }
 
-async fn metrics(State(asked): State<Asked>) -> Response {
-    let health = asked.health;
-    match asked.metrics.answer_made_after_call(move || Bytes::from(health.metrics())).await {
+async fn metrics(State(sources): State<Sources>) -> Response {
+    let health = sources.health;
+    match sources.metrics.answer_made_after_call(move || Bytes::from(health.metrics())).await {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("the figures cannot be read: {error}\n")).into_response()
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be rendered: {error}\n")).into_response()
         }
     }
 }

@@ -71,7 +71,7 @@ struct Taken {
 #[derive(Debug)]
 struct Row {
     address: IpAddr,
-    answering: bool,
+    responding: bool,
     /// When it was opened, or its last response was begun or completed.
     since: Instant,
     close: CancellationToken,
@@ -105,7 +105,7 @@ impl Places {
 
     /// Takes a place for a connection from `address`. It waits only for the end of the connection
     /// that is closed in its favour.
-    async fn take(self: &Arc<Self>, address: IpAddr) -> io::Result<Place> {
+    async fn take(self: &Arc<Self>, address: IpAddr) -> io::Result<Permit> {
         let free = Arc::clone(&self.free);
         let permit = match Arc::clone(&free).try_acquire_owned() {
             Ok(permit) => permit,
@@ -116,14 +116,14 @@ impl Places {
         };
         let close = CancellationToken::new();
         let row =
-            Row { address: address.to_canonical(), answering: false, since: Instant::now(), close: close.clone() };
+            Row { address: address.to_canonical(), responding: false, since: Instant::now(), close: close.clone() };
         let mut taken = self.taken.lock();
         let number = taken.next;
         taken.next += 1;
         taken.rows.insert(number, row);
         drop(taken);
         self.open.inc();
-        Ok(Place { places: Arc::clone(self), number, close, _permit: permit })
+        Ok(Permit { places: Arc::clone(self), number, close, _permit: permit })
     }
 
     fn close_one(&self) {
@@ -134,7 +134,8 @@ impl Places {
             if self.closed.get() == 0 {
                 tracing::warn!(
                     peer = %row.address,
-                    "{CONNECTIONS} HTTP connections are open; one is closed for each new one (rocketmq_http_closed_for_others_total)"
+                    "{CONNECTIONS} HTTP connections are open; one is closed for each new one \
+                     (rocketmq_http_closed_for_others_total)"
                 );
             }
             self.closed.inc();
@@ -146,28 +147,28 @@ impl Taken {
     /// The connection to close.
     fn least(&self) -> Option<u64> {
         let of_address = |address| self.rows.values().filter(|other| other.address == address).count();
-        let order = |row: &Row| (of_address(row.address) <= SHARE, row.answering, row.since);
+        let order = |row: &Row| (of_address(row.address) <= SHARE, row.responding, row.since);
         self.rows.iter().min_by_key(|(_, row)| order(row)).map(|(number, _)| *number)
     }
 }
 
 /// A connection's place, released on drop.
-struct Place {
+struct Permit {
     places: Arc<Places>,
     number: u64,
     close: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
-    fn answering(&self, answering: bool) {
+impl Permit {
+    fn responding(&self, responding: bool) {
         if let Some(row) = self.places.taken.lock().rows.get_mut(&self.number) {
-            (row.answering, row.since) = (answering, Instant::now());
+            (row.responding, row.since) = (responding, Instant::now());
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.places.taken.lock().rows.remove(&self.number);
         self.places.open.dec();
@@ -193,7 +194,7 @@ pub async fn serve_routes(
     let mut failures = AcceptFailures::new("an HTTP connection");
     while let Some(accepted) = stop.run_until_cancelled(next()).await {
         match accepted {
-            Ok((stream, place)) => drop(connections.spawn(connection(stream, routes.clone(), stop.clone(), place))),
+            Ok((stream, permit)) => drop(connections.spawn(connection(stream, routes.clone(), stop.clone(), permit))),
             Err(error) => failures.pause(&error).await,
         }
     }
@@ -202,27 +203,27 @@ pub async fn serve_routes(
     Ok(())
 }
 
-async fn connection(stream: TcpStream, routes: Router, stop: CancellationToken, place: Place) {
+async fn connection(stream: TcpStream, routes: Router, stop: CancellationToken, permit: Permit) {
     let routes = TowerToHyperService::new(routes);
-    let answer = service_fn(|request: Request<Incoming>| {
-        let answer = routes.call(request);
+    let respond = service_fn(|request: Request<Incoming>| {
+        let response = routes.call(request);
         async {
-            place.answering(true);
-            let answer = answer.await;
-            place.answering(false);
-            answer
+            permit.responding(true);
+            let response = response.await;
+            permit.responding(false);
+            response
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER)
         .max_buf_size(HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), answer);
+        .serve_connection(TokioIo::new(stream), respond);
     let mut connection = std::pin::pin!(connection);
     // The outcome is not logged: a scraper may hang up at any time.
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = place.close.cancelled() => return,
+        () = permit.close.cancelled() => return,
         () = stop.cancelled() => {}
         () = tokio::time::sleep(LIFE) => {}
     }
@@ -230,7 +231,7 @@ async fn connection(stream: TcpStream, routes: Router, stop: CancellationToken, 
     let last = async {
         tokio::select! {
             _ = connection => {}
-            () = place.close.cancelled() => {}
+            () = permit.close.cancelled() => {}
         }
     };
     let _ = tokio::time::timeout(GRACE, last).await;

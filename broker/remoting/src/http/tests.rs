@@ -33,10 +33,10 @@ impl Health for Process {
 async fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    tokio::time::timeout(Duration::from_secs(10), read).await.expect("an answer in time").unwrap();
-    answer
+    let mut response = String::new();
+    let read = stream.read_to_string(&mut response);
+    tokio::time::timeout(Duration::from_secs(10), read).await.expect("a response in time").unwrap();
+    response
 }
 
 #[tokio::test]
@@ -52,8 +52,11 @@ async fn probes_and_scrapers_are_answered_until_the_stop() {
     let early = get("/readyz").await;
     assert!(early.starts_with("HTTP/1.1 503") && early.ends_with("recovering the commit log\n"), "{early}");
     process.0.store(true, Relaxed);
-    let amiss = get("/readyz").await;
-    assert!(amiss.starts_with("HTTP/1.1 200") && amiss.ends_with("\r\n\r\nok\none of two is away\n"), "{amiss}");
+    let degraded = get("/readyz").await;
+    assert!(
+        degraded.starts_with("HTTP/1.1 200") && degraded.ends_with("\r\n\r\nok\none of two is away\n"),
+        "{degraded}"
+    );
     process.1.store(true, Relaxed);
     let failed = get("/healthz").await;
     assert!(failed.starts_with("HTTP/1.1 503") && failed.ends_with("a sync has failed\n"), "{failed}");
@@ -100,8 +103,8 @@ async fn from_host(host: u8, to: SocketAddr) -> TcpStream {
 
 async fn probe(address: SocketAddr) {
     let begun = Instant::now();
-    let answer = ask(address, "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let response = ask(address, "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     assert!(begun.elapsed() < Duration::from_secs(4), "after {:?}: only when the others timed out", begun.elapsed());
 }
 
@@ -137,9 +140,9 @@ async fn one_address_closes_its_own_connections_first() {
     // They are accepted in order, so this comes after all of them.
     probe(address).await;
     scraper.write_all(b"GET /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    tokio::time::timeout(DEADLINE, scraper.read_to_string(&mut answer)).await.unwrap().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut response = String::new();
+    tokio::time::timeout(DEADLINE, scraper.read_to_string(&mut response)).await.unwrap().unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     let registry = prometheus::Registry::new();
     places.register(&registry).unwrap();
     let text = crate::metrics::text(&registry);

@@ -71,9 +71,9 @@ impl GroupAdmin {
         Self { role: Arc::clone(&core.role), groups: Arc::clone(&core.groups), offsets: Arc::clone(&core.offsets) }
     }
 
-    /// Requests 200 and 225. The groups are durable when the answer is sent.
+    /// Requests 200 and 225. The groups are durable when the response is sent.
     pub(crate) async fn create(&self, groups: Vec<SubscriptionGroup>) -> Result<(), Rejection> {
-        self.check_master()?;
+        self.require_master()?;
         for group in &groups {
             if self.groups.find(&group.group_name).is_none() {
                 names::check_group(&group.group_name)
@@ -85,7 +85,8 @@ impl GroupAdmin {
             (self.groups.len(), groups.iter().filter(|g| self.groups.find(&g.group_name).is_none()).count());
         if new > 0 && known + new > MAX_GROUPS {
             return Err(Rejection::invalid(format!(
-                "{new} groups are not made: this broker has {known} consumer groups, and may have {MAX_GROUPS}; delete groups that are not used"
+                "{new} groups are not made: this broker has {known} consumer groups, and may have \
+                 {MAX_GROUPS}; delete groups that are not used"
             )));
         }
         for group in groups {
@@ -101,7 +102,7 @@ impl GroupAdmin {
 
     /// Request 207.
     pub(crate) async fn delete(&self, header: &DeleteGroup) -> Result<(), Rejection> {
-        self.check_master()?;
+        self.require_master()?;
         if names::is_system_group(&header.group) {
             return Err(Rejection::invalid(format!("the group {} belongs to the system", header.group)));
         }
@@ -119,11 +120,8 @@ impl GroupAdmin {
         self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))
     }
 
-    fn check_master(&self) -> Result<(), Rejection> {
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Failed, "this broker is a slave; change groups on its master"));
-        }
-        Ok(())
+    fn require_master(&self) -> Result<(), Rejection> {
+        self.role.require_master(Reason::Failed, "change groups on its master")
     }
 
     async fn persist(&self) -> Result<(), Rejection> {
@@ -144,22 +142,22 @@ mod tests {
             let group = format!(r#"{{"groupName":"g","groupRetryPolicy":{policy}}}"#);
             check_numbers(&fastjson::from_slice(group.as_bytes()).unwrap()).map_err(|refused| refused.remark)
         };
-        for (policy, words) in [
+        for (policy, reason) in [
             (r#"{"exponentialRetryPolicy":{"initial":-1,"multiplier":0}}"#, "initial cannot be -1: 1 millisecond"),
             (r#"{"exponentialRetryPolicy":{"multiplier":0}}"#, "multiplier cannot be 0: 1 or more"),
             (r#"{"exponentialRetryPolicy":{"max":4999}}"#, "max cannot be 4999: 5000, which is initial, or more"),
             (r#"{"customizedRetryPolicy":{"next":[1000,-5]}}"#, "next cannot be -5"),
         ] {
             let refused = check(policy).unwrap_err();
-            assert!(refused.contains(words), "{policy}: {refused}");
+            assert!(refused.contains(reason), "{policy}: {refused}");
         }
-        for good in ["null", "{}", r#"{"exponentialRetryPolicy":{}}"#, r#"{"customizedRetryPolicy":{"next":null}}"#] {
-            assert_eq!(check(good), Ok(()), "{good}");
+        for valid in ["null", "{}", r#"{"exponentialRetryPolicy":{}}"#, r#"{"customizedRetryPolicy":{"next":null}}"#] {
+            assert_eq!(check(valid), Ok(()), "{valid}");
         }
     }
 
     #[test]
-    fn a_body_of_another_shape_is_told_without_types_of_this_code() {
+    fn a_body_of_another_shape_is_reported_without_types_of_this_code() {
         let error = fastjson::from_slice::<SubscriptionGroup>(b"5").unwrap_err().to_string();
         assert_eq!(error, "unexpected JSON: invalid type: integer `5`, expected an object at line 1 column 1");
     }

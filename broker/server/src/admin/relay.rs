@@ -29,7 +29,7 @@ use rmq_remoting::Turn;
 use rmq_store::{Boundary, MessageStore, Millis};
 use std::{sync::Arc, time::Duration};
 
-/// The timeout of a client's answer.
+/// The timeout of a client's response.
 const CLIENT: Duration = Duration::from_secs(10);
 
 /// The value that Java's tools send for a number that is not set.
@@ -96,9 +96,7 @@ impl Relay {
     /// of them cannot be reset, none.
     pub(crate) fn reset_offset(&self, header: &ResetOffset) -> Result<ResetOffsetBody, Rejection> {
         let settings = self.settings.load();
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Failed, "this broker is a slave; reset offsets on its master"));
-        }
+        self.role.require_master(Reason::Failed, "reset offsets on its master")?;
         let topic = self.topics.find(&header.topic).ok_or_else(|| Rejection::no_topic(&header.topic))?;
         if self.groups.find(&header.group).is_none() {
             return Err(Rejection::no_group(&header.group));
@@ -151,7 +149,7 @@ impl Relay {
     }
 
     fn tell_reset(&self, header: &ResetOffset, moved: &[(MessageQueue, i64)]) {
-        let told = ResetConsumerClientOffset {
+        let notice = ResetConsumerClientOffset {
             topic: &header.topic,
             group: &header.group,
             timestamp: header.timestamp,
@@ -170,9 +168,9 @@ impl Relay {
             } else {
                 fastjson::to_vec(&ResetOffsetBody { offset_table: moved.iter().cloned().collect() })
             };
-            let command = Command::request(RequestCode::ResetConsumerClientOffset, &told).with_body(body);
+            let command = Command::request(RequestCode::ResetConsumerClientOffset, &notice).with_body(body);
             if let Err(error) = client.connection.one_way(command) {
-                tracing::warn!(%error, client = client.id, group = header.group, "a consumer cannot be told of its new offsets");
+                tracing::warn!(%error, client = client.id, group = header.group, "a consumer cannot be notified of its new offsets");
             }
         }
     }
@@ -186,12 +184,12 @@ impl Relay {
                 continue;
             }
             let ask = header::ConsumerStatus { topic: &header.topic, group: &header.group, client_address: None };
-            let answer = client
+            let response = client
                 .connection
                 .request(Command::request(RequestCode::ConsumerStatusFromClient, &ask), CLIENT)
                 .await?;
-            if answer.code == ResponseCode::Success.number() {
-                let status: ConsumerStatusBody = fastjson::from_slice(&answer.body)?;
+            if response.code == ResponseCode::Success.number() {
+                let status: ConsumerStatusBody = fastjson::from_slice(&response.body)?;
                 body.consumer_table.insert(client.id.clone(), status.message_queue_table);
             } else {
                 body.consumer_table.insert(client.id.clone(), QueueMap::default());
@@ -200,7 +198,7 @@ impl Relay {
         Ok(body)
     }
 
-    /// Request 307: the answer of the client.
+    /// Request 307: the response of the client.
     pub(crate) async fn running_info(
         &self,
         header: &ConsumerRunningInfo,
@@ -210,8 +208,8 @@ impl Relay {
         Ok(client.connection.request(request, CLIENT).await?)
     }
 
-    /// Request 309: the answer of the client. The message travels with the request. It may have to
-    /// be read from the disk, which needs `turn`; the wait for the client needs none. Until the
+    /// Request 309: the response of the client. The message travels with the request. It may have
+    /// to be read from the disk, which needs `turn`; the wait for the client needs none. Until the
     /// turn ends, the request counts twice among those that wait.
     pub(crate) async fn consume_directly(
         self: Arc<Self>,

@@ -13,7 +13,7 @@ use crate::{
     core::Core,
     observe::stats::{Kind, SAMPLE_EVERY, Stats},
     registration::Registration,
-    send::Sender,
+    send::MessageWriter,
     timer::delay::Delay,
 };
 use rmq_protocol::{body::runtime_info, names, version};
@@ -36,7 +36,7 @@ pub(crate) struct RuntimeInfo {
     delay: Arc<Delay>,
     settings: Arc<Live>,
     stats: Arc<Stats>,
-    sender: Arc<Sender>,
+    writer: Arc<MessageWriter>,
     registration: Arc<Registration>,
     at_work: AtWork,
     /// Milliseconds since 1970.
@@ -45,14 +45,14 @@ pub(crate) struct RuntimeInfo {
 
 impl RuntimeInfo {
     /// Creates the description of a broker that starts now.
-    pub(crate) fn new(core: &Core, sender: &Arc<Sender>, at_work: AtWork) -> Self {
+    pub(crate) fn new(core: &Core, writer: &Arc<MessageWriter>, at_work: AtWork) -> Self {
         Self {
             store: Arc::clone(&core.store),
             delay: Arc::clone(&core.delay),
             settings: Arc::clone(&core.settings),
             stats: Arc::clone(&core.stats),
             registration: Arc::clone(&core.registration),
-            sender: Arc::clone(sender),
+            writer: Arc::clone(writer),
             at_work,
             booted: now_millis(),
         }
@@ -66,7 +66,7 @@ impl RuntimeInfo {
             table.insert(name.to_owned(), value);
         };
         let settings = self.settings.load();
-        let figures = self.store.metrics();
+        let metrics = self.store.metrics();
         put("brokerActive", "true".into());
         put("brokerVersionDesc", version::CURRENT_NAME.into());
         put("brokerVersion", version::CURRENT.to_string());
@@ -93,25 +93,25 @@ impl RuntimeInfo {
         put("getFoundTps", self.rates(&[Kind::BrokerFound], cluster, now));
         put("getMissTps", self.rates(&[Kind::BrokerMissed], cluster, now));
         put("getTotalTps", self.rates(&[Kind::BrokerFound, Kind::BrokerMissed], cluster, now));
-        put("putMessageTimesTotal", figures.put_messages.to_string());
-        put("putMessageFailedTimes", figures.put_failures.to_string());
-        put("putMessageSizeTotal", figures.put_bytes.to_string());
-        put("putMessageAverageSize", (figures.put_bytes as f64 / figures.put_messages.max(1) as f64).to_string());
-        put("putMessageEntireTimeMax", figures.put_times.max.as_millis().to_string());
-        put("putMessageDistributeTime", distribution(&figures.put_times.buckets));
+        put("putMessageTimesTotal", metrics.put_messages.to_string());
+        put("putMessageFailedTimes", metrics.put_failures.to_string());
+        put("putMessageSizeTotal", metrics.put_bytes.to_string());
+        put("putMessageAverageSize", (metrics.put_bytes as f64 / metrics.put_messages.max(1) as f64).to_string());
+        put("putMessageEntireTimeMax", metrics.put_times.max.as_millis().to_string());
+        put("putMessageDistributeTime", distribution(&metrics.put_times.buckets));
         for (name, share) in [("putLatency99", 0.99), ("putLatency999", 0.999)] {
-            put(name, format!("{:.2}", figures.put_times.quantile(share).as_secs_f64() * 1000.0));
+            put(name, format!("{:.2}", metrics.put_times.quantile(share).as_secs_f64() * 1000.0));
         }
         put("pageCacheLockTimeMills", self.store.append_wait(LOCK_PATIENCE).as_millis().to_string());
-        put("getMessageEntireTimeMax", figures.get_times.max.as_millis().to_string());
+        put("getMessageEntireTimeMax", metrics.get_times.max.as_millis().to_string());
         put("dispatchMaxBuffer", "0".into());
 
-        put("dispatchBehindBytes", behind(figures.appended, figures.dispatched).to_string());
-        put("remainHowManyDataToFlush", bytes(behind(figures.appended, figures.flushed)));
+        put("dispatchBehindBytes", behind(metrics.appended, metrics.dispatched).to_string());
+        put("remainHowManyDataToFlush", bytes(behind(metrics.appended, metrics.flushed)));
         put("remainHowManyDataToCommit", "0 B".into());
         put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
-        put("commitLogMinOffset", figures.min_offset.to_string());
-        put("commitLogMaxOffset", figures.appended.to_string());
+        put("commitLogMinOffset", metrics.min_offset.to_string());
+        put("commitLogMaxOffset", metrics.appended.to_string());
         put("earliestMessageTimeStamp", self.store.earliest_timestamp().map_or(-1, Millis::get).to_string());
         if let Ok(used) = self.store.disk_use() {
             let ratio = |percent: f64| (percent / 100.0).to_string();
@@ -146,7 +146,7 @@ impl RuntimeInfo {
             // Sends that wait for their flush or the slaves are bounded per connection. A send
             // waits for blocks for 2 s at most.
             "send" => {
-                let waiting = self.sender.waiting();
+                let waiting = self.writer.waiting();
                 (waiting.blocks + waiting.flush + waiting.slaves, i32::MAX as usize, waiting.longest)
             }
             "ack" => (0, 0, Duration::ZERO),
@@ -252,8 +252,8 @@ mod tests {
         .unwrap();
         let core = testing::core(config, followers, runtime.handle().clone());
         let slaves = Arc::new(Slaves::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
-        let sender = Arc::new(Sender::new(&core, &Arc::default(), &slaves));
-        RuntimeInfo::new(&core, &sender, AtWork::default())
+        let writer = Arc::new(MessageWriter::new(&core, &Arc::default(), &slaves));
+        RuntimeInfo::new(&core, &writer, AtWork::default())
     }
 
     /// Stores `count` messages of 100 kB. Returns the end of the last one.
@@ -264,7 +264,7 @@ mod tests {
 
     /// The rows that a Java tool reads from a working broker.
     #[test]
-    fn what_the_store_counts_is_told_under_the_names_and_in_the_formats_of_java() {
+    fn what_the_store_counts_has_the_names_and_formats_of_java() {
         let folder = tempfile::tempdir().unwrap();
         let info = info(&folder);
         let end = put(&info.store, 3);
@@ -275,27 +275,33 @@ mod tests {
         info.stats.sample(now);
         reads.iter().for_each(|(kind, count)| info.stats.add(*kind, "c", *count));
         let table = info.table(now + SAMPLE_EVERY);
-        let figures = info.store.metrics();
-        let told = |name: &str| table.get(name).unwrap_or_else(|| panic!("{name} is not in {table:?}")).clone();
-        assert_eq!((told("commitLogMinOffset"), told("commitLogMaxOffset")), ("0".to_owned(), end.to_string()));
+        let metrics = info.store.metrics();
+        let reported = |name: &str| table.get(name).unwrap_or_else(|| panic!("{name} is not in {table:?}")).clone();
+        assert_eq!((reported("commitLogMinOffset"), reported("commitLogMaxOffset")), ("0".to_owned(), end.to_string()));
         assert_eq!(
-            (told("dispatchBehindBytes"), told("remainHowManyDataToFlush")),
+            (reported("dispatchBehindBytes"), reported("remainHowManyDataToFlush")),
             ("0".to_owned(), "293.2 KiB".into())
         );
-        assert_eq!(told("unregisteredNamesrvs"), "n1:9876;n2:9876");
-        assert_eq!(told("earliestMessageTimeStamp"), info.store.earliest_timestamp().unwrap().to_string());
-        assert_eq!((told("putMessageTimesTotal"), told("putMessageSizeTotal")), ("3".to_owned(), end.to_string()));
-        assert_eq!(told("putMessageEntireTimeMax"), figures.put_times.max.as_millis().to_string());
-        let classes: Vec<_> = told("putMessageDistributeTime").split(' ').map(str::to_owned).collect();
+        assert_eq!(reported("unregisteredNamesrvs"), "n1:9876;n2:9876");
+        assert_eq!(reported("earliestMessageTimeStamp"), info.store.earliest_timestamp().unwrap().to_string());
+        assert_eq!(
+            (reported("putMessageTimesTotal"), reported("putMessageSizeTotal")),
+            ("3".to_owned(), end.to_string())
+        );
+        assert_eq!(reported("putMessageEntireTimeMax"), metrics.put_times.max.as_millis().to_string());
+        let classes: Vec<_> = reported("putMessageDistributeTime").split(' ').map(str::to_owned).collect();
         assert!(classes[12].starts_with("[10s~]:"), "{classes:?}");
         let counts = classes.iter().filter_map(|class| class.rsplit_once(':')?.1.parse::<u64>().ok());
         assert_eq!(counts.sum::<u64>(), 3);
-        assert_eq!(told("putLatency999"), format!("{:.2}", figures.put_times.max.as_secs_f64() * 1000.0));
+        assert_eq!(reported("putLatency999"), format!("{:.2}", metrics.put_times.max.as_secs_f64() * 1000.0));
         for name in ["commitLogDiskRatio", "consumeQueueDiskRatio"] {
-            assert!((0.0..=1.0).contains(&told(name).parse::<f64>().unwrap()), "{}", told(name));
+            assert!((0.0..=1.0).contains(&reported(name).parse::<f64>().unwrap()), "{}", reported(name));
         }
-        assert!(told("commitLogDirCapacity").starts_with("Total : ") && told("commitLogDirCapacity").ends_with("iB."));
-        let rate = |name: &str| told(name).split(' ').next().unwrap().parse::<f64>().unwrap().round();
+        assert!(
+            reported("commitLogDirCapacity").starts_with("Total : ")
+                && reported("commitLogDirCapacity").ends_with("iB.")
+        );
+        let rate = |name: &str| reported(name).split(' ').next().unwrap().parse::<f64>().unwrap().round();
         let names = ["getFoundTps", "getMissTps", "getTotalTps", "getTransferredTps", "getTransferedTps"];
         assert_eq!(names.map(rate), [2.0, 4.0, 6.0, 6.0, 6.0]);
         info.store.close().unwrap();
@@ -303,7 +309,7 @@ mod tests {
 
     /// The sizes of queues were always 0, and no test covered a stalled dispatch.
     #[test]
-    fn what_waits_is_told() {
+    fn what_waits_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let (go_on, held) = std::sync::mpsc::channel::<()>();
         let held = parking_lot::Mutex::new(held);
@@ -329,13 +335,13 @@ mod tests {
 
     #[test]
     fn bytes_have_the_unit_of_their_size() {
-        let words = [0, 1023, 1024, 1536, 7065, 321_465_872_384, u64::MAX].map(bytes);
-        assert_eq!(words, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "6.9 KiB", "299.4 GiB", "16.0 EiB"]);
+        let texts = [0, 1023, 1024, 1536, 7065, 321_465_872_384, u64::MAX].map(bytes);
+        assert_eq!(texts, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "6.9 KiB", "299.4 GiB", "16.0 EiB"]);
     }
 
     /// The values that `clusterList` subtracts: the totals at the last two midnights, and now.
     #[test]
-    fn the_totals_of_midnights_are_told() {
+    fn the_totals_of_midnights_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let info = info(&folder);
         let now = Instant::now();
@@ -353,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_were_read_at_different_moments_do_not_underflow() {
+    fn metrics_read_at_different_moments_do_not_underflow() {
         assert_eq!((behind(7, 5), behind(5, 7)), (2, 0));
     }
 }

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the answer waits for the namesrvs. A topic that is created but not registered yet is
+/// How long the response waits for the namesrvs. A topic that is created but not registered yet is
 /// registered with the next heartbeat.
 const REGISTER: Duration = Duration::from_secs(3);
 
@@ -53,7 +53,7 @@ impl TopicAdmin {
         }
     }
 
-    /// Request 17. The topic is durable and registered when the answer is sent.
+    /// Request 17. The topic is durable and registered when the response is sent.
     pub(crate) async fn create(&self, header: &CreateTopic) -> Result<(), Rejection> {
         self.check(&header.topic)?;
         let mut attributes = self.topics.find(&header.topic).map(|topic| topic.attributes.clone()).unwrap_or_default();
@@ -82,9 +82,7 @@ impl TopicAdmin {
 
     fn check(&self, topic: &str) -> Result<(), Rejection> {
         let settings = self.settings.load();
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Failed, "this broker is a slave; change topics on its master"));
-        }
+        self.role.require_master(Reason::Failed, "change topics on its master")?;
         names::check_topic(topic).map_err(|error| Rejection::topic_name(topic, &error))?;
         if topic::is_reserved(topic, &settings) {
             return Err(Rejection::invalid(format!("the topic {topic} belongs to the system")));
@@ -98,7 +96,7 @@ impl TopicAdmin {
             if config.write_queue_nums > config.read_queue_nums {
                 return Err(Rejection::invalid(format!(
                     "{} cannot have {} queues to write (writeQueueNums) and {} to read (readQueueNums): \
-                    nobody would get what lies in the others; raise readQueueNums",
+                    no consumer would get the messages of the others; raise readQueueNums",
                     config.topic_name, config.write_queue_nums, config.read_queue_nums
                 )));
             }
@@ -146,8 +144,8 @@ impl TopicAdmin {
     pub(crate) async fn delete(&self, header: &TopicRequest) -> Result<(), Rejection> {
         self.check(&header.topic)?;
         if topic::is_own(&header.topic, &self.settings.load()) {
-            let words = format!("the topic {} has the name of this broker or its cluster and stays", header.topic);
-            return Err(Rejection::invalid(words));
+            let reason = format!("the topic {} has the name of this broker or its cluster and stays", header.topic);
+            return Err(Rejection::invalid(reason));
         }
         self.topics.remove(&header.topic);
         self.offsets.retain(|topic, _| topic != header.topic);

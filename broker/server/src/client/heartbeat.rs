@@ -9,12 +9,12 @@ use crate::{
     filter,
     group::{
         QueueLocks,
-        members::{self, Client, Consumers, MAX_MEMBERSHIPS, Notices, Producers},
+        members::{self, Client, Consumers, MAX_MEMBERSHIPS, Notifications, Producers},
         subscription::SubscriptionGroups,
     },
+    metrics_page::{MetricsPage, Written},
     registration::Registration,
     role::CurrentRole,
-    sheet::{Filled, Sheet},
     topic::Topics,
 };
 use bytes::Bytes;
@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 /// Real clients have a few: each group in a Java client has threads of its own.
 const MAX_GROUPS: usize = 256;
 const MAX_SUBSCRIPTIONS: usize = 1000;
-/// The number of refused groups that one answer explains.
+/// The number of refused groups that one response explains.
 const MAX_REFUSALS: usize = 5;
 
 /// The state that these requests use.
@@ -48,7 +48,7 @@ pub(crate) struct Clients {
     role: Arc<CurrentRole>,
     producers: Arc<Producers>,
     consumers: Arc<Consumers>,
-    notices: Arc<Notices>,
+    notifications: Arc<Notifications>,
     locks: Arc<QueueLocks>,
     groups: Arc<SubscriptionGroups>,
     topics: Arc<Topics>,
@@ -69,7 +69,7 @@ pub(crate) struct HeartbeatRequest {
 
 /// What a heartbeat has created and must be written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Made {
+struct Created {
     topics: bool,
     groups: bool,
 }
@@ -84,7 +84,7 @@ impl Clients {
             topics: Arc::clone(&core.topics),
             registration: Arc::clone(&core.registration),
             settings: Arc::clone(&core.settings),
-            notices: Arc::default(),
+            notifications: Arc::default(),
             locks: Arc::clone(locks),
             tasks: core.tasks.clone(),
             runtime: core.runtime.clone(),
@@ -94,7 +94,7 @@ impl Clients {
     /// Request 34.
     ///
     /// An official client names all its groups in one heartbeat. A refused group must not prevent
-    /// the others from registering. So the others are registered, and the answer is the refusal:
+    /// the others from registering. So the others are registered, and the response is the refusal:
     /// clients log it and continue. A heartbeat that exceeds a limit itself is refused before any
     /// of it is applied.
     pub(crate) fn heartbeat(
@@ -115,7 +115,7 @@ impl Clients {
                 Ok(()) => refusals.push(too_many_clients(group)),
             }
         }
-        let mut made = Made::default();
+        let mut made = Created::default();
         let mut subscription_changed = false;
         for data in &heartbeat.consumer_data_set {
             let taken = self.check(data, &client).and_then(|()| {
@@ -161,7 +161,7 @@ impl Clients {
         }
     }
 
-    fn consumer(&self, data: &ConsumerData, client: Client, made: &mut Made) -> Result<bool, Rejection> {
+    fn consumer(&self, data: &ConsumerData, client: Client, made: &mut Created) -> Result<bool, Rejection> {
         let settings = self.settings.load();
         let group =
             self.groups.find_or_create(&data.group_name, settings.topics.auto_create_group && !self.role.is_slave());
@@ -175,7 +175,7 @@ impl Clients {
         }
         let change = self.consumers.register(data, client).ok_or_else(|| too_many_clients(&data.group_name))?;
         if change.matters() && notify {
-            self.notices.changed(&data.group_name);
+            self.notifications.changed(&data.group_name);
         }
         Ok(change.subscriptions)
     }
@@ -195,7 +195,7 @@ impl Clients {
         new
     }
 
-    fn persist(&self, made: Made) {
+    fn persist(&self, made: Created) {
         let topics = (made.topics && self.topics.begin_write()).then(|| Arc::clone(&self.topics));
         let groups = (made.groups && self.groups.begin_write()).then(|| Arc::clone(&self.groups));
         if topics.is_none() && groups.is_none() {
@@ -216,7 +216,7 @@ impl Clients {
         }
         for group in groups {
             if self.groups.find(group).is_none_or(|group| group.notify_consumer_ids_changed_enable) {
-                self.notices.changed(group);
+                self.notifications.changed(group);
             }
         }
     }
@@ -257,13 +257,14 @@ fn check_numbers(heartbeat: &Heartbeat) -> Result<(), Rejection> {
     let (producers, consumers) = (heartbeat.producer_data_set.len(), heartbeat.consumer_data_set.len());
     if producers.max(consumers) > MAX_GROUPS {
         return Err(Rejection::invalid(format!(
-            "a heartbeat with {producers} producer groups and {consumers} consumer groups is over the limit of {MAX_GROUPS} of each; use several clients"
+            "a heartbeat with {producers} producer groups and {consumers} consumer groups is over \
+             the limit of {MAX_GROUPS} of each; use several clients"
         )));
     }
     Ok(())
 }
 
-/// Combines the refusals of all groups into one answer.
+/// Combines the refusals of all groups into one response.
 fn all_in_one(refusals: Vec<Rejection>) -> Option<Rejection> {
     let more = refusals.len().saturating_sub(MAX_REFUSALS);
     let mut refusals = refusals.into_iter();
@@ -280,7 +281,8 @@ fn all_in_one(refusals: Vec<Rejection>) -> Option<Rejection> {
 
 fn too_many_clients(group: &str) -> Rejection {
     Rejection::invalid(format!(
-        "this connection has {MAX_MEMBERSHIPS} clients in groups, the most there may be; the group {group} needs a connection of its own"
+        "this connection has {MAX_MEMBERSHIPS} clients in groups, the most there may be; the group \
+         {group} needs a connection of its own"
     ))
 }
 
@@ -289,8 +291,8 @@ const EXPIRE: Duration = Duration::from_secs(10);
 
 impl Feature for Clients {
     fn start(self: Arc<Self>, tasks: &Tasks) {
-        let notices = Arc::clone(&self.notices).run(Arc::clone(&self.consumers), tasks.stop.clone());
-        tasks.run("tell consumer groups of their members", notices);
+        let notifications = Arc::clone(&self.notifications).run(Arc::clone(&self.consumers), tasks.stop.clone());
+        tasks.run("notify consumer groups", notifications);
         tasks.every("expire clients", EXPIRE, move || {
             let expiry = self.settings.load().clients.expiry.0.as_millis() as i64;
             self.expire(now_millis() - expiry);
@@ -305,11 +307,11 @@ impl Feature for Clients {
         self.notify_all(&self.consumers.disconnect(connection));
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.counter(
             "rocketmq_broker_group_notices_total",
-            "Notices to consumers that their group has changed; a group is told at most every 100 ms.",
-            self.notices.sent(),
+            "Notifications to consumers that their group has changed; a group is notified at most every 100 ms.",
+            self.notifications.sent(),
         )?;
         members::metrics(&self.producers, &self.consumers, to)
     }

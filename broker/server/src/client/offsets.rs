@@ -89,7 +89,7 @@ impl Offsets {
         let Ok(offset) = u64::try_from(header.commit_offset) else {
             return Err(Rejection::number("commitOffset", header.commit_offset, "0 or more is wanted"));
         };
-        // A tool, which waits for the answer, may set the offset of a group ahead of its queue. A
+        // A tool, which waits for the response, may set the offset of a group ahead of its queue. A
         // client commits its progress one-way. If that is ahead, it was reached with a log that
         // lost its end since, and the group would skip the next messages. On a slave it was reached
         // with a master that is gone.
@@ -106,8 +106,8 @@ impl Offsets {
                     end,
                     "progress beyond the end of a queue is not kept"
                 );
-                let words = format!("the commitOffset {offset} is beyond the end of the queue, {end}");
-                return Err(Rejection::invalid(words));
+                let reason = format!("the commitOffset {offset} is beyond the end of the queue, {end}");
+                return Err(Rejection::invalid(reason));
             }
         }
         self.offsets.commit(&header.topic, &header.consumer_group, header.queue_id, header.commit_offset);

@@ -29,18 +29,21 @@ pub(super) fn replaced(key: &str, value: &str) -> Option<&'static str> {
     let on = value.eq_ignore_ascii_case("true");
     match key {
         "transientStorePoolEnable" if on => Some(
-            "disk blocks are allocated and pages faulted in ahead of every append, so that it waits for neither, and a killed process loses nothing; \
-            reads of old messages run on threads of their own",
+            "disk blocks are allocated and pages faulted in ahead of every append, so that it \
+             waits for neither, and a killed process loses nothing; reads of old messages run on \
+             threads of their own",
         ),
         "warmMapedFileEnable" if on => Some(
-            "the next file is created, its blocks are allocated and its pages faulted in before appends come there, some MiB at a time",
+            "the next file is created, its blocks are allocated and its pages faulted in before \
+             appends come there, some MiB at a time",
         ),
         "osPageCacheBusyTimeOutMills" if value != "1000" => Some(
             "the append lock is held for a copy into memory and never while a disk is waited for; \
             a message for which the disk does not provide blocks in time is refused, and the others do not wait behind it",
         ),
         "waitTimeMillsInSendQueue" if value != "200" => Some(
-            "sends stand in no queue before a pool of threads; what they wait for has limits of its own: blocks of the disk, syncFlushTimeout, slaveTimeout",
+            "sends do not queue for a pool of threads; what they wait for has limits of \
+             its own: blocks of the disk, syncFlushTimeout, slaveTimeout",
         ),
         _ => None,
     }
@@ -569,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lists_are_in_order_and_contradict_nobody() {
+    fn the_lists_are_in_order_and_contradict_no_other() {
         assert!(WITHOUT_MEANING.is_sorted_by(|one, next| one < next));
         let is_setting = |key: &&str| SETTINGS.iter().any(|setting| setting.key == *key);
         assert_eq!(WITHOUT_MEANING.iter().find(|key| is_setting(key)), None);
@@ -577,15 +580,15 @@ mod tests {
     }
 
     #[test]
-    fn who_sets_a_limit_of_a_queue_that_is_not_here_is_told_what_limits_instead() {
+    fn a_limit_of_a_queue_that_is_not_here_gets_a_warning_with_what_limits_instead() {
         let warnings = |value| {
             let keys = ["osPageCacheBusyTimeOutMills", "waitTimeMillsInSendQueue"];
             Config::from_properties(keys.map(|key| (key, value))).unwrap().1
         };
-        let told = warnings("300");
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("osPageCacheBusyTimeOutMills=300 is ignored and not needed"), "{told:?}");
-        assert!(told[1].contains("syncFlushTimeout"), "{told:?}");
+        let reported = warnings("300");
+        assert_eq!(reported.len(), 2, "{reported:?}");
+        assert!(reported[0].contains("osPageCacheBusyTimeOutMills=300 is ignored and not needed"), "{reported:?}");
+        assert!(reported[1].contains("syncFlushTimeout"), "{reported:?}");
         let (_, javas_own) =
             Config::from_properties([("osPageCacheBusyTimeOutMills", "1000"), ("waitTimeMillsInSendQueue", "200")])
                 .unwrap();

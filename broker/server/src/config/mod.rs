@@ -56,12 +56,12 @@ pub enum Error {
         wanted: &'static str,
     },
     /// A contradiction between two settings, or between a setting and the environment.
-    #[error("{words}")]
+    #[error("{reason}")]
     Contradiction {
         /// The settings.
         keys: &'static [&'static str],
         /// The description of the fault.
-        words: String,
+        reason: String,
     },
     /// Several of these, one per line.
     #[error("{}", lines(_0))]
@@ -157,7 +157,7 @@ impl Config {
         let mut config = Self::default();
         let (mut warnings, mut wrong, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
         for (pair, (key, value)) in pairs.iter().enumerate() {
-            let warning = |words: String| Found { pair: Some(pair), what: words };
+            let warning = |reason: String| Found { pair: Some(pair), what: reason };
             match config.set(key, value.trim()) {
                 Ok(true) if address::has_comment(value) => {
                     warnings.push(warning(format!(
@@ -167,16 +167,16 @@ impl Config {
                 Ok(true) => {}
                 Err(error) => wrong.push(Found { pair: Some(pair), what: error }),
                 Ok(false) => match foreign(key, value.trim()) {
-                    Ok(Some(words)) => warnings.push(warning(words)),
+                    Ok(Some(reason)) => warnings.push(warning(reason)),
                     Ok(None) => ignored.push(*key),
                     Err(error) => wrong.push(Found { pair: Some(pair), what: error }),
                 },
             }
         }
         if !ignored.is_empty() {
-            let words =
+            let reason =
                 format!("of a Java broker's settings these mean nothing here and are ignored: {}", ignored.join(", "));
-            warnings.push(Found { pair: None, what: words });
+            warnings.push(Found { pair: None, what: reason });
         }
         let mut notes = Vec::new();
         config.fill_in(&mut notes);
@@ -225,21 +225,21 @@ impl Config {
         }
         let reply_topic = names::reply_topic(&identity.cluster_name);
         if reply_topic.len() > MAX_TOPIC {
-            let words = format!(
+            let reason = format!(
                 "brokerClusterName has {} bytes: requests cannot be answered, as the topic {reply_topic} has {}, more \
                 than the {MAX_TOPIC} that clients may send to",
                 identity.cluster_name.len(),
                 reply_topic.len()
             );
-            notes.push(("brokerClusterName", words));
+            notes.push(("brokerClusterName", reason));
         }
         let period = namesrv.period.0.clamp(Duration::from_secs(10), Duration::from_secs(60));
         if period != namesrv.period.0 {
-            let words = format!(
+            let reason = format!(
                 "registerNameServerPeriod is taken as {} ms: it must lie between 10,000 and 60,000",
                 period.as_millis()
             );
-            notes.push(("registerNameServerPeriod", words));
+            notes.push(("registerNameServerPeriod", reason));
             namesrv.period = Millis(period);
         }
     }
@@ -248,7 +248,7 @@ impl Config {
     pub(crate) fn delay_levels(&self) -> Result<DelayLevels, Error> {
         delay_levels::parse(&self.messages.delay_levels).map_err(|level| Error::Contradiction {
             keys: &["messageDelayLevel"],
-            words: format!("messageDelayLevel: {level:?} is no pause; write for example 30s, 5m, 2h, 1d"),
+            reason: format!("messageDelayLevel: {level:?} is no pause; write for example 30s, 5m, 2h, 1d"),
         })
     }
 
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_whose_name_leaves_no_room_for_its_reply_topic_is_told_so() {
+    fn a_cluster_whose_name_leaves_no_room_for_its_reply_topic_is_reported() {
         let cluster = |length| read(&format!("brokerClusterName={}", "c".repeat(length))).unwrap().1;
         assert_eq!(cluster(115), Vec::<String>::new());
         let warnings = cluster(116);
@@ -315,7 +315,7 @@ mod tests {
     /// changed.
     #[test]
     fn a_refusal_names_the_value_the_limit_and_what_would_do() {
-        for (text, words) in [
+        for (text, reason) in [
             (
                 "maxMessageSize=5000000000",
                 "maxMessageSize cannot be \"5000000000\": a number from 0 to 4294967295 is wanted",
@@ -330,8 +330,9 @@ mod tests {
             ),
             (
                 "mappedFileSizeCommitLog=1048576",
-                "mappedFileSizeCommitLog 1048576 is too small for messages of maxMessageSize 4194304 bytes: a file has to hold two of \
-                them; take 8519680 or more, or a maxMessageSize of 458752 or less",
+                "mappedFileSizeCommitLog 1048576 is too small for messages of maxMessageSize \
+                 4194304 bytes: a file has to hold two of them; take 8519680 or more, or a \
+                 maxMessageSize of 458752 or less",
             ),
             ("mappedFileSizeConsumeQueue=19", "mappedFileSizeConsumeQueue 19 is too small"),
             ("diskMaxUsedSpaceRatio=175", "diskMaxUsedSpaceRatio 175 is above 100"),
@@ -347,7 +348,7 @@ mod tests {
             ("haHousekeepingInterval=86400001", "haHousekeepingInterval 86400001 is above 86400000"),
         ] {
             let refused = read(text).unwrap_err().to_string();
-            assert!(refused.contains(words), "{text}: {refused}");
+            assert!(refused.contains(reason), "{text}: {refused}");
         }
     }
 
@@ -397,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told() {
+    fn all_errors_are_reported() {
         let all = |text: &str| match read(text) {
             Err(Error::Several(errors)) => errors.iter().map(Error::to_string).collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -427,9 +428,9 @@ mod tests {
             fooBar=1\n:=\nmaxIndexNum=1\ndiskSpaceWarningLevelRatio=0\nmappedFileSizeCommitLog=1048576",
         );
         let of = |pair: usize| -> Vec<&str> {
-            wrong.iter().filter(|(at, _)| *at == Some(pair)).map(|(_, words)| words.as_str()).collect()
+            wrong.iter().filter(|(at, _)| *at == Some(pair)).map(|(_, reason)| reason.as_str()).collect()
         };
-        for (pair, words) in [
+        for (pair, reason) in [
             (0, "maxMessageSize cannot be"),
             (1, "diskMaxUsedSpaceRatio 150 is above 100"),
             (2, "deleteWhen cannot be \"25\""),
@@ -439,7 +440,7 @@ mod tests {
             (6, "2 entries are the least"),
             (7, "diskSpaceWarningLevelRatio: refuse writes at 0 %"),
         ] {
-            assert!(of(pair).len() == 1 && of(pair)[0].contains(words), "{pair}: {wrong:?}");
+            assert!(of(pair).len() == 1 && of(pair)[0].contains(reason), "{pair}: {wrong:?}");
         }
         assert_eq!(wrong.len(), 8, "the file is judged by a size that was not read: {wrong:?}");
         let pairs = [("fooBar", "1"), ("aclEnable", "true")];
@@ -448,7 +449,7 @@ mod tests {
 
     #[test]
     fn values_that_only_fail_later_are_refused_when_they_are_read() {
-        for (text, words) in [
+        for (text, reason) in [
             ("namesrvAddr=foo", "namesrvAddr: \"foo\" has no port"),
             ("namesrvAddr=a:1;bar", "\"bar\" has no port"),
             ("namesrvAddr=127.0.0.1:9876,127.0.0.1:9877", "';' stands between them, not ','"),
@@ -472,9 +473,9 @@ mod tests {
             ("fileReservedTime=72 # hours", "so put the comment on its own line"),
         ] {
             let wrong = found(text);
-            assert!(wrong.len() == 1 && wrong[0].1.contains(words), "{text}: {wrong:?}");
+            assert!(wrong.len() == 1 && wrong[0].1.contains(reason), "{text}: {wrong:?}");
         }
-        for good in [
+        for valid in [
             "namesrvAddr=namesrv-0.mq:9876; namesrv-1.mq:9876;",
             "brokerIP1=broker-0.mq.svc.cluster.local",
             "brokerIP1=::1",
@@ -482,14 +483,14 @@ mod tests {
             "listenPort=65535\nhaListenPort=1",
             "haMasterAddress=10.0.0.1:10912",
         ] {
-            assert_eq!(found(good), [], "{good}");
+            assert_eq!(found(valid), [], "{valid}");
         }
         let (_, warnings) = read("storePathRootDir=/data # the disk").unwrap();
         assert!(warnings.len() == 1 && warnings[0].contains("a comment has a line of its own"), "{warnings:?}");
     }
 
     #[test]
-    fn keys_of_java_without_meaning_are_told_and_wishes_for_more_are_told_louder() {
+    fn keys_of_java_without_meaning_are_reported_and_missing_features_as_warnings() {
         let (_, warnings) = read("useEpollNativeSelector=true\naclEnable=true\nenableDLegerCommitLog=false").unwrap();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].contains("access control"));

@@ -10,8 +10,8 @@ use std::time::Duration;
 struct Wrong(Vec<Error>);
 
 impl Wrong {
-    fn add(&mut self, keys: &'static [&'static str], words: impl Into<String>) {
-        self.0.push(Error::Contradiction { keys, words: words.into() });
+    fn add(&mut self, keys: &'static [&'static str], reason: impl Into<String>) {
+        self.0.push(Error::Contradiction { keys, reason: reason.into() });
     }
 }
 
@@ -40,7 +40,8 @@ impl Config {
             wrong.add(
                 &["readsAfterFailureMillis"],
                 format!(
-                    "readsAfterFailureMillis {} is above 86400000, a day: a broker that takes no writes has to be restarted some time",
+                    "readsAfterFailureMillis {} is above 86400000, a day: a broker that takes no \
+                     writes has to be restarted some time",
                     network.reads_after_failure.0.as_millis()
                 ),
             );
@@ -69,8 +70,9 @@ impl Config {
             wrong.add(
                 &["haSendHeartbeatInterval", "haHousekeepingInterval"],
                 format!(
-                    "haSendHeartbeatInterval {} must be above 0 and below haHousekeepingInterval {}: a peer that sends nothing for \
-                     so long is given up; the defaults are 5000 and 20000",
+                    "haSendHeartbeatInterval {} must be above 0 and below haHousekeepingInterval \
+                     {}: the connection of a peer that sends nothing for so long is closed; the defaults are 5000 \
+                     and 20000",
                     heartbeat.as_millis(),
                     silence.as_millis()
                 ),
@@ -119,7 +121,8 @@ impl Config {
                 Ok(()) if address::ip(host).is_some_and(|ip| ip.is_unspecified()) => wrong.add(
                     keys,
                     format!(
-                        "{key} cannot be {host}: clients and slaves cannot connect to it; bindAddress says where to listen"
+                        "{key} cannot be {host}: clients and slaves cannot connect to it; \
+                         bindAddress says where to listen"
                     ),
                 ),
                 Ok(()) => {}
@@ -174,8 +177,8 @@ impl Config {
             wrong.add(
                 &["mappedFileSizeCommitLog", "maxMessageSize"],
                 format!(
-                    "mappedFileSizeCommitLog {file} is too small for messages of maxMessageSize {longest} bytes: a file has to hold two of them; \
-                    take {} or more{}",
+                    "mappedFileSizeCommitLog {file} is too small for messages of maxMessageSize \
+                     {longest} bytes: a file has to hold two of them; take {} or more{}",
                     2 * (longest + rest),
                     if fits > 0 { format!(", or a maxMessageSize of {fits} or less") } else { String::new() }
                 ),
@@ -231,7 +234,10 @@ impl Config {
             if replication == 0 {
                 wrong.add(
                     &["listenPort"],
-                    format!("listenPort {requests} leaves no port above it for haListenPort: take a lower one, or set haListenPort"),
+                    format!(
+                        "listenPort {requests} leaves no port above it for haListenPort: take \
+                         a lower one, or set haListenPort"
+                    ),
                 );
             } else if requests == replication {
                 wrong.add(
@@ -242,7 +248,8 @@ impl Config {
                 wrong.add(
                     &["haListenPort", "listenPort"],
                     format!(
-                        "haListenPort {replication} is the port two below listenPort {requests}, which is served too: take another"
+                        "haListenPort {replication} is the port two below listenPort {requests}, \
+                         which is served too: take another"
                     ),
                 );
             }

@@ -44,7 +44,7 @@ pub(crate) struct ConsumerOffsets {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct OffsetRows {
     data_version: DataVersion,
-    offset_table: rows::Unread,
+    offset_table: rows::InvalidRows,
 }
 
 /// The consequence of an invalid offset, for the warning.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::now_millis,
     feature::{Feature, Tasks},
-    sheet::{Filled, MAX_ROWS, Sheet, is_system, yes_or_no},
+    metrics_page::{MAX_ROWS, MetricsPage, Written, is_system, yes_or_no},
     topic::Topics,
 };
 use prometheus::{GaugeVec, Opts};
@@ -24,7 +24,7 @@ use std::{
 const AGES: Duration = Duration::from_millis(50);
 
 /// Writes the progress of groups to disk periodically, and shows it as metrics.
-pub(crate) struct KeptProgress {
+pub(crate) struct ProgressWriter {
     pub(crate) offsets: Arc<ConsumerOffsets>,
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) consumers: Arc<Consumers>,
@@ -34,7 +34,7 @@ pub(crate) struct KeptProgress {
     pub(crate) period: Duration,
 }
 
-impl Feature for KeptProgress {
+impl Feature for ProgressWriter {
     fn correct(&self) {
         let end = |topic: &str, queue_id| self.topics.find(topic).map(|_| self.store.max_offset(topic, queue_id).get());
         self.offsets.correct(end);
@@ -63,7 +63,7 @@ impl Feature for KeptProgress {
         self.groups.persist().and(self.offsets.persist())
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         // Clients of a broadcasting group keep their progress themselves. A group that is not
         // connected and never committed an offset only reads.
         let kept = |topic: &str, group: &str, finished: bool| match self.consumers.message_model(group) {
@@ -118,9 +118,9 @@ impl Progress {
 }
 
 /// The name, the help text and the value of a metric.
-type Figure = (&'static str, &'static str, fn(&Progress) -> Option<i64>);
+type MetricRow = (&'static str, &'static str, fn(&Progress) -> Option<i64>);
 
-const FIGURES: [Figure; 5] = [
+const METRICS: [MetricRow; 5] = [
     ("rocketmq_consumer_lag_messages", "Messages a group has not finished.", |progress| Some(progress.lag)),
     ("rocketmq_consumer_inflight_messages", "Messages handed out and not finished.", |progress| {
         Some(progress.inflight)
@@ -146,7 +146,7 @@ fn read(
     rows: Vec<offsets::Progress>,
     kept: impl Fn(&str, &str, bool) -> bool,
     store: &MessageStore,
-    to: &Sheet,
+    to: &MetricsPage,
 ) -> prometheus::Result<()> {
     let mut groups = Vec::new();
     let (now, begun) = (now_millis(), Instant::now());
@@ -171,11 +171,11 @@ fn read(
         }
         groups.push((key, progress));
     }
-    FIGURES.iter().try_for_each(|figure| write(*figure, &groups, to))
+    METRICS.iter().try_for_each(|metric| write(*metric, &groups, to))
 }
 
 /// Writes one metric of all groups.
-fn write((name, help, value): Figure, groups: &[(String, Progress)], to: &Sheet) -> prometheus::Result<()> {
+fn write((name, help, value): MetricRow, groups: &[(String, Progress)], to: &MetricsPage) -> prometheus::Result<()> {
     let gauges = GaugeVec::new(Opts::new(name, help), &["topic", "consumer_group", "is_retry", "is_system"])?;
     for (key, progress) in groups {
         let (Some((topic, group)), Some(value)) = (offsets::split(key), value(progress)) else { continue };

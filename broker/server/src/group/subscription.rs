@@ -3,8 +3,8 @@
 use crate::{
     Error,
     feature::Feature,
-    rows::{self, Row, Unread},
-    sheet::{Filled, Sheet},
+    metrics_page::{MetricsPage, Written},
+    rows::{self, InvalidRows, Row},
     table::{self, Table},
     topic::MAX_QUEUES,
 };
@@ -23,17 +23,17 @@ pub(crate) const MAX_GROUPS: usize = 100_000;
 pub(crate) struct SubscriptionGroups {
     table: Table<SubscriptionGroup>,
     /// Read from the file and written back unchanged.
-    forbidden: Unread,
+    forbidden: InvalidRows,
 }
 
-/// [`SubscriptionGroupTable`] with rows that are not validated yet: the file, or the answer of a
+/// [`SubscriptionGroupTable`] with rows that are not validated yet: the file, or the response of a
 /// master.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct GroupRows {
     pub(crate) data_version: DataVersion,
-    forbidden_table: Option<Unread>,
-    subscription_group_table: Unread,
+    forbidden_table: Option<InvalidRows>,
+    subscription_group_table: InvalidRows,
 }
 
 /// The file as it is written.
@@ -41,7 +41,7 @@ pub(crate) struct GroupRows {
 #[serde(rename_all = "camelCase")]
 struct GroupFile<'a> {
     data_version: DataVersion,
-    forbidden_table: &'a Unread,
+    forbidden_table: &'a InvalidRows,
     subscription_group_table: BTreeMap<String, Row<SubscriptionGroup>>,
 }
 
@@ -72,12 +72,12 @@ impl SubscriptionGroups {
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let path = root.join("config/subscriptionGroup.json");
         let GroupRows { data_version, forbidden_table, subscription_group_table } = table::load(&path)?;
-        let (mut groups, unread) = rows::judge(path.display(), subscription_group_table, check_row);
+        let (mut groups, invalid) = rows::judge(path.display(), subscription_group_table, check_row);
         for name in names::SYSTEM_GROUPS {
             groups.entry(name.to_owned()).or_insert_with(|| SubscriptionGroup::new(name));
         }
         let forbidden = forbidden_table.unwrap_or_default();
-        Ok(Self { table: Table::new(path, data_version, groups, unread), forbidden })
+        Ok(Self { table: Table::new(path, data_version, groups, invalid), forbidden })
     }
 
     /// Returns the group. A missing group is created with the defaults if `auto_create` allows it.
@@ -153,9 +153,9 @@ impl SubscriptionGroups {
 
     /// Replaces the table with the master's, except rows that cannot be used.
     pub(crate) fn replace(&self, table: GroupRows) {
-        let (groups, unread) =
+        let (groups, invalid) =
             rows::judge("the master's table of consumer groups", table.subscription_group_table, check_row);
-        self.table.replace(table.data_version, groups, unread);
+        self.table.replace(table.data_version, groups, invalid);
     }
 
     /// See [`Table::persist`].
@@ -169,7 +169,7 @@ impl SubscriptionGroups {
 }
 
 impl Feature for SubscriptionGroups {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.count("rocketmq_consumer_group_number", "Consumer groups of this broker.", self.len())
     }
 }
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_that_cannot_be_used_keeps_nobody_from_starting_and_is_not_lost() {
+    fn a_row_that_cannot_be_used_prevents_no_start_and_is_not_lost() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config/subscriptionGroup.json");
         std::fs::create_dir_all(folder.path().join("config")).unwrap();
@@ -193,8 +193,8 @@ mod tests {
         let rows: Vec<_> = bad.iter().chain(&[("good", r#"{"retryQueueNums":3}"#)]).map(row).collect();
         std::fs::write(&file, format!(r#"{{"subscriptionGroupTable":{{{}}}}}"#, rows.join(","))).unwrap();
         let groups = SubscriptionGroups::open(folder.path()).unwrap();
-        let good = SubscriptionGroup { retry_queue_nums: 3, ..SubscriptionGroup::new("good") };
-        assert_eq!(groups.find("good"), Some(Arc::new(good)));
+        let valid = SubscriptionGroup { retry_queue_nums: 3, ..SubscriptionGroup::new("good") };
+        assert_eq!(groups.find("good"), Some(Arc::new(valid)));
         assert!(bad.iter().all(|(name, _)| groups.find(name).is_none()));
         assert!(groups.find_or_create("many", true).is_none(), "its row says that nobody may consume");
         assert!(groups.find_or_create("new", true).is_some());

@@ -3,7 +3,7 @@
 use super::request_code;
 use crate::{
     feature::Feature,
-    sheet::{Filled, Sheet},
+    metrics_page::{MetricsPage, Written},
 };
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, proto::MetricType};
 use rmq_protocol::RequestCode;
@@ -34,7 +34,7 @@ impl Requests {
         )?;
         registry.register(Box::new(latency.clone()))?;
         let unknown = IntCounterVec::new(
-            Opts::new("rocketmq_broker_unknown_requests_total", "Requests with a code nobody knows."),
+            Opts::new("rocketmq_broker_unknown_requests_total", "Requests with an unknown code."),
             &[],
         )?;
         registry.register(Box::new(unknown.clone()))?;
@@ -64,7 +64,7 @@ impl Requests {
 
 impl Feature for Requests {
     /// Writes the metrics. Codes without a request so far are omitted.
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         for mut family in self.registry.gather() {
             if family.get_field_type() == MetricType::HISTOGRAM {
                 let mut metrics = family.take_metric();
@@ -82,14 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_shown_once_they_were_made_with_javas_words() {
+    fn requests_are_shown_once_they_were_made_with_javas_labels() {
         let metrics = Requests::new().unwrap();
         metrics.handled(RequestCode::SendMessageV2.number(), Duration::from_micros(20));
         metrics.handled(RequestCode::BrokerRuntimeInfo.number(), Duration::from_millis(2));
         metrics.handled(-7, Duration::from_millis(2));
-        let sheet = Sheet::new(&[("cluster", "c")]);
-        metrics.metrics(&sheet).unwrap();
-        let text = sheet.into_text().unwrap();
+        let page = MetricsPage::new(&[("cluster", "c")]);
+        metrics.metrics(&page).unwrap();
+        let text = page.into_text().unwrap();
         for line in [
             r#"rocketmq_rpc_latency_milliseconds_bucket{protocol_type="remoting",request_code="send_message_v2",cluster="c",le="0.01"} 0"#,
             r#"rocketmq_rpc_latency_milliseconds_bucket{protocol_type="remoting",request_code="send_message_v2",cluster="c",le="0.03"} 1"#,

@@ -4,7 +4,7 @@ use super::durations::Durations;
 use crate::{
     clock::now_millis,
     feature::Feature,
-    sheet::{Filled, Sheet},
+    metrics_page::{MetricsPage, Written},
 };
 use prometheus::{GaugeVec, Opts};
 use rmq_store::{DiskUse, MessageStore};
@@ -14,13 +14,13 @@ use std::{path::Path, sync::Arc};
 pub(crate) struct StoreMetrics(pub(crate) Arc<MessageStore>);
 
 impl Feature for StoreMetrics {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         read(&self.0, to)
     }
 }
 
 /// Writes the store's counters, its watermarks and the use of its disks.
-fn read(store: &MessageStore, to: &Sheet) -> Filled {
+fn read(store: &MessageStore, to: &MetricsPage) -> Written {
     let f = store.metrics();
     let index_behind = f.behind("index");
     let age = store.earliest_timestamp().map_or(0, |oldest| (now_millis() - oldest.get()).max(0)) as u64;
@@ -52,7 +52,8 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
     }
     to.gauge(
         "rocketmq_store_held_bytes",
-        "Bytes of expired commit log files that stay because a slave has yet to copy them, up to diskSpaceCleanForciblyRatio.",
+        "Bytes of expired commit log files that stay because a slave has yet to copy them, up to \
+         diskSpaceCleanForciblyRatio.",
         f.held_bytes as f64,
     )?;
     to.gauge("rocketmq_store_appended_offset", "End of the commit log, in bytes.", f.appended as f64)?;
@@ -73,7 +74,8 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
     )?;
     to.gauge(
         "rocketmq_store_queue_memory_bytes",
-        "Memory of consume queue entries, as of when they were last written: the newest ones of each queue stay for consumers that keep up.",
+        "Memory of consume queue entries, as of when they were last written: the newest ones of \
+         each queue stay for consumers that keep up.",
         f.consume_queue_memory as f64,
     )?;
     to.counter("rocketmq_store_put_messages_total", "Messages stored since the start.", f.put_messages)?;
@@ -85,7 +87,8 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
     )?;
     to.counter(
         "rocketmq_store_damages_passed_over_total",
-        "Damaged records and queue entries that pulls passed over, each time one met them; the log says which. Not 0: check the disk.",
+        "Damaged records and queue entries that pulls passed over, each time one met them; the log \
+         says which. Not 0: check the disk.",
         f.damages_passed_over,
     )?;
     to.counter(
@@ -126,10 +129,11 @@ fn read(store: &MessageStore, to: &Sheet) -> Filled {
 }
 
 /// Writes the decisive disk use, and that of the volume of each directory that grows.
-fn read_disk_use(used: &DiskUse, root: &Path, to: &Sheet) -> Filled {
+fn read_disk_use(used: &DiskUse, root: &Path, to: &MetricsPage) -> Written {
     to.gauge(
         "rocketmq_store_disk_used_ratio",
-        "Used share, 0 to 1, that decides on deletion and refusal: of the emptiest commit log disk, or of storePathRootDir's if fuller.",
+        "Used share, 0 to 1, that decides on deletion and refusal: of the emptiest commit log \
+         disk, or of storePathRootDir's if fuller.",
         used.deciding() / 100.0,
     )?;
     let each = GaugeVec::new(
@@ -159,9 +163,9 @@ mod tests {
             commit_log_dirs: vec![("/a".into(), 30.0), ("/b".into(), 60.0)],
             consume_queue: 92.0,
         };
-        let sheet = Sheet::new(&[]);
-        read_disk_use(&used, Path::new("/store"), &sheet).unwrap();
-        let text = sheet.into_text().unwrap();
+        let page = MetricsPage::new(&[]);
+        read_disk_use(&used, Path::new("/store"), &page).unwrap();
+        let text = page.into_text().unwrap();
         let rows: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let each = |path: &str, ratio: &str| {
             format!("rocketmq_store_directory_disk_used_ratio{{directory=\"{path}\"}} {ratio}")

@@ -76,12 +76,12 @@ type Queues = FxHashMap<Arc<str>, FxHashMap<i32, Vec<Parked>>>;
 /// The queues in which a connection has parked pulls, and their total number. It exists from the
 /// connection's first pull to its end, because a new one for each pull would cost allocations.
 #[derive(Default)]
-struct Peer {
+struct ConnectionPulls {
     parked: usize,
     queues: FxHashMap<(Arc<str>, i32), usize>,
 }
 
-impl Peer {
+impl ConnectionPulls {
     fn remove(&mut self, queue: &(Arc<str>, i32), count: usize) {
         self.parked = self.parked.saturating_sub(count);
         if let Entry::Occupied(mut entry) = self.queues.entry(queue.clone()) {
@@ -93,13 +93,13 @@ impl Peer {
     }
 }
 
-type Peers = FxHashMap<u64, Peer>;
+type PullsByConnection = FxHashMap<u64, ConnectionPulls>;
 
-/// All parked pulls. Lock order: the peers of a connection, then a shard of queues.
+/// All parked pulls. Lock order: the pulls by connection, then a shard of queues.
 #[derive(Default)]
 pub(crate) struct LongPolling {
     /// Keyed by the connection's number.
-    peers: [Mutex<Peers>; SHARDS],
+    by_connection: [Mutex<PullsByConnection>; SHARDS],
     shards: [Mutex<Queues>; SHARDS],
     parked: AtomicUsize,
     /// The number of connections that have parked pulls.
@@ -122,8 +122,8 @@ impl LongPolling {
         &self.shards[(hasher.finish() >> 32) as usize % SHARDS]
     }
 
-    fn peers(&self, connection: u64) -> &Mutex<Peers> {
-        &self.peers[connection as usize % SHARDS]
+    fn by_connection(&self, connection: u64) -> &Mutex<PullsByConnection> {
+        &self.by_connection[connection as usize % SHARDS]
     }
 
     /// The number of parked pulls.
@@ -161,7 +161,7 @@ impl LongPolling {
     fn put(&self, pull: Parked) -> Result<(), Box<Parked>> {
         let connection = pull.pull.to.connection();
         let id = connection.id();
-        let mut peers = self.peers(id).lock();
+        let mut by_connection = self.by_connection(id).lock();
         // Checked under this lock, which `forget` takes after the connection was closed. So no pull
         // is parked after `forget`.
         if !connection.is_open() {
@@ -178,12 +178,12 @@ impl LongPolling {
             None => topic.into(),
         };
         shard.entry(Arc::clone(&topic)).or_default().entry(queue_id).or_default().push(pull);
-        let peer = peers.entry(id).or_default();
-        if peer.parked == 0 {
+        let entry = by_connection.entry(id).or_default();
+        if entry.parked == 0 {
             self.connections.fetch_add(1, Relaxed);
         }
-        peer.parked += 1;
-        *peer.queues.entry((topic, queue_id)).or_default() += 1;
+        entry.parked += 1;
+        *entry.queues.entry((topic, queue_id)).or_default() += 1;
         fence(SeqCst);
         Ok(())
     }
@@ -191,12 +191,14 @@ impl LongPolling {
     /// Makes room for a connection that has fewer pulls than its share: some pulls of the
     /// connection with the most are answered early.
     fn make_room(&self, connection: u64, limit: usize) -> bool {
-        let own = self.peers(connection).lock().get(&connection).map_or(0, |peer| peer.parked);
+        let own = self.by_connection(connection).lock().get(&connection).map_or(0, |entry| entry.parked);
         if own >= limit / self.connections.load(Relaxed).max(1) {
             return false;
         }
-        let heaviest = |peers: &Mutex<Peers>| peers.lock().iter().map(|(id, peer)| (peer.parked, *id)).max();
-        let Some((parked, id)) = self.peers.iter().filter_map(heaviest).max() else { return false };
+        let heaviest = |by_connection: &Mutex<PullsByConnection>| {
+            by_connection.lock().iter().map(|(id, entry)| (entry.parked, *id)).max()
+        };
+        let Some((parked, id)) = self.by_connection.iter().filter_map(heaviest).max() else { return false };
         let surplus = parked.saturating_sub(own + 1).div_ceil(2).min(DISPLACED);
         let mut displaced = self.take_from(id, surplus);
         if displaced.is_empty() {
@@ -215,19 +217,19 @@ impl LongPolling {
         let id = connection.id();
         let dropped = self.take_from(id, usize::MAX);
         self.parked.fetch_sub(dropped.len(), Relaxed);
-        let peer = self.peers(id).lock().remove(&id);
+        let entry = self.by_connection(id).lock().remove(&id);
         // Some pulls were woken meanwhile and are not yet subtracted from the connection's number.
-        if peer.is_some_and(|peer| peer.parked > 0) {
+        if entry.is_some_and(|entry| entry.parked > 0) {
             self.connections.fetch_sub(1, Relaxed);
         }
     }
 
     /// Removes up to `most` pulls of a connection. They still count as parked.
     fn take_from(&self, connection: u64, most: usize) -> Vec<Parked> {
-        let mut peers = self.peers(connection).lock();
-        let Some(peer) = peers.get_mut(&connection) else { return Vec::new() };
+        let mut by_connection = self.by_connection(connection).lock();
+        let Some(entry) = by_connection.get_mut(&connection) else { return Vec::new() };
         let (mut taken, mut touched) = (Vec::new(), Vec::new());
-        for queue in peer.queues.keys() {
+        for queue in entry.queues.keys() {
             if taken.len() >= most {
                 break;
             }
@@ -243,7 +245,7 @@ impl LongPolling {
             touched.push((queue.clone(), taken.len() - before));
         }
         for (queue, count) in touched {
-            self.remove(peer, &queue, count);
+            self.remove(entry, &queue, count);
         }
         taken
     }
@@ -253,17 +255,17 @@ impl LongPolling {
         let queue = (Arc::clone(topic), queue_id);
         for pull in pulls {
             let id = pull.pull.to.connection().id();
-            let mut peers = self.peers(id).lock();
-            let Some(peer) = peers.get_mut(&id) else { continue };
-            self.remove(peer, &queue, 1);
+            let mut by_connection = self.by_connection(id).lock();
+            let Some(entry) = by_connection.get_mut(&id) else { continue };
+            self.remove(entry, &queue, 1);
         }
     }
 
     /// Subtracts `count` pulls of a queue from the number of the connection that had parked them.
-    fn remove(&self, peer: &mut Peer, queue: &(Arc<str>, i32), count: usize) {
-        let had_any = peer.parked > 0;
-        peer.remove(queue, count);
-        if had_any && peer.parked == 0 {
+    fn remove(&self, entry: &mut ConnectionPulls, queue: &(Arc<str>, i32), count: usize) {
+        let had_any = entry.parked > 0;
+        entry.remove(queue, count);
+        if had_any && entry.parked == 0 {
             self.connections.fetch_sub(1, Relaxed);
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | this | a pull from its arrival to its answer |
+//! | this | a pull from its arrival to its response |
 //! | [`check`] | what a pull may ask for |
-//! | [`outcome`] | the answer, and the broker to pull from next |
+//! | [`outcome`] | the response, and the broker to pull from next |
 //! | [`long_polling`] | pulls that wait for messages |
 
 mod check;
@@ -15,17 +15,17 @@ pub(crate) use outcome::{PullStatus, Pulled};
 
 use crate::{
     admission::AtWork,
-    answer::Answer,
     config::{Config, Live},
     core::Core,
     error::Rejection,
     feature::{Feature, Tasks},
     filter,
     group::{members::Consumers, offsets::ConsumerOffsets, subscription::SubscriptionGroups},
+    metrics_page::{MetricsPage, Written},
     observe::stats::{Kind, Stats},
     replication::Following,
+    response::PendingResponse,
     role::CurrentRole,
-    sheet::{Filled, Sheet},
     topic::Topics,
 };
 use check::Checked;
@@ -62,7 +62,7 @@ pub(crate) struct Puller {
 /// A pull that has not been answered.
 pub(crate) struct Pull {
     pub(crate) request: PullMessage,
-    pub(crate) to: Answer<Pulled>,
+    pub(crate) to: PendingResponse<Pulled>,
 }
 
 /// The run of a pull: a parked pull runs again, and for the last time at its deadline.
@@ -86,7 +86,7 @@ enum Reading {
 enum Outcome {
     /// The messages may have to be read from the disk. The pull must run again where it may block.
     Cold,
-    Answer(Pulled),
+    Respond(Pulled),
     /// There is no message yet, and the client accepts to wait.
     Wait {
         /// The queue offset that the pull waits for.
@@ -133,7 +133,7 @@ impl Puller {
         let now = Instant::now();
         match self.run(&pull.request, Run::First, reading) {
             Ok(Outcome::Cold) => return Some(pull),
-            Ok(Outcome::Answer(pulled)) => pull.to.give(Ok(pulled)),
+            Ok(Outcome::Respond(pulled)) => pull.to.give(Ok(pulled)),
             Ok(Outcome::Wait { offset, subscription, timeout }) => {
                 let subscription = (subscription.sub_string != "*").then_some(subscription);
                 let parked = Parked { pull, offset, subscription, deadline: now + timeout, last_try: false };
@@ -162,7 +162,7 @@ impl Puller {
         let run = if parked.last_try { Run::Last } else { Run::Again };
         match self.run(&parked.pull.request, run, reading) {
             Ok(Outcome::Cold) => return Some(parked),
-            Ok(Outcome::Answer(pulled)) => parked.pull.to.give(Ok(pulled)),
+            Ok(Outcome::Respond(pulled)) => parked.pull.to.give(Ok(pulled)),
             // The pull was woken for a message that a later filter stage rejected. Its deadline
             // does not change.
             Ok(Outcome::Wait { offset, .. }) => return self.park(Parked { offset, ..parked }, reading),
@@ -197,7 +197,7 @@ impl Puller {
         let settings = self.settings.load();
         let checked = self.check(request, &settings)?;
         let Some(offset) = QueueOffset::from_wire(request.queue_offset) else {
-            return Ok(Outcome::Answer(self.before_the_queue(request, &checked)));
+            return Ok(Outcome::Respond(self.before_the_queue(request, &checked)));
         };
         let Some(mut got) = self.read(request, offset, &checked, reading)? else { return Ok(Outcome::Cold) };
         if run == Run::First {
@@ -207,7 +207,7 @@ impl Puller {
         self.stats.add(kind, &settings.identity.cluster_name, 1);
         if got.status == GetStatus::Found {
             self.count(request, &got, &settings);
-            return Ok(Outcome::Answer(outcome::found(got, &checked, self.slaves_read(&settings))));
+            return Ok(Outcome::Respond(outcome::found(got, &checked, self.slaves_read(&settings))));
         }
         let follows = self.role.is_slave() && self.following.lag().is_some();
         let status = outcome::status_of_nothing(got.status, request.queue_offset, self.role.is_slave(), follows);
@@ -231,7 +231,7 @@ impl Puller {
         } else {
             outcome::suggested(&got, &checked.group, self.slaves_read(&settings))
         };
-        Ok(Outcome::Answer(outcome::nothing(&got, status, suggested, &checked)))
+        Ok(Outcome::Respond(outcome::nothing(&got, status, suggested, &checked)))
     }
 
     /// Reads the queue. Returns `None` if that needs the disk and `reading` does not allow it.
@@ -265,7 +265,7 @@ impl Puller {
         }
     }
 
-    /// The answer to a negative offset: the start of the queue, as in Java.
+    /// The response to a negative offset: the start of the queue, as in Java.
     fn before_the_queue(&self, request: &PullMessage, checked: &Checked) -> Pulled {
         let min = self.store.min_offset(&request.topic, request.queue_id);
         let max = self.store.max_offset(&request.topic, request.queue_id);
@@ -326,10 +326,11 @@ impl Feature for Puller {
         });
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.count(
             "rocketmq_broker_parked_pulls",
-            "Pulls parked until there are messages for them; beyond maxParkedPulls those of the connections with the most are answered at once.",
+            "Pulls parked until there are messages for them; beyond maxParkedPulls those of the \
+             connections with the most are answered at once.",
             self.long_polling.len(),
         )?;
         to.counter(

@@ -1,4 +1,4 @@
-//! The answer to a pull.
+//! The response to a pull.
 
 use super::check::Checked;
 use bytes::Bytes;
@@ -42,7 +42,7 @@ pub(super) fn nothing(got: &Got, status: PullStatus, suggested: i64, checked: &C
     Pulled { status, remark, next: next(got, suggested, checked), records: Vec::new() }
 }
 
-/// The answer to a negative offset. `held` is the range of offsets in the queue.
+/// The response to a negative offset. `held` is the range of offsets in the queue.
 pub(super) fn before_the_queue(asked: i64, held: RangeInclusive<QueueOffset>, checked: &Checked) -> Pulled {
     let (min, max) = held.into_inner();
     let next = PullMessageResponse {

@@ -3,8 +3,8 @@
 use super::{Following, LogCheck, Slaves};
 use crate::{
     feature::Feature,
+    metrics_page::{MetricsPage, Written},
     role::CurrentRole,
-    sheet::{Filled, Sheet},
 };
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ impl Feature for Replication {
         self.log_check.stop();
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         if self.role.is_slave() {
             let lag = self.following.lag();
             to.gauge(

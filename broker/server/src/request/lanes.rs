@@ -4,21 +4,21 @@
 //! |---|---|---|
 //! | now | on the connection's task | requests that only use memory |
 //! | [`blocking`](Lanes::blocking) | on a blocking thread, with a turn | file reads and writes |
-//! | [`in_turn`](Lanes::in_turn) | on a task, with a turn | large answers, tasks that use blocking threads |
+//! | [`in_turn`](Lanes::in_turn) | on a task, with a turn | large responses, tasks that use blocking threads |
 //! | [`waiting`](Lanes::waiting) | on a task, without a turn | waits for other processes: clients, namesrvs |
 //!
-//! A connection has a few turns at a time. It gets none while its peer leaves too many answers
+//! A connection has a few turns at a time. It gets none while its peer leaves too many responses
 //! unread. Requests that wait for a turn are bounded by back-pressure: their number and their
 //! memory are limited per connection, and beyond the limit the connection is not read from
 //! ([`Connection::turn`](rmq_remoting::Responder::turn)). Only requests that have a turn count in
-//! [`MAX_AT_WORK`], so a peer that does not read its answers takes no capacity from other peers.
+//! [`MAX_AT_WORK`], so a peer that does not read its responses takes no capacity from other peers.
 
-use super::answer;
+use super::response;
 use crate::{
     admission::{AtWork, MAX_AT_WORK},
     error::{Reason, Rejection},
     feature::Feature,
-    sheet::{Filled, Sheet, WAITING},
+    metrics_page::{MetricsPage, WAITING, Written},
 };
 use rmq_protocol::Reply;
 use rmq_remoting::{Responder, Turn};
@@ -68,10 +68,10 @@ impl Lanes {
         self.tasks.spawn_on(wait, &self.runtime);
     }
 
-    /// Runs `work` on a task, with a turn of its connection, and sends its answer.
+    /// Runs `work` on a task, with a turn of its connection, and sends its response.
     pub(super) fn in_turn(&self, to: Responder, work: impl Future<Output = Reply> + Send + 'static) {
         let (at_work, turn) = (self.at_work.clone(), to.turn());
-        let answer = async move {
+        let response = async move {
             let Some(turn) = turn.await else { return };
             match at_work.enter() {
                 Some(place) => {
@@ -82,7 +82,7 @@ impl Lanes {
                 None => to.reply(&overloaded()),
             }
         };
-        self.tasks.spawn_on(answer, &self.runtime);
+        self.tasks.spawn_on(response, &self.runtime);
     }
 
     /// Runs `work` on a task, without a turn. The number of such requests is bounded by their
@@ -102,7 +102,7 @@ impl Lanes {
 }
 
 impl Feature for Lanes {
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.row(&WAITING, "at_work", self.at_work.count());
         to.row(&WAITING, "shared", self.tasks.len());
         Ok(())
@@ -110,7 +110,7 @@ impl Feature for Lanes {
 }
 
 fn overloaded() -> Reply {
-    answer::refused(Rejection::new(
+    response::refused(Rejection::new(
         Reason::Busy,
         format!("[OVERLOAD]system busy, {MAX_AT_WORK} requests are at work already; try again later"),
     ))

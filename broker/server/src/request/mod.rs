@@ -1,20 +1,20 @@
-//! The border between frames and features: it turns a frame into its answer.
+//! The border between frames and features: it turns a frame into its response.
 //!
 //! | file | step |
 //! |---|---|
 //! | [`decode`] | request code and frame -> typed request, once |
 //! | this | typed request -> feature, in its lane: one line per request |
 //! | [`lanes`] | where a request is run |
-//! | [`answer`] | outcome -> response code and frame, once |
+//! | [`response`] | outcome -> response code and frame, once |
 //!
 //! Sends are run on the connection's task. A send that must wait for a flush, for slaves or, on a
 //! slow disk, for preallocated blocks continues elsewhere. Pulls are run on the connection's task
 //! while their messages are in memory, which is the case for consumers that keep up. So a consumer
 //! that reads old messages does not delay other consumers.
 
-mod answer;
 mod decode;
 mod lanes;
+mod response;
 
 pub(crate) use lanes::Lanes;
 
@@ -23,24 +23,24 @@ use crate::{
         broker::BrokerAdmin, consumer::ConsumerAdmin, group::GroupAdmin, query_message::Query, relay::Relay,
         topic::TopicAdmin,
     },
-    answer::Answer,
     client::{heartbeat::Clients, lock_queue::Locks, offsets::Offsets},
     error::Rejection,
     feature::List,
     observe::requests::Requests,
     pull::{Pull, Puller},
     replication::{LogCheck, requests::Tables},
-    send::{Outcome, SendRequest, Sender, reply::Replies, send_back::SendBackRequest},
+    response::PendingResponse,
+    send::{MessageWriter, Outcome, SendRequest, reply::Replies, send_back::SendBackRequest},
 };
-use answer::outcome;
 use decode::Request;
+use response::outcome;
 use rmq_protocol::{Command, Reply, RequestCode, header::owned};
 use rmq_remoting::{Connection, Handler, Responder};
 use std::{sync::Arc, time::Instant};
 
 /// The features that answer requests.
 pub(crate) struct Features {
-    pub(crate) sender: Arc<Sender>,
+    pub(crate) writer: Arc<MessageWriter>,
     pub(crate) replies: Replies,
     pub(crate) puller: Arc<Puller>,
     pub(crate) clients: Arc<Clients>,
@@ -57,7 +57,7 @@ pub(crate) struct Features {
 }
 
 /// Answers the requests of all connections.
-pub(crate) struct Border {
+pub(crate) struct RequestHandler {
     pub(crate) features: Arc<Features>,
     /// Told of connections that end.
     pub(crate) list: List,
@@ -65,16 +65,16 @@ pub(crate) struct Border {
     pub(crate) requests: Arc<Requests>,
 }
 
-impl Handler for Border {
+impl Handler for RequestHandler {
     fn handle(&self, command: Command, to: Responder) {
         let started = Instant::now();
         let number = command.code;
         match RequestCode::from_number(number) {
-            Some(code) if self.features.log_check.is_open() || is_answered_unchecked(code) => {
-                self.answer(code, command, to);
+            Some(code) if self.features.log_check.is_open() || is_allowed_unchecked(code) => {
+                self.respond(code, command, to);
             }
-            Some(_) => to.reply(&answer::refused(self.features.log_check.refusal())),
-            None => to.reply(&answer::unsupported(number)),
+            Some(_) => to.reply(&response::refused(self.features.log_check.refusal())),
+            None => to.reply(&response::unsupported(number)),
         }
         self.requests.handled(number, started.elapsed());
     }
@@ -91,7 +91,7 @@ impl Handler for Border {
 /// Whether a master answers the request before its log check has ended. These are the requests that
 /// tools and other members need for the decision about the log. Every other request would read, or
 /// change, state that a copy of another log may replace.
-fn is_answered_unchecked(code: RequestCode) -> bool {
+fn is_allowed_unchecked(code: RequestCode) -> bool {
     use RequestCode as C;
     matches!(
         code,
@@ -104,12 +104,12 @@ fn is_answered_unchecked(code: RequestCode) -> bool {
     )
 }
 
-impl Border {
-    fn answer(&self, code: RequestCode, command: Command, to: Responder) {
+impl RequestHandler {
+    fn respond(&self, code: RequestCode, command: Command, to: Responder) {
         match decode::decode(code, &command, to.connection().peer()) {
             Ok(Some(request)) => self.run(request, &command, to),
-            Ok(None) => to.reply(&answer::unsupported(command.code)),
-            Err(rejection) => to.reply(&answer::refused(rejection)),
+            Ok(None) => to.reply(&response::unsupported(command.code)),
+            Err(rejection) => to.reply(&response::refused(rejection)),
         }
     }
 
@@ -121,65 +121,67 @@ impl Border {
             R::SendBack(request) => self.send_back(request, to),
             R::Reply { v2 } => self.reply(v2, command.clone(), to),
             R::Pull(request) => self.pull(request, to),
-            R::QueryMessage(r) => self.blocking(to, move |f| outcome(f.query.by_key(&r), answer::messages)),
-            R::ViewMessage(r) => self.blocking(to, move |f| outcome(f.query.by_place(&r), answer::bytes)),
+            R::QueryMessage(r) => self.blocking(to, move |f| outcome(f.query.by_key(&r), response::messages)),
+            R::ViewMessage(r) => self.blocking(to, move |f| outcome(f.query.by_place(&r), response::bytes)),
 
             R::Heartbeat(r) => {
                 let heard = f.clients.heartbeat(r, to.connection());
-                to.reply(&outcome(heard, answer::heartbeat));
+                to.reply(&outcome(heard, response::heartbeat));
             }
             R::UnregisterClient(r) => {
                 f.clients.unregister(&r);
-                to.reply(&answer::done(()));
+                to.reply(&response::done(()));
             }
-            R::ConsumerIds(r) => to.reply(&outcome(f.clients.consumer_ids(&r), answer::bytes)),
-            R::CheckClientConfig(r) => to.reply(&outcome(f.clients.check_expression(&r), answer::done)),
-            R::LockQueues(r) => to.reply(&outcome(f.locks.lock(r), answer::json)),
+            R::ConsumerIds(r) => to.reply(&outcome(f.clients.consumer_ids(&r), response::bytes)),
+            R::CheckClientConfig(r) => to.reply(&outcome(f.clients.check_expression(&r), response::done)),
+            R::LockQueues(r) => to.reply(&outcome(f.locks.lock(r), response::json)),
             R::UnlockQueues(r) => {
                 f.locks.unlock(&r);
-                to.reply(&answer::done(()));
+                to.reply(&response::done(()));
             }
             R::QueryOffset(r) => match f.offsets.committed(&r) {
-                Some(offset) => to.reply(&answer::offset(offset)),
-                None => self.blocking(to, move |f| outcome(f.offsets.query(&r), answer::offset)),
+                Some(offset) => to.reply(&response::offset(offset)),
+                None => self.blocking(to, move |f| outcome(f.offsets.query(&r), response::offset)),
             },
             R::UpdateOffset { header, one_way } => {
-                to.reply(&outcome(f.offsets.update(&header, one_way), answer::done));
+                to.reply(&outcome(f.offsets.update(&header, one_way), response::done));
             }
-            R::MaxOffset(r) => to.reply(&outcome(f.offsets.max(&r), answer::offset)),
-            R::MinOffset(r) => to.reply(&outcome(f.offsets.min(&r), answer::offset)),
-            R::EarliestTime(r) => self.blocking(to, move |f| outcome(f.offsets.earliest(&r), answer::timestamp)),
-            R::SearchOffset(r) => self.blocking(to, move |f| outcome(f.offsets.search(&r), answer::offset)),
+            R::MaxOffset(r) => to.reply(&outcome(f.offsets.max(&r), response::offset)),
+            R::MinOffset(r) => to.reply(&outcome(f.offsets.min(&r), response::offset)),
+            R::EarliestTime(r) => self.blocking(to, move |f| outcome(f.offsets.earliest(&r), response::timestamp)),
+            R::SearchOffset(r) => self.blocking(to, move |f| outcome(f.offsets.search(&r), response::offset)),
 
             R::CreateGroups(body) => self.in_turn(to, async move |f| match body.parse() {
-                Ok(groups) => outcome(f.group_admin.create(groups).await, answer::done),
-                Err(rejection) => answer::refused(rejection),
+                Ok(groups) => outcome(f.group_admin.create(groups).await, response::done),
+                Err(rejection) => response::refused(rejection),
             }),
-            R::DeleteGroup(r) => self.in_turn(to, async move |f| outcome(f.group_admin.delete(&r).await, answer::done)),
-            R::Group(r) => to.reply(&outcome(f.group_admin.one(&r), answer::json)),
+            R::DeleteGroup(r) => {
+                self.in_turn(to, async move |f| outcome(f.group_admin.delete(&r).await, response::done))
+            }
+            R::Group(r) => to.reply(&outcome(f.group_admin.one(&r), response::json)),
             R::ConsumerConnections(r) => {
-                self.blocking(to, move |f| outcome(f.consumer_admin.consumer_connections(&r), answer::json));
+                self.blocking(to, move |f| outcome(f.consumer_admin.consumer_connections(&r), response::json));
             }
             R::ProducerConnections(r) => {
-                self.blocking(to, move |f| outcome(f.consumer_admin.producer_connections(&r), answer::json));
+                self.blocking(to, move |f| outcome(f.consumer_admin.producer_connections(&r), response::json));
             }
-            R::Producers => self.blocking(to, |f| answer::json(f.consumer_admin.producers())),
+            R::Producers => self.blocking(to, |f| response::json(f.consumer_admin.producers())),
             R::ConsumeStats(r) => {
-                self.blocking(to, move |f| outcome(f.consumer_admin.consume_stats(&r), answer::json));
+                self.blocking(to, move |f| outcome(f.consumer_admin.consume_stats(&r), response::json));
             }
-            R::AllConsumeStats => self.blocking(to, |f| answer::json(f.consumer_admin.all_consume_stats())),
+            R::AllConsumeStats => self.blocking(to, |f| response::json(f.consumer_admin.all_consume_stats())),
             R::ConsumeTimeSpan(r) => {
-                self.blocking(to, move |f| outcome(f.consumer_admin.time_spans(&r), answer::json));
+                self.blocking(to, move |f| outcome(f.consumer_admin.time_spans(&r), response::json));
             }
             R::CloneOffsets(r) => {
-                self.blocking(to, move |f| outcome(f.consumer_admin.clone_offsets(&r), answer::done));
+                self.blocking(to, move |f| outcome(f.consumer_admin.clone_offsets(&r), response::done));
             }
             R::CorrectionOffsets(r) => {
-                self.blocking(to, move |f| outcome(f.consumer_admin.correction_offsets(&r), answer::json));
+                self.blocking(to, move |f| outcome(f.consumer_admin.correction_offsets(&r), response::json));
             }
-            R::ResetOffset(r) => self.blocking(to, move |f| outcome(f.relay.reset_offset(&r), answer::json)),
+            R::ResetOffset(r) => self.blocking(to, move |f| outcome(f.relay.reset_offset(&r), response::json)),
             R::ConsumerStatus(r) => self.waiting(to, async move |f, to| {
-                to.reply(&outcome(f.relay.consumer_status(&r).await, answer::json));
+                to.reply(&outcome(f.relay.consumer_status(&r).await, response::json));
             }),
             R::ConsumerRunningInfo(r) => {
                 let command = command.clone();
@@ -188,60 +190,66 @@ impl Border {
             R::ConsumeDirectly(r) => self.consume_directly(r, command.clone(), to),
 
             R::CreateTopic(r) => self.waiting(to, async move |f, to| {
-                to.reply(&outcome(f.topic_admin.create(&r).await, answer::done));
+                to.reply(&outcome(f.topic_admin.create(&r).await, response::done));
             }),
             R::CreateTopics(body) => self.waiting(to, async move |f, to| {
                 to.reply(&match body.parse() {
-                    Ok(topics) => outcome(f.topic_admin.create_several(topics).await, answer::done),
-                    Err(rejection) => answer::refused(rejection),
+                    Ok(topics) => outcome(f.topic_admin.create_several(topics).await, response::done),
+                    Err(rejection) => response::refused(rejection),
                 });
             }),
-            R::DeleteTopic(r) => self.in_turn(to, async move |f| outcome(f.topic_admin.delete(&r).await, answer::done)),
-            R::Topic(r) => to.reply(&outcome(f.topic_admin.one(&r), answer::json)),
-            R::TopicStats(r) => self.blocking(to, move |f| outcome(f.topic_admin.stats(&r), answer::json)),
-            R::TopicGroups(r) => self.blocking(to, move |f| answer::json(f.topic_admin.groups(&r))),
-            R::SystemTopics => self.blocking(to, |f| answer::json(f.topic_admin.system_topics())),
+            R::DeleteTopic(r) => {
+                self.in_turn(to, async move |f| outcome(f.topic_admin.delete(&r).await, response::done))
+            }
+            R::Topic(r) => to.reply(&outcome(f.topic_admin.one(&r), response::json)),
+            R::TopicStats(r) => self.blocking(to, move |f| outcome(f.topic_admin.stats(&r), response::json)),
+            R::TopicGroups(r) => self.blocking(to, move |f| response::json(f.topic_admin.groups(&r))),
+            R::SystemTopics => self.blocking(to, |f| response::json(f.topic_admin.system_topics())),
 
             R::UpdateConfig(text) => {
-                self.blocking(to, move |f| outcome(f.broker_admin.update_config(&text), answer::changed_settings));
+                self.blocking(to, move |f| outcome(f.broker_admin.update_config(&text), response::changed_settings));
             }
             // A read of the settings waits for a change that is being written.
-            R::Config => self.blocking(to, |f| answer::settings(f.broker_admin.config())),
-            R::RuntimeInfo => self.blocking(to, |f| answer::json(f.broker_admin.runtime_info())),
-            R::Stats(r) => to.reply(&outcome(f.broker_admin.stats(&r), answer::json)),
-            R::DeleteExpired => self.blocking(to, |f| outcome(f.broker_admin.delete_expired(), answer::done)),
-            R::CleanQueues => self.blocking(to, |f| outcome(f.broker_admin.clean_queues(), answer::done)),
-            R::CleanUnusedTopics => self.blocking(to, |f| outcome(f.broker_admin.clean_unused(), answer::done)),
-            R::ConsumeQueue(r) => self.blocking(to, move |f| outcome(f.broker_admin.consume_queue(&r), answer::json)),
+            R::Config => self.blocking(to, |f| response::settings(f.broker_admin.config())),
+            R::RuntimeInfo => self.blocking(to, |f| response::json(f.broker_admin.runtime_info())),
+            R::Stats(r) => to.reply(&outcome(f.broker_admin.stats(&r), response::json)),
+            R::DeleteExpired => self.blocking(to, |f| outcome(f.broker_admin.delete_expired(), response::done)),
+            R::CleanQueues => self.blocking(to, |f| outcome(f.broker_admin.clean_queues(), response::done)),
+            R::CleanUnusedTopics => self.blocking(to, |f| outcome(f.broker_admin.clean_unused(), response::done)),
+            R::ConsumeQueue(r) => self.blocking(to, move |f| outcome(f.broker_admin.consume_queue(&r), response::json)),
 
-            R::AllTopics(r) => self.in_turn(to, async move |f| outcome(f.tables.topics(&r).await, answer::topic_table)),
-            R::AllGroups(r) => self.in_turn(to, async move |f| outcome(f.tables.groups(&r).await, answer::group_table)),
-            R::AllOffsets => {
-                self.in_turn(to, async move |f| outcome(f.tables.consumer_offsets().await, answer::bytes));
+            R::AllTopics(r) => {
+                self.in_turn(to, async move |f| outcome(f.tables.topics(&r).await, response::topic_table))
             }
-            R::AllDelayOffsets => to.reply(&answer::json(f.tables.delay_offsets())),
-            R::AllRequestModes => to.reply(&answer::request_modes()),
-            R::ExchangeHaInfo(r) => to.reply(&answer::ha_info(f.tables.exchange(&r))),
-            R::HaStatus => to.reply(&answer::json(f.tables.status())),
-            R::RecoverMaster(r) => to.reply(&outcome(f.log_check.decide(&r), answer::done)),
+            R::AllGroups(r) => {
+                self.in_turn(to, async move |f| outcome(f.tables.groups(&r).await, response::group_table))
+            }
+            R::AllOffsets => {
+                self.in_turn(to, async move |f| outcome(f.tables.consumer_offsets().await, response::bytes));
+            }
+            R::AllDelayOffsets => to.reply(&response::json(f.tables.delay_offsets())),
+            R::AllRequestModes => to.reply(&response::request_modes()),
+            R::ExchangeHaInfo(r) => to.reply(&response::ha_info(f.tables.exchange(&r))),
+            R::HaStatus => to.reply(&response::json(f.tables.status())),
+            R::RecoverMaster(r) => to.reply(&outcome(f.log_check.decide(&r), response::done)),
         }
     }
 
     fn send(&self, request: &SendRequest<'_>, to: Responder) {
-        let sender = &self.features.sender;
-        match sender.send(request) {
-            Ok(Outcome::Acknowledged(acknowledged)) => to.reply(&answer::acknowledged(Ok(acknowledged))),
-            Ok(Outcome::Waits(waits)) => sender.wait(waits, Answer::new(to, answer::acknowledged)),
-            Err(rejection) => to.reply(&answer::refused(rejection)),
+        let writer = &self.features.writer;
+        match writer.send(request) {
+            Ok(Outcome::Acknowledged(acknowledged)) => to.reply(&response::acknowledged(Ok(acknowledged))),
+            Ok(Outcome::Waits(waits)) => writer.wait(waits, PendingResponse::new(to, response::acknowledged)),
+            Err(rejection) => to.reply(&response::refused(rejection)),
         }
     }
 
     fn send_back(&self, request: SendBackRequest, to: Responder) {
         let features = Arc::clone(&self.features);
-        self.lanes.blocking(to, move |to| match features.sender.send_back(&request) {
-            Ok(Outcome::Acknowledged(acknowledged)) => to.reply(&answer::acknowledged(Ok(acknowledged))),
-            Ok(Outcome::Waits(waits)) => features.sender.wait(waits, Answer::new(to, answer::acknowledged)),
-            Err(rejection) => to.reply(&answer::refused(rejection)),
+        self.lanes.blocking(to, move |to| match features.writer.send_back(&request) {
+            Ok(Outcome::Acknowledged(acknowledged)) => to.reply(&response::acknowledged(Ok(acknowledged))),
+            Ok(Outcome::Waits(waits)) => features.writer.wait(waits, PendingResponse::new(to, response::acknowledged)),
+            Err(rejection) => to.reply(&response::refused(rejection)),
         });
     }
 
@@ -252,16 +260,16 @@ impl Border {
                 Ok(request) => f.replies.reply(&request).await,
                 Err(rejection) => Err(rejection),
             };
-            to.reply(&answer::acknowledged(stored));
+            to.reply(&response::acknowledged(stored));
         });
     }
 
     fn pull(&self, request: owned::PullMessage, to: Responder) {
-        let pull = Pull { request, to: Answer::new(to, answer::pulled) };
+        let pull = Pull { request, to: PendingResponse::new(to, response::pulled) };
         let Some(Pull { request, to }) = self.features.puller.pull(pull) else { return };
         let puller = Arc::clone(&self.features.puller);
         self.lanes.blocking(to.into_responder(), move |to| {
-            puller.pull_from_disk(Pull { request, to: Answer::new(to, answer::pulled) });
+            puller.pull_from_disk(Pull { request, to: PendingResponse::new(to, response::pulled) });
         });
     }
 
@@ -293,10 +301,10 @@ impl Border {
     }
 }
 
-/// Forwards the answer of a client to the tool that asked for it.
-fn pass_on(answered: Result<Command, Rejection>, to: Responder) {
-    match answered {
+/// Forwards the response of a client to the tool that asked for it.
+fn pass_on(responded: Result<Command, Rejection>, to: Responder) {
+    match responded {
         Ok(command) => to.relay(command),
-        Err(rejection) => to.reply(&answer::refused(rejection)),
+        Err(rejection) => to.reply(&response::refused(rejection)),
     }
 }

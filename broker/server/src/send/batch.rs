@@ -1,7 +1,7 @@
 //! Stores the messages of one request: all or none, contiguous in their queue.
 
 use super::{
-    Ids, Outcome, Prepared as AnyPrepared, SendRequest, Sender, Stored, Waits,
+    Ids, MessageWriter, Outcome, Prepared as AnyPrepared, SendRequest, Stored, Waits,
     durability::Wanted,
     prepare::{self, Target},
     properties,
@@ -55,11 +55,11 @@ fn range_of(part: &[u8], whole: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-fn illegal(words: impl Into<String>) -> Rejection {
-    Rejection::new(Reason::IllegalMessage, words)
+fn illegal(reason: impl Into<String>) -> Rejection {
+    Rejection::new(Reason::IllegalMessage, reason)
 }
 
-impl Sender {
+impl MessageWriter {
     pub(super) fn send_batch<'a>(
         &'a self,
         request: &SendRequest<'a>,
@@ -137,11 +137,11 @@ impl Sender {
         })
     }
 
-    /// Appends the batch. Blocks for up to `patience`.
+    /// Appends the batch. Blocks for up to `deadline`.
     pub(super) fn append_batch<'a>(
         &'a self,
         prepared: &'a Prepared,
-        patience: Deadline,
+        deadline: Deadline,
     ) -> Result<Option<Stored<'a>>, Rejection> {
         let target = &prepared.target;
         let draft = |entry: &'a Entry| Draft {
@@ -158,7 +158,7 @@ impl Sender {
             body: &prepared.body[entry.body.clone()],
         };
         let drafts: Vec<_> = prepared.entries.iter().map(draft).collect();
-        let Some(appended) = self.store.put_batch_within(&drafts, patience)? else { return Ok(None) };
+        let Some(appended) = self.store.put_batch_within(&drafts, deadline)? else { return Ok(None) };
         let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
             return Err(illegal("the batch is empty"));
         };

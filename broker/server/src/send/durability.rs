@@ -1,22 +1,22 @@
-//! Decides when a stored message may be acknowledged, and holds the answers until then.
+//! Decides when a stored message may be acknowledged, and holds the responses until then.
 //!
-//! There are two queues of held answers, each in the order of their messages: an answer waits first
-//! for the disk, then for the slaves. One task serves a queue while the queue is not empty. Each
-//! time the watermark moves, the task removes every answer whose message has reached the required
-//! position, and the answers leave with one write per connection. A task, a timer and a write per
-//! message would cost more than storing the message. Connections run on several threads, so two
-//! messages may be queued in reverse order; the earlier one is then answered together with the
-//! later one.
+//! There are two queues of held responses, each in the order of their messages: a response waits
+//! first for the disk, then for the slaves. One task serves a queue while the queue is not empty.
+//! Each time the watermark moves, the task removes every response whose message has reached the
+//! required position, and the responses leave with one write per connection. A task, a timer and a
+//! write per message would cost more than storing the message. Connections run on several threads,
+//! so two messages may be queued in reverse order; the earlier one is then answered together with
+//! the later one.
 //!
 //! The length of a queue is bounded by the connections: each connection has a limit of requests
-//! without an answer.
+//! without a response.
 
 use super::{Acknowledged, Reached, Stored};
 use crate::{
-    answer::Answer,
     config::{Flush, Live, Role},
     error::{Reason, Rejection},
     replication::Slaves,
+    response::PendingResponse,
 };
 use parking_lot::Mutex;
 use rmq_store::{Halt, MessageStore, Watermark};
@@ -43,50 +43,50 @@ pub(crate) struct Durability {
     store: Arc<MessageStore>,
     slaves: Arc<Slaves>,
     settings: Arc<Live>,
-    for_disk: Mutex<Line>,
-    for_slaves: Mutex<Line>,
+    disk_queue: Mutex<WaitQueue>,
+    slave_queue: Mutex<WaitQueue>,
 }
 
-/// The queue of answers that wait for one watermark.
+/// The queue of responses that wait for one watermark.
 #[derive(Default)]
-struct Line {
+struct WaitQueue {
     waiting: VecDeque<Waiting>,
     /// A task serves this queue.
     served: bool,
     /// The timer of the previous task, kept for reuse. It may fire too early and is then reset. A
     /// new timer for each message would wake the timer driver of its thread, because it would
     /// always be the earliest timer.
-    alarm: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// A message whose answer is ready but must not be sent yet.
+/// A message whose response is ready but must not be sent yet.
 struct Waiting {
     stored: Stored<'static>,
-    to: Answer<Acknowledged<'static>>,
+    to: PendingResponse<Acknowledged<'static>>,
     since: Instant,
     /// See [`Watermark::rewinds`].
     rewinds: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Stage {
     Disk,
     Slaves,
 }
 
 impl Waiting {
-    fn until(&self, place: Place) -> Instant {
-        let patience = match place {
-            Place::Disk => self.stored.wanted.disk,
-            Place::Slaves => self.stored.wanted.slaves,
+    fn until(&self, stage: Stage) -> Instant {
+        let timeout = match stage {
+            Stage::Disk => self.stored.wanted.disk,
+            Stage::Slaves => self.stored.wanted.slaves,
         };
-        self.since + patience.unwrap_or_default()
+        self.since + timeout.unwrap_or_default()
     }
 }
 
 impl Durability {
     pub(crate) fn new(store: Arc<MessageStore>, slaves: Arc<Slaves>, settings: Arc<Live>) -> Self {
-        Self { store, slaves, settings, for_disk: Mutex::default(), for_slaves: Mutex::default() }
+        Self { store, slaves, settings, disk_queue: Mutex::default(), slave_queue: Mutex::default() }
     }
 
     /// What a message has to wait for. It is determined before the message is stored, because a
@@ -105,15 +105,15 @@ impl Durability {
         Ok(Wanted { disk, slaves })
     }
 
-    /// The number of answers that wait for the disk, and the number that wait for slaves.
+    /// The number of responses that wait for the disk, and the number that wait for slaves.
     pub(crate) fn waiting(&self) -> [usize; 2] {
-        [&self.for_disk, &self.for_slaves].map(|line| line.lock().waiting.len())
+        [&self.disk_queue, &self.slave_queue].map(|queue| queue.lock().waiting.len())
     }
 
-    /// The longest time that an answer at the head of either queue has waited.
+    /// The longest time that a response at the head of either queue has waited.
     pub(crate) fn longest_wait(&self) -> Duration {
-        let first = |line: &Mutex<Line>| line.lock().waiting.front().map(|first| first.since.elapsed());
-        first(&self.for_disk).max(first(&self.for_slaves)).unwrap_or_default()
+        let first = |queue: &Mutex<WaitQueue>| queue.lock().waiting.front().map(|first| first.since.elapsed());
+        first(&self.disk_queue).max(first(&self.slave_queue)).unwrap_or_default()
     }
 
     /// Acknowledges the message when it has reached the required position, or when its deadline has
@@ -122,67 +122,67 @@ impl Durability {
     pub(crate) fn acknowledge_when_reached(
         self: &Arc<Self>,
         stored: Stored<'static>,
-        to: Answer<Acknowledged<'static>>,
+        to: PendingResponse<Acknowledged<'static>>,
         tasks: &TaskTracker,
     ) {
-        let place = if stored.wanted.disk.is_some() { Place::Disk } else { Place::Slaves };
-        let rewinds = self.mark(place).rewinds();
-        self.stand(place, Waiting { stored, to, since: Instant::now(), rewinds }, tasks);
+        let stage = if stored.wanted.disk.is_some() { Stage::Disk } else { Stage::Slaves };
+        let rewinds = self.mark(stage).rewinds();
+        self.enqueue(stage, Waiting { stored, to, since: Instant::now(), rewinds }, tasks);
     }
 
-    fn line(&self, place: Place) -> &Mutex<Line> {
-        match place {
-            Place::Disk => &self.for_disk,
-            Place::Slaves => &self.for_slaves,
+    fn queue(&self, stage: Stage) -> &Mutex<WaitQueue> {
+        match stage {
+            Stage::Disk => &self.disk_queue,
+            Stage::Slaves => &self.slave_queue,
         }
     }
 
-    fn mark(&self, place: Place) -> &Watermark {
-        match place {
-            Place::Disk => self.store.flushed(),
-            Place::Slaves => self.store.confirmed(),
+    fn mark(&self, stage: Stage) -> &Watermark {
+        match stage {
+            Stage::Disk => self.store.flushed(),
+            Stage::Slaves => self.store.confirmed(),
         }
     }
 
-    fn stand(self: &Arc<Self>, place: Place, waiting: Waiting, tasks: &TaskTracker) {
-        let mut line = self.line(place).lock();
-        line.waiting.push_back(waiting);
-        if std::mem::replace(&mut line.served, true) {
+    fn enqueue(self: &Arc<Self>, stage: Stage, waiting: Waiting, tasks: &TaskTracker) {
+        let mut queue = self.queue(stage).lock();
+        queue.waiting.push_back(waiting);
+        if std::mem::replace(&mut queue.served, true) {
             return;
         }
-        let alarm = line.alarm.take();
-        drop(line);
-        let service = Service { of: Arc::clone(self), place, alarm, tasks: tasks.clone(), over: false };
-        tasks.spawn(service.run());
+        let timer = queue.timer.take();
+        drop(queue);
+        let task = QueueTask { of: Arc::clone(self), stage, timer, tasks: tasks.clone(), over: false };
+        tasks.spawn(task.run());
     }
 }
 
 /// The task that serves a queue while the queue is not empty.
-struct Service {
+struct QueueTask {
     of: Arc<Durability>,
-    place: Place,
-    alarm: Option<Pin<Box<Sleep>>>,
+    stage: Stage,
+    timer: Option<Pin<Box<Sleep>>>,
     tasks: TaskTracker,
     over: bool,
 }
 
-impl Service {
+impl QueueTask {
     async fn run(mut self) {
         while let Some((end, until)) = self.first() {
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-            if until < alarm.deadline() {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            if until < timer.deadline() {
                 // The settings have changed.
-                alarm.as_mut().reset(until);
+                timer.as_mut().reset(until);
             }
             let halt = tokio::select! {
                 biased;
-                reached = self.of.mark(self.place).reached(end) => reached.err(),
-                () = alarm.as_mut() => {
-                    alarm.as_mut().reset(until);
+                reached = self.of.mark(self.stage).reached(end) => reached.err(),
+                () = timer.as_mut() => {
+                    timer.as_mut().reset(until);
                     None
                 }
             };
-            self.dismiss(halt);
+            self.release(halt);
             // A queue that never becomes empty must not monopolize the thread.
             tokio::task::coop::consume_budget().await;
         }
@@ -191,43 +191,43 @@ impl Service {
     /// The position and the deadline that the head of the queue waits for. Returns `None` if the
     /// queue is empty, and the task ends.
     fn first(&mut self) -> Option<(u64, Instant)> {
-        let mut line = self.of.line(self.place).lock();
-        let first = line.waiting.front().map(|first| (first.stored.end, first.until(self.place)));
+        let mut queue = self.of.queue(self.stage).lock();
+        let first = queue.waiting.front().map(|first| (first.stored.end, first.until(self.stage)));
         if first.is_none() {
-            (line.served, line.alarm, self.over) = (false, self.alarm.take(), true);
+            (queue.served, queue.timer, self.over) = (false, self.timer.take(), true);
         }
         first
     }
 
-    /// Removes the answers at the head of the queue whose wait is over. After a halt these are all
-    /// answers.
-    fn dismiss(&self, halt: Option<Halt>) {
-        let (mark, now) = (self.of.mark(self.place), Instant::now());
+    /// Removes the responses at the head of the queue whose wait is over. After a halt these are
+    /// all responses.
+    fn release(&self, halt: Option<Halt>) {
+        let (mark, now) = (self.of.mark(self.stage), Instant::now());
         let reached = mark.value();
         let over: Vec<Waiting> = {
-            let mut line = self.of.line(self.place).lock();
+            let mut queue = self.of.queue(self.stage).lock();
             let over =
-                |waiting: &Waiting| halt.is_some() || waiting.stored.end <= reached || now >= waiting.until(self.place);
-            let count = line.waiting.iter().position(|waiting| !over(waiting)).unwrap_or(line.waiting.len());
-            line.waiting.drain(..count).collect()
+                |waiting: &Waiting| halt.is_some() || waiting.stored.end <= reached || now >= waiting.until(self.stage);
+            let count = queue.waiting.iter().position(|waiting| !over(waiting)).unwrap_or(queue.waiting.len());
+            queue.waiting.drain(..count).collect()
         };
         let rewinds = mark.rewinds();
         let mut unsent = Vec::with_capacity(over.len());
         for mut waiting in over {
             let halt = halt.or((waiting.rewinds != rewinds).then_some(Halt::Rewound));
             if let Some(halt) = halt {
-                unsent.push(waiting.to.give_unsent(Err(halted(self.place, halt))));
+                unsent.push(waiting.to.give_unsent(Err(halted(self.stage, halt))));
                 continue;
             }
             let mut got = Reached::All;
             if waiting.stored.end > reached {
-                got = match self.place {
-                    Place::Disk => Reached::NotDisk,
-                    Place::Slaves => Reached::NotSlaves,
+                got = match self.stage {
+                    Stage::Disk => Reached::NotDisk,
+                    Stage::Slaves => Reached::NotSlaves,
                 };
-            } else if self.place == Place::Disk && waiting.stored.wanted.slaves.is_some() {
-                waiting.rewinds = self.of.mark(Place::Slaves).rewinds();
-                self.of.stand(Place::Slaves, waiting, &self.tasks);
+            } else if self.stage == Stage::Disk && waiting.stored.wanted.slaves.is_some() {
+                waiting.rewinds = self.of.mark(Stage::Slaves).rewinds();
+                self.of.enqueue(Stage::Slaves, waiting, &self.tasks);
                 continue;
             }
             unsent.push(waiting.to.give_unsent(Ok(Acknowledged { sent: waiting.stored.sent, reached: got })));
@@ -235,20 +235,20 @@ impl Service {
     }
 }
 
-impl Drop for Service {
+impl Drop for QueueTask {
     fn drop(&mut self) {
         // At the stop of the broker the runtime of this thread may end before the task does. No
         // other task would serve the queue.
         if !self.over {
-            *self.of.line(self.place).lock() = Line::default();
+            *self.of.queue(self.stage).lock() = WaitQueue::default();
         }
     }
 }
 
-fn halted(place: Place, halt: Halt) -> Rejection {
-    let place = match place {
-        Place::Disk => "on disk",
-        Place::Slaves => "on a slave",
+fn halted(stage: Stage, halt: Halt) -> Rejection {
+    let stage = match stage {
+        Stage::Disk => "on disk",
+        Stage::Slaves => "on a slave",
     };
-    Rejection::new(Reason::Failed, format!("the message may not be {place}: {halt}"))
+    Rejection::new(Reason::Failed, format!("the message may not be {stage}: {halt}"))
 }

@@ -21,18 +21,18 @@ pub(crate) mod send_back;
 pub(crate) mod stalled;
 
 use crate::{
-    answer::Answer,
     clock::now_millis,
     config::{Config, Live},
     core::Core,
     error::Rejection,
     feature::Feature,
     group::{QueueLocks, subscription::SubscriptionGroups},
+    metrics_page::{MetricsPage, WAITING, Written},
     observe::stats::{Kind, Stats},
     registration::Registration,
     replication::Slaves,
+    response::PendingResponse,
     role::CurrentRole,
-    sheet::{Filled, Sheet, WAITING},
     timer::delay::Delay,
     topic::Topics,
 };
@@ -109,7 +109,7 @@ pub(crate) enum Reached {
 /// The outcome of a send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Acknowledged<'a> {
-    /// `None` for a message that was sent back: its answer does not describe it.
+    /// `None` for a message that was sent back: its response does not describe it.
     pub(crate) sent: Option<Sent<'a>>,
     pub(crate) reached: Reached,
 }
@@ -175,7 +175,7 @@ pub(crate) struct Waiting {
 }
 
 /// Stores messages and acknowledges them.
-pub(crate) struct Sender {
+pub(crate) struct MessageWriter {
     role: Arc<CurrentRole>,
     store: Arc<MessageStore>,
     topics: Arc<Topics>,
@@ -186,7 +186,7 @@ pub(crate) struct Sender {
     settings: Arc<Live>,
     stats: Arc<Stats>,
     durability: Arc<Durability>,
-    stalled: Arc<stalled::Line>,
+    stalled: Arc<stalled::Queue>,
     /// Generates ids for messages whose clients set none.
     unique_ids: UniqueIds,
     /// The host address that is stored in the records.
@@ -200,7 +200,7 @@ pub(crate) struct Sender {
     runtime: Handle,
 }
 
-impl Sender {
+impl MessageWriter {
     /// Creates a sender. `slaves` reports the offset that replication has confirmed.
     pub(crate) fn new(core: &Core, locks: &Arc<QueueLocks>, slaves: &Arc<Slaves>) -> Self {
         Self {
@@ -218,7 +218,7 @@ impl Sender {
                 Arc::clone(slaves),
                 Arc::clone(&core.settings),
             )),
-            stalled: Arc::new(stalled::Line::new(core.tasks.clone(), core.runtime.clone())),
+            stalled: Arc::new(stalled::Queue::new(core.tasks.clone(), core.runtime.clone())),
             unique_ids: UniqueIds::new(core.store_host.ip(), std::process::id(), now_millis() as u32, 0),
             store_host: core.store_host,
             region: core.settings.load().identity.region.clone(),
@@ -246,16 +246,16 @@ impl Sender {
         }
     }
 
-    /// Sends the answer when the wait is over. Does not block.
-    pub(crate) fn wait(self: &Arc<Self>, waits: Waits, to: Answer<Acknowledged<'static>>) {
+    /// Sends the response when the wait is over. Does not block.
+    pub(crate) fn wait(self: &Arc<Self>, waits: Waits, to: PendingResponse<Acknowledged<'static>>) {
         match waits {
             Waits::Durability(stored) => self.acknowledge(stored, to),
             Waits::Blocks { prepared, new_topic } => {
                 self.persist_topics(new_topic);
-                let (sender, memory) = (Arc::clone(self), to.hold_memory());
-                self.stalled.stand(prepared.bytes(), move |turn| {
-                    match turn.and_then(|patience| sender.append(prepared, patience)) {
-                        Ok(stored) => sender.acknowledge(stored, to),
+                let (writer, memory) = (Arc::clone(self), to.hold_memory());
+                self.stalled.enqueue(prepared.bytes(), move |turn| {
+                    match turn.and_then(|deadline| writer.append(prepared, deadline)) {
+                        Ok(stored) => writer.acknowledge(stored, to),
                         Err(rejection) => to.give(Err(rejection)),
                     }
                     drop(memory);
@@ -265,17 +265,17 @@ impl Sender {
     }
 
     /// Appends a message that waited for disk blocks, or refuses it if none are available within
-    /// `patience`. Blocks.
-    fn append(&self, prepared: Prepared, patience: Deadline) -> Result<Stored<'static>, Rejection> {
+    /// `deadline`. Blocks.
+    fn append(&self, prepared: Prepared, deadline: Deadline) -> Result<Stored<'static>, Rejection> {
         let stored = match prepared {
-            Prepared::One(one) => self.append_one(one, patience)?,
-            Prepared::Batch(batch) => self.append_batch(&batch, patience)?.map(Stored::into_owned),
-            Prepared::Back(back) => self.append_back(back, patience)?.ok(),
+            Prepared::One(one) => self.append_one(one, deadline)?,
+            Prepared::Batch(batch) => self.append_batch(&batch, deadline)?.map(Stored::into_owned),
+            Prepared::Back(back) => self.append_back(back, deadline)?.ok(),
         };
         stored.ok_or_else(|| rmq_store::Error::Stalled.into())
     }
 
-    fn acknowledge(&self, stored: Stored<'static>, to: Answer<Acknowledged<'static>>) {
+    fn acknowledge(&self, stored: Stored<'static>, to: PendingResponse<Acknowledged<'static>>) {
         self.persist_topics(stored.new_topic);
         if stored.wanted.nothing() {
             return to.give(Ok(Acknowledged { sent: stored.sent, reached: Reached::All }));
@@ -316,8 +316,8 @@ impl Prepared {
     }
 }
 
-impl Feature for Sender {
-    fn metrics(&self, to: &Sheet) -> Filled {
+impl Feature for MessageWriter {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         let waiting = self.waiting();
         to.row(&WAITING, "blocks", waiting.blocks);
         to.row(&WAITING, "flush", waiting.flush);

@@ -1,7 +1,7 @@
 //! Stores one message.
 
 use super::{
-    Ids, Outcome, Prepared as AnyPrepared, SendRequest, Sender, Sent, Stored, Waits,
+    Ids, MessageWriter, Outcome, Prepared as AnyPrepared, SendRequest, Sent, Stored, Waits,
     durability::Wanted,
     prepare::{self, OwnedDraft, Target},
     properties,
@@ -33,7 +33,7 @@ impl Prepared {
     }
 }
 
-impl Sender {
+impl MessageWriter {
     pub(super) fn send_one<'a>(
         &'a self,
         request: &SendRequest<'a>,
@@ -105,15 +105,15 @@ impl Sender {
         })
     }
 
-    /// Appends the message. Blocks for up to `patience`.
+    /// Appends the message. Blocks for up to `deadline`.
     pub(super) fn append_one(
         &self,
         prepared: Prepared,
-        patience: Deadline,
+        deadline: Deadline,
     ) -> Result<Option<Stored<'static>>, Rejection> {
         let Prepared { draft, target, unique_key, wanted } = prepared;
         let draft = draft.draft();
-        let Some(appended) = self.store.put_within(&draft, patience)? else { return Ok(None) };
+        let Some(appended) = self.store.put_within(&draft, deadline)? else { return Ok(None) };
         self.count(&target.topic.topic_name, 1, draft.body.len(), &self.settings.load());
         Ok(Some(self.stored_one(&appended, &target, Cow::Owned(unique_key), wanted).into_owned()))
     }

@@ -1,6 +1,6 @@
 //! Checks a message before it is stored, and applies the broker's changes to it.
 
-use super::{DEFAULT_TRIES, SendRequest, Sender, properties::Seen};
+use super::{DEFAULT_TRIES, MessageWriter, SendRequest, properties::Seen};
 use crate::{
     clock::now_millis,
     config::Config,
@@ -92,7 +92,7 @@ impl OwnedDraft {
     }
 }
 
-impl Sender {
+impl MessageWriter {
     /// Returns the queue of a request, and creates the topic if that is allowed. Refuses a request
     /// that this broker does not accept.
     pub(super) fn target(&self, request: &SendRequest<'_>, settings: &Config) -> Result<Target, Rejection> {
@@ -115,9 +115,7 @@ impl Sender {
     }
 
     fn check_broker(&self, settings: &Config) -> Result<(), Rejection> {
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Unavailable, "this broker is a slave; send to its master"));
-        }
+        self.role.require_master(Reason::Unavailable, "send to its master")?;
         if !perm::is_writable(settings.topics.permission) {
             return Err(Rejection::new(
                 Reason::NotPermitted,
@@ -200,8 +198,8 @@ fn queue(topic: &TopicConfig, asked: i32) -> Result<i32, Rejection> {
 }
 
 pub(super) fn no_queue_to_read(topic: &TopicConfig) -> Rejection {
-    let words = format!("the topic {} has {} queues to read; give it one", topic.topic_name, topic.read_queue_nums);
-    Rejection::new(Reason::NotPermitted, words)
+    let reason = format!("the topic {} has {} queues to read; give it one", topic.topic_name, topic.read_queue_nums);
+    Rejection::new(Reason::NotPermitted, reason)
 }
 
 /// Refuses kinds of message that this broker does not implement. They must not be stored as plain
@@ -212,12 +210,12 @@ pub(super) fn refuse_missing_kinds(header: &SendMessageV2<'_>, seen: &Seen<'_>) 
     }
     if sys_flag::transaction(header.sys_flag) != Transaction::None {
         // Stored with its `sysFlag`, the message would be in no queue.
-        let words = format!("sysFlag {} is that of a transaction; this broker does not take those", header.sys_flag);
-        return Err(Rejection::new(Reason::IllegalMessage, words));
+        let reason = format!("sysFlag {} is that of a transaction; this broker does not take those", header.sys_flag);
+        return Err(Rejection::new(Reason::IllegalMessage, reason));
     }
     if let Some((name, value, wanted)) = seen.wrong {
-        let words = format!("the property {name} cannot be {value:?}: {wanted}");
-        return Err(Rejection::new(Reason::IllegalMessage, words));
+        let reason = format!("the property {name} cannot be {value:?}: {wanted}");
+        return Err(Rejection::new(Reason::IllegalMessage, reason));
     }
     Ok(())
 }

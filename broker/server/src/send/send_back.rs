@@ -1,7 +1,7 @@
 //! Messages that a consumer sends back for redelivery: request 36.
 
 use super::{
-    DEFAULT_TRIES, Outcome, Prepared as AnyPrepared, Sender, Stored, Waits,
+    DEFAULT_TRIES, MessageWriter, Outcome, Prepared as AnyPrepared, Stored, Waits,
     durability::Wanted,
     prepare::{self, OwnedDraft},
     properties,
@@ -64,7 +64,7 @@ struct Retry {
     level: i32,
 }
 
-impl Sender {
+impl MessageWriter {
     /// Stores the message again: in the group's retry topic with a delay that grows with the number
     /// of deliveries, or, after too many, in the group's dead-letter topic. Reads the message,
     /// which may block on the disk. Does not wait for disk blocks.
@@ -72,9 +72,7 @@ impl Sender {
         let header = &request.header;
         let group = self.groups.find(&header.group).ok_or_else(|| Rejection::no_group(&header.group))?;
         let settings = self.settings.load();
-        if self.role.is_slave() {
-            return Err(Rejection::new(Reason::Unavailable, "this broker is a slave; send back to its master"));
-        }
+        self.role.require_master(Reason::Unavailable, "send back to its master")?;
         if !perm::is_writable(settings.topics.permission) {
             return Err(Rejection::new(Reason::NotPermitted, "this broker takes no messages (brokerPermission)"));
         }
@@ -186,13 +184,13 @@ impl Sender {
         })
     }
 
-    /// Appends the message. Returns `prepared` if no disk blocks are available within `patience`.
+    /// Appends the message. Returns `prepared` if no disk blocks are available within `deadline`.
     pub(super) fn append_back(
         &self,
         prepared: Prepared,
-        patience: Deadline,
+        deadline: Deadline,
     ) -> Result<Result<Stored<'static>, Prepared>, Rejection> {
-        let Some(appended) = self.store.put_again_within(&prepared.draft.draft(), patience)? else {
+        let Some(appended) = self.store.put_again_within(&prepared.draft.draft(), deadline)? else {
             return Ok(Err(prepared));
         };
         self.stats.add(Kind::SendBack, &prepared.counted.sent_back, 1);

@@ -33,7 +33,7 @@ const MAX_REQUESTS: usize = 10_000;
 const MAX_BYTES: usize = 64 << 20;
 
 /// The queue.
-pub(crate) struct Line {
+pub(crate) struct Queue {
     state: Mutex<State>,
     /// Tracks the thread that serves the queue. It ends before the store is closed.
     tasks: TaskTracker,
@@ -53,7 +53,7 @@ struct State {
 }
 
 struct Waiting {
-    patience: Deadline,
+    deadline: Deadline,
     bytes: usize,
     put: Put,
 }
@@ -61,7 +61,7 @@ struct Waiting {
 /// Stores the message and answers the request, or refuses it.
 type Put = Box<dyn FnOnce(Result<Deadline, Rejection>) + Send>;
 
-impl Line {
+impl Queue {
     /// Creates a queue whose thread is tracked by `tasks`. Tasks that a `put` spawns run on
     /// `runtime`.
     pub(crate) fn new(tasks: TaskTracker, runtime: Handle) -> Self {
@@ -76,7 +76,7 @@ impl Line {
 
     /// Queues `put`. It is called in order on a thread that may block until the deadline that it is
     /// given. If the queue is full, it is called at once with a refusal.
-    pub(crate) fn stand(
+    pub(crate) fn enqueue(
         self: &Arc<Self>,
         bytes: usize,
         put: impl FnOnce(Result<Deadline, Rejection>) + Send + 'static,
@@ -89,31 +89,31 @@ impl Line {
         }
         state.requests += 1;
         state.bytes += bytes;
-        state.waiting.push_back(Waiting { patience: Deadline::client(), bytes, put: Box::new(put) });
+        state.waiting.push_back(Waiting { deadline: Deadline::client(), bytes, put: Box::new(put) });
         if std::mem::replace(&mut state.served, true) {
             return;
         }
         drop(state);
-        let service = Service { of: Arc::clone(self), over: false, _counted: self.tasks.token() };
-        if let Err(error) = thread::Builder::new().name("stalled-puts".into()).spawn(move || service.run()) {
+        let worker = Worker { of: Arc::clone(self), over: false, _counted: self.tasks.token() };
+        if let Err(error) = thread::Builder::new().name("stalled-puts".into()).spawn(move || worker.run()) {
             tracing::warn!(%error, "no thread for messages that wait for disk blocks; they are refused");
         }
     }
 }
 
 /// The thread that serves the queue while the queue is not empty.
-struct Service {
-    of: Arc<Line>,
+struct Worker {
+    of: Arc<Queue>,
     over: bool,
     _counted: TaskTrackerToken,
 }
 
-impl Service {
+impl Worker {
     fn run(mut self) {
         let runtime = self.of.runtime.clone();
         let _entered = runtime.enter();
-        while let Some(Waiting { patience, bytes, put }) = self.next() {
-            put(Ok(patience));
+        while let Some(Waiting { deadline, bytes, put }) = self.next() {
+            put(Ok(deadline));
             let mut state = self.of.state.lock();
             state.requests -= 1;
             state.bytes -= bytes;
@@ -130,7 +130,7 @@ impl Service {
     }
 }
 
-impl Drop for Service {
+impl Drop for Worker {
     fn drop(&mut self) {
         if self.over {
             return;
@@ -154,16 +154,16 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(30);
 
-    fn line() -> (Arc<Line>, TaskTracker) {
+    fn queue() -> (Arc<Queue>, TaskTracker) {
         let tasks = TaskTracker::new();
-        (Arc::new(Line::new(tasks.clone(), Handle::current())), tasks)
+        (Arc::new(Queue::new(tasks.clone(), Handle::current())), tasks)
     }
 
     /// Queues a request that occupies the thread until the returned sender is dropped.
-    fn hold(line: &Arc<Line>, bytes: usize) -> Sender<()> {
+    fn hold(queue: &Arc<Queue>, bytes: usize) -> Sender<()> {
         let (done, wait) = channel::<()>();
         let (begun, served) = channel();
-        line.stand(bytes, move |turn| {
+        queue.enqueue(bytes, move |turn| {
             turn.unwrap();
             begun.send(()).unwrap();
             let _ = wait.recv_timeout(DEADLINE);
@@ -173,50 +173,50 @@ mod tests {
     }
 
     /// Queues a request that reports its turn.
-    fn stand(line: &Arc<Line>, bytes: usize) -> Receiver<Result<Deadline, Rejection>> {
-        let (tell, told) = channel();
-        line.stand(bytes, move |turn| tell.send(turn).unwrap());
-        told
+    fn enqueue(queue: &Arc<Queue>, bytes: usize) -> Receiver<Result<Deadline, Rejection>> {
+        let (sender, receiver) = channel();
+        queue.enqueue(bytes, move |turn| sender.send(turn).unwrap());
+        receiver
     }
 
     #[tokio::test]
-    async fn a_line_is_bounded_in_requests_and_in_bytes_and_empties() {
+    async fn the_queue_is_bounded_in_requests_and_in_bytes_and_empties() {
         for (bytes, places) in [(1, MAX_REQUESTS), (MAX_BYTES / 8, 8)] {
-            let (line, tasks) = line();
-            let first = hold(&line, bytes);
-            let others: Vec<_> = (1..places).map(|_| stand(&line, bytes)).collect();
-            assert_eq!(line.waiting(), (places, places * bytes));
-            let refused = stand(&line, bytes).recv_timeout(DEADLINE).unwrap().unwrap_err();
+            let (queue, tasks) = queue();
+            let first = hold(&queue, bytes);
+            let others: Vec<_> = (1..places).map(|_| enqueue(&queue, bytes)).collect();
+            assert_eq!(queue.waiting(), (places, places * bytes));
+            let refused = enqueue(&queue, bytes).recv_timeout(DEADLINE).unwrap().unwrap_err();
             assert_eq!(refused.reason, Reason::Busy);
             assert!(refused.remark.contains(&format!("{places} messages of")), "{}", refused.remark);
-            assert_eq!(line.waiting(), (places, places * bytes));
+            assert_eq!(queue.waiting(), (places, places * bytes));
             drop(first);
             // In the order of arrival, each with the deadline that it got on arrival.
-            let patiences: Vec<_> = others
+            let deadlines: Vec<_> = others
                 .iter()
-                .map(|told| match told.recv_timeout(DEADLINE).unwrap().unwrap() {
+                .map(|receiver| match receiver.recv_timeout(DEADLINE).unwrap().unwrap() {
                     Deadline::At(until) => until,
-                    Deadline::Now => panic!("no patience"),
+                    Deadline::Now => panic!("no deadline"),
                 })
                 .collect();
-            assert!(patiences.is_sorted());
+            assert!(deadlines.is_sorted());
             tasks.close();
             tokio::time::timeout(DEADLINE, tasks.wait()).await.unwrap();
-            assert_eq!(line.waiting(), (0, 0));
+            assert_eq!(queue.waiting(), (0, 0));
         }
     }
 
     #[tokio::test]
-    async fn a_put_that_panics_leaves_nobody_in_the_line() {
-        let (line, tasks) = line();
-        let first = hold(&line, 1);
-        line.stand(1, |_| panic!("as a test wants it"));
-        let behind = stand(&line, 1);
+    async fn a_put_that_panics_leaves_no_request_in_the_queue() {
+        let (queue, tasks) = queue();
+        let first = hold(&queue, 1);
+        queue.enqueue(1, |_| panic!("as a test wants it"));
+        let behind = enqueue(&queue, 1);
         drop(first);
         assert_eq!(behind.recv_timeout(DEADLINE).unwrap().unwrap_err().reason, Reason::Busy);
         tasks.close();
         tokio::time::timeout(DEADLINE, tasks.wait()).await.unwrap();
-        assert_eq!(line.waiting(), (0, 0));
-        assert!(stand(&line, 1).recv_timeout(DEADLINE).unwrap().is_ok());
+        assert_eq!(queue.waiting(), (0, 0));
+        assert!(enqueue(&queue, 1).recv_timeout(DEADLINE).unwrap().is_ok());
     }
 }

@@ -12,18 +12,18 @@ use crate::{
     config::{Config, Live},
     core::Core,
     feature::List,
-    group::{QueueLocks, offsets::ConsumerOffsets, progress::KeptProgress, subscription::SubscriptionGroups},
+    group::{QueueLocks, offsets::ConsumerOffsets, progress::ProgressWriter, subscription::SubscriptionGroups},
     observe::{requests::Requests, stats::Stats, store::StoreMetrics},
     pull::{Puller, long_polling::LongPolling},
     registration::Registration,
     replication::{Following, LogCheck, Slaves, metrics::Replication, requests, tables::MetadataSync},
-    request::{Border, Features, Lanes},
+    request::{Features, Lanes, RequestHandler},
     role::{CurrentRole, Role},
-    send::{Sender, reply::Replies},
+    send::{MessageWriter, reply::Replies},
     timer::delay::{Delay, Delivery},
     topic::Topics,
 };
-use rmq_remoting::{Budget, Figures, Watchdog, metrics::Connections};
+use rmq_remoting::{Budget, Counters, Watchdog, metrics::Connections};
 use rmq_store::{Follower, MessageStore};
 use std::{
     path::Path,
@@ -66,9 +66,9 @@ pub(super) struct Parts {
     pub(super) slaves: Arc<Slaves>,
     pub(super) following: Arc<Following>,
     pub(super) log_check: Arc<LogCheck>,
-    pub(super) figures: Arc<Figures>,
+    pub(super) counters: Arc<Counters>,
     pub(super) watchdog: Arc<Watchdog>,
-    pub(super) border: Arc<Border>,
+    pub(super) handler: Arc<RequestHandler>,
     pub(super) page: Arc<Page>,
     pub(super) list: List,
 }
@@ -87,7 +87,7 @@ impl Parts {
             0 => Budget::of_memory(memory),
             limit => Budget::new(limit),
         });
-        let figures = Arc::new(Figures::with_budget(Arc::clone(&budget)));
+        let counters = Arc::new(Counters::with_budget(Arc::clone(&budget)));
         let long_polling = Arc::clone(&tables.long_polling);
         let core = core(settings, store, tables, budget);
         let slaves = Arc::new(Slaves::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
@@ -96,17 +96,17 @@ impl Parts {
         let lanes =
             Arc::new(Lanes { at_work: AtWork::default(), tasks: core.tasks.clone(), runtime: core.runtime.clone() });
         let requests = Arc::new(Requests::new().map_err(Error::Metrics)?);
-        let connections = Connections::new("server", Arc::clone(&figures));
+        let connections = Connections::new("server", Arc::clone(&counters));
         requests.registry().register(Box::new(connections)).map_err(Error::Metrics)?;
 
         let locks = Arc::<QueueLocks>::default();
-        let sender = Arc::new(Sender::new(&core, &locks, &slaves));
+        let writer = Arc::new(MessageWriter::new(&core, &locks, &slaves));
         let puller = Arc::new(Puller::new(&core, &long_polling, &following, &lanes.at_work));
         let clients = Arc::new(Clients::new(&core, &locks));
-        let runtime_info = RuntimeInfo::new(&core, &sender, lanes.at_work.clone());
+        let runtime_info = RuntimeInfo::new(&core, &writer, lanes.at_work.clone());
         let features = Features {
-            replies: Replies::new(&core, &sender),
-            sender: Arc::clone(&sender),
+            replies: Replies::new(&core, &writer),
+            writer: Arc::clone(&writer),
             puller: Arc::clone(&puller),
             clients: Arc::clone(&clients),
             offsets: Offsets::new(&core),
@@ -142,7 +142,7 @@ impl Parts {
             clients,
             Arc::clone(&core.registration) as _,
             Arc::clone(&lanes) as _,
-            sender,
+            writer,
             Arc::new(StoreMetrics(Arc::clone(&core.store))),
             Arc::new(replication),
             Arc::clone(&core.stats) as _,
@@ -165,9 +165,14 @@ impl Parts {
             slaves,
             following,
             log_check,
-            figures,
+            counters,
             watchdog,
-            border: Arc::new(Border { features: Arc::new(features), list: Arc::clone(&list), lanes, requests }),
+            handler: Arc::new(RequestHandler {
+                features: Arc::new(features),
+                list: Arc::clone(&list),
+                lanes,
+                requests,
+            }),
             page: Arc::new(page),
             list,
         })
@@ -180,7 +185,7 @@ impl Parts {
             groups: Arc::clone(&self.core.groups),
             offsets: Arc::clone(&self.core.offsets),
             delay: Arc::clone(&self.core.delay),
-            budget: Arc::clone(&self.figures.budget),
+            budget: Arc::clone(&self.counters.budget),
         }
     }
 }
@@ -211,8 +216,8 @@ fn core(settings: Arc<Live>, store: Arc<MessageStore>, tables: Tables, budget: A
     }
 }
 
-fn progress(core: &Core) -> KeptProgress {
-    KeptProgress {
+fn progress(core: &Core) -> ProgressWriter {
+    ProgressWriter {
         offsets: Arc::clone(&core.offsets),
         groups: Arc::clone(&core.groups),
         consumers: Arc::clone(&core.consumers),

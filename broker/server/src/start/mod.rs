@@ -5,7 +5,7 @@
 //!   http: alive, not ready                     http: not ready
 //!   ports are reserved                         the broker unregisters from the namesrvs
 //!   tables, store (recovers)                   parked pulls are answered
-//!   ports are listened on                      no more requests; the last answers leave
+//!   ports are listened on                      no more requests; the last responses leave
 //!   handlers                                   replication, delay, housekeeping
 //!   replication, delay, housekeeping           tables are written, the store is closed
 //!   requests are taken
@@ -64,11 +64,11 @@ pub struct Broker {
 
 /// Answers probes from the beginning, while the store recovers.
 #[derive(Default)]
-struct Early {
+struct StartupProbes {
     page: OnceLock<Arc<Page>>,
 }
 
-impl Health for Early {
+impl Health for StartupProbes {
     fn live(&self) -> Result<(), String> {
         self.page.get().map_or(Ok(()), |page| page.live())
     }
@@ -113,7 +113,7 @@ impl Broker {
     pub async fn start(mut config: Config, file: Option<PathBuf>) -> Result<Self, Error> {
         let connections = &mut config.network.max_connections;
         *connections = rmq_remoting::connections_within_limit("maxConnections", *connections, RESERVED_DESCRIPTORS);
-        let (early, watchdog) = (Arc::<Early>::default(), Arc::<Watchdog>::default());
+        let (probes, watchdog) = (Arc::<StartupProbes>::default(), Arc::<Watchdog>::default());
         let rest = tasks(&watchdog);
         let bind = config.network.bind_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let places = Arc::new(Places::new().map_err(Error::Metrics)?);
@@ -122,9 +122,9 @@ impl Broker {
             port => {
                 let listener = listen(bind, port)?;
                 let address = local_address(&listener)?;
-                let (health, places, stop) = (Arc::clone(&early) as _, Arc::clone(&places), rest.stop.clone());
-                let answer = rmq_remoting::http::serve(listener, health, places, stop);
-                rest.run("http", answer);
+                let (health, places, stop) = (Arc::clone(&probes) as _, Arc::clone(&places), rest.stop.clone());
+                let http = rmq_remoting::http::serve(listener, health, places, stop);
+                rest.run("http", http);
                 Some(address)
             }
         };
@@ -139,7 +139,7 @@ impl Broker {
         let address = local_address(&ports.requests)?;
         let settings = Arc::new(Live::new(config, file));
         let parts = Parts::build(settings, memory, store, tables, Arc::clone(&watchdog))?;
-        places.register(parts.border.requests.registry()).map_err(Error::Metrics)?;
+        places.register(parts.handler.requests.registry()).map_err(Error::Metrics)?;
         let page = Arc::clone(&parts.page);
         let broker = Self {
             address,
@@ -151,7 +151,7 @@ impl Broker {
             parts,
         };
         broker.begin(ports)?;
-        let _ = early.page.set(page);
+        let _ = probes.page.set(page);
         Ok(broker)
     }
 
@@ -249,9 +249,9 @@ impl Broker {
             Reactors::start(&parts.watchdog).map_err(|source| Error::Thread { name: "connections", source })?;
         let reactors = Arc::new(reactors);
         for listener in listeners.into_iter().flatten() {
-            let (border, figures) = (Arc::clone(&parts.border), Arc::clone(&parts.figures));
+            let (handler, counters) = (Arc::clone(&parts.handler), Arc::clone(&parts.counters));
             let (reactors, stop) = (Arc::clone(&reactors), self.requests.stop.clone());
-            let serve = rmq_remoting::serve(listener, reactors, border, limits.clone(), figures, stop);
+            let serve = rmq_remoting::serve(listener, reactors, handler, limits.clone(), counters, stop);
             self.requests.run("accept connections", serve);
         }
         Ok(())

@@ -3,10 +3,10 @@
 use crate::{
     config::Live,
     feature::List,
+    metrics_page::{MetricsPage, Written},
     registration::Registration,
     replication::{Following, LogCheck},
     role::CurrentRole,
-    sheet::{Filled, Sheet},
 };
 use rmq_remoting::{Watchdog, http::Health};
 use rmq_store::MessageStore;
@@ -78,9 +78,9 @@ impl Health for Page {
         match self.store.metrics().refusing {
             Some(reason) => Err(format!("the store takes no writes: {reason}")),
             None => {
-                let words = [Some(unregistered), self.registration.contested()];
-                let words: Vec<_> = words.into_iter().flatten().filter(|words| !words.is_empty()).collect();
-                Ok(words.join("; "))
+                let reasons = [Some(unregistered), self.registration.contested()];
+                let reasons: Vec<_> = reasons.into_iter().flatten().filter(|reasons| !reasons.is_empty()).collect();
+                Ok(reasons.join("; "))
             }
         }
     }
@@ -92,8 +92,8 @@ impl Health for Page {
             ("node_type", "broker"),
             ("node_id", identity.broker_name.as_str()),
         ];
-        let sheet = Sheet::new(&labels);
-        let written = self.write(&sheet).and_then(|()| sheet.into_text());
+        let page = MetricsPage::new(&labels);
+        let written = self.write(&page).and_then(|()| page.into_text());
         written.unwrap_or_else(|error| {
             tracing::error!(%error, "the metrics cannot be shown");
             String::new()
@@ -102,7 +102,7 @@ impl Health for Page {
 }
 
 impl Page {
-    fn write(&self, to: &Sheet) -> Filled {
+    fn write(&self, to: &MetricsPage) -> Written {
         self.features.iter().try_for_each(|feature| feature.metrics(to))?;
         to.gauge(
             "rocketmq_broker_permission",
@@ -111,7 +111,8 @@ impl Page {
         )?;
         to.counter(
             "rocketmq_broker_ended_threads_total",
-            "Threads and tasks that have to run as long as the broker, and ended; the log says which. Not 0: it has to be restarted.",
+            "Threads and tasks that have to run as long as the broker, and ended; the log says \
+             which. Not 0: it has to be restarted.",
             self.watchdog.count() + self.store.metrics().threads_ended,
         )
     }

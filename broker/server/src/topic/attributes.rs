@@ -41,7 +41,7 @@ pub(crate) fn apply(text: &str, attributes: &mut BTreeMap<String, String>) -> Re
 }
 
 fn check(key: &str, value: &str) -> Result<(), Error> {
-    let (good, wanted) = match key {
+    let (valid, wanted) = match key {
         MESSAGE_TYPE => (
             ["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"].contains(&value),
             "UNSPECIFIED, NORMAL, FIFO, DELAY, TRANSACTION or MIXED",
@@ -51,7 +51,7 @@ fn check(key: &str, value: &str) -> Result<(), Error> {
         RESERVE_TIME => (value.parse::<i64>().is_ok(), "a number of milliseconds"),
         _ => return Err(Error::Unknown(key.to_owned())),
     };
-    if good { Ok(()) } else { Err(Error::Value { key: key.to_owned(), value: value.to_owned(), wanted }) }
+    if valid { Ok(()) } else { Err(Error::Value { key: key.to_owned(), value: value.to_owned(), wanted }) }
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use crate::{
     config::Config,
     error::Rejection,
     feature::Feature,
-    rows::{self, Row, Unread},
-    sheet::{Filled, Sheet},
+    metrics_page::{MetricsPage, Written},
+    rows::{self, InvalidRows, Row},
     table::{self, Changes, Table},
 };
 use rmq_protocol::{
@@ -44,12 +44,13 @@ pub(crate) struct Topics {
     system: BTreeSet<String>,
 }
 
-/// [`TopicConfigTable`] with rows that are not validated yet: the file, or the answer of a master.
+/// [`TopicConfigTable`] with rows that are not validated yet: the file, or the response of a
+/// master.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct TopicRows {
     pub(crate) data_version: DataVersion,
-    topic_config_table: Unread,
+    topic_config_table: InvalidRows,
 }
 
 /// The file as it is written.
@@ -67,7 +68,7 @@ impl Topics {
         let TopicRows { data_version, topic_config_table } = table::load(&path)?;
         let system_topics = system::topics(config);
         let system: BTreeSet<_> = system_topics.iter().map(|topic| topic.topic_name.clone()).collect();
-        let (mut topics, unread) = rows::judge(path.display(), topic_config_table, |name, topic| {
+        let (mut topics, invalid) = rows::judge(path.display(), topic_config_table, |name, topic| {
             check_row(name, topic, system.contains(name))
         });
         for topic in system_topics {
@@ -79,7 +80,7 @@ impl Topics {
         {
             template.perm &= !perm::INHERIT;
         }
-        Ok(Self { table: Table::new(path, data_version, topics, unread), system })
+        Ok(Self { table: Table::new(path, data_version, topics, invalid), system })
     }
 
     pub(crate) fn find(&self, topic: &str) -> Option<Arc<TopicConfig>> {
@@ -135,8 +136,8 @@ impl Topics {
         };
         if self.table.is_unread(topic) {
             return Err(Rejection::invalid(format!(
-                "the topic {topic} stands in topics.json in a form that cannot be used, as the broker's log says; put it right \
-                 with updateTopic"
+                "the topic {topic} stands in topics.json in a form that cannot be used, as the \
+                 broker's log says; correct it with updateTopic"
             )));
         }
         self.check_room(topic, 1)?;
@@ -156,7 +157,8 @@ impl Topics {
         }
         self.table.refused(topic, MAX_TOPICS);
         Err(Rejection::invalid(format!(
-            "the topic {topic} is not made: this broker has {topics} topics, and may have {MAX_TOPICS}; delete topics that are not used"
+            "the topic {topic} is not made: this broker has {topics} topics, and may have \
+             {MAX_TOPICS}; delete topics that are not used"
         )))
     }
 
@@ -175,10 +177,10 @@ impl Topics {
 
     /// Replaces the table with the master's, except rows that cannot be used.
     pub(crate) fn replace(&self, table: TopicRows) {
-        let (topics, unread) = rows::judge("the master's table of topics", table.topic_config_table, |name, topic| {
+        let (topics, invalid) = rows::judge("the master's table of topics", table.topic_config_table, |name, topic| {
             check_row(name, topic, self.system.contains(name))
         });
-        self.table.replace(table.data_version, topics, unread);
+        self.table.replace(table.data_version, topics, invalid);
     }
 
     /// See [`Table::begin_write`].
@@ -278,7 +280,7 @@ impl Feature for Topics {
         self.persist()
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.count("rocketmq_topic_number", "Topics of this broker.", self.len())
     }
 }
@@ -343,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_cannot_be_used_keeps_nobody_from_starting_and_is_not_lost() {
+    fn a_row_that_cannot_be_used_prevents_no_start_and_is_not_lost() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config/topics.json");
         std::fs::create_dir_all(folder.path().join("config")).unwrap();

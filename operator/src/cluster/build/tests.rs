@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::fixtures::{cluster, surroundings, validated};
+use crate::cluster::fixtures::{cluster, environment, validated};
 
 /// No group was opened and none has messages.
 const NONE: Groups<'static> = Groups { open: &BTreeSet::new(), stored: &BTreeSet::new() };
@@ -131,13 +131,13 @@ fn each_field_of_the_spec_changes_what_runs() {
 
 fn any_spec() -> impl Strategy<Value = Value> {
     let config = prop::collection::btree_map("[a-z][A-Za-z0-9]{0,12}", any::<String>(), 0..4);
-    let words = (
+    let texts = (
         prop::sample::select(vec!["Async", "Sync"]),
         prop::sample::select(vec!["None", "Preferred", "Required"]),
         prop::sample::select(vec!["PodDNS", "PodIP"]),
         prop::sample::select(vec!["Retain", "Delete"]),
     );
-    (1..=9i32, 1..=64i32, 1..=4i32, config, words, any::<bool>(), "[1-9][0-9]{0,3}(Mi|Gi|G|Ti)").prop_map(
+    (1..=9i32, 1..=64i32, 1..=4i32, config, texts, any::<bool>(), "[1-9][0-9]{0,3}(Mi|Gi|G|Ti)").prop_map(
         |(namesrvs, groups, slaves, config, (mode, apart, advertise, reclaim), flag, size)| {
             json!({
                 "namesrv": {"replicas": namesrvs, "config": config},
@@ -160,7 +160,7 @@ proptest! {
         let mut object = cluster(spec);
         object.metadata.name = Some(name);
         prop_assert!(object.validate_cel().is_ok());
-        let cluster = super::super::validate::validate(&object, &surroundings()).unwrap();
+        let cluster = super::super::validate::validate(&object, &environment()).unwrap();
         let plan = build(&cluster, &NONE);
         prop_assert_eq!(&plan, &build(&cluster, &NONE));
 

@@ -195,10 +195,10 @@ async fn a_setting_that_brokers_would_refuse_changes_nothing() {
     assert_eq!(world.api.writes(), [format!("PATCH {}/status", world.path())]);
 }
 
-/// What was not looked at again was dropped: a cluster that served was no longer Available because
-/// its next spec was misspelt, and the refusal that stood there was told anew afterwards.
+/// What was not observed again was dropped: a cluster that served was no longer Available because
+/// its next spec was misspelt, and the refusal that stood there was reported again afterwards.
 #[tokio::test]
-async fn a_look_that_ends_early_forgets_nothing() {
+async fn a_check_that_ends_early_forgets_nothing() {
     let world = World::new("early", json!({"brokers": {"groups": 2}})).await;
     world.settle().await;
     world.edit("/spec/brokers/groups", json!(1));
@@ -223,8 +223,8 @@ async fn a_look_that_ends_early_forgets_nothing() {
     world.api.heal();
     world.settle().await;
     world.condition("Ready", "False", "ScaleDownRefused");
-    let told = world.api.events().iter().filter(|reason| *reason == "DrainNotServed").count();
-    assert_eq!(told, 1, "{:?}", world.api.events());
+    let events = world.api.events().iter().filter(|reason| *reason == "DrainNotServed").count();
+    assert_eq!(events, 1, "{:?}", world.api.events());
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ impl World {
 /// `broker-storage-mq-rocketmq-broker-0-master-0` of another chart carried the same labels and was
 /// grown from 1Gi to 3Gi.
 #[tokio::test]
-async fn a_claim_of_somebody_else_with_our_labels_is_not_grown() {
+async fn a_foreign_claim_with_our_labels_is_not_grown() {
     let world = World::new("strange", json!({"brokers": {"groups": 2, "storage": {"size": "1Gi"}}})).await;
     world.settle().await;
     let theirs = [
@@ -54,13 +54,13 @@ async fn a_claim_of_somebody_else_with_our_labels_is_not_grown() {
         assert_eq!(world.requested(claim), "3Gi", "{claim}");
     }
     assert_eq!(theirs.each_ref().map(|claim| world.api.object(claim)), before);
-    let told = world.condition("StorageHealthy", "False", "Expanding");
-    assert!(!told.contains("broker-storage") && !told.contains("broker-0-5"), "{told}");
+    let message = world.condition("StorageHealthy", "False", "Expanding");
+    assert!(!message.contains("broker-storage") && !message.contains("broker-0-5"), "{message}");
 }
 
 /// Such claims made the operator plan groups that the spec does not ask for.
 #[tokio::test]
-async fn a_claim_of_somebody_else_with_our_labels_is_no_group_of_ours() {
+async fn a_foreign_claim_with_our_labels_is_no_group_of_ours() {
     let world = World::new("counted", json!({"brokers": {"groups": 1}})).await;
     world.claim("broker-storage-mq-rocketmq-broker-7-master-0", old_labels("counted", 7));
     world.claim("data-counted-broker-7-5", old_labels("counted", 7));
@@ -78,7 +78,7 @@ async fn a_claim_of_somebody_else_with_our_labels_is_no_group_of_ours() {
 /// A StatefulSet of a planned name that another made was deleted around its pods because its claims
 /// were smaller than wanted, and one of a name beyond the planned ones was taken for a group.
 #[tokio::test]
-async fn a_stateful_set_of_somebody_else_with_our_labels_is_neither_deleted_nor_counted() {
+async fn a_foreign_stateful_set_with_our_labels_is_neither_deleted_nor_counted() {
     let world = World::new("taken", json!({"brokers": {"groups": 1, "storage": {"size": "2Gi"}}})).await;
     let labels = json!({
         "app.kubernetes.io/name": "rocketmq", "app.kubernetes.io/instance": "taken",
@@ -209,7 +209,7 @@ async fn claims_of_an_earlier_version_are_kept_and_no_pod_is_lost() {
     world.condition("Ready", "True", "Running");
 }
 
-/// A status that was lost is made good from claims, whichever labels they have.
+/// A status that was lost is restored from claims, whichever labels they have.
 #[tokio::test]
 async fn a_group_is_remembered_by_a_claim_that_has_our_own_labels_alone() {
     let world = World::new("own", json!({"brokers": {"groups": 1}})).await;

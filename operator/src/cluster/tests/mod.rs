@@ -264,7 +264,7 @@ async fn scaling_up_opens_the_new_group_last() {
 }
 
 #[tokio::test]
-async fn scaling_down_is_refused_in_words_and_the_rest_of_the_edit_is_made() {
+async fn scaling_down_is_refused_with_a_reason_and_the_rest_of_the_edit_is_made() {
     let world = World::new("shrinking", json!({"brokers": {"groups": 2}})).await;
     world.settle().await;
     world.edit("/spec/brokers/groups", json!(1));
@@ -276,8 +276,8 @@ async fn scaling_down_is_refused_in_words_and_the_rest_of_the_edit_is_made() {
     let map = world.api.object("/api/v1/namespaces/mq/configmaps/shrinking-namesrv").unwrap();
     assert!(map["data"]["namesrv.conf"].as_str().unwrap().contains("orderMessageEnable=true"));
     world.pass().await.unwrap();
-    let told = world.api.events().iter().filter(|reason| *reason == "DrainNotServed").count();
-    assert_eq!(told, 1, "one event, however many passes");
+    let events = world.api.events().iter().filter(|reason| *reason == "DrainNotServed").count();
+    assert_eq!(events, 1, "one event, however many passes");
 }
 
 #[tokio::test]
@@ -391,7 +391,7 @@ async fn a_failing_api_server_costs_one_error_and_growing_pauses() {
 }
 
 #[tokio::test]
-async fn silent_brokers_are_told_as_unknown_and_nothing_is_forgotten() {
+async fn silent_brokers_are_reported_as_unknown_and_nothing_is_forgotten() {
     let world = World::new("silent", json!({})).await;
     world.settle().await;
     world.brokers.0.lock().namesrv_down = true;

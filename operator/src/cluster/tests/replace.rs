@@ -70,7 +70,7 @@ async fn an_edit_rolls_through_the_other_groups_while_a_slave_differs() {
 }
 
 #[tokio::test]
-async fn a_slave_that_differs_begins_anew_when_somebody_decides_so() {
+async fn a_slave_that_differs_begins_anew_when_an_administrator_decides_so() {
     let world = World::with_a_slave_that_differs("replaced").await;
     let theirs = world.claim(
         "data-replaced-broker-0-5",
@@ -115,7 +115,7 @@ async fn a_slave_that_differs_begins_anew_when_somebody_decides_so() {
 }
 
 #[tokio::test]
-async fn a_pod_of_somebody_else_and_a_right_that_is_missing_stop_a_replacement() {
+async fn a_foreign_pod_and_a_missing_right_stop_a_replacement() {
     let world = World::with_a_slave_that_differs("kept").await;
     let pod = format!("{PODS}/kept-broker-0-1");
     let ours = world.api.object(&pod).unwrap();

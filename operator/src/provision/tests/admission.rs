@@ -1,4 +1,4 @@
-//! Which namespaces may name something on a cluster, and what objects of others are told.
+//! Which namespaces may name something on a cluster, and what objects of others get as status.
 
 use super::*;
 
@@ -41,7 +41,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_not_admitted_is_told_what_to_write() {
+async fn a_namespace_that_is_not_admitted_gets_the_remedy() {
     let mut world = World::new("foreign:1").await;
     world.apply_in("team", "orders", json!({}));
     for _ in 0..2 {
@@ -86,7 +86,7 @@ async fn an_object_that_is_not_admitted_neither_blocks_nor_inherits_a_topic() {
     assert_eq!(world.brokers.writes()[..2], ["delete prod-broker-0 orders", "delete prod-broker-1 orders"]);
 }
 
-/// These reasons stood in a condition only, where a user that waits for a topic does not look.
+/// These reasons stood in a condition only, where a user that waits for a topic does not see them.
 #[tokio::test]
 async fn what_only_a_person_can_put_right_is_one_event() {
     let mut world = World::new("events:1").await;
@@ -102,7 +102,7 @@ async fn what_only_a_person_can_put_right_is_one_event() {
         world.pass("homeless").await.unwrap();
     }
     world.ready("placed", "False", "NoSuchGroup");
-    let mut told = world.api.events();
-    told.sort();
-    assert_eq!(told, ["ClusterNotFound", "NoSuchGroup", "SystemName"]);
+    let mut events = world.api.events();
+    events.sort();
+    assert_eq!(events, ["ClusterNotFound", "NoSuchGroup", "SystemName"]);
 }

@@ -21,8 +21,8 @@ impl World {
     }
 
     /// Events of this reason, each repetition counted.
-    fn told(&self, reason: &str) -> usize {
-        self.api.events().iter().filter(|told| *told == reason).count()
+    fn events(&self, reason: &str) -> usize {
+        self.api.events().iter().filter(|event| *event == reason).count()
     }
 
     fn paused(&self, name: &str) -> Option<String> {
@@ -117,10 +117,10 @@ async fn a_topic_that_was_never_ours_is_never_deleted() {
     assert!(world.gone("orders") && world.brokers.writes().is_empty());
 }
 
-/// A broker that says yes and deletes nothing was told again five times a second, each time after a
-/// fetch of all its tables, and the object still said that all was well.
+/// A broker that says yes and deletes nothing was asked again five times a second, each time after
+/// a fetch of all its tables, and the object still said that all was well.
 #[tokio::test]
-async fn a_broker_that_does_not_delete_is_asked_with_pauses_and_told_of_once() {
+async fn a_broker_that_does_not_delete_is_retried_with_back_off_and_reported_once() {
     let mut world = world_with_orders("undead:1").await;
     world.brokers.change("prod-broker-1", |master| master.deaf = true);
     world.delete("orders");
@@ -132,7 +132,7 @@ async fn a_broker_that_does_not_delete_is_asked_with_pauses_and_told_of_once() {
         assert!(!soon(world.pass("orders").await.unwrap()));
         assert!(world.ready("orders", "False", "StillThere").contains("rocketmq.rs/abandon=true"));
     }
-    assert_eq!(world.told("StillThere"), 1);
+    assert_eq!(world.events("StillThere"), 1);
     world.brokers.change("prod-broker-1", |master| master.deaf = false);
     world.pass("orders").await.unwrap();
     world.pass("orders").await.unwrap();
@@ -141,7 +141,7 @@ async fn a_broker_that_does_not_delete_is_asked_with_pauses_and_told_of_once() {
 
 /// The status stayed `Ready True InSync` while every try to delete failed.
 #[tokio::test]
-async fn a_broker_that_refuses_to_delete_is_told_in_the_status() {
+async fn a_broker_that_refuses_to_delete_is_reported_in_the_status() {
     let mut world = world_with_orders("stubborn:1").await;
     world.brokers.change("prod-broker-0", |master| master.refuses = true);
     world.delete("orders");

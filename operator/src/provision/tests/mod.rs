@@ -372,7 +372,7 @@ async fn the_intention_is_written_before_the_topic() {
 }
 
 #[tokio::test]
-async fn a_refused_write_is_told_and_the_claim_survives_it() {
+async fn a_refused_write_is_reported_and_the_claim_survives_it() {
     for (namesrv, down) in [("refused:1", false), ("cut:1", true)] {
         let mut world = World::new(namesrv).await;
         world.apply("orders", json!({"adoption": "Never"}));
@@ -396,7 +396,7 @@ async fn a_refused_write_is_told_and_the_claim_survives_it() {
 }
 
 #[tokio::test]
-async fn drift_is_corrected_counted_and_told_and_an_edit_is_no_drift() {
+async fn drift_is_corrected_counted_and_reported_and_an_edit_is_no_drift() {
     let mut world = World::new("drift:1").await;
     world.apply("orders", json!({}));
     world.pass("orders").await.unwrap();
@@ -407,7 +407,7 @@ async fn drift_is_corrected_counted_and_told_and_an_edit_is_no_drift() {
 
     world.brokers.change("prod-broker-0", |master| master.topics.get_mut("orders").unwrap().perm = 6);
     world.brokers.writes();
-    // The periodic look, a minute later.
+    // The periodic reconcile, a minute later.
     world.context.pool.forget(&ClusterKey { namespace: "mq".into(), name: "prod".into() });
     world.pass("orders").await.unwrap();
     assert_eq!(world.brokers.writes(), ["put prod-broker-0 orders"]);

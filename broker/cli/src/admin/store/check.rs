@@ -149,7 +149,7 @@ impl Checked {
         }
         rows.extend(output::pairs([("the log ends with", log.ending.to_owned())]));
         if log.records_behind_damage > 0 {
-            rows.extend(output::pairs([("messages behind damage", log.records_behind_damage.to_string())]));
+            rows.extend(output::pairs([("messages after damage", log.records_behind_damage.to_string())]));
         }
         rows.extend(output::pairs([
             ("consume queues", format!("{} of {} topics", queues.queues, queues.topics)),

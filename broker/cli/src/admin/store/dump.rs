@@ -43,7 +43,7 @@ struct Shown {
 
 impl Shown {
     fn new(record: &Record<'_>) -> Self {
-        let word = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Self {
             physical_offset: record.physical_offset(),
             size: record.size(),
@@ -59,7 +59,7 @@ impl Shown {
             sys_flag: record.sys_flag(),
             reconsume_times: record.reconsume_times(),
             prepared_transaction_offset: record.prepared_transaction_offset(),
-            properties: properties::iter(record.properties()).map(|(name, value)| (word(name), word(value))).collect(),
+            properties: properties::iter(record.properties()).map(|(name, value)| (text(name), text(value))).collect(),
             body: Body::new(record.body()),
         }
     }

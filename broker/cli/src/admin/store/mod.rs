@@ -17,16 +17,14 @@ use std::path::PathBuf;
 pub(super) enum Command {
     /// Read everything and say what is in it and what is wrong with it; fails where something is
     /// damaged
-    #[command(
-        after_help = "It changes nothing. No broker may run on the directory, and none can be started there meanwhile. A finding that is no \
-        damage is put right by the next start, or merely worth knowing."
-    )]
+    #[command(after_help = "It changes nothing. No broker may run on the directory, and none can be \
+         started there meanwhile. A finding that is no damage is put right by the next start, or \
+         merely worth knowing.")]
     Check(Where),
     /// Print messages in the order they were stored, and the damage between them
-    #[command(
-        after_help = "It changes nothing. No broker may run on the directory, and none can be started there meanwhile. The table shows the beginning \
-        of each body; `-o json` has all of it, and all properties."
-    )]
+    #[command(after_help = "It changes nothing. No broker may run on the directory, and none can be \
+         started there meanwhile. The table shows the beginning of each body; `-o json` has all of \
+         it, and all properties.")]
     Dump {
         #[command(flatten)]
         place: Where,
@@ -37,17 +35,22 @@ pub(super) enum Command {
         #[arg(long, default_value_t = u64::MAX, value_name = "OFFSET", hide_default_value = true)]
         to: u64,
         /// Print at most so many
-        #[arg(long, default_value = "100", value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(
+            long,
+            default_value = "100",
+            value_name = "MESSAGES",
+            value_parser = clap::value_parser!(u32).range(1..=100_000)
+        )]
         limit: u32,
         /// Print those of this topic only
         #[arg(short, long)]
         topic: Option<String>,
     },
     /// Cut the log where it is damaged, and let the next start make queues and index agree with it
-    #[command(
-        after_help = "Without --cut it only says what it would do. No broker may run on the directory, and none can be started there meanwhile. What is cut off is kept in directories beside, named after \
-        offset and time. What can be brought back from a copy or a slave is better brought back."
-    )]
+    #[command(after_help = "Without --cut it only says what it would do. No broker may run on the \
+         directory, and none can be started there meanwhile. What is cut off is kept in directories \
+         beside, named after offset and time. What can be brought back from a copy or a slave is \
+         better brought back.")]
     Repair {
         #[command(flatten)]
         place: Where,
@@ -67,7 +70,7 @@ pub(super) struct Where {
     /// and readOnlyCommitLogStorePaths)
     #[arg(long, value_name = "DIRS", value_delimiter = ',')]
     commit_log: Vec<PathBuf>,
-    /// Bytes of a commit log file; told by the files where there are several
+    /// Bytes of a commit log file; taken from the files where there are several
     /// (mappedFileSizeCommitLog)
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     file_size: Option<u64>,

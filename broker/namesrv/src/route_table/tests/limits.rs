@@ -12,11 +12,11 @@ fn many(from: usize, count: usize) -> BTreeMap<String, TopicConfig> {
 #[test]
 fn registrations_are_refused_before_routes_fill_the_memory() {
     let mut table = table();
-    let master = who("first", 0, "m");
+    let master = registrant("first", 0, "m");
     register(&mut table, &master, version(1), &many(0, 100)).unwrap();
     let mut registered = 0;
     let refused = loop {
-        let broker = who(&format!("b{registered}"), 0, &format!("a{registered}"));
+        let broker = registrant(&format!("b{registered}"), 0, &format!("a{registered}"));
         match register(&mut table, &broker, version(1), &many(1000 * (registered + 1), 1000)) {
             Ok(_) => registered += 1,
             Err(refused) => break refused,
@@ -40,7 +40,7 @@ fn registrations_are_refused_before_routes_fill_the_memory() {
 #[test]
 fn an_operator_cannot_fill_the_memory_either() {
     let mut table = table();
-    register(&mut table, &who("a", 0, "m"), version(1), &two()).unwrap();
+    register(&mut table, &registrant("a", 0, "m"), version(1), &two()).unwrap();
     let queues = QueueData { broker_name: "a".into(), ..QueueData::default() };
     let queues = std::slice::from_ref(&queues);
     assert!(table.register_topic("more", queues).unwrap());
@@ -53,24 +53,29 @@ fn an_operator_cannot_fill_the_memory_either() {
 fn names_members_and_brokers_have_limits() {
     let mut table = RouteTable::new(Arc::new(ArcSwap::from_pointee(Snapshot::default())), 1 << 30);
     let long = "x".repeat(MAX_NAME + 1);
-    for broker in [who(&long, 0, "m"), who("a", 0, &long), Registrant { cluster: long.clone(), ..who("a", 0, "m") }] {
+    for broker in [
+        registrant(&long, 0, "m"),
+        registrant("a", 0, &long),
+        Registrant { cluster: long.clone(), ..registrant("a", 0, "m") },
+    ] {
         let refused = register(&mut table, &broker, version(1), &two()).unwrap_err();
         assert!(matches!(refused, Error::TooLong { bytes, most: MAX_NAME, .. } if bytes == MAX_NAME + 1), "{refused}");
     }
-    let refused = register(&mut table, &who("a", 0, "m"), version(1), &topics([(&long, 6), ("t", 6)])).unwrap_err();
+    let refused =
+        register(&mut table, &registrant("a", 0, "m"), version(1), &topics([(&long, 6), ("t", 6)])).unwrap_err();
     assert_eq!(refused.to_string(), format!("the topic {:?}... has 513 bytes; 512 are possible", "x".repeat(32)));
     assert_eq!((table.live.len(), table.snapshot.bytes()), (0, 0));
 
     for id in 0..MAX_MEMBERS as i64 {
-        register(&mut table, &who("a", id, &format!("m{id}")), version(1), &two()).unwrap();
+        register(&mut table, &registrant("a", id, &format!("m{id}")), version(1), &two()).unwrap();
     }
-    let refused = register(&mut table, &who("a", 1000, "one more"), version(1), &two()).unwrap_err();
+    let refused = register(&mut table, &registrant("a", 1000, "one more"), version(1), &two()).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "with this registration of a there would be 129 members of one broker group; 128 are possible"
     );
     // Taking over a place adds none.
-    register(&mut table, &who("a", 7, "another"), version(1), &two()).unwrap();
+    register(&mut table, &registrant("a", 7, "another"), version(1), &two()).unwrap();
 
     let brokers = MAX_BROKERS + 1 - table.live.len();
     let refused = table.check_room(&size::Growth { group: "b", brokers, members: 1, topics: 0, bytes: 0 }).unwrap_err();

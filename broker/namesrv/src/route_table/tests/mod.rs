@@ -16,7 +16,7 @@ pub(super) fn table() -> RouteTable {
     RouteTable::new(Arc::new(ArcSwap::from_pointee(Snapshot::default())), LIMIT)
 }
 
-pub(super) fn who(broker: &str, id: i64, address: &str) -> Registrant {
+pub(super) fn registrant(broker: &str, id: i64, address: &str) -> Registrant {
     Registrant {
         cluster: "c".to_owned(),
         broker: broker.to_owned(),
@@ -31,7 +31,7 @@ pub(super) fn who(broker: &str, id: i64, address: &str) -> Registrant {
 
 /// One whose group permits acting masters.
 fn modern(broker: &str, id: i64, address: &str) -> Registrant {
-    Registrant { acting_master: Some(true), ..who(broker, id, address) }
+    Registrant { acting_master: Some(true), ..registrant(broker, id, address) }
 }
 
 fn version(counter: i64) -> DataVersion {
@@ -49,12 +49,12 @@ pub(super) fn topics<const N: usize>(topics: [(&str, i32); N]) -> BTreeMap<Strin
 /// Registers as the handler does: topics are decoded only if the table needs them.
 pub(super) fn register(
     table: &mut RouteTable,
-    who: &Registrant,
+    registrant: &Registrant,
     version: DataVersion,
     topics: &BTreeMap<String, TopicConfig>,
 ) -> Result<Outcome, Error> {
-    let topics = (!table.needs_no_topics(who, version)).then_some(topics);
-    table.register(Duration::ZERO, who, version, topics, Missing::Keep)
+    let topics = (!table.needs_no_topics(registrant, version)).then_some(topics);
+    table.register(Duration::ZERO, registrant, version, topics, Missing::Keep)
 }
 
 pub(super) fn route(table: &RouteTable, topic: &str) -> Option<TopicRoute> {
@@ -82,12 +82,13 @@ fn two() -> BTreeMap<String, TopicConfig> {
 #[test]
 fn slaves_learn_their_master_and_supply_no_topics() {
     let mut table = table();
-    let early = register(&mut table, &who("a", 1, "s"), version(1), &two()).unwrap();
+    let early = register(&mut table, &registrant("a", 1, "s"), version(1), &two()).unwrap();
     assert_eq!(early, Outcome::default());
     assert_eq!(route(&table, "t"), None);
-    let master = register(&mut table, &who("a", 0, "m"), version(1), &two()).unwrap();
+    let master = register(&mut table, &registrant("a", 0, "m"), version(1), &two()).unwrap();
     assert_eq!(master.master, None);
-    let late = register(&mut table, &who("a", 1, "s"), version(7), &topics([("only-here", 6), ("t", 0)])).unwrap();
+    let late =
+        register(&mut table, &registrant("a", 1, "s"), version(7), &topics([("only-here", 6), ("t", 0)])).unwrap();
     assert_eq!(
         late.master.map(|master| (master.address, master.ha_address)),
         Some(("m".to_owned(), "ha-m".to_owned()))
@@ -100,7 +101,7 @@ fn slaves_learn_their_master_and_supply_no_topics() {
 #[test]
 fn topics_are_taken_over_with_a_new_version_only() {
     let mut table = table();
-    let master = who("a", 0, "m");
+    let master = registrant("a", 0, "m");
     register(&mut table, &master, version(1), &two()).unwrap();
     register(&mut table, &master, version(1), &topics([("t", 4), ("u", 4), ("new", 4)])).unwrap();
     assert_eq!((perm(&table, "t"), perm(&table, "new")), (Some(6), Some(4)));
@@ -116,7 +117,7 @@ fn topics_are_taken_over_with_a_new_version_only() {
 #[test]
 fn topics_that_are_not_named_stay_or_go_as_configured() {
     let mut table = table();
-    let master = who("a", 0, "m");
+    let master = registrant("a", 0, "m");
     register(&mut table, &master, version(1), &two()).unwrap();
     table.register(SECOND, &master, version(2), Some(&topics([("t", 6)])), Missing::Keep).unwrap();
     assert!(route(&table, "u").is_some());
@@ -127,7 +128,7 @@ fn topics_that_are_not_named_stay_or_go_as_configured() {
 #[test]
 fn a_registration_that_says_nothing_new_changes_nothing() {
     let mut table = table();
-    let master = who("a", 0, "m");
+    let master = registrant("a", 0, "m");
     for _ in 0..2 {
         assert!(!table.needs_no_topics(&master, version(1)));
         register(&mut table, &master, version(1), &two()).unwrap();
@@ -140,9 +141,9 @@ fn a_registration_that_says_nothing_new_changes_nothing() {
 }
 
 #[test]
-fn a_lost_registration_of_single_topics_is_made_good_by_the_next_whole_one() {
+fn a_lost_registration_of_single_topics_is_repaired_by_the_next_whole_one() {
     let mut table = table();
-    let master = who("a", 0, "m");
+    let master = registrant("a", 0, "m");
     for _ in 0..2 {
         register(&mut table, &master, version(1), &two()).unwrap();
     }
@@ -153,7 +154,7 @@ fn a_lost_registration_of_single_topics_is_made_good_by_the_next_whole_one() {
 }
 
 #[test]
-fn what_a_slave_told_while_there_was_a_master_is_looked_at_when_it_supplies_the_topics() {
+fn what_a_slave_registered_while_there_was_a_master_is_compared_when_it_supplies_the_topics() {
     let mut table = table();
     let (slave, lower) = (modern("a", 2, "s2"), modern("a", 1, "s1"));
     for _ in 0..2 {
@@ -169,7 +170,7 @@ fn what_a_slave_told_while_there_was_a_master_is_looked_at_when_it_supplies_the_
 #[test]
 fn a_deleted_topic_comes_back_with_the_next_registration() {
     let mut table = table();
-    let master = who("a", 0, "m");
+    let master = registrant("a", 0, "m");
     for _ in 0..2 {
         register(&mut table, &master, version(1), &two()).unwrap();
     }
@@ -182,8 +183,8 @@ fn a_deleted_topic_comes_back_with_the_next_registration() {
 #[test]
 fn an_address_stands_once_in_its_group() {
     let mut table = table();
-    register(&mut table, &who("a", 1, "x"), version(1), &two()).unwrap();
-    register(&mut table, &who("a", 0, "x"), version(1), &two()).unwrap();
+    register(&mut table, &registrant("a", 1, "x"), version(1), &two()).unwrap();
+    register(&mut table, &registrant("a", 0, "x"), version(1), &two()).unwrap();
     assert_eq!(members(&table, "a"), [(0, "x".to_owned())]);
     assert!(route(&table, "t").is_some());
 }
@@ -191,8 +192,8 @@ fn an_address_stands_once_in_its_group() {
 #[test]
 fn a_process_that_comes_under_another_name_leaves_its_old_group() {
     let mut table = table();
-    register(&mut table, &who("a", 0, "x"), version(1), &two()).unwrap();
-    register(&mut table, &who("b", 0, "x"), version(1), &two()).unwrap();
+    register(&mut table, &registrant("a", 0, "x"), version(1), &two()).unwrap();
+    register(&mut table, &registrant("b", 0, "x"), version(1), &two()).unwrap();
     assert_eq!((members(&table, "a"), members(&table, "b")), (vec![], vec![(0, "x".to_owned())]));
     assert_eq!(perms(&table, "t"), [("b".to_owned(), 6)]);
 }
@@ -200,14 +201,14 @@ fn a_process_that_comes_under_another_name_leaves_its_old_group() {
 #[test]
 fn a_taken_id_goes_to_the_higher_epoch() {
     let mut table = table();
-    register(&mut table, &who("a", 0, "old"), epoch(2), &two()).unwrap();
-    register(&mut table, &who("a", 1, "loser"), epoch(1), &two()).unwrap();
-    let refused = register(&mut table, &who("a", 0, "loser"), epoch(1), &topics([("t", 0), ("u", 0)])).unwrap();
+    register(&mut table, &registrant("a", 0, "old"), epoch(2), &two()).unwrap();
+    register(&mut table, &registrant("a", 1, "loser"), epoch(1), &two()).unwrap();
+    let refused = register(&mut table, &registrant("a", 0, "loser"), epoch(1), &topics([("t", 0), ("u", 0)])).unwrap();
     assert_eq!(refused, Outcome { ignored: true, ..Outcome::default() });
     assert_eq!((members(&table, "a"), perm(&table, "t")), (vec![(0, "old".to_owned())], Some(6)));
     assert_eq!(table.live.get(&Address::new("c", "loser")), None);
 
-    register(&mut table, &who("a", 0, "new"), epoch(3), &topics([("t", 4), ("u", 4)])).unwrap();
+    register(&mut table, &registrant("a", 0, "new"), epoch(3), &topics([("t", 4), ("u", 4)])).unwrap();
     assert_eq!((members(&table, "a"), perm(&table, "t")), (vec![(0, "new".to_owned())], Some(4)));
     assert_eq!(table.live.get(&Address::new("c", "old")), None);
 }
@@ -217,15 +218,15 @@ fn a_single_topic_needs_a_registered_broker() {
     let mut table = table();
     let single = topics([("t", 6)]);
     for id in [0, 1] {
-        let error = register(&mut table, &who("a", id, "x"), version(1), &single).unwrap_err();
+        let error = register(&mut table, &registrant("a", id, "x"), version(1), &single).unwrap_err();
         assert!(matches!(error, Error::NotRegisteredYet(_)), "{error}");
     }
     assert!(table.published.load().groups().next().is_none() && table.live.len() == 0);
-    register(&mut table, &who("a", 0, "x"), version(1), &two()).unwrap();
-    register(&mut table, &who("a", 0, "x"), version(2), &topics([("v", 6)])).unwrap();
+    register(&mut table, &registrant("a", 0, "x"), version(1), &two()).unwrap();
+    register(&mut table, &registrant("a", 0, "x"), version(2), &topics([("v", 6)])).unwrap();
     assert!(route(&table, "v").is_some());
     // A refusal leaves the table unchanged: the address still serves under its old id.
-    register(&mut table, &who("a", 1, "x"), version(2), &single).unwrap_err();
+    register(&mut table, &registrant("a", 1, "x"), version(2), &single).unwrap_err();
     assert_eq!(members(&table, "a"), [(0, "x".to_owned())]);
 }
 
@@ -242,7 +243,7 @@ fn the_lowest_slave_supplies_topics_read_only_while_there_is_no_master() {
     let data = route(&table, "t").unwrap().broker_datas.remove(0);
     assert!(data.enable_acting_master && data.broker_addrs.len() == 3);
     // Slaves that may not act as master supply topics as they are: the header is present and false.
-    let sober = Registrant { acting_master: Some(false), ..who("b", 3, "s3") };
+    let sober = Registrant { acting_master: Some(false), ..registrant("b", 3, "s3") };
     register(&mut table, &sober, version(1), &two()).unwrap();
     assert_eq!(perms(&table, "t"), [("a".to_owned(), 6), ("b".to_owned(), 6)]);
 }
@@ -251,7 +252,7 @@ fn the_lowest_slave_supplies_topics_read_only_while_there_is_no_master() {
 fn a_master_that_goes_takes_the_write_permission_with_it_where_slaves_act() {
     for (acting, expected) in [(Some(true), 4), (Some(false), 6), (None, 6)] {
         let mut table = table();
-        let member = |id, address| Registrant { acting_master: acting, ..who("a", id, address) };
+        let member = |id, address| Registrant { acting_master: acting, ..registrant("a", id, address) };
         register(&mut table, &member(0, "m"), version(1), &two()).unwrap();
         register(&mut table, &member(1, "s"), version(1), &two()).unwrap();
         table.unregister("a", &Address::new("c", "m"));
@@ -266,8 +267,8 @@ fn a_master_that_goes_takes_the_write_permission_with_it_where_slaves_act() {
 #[test]
 fn a_group_without_members_is_gone_with_its_queues() {
     let mut table = table();
-    register(&mut table, &who("a", 0, "m"), version(1), &two()).unwrap();
-    register(&mut table, &who("b", 0, "n"), version(1), &topics([("t", 6), ("v", 6)])).unwrap();
+    register(&mut table, &registrant("a", 0, "m"), version(1), &two()).unwrap();
+    register(&mut table, &registrant("b", 0, "n"), version(1), &topics([("t", 6), ("v", 6)])).unwrap();
     table.unregister("a", &Address::new("c", "nobody"));
     assert_eq!(perms(&table, "t").len(), 2);
     table.unregister("a", &Address::new("c", "m"));
@@ -277,9 +278,9 @@ fn a_group_without_members_is_gone_with_its_queues() {
 }
 
 #[test]
-fn the_end_of_a_connection_takes_whoever_registered_over_it_last() {
+fn the_end_of_a_connection_removes_the_broker_that_registered_over_it_last() {
     let mut table = table();
-    let over = |broker, address, connection| Registrant { connection, ..who(broker, 0, address) };
+    let over = |broker, address, connection| Registrant { connection, ..registrant(broker, 0, address) };
     register(&mut table, &over("a", "x", 7), version(1), &two()).unwrap();
     register(&mut table, &over("b", "y", 7), version(1), &two()).unwrap();
     register(&mut table, &over("c", "z", 8), version(1), &two()).unwrap();
@@ -293,7 +294,8 @@ fn the_end_of_a_connection_takes_whoever_registered_over_it_last() {
 #[test]
 fn silence_is_measured_by_what_each_broker_promised() {
     let mut table = table();
-    let promised = |broker, address, timeout, connection| Registrant { timeout, connection, ..who(broker, 0, address) };
+    let promised =
+        |broker, address, timeout, connection| Registrant { timeout, connection, ..registrant(broker, 0, address) };
     register(&mut table, &promised("a", "x", Some(10 * SECOND), 1), version(1), &two()).unwrap();
     register(&mut table, &promised("b", "y", None, 2), version(1), &two()).unwrap();
     assert_eq!(table.evict(10 * SECOND).brokers, []);
@@ -307,7 +309,7 @@ fn silence_is_measured_by_what_each_broker_promised() {
 }
 
 #[test]
-fn members_are_told_when_their_lowest_id_changes() {
+fn members_are_notified_when_their_lowest_id_changes() {
     let mut table = table();
     let first = register(&mut table, &modern("a", 2, "s2"), version(1), &two()).unwrap();
     assert_eq!(first.lowest_id_changed, None);
@@ -323,17 +325,17 @@ fn members_are_told_when_their_lowest_id_changes() {
         ((2, "s2".to_owned()), Some("m"), vec!["s2".to_owned()])
     );
     // Old brokers do not know the notification.
-    register(&mut table, &who("b", 1, "y"), version(1), &two()).unwrap();
-    assert_eq!(register(&mut table, &who("b", 0, "x"), version(1), &two()).unwrap().lowest_id_changed, None);
+    register(&mut table, &registrant("b", 1, "y"), version(1), &two()).unwrap();
+    assert_eq!(register(&mut table, &registrant("b", 0, "x"), version(1), &two()).unwrap().lowest_id_changed, None);
     assert_eq!(table.unregister("b", &Address::new("c", "x")), None);
 }
 
 #[test]
 fn write_permission_is_wiped_until_the_next_version() {
     let mut table = table();
-    let master = who("a", 0, "m");
+    let master = registrant("a", 0, "m");
     register(&mut table, &master, version(1), &topics([("t", 6), ("u", 4)])).unwrap();
-    register(&mut table, &who("b", 0, "n"), version(1), &two()).unwrap();
+    register(&mut table, &registrant("b", 0, "n"), version(1), &two()).unwrap();
     assert_eq!((table.wipe_write_perm("a"), table.wipe_write_perm("nobody")), (2, 0));
     register(&mut table, &master, version(1), &topics([("t", 6), ("u", 4)])).unwrap();
     assert_eq!(perms(&table, "t"), [("a".to_owned(), 4), ("b".to_owned(), 6)]);
@@ -346,8 +348,9 @@ fn write_permission_is_wiped_until_the_next_version() {
 #[test]
 fn topics_are_added_on_known_brokers_and_deleted_by_cluster() {
     let mut table = table();
-    register(&mut table, &who("a", 0, "m"), version(1), &two()).unwrap();
-    register(&mut table, &Registrant { cluster: "d".to_owned(), ..who("b", 0, "n") }, version(1), &two()).unwrap();
+    register(&mut table, &registrant("a", 0, "m"), version(1), &two()).unwrap();
+    register(&mut table, &Registrant { cluster: "d".to_owned(), ..registrant("b", 0, "n") }, version(1), &two())
+        .unwrap();
     let row = |broker: &str| QueueData {
         broker_name: broker.to_owned(),
         perm: 6,
@@ -369,27 +372,27 @@ fn topics_are_added_on_known_brokers_and_deleted_by_cluster() {
 
 /// They were mixed in one route, without any report.
 #[test]
-fn clusters_that_share_a_broker_name_are_told_once_for_as_long_as_they_do() {
+fn clusters_that_share_a_broker_name_are_reported_once_for_as_long_as_they_do() {
     let mut table = table();
     let of = |cluster: &str, broker: &str, address: &str| Registrant {
         cluster: cluster.to_owned(),
-        ..who(broker, 0, address)
+        ..registrant(broker, 0, address)
     };
     for (cluster, broker, address) in [("c", "a", "1"), ("c", "b", "2"), ("d", "e", "3")] {
         register(&mut table, &of(cluster, broker, address), version(1), &two()).unwrap();
     }
     assert_eq!((table.newly_shared(), table.shared_names()), (Vec::new(), 0));
-    let told = |clusters: &[&str]| vec![("a".into(), clusters.iter().map(|name| (*name).to_owned()).collect())];
+    let reported = |clusters: &[&str]| vec![("a".into(), clusters.iter().map(|name| (*name).to_owned()).collect())];
     register(&mut table, &of("d", "a", "4"), version(1), &two()).unwrap();
-    assert_eq!((table.newly_shared(), table.shared_names()), (told(&["c", "d"]), 1));
+    assert_eq!((table.newly_shared(), table.shared_names()), (reported(&["c", "d"]), 1));
     assert_eq!((table.newly_shared(), table.shared_names()), (Vec::new(), 1));
     register(&mut table, &of("e", "a", "5"), version(1), &two()).unwrap();
-    assert_eq!(table.newly_shared(), told(&["c", "d", "e"]));
+    assert_eq!(table.newly_shared(), reported(&["c", "d", "e"]));
     table.unregister("a", &Address::new("e", "5"));
     table.unregister("a", &Address::new("d", "4"));
     assert_eq!((table.newly_shared(), table.shared_names()), (Vec::new(), 0));
     register(&mut table, &of("d", "a", "4"), version(1), &two()).unwrap();
-    assert_eq!(table.newly_shared(), told(&["c", "d"]), "it is another occurrence");
+    assert_eq!(table.newly_shared(), reported(&["c", "d"]), "it is another occurrence");
 }
 
 fn over(connection: u64, registrant: Registrant) -> Registrant {
@@ -399,9 +402,9 @@ fn over(connection: u64, registrant: Registrant) -> Registrant {
 /// The second broker with one name and id took the first one's place in all routes without any
 /// report, and after the second one's end the first was in no route for up to 30 s.
 #[test]
-fn two_living_brokers_with_one_name_and_id_are_told_and_the_one_that_stays_is_called_back() {
+fn two_brokers_with_one_name_and_id_are_reported_and_the_one_that_stays_registers_again() {
     let mut table = table();
-    let (first, second) = (over(1, who("a", 0, "first")), over(2, who("a", 0, "second")));
+    let (first, second) = (over(1, registrant("a", 0, "first")), over(2, registrant("a", 0, "second")));
     register(&mut table, &first, version(1), &two()).unwrap();
     let came = register(&mut table, &second, version(1), &two()).unwrap();
     // It may be the same broker after the loss of its node.
@@ -426,7 +429,7 @@ fn two_living_brokers_with_one_name_and_id_are_told_and_the_one_that_stays_is_ca
 fn a_broker_that_comes_back_with_other_addresses_contests_nothing() {
     let mut table = table();
     for (connection, address) in (1..).zip(["first", "second", "first", "third", "first"]) {
-        let outcome = register(&mut table, &over(connection, who("a", 0, address)), version(1), &two()).unwrap();
+        let outcome = register(&mut table, &over(connection, registrant("a", 0, address)), version(1), &two()).unwrap();
         assert_eq!((outcome.contested_by, outcome.contest_began), (None, false), "{connection}");
         // The old connection ends late, when its place is taken already.
         let _ = table.connection_closed(connection - 1);
@@ -434,23 +437,23 @@ fn a_broker_that_comes_back_with_other_addresses_contests_nothing() {
     }
     // A process that changes its own address replaces no other broker.
     for address in ["second", "first", "second", "first"] {
-        let outcome = register(&mut table, &over(9, who("b", 0, address)), version(1), &two()).unwrap();
+        let outcome = register(&mut table, &over(9, registrant("b", 0, address)), version(1), &two()).unwrap();
         assert_eq!(outcome.contested_by, None, "{address}");
     }
 }
 
 #[test]
-fn a_contest_ends_when_nobody_takes_the_place_back() {
+fn a_contest_ends_when_the_place_is_not_taken_back() {
     let mut table = table();
     for (connection, address) in [(1, "first"), (2, "second"), (1, "first")] {
-        register(&mut table, &over(connection, who("a", 0, address)), version(1), &two()).unwrap();
+        register(&mut table, &over(connection, registrant("a", 0, address)), version(1), &two()).unwrap();
     }
     table.end_contests(SECOND * 100);
     assert_eq!(table.contests(), 1);
     table.end_contests(SECOND * 200);
     assert_eq!(table.contests(), 0);
     // A member that changes its id leaves nothing behind under the old one.
-    register(&mut table, &over(2, who("a", 0, "second")), version(1), &two()).unwrap();
-    register(&mut table, &over(2, who("a", 3, "second")), version(1), &two()).unwrap();
+    register(&mut table, &over(2, registrant("a", 0, "second")), version(1), &two()).unwrap();
+    register(&mut table, &over(2, registrant("a", 3, "second")), version(1), &two()).unwrap();
     assert_eq!((table.contests(), table.freed_connections()), (0, vec![1]));
 }

@@ -11,7 +11,7 @@ const TOPICS: [&str; 8] = ["t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7"];
 
 /// A process: it knows its topics and counts their changes.
 struct Process {
-    who: Registrant,
+    registrant: Registrant,
     version: DataVersion,
     topics: BTreeMap<String, TopicConfig>,
 }
@@ -37,34 +37,35 @@ impl Model {
     fn register(
         &mut self,
         now: Duration,
-        who: &Registrant,
+        registrant: &Registrant,
         version: DataVersion,
         topics: &BTreeMap<String, TopicConfig>,
     ) {
-        let (mut members, _) = self.groups.get(&who.broker).cloned().unwrap_or_default();
-        let known = members.contains_key(&who.id);
+        let (mut members, _) = self.groups.get(&registrant.broker).cloned().unwrap_or_default();
+        let known = members.contains_key(&registrant.id);
         if !known && topics.len() == 1 {
             return;
         }
-        members.retain(|id, address| *address != who.address || *id == who.id);
-        if let Some(holder) = members.get(&who.id).cloned().filter(|holder| *holder != who.address) {
+        members.retain(|id, address| *address != registrant.address || *id == registrant.id);
+        if let Some(holder) = members.get(&registrant.id).cloned().filter(|holder| *holder != registrant.address) {
             if self.live.get(&holder).is_some_and(|live| live.version.state_version > version.state_version) {
-                return self.leave(&who.address);
+                return self.leave(&registrant.address);
             }
             self.live.remove(&holder);
         }
-        if self.live.get(&who.address).is_some_and(|live| live.broker != who.broker) {
-            self.leave(&who.address);
+        if self.live.get(&registrant.address).is_some_and(|live| live.broker != registrant.broker) {
+            self.leave(&registrant.address);
         }
-        members.insert(who.id, who.address.clone());
-        let acting = who.acting_master == Some(true);
-        let is_prime_slave = who.id != 0 && who.acting_master.is_some() && members.keys().min() == Some(&who.id);
-        self.groups.insert(who.broker.clone(), (members, acting));
-        if who.id == 0 || is_prime_slave {
-            let changed = !known || self.live.get(&who.address).is_none_or(|live| live.version != version);
+        members.insert(registrant.id, registrant.address.clone());
+        let acting = registrant.acting_master == Some(true);
+        let is_prime_slave =
+            registrant.id != 0 && registrant.acting_master.is_some() && members.keys().min() == Some(&registrant.id);
+        self.groups.insert(registrant.broker.clone(), (members, acting));
+        if registrant.id == 0 || is_prime_slave {
+            let changed = !known || self.live.get(&registrant.address).is_none_or(|live| live.version != version);
             for (topic, config) in topics {
                 let perm = if is_prime_slave && acting { config.perm & !WRITE } else { config.perm };
-                let key = (topic.clone(), who.broker.clone());
+                let key = (topic.clone(), registrant.broker.clone());
                 if changed {
                     self.queues.insert(key, perm);
                 } else {
@@ -72,10 +73,15 @@ impl Model {
                 }
             }
         }
-        let timeout = who.timeout.unwrap_or(120 * SECOND);
-        let live =
-            ModelLive { broker: who.broker.clone(), version, last_seen: now, timeout, connection: who.connection };
-        self.live.insert(who.address.clone(), live);
+        let timeout = registrant.timeout.unwrap_or(120 * SECOND);
+        let live = ModelLive {
+            broker: registrant.broker.clone(),
+            version,
+            last_seen: now,
+            timeout,
+            connection: registrant.connection,
+        };
+        self.live.insert(registrant.address.clone(), live);
     }
 
     fn leave(&mut self, address: &str) {
@@ -135,11 +141,11 @@ fn compare(table: &RouteTable, model: &Model) {
 
 fn processes(random: &mut StdRng) -> Vec<Process> {
     let process = |at: usize, random: &mut StdRng| Process {
-        who: Registrant {
+        registrant: Registrant {
             acting_master: *[None, Some(false), Some(true)].choose(random).unwrap(),
             timeout: [None, Some(20 * SECOND)][random.random_range(0..2)],
             connection: at as u64 / 2,
-            ..who(NAMES[at % 3], (at as i64 / 3) % 3, &format!("p{at}"))
+            ..registrant(NAMES[at % 3], (at as i64 / 3) % 3, &format!("p{at}"))
         },
         version: version(random.random_range(0..3)),
         topics: topics([("t0", READ | WRITE), ("t1", READ)]),
@@ -165,7 +171,7 @@ fn random_run(seed: u64) {
     for _ in 0..STEPS {
         let at = random.random_range(0..processes.len());
         let process = &mut processes[at];
-        let address = Address::new("c", &process.who.address);
+        let address = Address::new("c", &process.registrant.address);
         match random.random_range(0..20) {
             0..=7 => both(&mut table, &mut model, now, process, &process.topics),
             8..=9 => {
@@ -175,16 +181,16 @@ fn random_run(seed: u64) {
                     both(&mut table, &mut model, now, process, &changed);
                 }
             }
-            10 => process.who.id = random.random_range(0..3),
+            10 => process.registrant.id = random.random_range(0..3),
             11 => process.version.state_version = random.random_range(0..3),
-            12 => process.who.broker = NAMES[random.random_range(0..3)].to_owned(),
-            13 => process.who.connection = random.random_range(0..9),
+            12 => process.registrant.broker = NAMES[random.random_range(0..3)].to_owned(),
+            13 => process.registrant.connection = random.random_range(0..9),
             14 => {
-                table.unregister(&process.who.broker, &address);
+                table.unregister(&process.registrant.broker, &address);
                 model.leave(&address.address);
             }
             15 => {
-                let connection = process.who.connection;
+                let connection = process.registrant.connection;
                 table.connection_closed(connection);
                 model.leave_if(|live| live.connection == connection);
             }
@@ -199,12 +205,12 @@ fn random_run(seed: u64) {
                 model.queues.retain(|(held, _), _| held != topic);
             }
             18 => {
-                table.wipe_write_perm(&process.who.broker);
-                model.set_perm(&process.who.broker, |perm| perm & !WRITE);
+                table.wipe_write_perm(&process.registrant.broker);
+                model.set_perm(&process.registrant.broker, |perm| perm & !WRITE);
             }
             _ => {
-                table.add_write_perm(&process.who.broker);
-                model.set_perm(&process.who.broker, |_| READ | WRITE);
+                table.add_write_perm(&process.registrant.broker);
+                model.set_perm(&process.registrant.broker, |_| READ | WRITE);
             }
         }
         compare(&table, &model);
@@ -218,11 +224,11 @@ fn both(
     process: &Process,
     topics: &BTreeMap<String, TopicConfig>,
 ) {
-    let (who, version) = (&process.who, process.version);
-    let wanted = (!table.needs_no_topics(who, version)).then_some(topics);
+    let (registrant, version) = (&process.registrant, process.version);
+    let wanted = (!table.needs_no_topics(registrant, version)).then_some(topics);
     // A refusal is one in the model as well; the comparison checks it.
-    let _ = table.register(now, who, version, wanted, Missing::Keep);
-    model.register(now, who, version, topics);
+    let _ = table.register(now, registrant, version, wanted, Missing::Keep);
+    model.register(now, registrant, version, topics);
 }
 
 #[test]

@@ -215,7 +215,7 @@ pub fn check_prefix(bytes: &[u8], physical_offset: u64) -> Result<(), Error> {
     }
 }
 
-/// The records of a pull answer's body, one after another. After an error there is nothing more.
+/// The records of a pull response's body, one after another. After an error there is nothing more.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
     rest: &'a [u8],

@@ -38,7 +38,7 @@ pub(crate) struct Group {
     /// A client has pulled with a newer subscription than its heartbeats contained. The
     /// subscriptions here are incomplete.
     pub(crate) outdated: bool,
-    /// The encoded answer with the ids of the clients, cached from the first request after a
+    /// The encoded response with the ids of the clients, cached from the first request after a
     /// change: each of thousands of members asks after each change.
     ids: Option<Bytes>,
 }
@@ -99,7 +99,7 @@ impl Consumers {
 
     /// Notes that a client of the group has a newer subscription than is known here. Java's client
     /// may drop the heartbeat that would contain it while another one is in flight, and then
-    /// continues with short ones. The answer to the next short heartbeat asks for a full one.
+    /// continues with short ones. The response to the next short heartbeat asks for a full one.
     pub(crate) fn outdated(&self, group: &str) {
         if let Some(group) = self.state.lock().groups.get_mut(group) {
             group.outdated = true;
@@ -173,7 +173,7 @@ impl Consumers {
         self.state.lock().groups.get(group).map(|group| group.message_model)
     }
 
-    /// The ids of the group's clients, as the body of an answer. `None` if it has no clients.
+    /// The ids of the group's clients, as the body of a response. `None` if it has no clients.
     pub(crate) fn client_ids(&self, group: &str) -> Option<Bytes> {
         let mut state = self.state.lock();
         let Group { clients, ids, .. } = state.groups.get_mut(group)?;
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_changes_when_its_words_do() {
+    fn a_subscription_changes_when_its_tags_do() {
         let mut group = Group::default();
         assert!(group.subscribe(&group_of(&[("t", "*", 1), ("u", "a", 1)])));
         assert!(!group.subscribe(&group_of(&[("t", "*", 2), ("u", "a", 2)])), "a new version of the same words");

@@ -1,12 +1,12 @@
 //! Metrics of connected clients.
 
 use super::{Client, Consumers, Producers};
-use crate::sheet::{Filled, MAX_ROWS, Sheet, yes_or_no};
+use crate::metrics_page::{MAX_ROWS, MetricsPage, Written, yes_or_no};
 use prometheus::{IntGaugeVec, Opts};
 use rmq_protocol::{body::ConsumeType, names, version};
 
 /// Writes the number of clients by language and version.
-pub(crate) fn metrics(of_producers: &Producers, of_consumers: &Consumers, to: &Sheet) -> Filled {
+pub(crate) fn metrics(of_producers: &Producers, of_consumers: &Consumers, to: &MetricsPage) -> Written {
     let producers = IntGaugeVec::new(
         Opts::new("rocketmq_producer_connections", "Producers connected now, by language and version."),
         &["language", "version", "protocol_type"],

@@ -6,14 +6,14 @@
 mod consumers;
 mod memberships;
 mod metrics;
-mod notices;
+mod notifications;
 mod producers;
 
 pub(crate) use consumers::Consumers;
 pub(crate) use memberships::MOST as MAX_MEMBERSHIPS;
 use memberships::Memberships;
 pub(crate) use metrics::metrics;
-pub(crate) use notices::Notices;
+pub(crate) use notifications::Notifications;
 pub(crate) use producers::Producers;
 
 use rmq_protocol::{body, language::Language, version::Version};

@@ -1,11 +1,11 @@
 //! Metrics of traffic by topic and group.
 
 use super::{Kind, Stats};
-use crate::sheet::{Filled, Sheet, is_system, yes_or_no};
+use crate::metrics_page::{MetricsPage, Written, is_system, yes_or_no};
 use prometheus::{IntCounterVec, Opts};
 use rmq_protocol::names;
 
-pub(super) fn traffic(stats: &Stats, to: &Sheet) -> Filled {
+pub(super) fn traffic(stats: &Stats, to: &MetricsPage) -> Written {
     let labels = ["topic", "is_system", "consumer_group"];
     for (kind, name, help) in [
         (Kind::TopicPut, "rocketmq_messages_in_total", "Messages stored since the start, by topic."),
@@ -47,7 +47,7 @@ pub(super) fn traffic(stats: &Stats, to: &Sheet) -> Filled {
 /// A message becomes a dead letter in two ways: it is sent back to the broker once too often, or
 /// the client itself sends it to the retry topic once too often. The latter is counted as stored in
 /// the dead-letter topic.
-pub(super) fn dead_letters(stats: &Stats, to: &Sheet) -> Filled {
+pub(super) fn dead_letters(stats: &Stats, to: &MetricsPage) -> Written {
     let counters = IntCounterVec::new(
         Opts::new(
             "rocketmq_send_to_dlq_messages_total",

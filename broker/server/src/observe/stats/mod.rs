@@ -3,23 +3,23 @@
 //!
 //! A counter is one atomic. A sampler records the value of every counter: every ten seconds for the
 //! last minute, every ten minutes for the last hour, and every hour for the last day, as Java does.
-//! A rate is the difference of two [`notes`]. So counting costs one atomic add, and a topic that
+//! A rate is the difference of two [`samples`]. So counting costs one atomic add, and a topic that
 //! takes messages has two counters of some 1.5 KiB, which allows very many topics. The sampler also
 //! records the values at the last two midnights, local time. A counter that has not changed for a
 //! day is dropped, except those of the broker, whose totals are shown.
 
 mod metrics;
-mod notes;
+mod samples;
 
 use crate::{
     feature::{Feature, Tasks},
-    sheet::{Filled, Sheet},
+    metrics_page::{MetricsPage, Written},
 };
 use jiff::civil::Date;
-use notes::Notes;
 use parking_lot::{Mutex, RwLock};
 use rmq_protocol::body::{BrokerStats, StatsItem};
 use rustc_hash::FxHashMap;
+use samples::Samples;
 use std::{
     sync::{
         Arc,
@@ -86,7 +86,7 @@ impl Kind {
 pub(crate) struct Counter {
     value: AtomicU64,
     /// Samples of the last minute, hour and day.
-    notes: Mutex<[Notes; 3]>,
+    samples: Mutex<[Samples; 3]>,
     /// The values at the midnight before the last and at the last one; 0 before the counter's
     /// first.
     mornings: [AtomicU64; 2],
@@ -97,7 +97,11 @@ impl Counter {
         let first = if kind.is_of_the_broker() { 60 } else { 6 };
         Self {
             value: AtomicU64::new(0),
-            notes: Mutex::new([Notes::new(SAMPLE_EVERY, first), Notes::new(TEN_MINUTES, 6), Notes::new(HOUR, 24)]),
+            samples: Mutex::new([
+                Samples::new(SAMPLE_EVERY, first),
+                Samples::new(TEN_MINUTES, 6),
+                Samples::new(HOUR, 24),
+            ]),
             mornings: Default::default(),
         }
     }
@@ -115,14 +119,14 @@ impl Counter {
         self.mornings.each_ref().map(|morning| morning.load(Relaxed))
     }
 
-    fn note(&self, now: Instant) {
-        let mut notes = self.notes.lock();
+    fn record(&self, now: Instant) {
+        let mut samples = self.samples.lock();
         let value = self.value();
-        notes.iter_mut().for_each(|notes| notes.note(now, value));
+        samples.iter_mut().for_each(|samples| samples.record(now, value));
     }
 
     fn is_untouched(&self, now: Instant) -> bool {
-        let [_, _, day] = &*self.notes.lock();
+        let [_, _, day] = &*self.samples.lock();
         day.untouched(now, self.value())
     }
 
@@ -136,9 +140,9 @@ impl Counter {
 
     /// Amount and rate over the last `span`, a day at most, or over the time that has samples.
     pub(crate) fn over(&self, span: Duration, now: Instant) -> StatsItem {
-        let notes = self.notes.lock();
-        let [first, hour, day] = &*notes;
-        let reaching = [first, hour].into_iter().find(|notes| notes.whole() >= span).unwrap_or(day);
+        let samples = self.samples.lock();
+        let [first, hour, day] = &*samples;
+        let reaching = [first, hour].into_iter().find(|samples| samples.whole() >= span).unwrap_or(day);
         reaching.over(span, now, self.value())
     }
 }
@@ -165,7 +169,7 @@ impl Stats {
             let of_kind = counters.entry(kind).or_default();
             Arc::clone(of_kind.entry(key.into()).or_insert_with(|| Arc::new(Counter::new(kind))))
         };
-        counter.note(Instant::now());
+        counter.record(Instant::now());
         counter.add(amount);
     }
 
@@ -203,7 +207,7 @@ impl Stats {
         let all: Vec<Arc<Counter>> =
             self.counters.read().values().flat_map(|counters| counters.values().cloned()).collect();
         for counter in all {
-            counter.note(now);
+            counter.record(now);
             if passed > 0 {
                 counter.midnight(passed);
             }
@@ -235,7 +239,7 @@ impl Feature for Stats {
         });
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         metrics::traffic(self, to)?;
         metrics::dead_letters(self, to)
     }
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_nobody_touches_for_a_day_is_dropped_and_the_brokers_own_is_not() {
+    fn a_counter_unchanged_for_a_day_is_dropped_and_the_brokers_own_is_not() {
         let (stats, clock) = (Stats::default(), clock());
         stats.add(Kind::TopicPut, "t", 1);
         stats.add(Kind::BrokerPut, "c", 1);
@@ -305,11 +309,11 @@ mod tests {
             clock.sample(&stats, HOUR * hour + SAMPLE_EVERY, HOUR * (hour + 1));
         }
         let counter = stats.find(Kind::TopicPut, "t").unwrap();
-        assert!(counter.notes.lock().iter().zip([7, 7, 25]).all(|(notes, most)| notes.len() <= most));
-        let told = stats.describe(Kind::TopicPut, "t", clock.at(60 * HOUR).0).unwrap();
-        assert_eq!(told.stats_day.sum, 24 * 3600, "{told:?}");
-        assert!((told.stats_day.tps - 1.0).abs() < 0.05, "{told:?}");
-        assert_eq!((told.stats_hour.sum, told.stats_hour.tps.round()), (3600, 1.0), "{told:?}");
+        assert!(counter.samples.lock().iter().zip([7, 7, 25]).all(|(samples, most)| samples.len() <= most));
+        let reported = stats.describe(Kind::TopicPut, "t", clock.at(60 * HOUR).0).unwrap();
+        assert_eq!(reported.stats_day.sum, 24 * 3600, "{reported:?}");
+        assert!((reported.stats_day.tps - 1.0).abs() < 0.05, "{reported:?}");
+        assert_eq!((reported.stats_hour.sum, reported.stats_hour.tps.round()), (3600, 1.0), "{reported:?}");
     }
 
     #[test]

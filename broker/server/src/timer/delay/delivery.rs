@@ -9,8 +9,8 @@ use super::{Delay, bounds};
 use crate::{
     clock::now_millis,
     feature::{Feature, Tasks},
+    metrics_page::{MetricsPage, Written},
     registration::Registration,
-    sheet::{Filled, Sheet},
     topic::{self, Topics},
 };
 use rmq_protocol::{
@@ -76,7 +76,7 @@ impl Feature for Delivery {
         self.delay.persist()
     }
 
-    fn metrics(&self, to: &Sheet) -> Filled {
+    fn metrics(&self, to: &MetricsPage) -> Written {
         to.counter(
             "rocketmq_broker_undeliverable_delayed_total",
             "Delayed messages that could never be delivered; they are kept in the topic rmq_sys_DELAY_DLQ with the reason.",
@@ -221,7 +221,7 @@ impl Delivery {
             reason,
             kept_in = names::DELAY_DEAD_LETTER_TOPIC,
             ?kept_at,
-            "a delayed message can never be delivered and is passed over"
+            "a delayed message can never be delivered and is skipped"
         );
         Ok(())
     }
@@ -245,7 +245,7 @@ impl Delivery {
             Err(error) => return fails(failing, level, position, None, &error.to_string()),
         };
         self.delay.undeliverable.fetch_add(1, Relaxed);
-        tracing::error!(level, offset = position, error, "a damaged delayed message is passed over");
+        tracing::error!(level, offset = position, error, "a damaged delayed message is skipped");
         self.delay.advance(level, next);
         Duration::ZERO
     }
@@ -255,8 +255,8 @@ impl Delivery {
 /// the same message.
 fn fails(failing: &mut Failing, level: i32, offset: u64, record: Option<&Record<'_>>, error: &str) -> Duration {
     let now = Instant::now();
-    let told = failing.get(&level).is_some_and(|(known, at)| *known == offset && now - *at < WARN_EVERY);
-    if !told {
+    let warned = failing.get(&level).is_some_and(|(known, at)| *known == offset && now - *at < WARN_EVERY);
+    if !warned {
         failing.insert(level, (offset, now));
         let topic = record.and_then(|record| record.property(properties::REAL_TOPIC)).unwrap_or_default();
         tracing::warn!(

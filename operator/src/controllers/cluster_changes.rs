@@ -1,6 +1,6 @@
-//! What topics and consumer groups hear of clusters: that one came, went, or changed in what they
-//! need of it. Each cluster is watched once, whatever the number of controllers; its status changes
-//! more often than that, and thousands of objects may name it.
+//! What topics and consumer groups are notified of: that a cluster came, went, or changed in what
+//! they need of it. Each cluster is watched once, whatever the number of controllers; its status
+//! changes more often than that, and thousands of objects may name it.
 
 use std::{
     collections::HashMap,
@@ -24,27 +24,27 @@ use crate::{
     provision::Provisioned,
 };
 
-/// Compares what a watch delivers with what was known, and tells what differs.
-pub(super) struct News {
+/// Compares what a watch delivers with what was known, and notifies of what differs.
+pub(super) struct ChangeNotifier {
     store: Store<DeserializeGuard<RocketMQCluster>>,
-    told: broadcast::Sender<ClusterKey>,
+    changed: broadcast::Sender<ClusterKey>,
     /// Fingerprints of the clusters in the store.
     known: HashMap<ClusterKey, u64>,
 }
 
-impl News {
-    pub(super) fn new(store: Store<DeserializeGuard<RocketMQCluster>>, told: broadcast::Sender<ClusterKey>) -> Self {
-        Self { store, told, known: HashMap::new() }
+impl ChangeNotifier {
+    pub(super) fn new(store: Store<DeserializeGuard<RocketMQCluster>>, changed: broadcast::Sender<ClusterKey>) -> Self {
+        Self { store, changed, known: HashMap::new() }
     }
 
-    /// Looks at an event that is in the store already.
-    pub(super) fn note(&mut self, event: &Event<DeserializeGuard<RocketMQCluster>>) {
+    /// Compares an event that is in the store already.
+    pub(super) fn observe(&mut self, event: &Event<DeserializeGuard<RocketMQCluster>>) {
         match event {
             Event::Apply(cluster) => self.compare(key(cluster), fingerprint(cluster)),
             Event::Delete(cluster) => {
                 let key = key(cluster);
                 self.known.remove(&key);
-                self.tell(key);
+                self.notify(key);
             }
             // Objects of a list are in the store when it is complete; what is not in it any more is
             // gone.
@@ -54,7 +54,7 @@ impl News {
                 let gone = self.known.keys().filter(|key| !listed.contains_key(*key)).cloned();
                 for key in gone.collect::<Vec<_>>() {
                     self.known.remove(&key);
-                    self.tell(key);
+                    self.notify(key);
                 }
                 for (key, fingerprint) in listed {
                     self.compare(key, fingerprint);
@@ -66,13 +66,13 @@ impl News {
 
     fn compare(&mut self, key: ClusterKey, fingerprint: u64) {
         if self.known.insert(key.clone(), fingerprint) != Some(fingerprint) {
-            self.tell(key);
+            self.notify(key);
         }
     }
 
-    fn tell(&self, key: ClusterKey) {
+    fn notify(&self, key: ClusterKey) {
         // Without a receiver there is no controller that could act on it.
-        let _ = self.told.send(key);
+        let _ = self.changed.send(key);
     }
 }
 
@@ -94,16 +94,16 @@ fn fingerprint(cluster: &DeserializeGuard<RocketMQCluster>) -> u64 {
     hasher.finish()
 }
 
-/// The objects that name the clusters of which there is news.
+/// The objects that name the clusters that changed.
 pub(super) fn naming<K: Provisioned>(
-    news: broadcast::Receiver<ClusterKey>,
+    changes: broadcast::Receiver<ClusterKey>,
     objects: Store<DeserializeGuard<K>>,
 ) -> impl Stream<Item = ObjectRef<DeserializeGuard<K>>> + Send + 'static {
-    let clusters = stream::unfold(news, |mut news| async move {
-        match news.recv().await {
-            Ok(key) => Some((Some(key), news)),
+    let clusters = stream::unfold(changes, |mut changes| async move {
+        match changes.recv().await {
+            Ok(key) => Some((Some(key), changes)),
             // What was missed is not known, so it may be any.
-            Err(RecvError::Lagged(_)) => Some((None, news)),
+            Err(RecvError::Lagged(_)) => Some((None, changes)),
             Err(RecvError::Closed) => None,
         }
     });

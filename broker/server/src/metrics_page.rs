@@ -13,7 +13,7 @@ use rmq_protocol::names;
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// A metric with one label, whose rows come from several features.
-pub(crate) struct Measure {
+pub(crate) struct SharedGauge {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
     pub(crate) label: &'static str,
@@ -21,9 +21,12 @@ pub(crate) struct Measure {
 
 /// Java has a row for each of its thread pools. Here sends, pulls and heartbeats are handled as
 /// they are read.
-pub(crate) const WAITING: Measure = Measure {
+pub(crate) const WAITING: SharedGauge = SharedGauge {
     name: "rocketmq_processor_watermark",
-    help: "Requests that wait: shared ones for a turn of their connection, the disk or the answer of another process, those of them that are at work on threads (at_work), sends for disk blocks, their flush or their slaves. Beyond 10,000 at work more are refused, and beyond 10,000 for blocks.",
+    help: "Requests that wait: shared ones for a turn of their connection, the disk or the answer \
+     of another process, those of them that are at work on threads (at_work), sends for disk \
+     blocks, their flush or their slaves. Beyond 10,000 at work more are refused, and beyond 10,000 \
+     for blocks.",
     label: "processor",
 };
 
@@ -40,19 +43,19 @@ pub(crate) fn yes_or_no(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
-type Rows = (&'static Measure, Vec<(&'static str, usize)>);
+type Rows = (&'static SharedGauge, Vec<(&'static str, usize)>);
 
 /// Whether metrics could be written.
-pub(crate) type Filled = prometheus::Result<()>;
+pub(crate) type Written = prometheus::Result<()>;
 
 /// Metrics in Prometheus' text format, with common labels on each.
-pub(crate) struct Sheet {
+pub(crate) struct MetricsPage {
     labels: Vec<LabelPair>,
     text: RefCell<String>,
     rows: RefCell<BTreeMap<&'static str, Rows>>,
 }
 
-impl Sheet {
+impl MetricsPage {
     pub(crate) fn new(labels: &[(&str, &str)]) -> Self {
         Self {
             labels: labels.iter().map(|(name, value)| label(name, value)).collect(),
@@ -66,15 +69,15 @@ impl Sheet {
     ///
     /// # Errors
     /// They cannot be written.
-    pub(crate) fn register(&self, figures: Box<dyn Collector>) -> Filled {
-        figures.collect().into_iter().try_for_each(|family| self.write(family))
+    pub(crate) fn register(&self, collector: Box<dyn Collector>) -> Written {
+        collector.collect().into_iter().try_for_each(|family| self.write(family))
     }
 
     /// Writes what a collector or a registry has gathered.
     ///
     /// # Errors
-    /// As [`Sheet::register`].
-    pub(crate) fn write(&self, mut family: MetricFamily) -> Filled {
+    /// As [`MetricsPage::register`].
+    pub(crate) fn write(&self, mut family: MetricFamily) -> Written {
         let mut metrics = family.take_metric();
         if metrics.is_empty() {
             return Ok(());
@@ -93,8 +96,8 @@ impl Sheet {
     /// Writes a gauge.
     ///
     /// # Errors
-    /// As [`Sheet::register`].
-    pub(crate) fn gauge(&self, name: &str, help: &str, value: f64) -> Filled {
+    /// As [`MetricsPage::register`].
+    pub(crate) fn gauge(&self, name: &str, help: &str, value: f64) -> Written {
         let gauge = Gauge::new(name, help)?;
         gauge.set(value);
         self.register(Box::new(gauge))
@@ -103,8 +106,8 @@ impl Sheet {
     /// Writes a current number as a gauge.
     ///
     /// # Errors
-    /// As [`Sheet::register`].
-    pub(crate) fn count(&self, name: &str, help: &str, value: usize) -> Filled {
+    /// As [`MetricsPage::register`].
+    pub(crate) fn count(&self, name: &str, help: &str, value: usize) -> Written {
         let gauge = IntGauge::new(name, help)?;
         gauge.set(value as i64);
         self.register(Box::new(gauge))
@@ -113,8 +116,8 @@ impl Sheet {
     /// Writes a counter: the number since the start.
     ///
     /// # Errors
-    /// As [`Sheet::register`].
-    pub(crate) fn counter(&self, name: &str, help: &str, value: u64) -> Filled {
+    /// As [`MetricsPage::register`].
+    pub(crate) fn counter(&self, name: &str, help: &str, value: u64) -> Written {
         let counter = IntCounter::new(name, help)?;
         counter.inc_by(value);
         self.register(Box::new(counter))
@@ -122,18 +125,18 @@ impl Sheet {
 
     /// Adds a row to a metric that several features contribute to. The metric is written at the
     /// end.
-    pub(crate) fn row(&self, measure: &'static Measure, value_of_label: &'static str, value: usize) {
+    pub(crate) fn row(&self, shared: &'static SharedGauge, value_of_label: &'static str, value: usize) {
         let mut rows = self.rows.borrow_mut();
-        rows.entry(measure.name).or_insert_with(|| (measure, Vec::new())).1.push((value_of_label, value));
+        rows.entry(shared.name).or_insert_with(|| (shared, Vec::new())).1.push((value_of_label, value));
     }
 
     /// The text.
     ///
     /// # Errors
-    /// As [`Sheet::register`].
+    /// As [`MetricsPage::register`].
     pub(crate) fn into_text(self) -> prometheus::Result<String> {
-        for (measure, rows) in self.rows.take().into_values() {
-            let gauges = IntGaugeVec::new(Opts::new(measure.name, measure.help), &[measure.label])?;
+        for (shared, rows) in self.rows.take().into_values() {
+            let gauges = IntGaugeVec::new(Opts::new(shared.name, shared.help), &[shared.label])?;
             for (value_of_label, value) in rows {
                 gauges.with_label_values(&[value_of_label]).set(value as i64);
             }

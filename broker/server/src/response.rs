@@ -1,4 +1,4 @@
-//! The right to answer one request.
+//! The right to respond to one request.
 //!
 //! Features give outcomes in their own types. Only the border ([`request`](crate::request)) knows
 //! how an outcome is encoded, in particular its response code. It passes the encoding function with
@@ -9,12 +9,12 @@ use rmq_protocol::Reply;
 use rmq_remoting::{Connection, RequestMemory, Responder, Unsent};
 
 /// The right to give the outcome of one request, once.
-pub(crate) struct Answer<T> {
+pub(crate) struct PendingResponse<T> {
     to: Responder,
     write: fn(Result<T, Rejection>) -> Reply,
 }
 
-impl<T> Answer<T> {
+impl<T> PendingResponse<T> {
     pub(crate) fn new(to: Responder, write: fn(Result<T, Rejection>) -> Reply) -> Self {
         Self { to, write }
     }

@@ -27,13 +27,13 @@ const AT_ONCE: usize = 64;
 
 /// The groups that are to be notified.
 #[derive(Default)]
-pub(crate) struct Notices {
+pub(crate) struct Notifications {
     changed: Mutex<BTreeSet<String>>,
     wake: Notify,
     sent: AtomicU64,
 }
 
-impl Notices {
+impl Notifications {
     /// The group has changed: its members are notified soon.
     pub(crate) fn changed(&self, group: &str) {
         let mut changed = self.changed.lock();
@@ -53,7 +53,7 @@ impl Notices {
         while stop.run_until_cancelled(self.wake.notified()).await.is_some() {
             let changed = std::mem::take(&mut *self.changed.lock());
             for group in changed {
-                self.tell(&group, &consumers).await;
+                self.notify(&group, &consumers).await;
             }
             if stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_none() {
                 return;
@@ -61,7 +61,7 @@ impl Notices {
         }
     }
 
-    async fn tell(&self, group: &str, consumers: &Consumers) {
+    async fn notify(&self, group: &str, consumers: &Consumers) {
         let header = ConsumerGroupRequest { consumer_group: group };
         for (number, connection) in consumers.connections(group).into_iter().enumerate() {
             if number % AT_ONCE == AT_ONCE - 1 {
@@ -69,7 +69,7 @@ impl Notices {
             }
             self.sent.fetch_add(1, Relaxed);
             if let Err(error) = connection.one_way(Command::request(RequestCode::NotifyConsumerIdsChanged, &header)) {
-                tracing::debug!(%error, group, "a consumer cannot be told that its group has changed; it will find out by itself");
+                tracing::debug!(%error, group, "a consumer cannot be notified that its group has changed; its next rebalance will notice");
             }
         }
     }
