@@ -47,8 +47,8 @@ thread_local! {
     static TOGETHER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Records how many requests of one read got a response at once, and returns whether the thread will
-/// pause for them.
+/// Records how many requests of one read got a response at once, and returns whether the thread
+/// will pause for them.
 pub(crate) fn responded(count: usize) -> bool {
     TOGETHER.set(TOGETHER.get().max(count));
     GATHERED.contains(&count)

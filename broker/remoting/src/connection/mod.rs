@@ -1,18 +1,21 @@
 //! One connection, as seen from either side.
+//!
+//! | file | what |
+//! |---|---|
+//! | this | the handle: requests, one-way messages, what a connection holds and why it is not read from |
+//! | [`event_loop`] | what the task of the connection does |
+
+mod event_loop;
 
 use crate::{
     Counters, Error, Limits,
     admission::Open,
-    input::{Input, READ},
-    limits::{MemoryCheck, MemoryDeadline, ReadPause, Reasons},
-    log_limit,
+    limits::Reasons,
     outbox::{Outbox, Pushed},
-    reactors,
-    responder::{Handling, Responder},
+    responder::Responder,
 };
-use bytes::Bytes;
 use parking_lot::Mutex;
-use rmq_protocol::{Command, frame};
+use rmq_protocol::Command;
 use rustc_hash::FxHashMap;
 use std::{
     fmt, io,
@@ -28,15 +31,10 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::Interest,
     net::TcpStream,
     sync::{Notify, Semaphore, oneshot},
-    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-
-/// How long a connection may handle requests before it yields to the others of its thread.
-const TURN: Duration = Duration::from_millis(1);
 
 /// What a process does with the commands that it receives.
 pub trait Handler: Send + Sync + 'static {
@@ -277,7 +275,7 @@ impl Connection {
         let open = Open::new(&self.0.counters, self.0.peer.ip());
         async move {
             let end = End { connection: &self, handler: &*handler };
-            self.read_until_end(&*handler, &stop).await;
+            event_loop::run(&self, &*handler, &stop).await;
             drop(open);
             drop(end);
         }
@@ -297,207 +295,6 @@ impl Connection {
         // Handles, and the socket with them, may live on in a client's table or a parked response.
         // The peer must learn of the end all the same.
         let _ = socket2::SockRef::from(&self.0.stream).shutdown(std::net::Shutdown::Both);
-    }
-
-    async fn read_until_end<H: Handler + ?Sized>(&self, handler: &H, stop: &CancellationToken) {
-        let inner = &*self.0;
-        let mut input = Input::new(Arc::clone(&inner.counters));
-        let mut memory_deadline = MemoryDeadline::default();
-        let (mut blocked, mut pause) = (false, ReadPause::none(&inner.counters));
-        let mut last_active = Instant::now();
-        let mut stopping_until: Option<Instant> = None;
-        // Both futures live as long as the connection: to create them anew at each turn would take
-        // locks that all connections share.
-        let (stopped, timer) = (stop.cancelled(), tokio::time::sleep_until(last_active + inner.limits.idle));
-        tokio::pin!(stopped, timer);
-        loop {
-            if inner.closing.load(Relaxed) {
-                return;
-            }
-            // A socket that always has bytes would occupy this thread and hide the stop: reading
-            // does not end the task's turn by itself.
-            tokio::task::coop::consume_budget().await;
-            if stopping_until.is_none() && stop.is_cancelled() {
-                inner.stopping.store(true, SeqCst);
-                let until = Instant::now() + inner.limits.grace;
-                stopping_until = Some(until);
-                timer.as_mut().reset(until);
-            }
-            let mut reasons = self.reasons(input.counted());
-            if reasons.memory {
-                // Unused room is not held against the peer.
-                input.shrink();
-                reasons = self.reasons(input.counted());
-            }
-            self.announce_room();
-            let read = stopping_until.is_none() && pause.update(reasons);
-            let held_bytes = self.held_bytes(input.counted());
-            match memory_deadline.check(reasons.memory, held_bytes, inner.limits.relief) {
-                MemoryCheck::Met => {}
-                MemoryCheck::Again(at) => timer.as_mut().reset(stopping_until.map_or(at, |until| until.min(at))),
-                MemoryCheck::Missed => {
-                    Counters::add(&inner.counters.closed_for_memory, 1);
-                    tracing::warn!(
-                        peer = %inner.peer,
-                        held = held_bytes,
-                        used = inner.counters.budget.used(),
-                        limit = inner.counters.budget.limit(),
-                        "closing a connection that does not give memory back while network buffers take more than \
-                        their limit"
-                    );
-                    return;
-                }
-            }
-            // Requests that have arrived are handled even if their buffer is too large to read
-            // more: handling them empties it.
-            if input.more && stopping_until.is_none() && self.reasons(0) == Reasons::default() {
-                match self.handle_some(&mut input, handler) {
-                    Pushed::Done => {}
-                    Pushed::Blocked => blocked = true,
-                    Pushed::Closed => return,
-                }
-                last_active = Instant::now();
-                tokio::task::yield_now().await;
-                continue;
-            }
-            blocked |= !read && inner.outbox.waiting() > 0;
-            if let Some(deadline) = stopping_until
-                && (Instant::now() >= deadline || (inner.unanswered.load(SeqCst) == 0 && inner.outbox.waiting() == 0))
-            {
-                return;
-            }
-            let interest = match (read, blocked) {
-                (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-                (true, false) => Some(Interest::READABLE),
-                (false, true) => Some(Interest::WRITABLE),
-                (false, false) => None,
-            };
-            let ready = async {
-                match interest {
-                    Some(interest) => inner.stream.ready(interest).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                ready = ready => {
-                    let Ok(ready) = ready else { return };
-                    last_active = Instant::now();
-                    if ready.is_writable() && blocked {
-                        match self.write() {
-                            Pushed::Done => blocked = false,
-                            Pushed::Blocked => {}
-                            Pushed::Closed => return,
-                        }
-                    }
-                    if ready.is_readable() && read {
-                        let (bytes, pushed) = self.read_some(&mut input, handler);
-                        match pushed {
-                            Pushed::Done => {}
-                            Pushed::Blocked => blocked = true,
-                            Pushed::Closed => return,
-                        }
-                        // A connection that sends much yields to the others of this thread; one
-                        // that sends a single request at a time need not.
-                        if bytes >= READ || input.more {
-                            tokio::task::yield_now().await;
-                        }
-                    }
-                }
-                () = inner.wake.notified() => blocked |= inner.outbox.waiting() > 0,
-                () = &mut stopped, if stopping_until.is_none() => {}
-                () = &mut timer => {
-                    if let Some(until) = stopping_until {
-                        timer.as_mut().reset(until);
-                        continue;
-                    }
-                    if reasons.memory {
-                        continue;
-                    }
-                    let idle_until = last_active + inner.limits.idle;
-                    if Instant::now() >= idle_until {
-                        Counters::add(&inner.counters.idle_closed, 1);
-                        tracing::debug!(peer = %inner.peer, "connection was idle, closed");
-                        return;
-                    }
-                    timer.as_mut().reset(idle_until);
-                }
-            }
-        }
-    }
-
-    /// Reads once and handles the complete frames. Responses that were given at once leave
-    /// together. Also returns how many bytes were read.
-    fn read_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> (usize, Pushed) {
-        let inner = &*self.0;
-        let bytes = match input.read(&inner.stream) {
-            Ok(0) => return (0, Pushed::Closed),
-            Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return (0, Pushed::Done);
-            }
-            Err(_) => return (0, Pushed::Closed),
-        };
-        Counters::add(&inner.counters.bytes_in, bytes as u64);
-        (bytes, self.handle_some(input, handler))
-    }
-
-    /// Handles complete frames that have been read, until there are none left or the connection
-    /// must pause: its turn is over, or a limit is reached.
-    fn handle_some<H: Handler + ?Sized>(&self, input: &mut Input, handler: &H) -> Pushed {
-        let inner = &*self.0;
-        inner.outbox.cork();
-        let _handling = Handling::begin();
-        let (begun, unanswered) = (std::time::Instant::now(), inner.unanswered.load(Relaxed));
-        let (mut requests, mut malformed) = (0, false);
-        input.more = false;
-        loop {
-            match frame::decode(&mut input.buffer, inner.limits.frame) {
-                Ok(Some(command)) => {
-                    Counters::add(&inner.counters.frames_in, 1);
-                    requests += usize::from(self.take(command, handler));
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    Counters::add(&inner.counters.malformed, 1);
-                    if log_limit::MALFORMED.admits() {
-                        tracing::warn!(peer = %inner.peer, %error, "closing a connection that does not speak our protocol");
-                    }
-                    malformed = true;
-                    break;
-                }
-            }
-            if !input.buffer.is_empty() && (begun.elapsed() >= TURN || self.reasons(0) != Reasons::default()) {
-                input.more = true;
-                break;
-            }
-        }
-        input.count();
-        // Requests with a late response accumulate behind what they wait for.
-        let later = inner.unanswered.load(Relaxed).saturating_sub(unanswered);
-        if reactors::responded(requests.saturating_sub(later)) {
-            Counters::add(&inner.counters.pauses, 1);
-        }
-        let pushed = inner.outbox.uncork(&inner.stream, &inner.counters);
-        if malformed { Pushed::Closed } else { pushed }
-    }
-
-    /// Returns whether it was a request.
-    fn take<H: Handler + ?Sized>(&self, mut command: Command, handler: &H) -> bool {
-        if command.is_response() {
-            // The response came after the timeout; its caller already has the error.
-            if let Some(waiting) = self.0.pending.lock().waiting.remove(&command.opaque) {
-                let _ = waiting.send(command);
-            }
-            return false;
-        }
-        if !command.body.is_empty() && !handler.has_body(command.code) {
-            command.body = Bytes::new();
-        }
-        self.0.unanswered.fetch_add(1, Relaxed);
-        let responder = Responder::new(self.clone(), &command);
-        handler.handle(command, responder);
-        true
     }
 }
 
