@@ -2,6 +2,28 @@
 
 use super::header;
 
+impl owned::PullMessage {
+    /// The same header with borrowed text.
+    pub fn borrowed(&self) -> PullMessage<'_> {
+        PullMessage {
+            consumer_group: &self.consumer_group,
+            topic: &self.topic,
+            queue_id: self.queue_id,
+            queue_offset: self.queue_offset,
+            max_messages: self.max_messages,
+            sys_flag: self.sys_flag,
+            commit_offset: self.commit_offset,
+            suspend_timeout: self.suspend_timeout,
+            subscription: self.subscription.as_deref(),
+            subscription_version: self.subscription_version,
+            expression_type: self.expression_type.as_deref(),
+            max_bytes: self.max_bytes,
+            request_source: self.request_source,
+            proxy_forward_client_id: self.proxy_forward_client_id.as_deref(),
+        }
+    }
+}
+
 header! {
     /// Messages of one queue from an offset on.
     PullMessage<S> {

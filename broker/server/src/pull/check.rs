@@ -8,7 +8,7 @@ use crate::{
 };
 use rmq_protocol::{
     body::{EXPRESSION_TAG, MessageModel, Subscription, SubscriptionGroup, perm},
-    header::owned::PullMessage,
+    header::PullMessage,
     message::sys_flag,
 };
 use rmq_store::Limits;
@@ -26,10 +26,10 @@ pub(super) struct Checked {
 }
 
 impl Puller {
-    pub(super) fn check(&self, request: &PullMessage, settings: &Config) -> Result<Checked, Rejection> {
+    pub(super) fn check(&self, request: &PullMessage<'_>, settings: &Config) -> Result<Checked, Rejection> {
         check_numbers(request)?;
         let group = self.check_group(request, settings)?;
-        let topic = self.topics.find(&request.topic).ok_or_else(|| Rejection::no_topic(&request.topic))?;
+        let topic = self.topics.find(request.topic).ok_or_else(|| Rejection::no_topic(request.topic))?;
         if !perm::is_readable(topic.perm) {
             return Err(Rejection::new(Reason::NotPermitted, format!("the topic {} may not be read", request.topic)));
         }
@@ -46,11 +46,11 @@ impl Puller {
         Ok(Checked { group, topic_sys_flag: topic.topic_sys_flag, subscription })
     }
 
-    fn check_group(&self, request: &PullMessage, settings: &Config) -> Result<Arc<SubscriptionGroup>, Rejection> {
+    fn check_group(&self, request: &PullMessage<'_>, settings: &Config) -> Result<Arc<SubscriptionGroup>, Rejection> {
         if !perm::is_readable(settings.topics.permission) {
             return Err(Rejection::new(Reason::NotPermitted, "this broker may not be read (brokerPermission)"));
         }
-        let name = &request.consumer_group;
+        let name = request.consumer_group;
         let (group, _) = self
             .groups
             .find_or_create(name, settings.topics.auto_create_group && !self.role.is_slave())
@@ -62,32 +62,36 @@ impl Puller {
     }
 
     /// The subscription of the client, from the request or from its heartbeat.
-    fn subscription(&self, request: &PullMessage, group: &SubscriptionGroup) -> Result<Arc<Subscription>, Rejection> {
+    fn subscription(
+        &self,
+        request: &PullMessage<'_>,
+        group: &SubscriptionGroup,
+    ) -> Result<Arc<Subscription>, Rejection> {
         if request.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
-            filter::check_type(request.expression_type.as_deref().unwrap_or_default())?;
+            filter::check_type(request.expression_type.unwrap_or_default())?;
             return Ok(Arc::new(Subscription::tags(
-                &request.topic,
-                request.subscription.as_deref().unwrap_or("*"),
+                request.topic,
+                request.subscription.unwrap_or("*"),
                 request.subscription_version,
             )));
         }
-        let name = &request.consumer_group;
+        let name = request.consumer_group;
         let unknown = |what: &str| {
             Rejection::new(Reason::NotSubscribed, format!("the group {name} {what}; its next heartbeat mends that"))
         };
         let subscribed =
-            self.consumers.subscription(name, &request.topic).ok_or_else(|| unknown("has no client connected here"))?;
+            self.consumers.subscription(name, request.topic).ok_or_else(|| unknown("has no client connected here"))?;
         if !group.consume_broadcast_enable && self.consumers.message_model(name) == Some(MessageModel::Broadcasting) {
             return Err(Rejection::new(Reason::NotPermitted, format!("the group {name} may not broadcast")));
         }
         let subscription = subscribed.ok_or_else(|| unknown(&format!("does not subscribe to {}", request.topic)))?;
         if subscription.sub_version < request.subscription_version {
             self.consumers.outdated(name);
-            let expression_type = request.expression_type.as_deref().filter(|text| !text.is_empty());
+            let expression_type = request.expression_type.filter(|text| !text.is_empty());
             if expression_type.unwrap_or(&subscription.expression_type) == EXPRESSION_TAG {
                 // The current subscription is not known here. Every client filters by tags again,
                 // so sending it too many messages is safe.
-                return Ok(Arc::new(Subscription::tags(&request.topic, "*", request.subscription_version)));
+                return Ok(Arc::new(Subscription::tags(request.topic, "*", request.subscription_version)));
             }
             return Err(Rejection::new(
                 Reason::SubscriptionOutdated,
@@ -100,7 +104,7 @@ impl Puller {
 }
 
 /// Refuses numbers that no valid client sends.
-fn check_numbers(request: &PullMessage) -> Result<(), Rejection> {
+fn check_numbers(request: &PullMessage<'_>) -> Result<(), Rejection> {
     let flag = |bit| request.sys_flag & bit != 0;
     // The Go client's pull consumer sends 0 by default, and gets one message at a time.
     if request.max_messages < 0 {
@@ -120,7 +124,7 @@ fn check_numbers(request: &PullMessage) -> Result<(), Rejection> {
 }
 
 /// How long the pull waits for messages. Returns `None` if its client does not accept to wait.
-pub(super) fn wait_timeout(request: &PullMessage, messages: &Messages) -> Option<Duration> {
+pub(super) fn wait_timeout(request: &PullMessage<'_>, messages: &Messages) -> Option<Duration> {
     let suspends = request.sys_flag & sys_flag::pull::SUSPEND != 0 && request.suspend_timeout > 0;
     suspends.then(|| wait(request.suspend_timeout, messages))
 }
@@ -131,7 +135,7 @@ fn wait(asked_millis: i64, messages: &Messages) -> Duration {
 }
 
 /// The limits that the client asks for. The store has limits of its own.
-pub(super) fn limits(request: &PullMessage) -> Limits {
+pub(super) fn limits(request: &PullMessage<'_>) -> Limits {
     let positive = |number: i32| usize::try_from(number).ok().filter(|number| *number > 0);
     Limits {
         messages: positive(request.max_messages).unwrap_or(1),
@@ -140,9 +144,9 @@ pub(super) fn limits(request: &PullMessage) -> Limits {
 }
 
 /// The bytes of text that the request keeps while it is parked.
-pub(super) fn text_len(request: &PullMessage) -> usize {
-    let optional = [&request.subscription, &request.expression_type, &request.proxy_forward_client_id];
-    request.topic.len() + request.consumer_group.len() + optional.into_iter().flatten().map(String::len).sum::<usize>()
+pub(super) fn text_len(request: &PullMessage<'_>) -> usize {
+    let optional = [request.subscription, request.expression_type, request.proxy_forward_client_id];
+    request.topic.len() + request.consumer_group.len() + optional.into_iter().flatten().map(str::len).sum::<usize>()
 }
 
 #[cfg(test)]

@@ -30,7 +30,11 @@ use crate::{
 };
 use check::Checked;
 use long_polling::{LongPolling, Parked, WAKERS};
-use rmq_protocol::{body::Subscription, header::owned::PullMessage, message::sys_flag};
+use rmq_protocol::{
+    body::Subscription,
+    header::{Header, PullMessage, owned},
+    message::sys_flag,
+};
 use rmq_remoting::Connection;
 use rmq_store::{Filter, GetStatus, Got, MessageStore, QueueOffset};
 use std::{
@@ -59,9 +63,9 @@ pub(crate) struct Puller {
     at_work: AtWork,
 }
 
-/// A pull that has not been answered.
+/// A pull that is not answered at once.
 pub(crate) struct Pull {
-    pub(crate) request: PullMessage,
+    pub(crate) request: owned::PullMessage,
     pub(crate) to: PendingResponse<Pulled>,
 }
 
@@ -120,26 +124,28 @@ impl Puller {
 
     /// Runs a pull that has just arrived. Returns a pull that must read from the disk, for
     /// [`Puller::pull_from_disk`].
-    pub(crate) fn pull(&self, pull: Pull) -> Option<Pull> {
-        self.begin(pull, Reading::Memory)
+    pub(crate) fn pull(&self, request: &PullMessage<'_>, to: PendingResponse<Pulled>) -> Option<Pull> {
+        self.begin(request, to, Reading::Memory)
     }
 
     /// Runs a pull that has just arrived, from memory or disk. Blocks.
     pub(crate) fn pull_from_disk(&self, pull: Pull) {
-        self.begin(pull, Reading::Disk);
+        self.begin(&pull.request.borrowed(), pull.to, Reading::Disk);
     }
 
-    fn begin(&self, pull: Pull, reading: Reading) -> Option<Pull> {
+    /// Runs a pull for the first time. Its text is copied only if the response has to wait.
+    fn begin(&self, request: &PullMessage<'_>, to: PendingResponse<Pulled>, reading: Reading) -> Option<Pull> {
         let now = Instant::now();
-        match self.run(&pull.request, Run::First, reading) {
-            Ok(Outcome::Cold) => return Some(pull),
-            Ok(Outcome::Respond(pulled)) => pull.to.give(Ok(pulled)),
+        match self.run(request, Run::First, reading) {
+            Ok(Outcome::Cold) => return Some(Pull { request: request.clone().into_owned(), to }),
+            Ok(Outcome::Respond(pulled)) => to.give(Ok(pulled)),
             Ok(Outcome::Wait { offset, subscription, timeout }) => {
+                let pull = Pull { request: request.clone().into_owned(), to };
                 let subscription = (subscription.sub_string != "*").then_some(subscription);
                 let parked = Parked { pull, offset, subscription, deadline: now + timeout, last_try: false };
                 return self.park(parked, reading).map(|parked| parked.pull);
             }
-            Err(rejection) => pull.to.give(Err(rejection)),
+            Err(rejection) => to.give(Err(rejection)),
         }
         None
     }
@@ -160,7 +166,7 @@ impl Puller {
             return None;
         }
         let run = if parked.last_try { Run::Last } else { Run::Again };
-        match self.run(&parked.pull.request, run, reading) {
+        match self.run(&parked.pull.request.borrowed(), run, reading) {
             Ok(Outcome::Cold) => return Some(parked),
             Ok(Outcome::Respond(pulled)) => parked.pull.to.give(Ok(pulled)),
             // The pull was woken for a message that a later filter stage rejected. Its deadline
@@ -176,7 +182,7 @@ impl Puller {
     fn park(&self, mut parked: Parked, reading: Reading) -> Option<Parked> {
         let (queue_id, offset) = (parked.pull.request.queue_id, parked.offset);
         let topic = parked.pull.request.topic.clone();
-        let limit = match check::text_len(&parked.pull.request) {
+        let limit = match check::text_len(&parked.pull.request.borrowed()) {
             0..=MAX_PARKED_TEXT => self.settings.load().messages.max_parked,
             _ => 0,
         };
@@ -193,7 +199,7 @@ impl Puller {
         None
     }
 
-    fn run(&self, request: &PullMessage, run: Run, reading: Reading) -> Result<Outcome, Rejection> {
+    fn run(&self, request: &PullMessage<'_>, run: Run, reading: Reading) -> Result<Outcome, Rejection> {
         let settings = self.settings.load();
         let checked = self.check(request, &settings)?;
         let Some(offset) = QueueOffset::from_wire(request.queue_offset) else {
@@ -237,14 +243,14 @@ impl Puller {
     /// Reads the queue. Returns `None` if that needs the disk and `reading` does not allow it.
     fn read(
         &self,
-        request: &PullMessage,
+        request: &PullMessage<'_>,
         offset: QueueOffset,
         checked: &Checked,
         reading: Reading,
     ) -> Result<Option<Got>, Rejection> {
         let wanted = |tags_code| filter::may_match(&checked.subscription, tags_code);
         let filter = Filter { by_tags_code: &wanted, by_record: None };
-        let (topic, queue_id, limits) = (request.topic.as_str(), request.queue_id, check::limits(request));
+        let (topic, queue_id, limits) = (request.topic, request.queue_id, check::limits(request));
         Ok(match reading {
             Reading::Disk => Some(self.store.get(topic, queue_id, offset, limits, filter)?),
             Reading::Memory => self.store.get_if_resident(topic, queue_id, offset, limits, filter)?,
@@ -255,20 +261,20 @@ impl Puller {
     /// runs again, another client may have committed more, or an offset may have been reset. A
     /// client that is ahead of the queue has read a log that lost its end since; the group must not
     /// start there.
-    fn commit(&self, request: &PullMessage, offset: QueueOffset, got: &Got) {
+    fn commit(&self, request: &PullMessage<'_>, offset: QueueOffset, got: &Got) {
         if request.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0
             && offset <= got.max_offset
             && QueueOffset::from_wire(request.commit_offset).is_some_and(|commit| commit <= got.max_offset)
             && !self.role.is_slave()
         {
-            self.offsets.commit(&request.topic, &request.consumer_group, request.queue_id, request.commit_offset);
+            self.offsets.commit(request.topic, request.consumer_group, request.queue_id, request.commit_offset);
         }
     }
 
     /// The response to a negative offset: the start of the queue, as in Java.
-    fn before_the_queue(&self, request: &PullMessage, checked: &Checked) -> Pulled {
-        let min = self.store.min_offset(&request.topic, request.queue_id);
-        let max = self.store.max_offset(&request.topic, request.queue_id);
+    fn before_the_queue(&self, request: &PullMessage<'_>, checked: &Checked) -> Pulled {
+        let min = self.store.min_offset(request.topic, request.queue_id);
+        let max = self.store.max_offset(request.topic, request.queue_id);
         outcome::before_the_queue(request.queue_offset, min..=max, checked)
     }
 
@@ -277,13 +283,13 @@ impl Puller {
         settings.replication.slave_read || self.role.is_slave()
     }
 
-    fn count(&self, request: &PullMessage, got: &Got, settings: &Config) {
+    fn count(&self, request: &PullMessage<'_>, got: &Got, settings: &Config) {
         let (messages, bytes) = (got.count as u64, got.size as u64);
-        let key = [request.topic.as_str(), "@", &request.consumer_group].concat();
+        let key = [request.topic, "@", request.consumer_group].concat();
         self.stats.add(Kind::GroupGet, &key, messages);
         self.stats.add(Kind::GroupGetSize, &key, bytes);
         self.stats.add(Kind::BrokerGet, &settings.identity.cluster_name, messages);
-        self.offsets.note_pull(&request.topic, &request.consumer_group, request.queue_id, got.next_offset.to_wire());
+        self.offsets.note_pull(request.topic, request.consumer_group, request.queue_id, got.next_offset.to_wire());
     }
 }
 

@@ -19,8 +19,8 @@ use std::net::SocketAddr;
 /// subscription, or a lock request for some 5,000 queues.
 const MAX_BODY: usize = 1 << 20;
 
-/// A request of a client, a tool or a slave. A send borrows from its command, because it nearly
-/// always completes before the border drops the command. All other requests own their text.
+/// A request of a client, a tool or a slave. Sends and pulls borrow from their command, because they
+/// nearly always complete before it is dropped. All other requests own their text.
 pub(super) enum Request<'a> {
     // Messages.
     Send(SendRequest<'a>),
@@ -29,7 +29,7 @@ pub(super) enum Request<'a> {
     Reply {
         v2: bool,
     },
-    Pull(owned::PullMessage),
+    Pull(header::PullMessage<'a>),
     QueryMessage(owned::QueryMessage),
     ViewMessage(owned::ViewMessage),
 
@@ -147,7 +147,7 @@ pub(super) fn decode<'a>(code: Code, command: &'a Command, from: SocketAddr) -> 
         }),
         Code::SendReplyMessage => R::Reply { v2: false },
         Code::SendReplyMessageV2 => R::Reply { v2: true },
-        Code::PullMessage | Code::LitePullMessage => R::Pull(header::<header::PullMessage<'_>>(command)?),
+        Code::PullMessage | Code::LitePullMessage => R::Pull(header::PullMessage::decode(&command.fields)?),
         Code::QueryMessage => R::QueryMessage(header::<header::QueryMessage<'_>>(command)?),
         Code::ViewMessageById => R::ViewMessage(header::<header::ViewMessage>(command)?),
 

@@ -34,7 +34,10 @@ use crate::{
 };
 use decode::Request;
 use response::outcome;
-use rmq_protocol::{Command, Reply, RequestCode, header::owned};
+use rmq_protocol::{
+    Command, Reply, RequestCode,
+    header::{PullMessage, owned},
+};
 use rmq_remoting::{Connection, Handler, Responder};
 use std::{sync::Arc, time::Instant};
 
@@ -120,7 +123,7 @@ impl RequestHandler {
             R::Send(request) => self.send(&request, to),
             R::SendBack(request) => self.send_back(request, to),
             R::Reply { v2 } => self.reply(v2, command.clone(), to),
-            R::Pull(request) => self.pull(request, to),
+            R::Pull(request) => self.pull(&request, to),
             R::QueryMessage(r) => self.blocking(to, move |f| outcome(f.query.by_key(&r), response::messages)),
             R::ViewMessage(r) => self.blocking(to, move |f| outcome(f.query.by_place(&r), response::bytes)),
 
@@ -264,9 +267,9 @@ impl RequestHandler {
         });
     }
 
-    fn pull(&self, request: owned::PullMessage, to: Responder) {
-        let pull = Pull { request, to: PendingResponse::new(to, response::pulled) };
-        let Some(Pull { request, to }) = self.features.puller.pull(pull) else { return };
+    fn pull(&self, request: &PullMessage<'_>, to: Responder) {
+        let to = PendingResponse::new(to, response::pulled);
+        let Some(Pull { request, to }) = self.features.puller.pull(request, to) else { return };
         let puller = Arc::clone(&self.features.puller);
         self.lanes.blocking(to.into_responder(), move |to| {
             puller.pull_from_disk(Pull { request, to: PendingResponse::new(to, response::pulled) });
