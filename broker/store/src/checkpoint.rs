@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::fail_point;
-use crate::position::Millis;
+use crate::position::{LogOffset, Millis};
 
 const FILE_SIZE: u64 = 4096;
 const USED: usize = 48;
@@ -40,6 +40,11 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
+    /// The last record that needs no second dispatch, if it is known.
+    pub(crate) fn known_record(&self) -> Option<LogOffset> {
+        LogOffset::from_wire(self.dispatched_record).filter(|record| *record > LogOffset::ZERO)
+    }
+
     /// The numbers in the checkpoint of the store in `root`, without changing anything. `None` if
     /// there are none.
     pub(crate) fn read(root: &Path) -> Result<Option<Marks>> {

@@ -24,6 +24,7 @@ use crate::commit_log::CommitLog;
 use crate::error::{Error, Result};
 use crate::follower::{Followers, Progress, RETRY, Turn};
 use crate::mapped_file::MappedFile;
+use crate::position::LogOffset;
 
 /// Records handled in one turn.
 const BATCH: usize = 256;
@@ -51,14 +52,14 @@ pub(crate) struct Dispatch {
 struct Handled {
     records: usize,
     /// How far it could have got.
-    limit: u64,
+    limit: LogOffset,
     /// A lagging follower accepts records, and there are more for it.
     late: bool,
 }
 
 enum Step {
     Record(Arc<MappedFile>, usize),
-    NextFile(u64),
+    NextFile(LogOffset),
     Wait,
 }
 
@@ -146,7 +147,7 @@ impl Dispatch {
     }
 
     /// What lies at `position`; a replica's log may end inside a record.
-    fn step(&self, position: u64, limit: u64, file: Option<Arc<MappedFile>>) -> Result<Step> {
+    fn step(&self, position: LogOffset, limit: LogOffset, file: Option<Arc<MappedFile>>) -> Result<Step> {
         let Some(file) = file.filter(|file| position < file.limit()).or_else(|| self.log.file_at(position)) else {
             return Err(Error::OutOfRange { asked: position, min: self.log.min(), max: limit });
         };
@@ -166,7 +167,7 @@ impl Dispatch {
     }
 
     /// Passes skipped records to a lagging follower, some at a time.
-    fn catch_up(&self, turn: &mut Turn, number: usize, from: u64) -> Result<()> {
+    fn catch_up(&self, turn: &mut Turn, number: usize, from: LogOffset) -> Result<()> {
         let limit = self.log.dispatched.value();
         let (mut position, mut file) = (from.max(self.log.min()), None);
         for _ in 0..LATE_BATCH {
@@ -190,11 +191,11 @@ impl Dispatch {
     }
 }
 
-fn record(file: &MappedFile, offset: u64, size: usize) -> Result<Record<'_>> {
+fn record(file: &MappedFile, offset: LogOffset, size: usize) -> Result<Record<'_>> {
     let corrupt = |reason: String| Error::Corruption { file: file.path().to_owned(), offset, reason };
     let bytes = file.bytes(offset, size).ok_or_else(|| corrupt("the record is not there".into()))?;
     let record = Record::parse(bytes).map_err(|error| corrupt(error.to_string()))?;
-    match record.physical_offset() == offset {
+    match LogOffset::of(&record) == offset {
         true => Ok(record),
         false => Err(corrupt(format!("a record that belongs to offset {}", record.physical_offset()))),
     }

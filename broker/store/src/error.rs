@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::position::LogOffset;
+
 /// An error of the store. Each variant names its remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,7 +45,7 @@ pub enum Error {
         /// The damaged file.
         file: PathBuf,
         /// The position, as a physical offset of the commit log.
-        offset: u64,
+        offset: LogOffset,
         /// The fault found there.
         reason: String,
     },
@@ -96,19 +98,19 @@ pub enum Error {
     #[error("the log ends inside a record at {end}; its last whole record ends at {whole}")]
     PartialTail {
         /// End of the log.
-        end: u64,
+        end: LogOffset,
         /// End of the last complete record.
-        whole: u64,
+        whole: LogOffset,
     },
     /// The offset is outside of what the store holds, or is not where the next byte has to go.
     #[error("offset {asked} is outside of {min}..{max}")]
     OutOfRange {
         /// The requested offset.
-        asked: u64,
+        asked: LogOffset,
         /// The smallest valid offset.
-        min: u64,
+        min: LogOffset,
         /// The end of the valid offsets.
-        max: u64,
+        max: LogOffset,
     },
     /// The store is closed.
     #[error("the store is closed")]

@@ -23,7 +23,7 @@ use crate::checkpoint::Marks;
 use crate::consume_queue::tags_code::TagsCode;
 use crate::consume_queue::{is_consumable, is_name};
 use crate::error::Result;
-use crate::position::{Millis, QueueOffset};
+use crate::position::{LogOffset, Millis, QueueOffset};
 
 /// Pause after a record that failed because the disk was full.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ pub trait Follower: Send + Sync {
     /// Where it continues when the store is opened: the last `place` that [`Follower::sync`] got
     /// and made durable. `None` if it needs only the records from the opening on. It loses records
     /// that retention has deleted before it took them.
-    fn place(&self) -> Option<u64> {
+    fn place(&self) -> Option<LogOffset> {
         None
     }
 
@@ -70,7 +70,7 @@ pub trait Follower: Send + Sync {
     /// After [`Error::Sync`] it accepts no more writes until a restart; any other error is retried.
     ///
     /// [`Error::Sync`]: crate::Error::Sync
-    fn sync(&self, place: u64) -> Result<()> {
+    fn sync(&self, place: LogOffset) -> Result<()> {
         let _ = place;
         Ok(())
     }
@@ -79,7 +79,7 @@ pub trait Follower: Send + Sync {
     ///
     /// # Errors
     /// It accepts no more writes until a restart.
-    fn truncate(&self, to: u64) -> Result<()> {
+    fn truncate(&self, to: LogOffset) -> Result<()> {
         let _ = to;
         Ok(())
     }
@@ -88,7 +88,7 @@ pub trait Follower: Send + Sync {
     ///
     /// # Errors
     /// If a file cannot be deleted; retried with the next deletion.
-    fn trim(&self, log_min: u64) -> Result<()> {
+    fn trim(&self, log_min: LogOffset) -> Result<()> {
         let _ = log_min;
         Ok(())
     }
@@ -117,7 +117,7 @@ pub struct Arrival<'a> {
     /// The tags code of its queue entry, see [`TagsCode`].
     pub tags_code: i64,
     /// The position of its record.
-    pub physical_offset: u64,
+    pub physical_offset: LogOffset,
     /// Bytes of the record.
     pub size: usize,
     /// When it was stored, ms.
@@ -146,7 +146,7 @@ impl<F: Fn(&Arrival<'_>) + Send + Sync> Follower for Arrivals<F> {
                 queue_id: record.queue_id(),
                 queue_offset: record.queue_offset().into(),
                 tags_code,
-                physical_offset: record.physical_offset(),
+                physical_offset: LogOffset::of(record),
                 size: record.size(),
                 store_timestamp: record.store_timestamp().into(),
                 properties: record.properties(),
@@ -180,7 +180,7 @@ struct Slot {
     follower: Arc<dyn Follower>,
     must_keep_up: bool,
     /// Where it continues, if it has a place of its own.
-    place: Option<u64>,
+    place: Option<LogOffset>,
     /// Set for followers that the checkpoint covers.
     mark: Option<Mark>,
     /// For metrics: its place if it lags; `u64::MAX` if it does not.
@@ -193,7 +193,7 @@ struct Slot {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Turn {
     /// The last record handled: its physical offset and store timestamp.
-    pub(crate) last: Option<(u64, Millis)>,
+    pub(crate) last: Option<(LogOffset, Millis)>,
     /// For each follower, in their order: its lag, if it lags.
     behind: Vec<Option<Behind>>,
 }
@@ -202,20 +202,20 @@ pub(crate) struct Turn {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Behind {
     /// The first record it has not taken.
-    pub(crate) from: u64,
+    pub(crate) from: LogOffset,
     /// When the record is offered again.
     pub(crate) retry_at: Instant,
 }
 
 impl Behind {
-    fn refused(from: u64) -> Self {
+    fn refused(from: LogOffset) -> Self {
         Behind { from, retry_at: Instant::now() + RETRY }
     }
 }
 
 impl Turn {
     /// Forgets everything at or behind `to`: a follower that lagged only there lags no longer.
-    pub(crate) fn truncate(&mut self, to: u64, last: Option<(u64, Millis)>) {
+    pub(crate) fn truncate(&mut self, to: LogOffset, last: Option<(LogOffset, Millis)>) {
         self.last = last;
         self.behind.iter_mut().for_each(|behind| *behind = behind.filter(|behind| behind.from < to));
     }
@@ -225,9 +225,9 @@ impl Turn {
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     /// The last record handled: its physical offset and store timestamp.
-    pub(crate) last: Option<(u64, Millis)>,
+    pub(crate) last: Option<(LogOffset, Millis)>,
     /// For each follower: the first record it has not taken, and whether it lags.
-    places: Vec<(u64, bool)>,
+    places: Vec<(LogOffset, bool)>,
 }
 
 impl Followers {
@@ -253,7 +253,7 @@ impl Followers {
     fn push(&mut self, follower: Arc<dyn Follower>, mark: Option<Mark>) {
         let must_keep_up = follower.must_keep_up();
         let place = if mark.is_none() { follower.place() } else { None };
-        let (behind, synced) = (AtomicU64::new(u64::MAX), AtomicU64::new(place.unwrap_or(0)));
+        let (behind, synced) = (AtomicU64::new(u64::MAX), AtomicU64::new(place.unwrap_or_default().get()));
         self.slots.push(Slot { follower, must_keep_up, place, mark, behind, synced });
     }
 
@@ -269,7 +269,7 @@ impl Followers {
 
     /// Sets the followers with places of their own to those, once recovery has found where the log
     /// ends.
-    pub(crate) fn start(&self, turn: &mut Turn, end: u64) -> Result<()> {
+    pub(crate) fn start(&self, turn: &mut Turn, end: LogOffset) -> Result<()> {
         for (slot, behind) in self.slots.iter().zip(&mut turn.behind) {
             let Some(from) = slot.place else { continue };
             if from > end {
@@ -299,11 +299,11 @@ impl Followers {
                 Err(error) => {
                     let follower = slot.follower.name();
                     tracing::warn!(follower, %error, "it falls behind the log until it can be written again");
-                    *behind = Some(Behind::refused(record.physical_offset()));
+                    *behind = Some(Behind::refused(LogOffset::of(record)));
                 }
             }
         }
-        turn.last = Some((record.physical_offset(), record.store_timestamp().into()));
+        turn.last = Some((LogOffset::of(record), record.store_timestamp().into()));
         Ok(())
     }
 
@@ -318,7 +318,7 @@ impl Followers {
     }
 
     /// The lagging followers that are due, by their number.
-    pub(crate) fn due(&self, turn: &Turn) -> Vec<(usize, u64)> {
+    pub(crate) fn due(&self, turn: &Turn) -> Vec<(usize, LogOffset)> {
         if turn.behind.iter().all(Option::is_none) {
             return Vec::new();
         }
@@ -333,12 +333,12 @@ impl Followers {
         let follower = &self.slots[number].follower;
         let Err(error) = follower.take(&self.dispatched(record)) else { return true };
         tracing::debug!(follower = follower.name(), %error, "it is still behind");
-        turn.behind[number] = Some(Behind::refused(record.physical_offset()));
+        turn.behind[number] = Some(Behind::refused(LogOffset::of(record)));
         false
     }
 
     /// A lagging follower has got to `from`; to the end if there is none.
-    pub(crate) fn caught_up(&self, turn: &mut Turn, number: usize, from: Option<u64>) {
+    pub(crate) fn caught_up(&self, turn: &mut Turn, number: usize, from: Option<LogOffset>) {
         turn.behind[number] = from.map(|from| Behind { from, retry_at: Instant::now() });
         if from.is_none() {
             tracing::info!(follower = self.slots[number].follower.name(), "it has caught up with the log");
@@ -348,46 +348,46 @@ impl Followers {
     /// Publishes the lag of each follower for metrics.
     pub(crate) fn publish(&self, turn: &Turn) {
         for (slot, behind) in self.slots.iter().zip(&turn.behind) {
-            slot.behind.store(behind.map_or(u64::MAX, |behind| behind.from), Ordering::Relaxed);
+            slot.behind.store(behind.map_or(LogOffset::MAX, |behind| behind.from).get(), Ordering::Relaxed);
         }
     }
 
     /// The lag of each follower, in a log that is dispatched up to one offset and ends at another.
-    pub(crate) fn lags(&self, dispatched: u64, appended: u64) -> Vec<Lag> {
+    pub(crate) fn lags(&self, dispatched: LogOffset, appended: LogOffset) -> Vec<Lag> {
         let lag = |slot: &Slot| Lag {
             follower: slot.follower.name(),
             bytes: match slot.must_keep_up {
-                true => appended.saturating_sub(dispatched),
-                false => dispatched.saturating_sub(slot.behind.load(Ordering::Relaxed)),
+                true => appended.saturating_since(dispatched),
+                false => dispatched.saturating_since(LogOffset::new(slot.behind.load(Ordering::Relaxed))),
             },
         };
         self.slots.iter().map(lag).collect()
     }
 
     /// Their positions after `turn`, in a log that is dispatched up to an offset.
-    pub(crate) fn progress(&self, turn: &Turn, dispatched: u64) -> Progress {
+    pub(crate) fn progress(&self, turn: &Turn, dispatched: LogOffset) -> Progress {
         let place = |behind: &Option<Behind>| behind.map_or((dispatched, false), |behind| (behind.from, true));
         Progress { last: turn.last, places: turn.behind.iter().map(place).collect() }
     }
 
     /// The last record that recovery need not repeat for any follower, `last` at most.
-    pub(crate) fn vouched_for(&self, progress: &Progress, last: u64) -> u64 {
+    pub(crate) fn vouched_for(&self, progress: &Progress, last: LogOffset) -> LogOffset {
         let behind =
             self.slots.iter().zip(&progress.places).filter(|(slot, (_, behind))| slot.mark.is_some() && *behind);
-        behind.map(|(_, (from, _))| *from).fold(last, u64::min)
+        behind.map(|(_, (from, _))| *from).fold(last, LogOffset::min)
     }
 
     /// Whether a follower with a place of its own has advanced since its last sync.
     pub(crate) fn is_unsynced(&self, progress: &Progress) -> bool {
         let mut places = self.slots.iter().zip(&progress.places);
-        places.any(|(slot, (place, _))| slot.place.is_some() && slot.synced.load(Ordering::Relaxed) != *place)
+        places.any(|(slot, (place, _))| slot.place.is_some() && slot.synced.load(Ordering::Relaxed) != place.get())
     }
 
     /// Makes what they have taken durable.
     pub(crate) fn sync(&self, progress: &Progress) -> Result<()> {
         for (slot, (place, _)) in self.slots.iter().zip(&progress.places) {
             slot.follower.sync(*place)?;
-            slot.synced.store(*place, Ordering::Relaxed);
+            slot.synced.store(place.get(), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -402,12 +402,12 @@ impl Followers {
     }
 
     /// Makes all followers drop records at or behind `to`, which the log has lost.
-    pub(crate) fn truncate(&self, to: u64) -> Result<()> {
+    pub(crate) fn truncate(&self, to: LogOffset) -> Result<()> {
         self.slots.iter().try_for_each(|slot| slot.follower.truncate(to))
     }
 
     /// Makes all followers drop records before `log_min`, which the log has lost.
-    pub(crate) fn trim(&self, log_min: u64) -> Result<()> {
+    pub(crate) fn trim(&self, log_min: LogOffset) -> Result<()> {
         self.slots.iter().try_for_each(|slot| slot.follower.trim(log_min))
     }
 }

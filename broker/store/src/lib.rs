@@ -92,7 +92,7 @@ pub use error::{Error, Result};
 pub use follower::{Arrival, Dispatched, Follower, Lag, arrivals};
 pub use get::{Filter, GetStatus, Got, Limits};
 pub use metrics::{BUCKETS, Histogram, Metrics};
-pub use position::{Millis, QueueOffset};
+pub use position::{LogOffset, Millis, QueueOffset};
 pub use put::{Appended, Deadline, NewMessage};
 pub use query::Found;
 pub use retention::{Needed, Needs};
@@ -143,7 +143,7 @@ impl MessageStore {
 
     /// Records that enough members have the log up to `offset`. An offset before the last one
     /// changes nothing.
-    pub fn confirm(&self, offset: u64) {
+    pub fn confirm(&self, offset: LogOffset) {
         self.log.confirmed.advance(offset);
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::follower::Lag;
-use crate::position::Millis;
+use crate::position::{LogOffset, Millis};
 
 /// Buckets of a [`Histogram`]: bucket `n` counts durations below `2^n` microseconds, the last one
 /// everything longer.
@@ -113,15 +113,15 @@ pub struct Metrics {
     /// Threads of the store that ended unexpectedly.
     pub threads_ended: u64,
     /// Start of the commit log.
-    pub min_offset: u64,
+    pub min_offset: LogOffset,
     /// Bytes of expired commit log files that are kept for a reader that has yet to copy them.
     pub held_bytes: u64,
     /// End of the commit log.
-    pub appended: u64,
+    pub appended: LogOffset,
     /// The commit log is durable up to here.
-    pub flushed: u64,
+    pub flushed: LogOffset,
     /// Messages are visible to consumers up to here.
-    pub dispatched: u64,
+    pub dispatched: LogOffset,
     /// Store timestamp of the last record, ms; 0 if there is none.
     pub last_store_timestamp: Millis,
     /// Bytes mapped, of the commit log and the index.

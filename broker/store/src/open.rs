@@ -34,7 +34,7 @@ use crate::follower::{Follower, Followers, Turn};
 use crate::get;
 use crate::index::Index;
 use crate::mapped_file::dirs::Dirs;
-use crate::position::Millis;
+use crate::position::{LogOffset, Millis};
 use crate::upkeep::Upkeep;
 
 /// How long closing a store, or deleting a topic, waits for dispatch to reach the end of the log.
@@ -104,7 +104,7 @@ impl MessageStore {
         cut_tail(&mut files, &stop, &marks)?;
         let log = open_log(&config, log_dirs, files, start, &stop)?;
         followers.start(&mut turn, stop.offset)?;
-        tracing::info!(crashed = claim.crashed, start, end = stop.offset, records, took = ?begun.elapsed(), "read the store back");
+        tracing::info!(crashed = claim.crashed, start = start.get(), end = stop.offset.get(), records, took = ?begun.elapsed(), "read the store back");
 
         let dispatch = Arc::new(Dispatch::new(Arc::clone(&log), followers, turn));
         let upkeep = Arc::new(Upkeep {
@@ -168,7 +168,7 @@ impl MessageStore {
         let end = self.log.appended.value();
         if self.log.failure().is_ok() && self.log.dispatched.wait_until(end, Instant::now() + LAST_DISPATCH) != Ok(true)
         {
-            tracing::warn!(end, "dispatch did not reach the end of the log");
+            tracing::warn!(end = end.get(), "dispatch did not reach the end of the log");
         }
         self.stop_threads();
         self.log.flush()?;
@@ -215,7 +215,7 @@ impl Claim {
     }
 
     /// Finds where the scan of the log has to begin, and then marks the store as open.
-    fn begin_changes(&mut self, config: &Config, files: &LogFiles, marks: &Marks) -> Result<u64> {
+    fn begin_changes(&mut self, config: &Config, files: &LogFiles, marks: &Marks) -> Result<LogOffset> {
         let start = files.scan_start(marks, self.crashed)?;
         self.abort.set()?;
         let queue_dir = queue_dir(config);
@@ -245,20 +245,20 @@ fn open_queues(config: &Config) -> Result<Table> {
 /// Drops the clean pages of the log from `start` on from the page cache. Pages that could not be
 /// written are still in memory, and the system regards them as clean. If they were trusted they
 /// would be acknowledged, covered by a checkpoint, and lost in the next power failure.
-fn forget_unwritten(files: &LogFiles, start: u64) -> Result<()> {
-    let ends_behind = |base: u64| base + files.file_size > start;
+fn forget_unwritten(files: &LogFiles, start: LogOffset) -> Result<()> {
+    let ends_behind = |base: LogOffset| base + files.file_size > start;
     files
         .list
         .iter()
         .filter(|(base, _)| ends_behind(*base))
-        .try_for_each(|(base, path)| dir::forget_clean_pages(path, start.saturating_sub(*base)))
+        .try_for_each(|(base, path)| dir::forget_clean_pages(path, start.saturating_since(*base)))
 }
 
 /// Reads the log from `start` on and passes its records to the followers that the checkpoint
 /// covers. Also returns how many there were.
 fn read_back(
     files: &LogFiles,
-    start: u64,
+    start: LogOffset,
     table: &Table,
     followers: &Followers,
     turn: &mut Turn,
@@ -280,14 +280,20 @@ fn cut_tail(files: &mut LogFiles, stop: &Stop, marks: &Marks) -> Result<()> {
     match files.judge(stop, marks)? {
         Outcome::End => {}
         Outcome::TornTail(reason) => {
-            tracing::warn!(offset = stop.offset, reason, "the last append was cut off; the log ends before it");
+            tracing::warn!(offset = stop.offset.get(), reason, "the last append was cut off; the log ends before it");
         }
         Outcome::Corruption { reason, .. } => return Err(files.corruption(stop.offset, reason)),
     }
     files.cut(stop.offset)
 }
 
-fn open_log(config: &Config, dirs: Arc<Dirs>, files: LogFiles, start: u64, stop: &Stop) -> Result<Arc<CommitLog>> {
+fn open_log(
+    config: &Config,
+    dirs: Arc<Dirs>,
+    files: LogFiles,
+    start: LogOffset,
+    stop: &Stop,
+) -> Result<Arc<CommitLog>> {
     let (ahead, flush) = (config.allocation.clone(), config.flush.mode);
     let log = CommitLog::open(dirs, config.commit_log_file_size, ahead, flush, files.list, start..stop.offset)?;
     log.last_store_timestamp.store(stop.last_store_timestamp.unwrap_or_default().get(), Ordering::Relaxed);

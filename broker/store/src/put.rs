@@ -12,7 +12,7 @@ use crate::MessageStore;
 use crate::commit_log::append::{Numbering, Placed};
 use crate::consume_queue;
 use crate::error::{Error, Result};
-use crate::position::{Millis, QueueOffset};
+use crate::position::{LogOffset, Millis, QueueOffset};
 
 /// A message to be stored: everything about its record that is known before it has a position.
 pub use rmq_protocol::message::stored::Draft as NewMessage;
@@ -44,9 +44,9 @@ impl Deadline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// The start of its record.
-    pub physical_offset: u64,
+    pub physical_offset: LogOffset,
     /// The end of its record.
-    pub end: u64,
+    pub end: LogOffset,
     /// Its queue offset; 0 for prepared and rolled back messages, which are not in the queue.
     pub queue_offset: QueueOffset,
     /// When it was stored, ms.
@@ -58,7 +58,7 @@ pub struct Appended {
 impl Appended {
     /// The offset message id.
     pub fn id(&self) -> OffsetId {
-        OffsetId { host: self.store_host, physical_offset: self.physical_offset }
+        OffsetId { host: self.store_host, physical_offset: self.physical_offset.get() }
     }
 
     /// Bytes of the record.
@@ -155,8 +155,9 @@ impl MessageStore {
         let mut at = placed.physical_offset;
         let place = |(number, (message, record)): (usize, (&NewMessage<'_>, &Prepared<'_>))| {
             let size = record.size() as u64;
+            let begin = at;
             at += size;
-            appended(message, placed, number as u64, at - size, size)
+            appended(message, placed, number as u64, begin, size)
         };
         Ok(Some(messages.iter().zip(&records).enumerate().map(place).collect()))
     }
@@ -203,7 +204,7 @@ impl MessageStore {
     /// # Errors
     /// [`Error::OutOfRange`] if `offset` is not the end of the log; otherwise as
     /// [`MessageStore::put`].
-    pub fn append_replica(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub fn append_replica(&self, offset: LogOffset, bytes: &[u8]) -> Result<()> {
         let taken = self.log.append_replica(offset, bytes, Deadline::client())?;
         if taken == bytes.len() { Ok(()) } else { Err(Error::Stalled) }
     }
@@ -213,7 +214,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// As [`MessageStore::append_replica`].
-    pub fn append_replica_nonblocking(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
+    pub fn append_replica_nonblocking(&self, offset: LogOffset, bytes: &[u8]) -> Result<usize> {
         self.log.append_replica(offset, bytes, Deadline::Now)
     }
 }
@@ -236,7 +237,7 @@ fn state(message: &NewMessage<'_>) -> Transaction {
     sys_flag::transaction(message.sys_flag)
 }
 
-fn appended(message: &NewMessage<'_>, placed: Placed, number: u64, physical_offset: u64, size: u64) -> Appended {
+fn appended(message: &NewMessage<'_>, placed: Placed, number: u64, physical_offset: LogOffset, size: u64) -> Appended {
     let queue_offset = match state(message) {
         Transaction::None | Transaction::Commit => placed.queue_offset + number,
         Transaction::Prepared | Transaction::Rollback => QueueOffset::ZERO,

@@ -10,7 +10,7 @@ use crate::MessageStore;
 use crate::consume_queue::search::Boundary;
 use crate::error::{Error, Result};
 use crate::open::LAST_DISPATCH;
-use crate::position::{Millis, QueueOffset};
+use crate::position::{LogOffset, Millis, QueueOffset};
 
 /// The result of a query by key.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Found {
     /// Store timestamp of the last record in the index, ms.
     pub index_timestamp: Millis,
     /// The position of that record.
-    pub index_offset: u64,
+    pub index_offset: LogOffset,
 }
 
 /// The most entries that a query examines.
@@ -63,7 +63,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// [`Error::OutOfRange`].
-    pub fn read(&self, offset: u64, max: usize) -> Result<Bytes> {
+    pub fn read(&self, offset: LogOffset, max: usize) -> Result<Bytes> {
         self.log.range(offset, max)
     }
 
@@ -71,7 +71,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// [`Error::OutOfRange`].
-    pub fn read_resident(&self, offset: u64, max: usize) -> Result<Option<Bytes>> {
+    pub fn read_resident(&self, offset: LogOffset, max: usize) -> Result<Option<Bytes>> {
         self.log.range_if_resident(offset, max)
     }
 
@@ -79,22 +79,22 @@ impl MessageStore {
     ///
     /// # Errors
     /// [`Error::OutOfRange`], and [`Error::Io`] if the disk cannot be read.
-    pub fn read_from_disk(&self, offset: u64, max: usize) -> Result<Bytes> {
+    pub fn read_from_disk(&self, offset: LogOffset, max: usize) -> Result<Bytes> {
         self.log.range_from_disk(offset, max)
     }
 
     /// The record that begins at `offset`; `None` if none does.
-    pub fn record(&self, offset: u64) -> Option<Bytes> {
+    pub fn record(&self, offset: LogOffset) -> Option<Bytes> {
         self.log.record(offset)
     }
 
     /// First byte of the log.
-    pub fn min_physical_offset(&self) -> u64 {
+    pub fn min_physical_offset(&self) -> LogOffset {
         self.log.min()
     }
 
     /// End of the log.
-    pub fn max_physical_offset(&self) -> u64 {
+    pub fn max_physical_offset(&self) -> LogOffset {
         self.log.appended.value()
     }
 
@@ -141,7 +141,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// Only if the disk fails.
-    pub fn physical_offset(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Result<Option<u64>> {
+    pub fn physical_offset(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Result<Option<LogOffset>> {
         let Some(queue) = self.table.find(topic, queue_id) else { return Ok(None) };
         let entry = queue.entry(self.table.files(), offset)?;
         Ok(entry.filter(|entry| !entry.is_filler()).map(|entry| entry.physical_offset))
@@ -153,8 +153,8 @@ impl MessageStore {
     }
 
     /// Whether a message at this physical offset is probably still in memory.
-    pub fn is_in_memory(&self, physical_offset: u64) -> bool {
-        self.max_physical_offset().saturating_sub(physical_offset) <= self.memory_bytes
+    pub fn is_in_memory(&self, physical_offset: LogOffset) -> bool {
+        self.max_physical_offset().saturating_since(physical_offset) <= self.memory_bytes
     }
 
     /// The topics that have queues.
@@ -201,7 +201,7 @@ impl MessageStore {
     ///
     /// # Errors
     /// [`Error::OutOfRange`] if the log cannot end there.
-    pub fn truncate(&self, to: u64) -> Result<()> {
+    pub fn truncate(&self, to: LogOffset) -> Result<()> {
         self.upkeep.around_truncation(to, |turn| {
             let dispatched = self.log.dispatched.value();
             if to < dispatched && !self.log.is_boundary(to) {
@@ -222,7 +222,7 @@ impl MessageStore {
 
     /// Makes the followers drop what the log has lost, and returns the last record that they have:
     /// its offset and store timestamp.
-    fn forget(&self, to: u64) -> Result<Option<(u64, Millis)>> {
+    fn forget(&self, to: LogOffset) -> Result<Option<(LogOffset, Millis)>> {
         self.dispatch.followers.truncate(to)?;
         let last = self.table.last_record()?;
         Ok(last.and_then(|offset| Some((offset, self.log.store_timestamp(offset)?))))

@@ -16,12 +16,13 @@
 use std::time::SystemTime;
 
 use crate::config::Retention;
+use crate::position::LogOffset;
 
 /// A commit log file that may be deleted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
     /// Offset behind its last byte.
-    pub(crate) end: u64,
+    pub(crate) end: LogOffset,
     /// The time of its last write.
     pub(crate) modified: SystemTime,
 }
@@ -31,7 +32,7 @@ pub(crate) struct Candidate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needed {
     /// Offset of the first byte that it needs.
-    pub from: u64,
+    pub from: LogOffset,
     /// Its name, for the log.
     pub by: String,
 }
@@ -62,9 +63,9 @@ pub(crate) struct Round {
     /// An administrator requested it.
     pub(crate) asked: bool,
     /// Records before this are dispatched.
-    pub(crate) dispatched: u64,
-    /// A reader needs the bytes from here on; `u64::MAX` if there is none.
-    pub(crate) needed: u64,
+    pub(crate) dispatched: LogOffset,
+    /// A reader needs the bytes from here on; [`LogOffset::MAX`] if there is none.
+    pub(crate) needed: LogOffset,
 }
 
 impl Round {
@@ -110,7 +111,7 @@ mod tests {
 
     fn files(ages: &[u32]) -> Vec<Candidate> {
         let at = |(n, age): (usize, &u32)| Candidate {
-            end: 100 * (n as u64 + 1),
+            end: LogOffset::new(100 * (n as u64 + 1)),
             modified: SystemTime::UNIX_EPOCH + 1000 * HOUR - HOUR * *age,
         };
         ages.iter().enumerate().map(at).collect()
@@ -118,7 +119,7 @@ mod tests {
 
     fn round(hour: u8, used_percent: f64) -> Round {
         let now = SystemTime::UNIX_EPOCH + 1000 * HOUR;
-        Round { now, hour, used_percent, asked: false, dispatched: u64::MAX, needed: u64::MAX }
+        Round { now, hour, used_percent, asked: false, dispatched: LogOffset::MAX, needed: LogOffset::MAX }
     }
 
     #[test]
@@ -138,7 +139,7 @@ mod tests {
         let config = Config::new("/s").retention;
         assert_eq!(round(4, 99.0).doomed(&config, &files(&[100])).files, 0);
         assert_eq!(round(4, 99.0).doomed(&config, &[]).files, 0);
-        let behind = Round { dispatched: 250, ..round(4, 10.0) };
+        let behind = Round { dispatched: LogOffset::new(250), ..round(4, 10.0) };
         assert_eq!(behind.doomed(&config, &files(&[100, 100, 100, 100])).files, 2);
     }
 
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn a_clock_that_went_back_expires_nothing() {
         let config = Config::new("/s").retention;
-        let future = Candidate { end: 1, modified: SystemTime::UNIX_EPOCH + 5000 * HOUR };
+        let future = Candidate { end: LogOffset::new(1), modified: SystemTime::UNIX_EPOCH + 5000 * HOUR };
         assert_eq!(round(4, 10.0).doomed(&config, &[future, future]).files, 0);
     }
 
@@ -163,15 +164,15 @@ mod tests {
         let mut config = Config::new("/s").retention;
         let files = files(&[100, 90, 80, 80, 1]);
         // It has yet to copy a part of the second file, whose bytes are 100 to 199.
-        let needed = |hour, used| Round { needed: 150, ..round(hour, used) }.doomed(&config, &files);
+        let needed = |hour, used| Round { needed: LogOffset::new(150), ..round(hour, used) }.doomed(&config, &files);
         assert_eq!(needed(4, 10.0), Doomed { files: 1, needed: 0, held: 3 });
         assert_eq!(needed(5, 10.0), Doomed { files: 0, needed: 0, held: 3 }, "at no hour of deletion");
         assert_eq!(needed(5, 80.0), Doomed { files: 1, needed: 0, held: 3 });
         assert_eq!(needed(5, 86.0), Doomed { files: 4, needed: 3, held: 0 });
         config.forcibly_enabled = false;
-        let needed = |used| Round { needed: 150, ..round(5, used) }.doomed(&config, &files);
+        let needed = |used| Round { needed: LogOffset::new(150), ..round(5, used) }.doomed(&config, &files);
         assert_eq!(needed(86.0), Doomed { files: 4, needed: 3, held: 0 }, "expired, and the disk is short of space");
-        let copied = Round { needed: 200, ..round(4, 10.0) };
+        let copied = Round { needed: LogOffset::new(200), ..round(4, 10.0) };
         assert_eq!(copied.doomed(&config, &files), Doomed { files: 2, needed: 0, held: 2 });
     }
 }

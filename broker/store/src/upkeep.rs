@@ -14,6 +14,7 @@ use crate::dir;
 use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::follower::Turn;
+use crate::position::LogOffset;
 use crate::retention::{Candidate, Doomed, Needed, Needs, Round};
 
 /// How often the thread checks whether work is due.
@@ -66,7 +67,7 @@ pub(crate) struct Upkeep {
     /// The end of what the checkpoint covered when the store was opened. Records that were read
     /// back since count like dispatched ones: otherwise a process that crashes again and again
     /// before the interval is over would read ever more.
-    pub(crate) vouched_for: u64,
+    pub(crate) vouched_for: LogOffset,
     /// Held for a whole round of deletion. Taken before `checkpoint`.
     pub(crate) deleting: Mutex<Deletion>,
     /// Held for a whole checkpoint. Taken before the dispatch turn.
@@ -81,7 +82,7 @@ impl Upkeep {
         while !stop.load(Ordering::SeqCst) {
             let now = Instant::now();
             let dispatched = self.log.dispatched.value();
-            if now >= checkpoint_at || dispatched.saturating_sub(covered) >= self.checkpoint_bytes {
+            if now >= checkpoint_at || dispatched.saturating_since(covered) >= self.checkpoint_bytes {
                 (checkpoint_at, covered) = (now + self.checkpoint_interval, dispatched);
                 if let Err(error) = self.checkpoint() {
                     tracing::warn!(%error, "no checkpoint; a start after a crash would take longer");
@@ -117,7 +118,7 @@ impl Upkeep {
         let progress = self.dispatch.progress();
         let Some((last, store_timestamp)) = progress.last else { return Ok(()) };
         let mut marks = checkpoint.marks();
-        let record = followers.vouched_for(&progress, last) as i64;
+        let record = followers.vouched_for(&progress, last).to_wire();
         let covered = marks.dispatched_record == record && marks.commit_log_timestamp == store_timestamp;
         if covered && !followers.is_unsynced(&progress) {
             return Ok(());
@@ -132,14 +133,14 @@ impl Upkeep {
 
     /// Runs `cut`, which removes everything at or behind `to` from the log and its followers, while
     /// nothing else changes files. The checkpoint never covers removed records.
-    pub(crate) fn around_truncation(&self, to: u64, cut: impl FnOnce(&mut Turn) -> Result<()>) -> Result<()> {
+    pub(crate) fn around_truncation(&self, to: LogOffset, cut: impl FnOnce(&mut Turn) -> Result<()>) -> Result<()> {
         // A checkpoint whose sync failed may still cover what would be removed.
         self.log.failure()?;
         let _deleting = self.deleting.lock();
         let mut checkpoint = self.checkpoint.lock();
         let outcome = self.dispatch.interrupt(|turn| {
             let mut marks = checkpoint.marks();
-            if u64::try_from(marks.dispatched_record).is_ok_and(|record| record >= to) {
+            if marks.known_record().is_some_and(|record| record >= to) {
                 marks.dispatched_record = 0;
                 checkpoint.write(marks)?;
             }
@@ -183,7 +184,7 @@ impl Upkeep {
             used_percent: disk.deciding(),
             asked: deletion.rounds > 0,
             dispatched: self.log.dispatched.value(),
-            needed: needed.as_ref().map_or(u64::MAX, |needed| needed.from),
+            needed: needed.as_ref().map_or(LogOffset::MAX, |needed| needed.from),
         };
         let full = disk.commit_log_dirs.iter().filter(|(_, used)| *used > f64::from(retention.clean_forcibly));
         self.log.dirs.set_full(full.map(|(dir, _)| dir.clone()).collect());
@@ -204,7 +205,7 @@ impl Upkeep {
                 tracing::info!(
                     files = held,
                     reader = by,
-                    from,
+                    from = from.get(),
                     "expired files of the log are kept: a reader has yet to copy them"
                 );
             }
@@ -212,7 +213,7 @@ impl Upkeep {
                 tracing::warn!(
                     files = lost,
                     reader = by,
-                    from,
+                    from = from.get(),
                     "files that a reader has yet to copy are deleted, as the disk is {:.0} % full and files go above {} % \
                      (diskSpaceCleanForciblyRatio); it will have to copy the log anew",
                     round.used_percent,

@@ -1,4 +1,4 @@
-//! A watermark: an offset that grows, and a way to wait for it.
+//! A watermark: an offset of the commit log that grows, and a way to wait for it.
 //!
 //! Flush acknowledgement, replication, long polling and dispatch all wait for an offset to be
 //! passed. A watermark is that offset with its waiters: one atomic to read, one compare to advance
@@ -15,6 +15,8 @@ use std::thread::Thread;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+
+use crate::position::LogOffset;
 
 /// An offset that only grows, except through [`Watermark::rewind`].
 ///
@@ -33,7 +35,7 @@ pub struct Watermark {
 
 #[derive(Debug, Default)]
 struct Waiters {
-    by_offset: BTreeMap<(u64, u64), Waker>,
+    by_offset: BTreeMap<(LogOffset, u64), Waker>,
     next_id: u64,
     failed: bool,
 }
@@ -51,9 +53,9 @@ pub enum Halt {
 }
 
 impl Watermark {
-    pub(crate) fn new(value: u64) -> Self {
+    pub(crate) fn new(value: LogOffset) -> Self {
         Watermark {
-            value: AtomicU64::new(value),
+            value: AtomicU64::new(value.get()),
             lowest: AtomicU64::new(u64::MAX),
             rewinds: AtomicU64::new(0),
             waiters: Mutex::default(),
@@ -61,20 +63,20 @@ impl Watermark {
     }
 
     /// The current offset. The work for everything before it was complete before this returns.
-    pub fn value(&self) -> u64 {
-        self.value.load(Ordering::SeqCst)
+    pub fn value(&self) -> LogOffset {
+        LogOffset::new(self.value.load(Ordering::SeqCst))
     }
 
     /// Advances to `to`, or stays if it is further already. Only the store advances its watermarks.
-    pub(crate) fn advance(&self, to: u64) {
-        self.value.fetch_max(to, Ordering::SeqCst);
-        if self.lowest.load(Ordering::SeqCst) <= to {
+    pub(crate) fn advance(&self, to: LogOffset) {
+        self.value.fetch_max(to.get(), Ordering::SeqCst);
+        if self.lowest.load(Ordering::SeqCst) <= to.get() {
             self.wake(to);
         }
     }
 
     #[cold]
-    fn wake(&self, to: u64) {
+    fn wake(&self, to: LogOffset) {
         let woken = {
             let mut waiters = self.waiters.lock();
             let later = waiters.by_offset.split_off(&(to, u64::MAX));
@@ -86,7 +88,7 @@ impl Watermark {
     }
 
     fn publish_lowest(&self, waiters: &Waiters) {
-        let lowest = waiters.by_offset.first_key_value().map_or(u64::MAX, |((offset, _), _)| *offset);
+        let lowest = waiters.by_offset.first_key_value().map_or(u64::MAX, |((offset, _), _)| offset.get());
         self.lowest.store(lowest, Ordering::SeqCst);
     }
 
@@ -97,10 +99,10 @@ impl Watermark {
 
     /// Rewinds to `to`. Waiters for a larger offset get an error: the bytes they wait for will
     /// never come.
-    pub(crate) fn rewind(&self, to: u64) {
+    pub(crate) fn rewind(&self, to: LogOffset) {
         let woken = {
             let mut waiters = self.waiters.lock();
-            self.value.store(to, Ordering::SeqCst);
+            self.value.store(to.get(), Ordering::SeqCst);
             self.rewinds.fetch_add(1, Ordering::SeqCst);
             let woken = std::mem::take(&mut waiters.by_offset);
             self.publish_lowest(&waiters);
@@ -123,23 +125,23 @@ impl Watermark {
 
     /// Completes when `offset` is reached. The future may be dropped at any time; only its waiter
     /// is removed.
-    pub fn reached(&self, offset: u64) -> Reached<&Watermark> {
+    pub fn reached(&self, offset: LogOffset) -> Reached<&Watermark> {
         Reached { mark: self, offset, place: None }
     }
 
     /// Like [`Watermark::reached`], for tasks that outlive the borrow.
-    pub fn reached_owned(self: &Arc<Self>, offset: u64) -> Reached<Arc<Watermark>> {
+    pub fn reached_owned(self: &Arc<Self>, offset: LogOffset) -> Reached<Arc<Watermark>> {
         Reached { mark: Arc::clone(self), offset, place: None }
     }
 
     /// Blocks the thread until `offset` is reached or the deadline has passed, and returns whether
     /// it was reached. Not for threads of an async runtime.
-    pub fn wait_until(&self, offset: u64, deadline: Instant) -> Result<bool, Halt> {
+    pub fn wait_until(&self, offset: LogOffset, deadline: Instant) -> Result<bool, Halt> {
         self.wait(offset, deadline, &AtomicBool::new(false))
     }
 
     /// Like [`Watermark::wait_until`], but also ends when `stop` is set and the thread unparked.
-    pub(crate) fn wait(&self, offset: u64, deadline: Instant, stop: &AtomicBool) -> Result<bool, Halt> {
+    pub(crate) fn wait(&self, offset: LogOffset, deadline: Instant, stop: &AtomicBool) -> Result<bool, Halt> {
         struct Unpark(Thread);
         impl Wake for Unpark {
             fn wake(self: Arc<Self>) {
@@ -174,7 +176,7 @@ impl Watermark {
 #[derive(Debug)]
 pub struct Reached<M: std::ops::Deref<Target = Watermark>> {
     mark: M,
-    offset: u64,
+    offset: LogOffset,
     place: Option<Place>,
 }
 
@@ -259,32 +261,36 @@ mod tests {
         (Arc::clone(&count), Waker::from(count))
     }
 
+    fn at(offset: u64) -> LogOffset {
+        LogOffset::new(offset)
+    }
+
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(20)
     }
 
     #[test]
     fn an_advance_wakes_those_it_reaches_and_no_other() {
-        let mark = Watermark::new(10);
+        let mark = Watermark::new(at(10));
         let (count, waker) = waker();
         let mut context = Context::from_waker(&waker);
-        let mut futures: Vec<_> = [20, 30, 30, 40].into_iter().map(|offset| mark.reached(offset)).collect();
+        let mut futures: Vec<_> = [20, 30, 30, 40].into_iter().map(|offset| mark.reached(at(offset))).collect();
         assert!(futures.iter_mut().all(|future| Pin::new(future).poll(&mut context).is_pending()));
-        mark.advance(19);
+        mark.advance(at(19));
         assert_eq!((count.0.load(Ordering::SeqCst), mark.waiting()), (0, 4));
-        mark.advance(30);
+        mark.advance(at(30));
         assert_eq!((count.0.load(Ordering::SeqCst), mark.waiting()), (3, 1));
         assert!(futures[..3].iter_mut().all(|future| Pin::new(future).poll(&mut context) == Poll::Ready(Ok(()))));
-        mark.advance(5);
-        assert_eq!(mark.value(), 30);
+        mark.advance(at(5));
+        assert_eq!(mark.value(), at(30));
     }
 
     #[test]
     fn a_dropped_waiter_leaves_nothing_behind() {
-        let mark = Watermark::new(0);
+        let mark = Watermark::new(at(0));
         let (_, waker) = waker();
         for offset in 1..1000 {
-            let mut future = mark.reached(offset);
+            let mut future = mark.reached(at(offset));
             assert!(Pin::new(&mut future).poll(&mut Context::from_waker(&waker)).is_pending());
         }
         assert_eq!(mark.waiting(), 0);
@@ -293,46 +299,46 @@ mod tests {
 
     #[test]
     fn a_waiter_for_truncated_bytes_is_told_even_if_others_come_there() {
-        let mark = Watermark::new(10);
+        let mark = Watermark::new(at(10));
         let (_, waker) = waker();
         let mut context = Context::from_waker(&waker);
-        let mut future = mark.reached(20);
+        let mut future = mark.reached(at(20));
         assert!(Pin::new(&mut future).poll(&mut context).is_pending());
-        mark.rewind(5);
-        mark.advance(100);
+        mark.rewind(at(5));
+        mark.advance(at(100));
         assert_eq!(Pin::new(&mut future).poll(&mut context), Poll::Ready(Err(Halt::Rewound)));
-        assert_eq!(Pin::new(&mut mark.reached(20)).poll(&mut context), Poll::Ready(Ok(())));
+        assert_eq!(Pin::new(&mut mark.reached(at(20))).poll(&mut context), Poll::Ready(Ok(())));
     }
 
     #[test]
     fn after_a_failure_no_waiter_waits_in_vain() {
-        let mark = Watermark::new(10);
+        let mark = Watermark::new(at(10));
         mark.fail();
-        assert_eq!(mark.wait_until(11, soon()), Err(Halt::Failed));
-        assert_eq!(mark.wait_until(10, soon()), Ok(true));
+        assert_eq!(mark.wait_until(at(11), soon()), Err(Halt::Failed));
+        assert_eq!(mark.wait_until(at(10), soon()), Ok(true));
     }
 
     #[test]
     fn a_deadline_ends_a_wait() {
-        let mark = Watermark::new(0);
-        assert_eq!(mark.wait_until(1, Instant::now() + Duration::from_millis(1)), Ok(false));
+        let mark = Watermark::new(at(0));
+        assert_eq!(mark.wait_until(at(1), Instant::now() + Duration::from_millis(1)), Ok(false));
         assert_eq!(mark.waiting(), 0);
     }
 
     #[test]
     fn threads_waiting_for_every_offset_are_all_woken() {
-        let mark = Arc::new(Watermark::new(0));
+        let mark = Arc::new(Watermark::new(at(0)));
         let threads: Vec<_> = (0..8u64)
             .map(|thread| {
                 let mark = Arc::clone(&mark);
                 std::thread::spawn(move || {
                     for offset in (thread..4000).step_by(8) {
-                        assert_eq!(mark.wait_until(offset, soon()), Ok(true));
+                        assert_eq!(mark.wait_until(at(offset), soon()), Ok(true));
                     }
                 })
             })
             .collect();
-        (0..=4000).for_each(|offset| mark.advance(offset));
+        (0..=4000).for_each(|offset| mark.advance(at(offset)));
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }

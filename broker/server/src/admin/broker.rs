@@ -22,7 +22,7 @@ use rmq_protocol::{
     java_properties,
     message::stored::Record,
 };
-use rmq_store::{MessageStore, QueueOffset};
+use rmq_store::{LogOffset, MessageStore, QueueOffset};
 use std::{sync::Arc, time::Instant};
 
 /// The limit of entries of a queue that one request shows.
@@ -186,14 +186,14 @@ impl BrokerAdmin {
     }
 
     /// An entry of a queue, computed from its message.
-    fn entry(&self, place: u64, subscription: Option<&Subscription>) -> ConsumeQueueEntry {
+    fn entry(&self, place: LogOffset, subscription: Option<&Subscription>) -> ConsumeQueueEntry {
         let bytes = self.store.record(place);
         let record = bytes.as_ref().and_then(|bytes| Record::parse(bytes).ok());
         let tags_code = record.as_ref().map_or(0, Record::tags_code);
         ConsumeQueueEntry {
             eval: subscription.is_none_or(|subscription| filter::may_match(subscription, tags_code)),
             msg: record.is_none().then(|| "the message cannot be read".to_owned()),
-            physic_offset: place as i64,
+            physic_offset: place.to_wire(),
             physic_size: record.map_or(0, |record| record.size() as i32),
             tags_code,
         }

@@ -7,7 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use rmq_protocol::header::owned::{QueryMessage, ViewMessage};
-use rmq_store::{Found, MessageStore};
+use rmq_store::{Found, LogOffset, MessageStore};
 use std::sync::Arc;
 
 /// The state that these requests use.
@@ -46,7 +46,7 @@ impl Query {
 
     /// Request 33.
     pub(crate) fn by_place(&self, header: &ViewMessage) -> Result<Bytes, Rejection> {
-        let record = u64::try_from(header.offset).ok().and_then(|offset| self.store.record(offset));
+        let record = LogOffset::from_wire(header.offset).and_then(|offset| self.store.record(offset));
         record.ok_or_else(|| {
             Rejection::new(
                 Reason::Failed,

@@ -26,7 +26,7 @@ use rmq_protocol::{
     message::{MessageQueue, OffsetId},
 };
 use rmq_remoting::Turn;
-use rmq_store::{Boundary, MessageStore, Millis};
+use rmq_store::{Boundary, LogOffset, MessageStore, Millis};
 use std::{sync::Arc, time::Duration};
 
 /// The timeout of a client's response.
@@ -231,7 +231,7 @@ impl Relay {
         let id = header.message_id.as_deref().unwrap_or_default();
         let missing = || Rejection::new(Reason::NotFound, format!("there is no message {id}"));
         let body = match id.parse::<OffsetId>() {
-            Ok(id) => self.store.record(id.physical_offset).ok_or_else(missing)?,
+            Ok(id) => self.store.record(LogOffset::new(id.physical_offset)).ok_or_else(missing)?,
             Err(_) => {
                 let topic = header.topic.as_deref().unwrap_or_default();
                 let mut found = self.store.query(topic, id, 1, Millis::default(), now_millis().into())?;

@@ -17,7 +17,7 @@ use crate::{
     timer::delay::Delay,
 };
 use rmq_protocol::{body::runtime_info, names, version};
-use rmq_store::{MessageStore, Millis};
+use rmq_store::{LogOffset, MessageStore, Millis};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -168,8 +168,8 @@ impl RuntimeInfo {
 
 /// The bytes that are not flushed, or that consumers cannot see. The two ends are read one after
 /// the other, so the later may be ahead of the earlier.
-fn behind(appended: u64, mark: u64) -> u64 {
-    appended.saturating_sub(mark)
+fn behind(appended: LogOffset, mark: LogOffset) -> u64 {
+    appended.saturating_since(mark)
 }
 
 fn elapsed(millis: i64) -> String {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     /// Stores `count` messages of 100 kB. Returns the end of the last one.
-    fn put(store: &MessageStore, count: usize) -> u64 {
+    fn put(store: &MessageStore, count: usize) -> LogOffset {
         let message = message(&[7; 100_000]);
         (0..count).map(|_| store.put(&message).unwrap().end).last().unwrap_or_default()
     }
@@ -360,6 +360,7 @@ mod tests {
 
     #[test]
     fn metrics_read_at_different_moments_do_not_underflow() {
-        assert_eq!((behind(7, 5), behind(5, 7)), (2, 0));
+        let (five, seven) = (LogOffset::new(5), LogOffset::new(7));
+        assert_eq!((behind(seven, five), behind(five, seven)), (2, 0));
     }
 }

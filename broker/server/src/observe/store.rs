@@ -28,17 +28,17 @@ fn read(store: &MessageStore, to: &MetricsPage) -> Written {
         (
             "rocketmq_storage_size_bytes",
             "Bytes of commit log, from the oldest message to the end.",
-            f.appended.saturating_sub(f.min_offset),
+            f.appended.saturating_since(f.min_offset),
         ),
         (
             "rocketmq_storage_flush_behind_bytes",
             "Bytes of commit log not yet on the disk: a power cut would take them.",
-            f.appended.saturating_sub(f.flushed),
+            f.appended.saturating_since(f.flushed),
         ),
         (
             "rocketmq_storage_dispatch_behind_bytes",
             "Bytes of commit log that consumers cannot see yet.",
-            f.appended.saturating_sub(f.dispatched),
+            f.appended.saturating_since(f.dispatched),
         ),
         (
             "rocketmq_storage_message_reserve_time_milliseconds",
@@ -56,9 +56,13 @@ fn read(store: &MessageStore, to: &MetricsPage) -> Written {
          diskSpaceCleanForciblyRatio.",
         f.held_bytes as f64,
     )?;
-    to.gauge("rocketmq_store_appended_offset", "End of the commit log, in bytes.", f.appended as f64)?;
-    to.gauge("rocketmq_store_flushed_offset", "Up to here the commit log is on the disk.", f.flushed as f64)?;
-    to.gauge("rocketmq_store_dispatched_offset", "Up to here consumers see the commit log.", f.dispatched as f64)?;
+    to.gauge("rocketmq_store_appended_offset", "End of the commit log, in bytes.", f.appended.get() as f64)?;
+    to.gauge("rocketmq_store_flushed_offset", "Up to here the commit log is on the disk.", f.flushed.get() as f64)?;
+    to.gauge(
+        "rocketmq_store_dispatched_offset",
+        "Up to here consumers see the commit log.",
+        f.dispatched.get() as f64,
+    )?;
     to.gauge(
         "rocketmq_store_mapped_bytes",
         "Bytes of commit log and index files mapped: address space, of which the system keeps in memory what is used.",

@@ -17,7 +17,7 @@
 //! Classic HA has no message for this, and none is needed: to a Java master the follower looks like
 //! one whose log ends a little earlier. The price is 64 KiB per connection.
 
-use rmq_store::{Error, MessageStore};
+use rmq_store::{Error, LogOffset, MessageStore};
 
 /// The number of bytes compared, in addition to the zeros behind them.
 pub(super) const WINDOW: u64 = 64 << 10;
@@ -30,9 +30,9 @@ const CHUNK: u64 = 64 << 10;
 /// The end of the member's own log, for the comparison with the bytes of a peer.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
-    from: u64,
+    from: LogOffset,
     /// End of the last byte that can distinguish logs.
-    meaningful: u64,
+    meaningful: LogOffset,
     own: Vec<u8>,
     /// The number of bytes of `own` that the peer sent too.
     agreed: usize,
@@ -41,7 +41,7 @@ pub(super) struct Overlap {
 /// The peer has other bytes at this offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Differs {
-    pub(super) at: u64,
+    pub(super) at: LogOffset,
 }
 
 impl Overlap {
@@ -50,32 +50,32 @@ impl Overlap {
     ///
     /// # Errors
     /// The disk cannot be read.
-    pub(super) fn read(store: &MessageStore, peer_min: u64) -> Result<Self, Error> {
+    pub(super) fn read(store: &MessageStore, peer_min: LogOffset) -> Result<Self, Error> {
         let (min, end) = (store.min_physical_offset(), store.max_physical_offset());
         if end == min {
             return Ok(Self { from: end, meaningful: end, own: Vec::new(), agreed: 0 });
         }
         let meaningful = last_non_zero(store, min, end)?;
         // A Java master interprets a request for offset 0 as an empty log.
-        let from = meaningful.saturating_sub(WINDOW).max(min).max(1);
+        let from = meaningful.saturating_sub(WINDOW).max(min).max(LogOffset::new(1));
         // Bytes that the peer has deleted cannot be compared. The bytes behind them can.
         let from = if peer_min < meaningful { from.max(peer_min) } else { from };
         Ok(Self { from, meaningful, own: bytes(store, from, end)?, agreed: 0 })
     }
 
     /// The offset that the peer has to begin at; 0 for an empty log.
-    pub(super) fn begin(&self) -> u64 {
+    pub(super) fn begin(&self) -> LogOffset {
         self.from
     }
 
     /// Whether a comparison with a peer whose log begins at `peer_min` would be conclusive and was
     /// not tried.
-    pub(super) fn can_begin_later(&self, peer_min: u64) -> bool {
+    pub(super) fn can_begin_later(&self, peer_min: LogOffset) -> bool {
         self.from < peer_min && peer_min < self.meaningful
     }
 
     /// The offset of the next byte.
-    pub(super) fn next(&self) -> u64 {
+    pub(super) fn next(&self) -> LogOffset {
         self.from + self.agreed as u64
     }
 
@@ -105,7 +105,7 @@ impl Overlap {
 }
 
 /// End of the last byte that is not zero, within the search limit.
-fn last_non_zero(store: &MessageStore, min: u64, end: u64) -> Result<u64, Error> {
+fn last_non_zero(store: &MessageStore, min: LogOffset, end: LogOffset) -> Result<LogOffset, Error> {
     let stop = min.max(end.saturating_sub(MOST_ZEROS));
     let mut to = end;
     while to > stop {
@@ -119,7 +119,7 @@ fn last_non_zero(store: &MessageStore, min: u64, end: u64) -> Result<u64, Error>
 }
 
 /// The bytes from `from` to `to`, which may span several files.
-fn bytes(store: &MessageStore, from: u64, to: u64) -> Result<Vec<u8>, Error> {
+fn bytes(store: &MessageStore, from: LogOffset, to: LogOffset) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity((to - from) as usize);
     let mut at = from;
     while at < to {
@@ -152,13 +152,13 @@ mod tests {
     fn a_log_agrees_with_itself_however_it_is_cut() {
         let (_root, store) = log((0..300).map(|n| n * 7));
         let end = store.max_physical_offset();
-        let theirs = bytes(&store, 0, end).unwrap();
+        let theirs = bytes(&store, LogOffset::ZERO, end).unwrap();
         for piece in [1, 7, 1000, usize::MAX] {
-            let mut overlap = Overlap::read(&store, 0).unwrap();
+            let mut overlap = Overlap::read(&store, LogOffset::ZERO).unwrap();
             // The last record has no properties, so its last two bytes, their length, are zeros.
-            assert_eq!(overlap.begin(), end - 2 - WINDOW);
+            assert_eq!(end - overlap.begin(), 2 + WINDOW);
             while !overlap.is_complete() {
-                let next = overlap.next() as usize;
+                let next = overlap.next().get() as usize;
                 let piece = &theirs[next..theirs.len().min(next.saturating_add(piece))];
                 assert_eq!(overlap.compare(piece), Ok(piece.len()));
             }
@@ -170,11 +170,11 @@ mod tests {
     #[test]
     fn the_first_byte_that_differs_is_told() {
         let (_root, store) = log(std::iter::repeat_n(100, 5));
-        let mut theirs = bytes(&store, 1, store.max_physical_offset()).unwrap();
+        let mut theirs = bytes(&store, LogOffset::new(1), store.max_physical_offset()).unwrap();
         theirs[200] ^= 1;
-        let mut overlap = Overlap::read(&store, 0).unwrap();
-        assert_eq!(overlap.begin(), 1, "a request for 0 is that of an empty log");
-        assert_eq!(overlap.compare(&theirs), Err(Differs { at: 201 }));
+        let mut overlap = Overlap::read(&store, LogOffset::ZERO).unwrap();
+        assert_eq!(overlap.begin(), LogOffset::new(1), "a request for 0 is that of an empty log");
+        assert_eq!(overlap.compare(&theirs), Err(Differs { at: LogOffset::new(201) }));
     }
 
     /// Two logs that both end with a filler of zeros look alike there.
@@ -189,17 +189,17 @@ mod tests {
             store.put(&message(&body)).unwrap();
         }
         // This is the log of a slave that lacks only the last message.
-        let file_end = 16_777_216;
-        let filler = store.read(file_end - 100, 100).unwrap();
+        let file_end = LogOffset::new(16_777_216);
+        let filler = store.read(LogOffset::new(16_777_216 - 100), 100).unwrap();
         assert!(filler.iter().all(|byte| *byte == 0));
-        assert!(last_non_zero(&store, 0, file_end).unwrap() < file_end - 900_000);
+        assert!(file_end - last_non_zero(&store, LogOffset::ZERO, file_end).unwrap() > 900_000);
     }
 
     #[test]
     fn an_empty_log_has_nothing_to_compare() {
         let (_root, store) = log(std::iter::empty());
-        let overlap = Overlap::read(&store, 0).unwrap();
+        let overlap = Overlap::read(&store, LogOffset::ZERO).unwrap();
         assert!(overlap.is_complete());
-        assert_eq!(overlap.begin(), 0);
+        assert_eq!(overlap.begin(), LogOffset::ZERO);
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_protocol::body::{HaConnectionInfo, HaRuntimeInfo};
 use rmq_remoting::{AcceptFailures, LogLimit};
-use rmq_store::MessageStore;
+use rmq_store::{LogOffset, MessageStore};
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -51,10 +51,10 @@ struct State {
     /// The slave has our log up to this offset. `None` until it has reported that: its first
     /// report, unless it is 0, is only the offset to begin at. A slave that compares its log with
     /// ours begins before its end.
-    acked: Option<u64>,
-    sent: i64,
-    /// The bytes sent and the time, when the rate was last computed.
-    rate_since: (i64, i64),
+    acked: Option<LogOffset>,
+    sent: Option<LogOffset>,
+    /// What was sent up to and the time, when the rate was last computed.
+    rate_since: (LogOffset, i64),
     rate: i64,
 }
 
@@ -95,9 +95,9 @@ impl Slaves {
     /// enough, that is the end of the log, with or without slaves. With fewer members than
     /// required, the offset stays where it was when there were enough. It is computed on request,
     /// because no slave reports to most masters.
-    pub(crate) fn confirmed(&self) -> u64 {
+    pub(crate) fn confirmed(&self) -> LogOffset {
         let needed = self.needed().unwrap_or(self.settings.load().replication.in_sync).max(1) as usize;
-        let mut ends: Vec<u64> = self.connected.lock().values().filter_map(|slave| slave.acked).collect();
+        let mut ends: Vec<LogOffset> = self.connected.lock().values().filter_map(|slave| slave.acked).collect();
         ends.push(self.store.max_physical_offset());
         ends.sort_unstable_by(|a, b| b.cmp(a));
         let before = self.store.confirmed().value();
@@ -110,18 +110,18 @@ impl Slaves {
         let connected = self.connected.lock();
         let rows = connected.iter().map(|(address, slave)| HaConnectionInfo {
             addr: address.to_string(),
-            diff: end.saturating_sub(slave.acked.unwrap_or(0)) as i64,
+            diff: end.saturating_since(slave.acked.unwrap_or_default()) as i64,
             in_sync: slave.keeps_up(end, gap),
-            slave_ack_offset: slave.acked.map_or(-1, |acked| acked as i64),
+            slave_ack_offset: slave.acked.map_or(-1, LogOffset::to_wire),
             transferred_byte_in_second: slave.rate,
-            transfer_from_where: slave.sent,
+            transfer_from_where: slave.sent.map_or(-1, LogOffset::to_wire),
         });
         let ha_connection_info: Vec<_> = rows.collect();
         HaRuntimeInfo {
             in_sync_slave_nums: ha_connection_info.iter().filter(|row| row.in_sync).count() as i32,
             ha_connection_info,
             master: true,
-            master_commit_log_max_offset: end as i64,
+            master_commit_log_max_offset: end.to_wire(),
             ..HaRuntimeInfo::default()
         }
     }
@@ -129,7 +129,7 @@ impl Slaves {
     /// The bytes that the slave furthest behind lacks. `None` without a slave.
     pub(crate) fn lag(&self) -> Option<u64> {
         let end = self.store.max_physical_offset();
-        self.connected.lock().values().map(|slave| end.saturating_sub(slave.acked.unwrap_or(0))).max()
+        self.connected.lock().values().map(|slave| end.saturating_since(slave.acked.unwrap_or_default())).max()
     }
 
     /// Serves slaves until `stop`.
@@ -176,7 +176,7 @@ impl Slaves {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 Ok(read) => read?,
             };
-            let end = u64::from_be_bytes(report);
+            let end = LogOffset::new(u64::from_be_bytes(report));
             // The check comes before the report counts: a longer log is another log, and confirms
             // nothing of this one.
             let first = begin.borrow().is_none();
@@ -186,7 +186,7 @@ impl Slaves {
                     self.unsent.begin(peer, from, Instant::now());
                 }
                 begin.send_replace(Some(from));
-                if end != 0 {
+                if end != LogOffset::ZERO {
                     continue;
                 }
             }
@@ -206,7 +206,7 @@ impl Slaves {
         mut begin: watch::Receiver<Option<Begin>>,
     ) -> io::Result<()> {
         let Ok(begin) = begin.wait_for(Option::is_some).await.map(|begin| begin.clone()) else { return Ok(()) };
-        let mut next = match begin.unwrap_or(Ok(0)) {
+        let mut next = match begin.unwrap_or(Ok(LogOffset::ZERO)) {
             Ok(first) => first,
             Err(Refused { why, heartbeat }) => {
                 writer.write_all(&Piece { offset: heartbeat, size: 0 }.encode()).await?;
@@ -214,7 +214,7 @@ impl Slaves {
             }
         };
         if SENDING.admits() {
-            tracing::info!(slave = %peer, offset = next, "sending the log");
+            tracing::info!(slave = %peer, offset = next.get(), "sending the log");
         }
         let heartbeat = self.settings.load().replication.heartbeat.0;
         let mut told = false;
@@ -245,7 +245,7 @@ impl Slaves {
     /// The next bytes to send. Bytes that are not in memory are prefetched by a blocking thread.
     /// Otherwise the write to the socket would block on page faults, and with it everything that
     /// runs on this thread.
-    async fn read(&self, offset: u64) -> io::Result<Bytes> {
+    async fn read(&self, offset: LogOffset) -> io::Result<Bytes> {
         let most = self.settings.load().replication.batch as usize;
         if let Some(bytes) = self.store.read_resident(offset, most).map_err(io::Error::other)? {
             return Ok(bytes);
@@ -257,10 +257,10 @@ impl Slaves {
     /// The offset at which a slave that asks for `reported` begins. A new slave gets everything
     /// that is retained: it counts as in sync when it has caught up, so it must have what it would
     /// be asked for after a loss of this master. Java's masters begin at their last file.
-    fn first_offset(&self, reported: u64) -> Begin {
+    fn first_offset(&self, reported: LogOffset) -> Begin {
         let min = self.store.min_physical_offset();
         match reported {
-            0 => Ok(min),
+            LogOffset::ZERO => Ok(min),
             reported if reported >= min => Ok(reported),
             reported => Err(Refused {
                 why: format!(
@@ -272,7 +272,7 @@ impl Slaves {
         }
     }
 
-    fn check_end(&self, reported: u64, report: Report) -> Result<(), Refused> {
+    fn check_end(&self, reported: LogOffset, report: Report) -> Result<(), Refused> {
         let end = self.store.max_physical_offset();
         if reported <= end {
             return Ok(());
@@ -290,14 +290,14 @@ impl Slaves {
         })
     }
 
-    fn note_sent(&self, peer: SocketAddr, next: u64) {
+    fn note_sent(&self, peer: SocketAddr, next: LogOffset) {
         let now = now_millis();
         if let Some(slave) = self.connected.lock().get_mut(&peer) {
-            slave.sent = next as i64;
+            slave.sent = Some(next);
             let (bytes, since) = slave.rate_since;
             if now - since >= 1000 {
-                slave.rate = (slave.sent - bytes) * 1000 / (now - since);
-                slave.rate_since = (slave.sent, now);
+                slave.rate = next.saturating_since(bytes) as i64 * 1000 / (now - since);
+                slave.rate_since = (next, now);
             }
         }
     }
@@ -314,7 +314,7 @@ enum Report {
 }
 
 /// Where a slave begins, or why it gets nothing.
-type Begin = Result<u64, Refused>;
+type Begin = Result<LogOffset, Refused>;
 
 /// The reason why a slave gets nothing.
 #[derive(Debug, Clone)]
@@ -322,12 +322,12 @@ struct Refused {
     why: String,
     /// Offset of the heartbeat that informs the slave: the end of this log if it lies before the
     /// requested offset, its start if it lies behind.
-    heartbeat: u64,
+    heartbeat: LogOffset,
 }
 
 impl State {
-    fn keeps_up(&self, end: u64, gap: u64) -> bool {
-        self.acked.is_some_and(|acked| end.saturating_sub(acked) <= gap)
+    fn keeps_up(&self, end: LogOffset, gap: u64) -> bool {
+        self.acked.is_some_and(|acked| end.saturating_since(acked) <= gap)
     }
 }
 
@@ -346,7 +346,7 @@ impl Admitted {
         if connected.len() >= MAX_SLAVES || of_address >= MAX_SLAVES_OF_ADDRESS {
             return None;
         }
-        connected.insert(peer, State { acked: None, sent: -1, rate_since: (0, now_millis()), rate: 0 });
+        connected.insert(peer, State { acked: None, sent: None, rate_since: (LogOffset::ZERO, now_millis()), rate: 0 });
         Some(Self { slaves: Arc::clone(slaves), peer })
     }
 
@@ -418,7 +418,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let alone = master(root.path(), "1");
         let end = alone.store.max_physical_offset();
-        assert!(end > 0);
+        assert!(end > LogOffset::ZERO);
         assert_eq!(alone.confirmed(), end);
     }
 
@@ -440,15 +440,16 @@ mod tests {
     fn where_two_are_needed_the_second_decides_and_its_end_takes_nothing_back() {
         let root = tempfile::tempdir().unwrap();
         let two = master(root.path(), "2");
-        assert_eq!(two.confirmed(), 0, "nobody else has it");
+        assert_eq!(two.confirmed(), LogOffset::ZERO, "nobody else has it");
         let slave = SocketAddr::from(([127, 0, 0, 1], 2));
-        let with = |acked| State { acked, sent: 0, rate_since: (0, 0), rate: 0 };
+        let with = |acked| State { acked, sent: acked, rate_since: (LogOffset::ZERO, 0), rate: 0 };
         two.connected.lock().insert(slave, with(None));
-        assert_eq!(two.confirmed(), 0, "it has not said what it has");
-        two.connected.lock().insert(slave, with(Some(7)));
-        assert_eq!(two.confirmed(), 7);
+        assert_eq!(two.confirmed(), LogOffset::ZERO, "it has not said what it has");
+        let acked = LogOffset::new(7);
+        two.connected.lock().insert(slave, with(Some(acked)));
+        assert_eq!(two.confirmed(), acked);
         two.store.confirm(two.confirmed());
         two.connected.lock().clear();
-        assert_eq!(two.confirmed(), 7);
+        assert_eq!(two.confirmed(), acked);
     }
 }

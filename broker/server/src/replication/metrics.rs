@@ -48,7 +48,7 @@ impl Feature for Replication {
         to.gauge(
             "rocketmq_store_confirmed_offset",
             "Up to here inSyncReplicas members have the commit log, this master among them; it stands still while too few follow.",
-            self.slaves.confirmed() as f64,
+            self.slaves.confirmed().get() as f64,
         )?;
         to.gauge(
             "rocketmq_broker_in_sync_members",

@@ -124,7 +124,7 @@ impl Tables {
         }
         Some(ExchangeHaInfo {
             master_ha_address: Some(address),
-            master_flush_offset: Some(self.store.flushed().value() as i64),
+            master_flush_offset: Some(self.store.flushed().value().to_wire()),
             master_address: Some(own),
         })
     }

@@ -8,7 +8,7 @@ use crate::{clock::now_millis, config::Live, role::Role};
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use rmq_protocol::body::{HaClientRuntimeInfo, HaRuntimeInfo};
-use rmq_store::MessageStore;
+use rmq_store::{LogOffset, MessageStore};
 use std::{fmt, io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -43,13 +43,13 @@ struct State {
     last_read: i64,
     last_write: i64,
     /// The end of the master's log in its last message.
-    master_end: u64,
+    master_end: LogOffset,
     rate: i64,
-    rate_since: (u64, i64),
+    rate_since: (LogOffset, i64),
     /// Why the logs do not match, until a comparison succeeds.
     mismatch: Option<Mismatch>,
     /// The start of the other log, once the master has refused to send what lies before.
-    peer_min: u64,
+    peer_min: LogOffset,
 }
 
 /// Why this log must not take what the other side sends. The text never advises to delete anything:
@@ -57,11 +57,11 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mismatch {
     /// The logs have different bytes at the same offset.
-    Differs { at: u64, end: u64 },
+    Differs { at: LogOffset, end: LogOffset },
     /// The other log ends before this one does.
-    Longer { end: u64, other: u64 },
+    Longer { end: LogOffset, other: LogOffset },
     /// The other log begins behind the end of this one: the bytes in between were deleted there.
-    Behind { end: u64, min: u64 },
+    Behind { end: LogOffset, min: LogOffset },
 }
 
 impl fmt::Display for Mismatch {
@@ -133,7 +133,7 @@ impl Following {
     /// master whose log agrees with this one.
     pub(crate) fn lag(&self) -> Option<u64> {
         let in_step = *self.in_step.borrow();
-        in_step.then(|| self.state.lock().master_end.saturating_sub(self.store.max_physical_offset()))
+        in_step.then(|| self.state.lock().master_end.saturating_since(self.store.max_physical_offset()))
     }
 
     /// True while this slave is connected to a master whose log agrees with its own. Until then no
@@ -168,11 +168,11 @@ impl Following {
                 last_write_timestamp: state.last_write,
                 master_addr: state.master.clone(),
                 master_flush_offset: 0,
-                max_offset: self.store.max_physical_offset() as i64,
+                max_offset: self.store.max_physical_offset().to_wire(),
                 transferred_byte_in_second: state.rate,
             },
             master: false,
-            master_commit_log_max_offset: state.master_end as i64,
+            master_commit_log_max_offset: state.master_end.to_wire(),
             ..HaRuntimeInfo::default()
         }
     }
@@ -330,19 +330,19 @@ impl Following {
     fn begin(&self, address: &str) {
         let mut state = self.state.lock();
         state.master = address.to_owned();
-        state.master_end = 0;
+        state.master_end = LogOffset::ZERO;
         state.rate_since = (self.store.max_physical_offset(), now_millis());
     }
 
     /// Records that the logs agree as far as both reach.
     fn agreed(&self, address: &str) {
-        tracing::info!(master = %address, offset = self.store.max_physical_offset(), "following the master");
+        tracing::info!(master = %address, offset = self.store.max_physical_offset().get(), "following the master");
         self.state.lock().mismatch = None;
         self.in_step.send_replace(true);
     }
 
-    async fn report(&self, stream: &mut TcpStream, end: u64) -> io::Result<()> {
-        stream.write_all(&end.to_be_bytes()).await?;
+    async fn report(&self, stream: &mut TcpStream, end: LogOffset) -> io::Result<()> {
+        stream.write_all(&end.get().to_be_bytes()).await?;
         self.state.lock().last_write = now_millis();
         Ok(())
     }
@@ -374,7 +374,7 @@ impl Following {
 
     /// Handles a heartbeat: the master has nothing to send and reports the end of its log. Returns
     /// true if that is the end of this log.
-    fn heartbeat(&self, offset: u64, overlap: &Overlap) -> Result<bool, Ended> {
+    fn heartbeat(&self, offset: LogOffset, overlap: &Overlap) -> Result<bool, Ended> {
         let end = self.store.max_physical_offset();
         if !overlap.is_complete() {
             if offset <= overlap.next() {
@@ -389,10 +389,10 @@ impl Following {
         Ok(offset == end)
     }
 
-    async fn take(&self, offset: u64, mut bytes: BytesMut, overlap: &mut Overlap) -> Result<(), Ended> {
+    async fn take(&self, offset: LogOffset, mut bytes: BytesMut, overlap: &mut Overlap) -> Result<(), Ended> {
         let end = self.store.max_physical_offset();
         let expected = if overlap.is_complete() { end } else { overlap.next() };
-        if expected != 0 && offset != expected {
+        if expected != LogOffset::ZERO && offset != expected {
             return Err(Ended::protocol(format!("the master sends offset {offset}, {expected} is wanted")));
         }
         let compared = overlap
@@ -409,7 +409,7 @@ impl Following {
     /// which is the common case, and otherwise on a blocking thread. A stop or another master ends
     /// the wait for that thread, but not its append. The bytes go to their place in the log or
     /// nowhere, as if the connection had been lost a moment later.
-    async fn append(&self, offset: u64, bytes: BytesMut) -> io::Result<()> {
+    async fn append(&self, offset: LogOffset, bytes: BytesMut) -> io::Result<()> {
         let appended = self.store.append_replica_nonblocking(offset, &bytes).map_err(io::Error::other)?;
         if appended == bytes.len() {
             return Ok(());
@@ -419,14 +419,14 @@ impl Following {
         tokio::task::spawn_blocking(append).await?
     }
 
-    fn note(&self, master_end: u64) {
+    fn note(&self, master_end: LogOffset) {
         let (now, end) = (now_millis(), self.store.max_physical_offset());
         let mut state = self.state.lock();
         state.last_read = now;
         state.master_end = state.master_end.max(master_end);
         let (bytes, since) = state.rate_since;
         if now - since >= 1000 {
-            state.rate = end.saturating_sub(bytes) as i64 * 1000 / (now - since);
+            state.rate = end.saturating_since(bytes) as i64 * 1000 / (now - since);
             state.rate_since = (end, now);
         }
     }
@@ -440,7 +440,7 @@ mod tests {
     /// The stream of a master: its log in pieces of any length, a heartbeat behind each.
     fn stream(log: &[u8], piece: usize) -> Vec<u8> {
         let mut stream = Vec::new();
-        let mut offset = 0;
+        let mut offset = LogOffset::ZERO;
         for bytes in log.chunks(piece) {
             stream.extend(Piece { offset, size: bytes.len() }.encode());
             stream.extend(bytes);
@@ -458,7 +458,7 @@ mod tests {
             master.put(&message(&[n; 150])).unwrap();
         }
         let end = master.max_physical_offset();
-        let log = master.read(0, end as usize).unwrap();
+        let log = master.read(LogOffset::ZERO, end.get() as usize).unwrap();
         let (settings, store) = member(roots[1].path(), &[]);
         let following = Following::new(Arc::clone(&store), settings);
         let mut buffer = BytesMut::new();
@@ -470,7 +470,7 @@ mod tests {
         }
         assert_eq!(pieces, log.len().div_ceil(100));
         assert_eq!((store.max_physical_offset(), buffer.len()), (end, 0));
-        assert_eq!(store.read(0, end as usize).unwrap(), log);
+        assert_eq!(store.read(LogOffset::ZERO, end.get() as usize).unwrap(), log);
     }
 
     /// The heartbeats of a master without traffic moved the deadline of the slave's reports each
@@ -496,7 +496,7 @@ mod tests {
                         reports += usize::from(received == 0);
                     }
                     _ = ticks.tick() => {
-                        stream.write_all(&Piece { offset: 0, size: 0 }.encode()).await.unwrap();
+                        stream.write_all(&Piece { offset: LogOffset::ZERO, size: 0 }.encode()).await.unwrap();
                         heartbeats += 1;
                     }
                 }
@@ -522,9 +522,9 @@ mod tests {
         for piece in [
             Piece { offset: end, size: MAX_PIECE + 1 },
             Piece { offset: end + 1, size: 1 },
-            Piece { offset: 0, size: 1 },
+            Piece { offset: LogOffset::ZERO, size: 1 },
             Piece { offset: MAX_OFFSET + 1, size: 1 },
-            Piece { offset: u64::MAX, size: 1 },
+            Piece { offset: LogOffset::MAX, size: 1 },
         ] {
             let mut bytes = BytesMut::from(&piece.encode()[..]);
             bytes.extend([0]);

@@ -10,7 +10,7 @@
 
 use super::compare;
 use parking_lot::Mutex;
-use rmq_store::Needed;
+use rmq_store::{LogOffset, Needed};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -31,9 +31,9 @@ pub(super) struct Unsent {
 #[derive(Debug)]
 struct Position {
     /// Where it began, or the end of its log.
-    reached: u64,
+    reached: LogOffset,
     /// The first byte that it needs.
-    from: u64,
+    from: LogOffset,
     progressed: Instant,
     connected: bool,
     /// A log line said that files do not wait for it any more.
@@ -42,7 +42,7 @@ struct Position {
 
 impl Unsent {
     /// A slave has connected and begins at `from`.
-    pub(super) fn begin(&self, slave: SocketAddr, from: u64, now: Instant) {
+    pub(super) fn begin(&self, slave: SocketAddr, from: LogOffset, now: Instant) {
         let mut slaves = self.slaves.lock();
         // The same slave has reconnected without progress.
         let before = slaves
@@ -52,7 +52,7 @@ impl Unsent {
     }
 
     /// The slave reports that its log ends at `end`.
-    pub(super) fn reported(&self, slave: SocketAddr, end: u64, now: Instant) {
+    pub(super) fn reported(&self, slave: SocketAddr, end: LogOffset, now: Instant) {
         if let Some(position) = self.slaves.lock().get_mut(&slave)
             && end > position.reached
         {
@@ -83,7 +83,7 @@ impl Unsent {
             if !position.waits(now) && position.connected && !std::mem::replace(&mut position.told, true) {
                 tracing::info!(
                     %slave,
-                    offset = position.reached,
+                    offset = position.reached.get(),
                     "a slave has not come further for {} s: files of the log do not wait for it",
                     WAIT.as_secs()
                 );
@@ -109,33 +109,37 @@ mod tests {
         SocketAddr::from(([127, 0, 0, host], port))
     }
 
+    fn at(offset: u64) -> LogOffset {
+        LogOffset::new(offset)
+    }
+
     fn from(unsent: &Unsent, now: Instant) -> Option<u64> {
-        unsent.needed(now).map(|needed| needed.from)
+        unsent.needed(now).map(|needed| needed.from.get())
     }
 
     #[test]
     fn files_wait_for_the_slave_that_is_furthest_behind() {
         let (unsent, now) = (Unsent::default(), Instant::now());
         assert_eq!(from(&unsent, now), None);
-        unsent.begin(slave(1, 1), 5_000_000, now);
-        unsent.begin(slave(2, 1), 100, now);
-        let needed = Needed { from: 100, by: "slave 127.0.0.2:1".to_owned() };
+        unsent.begin(slave(1, 1), at(5_000_000), now);
+        unsent.begin(slave(2, 1), at(100), now);
+        let needed = Needed { from: at(100), by: "slave 127.0.0.2:1".to_owned() };
         assert_eq!(unsent.needed(now), Some(needed));
-        unsent.reported(slave(2, 1), 1_000_000, now);
+        unsent.reported(slave(2, 1), at(1_000_000), now);
         assert_eq!(from(&unsent, now), Some(1_000_000 - compare::WINDOW));
-        unsent.reported(slave(2, 1), 500, now);
+        unsent.reported(slave(2, 1), at(500), now);
         assert_eq!(from(&unsent, now), Some(1_000_000 - compare::WINDOW), "a log does not shrink");
     }
 
     #[test]
     fn a_slave_that_does_not_come_further_holds_no_files() {
         let (unsent, begun) = (Unsent::default(), Instant::now());
-        unsent.begin(slave(1, 1), 0, begun);
+        unsent.begin(slave(1, 1), at(0), begun);
         let late = begun + WAIT - Duration::from_secs(1);
         assert_eq!(from(&unsent, late), Some(0));
-        unsent.reported(slave(1, 1), 0, late);
+        unsent.reported(slave(1, 1), at(0), late);
         assert_eq!(from(&unsent, begun + WAIT), None, "a report of the same is no progress");
-        unsent.reported(slave(1, 1), 1, begun + WAIT);
+        unsent.reported(slave(1, 1), at(1), begun + WAIT);
         assert_eq!(from(&unsent, begun + WAIT), Some(0));
     }
 
@@ -143,14 +147,14 @@ mod tests {
     #[test]
     fn files_wait_for_a_slave_whose_connection_was_lost() {
         let (unsent, begun) = (Unsent::default(), Instant::now());
-        unsent.begin(slave(1, 1), 0, begun);
+        unsent.begin(slave(1, 1), at(0), begun);
         unsent.end(slave(1, 1));
         let later = begun + WAIT / 2;
         assert_eq!(from(&unsent, later), Some(0));
-        unsent.begin(slave(1, 2), 0, later);
+        unsent.begin(slave(1, 2), at(0), later);
         assert_eq!(unsent.slaves.lock().len(), 1);
         assert_eq!(from(&unsent, begun + WAIT), None, "to connect again is no progress");
-        unsent.reported(slave(1, 2), 10, begun + WAIT);
+        unsent.reported(slave(1, 2), at(10), begun + WAIT);
         assert_eq!(from(&unsent, begun + WAIT), Some(0));
     }
 
@@ -159,7 +163,7 @@ mod tests {
         let (unsent, begun) = (Unsent::default(), Instant::now());
         for port in 0..1000 {
             let now = begun + Duration::from_millis(u64::from(port));
-            unsent.begin(slave(1, port), u64::from(port), now);
+            unsent.begin(slave(1, port), at(u64::from(port)), now);
             unsent.end(slave(1, port));
         }
         assert_eq!(unsent.slaves.lock().len(), MOST_AWAY);

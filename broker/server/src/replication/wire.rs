@@ -1,5 +1,7 @@
 //! The three messages of replication; see the head of the folder.
 
+use rmq_store::LogOffset;
+
 /// Bytes before each piece of the log.
 pub(super) const HEADER: usize = 12;
 /// Bytes of a report.
@@ -10,13 +12,13 @@ pub(super) const MAX_PIECE: usize = 16 * 1024 * 1024;
 
 /// The highest offset of a log. It is far beyond the size of any disk, and so far below the maximum
 /// of the type that no sum with a size overflows, here or in Java, where offsets are signed.
-pub(super) const MAX_OFFSET: u64 = 1 << 62;
+pub(super) const MAX_OFFSET: LogOffset = LogOffset::new(1 << 62);
 
 /// The header of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
     /// The offset of the piece.
-    pub(super) offset: u64,
+    pub(super) offset: LogOffset,
     /// The length of the piece.
     pub(super) size: usize,
 }
@@ -24,14 +26,15 @@ pub(super) struct Piece {
 impl Piece {
     pub(super) fn encode(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
-        bytes[..8].copy_from_slice(&self.offset.to_be_bytes());
+        bytes[..8].copy_from_slice(&self.offset.get().to_be_bytes());
         bytes[8..].copy_from_slice(&(self.size as u32).to_be_bytes());
         bytes
     }
 
     pub(super) fn decode(bytes: [u8; HEADER]) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-        Self { offset: u64::from_be_bytes([a, b, c, d, e, f, g, h]), size: u32::from_be_bytes([i, j, k, l]) as usize }
+        let offset = LogOffset::new(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+        Self { offset, size: u32::from_be_bytes([i, j, k, l]) as usize }
     }
 }
 
@@ -41,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_piece_is_offset_and_size() {
-        let piece = Piece { offset: 0x0102_0304_0506_0708, size: 0x090a_0b0c };
+        let piece = Piece { offset: LogOffset::new(0x0102_0304_0506_0708), size: 0x090a_0b0c };
         assert_eq!(piece.encode(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         assert_eq!(Piece::decode(piece.encode()), piece);
     }

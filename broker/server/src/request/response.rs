@@ -129,7 +129,7 @@ pub(super) fn pulled(outcome: Result<Pulled, Rejection>) -> Reply {
 pub(super) fn messages(found: Found) -> Reply {
     let mut reply = Reply::with(&QueryMessageResponse {
         last_update_timestamp: found.index_timestamp.get(),
-        last_update_offset: found.index_offset as i64,
+        last_update_offset: found.index_offset.to_wire(),
     });
     reply.body = Body::Parts(found.records);
     reply

@@ -168,7 +168,7 @@ impl MessageWriter {
             if !ids.is_empty() {
                 ids.push(',');
             }
-            let id = OffsetId { host: self.store_host, physical_offset: appended.physical_offset };
+            let id = OffsetId { host: self.store_host, physical_offset: appended.physical_offset.get() };
             ids.push_str(&id.to_string());
         }
         let place = Appended { end: last.end, ..*first };

@@ -19,7 +19,7 @@ use crate::{
     response::PendingResponse,
 };
 use parking_lot::Mutex;
-use rmq_store::{Halt, MessageStore, Watermark};
+use rmq_store::{Halt, LogOffset, MessageStore, Watermark};
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
@@ -190,7 +190,7 @@ impl QueueTask {
 
     /// The position and the deadline that the head of the queue waits for. Returns `None` if the
     /// queue is empty, and the task ends.
-    fn first(&mut self) -> Option<(u64, Instant)> {
+    fn first(&mut self) -> Option<(LogOffset, Instant)> {
         let mut queue = self.of.queue(self.stage).lock();
         let first = queue.waiting.front().map(|first| (first.stored.end, first.until(self.stage)));
         if first.is_none() {

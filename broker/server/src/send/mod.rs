@@ -43,7 +43,7 @@ use rmq_protocol::{
     message::{OffsetId, message_id::UniqueIds},
     version::Version,
 };
-use rmq_store::{Deadline, MessageStore};
+use rmq_store::{Deadline, LogOffset, MessageStore};
 use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -118,7 +118,7 @@ pub(crate) struct Acknowledged<'a> {
 pub(crate) struct Stored<'a> {
     pub(crate) sent: Option<Sent<'a>>,
     /// The log offset of the end of the record.
-    pub(crate) end: u64,
+    pub(crate) end: LogOffset,
     pub(crate) wanted: Wanted,
     /// The message created its topic. The topic table has to be written.
     pub(crate) new_topic: bool,

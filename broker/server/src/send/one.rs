@@ -125,7 +125,7 @@ impl MessageWriter {
         unique_key: Cow<'a, str>,
         wanted: Wanted,
     ) -> Stored<'a> {
-        let id = OffsetId { host: self.store_host, physical_offset: appended.physical_offset };
+        let id = OffsetId { host: self.store_host, physical_offset: appended.physical_offset.get() };
         self.stored(Ids::One(id), appended, target, unique_key, wanted)
     }
 

@@ -22,7 +22,7 @@ use rmq_protocol::{
     names,
     version::{V3_4_9, Version},
 };
-use rmq_store::Deadline;
+use rmq_store::{Deadline, LogOffset};
 use std::sync::Arc;
 
 /// The delay level of the first retry: 10 s.
@@ -77,10 +77,15 @@ impl MessageWriter {
             return Err(Rejection::new(Reason::NotPermitted, "this broker takes no messages (brokerPermission)"));
         }
         if group.retry_queue_nums <= 0 {
-            return Ok(Outcome::stored(Stored { sent: None, end: 0, wanted: Wanted::default(), new_topic: false }));
+            return Ok(Outcome::stored(Stored {
+                sent: None,
+                end: LogOffset::ZERO,
+                wanted: Wanted::default(),
+                new_topic: false,
+            }));
         }
         let not_found = || Rejection::new(Reason::Failed, format!("there is no message at offset {}", header.offset));
-        let offset = u64::try_from(header.offset).map_err(|_| not_found())?;
+        let offset = LogOffset::from_wire(header.offset).ok_or_else(not_found)?;
         let bytes = self.store.record(offset).ok_or_else(not_found)?;
         let record = Record::parse(&bytes).map_err(|_| not_found())?;
         let retry = self.retry(request, &group, &record)?;

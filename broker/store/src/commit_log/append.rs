@@ -17,7 +17,7 @@ use super::CommitLog;
 use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::Appendable;
-use crate::position::{Millis, QueueOffset};
+use crate::position::{LogOffset, Millis, QueueOffset};
 use crate::put::Deadline;
 
 /// What the append lock protects.
@@ -26,9 +26,9 @@ pub(super) struct Append {
     /// The file that takes appends; none before the first append and at the exact end of a file.
     pub(super) current: Option<Appendable>,
     /// End of the log; equals `appended` whenever the lock is free.
-    pub(super) position: u64,
+    pub(super) position: LogOffset,
     /// Position at which the allocation thread is notified again.
-    pub(super) tell_at: u64,
+    pub(super) tell_at: LogOffset,
     /// The last bytes came from a master and may end inside a record.
     pub(super) replica_tail: bool,
 }
@@ -36,7 +36,7 @@ pub(super) struct Append {
 /// The position of appended records.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placed {
-    pub(crate) physical_offset: u64,
+    pub(crate) physical_offset: LogOffset,
     pub(crate) queue_offset: QueueOffset,
     pub(crate) store_timestamp: Millis,
 }
@@ -51,12 +51,12 @@ pub(crate) enum Numbering<'a> {
 }
 
 enum Missing {
-    Blocks(Arc<MappedFile>, u64),
-    File(u64),
+    Blocks(Arc<MappedFile>, LogOffset),
+    File(LogOffset),
 }
 
 impl Append {
-    pub(super) fn at(position: u64, current: Option<Appendable>) -> Self {
+    pub(super) fn at(position: LogOffset, current: Option<Appendable>) -> Self {
         Append { current, position, tell_at: position, replica_tail: false }
     }
 
@@ -201,7 +201,7 @@ impl CommitLog {
                         Numbering::From(_) => queue_offset + number as u64,
                         Numbering::None => 0,
                     };
-                    record.write(mine, number, at, store_timestamp.get());
+                    record.write(mine, number, at.get(), store_timestamp.get());
                     at += record.size() as u64;
                     slot = rest;
                 }
@@ -227,11 +227,11 @@ impl CommitLog {
     /// Appends a master's bytes at `offset`, which must be the end of this log; an empty log begins
     /// where the master's file begins. The bytes may end inside a record. Returns how many of them
     /// had blocks before `deadline`.
-    pub(crate) fn append_replica(&self, begin: u64, bytes: &[u8], deadline: Deadline) -> Result<usize> {
+    pub(crate) fn append_replica(&self, begin: LogOffset, bytes: &[u8], deadline: Deadline) -> Result<usize> {
         // Offsets are Java's longs, and so is the end of the file that contains an offset.
-        let farthest = i64::MAX as u64 - 2 * self.file_size - bytes.len() as u64;
+        let farthest = LogOffset::new(i64::MAX as u64 - 2 * self.file_size - bytes.len() as u64);
         if begin > farthest {
-            return Err(Error::OutOfRange { asked: begin, min: 0, max: farthest });
+            return Err(Error::OutOfRange { asked: begin, min: LogOffset::ZERO, max: farthest });
         }
         let mut taken = 0;
         while taken < bytes.len() {
@@ -239,7 +239,7 @@ impl CommitLog {
             let mut append = self.lock_append();
             self.refusal()?;
             let empty = append.current.is_none() && self.files.read().is_empty();
-            if empty && offset != append.position && offset.is_multiple_of(self.file_size) {
+            if empty && offset != append.position && offset.get().is_multiple_of(self.file_size) {
                 append.position = offset;
                 // `appended` last: dispatch and flush read it first, and would otherwise look for
                 // records that are not complete.

@@ -63,7 +63,7 @@ impl CommitLog {
                 }
                 FlushMode::Async => std::thread::park_timeout(config.interval),
             }
-            let dirty = self.appended.value().saturating_sub(self.flushed.value());
+            let dirty = self.appended.value().saturating_since(self.flushed.value());
             let now = Instant::now();
             let due = match config.mode {
                 FlushMode::Sync => dirty > 0,

@@ -47,6 +47,7 @@ use crate::mapped_file::allocate::{Allocator, Appendable};
 use crate::mapped_file::dirs::Dirs;
 use crate::mapped_file::region::Pages;
 use crate::metrics::Counters;
+use crate::position::LogOffset;
 use crate::watermark::Watermark;
 use refusal::Refusal;
 
@@ -56,7 +57,7 @@ pub(crate) struct CommitLog {
     pub(crate) dirs: Arc<Dirs>,
     file_size: u64,
     /// Records from here on were verified when the store was opened, or were appended since.
-    checked_from: u64,
+    checked_from: LogOffset,
     pub(crate) appended: Arc<Watermark>,
     pub(crate) flushed: Arc<Watermark>,
     pub(crate) confirmed: Arc<Watermark>,
@@ -84,8 +85,8 @@ impl CommitLog {
         file_size: u64,
         ahead: Allocation,
         flush: FlushMode,
-        files: Vec<(u64, PathBuf)>,
-        read: Range<u64>,
+        files: Vec<(LogOffset, PathBuf)>,
+        read: Range<LogOffset>,
     ) -> Result<CommitLog> {
         let end = read.end;
         let pages = match flush {
@@ -95,7 +96,7 @@ impl CommitLog {
         let mut mapped = Vec::with_capacity(files.len());
         let mut current = None;
         for (base, path) in files {
-            let published = end.saturating_sub(base).min(file_size);
+            let published = end.saturating_since(base).min(file_size);
             let (file, cursor) = MappedFile::open(&path, base, file_size, published, pages)?;
             let file = Arc::new(file);
             if published < file_size {
@@ -116,7 +117,7 @@ impl CommitLog {
             checked_from: read.start,
             appended: Arc::new(Watermark::new(end)),
             flushed,
-            confirmed: Arc::new(Watermark::new(0)),
+            confirmed: Arc::new(Watermark::new(LogOffset::ZERO)),
             dispatched: Arc::new(Watermark::new(end)),
             append: Mutex::new(append::Append::at(end, current)),
             files: RwLock::new(mapped),
@@ -130,20 +131,20 @@ impl CommitLog {
     }
 
     /// Offset of the first byte.
-    pub(crate) fn min(&self) -> u64 {
+    pub(crate) fn min(&self) -> LogOffset {
         self.files.read().first().map_or_else(|| self.appended.value(), |file| file.base())
     }
 
     /// The file that contains an offset.
-    pub(crate) fn file_at(&self, offset: u64) -> Option<Arc<MappedFile>> {
+    pub(crate) fn file_at(&self, offset: LogOffset) -> Option<Arc<MappedFile>> {
         let files = self.files.read();
         let first = files.first()?.base();
-        let at = offset.checked_sub(first)? / self.file_size;
+        let at = offset.checked_since(first)? / self.file_size;
         files.get(usize::try_from(at).ok()?).map(Arc::clone)
     }
 
     /// Whether the checksum of the record at an offset was not verified since the store was opened.
-    pub(crate) fn is_unchecked(&self, offset: u64) -> bool {
+    pub(crate) fn is_unchecked(&self, offset: LogOffset) -> bool {
         offset < self.checked_from
     }
 
@@ -161,7 +162,7 @@ impl CommitLog {
     /// `false` if `base` is not the oldest file any more, or is the last one: the log always keeps
     /// one file, which records where the log ends. A file that cannot be removed stays the oldest.
     /// Only a round of deletion calls this, and no truncation runs at the same time.
-    pub(crate) fn delete_oldest(&self, base: u64) -> Result<bool> {
+    pub(crate) fn delete_oldest(&self, base: LogOffset) -> Result<bool> {
         let oldest = || {
             let files = self.files.read();
             files.first().filter(|file| files.len() > 1 && file.base() == base).map(Arc::clone)

@@ -29,7 +29,7 @@ use crate::checkpoint::Marks;
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
-use crate::position::Millis;
+use crate::position::{LogOffset, Millis};
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
@@ -40,7 +40,7 @@ const TIMESTAMP_SLACK: i64 = 3000;
 /// The files of a log on the disk, oldest first and without gaps.
 #[derive(Debug)]
 pub(crate) struct Files {
-    pub(crate) list: Vec<(u64, PathBuf)>,
+    pub(crate) list: Vec<(LogOffset, PathBuf)>,
     pub(crate) file_size: u64,
     /// An empty file behind them, left by an interrupted creation.
     pub(crate) unfinished: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub(crate) struct Files {
 #[derive(Debug)]
 pub(crate) struct Stop {
     /// No record begins here.
-    pub(crate) offset: u64,
+    pub(crate) offset: LogOffset,
     /// The reason; `None` if nothing was ever written there.
     pub(crate) reason: Option<String>,
     /// Store timestamp of the last good record, ms.
@@ -71,7 +71,7 @@ pub(crate) enum Outcome {
     Corruption {
         reason: String,
         /// The next good record, if there is one.
-        next: Option<u64>,
+        next: Option<LogOffset>,
     },
 }
 
@@ -80,7 +80,7 @@ impl Files {
     pub(crate) fn list<'a>(dirs: impl Iterator<Item = &'a Path>, file_size: u64) -> Result<Files> {
         let mut list = Vec::new();
         for dir in dirs {
-            list.extend(dir::numbered(dir)?);
+            list.extend(dir::numbered(dir)?.into_iter().map(|(base, path)| (LogOffset::new(base), path)));
         }
         list.sort_unstable();
         let len = |path: &Path| std::fs::metadata(path).map(|data| data.len()).map_err(Error::io("look at", path));
@@ -90,7 +90,7 @@ impl Files {
         {
             unfinished = list.pop().map(|(_, path)| path);
         }
-        let mut expected = list.first().map_or(0, |(base, _)| *base);
+        let mut expected = list.first().map_or(LogOffset::ZERO, |(base, _)| *base);
         for (base, path) in &list {
             let len = len(path)?;
             if len != file_size {
@@ -99,7 +99,7 @@ impl Files {
                     path.display()
                 )));
             }
-            if *base != expected || base % file_size != 0 {
+            if *base != expected || !base.get().is_multiple_of(file_size) {
                 let twice = *base + file_size == expected;
                 let reason = match twice {
                     true => "the same part of the log lies in another directory too".to_owned(),
@@ -113,46 +113,46 @@ impl Files {
     }
 
     /// Offset of the first byte.
-    pub(crate) fn first(&self) -> u64 {
-        self.list.first().map_or(0, |(base, _)| *base)
+    pub(crate) fn first(&self) -> LogOffset {
+        self.list.first().map_or(LogOffset::ZERO, |(base, _)| *base)
     }
 
     /// Offset behind the last byte, whether written or not.
-    pub(crate) fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> LogOffset {
         self.first() + self.list.len() as u64 * self.file_size
     }
 
     /// The file that contains an offset; the last file at the end of the log.
-    pub(crate) fn file_of(&self, offset: u64) -> PathBuf {
+    pub(crate) fn file_of(&self, offset: LogOffset) -> PathBuf {
         let file = self.list.iter().rev().find(|(base, _)| *base <= offset);
         file.map_or_else(PathBuf::new, |(_, path)| path.clone())
     }
 
     /// The error for damage at an offset; it names the file.
-    pub(crate) fn corruption(&self, offset: u64, reason: String) -> Error {
+    pub(crate) fn corruption(&self, offset: LogOffset, reason: String) -> Error {
         Error::Corruption { file: self.file_of(offset), offset, reason }
     }
 
-    fn open(&self, offset: u64) -> Result<Option<Reader>> {
-        let at = offset.checked_sub(self.first()).map(|from| from / self.file_size);
+    fn open(&self, offset: LogOffset) -> Result<Option<Reader>> {
+        let at = offset.checked_since(self.first()).map(|from| from / self.file_size);
         let Some((base, path)) = at.and_then(|at| self.list.get(at as usize)) else { return Ok(None) };
         Reader::open(path, *base, self.file_size).map(Some)
     }
 
     /// The result of `read` for the record at an offset, if there is a good one.
-    pub(crate) fn record<T>(&self, offset: u64, read: impl FnOnce(&Record<'_>) -> T) -> Result<Option<T>> {
+    pub(crate) fn record<T>(&self, offset: LogOffset, read: impl FnOnce(&Record<'_>) -> T) -> Result<Option<T>> {
         let Some(mut reader) = self.open(offset)? else { return Ok(None) };
         Ok(reader.record(offset)?.ok().map(|record| read(&record)))
     }
 
-    fn good_record(&self, offset: u64) -> Result<Option<Millis>> {
+    fn good_record(&self, offset: LogOffset) -> Result<Option<Millis>> {
         self.record(offset, |record| Millis::new(record.store_timestamp()))
     }
 
     /// Where a scan has to begin so that the part before needs no scan: nothing there is damaged,
     /// and consume queues and index contain all of it.
-    pub(crate) fn scan_start(&self, marks: &Marks, crashed: bool) -> Result<u64> {
-        if let Ok(record @ 1..) = u64::try_from(marks.dispatched_record) {
+    pub(crate) fn scan_start(&self, marks: &Marks, crashed: bool) -> Result<LogOffset> {
+        if let Some(record) = marks.known_record() {
             if record >= self.limit() {
                 let reason = format!("the log ends here, but the checkpoint knows a flushed record at {record}");
                 return Err(self.corruption(self.limit(), reason));
@@ -177,7 +177,7 @@ impl Files {
     /// scan.
     pub(crate) fn scan(
         &self,
-        start: u64,
+        start: LogOffset,
         each: &mut dyn FnMut(&Record<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<Stop> {
         let mut stop = Stop { offset: start, reason: None, last_store_timestamp: None, enough: false };
@@ -215,7 +215,7 @@ impl Files {
         let next = self.next_record(stop.offset)?;
         let found = stop.reason.as_deref().unwrap_or("nothing was written here");
         let corruption = |reason: String| Ok(Outcome::Corruption { reason, next: next.map(|(offset, _)| offset) });
-        if let Ok(flushed @ 1..) = u64::try_from(marks.dispatched_record)
+        if let Some(flushed) = marks.known_record()
             && stop.offset <= flushed
         {
             return corruption(format!("{found}, but the checkpoint knows a flushed record at {flushed}"));
@@ -233,7 +233,7 @@ impl Files {
     }
 
     /// The first good record behind `from`, and its store timestamp.
-    fn next_record(&self, from: u64) -> Result<Option<(u64, Millis)>> {
+    fn next_record(&self, from: LogOffset) -> Result<Option<(LogOffset, Millis)>> {
         let mut offset = from + 1;
         while let Some(mut reader) = self.open(offset)? {
             if let Some(found) = reader.search(offset)? {
@@ -247,14 +247,14 @@ impl Files {
     /// Whether a whole page that begins before `to`, or the rest of the page at `from`, is zero,
     /// which means that it was never written back. The record at `to` may have its first bytes in
     /// such a page, because sizes begin with zeros.
-    fn lost_page(&self, from: u64, to: u64) -> Result<bool> {
+    fn lost_page(&self, from: LogOffset, to: LogOffset) -> Result<bool> {
         let mut at = from;
         while at < to {
             let Some(mut reader) = self.open(at)? else { return Ok(false) };
             // The bytes of a filler after its header were never written.
             let written = reader.filler(at)?.unwrap_or(reader.limit());
             while at < reader.limit() && at < to {
-                let end = (at / PAGE + 1) * PAGE;
+                let end = LogOffset::new((at.get() / PAGE + 1) * PAGE);
                 if end <= written && reader.bytes(at, (end - at) as usize)?.iter().all(|byte| *byte == 0) {
                     return Ok(true);
                 }
@@ -267,7 +267,7 @@ impl Files {
     /// Cuts the log at `end` on the disk: later files are deleted, and the rest of the file becomes
     /// zero, so that no old record can ever be taken for a new one. Leftovers of an interrupted
     /// creation or truncation are removed too; both may be large.
-    pub(crate) fn cut(&mut self, end: u64) -> Result<()> {
+    pub(crate) fn cut(&mut self, end: LogOffset) -> Result<()> {
         for half in self.list.iter().map(|(_, path)| truncate::half_of(path)).filter(|half| half.exists()) {
             fail_point::at("commit_log::delete", || std::fs::remove_file(&half)).map_err(Error::io("remove", &half))?;
         }
@@ -290,7 +290,7 @@ impl Files {
             }
             let open = || File::options().read(true).write(true).open(path);
             let file = fail_point::at("commit_log::open", open).map_err(Error::io("open", path))?;
-            fail_point::at("commit_log::cut", || dir::zero_tail(&file, end - base)).map_err(Error::io("cut", path))?;
+            fail_point::at("commit_log::cut", || dir::zero_tail(&file, end - *base)).map_err(Error::io("cut", path))?;
             fail_point::at("commit_log::sync_cut", || file.sync_data()).map_err(Error::sync(path))?;
             break;
         }
@@ -308,26 +308,26 @@ enum NoRecord {
 struct Reader {
     path: PathBuf,
     file: File,
-    base: u64,
+    base: LogOffset,
     size: u64,
     chunk: Vec<u8>,
     /// Offset of the chunk's first byte.
-    chunk_at: u64,
+    chunk_at: LogOffset,
 }
 
 impl Reader {
-    fn open(path: &Path, base: u64, size: u64) -> Result<Reader> {
+    fn open(path: &Path, base: LogOffset, size: u64) -> Result<Reader> {
         let file = fail_point::at("commit_log::scan", || File::open(path)).map_err(Error::io("open", path))?;
         Ok(Reader { path: path.to_owned(), file, base, size, chunk: Vec::new(), chunk_at: base })
     }
 
-    fn limit(&self) -> u64 {
+    fn limit(&self) -> LogOffset {
         self.base + self.size
     }
 
     /// The bytes from `offset`, at most `len` and fewer at the end of the file.
-    fn bytes(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
-        let len = len.min(self.limit().saturating_sub(offset) as usize);
+    fn bytes(&mut self, offset: LogOffset, len: usize) -> Result<&[u8]> {
+        let len = len.min(self.limit().saturating_since(offset) as usize);
         let have = offset >= self.chunk_at && offset + len as u64 <= self.chunk_at + self.chunk.len() as u64;
         if !have {
             let load = len.max(CHUNK).min((self.limit() - offset) as usize);
@@ -342,7 +342,7 @@ impl Reader {
     }
 
     /// The good record at `offset`, or what is found there instead.
-    fn record(&mut self, offset: u64) -> Result<Result<Record<'_>, NoRecord>> {
+    fn record(&mut self, offset: LogOffset) -> Result<Result<Record<'_>, NoRecord>> {
         let left = self.limit() - offset;
         let size = match stored::head(self.bytes(offset, stored::BLANK_SIZE)?) {
             Ok(Head::Record(size, _)) => size,
@@ -354,7 +354,7 @@ impl Reader {
             return Ok(Err(NoRecord::Bad(format!("a record of {size} bytes where {left} are left in the file"))));
         }
         // A damaged length must not cause a read of a gigabyte.
-        if let Err(error) = stored::check_prefix(self.bytes(offset, size.min(stored::PREFIX_MAX))?, offset) {
+        if let Err(error) = stored::check_prefix(self.bytes(offset, size.min(stored::PREFIX_MAX))?, offset.get()) {
             return Ok(Err(NoRecord::Bad(error.to_string())));
         }
         let record = Record::parse(self.bytes(offset, size)?).and_then(|record| {
@@ -365,21 +365,21 @@ impl Reader {
             Ok(record) if record.has_lost_properties() => {
                 Err(NoRecord::Bad("a record whose properties were not written to the end".into()))
             }
-            Ok(record) if record.physical_offset() == offset => Ok(record),
+            Ok(record) if LogOffset::of(&record) == offset => Ok(record),
             Ok(record) => Err(NoRecord::Bad(format!("a record that belongs to offset {}", record.physical_offset()))),
             Err(error) => Err(NoRecord::Bad(error.to_string())),
         })
     }
 
     /// The first place at or behind `at` where the file has data, if there is any.
-    fn data_from(&self, at: u64) -> Result<Option<u64>> {
+    fn data_from(&self, at: LogOffset) -> Result<Option<LogOffset>> {
         let look = || dir::data_from(&self.file, at - self.base);
         let data = fail_point::at("commit_log::scan", look).map_err(Error::io("read", &self.path))?;
         Ok(data.map(|data| self.base + data))
     }
 
     /// Whether the file has only zeros at and behind `at`.
-    fn is_zero_from(&mut self, mut at: u64) -> Result<bool> {
+    fn is_zero_from(&mut self, mut at: LogOffset) -> Result<bool> {
         while at < self.limit() {
             // Preallocated space is not worth reading.
             let Some(data) = self.data_from(at)? else { return Ok(true) };
@@ -393,12 +393,12 @@ impl Reader {
     }
 
     /// Where the filler of this file begins, if it has one at or behind `from`.
-    fn filler(&mut self, from: u64) -> Result<Option<u64>> {
+    fn filler(&mut self, from: LogOffset) -> Result<Option<LogOffset>> {
         let mut at = from;
         while at + (stored::BLANK_SIZE as u64) <= self.limit() {
             let limit = self.limit();
             let chunk = self.bytes(at, CHUNK)?;
-            let head = |start: u64| stored::blank((limit - start) as u32);
+            let head = |start: LogOffset| stored::blank((limit - start) as u32);
             for found in memchr::memmem::find_iter(chunk, &stored::MAGIC_BLANK.to_be_bytes()) {
                 let start = found.checked_sub(4).map(|start| (start, at + start as u64));
                 if let Some((start, offset)) = start
@@ -413,7 +413,7 @@ impl Reader {
     }
 
     /// The first good record at or behind `from` in this file.
-    fn search(&mut self, from: u64) -> Result<Option<(u64, Millis)>> {
+    fn search(&mut self, from: LogOffset) -> Result<Option<(LogOffset, Millis)>> {
         // Both magics begin with these three bytes, four bytes into the record.
         const MARK: [u8; 3] = [0xDA, 0xA3, 0x20];
         let mut at = from;
@@ -422,7 +422,8 @@ impl Reader {
             at = data;
             let chunk = self.bytes(at, CHUNK)?;
             let len = chunk.len();
-            let candidates: Vec<u64> = memchr::memmem::find_iter(chunk, &MARK).map(|found| at + found as u64).collect();
+            let candidates: Vec<LogOffset> =
+                memchr::memmem::find_iter(chunk, &MARK).map(|found| at + found as u64).collect();
             for mark in candidates {
                 let Some(start) = mark.checked_sub(4).filter(|start| *start >= from) else { continue };
                 if let Ok(record) = self.record(start)? {

@@ -15,11 +15,12 @@ use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::mapped_file::MappedFile;
 use crate::mapped_file::allocate::Appendable;
+use crate::position::LogOffset;
 
 impl CommitLog {
     /// Cuts the log so that it ends at `to`. The caller keeps dispatch stopped meanwhile and
     /// rewinds `dispatched`.
-    pub(crate) fn truncate(&self, to: u64) -> Result<()> {
+    pub(crate) fn truncate(&self, to: LogOffset) -> Result<()> {
         let _flushing = self.flushing.lock();
         let mut append = self.append.lock();
         let (min, max) = (self.min(), append.position);
@@ -50,7 +51,7 @@ impl CommitLog {
         }
     }
 
-    fn cut(&self, to: u64) -> Result<Option<Appendable>> {
+    fn cut(&self, to: LogOffset) -> Result<Option<Appendable>> {
         // The allocation thread may have prepared a file behind the cut; it is deleted first.
         self.allocator.reset(None, to)?;
         let mut kept = self.files();

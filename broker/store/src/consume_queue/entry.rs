@@ -11,7 +11,7 @@
 //! at. Places without a message are filled with entries of physical offset 0 and the largest size.
 //! A place that is not yet written is zero.
 
-use crate::position::QueueOffset;
+use crate::position::{LogOffset, QueueOffset};
 
 /// Bytes of an entry.
 pub(crate) const SIZE: usize = 20;
@@ -22,18 +22,18 @@ const FILLER_SIZE: u32 = i32::MAX as u32;
 /// reading the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
-    pub(crate) physical_offset: u64,
+    pub(crate) physical_offset: LogOffset,
     pub(crate) size: u32,
     pub(crate) tags_code: i64,
 }
 
 impl Entry {
     /// The filler of places without a message.
-    pub(crate) const FILLER: Entry = Entry { physical_offset: 0, size: FILLER_SIZE, tags_code: 0 };
+    pub(crate) const FILLER: Entry = Entry { physical_offset: LogOffset::ZERO, size: FILLER_SIZE, tags_code: 0 };
 
     pub(crate) fn encode(&self) -> [u8; SIZE] {
         let mut bytes = [0; SIZE];
-        bytes[..8].copy_from_slice(&self.physical_offset.to_be_bytes());
+        bytes[..8].copy_from_slice(&self.physical_offset.get().to_be_bytes());
         bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
         bytes[12..].copy_from_slice(&self.tags_code.to_be_bytes());
         bytes
@@ -45,7 +45,7 @@ impl Entry {
         let physical_offset = i64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7]);
         let size = i32::from_be_bytes([s0, s1, s2, s3]);
         let entry = Entry {
-            physical_offset: u64::try_from(physical_offset).ok()?,
+            physical_offset: LogOffset::from_wire(physical_offset)?,
             size: u32::try_from(size).ok()?,
             tags_code: i64::from_be_bytes(tags),
         };
@@ -57,7 +57,7 @@ impl Entry {
     }
 
     /// Offset behind the record.
-    pub(crate) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> LogOffset {
         self.physical_offset + u64::from(self.size)
     }
 }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn an_entry_lies_as_drawn() {
-        let entry = Entry { physical_offset: 0x0102, size: 0x0304, tags_code: -2 };
+        let entry = Entry { physical_offset: LogOffset::new(0x0102), size: 0x0304, tags_code: -2 };
         let bytes = entry.encode();
         assert_eq!(bytes, [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 3, 4, 255, 255, 255, 255, 255, 255, 255, 254]);
         assert_eq!(Entry::decode(&bytes), Some(entry));

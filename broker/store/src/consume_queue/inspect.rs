@@ -15,7 +15,7 @@ use super::load::directories;
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
-use crate::position::QueueOffset;
+use crate::position::{LogOffset, QueueOffset};
 
 /// Entries read at once; there may be a hundred thousand queues, and each has a buffer of its own.
 const BLOCK: u64 = 32;
@@ -94,7 +94,7 @@ impl Queues {
 
     /// Queues that have entries behind their last message which a start would take for messages
     /// before `known`: topic, id, the first place that should be empty, and the entry found there.
-    pub(crate) fn surplus(&mut self, known: u64) -> Result<Vec<(String, i32, QueueOffset, Entry)>> {
+    pub(crate) fn surplus(&mut self, known: LogOffset) -> Result<Vec<(String, i32, QueueOffset, Entry)>> {
         let mut found = Vec::new();
         for (topic, queues) in &mut self.topics {
             for (id, queue) in queues {
@@ -180,7 +180,7 @@ impl Queue {
         Ok(Some(queue))
     }
 
-    fn surplus(&mut self, next: QueueOffset, known: u64) -> Result<Option<Entry>> {
+    fn surplus(&mut self, next: QueueOffset, known: LogOffset) -> Result<Option<Entry>> {
         for offset in (next.get()..self.max.get()).map(QueueOffset::new) {
             let entry = self.entry(offset)?;
             if let Some(entry) = entry.filter(|entry| entry.is_filler() || entry.physical_offset < known) {

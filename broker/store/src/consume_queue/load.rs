@@ -16,6 +16,7 @@ use super::table::Table;
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
+use crate::position::LogOffset;
 
 /// Entries read at once; for fewer entries a binary search is not worth a call.
 const BLOCK: u64 = 204;
@@ -24,9 +25,9 @@ const BLOCK: u64 = 204;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known {
     /// Entries of records at or behind this physical offset are dropped.
-    pub(crate) end: u64,
+    pub(crate) end: LogOffset,
     /// Start of the commit log.
-    pub(crate) log_min: u64,
+    pub(crate) log_min: LogOffset,
 }
 
 impl Table {
@@ -99,7 +100,7 @@ impl Table {
         let Some((base, path)) = list.first() else {
             // A complete log determines where the queue begins. In another log the records of all
             // entries may be gone, and only the name of the file records how many there were.
-            if known.log_min > 0 {
+            if known.log_min > LogOffset::ZERO {
                 queue.place(end, end, None);
                 queue.set_next(end);
             }
@@ -124,7 +125,7 @@ struct Contents {
 }
 
 impl Contents {
-    fn read(path: &Path, file_size: u64, end: u64) -> Result<Contents> {
+    fn read(path: &Path, file_size: u64, end: LogOffset) -> Result<Contents> {
         let file = fail_point::at("consume_queue::load", || File::open(path)).map_err(Error::io("open", path))?;
         let good = |bytes: &[u8; SIZE]| {
             Entry::decode(bytes).is_some_and(|entry| entry.is_filler() || entry.physical_offset < end)

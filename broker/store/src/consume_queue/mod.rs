@@ -39,7 +39,7 @@ use rmq_protocol::message::sys_flag::{self, Transaction};
 
 use crate::error::Result;
 use crate::get::Reach;
-use crate::position::QueueOffset;
+use crate::position::{LogOffset, QueueOffset};
 use entry::{Entry, SIZE};
 use files::Files;
 
@@ -73,7 +73,7 @@ struct State {
     tail_from: QueueOffset,
     tail: Vec<u8>,
     /// Physical offset of entry `min`, if known.
-    min_physical: Option<u64>,
+    min_physical: Option<LogOffset>,
     /// The queue is in the table's list of queues to be written.
     listed: bool,
     /// Its topic was deleted: it accepts nothing more; a new queue replaces it.
@@ -237,7 +237,7 @@ impl Queue {
 
     /// Sets the queue to the state of its files: they contain the entries `min..max`, and nothing
     /// is in memory. `min_physical` is the target of entry `min`, if known.
-    fn place(&self, min: QueueOffset, max: QueueOffset, min_physical: Option<u64>) {
+    fn place(&self, min: QueueOffset, max: QueueOffset, min_physical: Option<LogOffset>) {
         let mut state = self.state.lock();
         let listed = state.listed;
         *state = State { min, max, written: max, tail_from: max, min_physical, listed, ..State::default() };

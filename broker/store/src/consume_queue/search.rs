@@ -5,7 +5,7 @@ use super::files::Files;
 use super::{Entry, Queue};
 use crate::commit_log::CommitLog;
 use crate::error::Result;
-use crate::position::{Millis, QueueOffset};
+use crate::position::{LogOffset, Millis, QueueOffset};
 
 /// Which of the offsets around a time is requested.
 ///
@@ -43,7 +43,7 @@ impl Queue {
     }
 
     /// The first offset whose record lies at or behind a physical offset.
-    pub(super) fn first_at_or_behind(&self, files: &Files, physical_offset: u64) -> Result<QueueOffset> {
+    pub(super) fn first_at_or_behind(&self, files: &Files, physical_offset: LogOffset) -> Result<QueueOffset> {
         let (min, max) = self.bounds();
         self.partition(files, min, max, |entry| entry.is_filler() || entry.physical_offset < physical_offset)
     }
@@ -51,7 +51,7 @@ impl Queue {
     /// Moves the smallest offset to the first entry whose record is still in the log. If none is
     /// left it becomes the largest offset, so that no offset is used twice. Returns the first entry
     /// of the first file that is still needed, if that changed.
-    pub(super) fn correct_min(&self, files: &Files, log_min: u64) -> Result<Option<QueueOffset>> {
+    pub(super) fn correct_min(&self, files: &Files, log_min: LogOffset) -> Result<Option<QueueOffset>> {
         let (before, max) = self.bounds();
         if before == max || self.state.lock().min_physical.is_some_and(|offset| offset >= log_min) {
             return Ok(None);

@@ -17,7 +17,7 @@ use super::files::Files;
 use super::{Added, KEPT, Queue};
 use crate::error::Result;
 use crate::follower::{Dispatched, Follower};
-use crate::position::QueueOffset;
+use crate::position::{LogOffset, QueueOffset};
 
 /// How long written entries of an idle queue stay in memory.
 const QUIET: Duration = Duration::from_secs(10);
@@ -333,7 +333,7 @@ impl Table {
     }
 
     /// The physical offset of the last record in any queue.
-    pub(crate) fn last_record(&self) -> Result<Option<u64>> {
+    pub(crate) fn last_record(&self) -> Result<Option<LogOffset>> {
         let mut last = None;
         for queue in self.all() {
             let (min, max) = queue.bounds();
@@ -371,7 +371,7 @@ impl Follower for Table {
 
     fn take(&self, dispatched: &Dispatched<'_>) -> Result<()> {
         let Dispatched { record, tags_code: Some(tags_code) } = *dispatched else { return Ok(()) };
-        let entry = Entry { physical_offset: record.physical_offset(), size: record.size() as u32, tags_code };
+        let entry = Entry { physical_offset: LogOffset::of(record), size: record.size() as u32, tags_code };
         let queue = self.find_or_create(record.topic(), record.queue_id());
         self.add(&queue, record.queue_offset().into(), entry)
     }
@@ -387,13 +387,13 @@ impl Follower for Table {
         self.pending() < self.buffer
     }
 
-    fn sync(&self, _place: u64) -> Result<()> {
+    fn sync(&self, _place: LogOffset) -> Result<()> {
         self.write_out()?;
         self.files.sync()
     }
 
     /// Removes all entries of records at or behind `to`.
-    fn truncate(&self, to: u64) -> Result<()> {
+    fn truncate(&self, to: LogOffset) -> Result<()> {
         self.write_out()?;
         let _io = self.io.lock();
         for queue in self.all() {
@@ -410,7 +410,7 @@ impl Follower for Table {
 
     /// Moves the smallest offsets of all queues behind the deleted part of the log, and deletes
     /// files that no reader can need.
-    fn trim(&self, log_min: u64) -> Result<()> {
+    fn trim(&self, log_min: LogOffset) -> Result<()> {
         for queue in self.all() {
             let _io = self.io.lock();
             if let Some(end) = queue.correct_min(&self.files, log_min)? {

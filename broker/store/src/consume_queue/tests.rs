@@ -20,7 +20,7 @@ fn table(root: &Path) -> Table {
 }
 
 fn entry(n: u64) -> Entry {
-    Entry { physical_offset: 1000 + n * 100, size: 100, tags_code: n as i64 }
+    Entry { physical_offset: LogOffset::new(1000 + n * 100), size: 100, tags_code: n as i64 }
 }
 
 fn fill(table: &Table, topic: &str, range: std::ops::Range<u64>) -> Arc<Queue> {
@@ -32,11 +32,11 @@ fn fill(table: &Table, topic: &str, range: std::ops::Range<u64>) -> Arc<Queue> {
 fn offsets(table: &Table, queue: &Queue, from: u64, count: usize) -> Vec<u64> {
     let mut bytes = Vec::new();
     assert!(queue.read(table.files(), q(from), count, Reach::Disk, &mut bytes).unwrap());
-    entry::iter(&bytes).map(|entry| entry.physical_offset).collect()
+    entry::iter(&bytes).map(|entry| entry.physical_offset.get()).collect()
 }
 
 fn known(end: u64, log_min: u64) -> Known {
-    Known { end, log_min }
+    Known { end: LogOffset::new(end), log_min: LogOffset::new(log_min) }
 }
 
 #[test]
@@ -149,10 +149,10 @@ fn the_smallest_offset_follows_the_log_and_old_files_go() {
     let table = table(root.path());
     let queue = fill(&table, "T", 0..35);
     table.write_out().unwrap();
-    table.trim(1000 + 1250).unwrap();
+    table.trim(LogOffset::new(1000 + 1250)).unwrap();
     assert_eq!(bounds(&queue), (13, 35));
     assert_eq!(dir_names(&root.path().join("T/0")).len(), 3);
-    table.trim(1_000_000).unwrap();
+    table.trim(LogOffset::new(1_000_000)).unwrap();
     assert_eq!(bounds(&queue), (35, 35));
     assert_eq!(dir_names(&root.path().join("T/0")), ["00000000000000000600"]);
     // Offsets continue where they were, even after a restart.
@@ -169,8 +169,8 @@ fn truncation_takes_entries_out_of_memory_and_files() {
     table.write_out().unwrap();
     fill(&table, "T", 25..28);
     fill(&table, "U", 0..3);
-    table.truncate(1000 + 1200).unwrap();
-    assert_eq!(table.last_record().unwrap(), Some(1000 + 1100));
+    table.truncate(LogOffset::new(1000 + 1200)).unwrap();
+    assert_eq!(table.last_record().unwrap(), Some(LogOffset::new(1000 + 1100)));
     assert_eq!((bounds(&queue), queue.next.load(Ordering::Relaxed)), ((0, 12), 12));
     assert_eq!(dir_names(&root.path().join("T/0")).len(), 2);
     fill(&table, "T", 12..14);

@@ -13,7 +13,7 @@ use crate::consume_queue::entry::{self, Entry};
 use crate::consume_queue::{Queue, is_consumable};
 use crate::error::Result;
 use crate::mapped_file::{self, MappedFile};
-use crate::position::QueueOffset;
+use crate::position::{LogOffset, QueueOffset};
 
 /// The most entries of one read. A filter that rarely matches must not occupy a thread for long,
 /// and neither must a reader that requests more than it can get. A reader that finds nothing in
@@ -38,7 +38,7 @@ pub(super) struct Scan<'a> {
     filter: Filter<'a>,
     reach: Reach,
     /// End of the log when the read began.
-    log_end: u64,
+    log_end: LogOffset,
     /// The requested offset.
     from: QueueOffset,
     /// The result so far; its next offset is that of the next entry.
@@ -49,9 +49,9 @@ pub(super) struct Scan<'a> {
     /// Bytes of records from a disk that were examined.
     compared: usize,
     /// End of the last record found.
-    last_end: Option<u64>,
+    last_end: Option<LogOffset>,
     /// The part of the log that is known to be in memory.
-    fetched: Range<u64>,
+    fetched: Range<LogOffset>,
 }
 
 /// How a read continues.
@@ -67,7 +67,7 @@ enum Next {
 /// Neighbouring records of one file.
 struct Run {
     file: Arc<MappedFile>,
-    offset: u64,
+    offset: LogOffset,
     len: usize,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Scan<'a> {
             entries_left: SCAN.max(limits.messages.min(store.config.transfer.count_in_memory)),
             compared: 0,
             last_end: None,
-            fetched: 0..0,
+            fetched: LogOffset::ZERO..LogOffset::ZERO,
         }
     }
 
@@ -140,7 +140,7 @@ impl<'a> Scan<'a> {
 
     /// Adds the message of the next entry, if it exists and the filter accepts it.
     fn take(&mut self, entry: &Entry) -> Result<Next> {
-        let behind = self.log_end.saturating_sub(entry.physical_offset);
+        let behind = self.log_end.saturating_since(entry.physical_offset);
         if self.is_full(entry, behind) || self.compared >= COMPARED {
             return Ok(Next::End);
         }
@@ -205,7 +205,7 @@ impl<'a> Scan<'a> {
         });
         if !whole {
             self.store.log.counters.damages_passed_over.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(file = %file.path().display(), offset = entry.physical_offset, topic, "a damaged record is not delivered");
+            tracing::error!(file = %file.path().display(), offset = entry.physical_offset.get(), topic, "a damaged record is not delivered");
         }
         whole
     }
@@ -253,7 +253,7 @@ impl<'a> Scan<'a> {
     }
 
     fn finish(mut self) -> Got {
-        let last_behind = self.last_end.map(|end| self.log_end.saturating_sub(end));
+        let last_behind = self.last_end.map(|end| self.log_end.saturating_since(end));
         self.got.far_behind = last_behind.is_some_and(|behind| behind > self.store.memory_bytes);
         self.got.records = pieces(&self.runs);
         self.got
@@ -262,7 +262,7 @@ impl<'a> Scan<'a> {
 
 /// Prefetches a record; `false` if that would block and the read must not block. Records which part
 /// is in memory now, including bytes behind the record if possible.
-fn fetch(file: &MappedFile, entry: &Entry, fetched: &mut Range<u64>, reach: Reach) -> Result<bool> {
+fn fetch(file: &MappedFile, entry: &Entry, fetched: &mut Range<LogOffset>, reach: Reach) -> Result<bool> {
     let (from, size) = (entry.physical_offset, entry.size as usize);
     if fetched.contains(&from) && entry.end() <= fetched.end {
         return Ok(true);
@@ -324,5 +324,5 @@ fn is_message(file: &MappedFile, entry: &Entry, queue_id: i32, queue_offset: Que
     matches!(stored::head(bytes), Ok(Head::Record(size, _)) if size == entry.size as usize)
         && i32::from_be_bytes(*q0) == queue_id
         && long(o0, o1) == queue_offset.get()
-        && long(p0, p1) == entry.physical_offset
+        && long(p0, p1) == entry.physical_offset.get()
 }

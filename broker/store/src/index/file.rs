@@ -32,7 +32,7 @@ use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::mapped_file::region::Words;
-use crate::position::Millis;
+use crate::position::{LogOffset, Millis};
 
 pub(super) const HEADER: usize = 40;
 pub(super) const SLOT: usize = 4;
@@ -61,7 +61,7 @@ pub(super) struct IndexFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) hash: u32,
-    pub(super) offset: u64,
+    pub(super) offset: LogOffset,
     seconds: i32,
     pub(super) previous: u32,
 }
@@ -71,7 +71,7 @@ impl Entry {
         let [h0, h1, h2, h3, o0, o1, o2, o3, o4, o5, o6, o7, s0, s1, s2, s3, p0, p1, p2, p3] = *bytes;
         Entry {
             hash: u32::from_be_bytes([h0, h1, h2, h3]),
-            offset: u64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7]),
+            offset: LogOffset::new(u64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7])),
             seconds: i32::from_be_bytes([s0, s1, s2, s3]),
             previous: u32::from_be_bytes([p0, p1, p2, p3]),
         }
@@ -91,7 +91,12 @@ pub(super) fn size(config: &config::Index) -> u64 {
 impl IndexFile {
     /// Creates a file that continues after `offset` and `timestamp`; its header contains these
     /// until it has an entry.
-    pub(super) fn create(path: &Path, config: &config::Index, offset: u64, timestamp: Millis) -> Result<IndexFile> {
+    pub(super) fn create(
+        path: &Path,
+        config: &config::Index,
+        offset: LogOffset,
+        timestamp: Millis,
+    ) -> Result<IndexFile> {
         let create = || {
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
             file.set_len(size(config))?;
@@ -105,8 +110,8 @@ impl IndexFile {
         })?;
         index.begin_timestamp.store(timestamp.get(), Ordering::Relaxed);
         index.end_timestamp.store(timestamp.get(), Ordering::Relaxed);
-        index.begin_offset.store(offset, Ordering::Relaxed);
-        index.end_offset.store(offset, Ordering::Relaxed);
+        index.begin_offset.store(offset.get(), Ordering::Relaxed);
+        index.end_offset.store(offset.get(), Ordering::Relaxed);
         index.count.store(1, Ordering::Relaxed);
         index.write_header();
         Ok(index)
@@ -160,8 +165,9 @@ impl IndexFile {
     }
 
     /// Physical offset and store timestamp of the last record in it.
-    pub(super) fn end(&self) -> (u64, Millis) {
-        (self.end_offset.load(Ordering::Acquire), Millis::new(self.end_timestamp.load(Ordering::Acquire)))
+    pub(super) fn end(&self) -> (LogOffset, Millis) {
+        let offset = LogOffset::new(self.end_offset.load(Ordering::Acquire));
+        (offset, Millis::new(self.end_timestamp.load(Ordering::Acquire)))
     }
 
     /// Store timestamps of the first and the last record in it.
@@ -199,7 +205,7 @@ impl IndexFile {
     }
 
     /// Adds an entry; the file must not be full.
-    pub(super) fn add(&self, hash: u32, offset: u64, timestamp: Millis) -> Result<()> {
+    pub(super) fn add(&self, hash: u32, offset: LogOffset, timestamp: Millis) -> Result<()> {
         let number = self.count.load(Ordering::Relaxed);
         self.make_ready(number)?;
         let slot = self.slot_at(hash);
@@ -211,20 +217,20 @@ impl IndexFile {
         };
         let at = self.entry_at(number);
         self.words.store(at, hash);
-        self.words.store(at + 4, (offset >> 32) as u32);
-        self.words.store(at + 8, offset as u32);
+        self.words.store(at + 4, (offset.get() >> 32) as u32);
+        self.words.store(at + 8, offset.get() as u32);
         self.words.store(at + 12, seconds as u32);
         self.words.store(at + 16, previous);
         self.words.store(slot, number);
 
         if number == 1 {
-            self.begin_offset.store(offset, Ordering::Relaxed);
+            self.begin_offset.store(offset.get(), Ordering::Relaxed);
             self.begin_timestamp.store(timestamp.get(), Ordering::Relaxed);
         }
         if previous == 0 {
             self.slots_used.fetch_add(1, Ordering::Relaxed);
         }
-        self.end_offset.store(offset, Ordering::Release);
+        self.end_offset.store(offset.get(), Ordering::Release);
         self.end_timestamp.store(timestamp.get(), Ordering::Release);
         self.count.store(number + 1, Ordering::Release);
         self.write_header();
@@ -265,7 +271,13 @@ impl IndexFile {
 
     /// Passes the offsets stored for a hash between two times to `each`, newest first, until it
     /// stops the search.
-    pub(super) fn find(&self, hash: u32, begin: Millis, end: Millis, each: &mut dyn FnMut(u64) -> bool) -> Result<()> {
+    pub(super) fn find(
+        &self,
+        hash: u32,
+        begin: Millis,
+        end: Millis,
+        each: &mut dyn FnMut(LogOffset) -> bool,
+    ) -> Result<()> {
         let count = self.count.load(Ordering::Acquire);
         let mut slot = [0; SLOT];
         self.read(self.slot_at(hash), &mut slot)?;
@@ -291,13 +303,13 @@ impl IndexFile {
     /// Keeps the entries of records before `end`, which after a crash are those known to be on the
     /// disk, makes the slots consistent with them, and erases the others: dispatch adds them again
     /// from the log. The file must be flushed before a checkpoint covers it.
-    pub(super) fn cut(&self, end: u64) -> Result<()> {
+    pub(super) fn cut(&self, end: LogOffset) -> Result<()> {
         let count = self.count.load(Ordering::Relaxed);
         let (mut low, mut high) = (1, count);
         while low < high {
             let middle = low + (high - low) / 2;
             let entry = self.entry(middle)?;
-            let written = entry != Entry { hash: 0, offset: 0, seconds: 0, previous: 0 };
+            let written = entry != Entry { hash: 0, offset: LogOffset::ZERO, seconds: 0, previous: 0 };
             if written && entry.offset < end {
                 low = middle + 1;
             } else {
@@ -342,7 +354,7 @@ impl IndexFile {
         if count > 1 {
             let last = self.entry(count - 1)?;
             let begin = self.begin_timestamp.load(Ordering::Relaxed);
-            self.end_offset.store(last.offset, Ordering::Relaxed);
+            self.end_offset.store(last.offset.get(), Ordering::Relaxed);
             self.end_timestamp.store(begin.saturating_add(i64::from(last.seconds) * 1000), Ordering::Relaxed);
         }
         match self.make_ready(count.min(self.entries - 1)) {

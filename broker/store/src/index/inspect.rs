@@ -12,6 +12,7 @@ use super::file::{BLOCK, ENTRY, Entry, HEADER, SLOT};
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
+use crate::position::LogOffset;
 
 /// A fault in a file.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct Fault {
     pub(crate) what: String,
     /// The record whose entry is concerned, if it is a single one. After a crash the entries of the
     /// last records are written again.
-    pub(crate) record: Option<u64>,
+    pub(crate) record: Option<LogOffset>,
 }
 
 /// All entries, oldest first.
@@ -39,7 +40,7 @@ pub(crate) struct Entries {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Indexed {
     pub(crate) hash: u32,
-    pub(crate) offset: u64,
+    pub(crate) offset: LogOffset,
 }
 
 /// The current file.
@@ -54,9 +55,9 @@ struct Current {
     block_from: u32,
     /// The newest entry of each slot so far.
     newest: Vec<u32>,
-    last_offset: u64,
+    last_offset: LogOffset,
     /// The first fault, and the record concerned.
-    fault: Option<(String, u64)>,
+    fault: Option<(String, LogOffset)>,
 }
 
 impl Entries {
@@ -131,7 +132,7 @@ impl Current {
             block: Vec::new(),
             block_from: 0,
             newest: vec![0; slots as usize],
-            last_offset: 0,
+            last_offset: LogOffset::ZERO,
             fault: None,
         })))
     }
@@ -177,7 +178,7 @@ impl Current {
             let from = HEADER + SLOT * self.newest.len() + ENTRY * *newest as usize;
             read(&self.file, &self.path, &mut entry, from as u64)?;
             // An entry that was being written when its broker crashed is not counted yet.
-            let record = if named < self.count { Entry::decode(&entry).offset } else { u64::MAX };
+            let record = if named < self.count { Entry::decode(&entry).offset } else { LogOffset::MAX };
             self.fault.get_or_insert((format!("slot {slot} names entry {named}, its newest is {newest}"), record));
         }
         Ok(())

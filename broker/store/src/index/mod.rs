@@ -23,7 +23,7 @@ use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::follower::{Dispatched, Follower};
-use crate::position::Millis;
+use crate::position::{LogOffset, Millis};
 use file::IndexFile;
 
 /// All index files, oldest first.
@@ -43,7 +43,7 @@ const NONE: u64 = u64::MAX;
 
 impl Index {
     /// Opens the files in `dir`. After a crash only entries of records before `end` are kept.
-    pub(crate) fn open(config: config::Index, dir: PathBuf, end: u64, crashed: bool) -> Result<Index> {
+    pub(crate) fn open(config: config::Index, dir: PathBuf, end: LogOffset, crashed: bool) -> Result<Index> {
         dir::create_durably(&dir)?;
         let mut files: Vec<Arc<IndexFile>> = Vec::new();
         for (_, path) in dir::numbered(&dir)? {
@@ -76,16 +76,16 @@ impl Index {
         while let Some(file) = files.pop_if(|file| file.is_empty()) {
             file.delete()?;
         }
-        let last = files.last().map_or(NONE, |file| file.end().0);
+        let last = files.last().map_or(NONE, |file| file.end().0.get());
         let unsynced = if crashed { files.last().map(Arc::clone).into_iter().collect() } else { Vec::new() };
         Ok(Index { config, dir, files: RwLock::new(files), last: AtomicU64::new(last), unsynced: Mutex::new(unsynced) })
     }
 
     /// Adds the keys of a record. Only dispatch calls this, in the order of the log.
     pub(crate) fn add(&self, record: &Record<'_>) -> Result<()> {
-        let offset = record.physical_offset();
+        let offset = LogOffset::of(record);
         let last = self.last.load(Ordering::Relaxed);
-        if !self.config.enabled || (last != NONE && offset <= last) {
+        if !self.config.enabled || (last != NONE && offset.get() <= last) {
             return Ok(());
         }
         if sys_flag::transaction(record.sys_flag()) == Transaction::Rollback {
@@ -98,11 +98,11 @@ impl Index {
             }
         });
         outcome?;
-        self.last.store(offset, Ordering::Relaxed);
+        self.last.store(offset.get(), Ordering::Relaxed);
         Ok(())
     }
 
-    fn add_hash(&self, hash: u32, offset: u64, timestamp: Millis) -> Result<()> {
+    fn add_hash(&self, hash: u32, offset: LogOffset, timestamp: Millis) -> Result<()> {
         let file = self.writable()?;
         file.add(hash, offset, timestamp)?;
         let mut unsynced = self.unsynced.lock();
@@ -118,7 +118,7 @@ impl Index {
         let (offset, timestamp) = match last {
             Some(file) if !file.is_full() => return Ok(file),
             Some(file) => file.end(),
-            None => (0, Millis::default()),
+            None => Default::default(),
         };
         let mut name = jiff::Zoned::now();
         loop {
@@ -144,7 +144,7 @@ impl Index {
         key: &str,
         begin: Millis,
         end: Millis,
-        each: &mut dyn FnMut(u64) -> bool,
+        each: &mut dyn FnMut(LogOffset) -> bool,
     ) -> Result<()> {
         let hash = hash(topic, key);
         let files = self.files.read().clone();
@@ -168,8 +168,8 @@ impl Index {
     }
 
     /// Physical offset and store timestamp of the last record in the index.
-    pub(crate) fn end(&self) -> (u64, Millis) {
-        self.files.read().last().map_or((0, Millis::default()), |file| file.end())
+    pub(crate) fn end(&self) -> (LogOffset, Millis) {
+        self.files.read().last().map_or_else(Default::default, |file| file.end())
     }
 
     pub(crate) fn file_count(&self) -> usize {
@@ -205,12 +205,12 @@ impl Follower for Index {
         self.add(dispatched.record)
     }
 
-    fn sync(&self, _place: u64) -> Result<()> {
+    fn sync(&self, _place: LogOffset) -> Result<()> {
         self.flush()
     }
 
     /// Deletes files whose records the log has lost, except the newest.
-    fn trim(&self, log_min: u64) -> Result<()> {
+    fn trim(&self, log_min: LogOffset) -> Result<()> {
         loop {
             let old = |files: &[Arc<IndexFile>]| files.len() > 1 && files[0].end().0 < log_min;
             let Some(file) = Some(self.files.read()).filter(|files| old(files)).map(|files| Arc::clone(&files[0]))
@@ -223,7 +223,7 @@ impl Follower for Index {
     }
 
     /// Drops records at or behind `to`, which the log has lost. Dispatch is stopped meanwhile.
-    fn truncate(&self, to: u64) -> Result<()> {
+    fn truncate(&self, to: LogOffset) -> Result<()> {
         let mut files = self.files.write();
         while let Some(file) = files.last() {
             if file.end().0 < to {
@@ -237,7 +237,7 @@ impl Follower for Index {
             file.delete()?;
             files.pop();
         }
-        self.last.store(files.last().map_or(NONE, |file| file.end().0), Ordering::Relaxed);
+        self.last.store(files.last().map_or(NONE, |file| file.end().0.get()), Ordering::Relaxed);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 const CONFIG: config::Index = config::Index { enabled: true, slots: 7, entries: 20 };
 
 fn open(dir: &Path, end: u64, crashed: bool) -> Index {
-    Index::open(CONFIG, dir.to_owned(), end, crashed).unwrap()
+    Index::open(CONFIG, dir.to_owned(), LogOffset::new(end), crashed).unwrap()
 }
 
 fn record(properties: &str, sys_flag: i32, offset: u64, time: i64) -> Vec<u8> {
@@ -38,7 +38,7 @@ fn find(index: &Index, key: &str, begin: i64, end: i64) -> Vec<u64> {
     let mut found = Vec::new();
     index
         .find("T", key, Millis::new(begin), Millis::new(end), &mut |offset| {
-            found.push(offset);
+            found.push(offset.get());
             true
         })
         .unwrap();
@@ -84,7 +84,7 @@ fn keys_are_found_newest_first_within_their_time() {
     let mut first = Vec::new();
     index
         .find("T", "odd", Millis::new(0), Millis::new(i64::MAX), &mut |offset| {
-            first.push(offset);
+            first.push(offset.get());
             first.len() < 2
         })
         .unwrap();
@@ -113,9 +113,9 @@ fn a_full_file_is_followed_by_another_and_old_ones_go_with_the_log() {
     index.flush().unwrap();
     let again = open(dir.path(), u64::MAX, false);
     assert_eq!(find(&again, "k", 0, i64::MAX).len(), 50);
-    again.trim(100 + 19).unwrap();
+    again.trim(LogOffset::new(100 + 19)).unwrap();
     assert_eq!((again.file_count(), find(&again, "k", 0, i64::MAX).len()), (2, 31));
-    again.trim(u64::MAX).unwrap();
+    again.trim(LogOffset::MAX).unwrap();
     assert_eq!(again.file_count(), 1);
 }
 
@@ -163,11 +163,11 @@ fn truncation_forgets_what_the_log_lost() {
     let dir = tempfile::tempdir().unwrap();
     let index = open(dir.path(), 0, false);
     (0..50).for_each(|n| add(&index, "k", 100 + n, 1000 * n as i64));
-    index.truncate(110).unwrap();
+    index.truncate(LogOffset::new(110)).unwrap();
     assert_eq!(find(&index, "k", 0, i64::MAX), (100..110).rev().collect::<Vec<_>>());
     add(&index, "k", 110, 1);
     assert_eq!(find(&index, "k", 0, i64::MAX).first(), Some(&110));
-    index.truncate(0).unwrap();
+    index.truncate(LogOffset::ZERO).unwrap();
     assert_eq!(index.file_count(), 0);
     add(&index, "k", 7, 1);
     assert_eq!(find(&index, "k", 0, i64::MAX), [7]);

@@ -37,6 +37,7 @@ use super::region::{Cursor, Pages};
 use crate::config::Allocation;
 use crate::dir::ZEROS_AT_ONCE;
 use crate::error::{Error, Result};
+use crate::position::LogOffset;
 
 const NAME: &str = "store-allocate";
 
@@ -73,13 +74,13 @@ struct State {
     /// The file that takes appends; none until the first append.
     current: Option<Arc<MappedFile>>,
     /// Its blocks are preallocated up to this offset.
-    allocated: u64,
+    allocated: LogOffset,
     /// The last reported append position.
-    position: u64,
+    position: LogOffset,
     /// A writer waits until the current file is ready up to this offset.
-    wanted: u64,
+    wanted: LogOffset,
     /// A writer waits for the file that begins here.
-    wanted_file: Option<u64>,
+    wanted_file: Option<LogOffset>,
     next: Option<Next>,
     /// Set when the log was truncated: the job in progress belongs to discarded offsets.
     generation: u64,
@@ -94,16 +95,16 @@ struct State {
 #[derive(Debug)]
 struct Next {
     appendable: Appendable,
-    allocated: u64,
+    allocated: LogOffset,
 }
 
 enum Job {
-    Extend { file: Arc<MappedFile>, allocated: u64, wanted: u64, to: u64 },
-    Create { base: u64 },
+    Extend { file: Arc<MappedFile>, allocated: LogOffset, wanted: LogOffset, to: LogOffset },
+    Create { base: LogOffset },
 }
 
 enum Done {
-    Extended { allocated: u64 },
+    Extended { allocated: LogOffset },
     Created(Next),
 }
 
@@ -115,7 +116,7 @@ impl Allocator {
         file_size: u64,
         ahead: Allocation,
         pages: Pages,
-        current: Option<(Arc<MappedFile>, u64)>,
+        current: Option<(Arc<MappedFile>, LogOffset)>,
         panicked: impl FnOnce(&str) + Send + 'static,
     ) -> Result<Allocator> {
         let mut state = State::default();
@@ -149,7 +150,7 @@ impl Allocator {
 
     /// Reports the append position. Returns the position for the next report. That is soon, because
     /// pages that are prefaulted together are also written together by the next sync.
-    pub(crate) fn at(&self, position: u64) -> u64 {
+    pub(crate) fn at(&self, position: LogOffset) -> LogOffset {
         let mut state = self.shared.state.lock();
         state.position = position;
         debug_assert!(
@@ -162,7 +163,7 @@ impl Allocator {
 
     /// Waits until `file` can be written up to `to`, or is not the current file any more; `false`
     /// if that has not happened by `until`.
-    pub(crate) fn wait_ready(&self, file: &Arc<MappedFile>, to: u64, until: Instant) -> Result<bool> {
+    pub(crate) fn wait_ready(&self, file: &Arc<MappedFile>, to: LogOffset, until: Instant) -> Result<bool> {
         let there = |state: &State| {
             let current = state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, file));
             file.ready() >= to || !current
@@ -172,7 +173,7 @@ impl Allocator {
 
     /// Waits until the file that begins at `base` exists, or has been taken; `false` if that has
     /// not happened by `until`.
-    pub(crate) fn wait_next(&self, base: u64, until: Instant) -> Result<bool> {
+    pub(crate) fn wait_next(&self, base: LogOffset, until: Instant) -> Result<bool> {
         let there = |state: &State| {
             let there = state.next.as_ref().is_some_and(|next| next.appendable.file.base() == base);
             let taken = state.current.as_ref().is_some_and(|current| current.base() >= base);
@@ -182,7 +183,7 @@ impl Allocator {
     }
 
     /// Takes the file that begins at `base`, if it is prepared; from then on it is the current one.
-    pub(crate) fn take_next(&self, base: u64) -> Option<Appendable> {
+    pub(crate) fn take_next(&self, base: LogOffset) -> Option<Appendable> {
         let mut state = self.shared.state.lock();
         let next = state.next.take_if(|next| next.appendable.file.base() == base)?;
         state.begin(Arc::clone(&next.appendable.file), base, next.allocated);
@@ -191,7 +192,7 @@ impl Allocator {
     }
 
     /// Discards all plans: appends continue in `current` at `position`. A prepared file is deleted.
-    pub(crate) fn reset(&self, current: Option<Arc<MappedFile>>, position: u64) -> Result<()> {
+    pub(crate) fn reset(&self, current: Option<Arc<MappedFile>>, position: LogOffset) -> Result<()> {
         let mut state = self.shared.state.lock();
         state.generation += 1;
         state.wanted_file = None;
@@ -257,7 +258,7 @@ impl Drop for Allocator {
 }
 
 impl State {
-    fn begin(&mut self, file: Arc<MappedFile>, position: u64, allocated: u64) {
+    fn begin(&mut self, file: Arc<MappedFile>, position: LogOffset, allocated: LogOffset) {
         self.current = Some(file);
         self.allocated = allocated;
         self.position = position;
@@ -336,7 +337,7 @@ impl Shared {
                 Err(error) => {
                     // Writers that still wait repeat their request; a large message that was
                     // refused must not make small ones ask for its room.
-                    state.wanted = 0;
+                    state.wanted = LogOffset::ZERO;
                     state.failure = Some((number, error));
                 }
             }
@@ -356,8 +357,8 @@ impl Shared {
 
     /// Creates the file that begins at `base`, and makes its beginning ready as far as the disk has
     /// room.
-    fn create(&self, base: u64) -> Result<Next> {
-        let dir = self.dirs.for_file(base / self.file_size);
+    fn create(&self, base: LogOffset) -> Result<Next> {
+        let dir = self.dirs.for_file(base.get() / self.file_size);
         let (file, cursor) = MappedFile::create(dir, base, self.file_size, self.pages)?;
         let file = Arc::new(file);
         let allocated = match self.extend(&file, base, base, base + self.ahead.touch_ahead) {
@@ -375,7 +376,7 @@ impl Shared {
 
     /// Makes `file` ready up to `to`, or at least up to `wanted` if the disk has no room for more.
     /// Returns how far its blocks are preallocated.
-    fn extend(&self, file: &MappedFile, allocated: u64, wanted: u64, to: u64) -> Result<u64> {
+    fn extend(&self, file: &MappedFile, allocated: LogOffset, wanted: LogOffset, to: LogOffset) -> Result<LogOffset> {
         let to = to.min(file.limit());
         // Without a writer that waits, less than `to` is of no use.
         let least = if wanted > file.ready() { wanted } else { to };
@@ -390,14 +391,14 @@ impl Shared {
     }
 
     /// The end of the step of blocks that contains `to`.
-    fn step_end(&self, file: &MappedFile, to: u64) -> u64 {
+    fn step_end(&self, file: &MappedFile, to: LogOffset) -> LogOffset {
         let steps = (to - file.base()).div_ceil(self.ahead.step);
         file.base().saturating_add(steps.saturating_mul(self.ahead.step)).min(file.limit())
     }
 
     /// Preallocates up to `blocks`, and prefaults pages up to `to` or a little more, as far as
     /// there are blocks. Returns how far blocks are preallocated.
-    fn prepare(&self, file: &MappedFile, allocated: u64, to: u64, blocks: u64) -> Result<u64> {
+    fn prepare(&self, file: &MappedFile, allocated: LogOffset, to: LogOffset, blocks: LogOffset) -> Result<LogOffset> {
         if blocks > allocated {
             file.allocate(allocated, blocks)?;
         }
@@ -428,6 +429,10 @@ mod tests {
 
     use super::*;
 
+    fn at(offset: u64) -> LogOffset {
+        LogOffset::new(offset)
+    }
+
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(30)
     }
@@ -442,15 +447,15 @@ mod tests {
     fn files_follow_one_another_and_are_ready_before_they_are_needed() {
         let dir = tempfile::tempdir().unwrap();
         let allocator = start(dir.path(), 64 << 10);
-        assert!(allocator.wait_next(0, soon()).unwrap());
-        let mut first = allocator.take_next(0).unwrap();
-        assert!(allocator.wait_ready(&first.file, 64 << 10, soon()).unwrap());
+        assert!(allocator.wait_next(at(0), soon()).unwrap());
+        let mut first = allocator.take_next(at(0)).unwrap();
+        assert!(allocator.wait_ready(&first.file, at(64 << 10), soon()).unwrap());
         assert!(first.cursor.append(60 << 10, |slot| slot.fill(1)));
-        allocator.at(60 << 10);
-        assert!(allocator.wait_next(64 << 10, soon()).unwrap());
-        assert!(allocator.take_next(0).is_none());
-        let second = allocator.take_next(64 << 10).unwrap();
-        assert!(allocator.wait_ready(&second.file, (64 << 10) + (8 << 10), soon()).unwrap());
+        allocator.at(at(60 << 10));
+        assert!(allocator.wait_next(at(64 << 10), soon()).unwrap());
+        assert!(allocator.take_next(at(0)).is_none());
+        let second = allocator.take_next(at(64 << 10)).unwrap();
+        assert!(allocator.wait_ready(&second.file, at((64 << 10) + (8 << 10)), soon()).unwrap());
         assert_eq!(second.file.path().file_name().unwrap(), "00000000000000065536");
         assert_eq!(std::fs::metadata(second.file.path()).unwrap().len(), 64 << 10);
     }
@@ -459,7 +464,7 @@ mod tests {
     #[test]
     fn a_writer_that_has_caught_up_waits_for_one_stride_and_not_for_all_that_belongs_ahead() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, _cursor) = MappedFile::create(dir.path(), 0, 64 << 20, Pages::Many).unwrap();
+        let (file, _cursor) = MappedFile::create(dir.path(), at(0), 64 << 20, Pages::Many).unwrap();
         let shared = Shared {
             dirs: Arc::new(Dirs::new(vec![dir.path().to_owned()], Vec::new())),
             file_size: 64 << 20,
@@ -470,21 +475,21 @@ mod tests {
             done: Condvar::new(),
         };
         let mut state = State::default();
-        state.begin(Arc::new(file), 0, 0);
+        state.begin(Arc::new(file), at(0), at(0));
         let target = |state: &State| match state.job(&shared) {
             Some(Job::Extend { to, .. }) => Some(to),
             _ => None,
         };
-        assert_eq!(target(&state), Some(1 << 20));
-        state.wanted = 4 << 20;
-        assert_eq!(target(&state), Some(4 << 20));
+        assert_eq!(target(&state), Some(at(1 << 20)));
+        state.wanted = at(4 << 20);
+        assert_eq!(target(&state), Some(at(4 << 20)));
         let mut done = 0;
         while let Some(job @ Job::Extend { .. }) = state.job(&shared) {
             let Ok(Done::Extended { allocated }) = shared.perform(job) else { panic!("not extended") };
             state.allocated = allocated;
             done += 1;
         }
-        assert_eq!((done, state.current.as_ref().unwrap().ready()), (5, 8 << 20));
+        assert_eq!((done, state.current.as_ref().unwrap().ready()), (5, at(8 << 20)));
     }
 
     #[test]
@@ -492,14 +497,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let allocator = start(dir.path(), 64 << 10);
         let files = || std::fs::read_dir(dir.path()).unwrap().count();
-        assert!(allocator.wait_next(0, soon()).unwrap());
-        allocator.reset(None, 0).unwrap();
+        assert!(allocator.wait_next(at(0), soon()).unwrap());
+        allocator.reset(None, at(0)).unwrap();
         assert_eq!(files(), 0);
-        assert!(allocator.wait_next(64 << 10, soon()).unwrap());
+        assert!(allocator.wait_next(at(64 << 10), soon()).unwrap());
         assert_eq!(files(), 1);
         allocator.stop(true).unwrap();
         assert_eq!(files(), 0);
-        assert!(matches!(allocator.wait_next(0, soon()), Err(Error::Closed)));
+        assert!(matches!(allocator.wait_next(at(0), soon()), Err(Error::Closed)));
     }
 
     #[test]
@@ -507,8 +512,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("missing");
         let allocator = start(&dir, 64 << 10);
-        assert!(matches!(allocator.wait_next(0, soon()), Err(Error::Io { doing: "create", .. })));
+        assert!(matches!(allocator.wait_next(at(0), soon()), Err(Error::Io { doing: "create", .. })));
         std::fs::create_dir(&dir).unwrap();
-        assert!(allocator.wait_next(0, soon()).unwrap());
+        assert!(allocator.wait_next(at(0), soon()).unwrap());
     }
 }

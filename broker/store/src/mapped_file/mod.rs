@@ -23,12 +23,13 @@ use parking_lot::Mutex;
 use crate::dir;
 use crate::error::{Error, Result};
 use crate::fail_point;
+use crate::position::LogOffset;
 use region::{Cursor, Pages, Region};
 
 /// One file of the commit log.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
-    base: u64,
+    base: LogOffset,
     path: PathBuf,
     /// Needed to preallocate and to sync; closed when the file is full, so that a large log does
     /// not exhaust the file descriptors.
@@ -40,8 +41,8 @@ pub(crate) struct MappedFile {
 impl MappedFile {
     /// Creates the file that begins at `base`, zeroed and without blocks, and makes its name
     /// durable.
-    pub(crate) fn create(dir: &Path, base: u64, size: u64, pages: Pages) -> Result<(MappedFile, Cursor)> {
-        let path = dir.join(dir::file_name(base));
+    pub(crate) fn create(dir: &Path, base: LogOffset, size: u64, pages: Pages) -> Result<(MappedFile, Cursor)> {
+        let path = dir.join(dir::file_name(base.get()));
         let create = || {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
             file.set_len(size)?;
@@ -56,7 +57,7 @@ impl MappedFile {
     /// Opens a file whose first `published` bytes are good.
     pub(crate) fn open(
         path: &Path,
-        base: u64,
+        base: LogOffset,
         size: u64,
         published: u64,
         pages: Pages,
@@ -69,7 +70,7 @@ impl MappedFile {
     fn map(
         path: PathBuf,
         file: File,
-        base: u64,
+        base: LogOffset,
         size: u64,
         published: u64,
         pages: Pages,
@@ -84,12 +85,12 @@ impl MappedFile {
     }
 
     /// Offset of its first byte.
-    pub(crate) fn base(&self) -> u64 {
+    pub(crate) fn base(&self) -> LogOffset {
         self.base
     }
 
     /// Offset behind its last byte, whether written or not.
-    pub(crate) fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> LogOffset {
         self.base + self.region.len() as u64
     }
 
@@ -104,18 +105,18 @@ impl MappedFile {
     }
 
     /// Offset up to which it can be written without waiting.
-    pub(crate) fn ready(&self) -> u64 {
+    pub(crate) fn ready(&self) -> LogOffset {
         self.base + self.region.ready() as u64
     }
 
     /// Offset up to which it can be read.
-    pub(crate) fn published(&self) -> u64 {
+    pub(crate) fn published(&self) -> LogOffset {
         self.base + self.region.published() as u64
     }
 
     /// Published bytes at an offset; `None` if not all of them are published.
-    pub(crate) fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
-        self.region.bytes(usize::try_from(offset.checked_sub(self.base)?).ok()?, len)
+    pub(crate) fn bytes(&self, offset: LogOffset, len: usize) -> Option<&[u8]> {
+        self.region.bytes(usize::try_from(offset.checked_since(self.base)?).ok()?, len)
     }
 
     /// Not held during disk I/O: a sync and an allocation do not wait for each other here.
@@ -126,19 +127,19 @@ impl MappedFile {
     /// Prefetches those of the bytes that are published. Call it before an access to bytes that may
     /// not be in memory: a bad sector is an error here, but in a page fault it is a signal that
     /// ends the process.
-    pub(crate) fn fetch(&self, offset: u64, len: usize) -> Result<()> {
-        let at = offset.saturating_sub(self.base) as usize;
+    pub(crate) fn fetch(&self, offset: LogOffset, len: usize) -> Result<()> {
+        let at = offset.saturating_since(self.base) as usize;
         fail_point::at("commit_log::fetch", || self.region.fetch(at, len)).map_err(Error::io("read", &self.path))
     }
 
     /// Whether those of the bytes that are published are in memory; an access then does not wait
     /// for the disk.
-    pub(crate) fn is_resident(&self, offset: u64, len: usize) -> bool {
-        self.region.is_resident(offset.saturating_sub(self.base) as usize, len)
+    pub(crate) fn is_resident(&self, offset: LogOffset, len: usize) -> bool {
+        self.region.is_resident(offset.saturating_since(self.base) as usize, len)
     }
 
     /// Preallocates a range of offsets.
-    pub(crate) fn allocate(&self, from: u64, to: u64) -> Result<()> {
+    pub(crate) fn allocate(&self, from: LogOffset, to: LogOffset) -> Result<()> {
         let to = to.min(self.limit());
         if to <= from {
             return Ok(());
@@ -155,7 +156,7 @@ impl MappedFile {
     /// readers use them before they are ready. A page fault would read in as much as the system's
     /// readahead, which may be many megabytes, and occupy its CPU meanwhile: sends waited 20 ms for
     /// it on a machine whose memory was not in use before.
-    pub(crate) fn touch(&self, to: u64) -> Result<()> {
+    pub(crate) fn touch(&self, to: LogOffset) -> Result<()> {
         let to = to.min(self.limit()) - self.base;
         let touch = || {
             if let (Pages::Many, Some(file)) = (self.pages, self.handle()) {
@@ -174,7 +175,7 @@ impl MappedFile {
     /// instead waits for the journal each time, as the file's mtime has changed: several times
     /// longer. The price is that each block is written twice. The rest of a full file is synced by
     /// its range.
-    pub(crate) fn flush(&self, from: u64, to: u64) -> Result<()> {
+    pub(crate) fn flush(&self, from: LogOffset, to: LogOffset) -> Result<()> {
         let flush = || match self.handle() {
             Some(file) => file.sync_data(),
             None => self.region.flush((from - self.base) as usize, (to - self.base) as usize),
@@ -192,7 +193,7 @@ impl MappedFile {
 /// A piece of a mapped file; it keeps the file alive.
 struct Piece {
     file: Arc<MappedFile>,
-    offset: u64,
+    offset: LogOffset,
     len: usize,
 }
 
@@ -204,7 +205,7 @@ impl AsRef<[u8]> for Piece {
 }
 
 /// Published bytes as an owned value, without a copy; `None` if not all of them are published.
-pub(crate) fn share(file: &Arc<MappedFile>, offset: u64, len: usize) -> Option<Bytes> {
+pub(crate) fn share(file: &Arc<MappedFile>, offset: LogOffset, len: usize) -> Option<Bytes> {
     file.bytes(offset, len)?;
     Some(Bytes::from_owner(Piece { file: Arc::clone(file), offset, len }))
 }
@@ -218,12 +219,14 @@ mod tests {
     fn no_more_comes_into_memory_than_is_touched_however_much_the_system_reads_ahead() {
         let dir = tempfile::tempdir().unwrap();
         let size = 64 * PIECE;
-        let (file, _) = MappedFile::create(dir.path(), 0, size, Pages::Many).unwrap();
-        file.allocate(0, size).unwrap();
-        file.touch(2 * PIECE + 1).unwrap();
-        assert_eq!(file.ready(), 2 * PIECE + 1);
-        let (whole, _) = MappedFile::open(file.path(), 0, size, size, Pages::Many).unwrap();
-        let resident: Vec<u64> = (0..size).step_by(4096).filter(|at| whole.is_resident(*at, 4096)).collect();
+        let (file, _) = MappedFile::create(dir.path(), LogOffset::ZERO, size, Pages::Many).unwrap();
+        file.allocate(LogOffset::ZERO, LogOffset::new(size)).unwrap();
+        let touched = LogOffset::new(2 * PIECE + 1);
+        file.touch(touched).unwrap();
+        assert_eq!(file.ready(), touched);
+        let (whole, _) = MappedFile::open(file.path(), LogOffset::ZERO, size, size, Pages::Many).unwrap();
+        let is_resident = |at: &u64| whole.is_resident(LogOffset::new(*at), 4096);
+        let resident: Vec<u64> = (0..size).step_by(4096).filter(is_resident).collect();
         assert_eq!(resident, (0..=2 * PIECE).step_by(4096).collect::<Vec<u64>>());
     }
 
@@ -235,12 +238,12 @@ mod tests {
         let mut bytes = vec![7; published as usize];
         bytes.resize(4 * PIECE as usize, 0);
         std::fs::write(&path, &bytes).unwrap();
-        let (file, mut cursor) = MappedFile::open(&path, 0, 4 * PIECE, published, Pages::Many).unwrap();
-        file.touch(2 * PIECE).unwrap();
+        let (file, mut cursor) = MappedFile::open(&path, LogOffset::ZERO, 4 * PIECE, published, Pages::Many).unwrap();
+        file.touch(LogOffset::new(2 * PIECE)).unwrap();
         assert!(cursor.append(3, |slot| slot.fill(8)));
-        file.touch(4 * PIECE).unwrap();
+        file.touch(LogOffset::new(4 * PIECE)).unwrap();
         bytes[published as usize..][..3].fill(8);
-        assert_eq!(file.bytes(0, published as usize + 3).unwrap(), &bytes[..published as usize + 3]);
+        assert_eq!(file.bytes(LogOffset::ZERO, published as usize + 3).unwrap(), &bytes[..published as usize + 3]);
         assert!(std::fs::read(&path).unwrap() == bytes);
     }
 }

@@ -7,7 +7,7 @@ use rmq_protocol::message::stored::Record;
 
 use super::Place;
 use super::log::Log;
-use super::report::{CheckpointReport, Ending, Finding, LogReport, Part, Report};
+use super::report::{At, CheckpointReport, Ending, Finding, LogReport, Part, Report};
 use crate::checkpoint::Marks;
 use crate::commit_log::recover::{Files, Outcome};
 use crate::consume_queue::entry::Entry;
@@ -16,7 +16,7 @@ use crate::consume_queue::{is_consumable, is_name};
 use crate::dir::{AbortMark, Lock};
 use crate::error::{Error, Result};
 use crate::index::inspect::{Entries, hashes};
-use crate::position::{Millis, QueueOffset};
+use crate::position::{LogOffset, Millis, QueueOffset};
 
 /// Reads a whole store and reports its contents and its faults. Changes nothing, and keeps brokers
 /// out meanwhile.
@@ -47,7 +47,7 @@ pub(super) fn check_locked(place: &Place) -> Result<Report> {
         queues: Queues::open(&place.queues())?,
         index: Entries::open(&place.index(), place.index_slots)?,
         // A start rebuilds whatever the checkpoint does not cover.
-        made_again: scan_start.unwrap_or(u64::MAX),
+        made_again: scan_start.unwrap_or(LogOffset::MAX),
         crashed,
         damaged: false,
         report: Report::new(crashed, LogReport::new(&log)),
@@ -65,7 +65,7 @@ struct Check<'a> {
     log: &'a Log,
     queues: Queues,
     index: Entries,
-    made_again: u64,
+    made_again: LogOffset,
     crashed: bool,
     /// Set while the scan is behind the first damage.
     damaged: bool,
@@ -73,8 +73,8 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn find(&mut self, part: Part, damage: bool, file: PathBuf, offset: impl Into<Option<u64>>, text: String) {
-        self.report.add(Finding { part, damage, file, offset: offset.into(), text });
+    fn find(&mut self, part: Part, damage: bool, file: PathBuf, at: Option<At>, text: String) {
+        self.report.add(Finding { part, damage, file, at, text });
     }
 
     /// Files that are missing or have another size.
@@ -82,12 +82,12 @@ impl Check<'_> {
         let size = self.log.file_size;
         for (base, path, len) in &self.log.odd {
             let text = format!("the file has {len} bytes, {size} are wanted");
-            self.find(Part::CommitLog, true, path.clone(), *base, text);
+            self.find(Part::CommitLog, true, path.clone(), Some(At::Log(*base)), text);
         }
         for (before, after) in self.log.pieces.iter().zip(self.log.pieces.iter().skip(1)) {
             if let (true, Some((base, path))) = (before.limit() < after.first(), after.list.first()) {
                 let text = format!("files from {} up to here are missing", before.limit());
-                self.find(Part::CommitLog, true, path.clone(), *base, text);
+                self.find(Part::CommitLog, true, path.clone(), Some(At::Log(*base)), text);
             }
         }
         if let Some(path) = &self.log.unfinished {
@@ -114,7 +114,7 @@ impl Check<'_> {
                     }
                     Outcome::TornTail(reason) if !self.damaged => {
                         let text = format!("{reason}; the log ends before it, and the next start removes it");
-                        self.find(Part::CommitLog, false, piece.file_of(stop.offset), stop.offset, text);
+                        self.find(Part::CommitLog, false, piece.file_of(stop.offset), Some(At::Log(stop.offset)), text);
                         self.report.log.ending = Ending::TornTail(reason);
                         None
                     }
@@ -131,12 +131,12 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn corrupt(&mut self, piece: &Files, offset: u64, reason: String) {
+    fn corrupt(&mut self, piece: &Files, offset: LogOffset, reason: String) {
         if !self.damaged {
             self.report.log.ending = Ending::Corruption(reason.clone());
             self.damaged = true;
         }
-        self.find(Part::CommitLog, true, piece.file_of(offset), offset, reason);
+        self.find(Part::CommitLog, true, piece.file_of(offset), Some(At::Log(offset)), reason);
     }
 
     fn record(&mut self, record: &Record<'_>) -> Result<()> {
@@ -149,7 +149,7 @@ impl Check<'_> {
             log.records += 1;
             log.first_store_timestamp.get_or_insert(time);
             log.last_store_timestamp = Some(time);
-            log.last_record = Some(record.physical_offset());
+            log.last_record = Some(LogOffset::of(record));
         }
         self.in_queue(record)?;
         self.in_index(record)
@@ -160,12 +160,12 @@ impl Check<'_> {
             return Ok(());
         }
         let (topic, id, offset) = (record.topic(), record.queue_id(), QueueOffset::new(record.queue_offset()));
-        let (size, tags_code) = (record.size() as u32, record.tags_code());
-        let expected = Entry { physical_offset: record.physical_offset(), size, tags_code };
+        let (physical_offset, size, tags_code) = (LogOffset::of(record), record.size() as u32, record.tags_code());
+        let expected = Entry { physical_offset, size, tags_code };
         let agrees = |code| self.place.tags_code.agrees(record, code);
         match self.queues.compare(topic, id, offset, expected, agrees)? {
             Found::Right | Found::Superseded => {}
-            Found::NoQueue | Found::Behind if record.physical_offset() >= self.made_again => {
+            Found::NoQueue | Found::Behind if physical_offset >= self.made_again => {
                 self.report.queues.pending += 1;
             }
             Found::NoQueue => self.report.queues.without_queue += 1,
@@ -173,22 +173,22 @@ impl Check<'_> {
                 let text = format!(
                     "the record says it is message {offset} of queue {id} of {topic}, where {next} is next: no consumer will see it"
                 );
-                let file = self.log.file_of(record.physical_offset());
-                self.find(Part::CommitLog, false, file, record.physical_offset(), text);
+                let file = self.log.file_of(physical_offset);
+                self.find(Part::CommitLog, false, file, Some(At::Log(physical_offset)), text);
             }
             Found::Behind => {
-                let text = format!("message {offset} at {} is not in its queue", record.physical_offset());
+                let text = format!("message {offset} at {physical_offset} is not in its queue");
                 self.wrong_entry((topic, id, offset), self.place.queues().join(topic).join(id.to_string()), None, text);
             }
             Found::Other(file, at, found) => {
                 // Another message of that number is correct too, if the queue was created again.
                 if let Some(found) = found.filter(|found| !found.is_filler())
-                    && found.physical_offset > record.physical_offset()
+                    && found.physical_offset > physical_offset
                     && self.log.is_record(found.physical_offset, topic, id, offset)?
                 {
                     return Ok(());
                 }
-                if record.physical_offset() >= self.made_again {
+                if physical_offset >= self.made_again {
                     self.report.queues.pending += 1;
                     return Ok(());
                 }
@@ -197,10 +197,7 @@ impl Check<'_> {
                     Some(found) => format!("points to {} bytes at {}", found.size, found.physical_offset),
                     None => "is empty".to_owned(),
                 };
-                let text = format!(
-                    "entry {offset} {points}, its message is {} bytes at {}",
-                    expected.size, expected.physical_offset
-                );
+                let text = format!("entry {offset} {points}, its message is {size} bytes at {physical_offset}");
                 self.wrong_entry((topic, id, offset), file, Some(at), text);
             }
         }
@@ -213,7 +210,7 @@ impl Check<'_> {
         let damaged = &mut self.report.queues.damaged;
         if !damaged.iter().any(|(other, other_id, _)| other == topic && *other_id == id) {
             damaged.push((topic.to_owned(), id, offset));
-            self.find(Part::ConsumeQueue, true, file, at, text);
+            self.find(Part::ConsumeQueue, true, file, at.map(At::File), text);
         }
     }
 
@@ -252,7 +249,7 @@ impl Check<'_> {
     }
 
     fn in_index(&mut self, record: &Record<'_>) -> Result<()> {
-        let offset = record.physical_offset();
+        let offset = LogOffset::of(record);
         let mut expected = hashes(record);
         while let Some(entry) = self.index.peek()
             && entry.offset <= offset
@@ -270,7 +267,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn stray(&mut self, offset: u64) {
+    fn stray(&mut self, offset: LogOffset) {
         if !self.report.index.damaged {
             self.report.index.damaged = true;
             let text = format!("an entry points to {offset}, where no record begins");
@@ -309,10 +306,15 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn checkpoint(&mut self, marks: Option<Marks>, scan_start: Option<u64>, refused: Option<(PathBuf, u64, String)>) {
+    fn checkpoint(
+        &mut self,
+        marks: Option<Marks>,
+        scan_start: Option<LogOffset>,
+        refused: Option<(PathBuf, LogOffset, String)>,
+    ) {
         let path = self.place.root.join("checkpoint");
         if let Some((file, offset, reason)) = refused {
-            self.find(Part::Checkpoint, true, file, offset, reason);
+            self.find(Part::Checkpoint, true, file, Some(At::Log(offset)), reason);
         }
         let Some(marks) = marks else {
             if self.report.log.files > 0 {

@@ -11,6 +11,7 @@ use crate::checkpoint::Marks;
 use crate::commit_log::recover::{Files, Outcome};
 use crate::dir::Lock;
 use crate::error::Result;
+use crate::position::LogOffset;
 
 /// An item of a dump, in the order of the log.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub enum Piece<'a> {
         /// The file.
         file: PathBuf,
         /// The start of the damage, as a physical offset.
-        offset: u64,
+        offset: LogOffset,
         /// The fault found there.
         reason: String,
     },
@@ -34,7 +35,7 @@ pub enum Piece<'a> {
 /// # Errors
 /// [`Error::Locked`](crate::Error::Locked) while a broker has the directory open;
 /// [`Error::Config`](crate::Error::Config) if there is no store; any error of the disk.
-pub fn dump(place: &Place, range: Range<u64>, each: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>) -> Result<()> {
+pub fn dump(place: &Place, range: Range<LogOffset>, each: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>) -> Result<()> {
     let _lock = Lock::acquire_shared(&place.root)?;
     let marks = Marks::read(&place.root)?.unwrap_or_default();
     for piece in Log::list(place)?.pieces {
@@ -47,16 +48,16 @@ pub fn dump(place: &Place, range: Range<u64>, each: &mut dyn FnMut(Piece<'_>) ->
 
 fn dump_piece(
     piece: &Files,
-    range: &Range<u64>,
+    range: &Range<LogOffset>,
     marks: &Marks,
     each: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
     // A record begins with every file, and not necessarily at the start of the range.
-    let files = range.start.saturating_sub(piece.first()) / piece.file_size * piece.file_size;
+    let files = range.start.saturating_since(piece.first()) / piece.file_size * piece.file_size;
     let mut from = piece.first() + files;
     loop {
         let stop = piece.scan(from, &mut |record| {
-            let offset = record.physical_offset();
+            let offset = LogOffset::of(record);
             Ok(match range.contains(&offset) {
                 true => each(Piece::Record(record)),
                 false if offset >= range.end => ControlFlow::Break(()),

@@ -25,7 +25,7 @@ use crate::consume_queue::tags_code::TagsCode;
 pub use check::check;
 pub use dump::{Piece, dump};
 pub use repair::{Repair, Step, repair};
-pub use report::{CheckpointReport, Ending, Finding, IndexReport, LogReport, Part, QueueReport, Report};
+pub use report::{At, CheckpointReport, Ending, Finding, IndexReport, LogReport, Part, QueueReport, Report};
 
 /// The location of a store.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use crate::consume_queue::entry;
 use crate::dir::{self, AbortMark, Lock};
 use crate::error::{Error, Result};
 use crate::fail_point;
-use crate::position::{Millis, QueueOffset};
+use crate::position::{LogOffset, Millis, QueueOffset};
 
 /// One step of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,15 +130,15 @@ impl Plan<'_> {
         let log = &self.report.log;
         let (record, time) = match self.reads_all() {
             true => (0, Millis::default()),
-            false => (log.last_record.map_or(0, |record| record as i64), log.last_store_timestamp.unwrap_or_default()),
+            false => (log.last_record.map_or(0, LogOffset::to_wire), log.last_store_timestamp.unwrap_or_default()),
         };
         checkpoint.write(Marks {
             commit_log_timestamp: marks.commit_log_timestamp.min(time),
             consume_queue_timestamp: marks.consume_queue_timestamp.min(time),
             index_timestamp: marks.index_timestamp.min(time),
             dispatched_record: marks.dispatched_record.min(record),
-            confirmed_offset: marks.confirmed_offset.min(log.end as i64),
-            master_flushed_offset: marks.master_flushed_offset.min(log.end as i64),
+            confirmed_offset: marks.confirmed_offset.min(log.end.to_wire()),
+            master_flushed_offset: marks.master_flushed_offset.min(log.end.to_wire()),
         })
     }
 
@@ -153,7 +153,8 @@ impl Plan<'_> {
             }
             Ok::<_, Error>(made)
         };
-        let mut whole: Vec<(u64, PathBuf)> = log.pieces.iter().flat_map(|piece| piece.list.iter().cloned()).collect();
+        let mut whole: Vec<(LogOffset, PathBuf)> =
+            log.pieces.iter().flat_map(|piece| piece.list.iter().cloned()).collect();
         let mut last = None;
         // From the end, so that an interruption leaves no gap.
         while let Some((base, path)) = whole.pop() {
@@ -164,7 +165,7 @@ impl Plan<'_> {
             let open = || OpenOptions::new().write(true).open(&path);
             let file = fail_point::at("repair::open", open).map_err(Error::io("open", &path))?;
             if end - base < file.metadata().map_err(Error::io("look at", &path))?.len() {
-                copy_tail(&path, end - base, &aside(&path)?.join(dir::file_name(end)))?;
+                copy_tail(&path, end - base, &aside(&path)?.join(dir::file_name(end.get())))?;
             }
             fail_point::at("repair::extend", || file.set_len(log.file_size))
                 .map_err(Error::io("set the length of", &path))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::log::Log;
 use crate::commit_log::recover::Files;
-use crate::position::{Millis, QueueOffset};
+use crate::position::{LogOffset, Millis, QueueOffset};
 
 /// The most findings of one part that are listed; the rest is counted.
 const KEPT: usize = 100;
@@ -34,6 +34,26 @@ impl fmt::Display for Part {
     }
 }
 
+/// The position of a finding: in the commit log, whose files are found by it, or in the file of
+/// another part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// A physical offset.
+    Log(LogOffset),
+    /// A byte of the file.
+    File(u64),
+}
+
+impl At {
+    /// The number.
+    pub fn get(self) -> u64 {
+        match self {
+            At::Log(offset) => offset.get(),
+            At::File(byte) => byte,
+        }
+    }
+}
+
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -44,8 +64,8 @@ pub struct Finding {
     pub damage: bool,
     /// The file or directory.
     pub file: PathBuf,
-    /// Physical offset in the commit log, or byte of the file for other parts.
-    pub offset: Option<u64>,
+    /// Where, if it is a single place.
+    pub at: Option<At>,
     /// The finding in words.
     pub text: String,
 }
@@ -69,9 +89,9 @@ pub struct LogReport {
     /// Bytes of each; 0 if there are none.
     pub file_size: u64,
     /// First byte.
-    pub min_offset: u64,
+    pub min_offset: LogOffset,
     /// End of the last record before the first damage.
-    pub end: u64,
+    pub end: LogOffset,
     /// Records before that.
     pub records: u64,
     /// Good records behind it.
@@ -83,7 +103,7 @@ pub struct LogReport {
     /// What follows `end`.
     pub ending: Ending,
     /// Start of the last record before `end`.
-    pub(super) last_record: Option<u64>,
+    pub(super) last_record: Option<LogOffset>,
     /// The latest store timestamp of all.
     pub(super) newest_timestamp: Millis,
 }
@@ -129,7 +149,7 @@ pub struct CheckpointReport {
     /// Start of the last record that is in its queue and the index; 0 if unknown.
     pub dispatched_record: i64,
     /// Where a start would begin to read the log again; none if it would refuse the log.
-    pub scan_start: Option<u64>,
+    pub scan_start: Option<LogOffset>,
 }
 
 /// The full result of a check.
@@ -156,8 +176,8 @@ impl LogReport {
         LogReport {
             files: log.files,
             file_size: if log.files > 0 { log.file_size } else { 0 },
-            min_offset: log.pieces.first().map_or(0, Files::first),
-            end: 0,
+            min_offset: log.pieces.first().map_or(LogOffset::ZERO, Files::first),
+            end: LogOffset::ZERO,
             records: 0,
             records_behind_damage: 0,
             first_store_timestamp: None,

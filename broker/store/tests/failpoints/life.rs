@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rmq_protocol::message::stored::Record;
-use rmq_store::{Config, Error, MessageStore, Result, durable_file};
+use rmq_store::{Config, Error, LogOffset, MessageStore, Result, durable_file};
 
 use crate::support::*;
 
@@ -18,8 +18,8 @@ const QUEUES: i32 = 2;
 struct Stored {
     queue_id: i32,
     queue_offset: u64,
-    physical_offset: u64,
-    end: u64,
+    physical_offset: LogOffset,
+    end: LogOffset,
     key: String,
     record: Vec<u8>,
 }
@@ -30,9 +30,9 @@ pub(crate) struct Life {
     store: Option<MessageStore>,
     stored: Vec<Stored>,
     /// The store said that everything before this is on the disk.
-    flushed: u64,
+    flushed: LogOffset,
     /// Nothing at or behind this may have been deleted.
-    deletable: u64,
+    deletable: LogOffset,
     /// Contents the table file may have, the oldest being the last that was written without an
     /// error.
     tables: Vec<String>,
@@ -117,12 +117,11 @@ impl Life {
     /// The process dies in the middle of an append.
     fn tear(&mut self) {
         let Some(store) = self.store.take() else { return };
-        let (log, end) = (store.config().root.join("commitlog"), store.max_physical_offset());
+        let (path, byte) = in_file(&store.config().root, store.max_physical_offset());
         self.flushed = self.flushed.max(store.flushed().value());
         drop(store);
-        let path = log.join(format!("{:020}", end - end % LOG_FILE));
         if let Ok(file) = std::fs::File::options().write(true).open(path) {
-            file.write_all_at(b"\0\0\x04\0\xDA\xA3\x20\xA7 half a record", end % LOG_FILE).unwrap();
+            file.write_all_at(b"\0\0\x04\0\xDA\xA3\x20\xA7 half a record", byte).unwrap();
         }
     }
 
@@ -156,7 +155,7 @@ impl Life {
     }
 
     fn note_flushed(&mut self) {
-        self.flushed = self.flushed.max(self.store.as_ref().map_or(0, |store| store.flushed().value()));
+        self.flushed = self.flushed.max(self.store.as_ref().map_or(LogOffset::ZERO, |store| store.flushed().value()));
     }
 
     fn flush(&mut self) {
@@ -206,7 +205,7 @@ impl Life {
         let names = names(&store.config().root.join("commitlog"));
         for name in names.iter().take(2) {
             age(&store.config().root.join("commitlog"), name, 100);
-            self.deletable = name.parse::<u64>().unwrap() + LOG_FILE;
+            self.deletable = p(name.parse().unwrap()) + LOG_FILE;
         }
         // A second round takes up what the first one had to leave.
         let _ = store.delete_expired();
@@ -246,7 +245,7 @@ impl Life {
         // Queue offset and physical offset lie at 20 and 28; the record is another queue's.
         bytes[12..16].copy_from_slice(&7_i32.to_be_bytes());
         bytes[20..28].copy_from_slice(&25_u64.to_be_bytes());
-        bytes[28..36].copy_from_slice(&offset.to_be_bytes());
+        bytes[28..36].copy_from_slice(&offset.get().to_be_bytes());
         if store.append_replica(offset, &bytes).is_ok() {
             let _ = store.dispatched().wait_until(offset + 1, Instant::now() + Duration::from_millis(50));
         }
@@ -279,8 +278,8 @@ impl Life {
         }
         let log = self.config().root.join("commitlog");
         for name in names(&log) {
-            let (path, base) = (log.join(&name), name.parse::<u64>().unwrap());
-            let kept = self.flushed.saturating_sub(base).min(LOG_FILE);
+            let (path, base) = (log.join(&name), p(name.parse().unwrap()));
+            let kept = self.flushed.saturating_since(base).min(LOG_FILE);
             let file = std::fs::File::options().write(true).open(path).unwrap();
             file.write_all_at(&vec![0; (LOG_FILE - kept) as usize], kept).unwrap();
         }

@@ -53,7 +53,7 @@ impl Damaged {
         let root = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" }).unwrap();
         let whole = root.path().join("whole");
         let store = open(&whole);
-        let (mut records, mut damage) = (Vec::new(), 0);
+        let (mut records, mut damage) = (Vec::new(), p(0));
         for n in 0..120_u64 {
             let mut body = n.to_be_bytes().to_vec();
             body.resize(1900, 1);
@@ -68,15 +68,16 @@ impl Damaged {
         settle(&store);
         store.close().unwrap();
         drop(store);
-        let change = |path: &str, at: u64| {
-            let file = std::fs::File::options().read(true).write(true).open(whole.join(path)).unwrap();
+        let change = |path: &Path, at: u64| {
+            let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
             let mut bytes = [0; 4];
             file.read_exact_at(&mut bytes, at).unwrap();
             file.write_all_at(&bytes.map(|byte| !byte), at).unwrap();
         };
-        change(&format!("commitlog/{:020}", damage - damage % LOG_FILE), damage % LOG_FILE);
-        change("consumequeue/T/0/00000000000000000000", 205);
-        change(&format!("index/{}", names(&whole.join("index"))[0]), 40 + 4 * 50 + 20 * 7 + 8);
+        let (file, byte) = in_file(&whole, damage);
+        change(&file, byte);
+        change(&whole.join("consumequeue/T/0/00000000000000000000"), 205);
+        change(&whole.join("index").join(&names(&whole.join("index"))[0]), 40 + 4 * 50 + 20 * 7 + 8);
         let behind = records.split_off(51);
         records.pop();
         Damaged { root, before: records, behind }

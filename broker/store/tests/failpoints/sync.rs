@@ -1,13 +1,13 @@
 use std::path::Path;
 
 use rmq_store::fail_point::{Fault, arm};
-use rmq_store::{Error, Halt, MessageStore};
+use rmq_store::{Error, Halt, LogOffset, MessageStore};
 
 use crate::support::*;
 use crate::{ALWAYS, EIO, alone, soon};
 
 /// The store takes nothing more, says nothing more to be on the disk, and serves what it has.
-fn is_read_only(store: &MessageStore, flushed: u64, readable: usize) {
+fn is_read_only(store: &MessageStore, flushed: LogOffset, readable: usize) {
     let refused = store.put(&message("T", 0, "", b"late")).unwrap_err();
     assert!(matches!(&refused, Error::ReadOnly(why) if why.contains("may not be on the disk")), "{refused}");
     assert!(matches!(store.append_replica(store.max_physical_offset(), b"late"), Err(Error::ReadOnly(_))));
@@ -36,7 +36,7 @@ fn is_well_after_a_restart(root: &Path, readable: usize) {
 }
 
 /// What follows a failed sync.
-fn is_read_only_until_a_restart(store: MessageStore, root: &Path, flushed: u64, readable: usize) {
+fn is_read_only_until_a_restart(store: MessageStore, root: &Path, flushed: LogOffset, readable: usize) {
     is_read_only(&store, flushed, readable);
     drop(store);
     is_well_after_a_restart(root, readable);
@@ -100,13 +100,13 @@ fn a_file_whose_name_could_not_be_synced_takes_no_message() {
             }
             assert!(taken < 100, "{point}: the file that has no name for sure is written to");
             // The next file is made ahead of time: no put waits for it when that fails.
-            if store.max_physical_offset() > LOG_FILE - 10_000 {
+            if store.max_physical_offset() > p(LOG_FILE - 10_000) {
                 assert!(armed.wait());
             }
         };
         assert!(armed.struck() == 1 && matches!(refused, Error::ReadOnly(_)), "{point}: {refused}");
         drop(armed);
-        assert!(store.max_physical_offset() <= LOG_FILE);
+        assert!(store.max_physical_offset() <= p(LOG_FILE));
         is_read_only_until_a_restart(store, root.path(), flushed, taken);
     }
 }
@@ -137,7 +137,7 @@ fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
     // The end lies far from the next file, so that only who deletes has a directory to sync.
-    while store.max_physical_offset() < 4 * LOG_FILE + LOG_FILE / 4 {
+    while store.max_physical_offset() < p(4 * LOG_FILE + LOG_FILE / 4) {
         put(&store, "T", 0, &[7; 1000]);
     }
     settle(&store);
@@ -153,7 +153,7 @@ fn no_file_is_deleted_behind_one_whose_deletion_may_come_back() {
     assert!(matches!(failed, Err(Error::Sync { .. } | Error::ReadOnly(_))), "{failed:?}");
     drop(armed);
     assert!(matches!(store.delete_expired(), Err(Error::ReadOnly(_))));
-    assert_eq!(store.min_physical_offset(), LOG_FILE);
+    assert_eq!(store.min_physical_offset(), p(LOG_FILE));
     assert_eq!(names(&log)[0], format!("{LOG_FILE:020}"));
     assert!(store.put(&message("T", 0, "", b"late")).is_err());
 }
@@ -174,12 +174,12 @@ fn a_file_that_could_not_be_deleted_is_deleted_in_the_next_round() {
     let armed = arm("commit_log::delete", Fault::Error(EIO), 1, 1);
     assert!(store.delete_expired().is_err());
     drop(armed);
-    assert_eq!(store.min_physical_offset(), LOG_FILE);
+    assert_eq!(store.min_physical_offset(), p(LOG_FILE));
     let first = |store: &MessageStore| store.min_offset("T", 0);
     assert!(first(&store) > q(0), "the queue follows what did go");
     let before = first(&store);
     assert_eq!(store.delete_expired().unwrap(), 1);
-    assert_eq!(store.min_physical_offset(), 2 * LOG_FILE);
+    assert_eq!(store.min_physical_offset(), p(2 * LOG_FILE));
     assert!(first(&store) > before);
 }
 
@@ -366,13 +366,13 @@ fn a_next_file_that_gets_no_blocks_ahead_of_time_gets_them_when_it_is_needed() {
     // The thread stands in the making of the next file, whose blocks it will ask for next.
     let held = arm("commit_log::sync_new", Fault::Delay(std::time::Duration::from_secs(600)), 0, 1);
     while held.struck() == 0 {
-        assert!(store.max_physical_offset() < LOG_FILE, "the next file is not made ahead of time");
+        assert!(store.max_physical_offset() < p(LOG_FILE), "the next file is not made ahead of time");
         put(&store, "T", 0, &[7; 500]);
     }
     let armed = arm("commit_log::allocate", Fault::Error(EIO), 0, 1);
     drop(held);
     assert!(armed.wait());
-    while store.max_physical_offset() < 2 * LOG_FILE {
+    while store.max_physical_offset() < p(2 * LOG_FILE) {
         put(&store, "T", 0, &[7; 500]);
     }
     assert!(armed.struck() == 1 && store.failure().is_none());

@@ -90,7 +90,7 @@ fn a_log_that_ends_before_what_javas_checkpoint_vouches_for_is_damaged() {
         let base = record / LONG_FILE * LONG_FILE;
         let short = [message(0, base, 1_600_000_000_000, (record - base) as usize)];
         let refused = recovered_from(&checkpoint(&case), LONG_FILE, &short).1.unwrap_err();
-        assert!(matches!(&refused, Error::Corruption { offset, .. } if *offset == record), "{refused}");
+        assert!(matches!(&refused, Error::Corruption { offset, .. } if offset.get() == record), "{refused}");
         let shorter = [message(0, base - LONG_FILE, 1_600_000_000_000, 180)];
         let refused = recovered_from(&checkpoint(&case), LONG_FILE, &shorter).1.unwrap_err();
         assert!(refused.to_string().contains(&record.to_string()), "{refused}");

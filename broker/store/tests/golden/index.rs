@@ -85,7 +85,7 @@ fn an_index_of_java_is_searched_and_stays_as_it_is() {
         let last = &puts[puts.len() - 1];
         let found = store.query(TOPIC, "order-3", 1, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap();
         assert_eq!(
-            (found.index_offset, Some(found.index_timestamp.get())),
+            (found.index_offset.get(), Some(found.index_timestamp.get())),
             (number(&last["physicalOffset"]), last["storeTimestamp"].as_i64())
         );
         store.close().unwrap();

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rmq_store::MessageStore;
+use rmq_store::{LogOffset, MessageStore};
 
 use crate::support::*;
 
@@ -35,14 +35,14 @@ fn a_process_that_always_dies_soon_after_its_start_does_not_read_back_ever_more(
         assert!(store.max_physical_offset() - record < 2 * config.checkpoint_bytes);
         vouched_for.push(record);
     }
-    assert!(vouched_for.is_sorted() && vouched_for[7] > 2 * LOG_FILE, "{vouched_for:?}");
+    assert!(vouched_for.is_sorted() && vouched_for[7] > p(2 * LOG_FILE), "{vouched_for:?}");
     assert_eq!(read_all(&open(root.path()), "T", 0).len(), kept);
 }
 
 /// The record from which the next start reads the log back.
-fn checkpoint_record(root: &Path) -> u64 {
+fn checkpoint_record(root: &Path) -> LogOffset {
     let bytes = std::fs::read(root.join("checkpoint")).unwrap_or_default();
-    bytes.get(40..48).map_or(0, |record| u64::from_be_bytes(record.try_into().unwrap()))
+    bytes.get(40..48).map_or(LogOffset::ZERO, |record| p(u64::from_be_bytes(record.try_into().unwrap())))
 }
 
 /// Where this process has open what lies in `dir`.

@@ -3,7 +3,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rmq_protocol::message::stored::Record;
-use rmq_store::{Appended, Error, MessageStore};
+use rmq_store::{Appended, Error, LogOffset, MessageStore};
 
 use crate::support::*;
 
@@ -28,24 +28,28 @@ fn crashed(root: &Path, messages: u64) -> Vec<Appended> {
     placed
 }
 
-fn log_file(root: &Path, offset: u64) -> std::fs::File {
-    let path = root.join(format!("commitlog/{:020}", offset - offset % LOG_FILE));
-    std::fs::File::options().read(true).write(true).open(path).unwrap()
+/// The file of the log that contains an offset, and the byte of it that lies there.
+fn log_file(root: &Path, offset: LogOffset) -> (std::fs::File, u64) {
+    let (path, byte) = in_file(root, offset);
+    (std::fs::File::options().read(true).write(true).open(path).unwrap(), byte)
 }
 
-fn write(root: &Path, offset: u64, bytes: &[u8]) {
-    log_file(root, offset).write_all_at(bytes, offset % LOG_FILE).unwrap();
+fn write(root: &Path, offset: LogOffset, bytes: &[u8]) {
+    let (file, byte) = log_file(root, offset);
+    file.write_all_at(bytes, byte).unwrap();
 }
 
-fn read(root: &Path, offset: u64, len: usize) -> Vec<u8> {
+fn read(root: &Path, offset: LogOffset, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    log_file(root, offset).read_exact_at(&mut bytes, offset % LOG_FILE).unwrap();
+    let (file, byte) = log_file(root, offset);
+    file.read_exact_at(&mut bytes, byte).unwrap();
     bytes
 }
 
 /// Zeros the log from `offset` to the end of its file.
-fn zero_from(root: &Path, offset: u64) {
-    write(root, offset, &vec![0; (LOG_FILE - offset % LOG_FILE) as usize]);
+fn zero_from(root: &Path, offset: LogOffset) {
+    let (_, byte) = in_file(root, offset);
+    write(root, offset, &vec![0; (LOG_FILE - byte) as usize]);
 }
 
 /// Exactly the first `kept` messages are there, in their queues and under their keys.
@@ -79,8 +83,8 @@ fn a_killed_process_loses_nothing() {
 fn a_tail_cut_at_any_byte_ends_at_the_last_whole_record() {
     let root = tempfile::tempdir().unwrap();
     let placed = crashed(root.path(), 6);
-    let end = placed[5].end;
-    for cut in (placed[3].physical_offset..=end).step_by(37).chain(end - 20..=end) {
+    let end = placed[5].end.get();
+    for cut in (placed[3].physical_offset.get()..=end).step_by(37).chain(end - 20..=end).map(p) {
         let copied = tempfile::tempdir().unwrap();
         copy(root.path(), copied.path());
         zero_from(copied.path(), cut);
@@ -99,8 +103,8 @@ fn a_tail_cut_at_any_byte_ends_at_the_last_whole_record() {
     }
 }
 
-fn store_end(placed: &[Appended], kept: usize) -> u64 {
-    kept.checked_sub(1).map_or(0, |last| placed[last].end)
+fn store_end(placed: &[Appended], kept: usize) -> LogOffset {
+    kept.checked_sub(1).map_or(LogOffset::ZERO, |last| placed[last].end)
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn garbage_behind_the_last_record_is_a_torn_tail() {
 fn damage_before_good_records_stops_the_start_and_says_where() {
     let root = tempfile::tempdir().unwrap();
     let placed = crashed(root.path(), 200);
-    assert!(placed[199].physical_offset > 2 * LOG_FILE);
+    assert!(placed[199].physical_offset > p(2 * LOG_FILE));
     for victim in [0, 5, 60, 120, 198] {
         let place = placed[victim];
         for at in [0, 5, 30, 100] {
@@ -140,7 +144,7 @@ fn damage_before_good_records_stops_the_start_and_says_where() {
             let error = try_open(copied.path()).unwrap_err();
             let Error::Corruption { file, offset, reason } = &error else { panic!("{error}") };
             assert_eq!(*offset, place.physical_offset, "{error}");
-            assert!(file.ends_with(format!("{:020}", offset - offset % LOG_FILE)), "{error}");
+            assert_eq!(*file, in_file(copied.path(), *offset).0, "{error}");
             assert!(reason.contains("a good record follows at"), "{error}");
             // Nothing was cut: once the byte is right again everything is there.
             byte[0] ^= 0x40;
@@ -155,7 +159,7 @@ fn one_good_record_at_the_start_of_the_next_file_is_enough_to_tell_damage() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
     let placed: Vec<_> = (0..3).map(|n| put(&store, "T", 0, &[n; 30_000])).collect();
-    assert_eq!(placed[2].physical_offset, LOG_FILE);
+    assert_eq!(placed[2].physical_offset, p(LOG_FILE));
     drop(store);
     write(root.path(), placed[1].physical_offset + 200, b"x");
     let error = try_open(root.path()).unwrap_err();
@@ -166,7 +170,7 @@ fn one_good_record_at_the_start_of_the_next_file_is_enough_to_tell_damage() {
 fn a_page_that_a_power_cut_took_ends_the_log_unless_it_was_flushed() {
     let root = tempfile::tempdir().unwrap();
     let placed = crashed(root.path(), 60);
-    let page = 5 * 4096;
+    let page = p(5 * 4096);
     let copied = tempfile::tempdir().unwrap();
     copy(root.path(), copied.path());
     write(copied.path(), page, &[0; 4096]);
@@ -225,7 +229,7 @@ fn queues_and_index_that_were_lost_are_made_again() {
 fn files_of_a_creation_that_was_interrupted_are_no_obstacle() {
     let root = tempfile::tempdir().unwrap();
     let placed = crashed(root.path(), 20);
-    let next = (placed[19].end / LOG_FILE + 1) * LOG_FILE;
+    let next = (placed[19].end.get() / LOG_FILE + 1) * LOG_FILE;
     std::fs::File::create(root.path().join(format!("commitlog/{next:020}"))).unwrap();
     std::fs::File::create(root.path().join("index/20990101000000000")).unwrap();
     check(&open(root.path()), 20);
@@ -258,7 +262,7 @@ fn a_missing_file_in_the_middle_is_named() {
     crashed(root.path(), 200);
     std::fs::remove_file(root.path().join(format!("commitlog/{LOG_FILE:020}"))).unwrap();
     let error = try_open(root.path()).unwrap_err();
-    assert!(matches!(error, Error::Corruption { offset: LOG_FILE, .. }), "{error}");
+    assert!(matches!(error, Error::Corruption { offset, .. } if offset == p(LOG_FILE)), "{error}");
 }
 
 #[test]

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rmq_store::{Dispatched, Error, Follower, MessageStore, Result};
+use rmq_store::{Dispatched, Error, Follower, LogOffset, MessageStore, Result};
 
 use crate::support::{config, message, read_all, settle};
 
 /// Notes the records it takes, and on the disk how far it has come.
 #[derive(Default)]
 struct Notes {
-    taken: Mutex<Vec<u64>>,
+    taken: Mutex<Vec<LogOffset>>,
     durable: AtomicU64,
     full: AtomicBool,
 }
@@ -26,22 +26,22 @@ impl Follower for Notes {
         if self.full.load(Ordering::SeqCst) {
             return Err(Error::Refused("no room".into()));
         }
-        self.taken.lock().unwrap().push(dispatched.record.physical_offset());
+        self.taken.lock().unwrap().push(LogOffset::of(dispatched.record));
         Ok(())
     }
 
-    fn place(&self) -> Option<u64> {
-        Some(self.durable.load(Ordering::SeqCst))
+    fn place(&self) -> Option<LogOffset> {
+        Some(LogOffset::new(self.durable.load(Ordering::SeqCst)))
     }
 
-    fn sync(&self, place: u64) -> Result<()> {
-        self.durable.store(place, Ordering::SeqCst);
+    fn sync(&self, place: LogOffset) -> Result<()> {
+        self.durable.store(place.get(), Ordering::SeqCst);
         Ok(())
     }
 
-    fn truncate(&self, to: u64) -> Result<()> {
+    fn truncate(&self, to: LogOffset) -> Result<()> {
         self.taken.lock().unwrap().retain(|offset| *offset < to);
-        self.durable.fetch_min(to, Ordering::SeqCst);
+        self.durable.fetch_min(to.get(), Ordering::SeqCst);
         Ok(())
     }
 }
@@ -60,7 +60,7 @@ fn open(root: &Path, notes: &Arc<Notes>) -> MessageStore {
     MessageStore::open(config(root), vec![Arc::clone(notes) as Arc<dyn Follower>]).unwrap()
 }
 
-fn put(store: &MessageStore, count: usize) -> u64 {
+fn put(store: &MessageStore, count: usize) -> LogOffset {
     let puts = (0..count).map(|_| store.put(&message("T", 0, "", b"x")).unwrap().physical_offset);
     let first = puts.collect::<Vec<_>>()[0];
     settle(store);
@@ -89,7 +89,7 @@ fn a_follower_with_its_own_place_takes_every_record_once() {
     put(&store, 100);
     assert_eq!((notes.count(), notes.is_in_order()), (3100, true));
     store.close().unwrap();
-    assert_eq!(notes.durable.load(Ordering::SeqCst), store.max_physical_offset());
+    assert_eq!(notes.place(), Some(store.max_physical_offset()));
     drop(store);
     let store = open(root.path(), &notes);
     put(&store, 10);

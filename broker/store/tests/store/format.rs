@@ -48,20 +48,20 @@ fn a_stopped_store_is_the_directory_java_would_leave() {
     assert_eq!((long(&queue, 0), int(&queue, 8)), (0, first.size() as u32));
     // "TagA".hashCode()
     assert_eq!(long(&queue, 12), 2_598_919);
-    assert_eq!((long(&queue, 20), int(&queue, 28), long(&queue, 32)), (first.end, second.size() as u32, 0));
+    assert_eq!((p(long(&queue, 20)), int(&queue, 28), long(&queue, 32)), (first.end, second.size() as u32, 0));
     assert_eq!(queue[40..60], [0; 20]);
 
-    let log = read_start(&root.path().join("commitlog/00000000000000000000"), second.end as usize + 100);
+    let log = read_start(&root.path().join("commitlog/00000000000000000000"), second.end.get() as usize + 100);
     let record = Record::parse(&log).unwrap();
     assert_eq!((record.topic(), record.queue_offset(), record.body()), ("Topic", 0, &b"hello"[..]));
     assert_eq!(record.offset_id().to_string(), "0A00000200002A9F0000000000000000");
-    assert_eq!(Record::parse(&log[first.end as usize..]).unwrap().queue_offset(), 1);
-    assert_eq!(log[second.end as usize..], [0; 100]);
+    assert_eq!(Record::parse(&log[first.end.get() as usize..]).unwrap().queue_offset(), 1);
+    assert_eq!(log[second.end.get() as usize..], [0; 100]);
 
     let checkpoint = std::fs::read(root.path().join("checkpoint")).unwrap();
     let stored = second.store_timestamp.get() as u64;
     assert_eq!((long(&checkpoint, 0), long(&checkpoint, 8)), (stored, stored));
-    assert_eq!((long(&checkpoint, 16), long(&checkpoint, 40)), (first.store_timestamp.get() as u64, first.end));
+    assert_eq!((long(&checkpoint, 16), p(long(&checkpoint, 40))), (first.store_timestamp.get() as u64, first.end));
 }
 
 fn read_start(path: &Path, len: usize) -> Vec<u8> {
@@ -78,14 +78,14 @@ fn a_record_that_does_not_fit_begins_the_next_file_behind_a_filler() {
     // Exactly as long as leaves no room for a filler: it must not go here.
     let rest = LOG_FILE - overhead;
     let second = put(&store, "T", 0, &vec![7; (rest - overhead - 7) as usize]);
-    assert_eq!(second.physical_offset, LOG_FILE);
+    assert_eq!(second.physical_offset, p(LOG_FILE));
     // Exactly as long as leaves room for it.
     let third = put(&store, "T", 0, b"");
-    assert_eq!(third.physical_offset, 2 * LOG_FILE);
+    assert_eq!(third.physical_offset, p(2 * LOG_FILE));
     let fourth = put(&store, "T", 0, &vec![7; (rest - overhead - 8) as usize]);
-    assert_eq!((fourth.physical_offset, fourth.end), (2 * LOG_FILE + overhead, 3 * LOG_FILE - 8));
+    assert_eq!((fourth.physical_offset, fourth.end), (p(2 * LOG_FILE + overhead), p(3 * LOG_FILE - 8)));
     let fifth = put(&store, "T", 0, b"");
-    assert_eq!(fifth.physical_offset, 3 * LOG_FILE);
+    assert_eq!(fifth.physical_offset, p(3 * LOG_FILE));
     store.close().unwrap();
 
     let log = |base: u64| std::fs::read(root.path().join(format!("commitlog/{base:020}"))).unwrap();

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use rmq_store::{Boundary, Error, MessageStore};
+use rmq_store::{Boundary, Error, LogOffset, MessageStore};
 
 use crate::support::*;
 
@@ -20,8 +20,8 @@ struct Stored {
     topic: &'static str,
     queue_id: i32,
     queue_offset: u64,
-    physical_offset: u64,
-    end: u64,
+    physical_offset: LogOffset,
+    end: LogOffset,
     store_timestamp: i64,
     record: Vec<u8>,
     key: String,
@@ -34,12 +34,12 @@ struct World {
     messages: Vec<Stored>,
     /// Files as they were when a checkpoint was written.
     durable: BTreeMap<PathBuf, Vec<u8>>,
-    flushed: u64,
+    flushed: LogOffset,
     /// Where queues go on that a power cut has emptied: numbers may be left out, but not given
     /// twice.
     emptied: BTreeMap<(&'static str, i32), u64>,
     /// Start of the log; messages before it are gone, their numbers are not given again.
-    min: u64,
+    min: LogOffset,
     random: Random,
     made: u64,
 }
@@ -53,9 +53,9 @@ impl World {
             store,
             messages: Vec::new(),
             durable: BTreeMap::new(),
-            flushed: 0,
+            flushed: LogOffset::ZERO,
             emptied: BTreeMap::new(),
-            min: 0,
+            min: LogOffset::ZERO,
             random: Random(seed),
             made: 0,
         };
@@ -183,7 +183,7 @@ impl World {
             let before = self.durable.get(&path).cloned();
             let (kept, page) = if name.starts_with("commitlog") {
                 let base: u64 = name.file_name().unwrap().to_str().unwrap().parse().unwrap();
-                (self.flushed.saturating_sub(base) as usize, PAGE)
+                (self.flushed.saturating_since(p(base)) as usize, PAGE)
             } else if name.starts_with("consumequeue") || name.starts_with("index") {
                 if before.is_none() && self.random.below(4) == 0 {
                     std::fs::remove_file(&path).unwrap();
@@ -224,7 +224,8 @@ impl World {
         settle(self.store());
         let gone = self.messages.len() - self.left().count();
         let kept = gone + self.random.below((self.messages.len() - gone) as u64 + 1) as usize;
-        let Some(first) = self.messages.get(kept).filter(|first| self.min == 0 || first.physical_offset > self.min)
+        let Some(first) =
+            self.messages.get(kept).filter(|first| self.min == LogOffset::ZERO || first.physical_offset > self.min)
         else {
             return;
         };

@@ -1,8 +1,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use rmq_store::offline::{Ending, Part, Piece, Place, Report, check, dump, repair};
-use rmq_store::{Appended, Error};
+use rmq_store::offline::{At, Ending, Part, Piece, Place, Report, check, dump, repair};
+use rmq_store::{Appended, Error, LogOffset};
 
 use crate::support::*;
 
@@ -38,12 +38,8 @@ fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(file, bytes).unwrap();
 }
 
-fn log_file(root: &Path, offset: u64) -> std::path::PathBuf {
-    root.join(format!("commitlog/{:020}", offset - offset % LOG_FILE))
-}
-
 /// The numbers of the messages a dump prints, and where it met damage.
-fn dumped(root: &Path, range: std::ops::Range<u64>, max: usize) -> (Vec<u64>, Vec<u64>) {
+fn dumped(root: &Path, range: std::ops::Range<LogOffset>, max: usize) -> (Vec<u64>, Vec<LogOffset>) {
     let (mut numbers, mut damage) = (Vec::new(), Vec::new());
     let mut each = |piece: Piece<'_>| {
         match piece {
@@ -71,7 +67,7 @@ fn a_good_store_has_no_findings_and_a_check_changes_nothing() {
         assert_eq!((report.damages, report.crashed), (0, !closed), "{:?}", report.findings);
         assert!(report.findings.iter().all(|finding| finding.part == Part::Checkpoint), "{:?}", report.findings);
         assert_eq!((report.log.records, report.log.end, &report.log.ending), (500, placed[499].end, &Ending::End));
-        assert_eq!((report.log.file_size, report.log.min_offset), (LOG_FILE, 0));
+        assert_eq!((report.log.file_size, report.log.min_offset), (LOG_FILE, p(0)));
         assert!(report.log.files >= 3 && report.index.files > 3, "{report:?}");
         // Dropped, a store leaves entries that were not written yet: of one queue, of both, or of
         // none.
@@ -89,12 +85,14 @@ fn a_good_store_has_no_findings_and_a_check_changes_nothing() {
 fn a_torn_tail_is_no_damage_and_nothing_to_repair() {
     let root = tempfile::tempdir().unwrap();
     let placed = store(root.path(), 10, false);
-    change(&log_file(root.path(), 0), |bytes| bytes[placed[9].physical_offset as usize + 120..].fill(0));
+    change(&in_file(root.path(), p(0)).0, |bytes| bytes[placed[9].physical_offset.get() as usize + 120..].fill(0));
     let report = look(root.path());
     assert_eq!((report.damages, report.log.records, report.log.end), (0, 9, placed[9].physical_offset));
     assert!(matches!(report.log.ending, Ending::TornTail(_)), "{report:?}");
     let finding = report.findings.iter().find(|finding| finding.part == Part::CommitLog).unwrap();
-    assert!(finding.text.contains("the next start removes it") && finding.offset == Some(placed[9].physical_offset));
+    assert!(
+        finding.text.contains("the next start removes it") && finding.at == Some(At::Log(placed[9].physical_offset))
+    );
     assert_eq!(open(root.path()).max_physical_offset(), placed[9].physical_offset);
 }
 
@@ -104,17 +102,19 @@ fn damage_in_the_log_is_found_wherever_it_is_and_the_log_goes_on_before_it_after
     let placed = store(root.path(), 500, true);
     let (first, second) = (placed[210], placed[400]);
     for place in [first, second] {
-        change(&log_file(root.path(), place.physical_offset), |bytes| {
-            bytes[(place.physical_offset % LOG_FILE) as usize + 150] ^= 1;
-        });
+        let (file, byte) = in_file(root.path(), place.physical_offset);
+        change(&file, |bytes| bytes[byte as usize + 150] ^= 1);
     }
     let report = look(root.path());
-    let damages: Vec<_> = report.findings.iter().map(|finding| (finding.part, finding.offset)).collect();
-    let wanted = [first, second].map(|place| (Part::CommitLog, Some(place.physical_offset)));
+    let damages: Vec<_> = report.findings.iter().map(|finding| (finding.part, finding.at)).collect();
+    let wanted = [first, second].map(|place| (Part::CommitLog, Some(At::Log(place.physical_offset))));
     assert_eq!((damages.as_slice(), report.damages), (&wanted[..], 2));
     assert_eq!((report.log.records, report.log.end), (210, first.physical_offset));
     assert_eq!(report.log.records_behind_damage, 288);
-    assert_eq!(dumped(root.path(), 0..u64::MAX, usize::MAX).1, [first.physical_offset, second.physical_offset]);
+    assert_eq!(
+        dumped(root.path(), p(0)..LogOffset::MAX, usize::MAX).1,
+        [first.physical_offset, second.physical_offset]
+    );
 
     // It says what it would do, and does it only when told to.
     let before = snapshot(root.path());
@@ -132,14 +132,14 @@ fn damage_in_the_log_is_found_wherever_it_is_and_the_log_goes_on_before_it_after
     let mut kept = Vec::new();
     for file in files(aside) {
         let offset: u64 = file.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        assert!(offset == first.physical_offset || offset.is_multiple_of(LOG_FILE), "{file:?}");
+        assert!(p(offset) == first.physical_offset || offset.is_multiple_of(LOG_FILE), "{file:?}");
         kept.extend(std::fs::read(file).unwrap());
     }
     let original: Vec<u8> = before
         .iter()
         .filter(|(path, _)| path.starts_with(root.path().join("commitlog")))
         .flat_map(|(_, bytes)| bytes.clone())
-        .skip(first.physical_offset as usize)
+        .skip(first.physical_offset.get() as usize)
         .collect();
     assert!(kept == original, "{} bytes are kept of {}", kept.len(), original.len());
 
@@ -166,9 +166,8 @@ fn a_repair_that_was_interrupted_is_done_again() {
     let root = tempfile::tempdir().unwrap();
     let placed = store(root.path(), 500, true);
     let victim = placed[100];
-    change(&log_file(root.path(), victim.physical_offset), |bytes| {
-        bytes[(victim.physical_offset % LOG_FILE) as usize + 150] ^= 1;
-    });
+    let (file, byte) = in_file(root.path(), victim.physical_offset);
+    change(&file, |bytes| bytes[byte as usize + 150] ^= 1);
     // The last file has gone its way already, and the checkpoint was lowered.
     let last = files(&root.path().join("commitlog")).pop().unwrap();
     std::fs::rename(&last, root.path().join("kept")).unwrap();
@@ -189,7 +188,7 @@ fn a_missing_file_and_one_that_was_cut_short_are_damage_that_a_repair_ends() {
     for (short, left) in [(false, LOG_FILE), (true, LOG_FILE + 20_000)] {
         let root = tempfile::tempdir().unwrap();
         let placed = store(root.path(), 500, true);
-        let victim = log_file(root.path(), LOG_FILE);
+        let (victim, _) = in_file(root.path(), p(LOG_FILE));
         match short {
             true => std::fs::File::options().write(true).open(&victim).unwrap().set_len(20_000).unwrap(),
             false => std::fs::remove_file(&victim).unwrap(),
@@ -197,7 +196,7 @@ fn a_missing_file_and_one_that_was_cut_short_are_damage_that_a_repair_ends() {
         let report = look(root.path());
         assert!(report.damages >= 1 && matches!(report.log.ending, Ending::Corruption(_)), "{report:?}");
         assert!(report.findings.iter().any(|finding| finding.text.contains(if short { "20000" } else { "missing" })));
-        let whole = placed.iter().take_while(|place| place.end <= left).count();
+        let whole = placed.iter().take_while(|place| place.end <= p(left)).count();
         assert_eq!(report.log.records as usize, whole);
         assert!(report.log.records_behind_damage > 100);
         repair(&place(root.path()), true).unwrap();
@@ -224,7 +223,7 @@ fn a_wrong_entry_of_a_queue_is_found_and_made_again_from_the_log() {
         let report = look(root.path());
         assert_eq!(report.damages, 1, "{report:?}");
         let finding = &report.findings[0];
-        assert_eq!((finding.part, &finding.file, finding.offset), (Part::ConsumeQueue, &file, Some(100)));
+        assert_eq!((finding.part, &finding.file, finding.at), (Part::ConsumeQueue, &file, Some(At::File(100))));
         assert!(finding.text.starts_with("entry 25 ") && finding.text.contains(words), "{finding:?}");
         let done = repair(&place(root.path()), true).unwrap();
         assert!(done.steps[0].text.contains("cut queue 1 of T at 25"), "{done:?}");
@@ -321,7 +320,7 @@ fn a_log_that_lost_what_the_checkpoint_knows_is_damage_until_it_is_repaired() {
     }
     let report = look(root.path());
     assert!(report.damages > 0, "{report:?}");
-    let kept = placed.iter().filter(|place| place.end <= 2 * LOG_FILE).count();
+    let kept = placed.iter().filter(|place| place.end <= p(2 * LOG_FILE)).count();
     assert_eq!(report.log.records as usize, kept);
     repair(&place(root.path()), true).unwrap();
     assert_eq!(look(root.path()).damages, 0);
@@ -337,8 +336,8 @@ fn a_dump_prints_what_begins_in_its_range_and_stops_when_there_is_enough() {
     assert_eq!(dumped(root.path(), range.clone(), usize::MAX).0, (200..300).collect::<Vec<_>>());
     // From the middle of a record on begins with the next one.
     assert_eq!(dumped(root.path(), range.start + 1..range.end, usize::MAX).0.len(), 99);
-    assert_eq!(dumped(root.path(), 0..u64::MAX, 7).0, (0..7).collect::<Vec<_>>());
-    assert!(dumped(root.path(), placed[499].end..u64::MAX, 7).0.is_empty());
+    assert_eq!(dumped(root.path(), p(0)..LogOffset::MAX, 7).0, (0..7).collect::<Vec<_>>());
+    assert!(dumped(root.path(), placed[499].end..LogOffset::MAX, 7).0.is_empty());
 }
 
 #[test]
@@ -350,7 +349,7 @@ fn an_open_store_is_left_alone_and_one_that_is_none_is_said_to_be_none() {
     let open_store = open(root.path());
     locked(check(&place(root.path())).unwrap_err());
     locked(repair(&place(root.path()), true).unwrap_err());
-    locked(dump(&place(root.path()), 0..1, &mut |_| ControlFlow::Break(())).unwrap_err());
+    locked(dump(&place(root.path()), p(0)..p(1), &mut |_| ControlFlow::Break(())).unwrap_err());
     drop(open_store);
     let report = look(root.path());
     assert_eq!((report.damages, report.log.files, report.log.records), (0, 0, 0));

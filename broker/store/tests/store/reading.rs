@@ -126,7 +126,7 @@ fn messages_are_found_by_key_and_only_by_their_own() {
     assert_eq!((query("n299", 10), query("n0", 10), query("n300", 10)), (1, 1, 0));
     let found = store.query("T", "AaAa", 1, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap();
     let record = rmq_protocol::message::stored::Record::parse(&found.records[0]).unwrap();
-    assert_eq!(record.physical_offset(), stored[297].physical_offset);
+    assert_eq!(p(record.physical_offset()), stored[297].physical_offset);
     assert_eq!((found.index_offset, found.index_timestamp), (stored[299].physical_offset, stored[299].store_timestamp));
     assert_eq!(store.query("U", "AaAa", 9, rmq_store::Millis::MIN, rmq_store::Millis::MAX).unwrap().records.len(), 0);
     assert_eq!(
@@ -210,7 +210,7 @@ fn what_cannot_be_stored_is_refused_and_leaves_nothing() {
     assert!(matches!(store.put_batch(&[]), Err(Error::Refused(_))));
     let mixed = [message("T", 0, "", b"x"), message("T", 1, "", b"x")];
     assert!(matches!(store.put_batch(&mixed), Err(Error::Refused(_))));
-    assert_eq!((store.max_physical_offset(), store.metrics().put_failures), (0, 12));
+    assert_eq!((store.max_physical_offset(), store.metrics().put_failures), (p(0), 12));
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn damages_that_a_consumer_passes_over_are_counted() {
         let file = std::fs::File::options().write(true).open(root.path().join(file)).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
     };
-    damage("commitlog/00000000000000000000", placed[30].end - 20, b"!");
+    damage("commitlog/00000000000000000000", placed[30].end.get() - 20, b"!");
     damage("consumequeue/T/0/00000000000000000000", 5 * 20, &[0; 2 * 20]);
     let store = open(root.path());
     assert_eq!(store.metrics().damages_passed_over, 0);

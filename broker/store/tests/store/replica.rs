@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rmq_store::{Error, Halt, MessageStore};
+use rmq_store::{Error, Halt, LogOffset, MessageStore};
 
 use crate::support::*;
 
@@ -19,8 +19,8 @@ fn master(root: &Path, messages: u64) -> MessageStore {
 }
 
 /// Copies from the end of the replica's log up to `to`, in pieces of odd sizes that end anywhere.
-fn follow(master: &MessageStore, replica: &MessageStore, to: u64) {
-    let mut random = Random(to);
+fn follow(master: &MessageStore, replica: &MessageStore, to: LogOffset) {
+    let mut random = Random(to.get());
     let mut at = replica.max_physical_offset();
     while at < to {
         let bytes = master.read(at, (1 + random.below(5000)).min(to - at) as usize).unwrap();
@@ -29,7 +29,7 @@ fn follow(master: &MessageStore, replica: &MessageStore, to: u64) {
     }
 }
 
-fn same_log(a: &MessageStore, b: &MessageStore, from: u64) {
+fn same_log(a: &MessageStore, b: &MessageStore, from: LogOffset) {
     let mut at = from;
     while at < a.max_physical_offset() {
         let bytes = a.read(at, 10_000).unwrap();
@@ -45,16 +45,17 @@ fn a_replica_becomes_byte_for_byte_the_same_and_can_take_over() {
     let (master, replica) = (master(one.path(), 150), open(two.path()));
     let end = master.max_physical_offset();
     // First only up to the middle of a record.
-    follow(&master, &replica, end - 10);
+    let middle = p(end.get() - 10);
+    follow(&master, &replica, middle);
     assert_eq!(
-        replica.append_replica(3, b"x").unwrap_err().to_string(),
-        format!("offset 3 is outside of {}..{}", end - 10, end - 10)
+        replica.append_replica(p(3), b"x").unwrap_err().to_string(),
+        format!("offset 3 is outside of {middle}..{middle}")
     );
     let whole = Instant::now() + Duration::from_secs(30);
     assert!(matches!(replica.put(&message("T", 0, "", b"x")), Err(Error::PartialTail { .. })));
     follow(&master, &replica, end);
     assert_eq!(replica.dispatched().wait_until(end, whole), Ok(true));
-    same_log(&master, &replica, 0);
+    same_log(&master, &replica, p(0));
     for queue in 0..3 {
         assert_eq!(read_all(&master, "T", queue), read_all(&replica, "T", queue));
     }
@@ -70,8 +71,8 @@ fn an_empty_replica_may_begin_at_its_masters_last_file() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (master, replica) = (master(one.path(), 150), open(two.path()));
     let end = master.max_physical_offset();
-    let begin = end - end % LOG_FILE;
-    assert!(begin > 0);
+    let begin = p(end.get() / LOG_FILE * LOG_FILE);
+    assert!(begin > p(0));
     assert!(matches!(replica.append_replica(begin + 1, b"x"), Err(Error::OutOfRange { .. })));
     let mut at = begin;
     while at < end {
@@ -99,11 +100,12 @@ fn a_replica_that_begins_at_its_masters_last_file_goes_on_to_dispatch() {
     let one = tempfile::tempdir().unwrap();
     let master = master(one.path(), 150);
     let end = master.max_physical_offset();
-    let bytes = master.read(end - end % LOG_FILE, (end % LOG_FILE) as usize).unwrap();
+    let begin = p(end.get() / LOG_FILE * LOG_FILE);
+    let bytes = master.read(begin, (end - begin) as usize).unwrap();
     for _ in 0..100 {
         let two = tempfile::tempdir().unwrap();
         let replica = open(two.path());
-        replica.append_replica(end - end % LOG_FILE, &bytes).unwrap();
+        replica.append_replica(begin, &bytes).unwrap();
         replica.close().unwrap();
     }
 }
@@ -192,14 +194,14 @@ fn pieces_that_no_master_sends_are_refused_or_end_writes_and_never_the_process()
                     }
                     (end, bytes)
                 }
-                2 => (far[random.below(far.len() as u64) as usize], vec![0; random.below(64) as usize]),
+                2 => (p(far[random.below(far.len() as u64) as usize]), vec![0; random.below(64) as usize]),
                 _ => {
                     let len = random.below(200) as usize;
-                    (if random.below(2) == 0 { end } else { random.next() }, random.bytes(len))
+                    (if random.below(2) == 0 { end } else { p(random.next()) }, random.bytes(len))
                 }
             };
             let taken = replica.append_replica(offset, &bytes);
-            if offset != end && end != 0 && !bytes.is_empty() {
+            if offset != end && end != p(0) && !bytes.is_empty() {
                 assert!(matches!(taken, Err(Error::OutOfRange { .. } | Error::ReadOnly(_))), "{offset}: {taken:?}");
             }
             if replica.failure().is_some() {

@@ -28,14 +28,14 @@ fn expired_files_go_and_queues_and_index_follow() {
     store.flush().unwrap();
     let files = names(&log(&root));
     // Somebody is still reading the oldest file.
-    let held = store.read(0, 5000).unwrap();
+    let held = store.read(p(0), 5000).unwrap();
     let before = held.to_vec();
     assert_eq!(store.delete_expired().unwrap(), 0);
     // The fourth is too young, so the fifth stays too.
     [100, 80, 73, 71, 100].iter().zip(&files).for_each(|(hours, name)| age(&log(&root), name, *hours));
     assert_eq!(store.delete_expired().unwrap(), 3);
 
-    let min = 3 * LOG_FILE;
+    let min = p(3 * LOG_FILE);
     assert_eq!(store.min_physical_offset(), min);
     assert!(!names(&log(&root)).contains(&files[2]));
     let first = placed.iter().position(|place| place.physical_offset >= min).unwrap();
@@ -56,7 +56,7 @@ fn expired_files_go_and_queues_and_index_follow() {
     // 59 keys a file: those of messages before the first one are gone.
     assert_eq!(names(&root.path().join("index")).len(), 7 - first / 59);
     assert!(store.earliest_timestamp().is_some());
-    assert!(store.read(0, 10).is_err() && store.record(placed[0].physical_offset).is_none());
+    assert!(store.read(p(0), 10).is_err() && store.record(placed[0].physical_offset).is_none());
     assert_eq!(held, before);
 
     drop(store);
@@ -95,7 +95,7 @@ fn files_that_one_round_leaves_go_with_those_that_follow_up_to_twenty() {
     let mut busy = config(root.path());
     (busy.retention.batch_max, busy.retention.interval) = (1, Duration::from_millis(5));
     let store = MessageStore::open(busy, Vec::new()).unwrap();
-    while store.max_physical_offset() < 24 * LOG_FILE {
+    while store.max_physical_offset() < p(24 * LOG_FILE) {
         put(&store, "T", 0, &[1; 30_000]);
     }
     settle(&store);
@@ -103,7 +103,7 @@ fn files_that_one_round_leaves_go_with_those_that_follow_up_to_twenty() {
     names(&log(&root)).iter().for_each(|name| age(&log(&root), name, 100));
     assert_eq!(store.delete_expired().unwrap(), 1);
     let deadline = Instant::now() + Duration::from_secs(30);
-    let gone = || store.min_physical_offset() / LOG_FILE;
+    let gone = || store.min_physical_offset().get() / LOG_FILE;
     while gone() < 20 {
         assert!(Instant::now() < deadline, "{} files are gone", gone());
         std::thread::yield_now();
@@ -127,7 +127,7 @@ fn files_that_one_round_leaves_go_with_those_that_follow_up_to_twenty() {
 fn expired_files_stay_while_a_reader_has_yet_to_copy_them() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
-    while store.max_physical_offset() < 4 * LOG_FILE {
+    while store.max_physical_offset() < p(4 * LOG_FILE) {
         put(&store, "T", 0, &[1; 1000]);
     }
     settle(&store);
@@ -137,26 +137,26 @@ fn expired_files_stay_while_a_reader_has_yet_to_copy_them() {
     let reader = Arc::clone(&from);
     store.set_needs(Box::new(move || {
         let from = reader.load(Ordering::SeqCst);
-        (from < u64::MAX).then(|| Needed { from, by: "a slave".to_owned() })
+        (from < u64::MAX).then(|| Needed { from: p(from), by: "a slave".to_owned() })
     }));
     assert_eq!(store.delete_expired().unwrap(), 1, "what it has copied");
-    assert_eq!((store.min_physical_offset(), store.metrics().held_bytes), (LOG_FILE, 3 * LOG_FILE));
+    assert_eq!((store.min_physical_offset(), store.metrics().held_bytes), (p(LOG_FILE), 3 * LOG_FILE));
     from.store(2 * LOG_FILE, Ordering::SeqCst);
     assert_eq!(store.delete_expired().unwrap(), 1);
     from.store(u64::MAX, Ordering::SeqCst);
     assert_eq!(store.delete_expired().unwrap(), 2);
-    assert_eq!((store.min_physical_offset(), store.metrics().held_bytes), (4 * LOG_FILE, 0));
+    assert_eq!((store.min_physical_offset(), store.metrics().held_bytes), (p(4 * LOG_FILE), 0));
 }
 
 #[test]
 fn files_that_a_reader_needs_go_when_the_disk_is_short_of_space() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
-    while store.max_physical_offset() < 4 * LOG_FILE {
+    while store.max_physical_offset() < p(4 * LOG_FILE) {
         put(&store, "T", 0, &[1; 1000]);
     }
     settle(&store);
-    store.set_needs(Box::new(|| Some(Needed { from: 0, by: "a slave".to_owned() })));
+    store.set_needs(Box::new(|| Some(Needed { from: p(0), by: "a slave".to_owned() })));
     let mut retention = store.config().retention.clone();
     (retention.clean_forcibly, retention.reserved) = (1, Duration::ZERO);
     if store.disk_use().unwrap().deciding() <= 1.0 {
@@ -166,7 +166,7 @@ fn files_that_a_reader_needs_go_when_the_disk_is_short_of_space() {
     store.set_retention(retention).unwrap();
     // The upkeep thread may have been first.
     store.delete_expired().unwrap();
-    assert_eq!((store.min_physical_offset(), store.metrics().held_bytes), (4 * LOG_FILE, 0));
+    assert_eq!((store.min_physical_offset(), store.metrics().held_bytes), (p(4 * LOG_FILE), 0));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_queue_whose_messages_are_all_gone_keeps_its_numbers_over_a_crash() {
     let store = open(root.path());
     let per_file = QUEUE_FILE / 20;
     (0..per_file).for_each(|_| _ = put(&store, "Old", 0, b"x"));
-    while store.max_physical_offset() <= LOG_FILE {
+    while store.max_physical_offset() <= p(LOG_FILE) {
         put(&store, "T", 0, &[1; 1000]);
     }
     let last = put(&store, "Old", 0, b"x");
@@ -223,7 +223,7 @@ fn a_queue_whose_messages_are_all_gone_keeps_its_numbers_over_a_crash() {
     let checkpoint = std::fs::read(root.path().join("checkpoint")).unwrap();
     assert_eq!(
         checkpoint[40..48],
-        last.physical_offset.to_be_bytes(),
+        last.physical_offset.get().to_be_bytes(),
         "what a power cut leaves of the queue is not known"
     );
     assert_eq!(names(&root.path().join("consumequeue/Old/0")), [format!("{QUEUE_FILE:020}")]);

@@ -65,7 +65,7 @@ fn files_take_turns_and_are_found_wherever_they_lie() {
     // After a crash, and with the directory no more in the first setting at all.
     let store = try_open(over(root.path(), &[a.clone(), b.clone()], std::slice::from_ref(c))).unwrap();
     assert_eq!(numbers(&store), (0..700).collect::<Vec<_>>());
-    store.truncate(5 * LOG_FILE).unwrap();
+    store.truncate(p(5 * LOG_FILE)).unwrap();
     assert_eq!(names(c), [file(2)]);
     fill(&store, 0..10);
     store.close().unwrap();
@@ -99,7 +99,7 @@ fn retention_deletes_the_oldest_files_wherever_they_lie() {
         age(dir, &file(number), 100);
     }
     assert_eq!(store.delete_expired().unwrap(), 3);
-    assert_eq!(store.min_physical_offset(), 3 * LOG_FILE);
+    assert_eq!(store.min_physical_offset(), p(3 * LOG_FILE));
     assert_eq!(names(&dirs[2]), [file(5)]);
     let used = store.disk_use().unwrap();
     let named: Vec<_> = used.commit_log_dirs.iter().map(|(dir, _)| dir.clone()).collect();
@@ -133,7 +133,7 @@ fn the_tools_see_one_log_and_keep_what_they_cut_beside_each_directory() {
     let report = check(&place).unwrap();
     assert_eq!((report.damages, report.log.records, report.log.files), (0, 400, 7), "{report:?}");
     let mut seen = 0;
-    dump(&place, 0..u64::MAX, &mut |_| {
+    dump(&place, p(0)..rmq_store::LogOffset::MAX, &mut |_| {
         seen += 1;
         ControlFlow::Continue(())
     })
@@ -151,7 +151,7 @@ fn the_tools_see_one_log_and_keep_what_they_cut_beside_each_directory() {
     assert_eq!(kept, [file(4), file(5), file(6)]);
     assert_eq!(done.kept.len(), 3);
     let store = try_open(over(root.path(), &dirs, &[])).unwrap();
-    assert_eq!(store.max_physical_offset(), 4 * LOG_FILE);
+    assert_eq!(store.max_physical_offset(), p(4 * LOG_FILE));
     let kept = numbers(&store);
     assert_eq!(kept, (0..kept.len() as u64).collect::<Vec<_>>());
 }

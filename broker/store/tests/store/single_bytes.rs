@@ -44,8 +44,8 @@ fn damage_to_a_byte_of_a_record_shows_unless_it_is_one_that_nothing_covers() {
         // Each has another byte damaged but the last, which is what a start looks at.
         let (placed, stored) = stopped(root.path(), whole.len() + 1);
         for (number, placed) in (0..).zip(&placed[..whole.len()]) {
-            let at = placed.physical_offset + number;
-            damage_byte(&root.path().join(format!("commitlog/{:020}", at - at % LOG_FILE)), at % LOG_FILE, harm);
+            let (file, byte) = in_file(root.path(), placed.physical_offset + number);
+            damage_byte(&file, byte, harm);
         }
         let delivered = read_records(&open(root.path()), "T", 0);
         assert_eq!(delivered.last(), stored.last());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rmq_protocol::message::stored::{Record, Records};
-use rmq_store::{Appended, Config, Filter, Got, Limits, MessageStore, NewMessage, QueueOffset};
+use rmq_store::{Appended, Config, Filter, Got, Limits, LogOffset, MessageStore, NewMessage, QueueOffset};
 
 pub(crate) const LOG_FILE: u64 = 64 << 10;
 pub(crate) const QUEUE_FILE: u64 = 400;
@@ -61,12 +61,23 @@ pub(crate) fn put(store: &MessageStore, topic: &str, queue_id: i32, body: &[u8])
 /// The record a message has to be delivered as, byte for byte.
 pub(crate) fn record(message: &NewMessage<'_>, placed: &Appended) -> Vec<u8> {
     let prepared = message.prepare().unwrap();
-    prepared.to_vec(placed.queue_offset.get(), placed.physical_offset, placed.store_timestamp.get())
+    prepared.to_vec(placed.queue_offset.get(), placed.physical_offset.get(), placed.store_timestamp.get())
 }
 
 /// The queue offset of a number.
 pub(crate) fn q(offset: u64) -> QueueOffset {
     QueueOffset::new(offset)
+}
+
+/// The offset in the commit log of a number.
+pub(crate) fn p(offset: u64) -> LogOffset {
+    LogOffset::new(offset)
+}
+
+/// The file of the commit log that contains an offset, and the byte of it that lies there.
+pub(crate) fn in_file(root: &Path, offset: LogOffset) -> (PathBuf, u64) {
+    let byte = offset.get() % LOG_FILE;
+    (root.join(format!("commitlog/{:020}", offset.get() - byte)), byte)
 }
 
 /// Waits until everything appended is in its queue.

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rmq_protocol::message::stored::Record;
-use rmq_store::{Error, Filter, Limits, MessageStore};
+use rmq_store::{Error, Filter, Limits, LogOffset, MessageStore};
 
 use crate::support::*;
 
@@ -24,15 +24,16 @@ struct Victim {
     /// The records of the two queues.
     stored: [Vec<Vec<u8>>; 2],
     /// Where the record begins that the checkpoint vouches for, and where the log ends.
-    vouched: u64,
-    end: u64,
+    vouched: LogOffset,
+    end: LogOffset,
 }
 
 impl Victim {
     fn new(clean: bool) -> Victim {
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        let mut victim = Victim { root, stored: [Vec::new(), Vec::new()], vouched: 0, end: 0 };
+        let mut victim =
+            Victim { root, stored: [Vec::new(), Vec::new()], vouched: LogOffset::ZERO, end: LogOffset::ZERO };
         let store = open(&victim.store());
         victim.put(&store, 0..MESSAGES / 2);
         store.close().unwrap();
@@ -150,10 +151,10 @@ fn a_file_whose_last_page_was_written_in_part_opens_or_says_so() {
 fn a_log_cut_behind_what_the_checkpoint_vouches_for_opens_and_before_it_does_not() {
     let victim = Victim::new(false);
     for file in files(&victim.store().join("commitlog")) {
-        let base: u64 = file.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        for cut in (base..victim.end.min(base + LOG_FILE)).step_by(1009) {
-            let zeros = (base + LOG_FILE - cut) as usize;
-            let outcome = victim.open(&file, |file| file.write_all_at(&vec![0; zeros], cut - base).unwrap());
+        let base = p(file.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        for byte in (0..(victim.end - base).min(LOG_FILE)).step_by(1009) {
+            let (cut, zeros) = (base + byte, (LOG_FILE - byte) as usize);
+            let outcome = victim.open(&file, |file| file.write_all_at(&vec![0; zeros], byte).unwrap());
             let follows = victim.end > base + LOG_FILE;
             match outcome {
                 Ok(_) => assert!(cut > victim.vouched, "cut at {cut}, {} was vouched for", victim.vouched),
@@ -284,7 +285,7 @@ fn a_sector_of_the_log_that_cannot_be_read_is_an_error_and_no_signal() {
     let readable = 5 * 4096;
     let first = std::fs::File::options().write(true).open(root.path().join(format!("commitlog/{:020}", 0))).unwrap();
     first.set_len(readable).unwrap();
-    let unreadable = placed.iter().position(|place| place.end > readable).unwrap();
+    let unreadable = placed.iter().position(|place| place.end > p(readable)).unwrap();
     for queue in 0..2 {
         let got = get(&store, "T", queue, 0);
         let good = placed[..unreadable].iter().skip(queue as usize).step_by(2).count() as u64;

@@ -4,8 +4,8 @@ use super::{
     output::{self, Output},
     time, unused,
 };
-use rmq_store::Millis;
-use rmq_store::offline::{self, Ending, Place, Report};
+use rmq_store::offline::{self, At, Ending, Place, Report};
+use rmq_store::{LogOffset, Millis};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -89,8 +89,8 @@ impl Checked {
             log: Log {
                 files: log.files,
                 file_size: log.file_size,
-                min_offset: log.min_offset,
-                end: log.end,
+                min_offset: log.min_offset.get(),
+                end: log.end.get(),
                 records: log.records,
                 records_behind_damage: log.records_behind_damage,
                 first_store_timestamp: log.first_store_timestamp.map(Millis::get),
@@ -111,7 +111,7 @@ impl Checked {
                 consume_queue_timestamp: checkpoint.consume_queue_timestamp.get(),
                 index_timestamp: checkpoint.index_timestamp.get(),
                 dispatched_record: checkpoint.dispatched_record,
-                scan_start: checkpoint.scan_start,
+                scan_start: checkpoint.scan_start.map(LogOffset::get),
             }),
             findings: report
                 .findings
@@ -120,7 +120,7 @@ impl Checked {
                     part: finding.part.to_string(),
                     damage: finding.damage,
                     file: finding.file.display().to_string(),
-                    offset: finding.offset,
+                    offset: finding.at.map(At::get),
                     text: finding.text,
                 })
                 .collect(),

@@ -2,7 +2,10 @@
 
 use super::{Body, Output, time, unused};
 use rmq_protocol::message::{properties, stored::Record};
-use rmq_store::offline::{self, Piece, Place};
+use rmq_store::{
+    LogOffset,
+    offline::{self, Piece, Place},
+};
 use serde::Serialize;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -68,7 +71,7 @@ impl Shown {
 pub(super) fn run(
     output: &Output,
     place: &Place,
-    range: std::ops::Range<u64>,
+    range: std::ops::Range<LogOffset>,
     limit: usize,
     topic: Option<&str>,
 ) -> anyhow::Result<()> {
@@ -80,7 +83,11 @@ pub(super) fn run(
             }
             Piece::Record(_) => {}
             Piece::Damage { file, offset, reason } => {
-                rows.push(Row::Damage { physical_offset: offset, file: file.display().to_string(), damage: reason });
+                rows.push(Row::Damage {
+                    physical_offset: offset.get(),
+                    file: file.display().to_string(),
+                    damage: reason,
+                });
             }
         }
         if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -10,7 +10,7 @@ use super::{
     time,
 };
 use rmq_protocol::message::delay;
-use rmq_store::{Error, TagsCode, offline::Place};
+use rmq_store::{Error, LogOffset, TagsCode, offline::Place};
 use std::path::PathBuf;
 
 #[derive(clap::Subcommand)]
@@ -97,7 +97,8 @@ impl Command {
         match self {
             Self::Check(place) => check::run(output, &place.place()),
             Self::Dump { place, from, to, limit, topic } => {
-                dump::run(output, &place.place(), from..to, limit as usize, topic.as_deref())
+                let range = LogOffset::new(from)..LogOffset::new(to);
+                dump::run(output, &place.place(), range, limit as usize, topic.as_deref())
             }
             Self::Repair { place, cut } => repair::run(output, &place.place(), cut),
         }

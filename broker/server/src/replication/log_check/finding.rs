@@ -1,6 +1,7 @@
 //! What a master knows about its log after a start, the verdict, and its description. The module
 //! does not wait and does no I/O.
 
+use rmq_store::LogOffset;
 use std::fmt;
 
 /// The doubt about the log of a master that starts, in ascending order.
@@ -31,7 +32,7 @@ pub(super) enum Stage {
 pub(super) struct Finding {
     pub(super) doubt: Doubt,
     /// End of the master's own log.
-    pub(super) end: u64,
+    pub(super) end: LogOffset,
     /// The slaves that answered, and the number of slaves that are expected.
     pub(super) slaves: Vec<Slave>,
     pub(super) expected: usize,
@@ -43,7 +44,7 @@ pub(super) struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Slave {
     pub(super) address: String,
-    pub(super) end: u64,
+    pub(super) end: LogOffset,
 }
 
 impl fmt::Display for Stage {
@@ -66,7 +67,7 @@ impl fmt::Display for Stage {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.doubt, self.end) {
-            (Doubt::New, 0) => f.write_str("the store of this master is new and empty")?,
+            (Doubt::New, LogOffset::ZERO) => f.write_str("the store of this master is new and empty")?,
             (Doubt::New, end) => {
                 write!(f, "the store of this master is new and was not copied whole, its log ends at {end}")?
             }
@@ -88,14 +89,14 @@ impl fmt::Display for Finding {
 
 impl Finding {
     /// The verdict. `waited` is true when the timeout for slaves that have not answered has passed.
-    pub(super) fn judge(&self, longest: u64, waited: bool) -> Verdict {
+    pub(super) fn judge(&self, longest: LogOffset, waited: bool) -> Verdict {
         if longest > self.end {
             return Verdict::Closed;
         }
         let all = self.slaves.len() >= self.expected;
         match self.doubt {
             // A group without a message on any member has lost none.
-            Doubt::New if all && self.expected > 0 && self.end == 0 => Verdict::Open,
+            Doubt::New if all && self.expected > 0 && self.end == LogOffset::ZERO => Verdict::Open,
             Doubt::New => Verdict::Closed,
             Doubt::None | Doubt::Lost if all => Verdict::Open,
             Doubt::None if waited => Verdict::Open,

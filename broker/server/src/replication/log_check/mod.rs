@@ -40,7 +40,7 @@ use rmq_protocol::{
     header::{self, ExchangeHaInfo, Header, RecoverMaster, owned},
 };
 use rmq_remoting::{Client, Limits};
-use rmq_store::{MessageStore, durable_file};
+use rmq_store::{LogOffset, MessageStore, durable_file};
 use std::{
     collections::BTreeMap,
     io,
@@ -238,7 +238,7 @@ impl LogCheck {
     }
 
     fn open(&self) {
-        tracing::info!(end = self.store.max_physical_offset(), "the log was checked: this master takes writes");
+        tracing::info!(end = self.store.max_physical_offset().get(), "the log was checked: this master takes writes");
         self.state.lock().stage = Stage::Open;
         self.open.store(true, Relaxed);
         self.opened.notify_waiters();
@@ -254,10 +254,10 @@ impl LogCheck {
         let timeout = self.settings.load().replication.check_log_timeout.0;
         let doubt = self.doubt().await;
         // The longest log seen so far. It counts even if the slave that has it is gone again.
-        let (mut longest, mut failed) = (0, None);
+        let (mut longest, mut failed) = (LogOffset::ZERO, None);
         loop {
             let finding = self.look(client, doubt, failed.take()).await;
-            longest = finding.slaves.iter().map(|slave| slave.end).fold(longest, u64::max);
+            longest = finding.slaves.iter().map(|slave| slave.end).fold(longest, LogOffset::max);
             let closed = matches!(self.state.lock().stage, Stage::Closed(_));
             match finding.judge(longest, begun.elapsed() >= timeout) {
                 Verdict::Open => return,
@@ -394,7 +394,7 @@ impl LogCheck {
             let answer = ask(client, &address, request).await.ok()?;
             let info: KvTable = fastjson::from_slice(&answer.body).ok()?;
             let end = info.table.get("commitLogMaxOffset")?.parse().ok()?;
-            Some(Slave { address, end })
+            Some(Slave { address, end: LogOffset::new(end) })
         });
         futures::future::join_all(asked).await.into_iter().flatten().collect()
     }

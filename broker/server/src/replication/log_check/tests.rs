@@ -13,12 +13,12 @@ fn decide(check: &LogCheck, action: &str, from: Option<&str>) -> Result<(), Reje
 }
 
 fn slave(address: &str, end: u64) -> Slave {
-    Slave { address: address.into(), end }
+    Slave { address: address.into(), end: LogOffset::new(end) }
 }
 
 fn finding(doubt: Doubt, end: u64, slaves: &[u64], expected: usize) -> Finding {
     let slaves = slaves.iter().map(|end| slave("a:1", *end)).collect();
-    Finding { doubt, end, slaves, expected, failed: None }
+    Finding { doubt, end: LogOffset::new(end), slaves, expected, failed: None }
 }
 
 #[test]
@@ -42,10 +42,10 @@ fn what_is_known_decides_whether_a_master_opens_waits_or_asks_for_a_decision() {
     ];
     for (what, doubt, end, slaves, expected, verdicts) in table {
         let finding = finding(doubt, end, &slaves, expected);
-        let longest = slaves.iter().copied().max().unwrap_or(0);
+        let longest = LogOffset::new(slaves.iter().copied().max().unwrap_or(0));
         assert_eq!([false, true].map(|waited| finding.judge(longest, waited)), verdicts, "{what}");
     }
-    assert_eq!(finding(Doubt::None, 7, &[], 1).judge(8, true), Closed, "it was seen and is gone again");
+    assert_eq!(finding(Doubt::None, 7, &[], 1).judge(LogOffset::new(8), true), Closed, "it was seen and is gone again");
 }
 
 #[test]
