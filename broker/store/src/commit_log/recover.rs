@@ -75,12 +75,26 @@ pub(crate) enum Outcome {
     },
 }
 
+/// The files of a log in one directory, oldest first, with the offset that each begins at. Offsets
+/// are Java's longs, but a name on the disk can be any number; one beyond them is refused, as sums
+/// with it could overflow.
+pub(crate) fn listed(dir: &Path) -> Result<Vec<(LogOffset, PathBuf)>> {
+    let placed = |(base, path): (u64, PathBuf)| match i64::try_from(base).ok().and_then(LogOffset::from_wire) {
+        Some(base) => Ok((base, path)),
+        None => Err(Error::Config(format!(
+            "{} is no file of a commit log, as none gets so long; move it to another directory",
+            path.display()
+        ))),
+    };
+    dir::numbered(dir)?.into_iter().map(placed).collect()
+}
+
 impl Files {
     /// Lists the log in these directories without changing anything.
     pub(crate) fn list<'a>(dirs: impl Iterator<Item = &'a Path>, file_size: u64) -> Result<Files> {
         let mut list = Vec::new();
         for dir in dirs {
-            list.extend(dir::numbered(dir)?.into_iter().map(|(base, path)| (LogOffset::new(base), path)));
+            list.extend(listed(dir)?);
         }
         list.sort_unstable();
         let len = |path: &Path| std::fs::metadata(path).map(|data| data.len()).map_err(Error::io("look at", path));

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use super::Place;
-use crate::commit_log::recover::Files;
-use crate::dir;
+use crate::commit_log::recover::{self, Files};
 use crate::error::{Error, Result};
 use crate::position::{LogOffset, QueueOffset};
 
@@ -27,9 +26,9 @@ impl Log {
             if !dir.is_dir() {
                 return Err(Error::Config(format!("there is no commit log in {}", dir.display())));
             }
-            for (base, path) in dir::numbered(dir)? {
+            for (base, path) in recover::listed(dir)? {
                 let len = std::fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
-                list.push((LogOffset::new(base), path, len));
+                list.push((base, path, len));
             }
         }
         list.sort_unstable();

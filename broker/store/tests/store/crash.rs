@@ -3,6 +3,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rmq_protocol::message::stored::Record;
+use rmq_store::offline::{self, Place};
 use rmq_store::{Appended, Error, LogOffset, MessageStore};
 
 use crate::support::*;
@@ -254,6 +255,28 @@ fn files_of_another_size_are_refused_with_both_sizes() {
     other.commit_log_file_size = 2 * LOG_FILE;
     let error = MessageStore::open(other, Vec::new()).unwrap_err();
     assert!(error.to_string().contains("65536") && error.to_string().contains("131072"), "{error}");
+}
+
+/// The end of such a file is no number that fits: the process ended with a panic, at each start.
+#[test]
+fn a_file_with_a_name_beyond_every_offset_is_refused_by_its_name() {
+    let root = tempfile::tempdir().unwrap();
+    crashed(root.path(), 3);
+    for name in [u64::MAX, u64::MAX - LOG_FILE + 1, 1 << 63] {
+        let path = root.path().join(format!("commitlog/{name:020}"));
+        std::fs::File::create(&path).unwrap().set_len(LOG_FILE).unwrap();
+        let place = Place { index_slots: config(root.path()).index.slots, ..Place::new(root.path()) };
+        let refusals = [
+            try_open(root.path()).map(drop).unwrap_err(),
+            offline::check(&place).map(drop).unwrap_err(),
+            offline::repair(&place, true).map(drop).unwrap_err(),
+        ];
+        for error in refusals {
+            assert!(matches!(&error, Error::Config(text) if text.contains(path.to_str().unwrap())), "{error}");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+    check(&open(root.path()), 3);
 }
 
 #[test]
