@@ -100,9 +100,9 @@ impl fmt::Debug for QueueOffset {
 /// A byte position in the commit log; the first is 0. The position inside one of its files is a
 /// plain number, as is the length between two offsets.
 ///
-/// Made from a number by [`LogOffset::new`] only, without `From`: a number that becomes an offset is
-/// to be seen where it does. Sums panic where they overflow, so an offset that comes from a disk or
-/// a network, and can be any number, is added to with the checked or saturating functions.
+/// Made from a number by [`LogOffset::new`] only, without `From`: a number that becomes an offset
+/// is to be seen where it does. Sums panic where they overflow, so an offset that comes from a disk
+/// or a network, and can be any number, is added to with the checked or saturating functions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LogOffset(u64);
 

@@ -48,8 +48,8 @@ struct EventLoop<'a, H: Handler + ?Sized> {
     stopping_until: Option<Instant>,
 }
 
-/// Runs until the connection has to end: either side closes it, `stop` is cancelled, or it exceeds a
-/// limit.
+/// Runs until the connection has to end: either side closes it, `stop` is cancelled, or it exceeds
+/// a limit.
 pub(super) async fn run<H: Handler + ?Sized>(connection: &Connection, handler: &H, stop: &CancellationToken) {
     let inner = &*connection.0;
     let mut events = EventLoop {
@@ -63,8 +63,8 @@ pub(super) async fn run<H: Handler + ?Sized>(connection: &Connection, handler: &
         last_active: Instant::now(),
         stopping_until: None,
     };
-    // Both futures live as long as the connection: to create them anew at each turn would take locks
-    // that all connections share.
+    // Both futures live as long as the connection: to create them anew at each turn would take
+    // locks that all connections share.
     let (stopped, timer) = (stop.cancelled(), tokio::time::sleep_until(events.last_active + inner.limits.idle));
     tokio::pin!(stopped, timer);
     while events.turn(stop, stopped.as_mut(), timer.as_mut()).await.is_continue() {}

@@ -19,8 +19,8 @@ use std::net::SocketAddr;
 /// subscription, or a lock request for some 5,000 queues.
 const MAX_BODY: usize = 1 << 20;
 
-/// A request of a client, a tool or a slave. Sends and pulls borrow from their command, because they
-/// nearly always complete before it is dropped. All other requests own their text.
+/// A request of a client, a tool or a slave. Sends and pulls borrow from their command, because
+/// they nearly always complete before it is dropped. All other requests own their text.
 pub(super) enum Request<'a> {
     // Messages.
     Send(SendRequest<'a>),
