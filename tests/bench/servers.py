@@ -120,8 +120,9 @@ def await_port(port: int, process: subprocess.Popen, log: Path, seconds: float =
 class Cluster:
     """One namesrv and one broker of `kind` ("ours", "java", or one of `programs`), started by `with`."""
 
-    def __init__(self, kind: str, **settings: object) -> None:
-        self.kind, self.settings = kind, settings
+    def __init__(self, kind: str, wrapper: list[str] | None = None, **settings: object) -> None:
+        # A command that the broker's is given to, such as valgrind.
+        self.kind, self.wrapper, self.settings = kind, wrapper or [], settings
         self.classes = maven("servers", "tests/interop/servers") if kind == "java" else ""
         self.processes: dict[str, subprocess.Popen] = {}
         self.begun: dict[str, float] = {}
@@ -150,7 +151,9 @@ class Cluster:
             jvm = JVM if role == "broker" else NAMESRV_JVM
             command = [*jvm, f"-Duser.home={home}", "-cp", self.classes, f"org.apache.rocketmq.{main}", "-c", str(conf)]
         else:
-            command = [programs.get(self.kind) or rocketmq(), role, "-c", str(conf)] + (["-n", self.namesrv] if role == "broker" else [])
+            command = [programs.get(self.kind) or rocketmq(), role, "-c", str(conf)]
+            if role == "broker":
+                command = [*self.wrapper, *command, "-n", self.namesrv]
         begun = self.begun[role] = time.monotonic()
         with log.open("ab") as out:
             # In a session of its own, so that Ctrl-C reaches only us, who end it.

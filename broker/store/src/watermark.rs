@@ -1,9 +1,9 @@
 //! A watermark: an offset of the commit log that grows, and a way to wait for it.
 //!
-//! Flush acknowledgement, replication, long polling and dispatch all wait for an offset to be
-//! passed. A watermark is that offset with its waiters: one atomic to read, one compare to advance
-//! while there are no waiters, and waiters ordered by offset so that an advance visits only those
-//! it wakes. It needs no runtime: a future uses the waker it is given, a thread parks.
+//! Flush acknowledgement, replication and dispatch all wait for an offset to be passed. A watermark
+//! is that offset with its waiters: one atomic to read, one compare to advance while there are no
+//! waiters, and waiters ordered by offset so that an advance visits only those it wakes. It needs no
+//! runtime: a future uses the waker it is given, a thread parks.
 
 use std::collections::BTreeMap;
 use std::future::Future;
