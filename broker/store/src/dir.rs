@@ -45,17 +45,19 @@ pub(crate) fn numbered(path: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(Error::io("read the directory", path))?;
-        let number = entry
-            .file_name()
-            .to_str()
-            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|name| name.parse().ok());
-        if let Some(number) = number {
-            found.push((number, entry.path()));
+        let path = entry.path();
+        if let Some(number) = number(&path) {
+            found.push((number, path));
         }
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// The number that is the name of a file, if it is one.
+pub(crate) fn number(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.bytes().all(|byte| byte.is_ascii_digit()).then(|| name.parse().ok())?
 }
 
 /// The name of a file that begins at this offset: 20 digits.

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Marks};
 use crate::commit_log::CommitLog;
 use crate::config::Retention;
 use crate::dir;
 use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::follower::Turn;
-use crate::position::LogOffset;
+use crate::position::{LogOffset, Millis};
 use crate::retention::{Candidate, Doomed, Needed, Needs, Round};
 
 /// How often the thread checks whether work is due.
@@ -144,7 +144,15 @@ impl Upkeep {
                 marks.dispatched_record = 0;
                 checkpoint.write(marks)?;
             }
-            cut(turn)
+            cut(turn)?;
+            if turn.last.is_none() {
+                // Its times are those of the log that is gone, and may be later than those of the
+                // log that comes in its place.
+                let none = Millis::default();
+                marks = Marks { consume_queue_timestamp: none, index_timestamp: none, dispatched_record: 0, ..marks };
+                checkpoint.write(marks)?;
+            }
+            Ok(())
         });
         self.heed(outcome.and_then(|()| self.write_checkpoint(&mut checkpoint)))
     }

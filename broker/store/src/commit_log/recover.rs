@@ -175,12 +175,33 @@ impl Files {
                 return Ok(record);
             }
         }
+        match crashed {
+            true => self.last_safe_file(marks),
+            false => self.last_begun_file(),
+        }
+    }
+
+    /// The last file before the first one that is younger than the checkpoint's timestamps. Java
+    /// looks back from the newest file for one that is old enough. But if the clock stepped back,
+    /// an old one may follow a file that the checkpoint does not cover. A step back in the file
+    /// that the checkpoint speaks of shows in no first record.
+    fn last_safe_file(&self, marks: &Marks) -> Result<LogOffset> {
         let safe = marks.commit_log_timestamp.min(marks.consume_queue_timestamp).saturating_sub(TIMESTAMP_SLACK);
+        let mut last = self.first();
+        for (base, _) in &self.list {
+            match self.good_record(*base)? {
+                Some(store_timestamp) if store_timestamp > safe => break,
+                Some(_) => last = *base,
+                None => {}
+            }
+        }
+        Ok(last)
+    }
+
+    /// The last file with a record; one that was preallocated has none.
+    fn last_begun_file(&self) -> Result<LogOffset> {
         for (base, _) in self.list.iter().rev() {
-            // A file that was preallocated has no first record.
-            if let Some(store_timestamp) = self.good_record(*base)?
-                && (!crashed || store_timestamp <= safe)
-            {
+            if self.good_record(*base)?.is_some() {
                 return Ok(*base);
             }
         }

@@ -164,6 +164,11 @@ impl IndexFile {
         self.count.load(Ordering::Acquire) <= 1
     }
 
+    /// Its name, which is its place among the files.
+    pub(super) fn number(&self) -> u64 {
+        dir::number(&self.path).unwrap_or(0)
+    }
+
     /// Physical offset and store timestamp of the last record in it.
     pub(super) fn end(&self) -> (LogOffset, Millis) {
         let offset = LogOffset::new(self.end_offset.load(Ordering::Acquire));

@@ -3,7 +3,8 @@
 //! It contains nothing that the commit log does not, and only queries by key use it, so it may lag:
 //! while the disk is too full for it, dispatch goes on without it, and it catches up when there is
 //! room again. Files are named by the local time of their creation, `yyyyMMddHHmmssSSS`; a full one
-//! is followed by a new one.
+//! is followed by a new one. The names are their order: one made after the clock stepped back, as
+//! it does at the end of summer time, is named as if a millisecond after the last.
 
 mod file;
 pub(crate) mod inspect;
@@ -115,24 +116,23 @@ impl Index {
     /// The file for the next entry.
     fn writable(&self) -> Result<Arc<IndexFile>> {
         let last = self.files.read().last().map(Arc::clone);
-        let (offset, timestamp) = match last {
+        let (behind, (offset, timestamp)) = match last {
             Some(file) if !file.is_full() => return Ok(file),
-            Some(file) => file.end(),
+            Some(file) => (file.number().wrapping_add(1), file.end()),
             None => Default::default(),
         };
-        let mut name = jiff::Zoned::now();
-        loop {
-            let path = self.dir.join(name.strftime("%Y%m%d%H%M%S%3f").to_string());
-            if path.exists() {
-                // The names determine the order of the files; two files of one millisecond would
-                // have no order.
-                name += jiff::SignedDuration::from_millis(1);
-                continue;
+        let now = jiff::Zoned::now().strftime("%Y%m%d%H%M%S%3f").to_string();
+        let mut number = now.parse().unwrap_or(0).max(behind);
+        let path = loop {
+            let path = self.dir.join(format!("{number:017}"));
+            if !path.exists() {
+                break path;
             }
-            let file = Arc::new(IndexFile::create(&path, &self.config, offset, timestamp)?);
-            self.files.write().push(Arc::clone(&file));
-            return Ok(file);
-        }
+            number = number.wrapping_add(1);
+        };
+        let file = Arc::new(IndexFile::create(&path, &self.config, offset, timestamp)?);
+        self.files.write().push(Arc::clone(&file));
+        Ok(file)
     }
 
     /// Passes the physical offsets of records that may carry `key` to `each`, newest first, until

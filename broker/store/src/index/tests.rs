@@ -119,6 +119,31 @@ fn a_full_file_is_followed_by_another_and_old_ones_go_with_the_log() {
     assert_eq!(again.file_count(), 1);
 }
 
+/// Files are named by the time of their creation, and read back in the order of their names. One
+/// made after the clock, or summer time, had stepped back came before the file it continued.
+#[test]
+fn a_file_made_after_the_clock_stepped_back_stays_behind_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path(), 0, false);
+    (0..10).for_each(|n| add(&index, "k", 100 + n, 1000 * n as i64));
+    drop(index);
+    let (_, path) = dir::numbered(dir.path()).unwrap().remove(0);
+    std::fs::rename(path, dir.path().join("29991231235959999")).unwrap();
+    let index = open(dir.path(), u64::MAX, false);
+    (10..50).for_each(|n| add(&index, "k", 100 + n, 1000 * n as i64));
+    assert_eq!(index.file_count(), 3);
+    drop(index);
+    for crashed in [false, true] {
+        let index = open(dir.path(), 150, crashed);
+        assert_eq!(index.end().0, LogOffset::new(149));
+        (40..50).for_each(|n| add(&index, "k", 100 + n, 1000 * n as i64));
+        assert_eq!(find(&index, "k", 0, i64::MAX), (100..150).rev().collect::<Vec<_>>());
+    }
+    let index = open(dir.path(), 150, false);
+    index.trim(LogOffset::new(100 + 19)).unwrap();
+    assert_eq!(index.file_count(), 2);
+}
+
 #[test]
 fn a_record_dispatched_again_is_not_added_again() {
     let dir = tempfile::tempdir().unwrap();

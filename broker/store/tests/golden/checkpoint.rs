@@ -53,6 +53,22 @@ fn after_a_crash_the_timestamps_of_javas_checkpoint_say_where_to_begin() {
     }
 }
 
+/// The clock stepped back after the checkpoint: of the files behind it, one begins before its time.
+#[test]
+fn a_file_older_than_javas_checkpoint_behind_a_newer_one_is_not_where_a_start_begins() {
+    for case in of_kind("checkpoint") {
+        let min = case["minTimestamp"].as_i64().unwrap();
+        let mut file = checkpoint(&case);
+        file[40..48].fill(0);
+        let messages: Vec<_> = [min - 5000, min - 1000, min + 1, min - 2000]
+            .iter()
+            .zip(0..)
+            .map(|(time, at)| message(at, FIRST + at * STEP, *time, 180))
+            .collect();
+        assert_eq!(recovered_from(&file, STEP, &messages).1.unwrap(), 1);
+    }
+}
+
 /// A file size that the record named by the checkpoint does not begin a file with.
 const LONG_FILE: u64 = 700;
 

@@ -6,6 +6,7 @@
 //! | [`reading`] | what a consumer gets for which offset |
 //! | [`concurrent`] | many writers and readers at once |
 //! | [`checkpoint`] | how much a start reads back |
+//! | [`clock`] | a system clock that steps back |
 //! | [`crash`] | torn tails, damage, lost pages: what is kept, what is refused |
 //! | [`model`] | random histories, crashes and power cuts included, against a plain model |
 //! | [`replica`] | a log that comes from a master, and its truncation |
@@ -24,6 +25,7 @@
 )]
 
 mod checkpoint;
+mod clock;
 mod concurrent;
 mod crash;
 mod followers;
