@@ -30,7 +30,7 @@ impl Query {
         // A unique key belongs to one message, and the client does not know how many messages to
         // ask for.
         let asked = if header.unique_key == Some(true) { messages.query_max } else { header.max.unsigned_abs() };
-        let wanted = asked.min(messages.query_batch).max(1) as usize;
+        let wanted = asked.min(messages.query_batch) as usize;
         let found = self.store.query(&header.topic, &header.key, wanted, header.begin.into(), header.end.into())?;
         if found.records.is_empty() {
             return Err(Rejection::new(

@@ -200,7 +200,7 @@ impl Config {
 
     /// Fills in the defaults that depend on other settings or on the machine.
     fn fill_in(&mut self, notes: &mut Vec<(&'static str, String)>) {
-        let Self { identity, network, store, namesrv, .. } = self;
+        let Self { identity, network, store, namesrv, clients, .. } = self;
         if identity.broker_id > 0 {
             identity.role = Role::Slave;
         }
@@ -233,15 +233,17 @@ impl Config {
             );
             notes.push(("brokerClusterName", reason));
         }
-        let period = namesrv.period.0.clamp(Duration::from_secs(10), Duration::from_secs(60));
-        if period != namesrv.period.0 {
-            let reason = format!(
-                "registerNameServerPeriod is taken as {} ms: it must lie between 10,000 and 60,000",
-                period.as_millis()
-            );
-            notes.push(("registerNameServerPeriod", reason));
-            namesrv.period = Millis(period);
-        }
+        let mut within = |key, value: &mut Millis, least: u64, most: u64| {
+            let used = value.0.clamp(Duration::from_millis(least), Duration::from_millis(most));
+            if used != value.0 {
+                let (given, used) = (value.0.as_millis(), used.as_millis());
+                notes.push((key, format!("{key} {given} is taken as {used}: {least} to {most} ms are possible")));
+            }
+            value.0 = used;
+        };
+        // Java clamps the first, too.
+        within("registerNameServerPeriod", &mut namesrv.period, 10_000, 60_000);
+        within("flushConsumerOffsetInterval", &mut clients.flush_offsets, 100, 86_400_000);
     }
 
     /// The delays of the delay levels.
@@ -349,6 +351,25 @@ mod tests {
         ] {
             let refused = read(text).unwrap_err().to_string();
             assert!(refused.contains(reason), "{text}: {refused}");
+        }
+    }
+
+    /// An interval between two writes of the offsets was lengthened without a word.
+    #[test]
+    fn a_value_that_is_not_used_as_given_is_told_with_the_one_that_is() {
+        for (given, used) in [
+            ("registerNameServerPeriod=9999", "registerNameServerPeriod 9999 is taken as 10000: 10000 to 60000 ms"),
+            ("registerNameServerPeriod=60001", "registerNameServerPeriod 60001 is taken as 60000: 10000 to 60000 ms"),
+            ("flushConsumerOffsetInterval=0", "flushConsumerOffsetInterval 0 is taken as 100: 100 to 86400000 ms"),
+        ] {
+            let (config, warnings) = read(given).unwrap();
+            assert!(warnings.len() == 1 && warnings[0].starts_with(used), "{warnings:?}");
+            assert!(read(&config.to_properties()).unwrap().1.is_empty());
+        }
+        assert!(read("registerNameServerPeriod=60000\nflushConsumerOffsetInterval=100").unwrap().1.is_empty());
+        for key in ["defaultQueryMaxNum", "maxMsgsNumBatch"] {
+            let refused = read(&format!("{key}=0")).unwrap_err().to_string();
+            assert_eq!(refused, format!("{key} cannot be 0: it must be 1 or more"));
         }
     }
 

@@ -279,7 +279,7 @@ settings! {
         notify_members: bool = "notifyConsumerIdsChangedEnable", true, hot,
             "notify the members of a group when it changes";
         flush_offsets: Millis = "flushConsumerOffsetInterval", millis(5_000), fixed,
-            "between two writes of the consumer offsets, in milliseconds";
+            "between two writes of the consumer offsets, in milliseconds (100 to 86,400,000)";
         refused_keys: String = "configBlackList", "configBlackList;brokerConfigPath".into(), fixed,
             "keys that may not be changed at run time, joined by ';'";
     }

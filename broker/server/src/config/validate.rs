@@ -146,7 +146,7 @@ impl Config {
     /// Finds values that must not be 0, because nothing works then.
     fn check_least(&self, wrong: &mut Wrong) {
         let Self { network, replication, topics, messages, clients, namesrv, .. } = self;
-        let numbers: [(&'static [&'static str], i64); 12] = [
+        let numbers: [(&'static [&'static str], i64); 14] = [
             (&["maxMessageSize"], messages.max_size.into()),
             (&["inSyncReplicas"], replication.in_sync.into()),
             (&["haTransferBatchSize"], replication.batch.into()),
@@ -157,6 +157,8 @@ impl Config {
             (&["maxTransferCountOnMessageInMemory"], messages.memory_count.into()),
             (&["maxTransferBytesOnMessageInDisk"], messages.disk_bytes.into()),
             (&["maxTransferCountOnMessageInDisk"], messages.disk_count.into()),
+            (&["defaultQueryMaxNum"], messages.query_max.into()),
+            (&["maxMsgsNumBatch"], messages.query_batch.into()),
             (&["channelExpiredTimeout"], at_least(clients.expiry.0)),
             (&["registerBrokerTimeoutMills"], at_least(namesrv.timeout.0)),
         ];

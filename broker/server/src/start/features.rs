@@ -28,7 +28,6 @@ use rmq_store::{Follower, MessageStore};
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -223,6 +222,6 @@ fn progress(core: &Core) -> ProgressWriter {
         consumers: Arc::clone(&core.consumers),
         topics: Arc::clone(&core.topics),
         store: Arc::clone(&core.store),
-        period: core.settings.load().clients.flush_offsets.0.max(Duration::from_millis(100)),
+        period: core.settings.load().clients.flush_offsets.0,
     }
 }
