@@ -15,6 +15,8 @@
 //! | topics of a broker group | [`MAX_TOPICS_OF_GROUP`] |
 //! | names and addresses | [`MAX_NAME`] bytes |
 //!
+//! Queued requests also count in the budget of connections, which is a quarter of the memory.
+//!
 //! A registration that exceeds a limit is refused as a whole. If its broker is registered already,
 //! it still counts as a heartbeat: the broker's routes stay as they are.
 

@@ -5,13 +5,15 @@
 //! that serve lookups. The price: each change is handed to another thread, which takes some
 //! microseconds.
 //!
-//! The queue is bounded in number and bytes; requests beyond that are refused. Ends of connections
-//! are not requests and are always accepted: there cannot be more of them than connections.
+//! The queue is bounded in number and bytes; requests beyond that are refused. Those in it count in
+//! the memory budget of connections, so that in a small pod both together have one limit. Ends of
+//! connections are not requests and are always accepted: there cannot be more of them than
+//! connections.
 
 use crate::Error;
 use parking_lot::Mutex;
 use rmq_protocol::{Command, Reply};
-use rmq_remoting::{Connection, Responder, Watchdog};
+use rmq_remoting::{Connection, RequestMemory, Responder, Watchdog};
 use std::{
     sync::{
         Arc,
@@ -29,7 +31,7 @@ const MAX_WAITING: usize = 10_000;
 pub(crate) type Work<S> = fn(&mut S, &Command, &Connection) -> Result<Reply, Error>;
 
 enum Job<S> {
-    Request { work: Work<S>, request: Command, responder: Responder },
+    Request { work: Work<S>, request: Command, responder: Responder, memory: RequestMemory },
     Event(Box<dyn FnOnce(&mut S) + Send>),
     Stop,
 }
@@ -100,8 +102,9 @@ impl<S: Send + 'static> Worker<S> {
             responder.reply(&Error::Overloaded.into_reply(code, peer));
             return;
         }
+        let memory = responder.hold_memory();
         if let Err(mpsc::SendError(Job::Request { responder, .. })) =
-            self.jobs.send(Job::Request { work, request, responder })
+            self.jobs.send(Job::Request { work, request, responder, memory })
         {
             self.waiting.done(bytes);
             responder.reply(&Error::Stopping.into_reply(code, peer));
@@ -151,7 +154,7 @@ fn run<S>(mut owned: S, queue: &mpsc::Receiver<Job<S>>, waiting: &Waiting, every
             None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match job {
-            Ok(Job::Request { work, request, responder }) => {
+            Ok(Job::Request { work, request, responder, memory: _memory }) => {
                 let connection = responder.connection();
                 let reply = work(&mut owned, &request, connection);
                 let reply = reply.unwrap_or_else(|error| error.into_reply(request.code, connection.peer()));

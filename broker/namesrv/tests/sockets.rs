@@ -21,7 +21,7 @@ use rmq_protocol::{
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -461,6 +461,43 @@ async fn a_port_in_use_is_named() {
         matches!(error, rmq_namesrv::Error::Listen { address, .. } if address == server.namesrv.local_addr()),
         "{error}"
     );
+}
+
+/// Bodies that waited came on top of the memory of all connections: with the routes, more than a
+/// small pod has.
+#[tokio::test]
+async fn a_registration_that_waits_counts_in_the_memory_of_connections() {
+    const BODY: usize = 1 << 20;
+    let closed = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&closed);
+    let mut options = options("scanNotActiveBrokerInterval=5");
+    options.clock = Some(Arc::new(move || {
+        while gate.load(Relaxed) {
+            std::thread::yield_now();
+        }
+        Duration::ZERO
+    }));
+    let server = Server::start(options).await;
+    // The thread of the routes stands still at its clock.
+    closed.store(true, Relaxed);
+    let header = broker("a", 0, "m:1");
+    let waiting = || server.register_raw(&header, vec![b' '; BODY]);
+    let opened = async {
+        let counted = async || {
+            let page = server.http("/metrics").await;
+            let value =
+                |name: &str| page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok());
+            value("rocketmq_remoting_waiting_request_bytes{side=\"server\"}").is_some_and(|bytes| bytes >= 3 * BODY)
+        };
+        server.until(counted).await;
+        closed.store(false, Relaxed);
+    };
+    tokio::join!(waiting(), waiting(), waiting(), opened);
+    let gone = async || {
+        let page = server.http("/metrics").await;
+        page.contains("rocketmq_remoting_waiting_request_bytes{side=\"server\"} 0\n")
+    };
+    server.until(gone).await;
 }
 
 /// One connection's registrations filled the memory until the process was killed.
