@@ -2,8 +2,8 @@
 //!
 //! Flush acknowledgement, replication and dispatch all wait for an offset to be passed. A watermark
 //! is that offset with its waiters: one atomic to read, one compare to advance while there are no
-//! waiters, and waiters ordered by offset so that an advance visits only those it wakes. It needs no
-//! runtime: a future uses the waker it is given, a thread parks.
+//! waiters, and waiters ordered by offset so that an advance visits only those it wakes. It needs
+//! no runtime: a future uses the waker it is given, a thread parks.
 
 use std::collections::BTreeMap;
 use std::future::Future;
