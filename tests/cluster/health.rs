@@ -144,17 +144,17 @@ async fn a_broker_is_ready_once_its_namesrv_knows_it() {
 }
 
 /// Names and their labels, of a page in Prometheus' text form.
-fn figures(page: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let mut figures = BTreeMap::<_, BTreeSet<_>>::new();
+fn labels_by_metric(page: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut labels_of = BTreeMap::<_, BTreeSet<_>>::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
-        let (name, labels) = line.split_once('{').unwrap_or_else(|| panic!("a figure without labels: {line}"));
+        let (name, labels) = line.split_once('{').unwrap_or_else(|| panic!("a metric without labels: {line}"));
         let parts = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
         let (labels, _) = labels.rsplit_once('}').unwrap();
         let names =
             labels.split("\",").map(|pair| pair.split_once('=').unwrap().0.to_owned()).filter(|name| name != "le");
-        figures.entry(parts.unwrap_or(name).to_owned()).or_default().extend(names);
+        labels_of.entry(parts.unwrap_or(name).to_owned()).or_default().extend(names);
     }
-    figures
+    labels_of
 }
 
 /// What the page says of its figures. Who is on call reads that first, so it has to be more than
@@ -230,7 +230,7 @@ async fn the_page_has_javas_names_and_labels() {
             ((*name).to_owned(), all.map(str::to_owned).collect::<BTreeSet<_>>())
         })
         .collect();
-    assert_eq!(figures(&page), wanted);
+    assert_eq!(labels_by_metric(&page), wanted);
     assert_eq!(helped(&page), wanted.into_keys().collect());
     let confirmed = value(&page, "rocketmq_store_confirmed_offset", &[]);
     assert!(confirmed > Some(0.0), "a master without slaves has confirmed nothing: {page}");

@@ -145,13 +145,13 @@ fn check_bounds(when: &str, broker: &Broker, http_port: u16, queues: usize) {
     let mappings = fs::read_to_string(process.join("maps")).unwrap().lines().count();
     let memory = memory(&process);
     println!(
-        "{when}: {queues} queues, {files} open files, {mappings} mappings, {before} bytes of memory, {memory} after {} bytes of figures in {answer:?}",
+        "{when}: {queues} queues, {files} open files, {mappings} mappings, {before} bytes of memory, {memory} after {} bytes of metrics in {answer:?}",
         page.len()
     );
     assert!(files <= OPEN_FILES, "{files} open files {when}");
     assert!(mappings <= MAPPINGS, "{mappings} mappings {when}");
     assert!(memory <= BYTES_A_QUEUE * queues + OTHER_MEMORY, "{memory} bytes {when}");
-    assert!(answer <= ANSWER, "figures after {answer:?} {when}");
+    assert!(answer <= ANSWER, "metrics after {answer:?} {when}");
     assert!(figure(&page, "rocketmq_store_open_files") <= 512.0);
 }
 
