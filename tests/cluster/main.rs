@@ -20,3 +20,4 @@ mod registration;
 mod replication;
 mod servers;
 mod tables;
+mod transaction;

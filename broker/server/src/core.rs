@@ -12,6 +12,7 @@ use crate::{
     role::CurrentRole,
     timer::delay::Delay,
     topic::Topics,
+    transaction::Transactions,
 };
 use rmq_store::MessageStore;
 use std::{net::SocketAddr, sync::Arc};
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) groups: Arc<SubscriptionGroups>,
     pub(crate) offsets: Arc<ConsumerOffsets>,
     pub(crate) delay: Arc<Delay>,
+    pub(crate) transactions: Arc<Transactions>,
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) registration: Arc<Registration>,

@@ -69,6 +69,8 @@ pub(crate) enum Reason {
     Busy,
     /// A client did not answer before the timeout.
     ClientTimeout,
+    /// The outcome of a transaction came after its immunity from checks.
+    OutcomeTooLate,
     /// Any other reason, including faults of the disk.
     Failed,
 }

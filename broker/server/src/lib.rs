@@ -32,6 +32,7 @@
 //! | [`filter`] | which messages a subscription matches |
 //! | [`topic`], [`registration`], [`group`] | topics; namesrvs; groups, their members, offsets and locks |
 //! | [`timer`] | delayed delivery |
+//! | [`transaction`] | transaction messages |
 //! | `core` | dependencies that several features share |
 //! | [`replication`] | master and slave, comparison of logs, the check before writes |
 //! | [`client`], [`send`], [`pull`], [`admin`] | requests, one module for each kind |
@@ -70,6 +71,7 @@ mod table;
 mod testing;
 mod timer;
 mod topic;
+mod transaction;
 
 /// The number of blocking threads of the runtime that runs a broker: those of requests, and as many
 /// for replication, tables, metrics and name lookups. None of this work waits for other work on

@@ -18,7 +18,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use rmq_protocol::{
     Command, RequestCode, ResponseCode,
-    body::{RegisterBrokerBody, TopicConfigAndMappingTable},
+    body::{RegisterBrokerBody, TopicConfigAndMappingTable, perm},
     header::{BrokerIdentity, Header, RegisterBroker, RegisterBrokerResponse},
     message::java,
 };
@@ -110,6 +110,19 @@ impl Registration {
     /// Schedules the changes of the topic table to be sent to every namesrv.
     pub(crate) fn announce(&self) {
         self.wake.notify_one();
+    }
+
+    /// Creates a topic of the broker's own if it does not exist. Writes the topic table then, and
+    /// blocks.
+    pub(crate) fn ensure_topic(&self, name: &str) {
+        let (_, new) = self.topics.find_or_create(name, 1, perm::READ | perm::WRITE);
+        if !new {
+            return;
+        }
+        self.announce();
+        if let Err(error) = self.topics.persist() {
+            tracing::warn!(%error, "a new topic cannot be written to disk; it lasts until the broker ends");
+        }
     }
 
     /// Schedules everything to be sent to every namesrv.

@@ -8,6 +8,7 @@ use crate::{
     role::{CurrentRole, Role},
     timer::delay::Delay,
     topic::Topics,
+    transaction::Transactions,
 };
 use rmq_store::{Follower, MessageStore, NewMessage};
 use std::{
@@ -35,6 +36,8 @@ pub(crate) fn core(config: Config, followers: Vec<Arc<dyn Follower>>, runtime: H
     let delay = Arc::new(Delay::open(&root, config.delay_levels().unwrap()).unwrap());
     let (settings, role) = (Arc::new(Live::new(config, None)), Arc::new(CurrentRole::new(Role::Master)));
     let budget = rmq_remoting::Budget::of_process();
+    let offsets = Arc::new(ConsumerOffsets::open(&root).unwrap());
+    let transactions = Transactions::open(&root, Arc::clone(&settings), Arc::clone(&offsets)).unwrap();
     Core {
         registration: Arc::new(Registration::new(
             Arc::clone(&settings),
@@ -44,7 +47,8 @@ pub(crate) fn core(config: Config, followers: Vec<Arc<dyn Follower>>, runtime: H
         )),
         store_host: SocketAddr::from(([127, 0, 0, 1], 10911)),
         groups: Arc::new(SubscriptionGroups::open(&root).unwrap()),
-        offsets: Arc::new(ConsumerOffsets::open(&root).unwrap()),
+        offsets,
+        transactions: Arc::new(transactions),
         producers: Arc::default(),
         consumers: Arc::default(),
         stats: Arc::default(),

@@ -25,17 +25,17 @@ use tokio::{
 };
 
 /// What any condition may take on a busy machine.
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
-    pub(super) broker: Broker,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) broker: Broker,
     _namesrv: Namesrv,
     http: SocketAddr,
 }
 
 impl Server {
-    pub(super) async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
         let root = folder(name);
         let namesrv = namesrv(&root).await;
         let http = free_port().to_string();
@@ -47,14 +47,14 @@ impl Server {
 
     /// A figure without labels of its own, or of connections that others opened; 0 if it is not
     /// there yet.
-    pub(super) async fn figure(&self, name: &str) -> f64 {
+    pub(crate) async fn figure(&self, name: &str) -> f64 {
         let (_, page) = ask(self.http, "/metrics").await;
         let rows =
             page.lines().filter(|line| line.starts_with(&format!("{name}{{")) && !line.contains("side=\"client\""));
         rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    pub(super) async fn until(&self, what: &str, name: &str, reached: impl Fn(f64) -> bool) {
+    pub(crate) async fn until(&self, what: &str, name: &str, reached: impl Fn(f64) -> bool) {
         let begun = Instant::now();
         loop {
             let value = self.figure(name).await;
@@ -66,28 +66,28 @@ impl Server {
         }
     }
 
-    pub(super) async fn peer(&self) -> Peer {
+    pub(crate) async fn peer(&self) -> Peer {
         Peer::connect(&self.address.to_string()).await
     }
 
-    pub(super) async fn put_topics(&self, topics: Vec<TopicConfig>) {
+    pub(crate) async fn put_topics(&self, topics: Vec<TopicConfig>) {
         let body = fastjson::to_vec(&TopicConfigList { topic_config_list: topics });
         let command = request(RequestCode::UpdateAndCreateTopicList).with_body(body);
         assert_eq!(self.peer().await.ask(command).await.code, 0);
     }
 
-    pub(super) async fn put_topic(&self, name: &str, queues: i32) {
+    pub(crate) async fn put_topic(&self, name: &str, queues: i32) {
         self.put_topics(vec![TopicConfig::new(name, queues, queues, 6)]).await;
     }
 }
 
 /// A request without fields.
-pub(super) fn request(code: RequestCode) -> Command {
+pub(crate) fn request(code: RequestCode) -> Command {
     Command::request(code, &header::Empty {})
 }
 
 /// A pull of queue 0 from the beginning that is willing to wait so long.
-pub(super) fn pull_of<'a>(topic: &'a str, group: &'a str, wait: Duration) -> PullMessage<'a> {
+pub(crate) fn pull_of<'a>(topic: &'a str, group: &'a str, wait: Duration) -> PullMessage<'a> {
     PullMessage {
         consumer_group: group,
         topic,
@@ -107,24 +107,24 @@ pub(super) fn pull_of<'a>(topic: &'a str, group: &'a str, wait: Duration) -> Pul
 }
 
 /// A connection that is read from only when a test does.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     reader: Reader,
     writer: Writer,
 }
 
-pub(super) struct Reader {
+pub(crate) struct Reader {
     half: OwnedReadHalf,
     input: BytesMut,
 }
 
-pub(super) struct Writer {
+pub(crate) struct Writer {
     half: OwnedWriteHalf,
     opaque: i32,
 }
 
 impl Writer {
     /// Sends a request; says with which number.
-    pub(super) async fn send(&mut self, command: &Command) -> i32 {
+    pub(crate) async fn send(&mut self, command: &Command) -> i32 {
         self.send_many(command, 1).await;
         self.opaque
     }
@@ -144,7 +144,7 @@ impl Writer {
 
 impl Reader {
     /// What comes next; `None` at the end of the connection.
-    pub(super) async fn next(&mut self) -> Option<Command> {
+    pub(crate) async fn next(&mut self) -> Option<Command> {
         loop {
             if let Some(command) = frame::decode(&mut self.input, frame::MAX_FRAME).expect("frames") {
                 return Some(command);
@@ -158,30 +158,30 @@ impl Reader {
 }
 
 impl Peer {
-    pub(super) async fn connect(address: &str) -> Self {
+    pub(crate) async fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         let (reader, writer) = stream.into_split();
         Self { reader: Reader { half: reader, input: BytesMut::new() }, writer: Writer { half: writer, opaque: 0 } }
     }
 
-    pub(super) fn split(&mut self) -> (&mut Reader, &mut Writer) {
+    pub(crate) fn split(&mut self) -> (&mut Reader, &mut Writer) {
         (&mut self.reader, &mut self.writer)
     }
 
-    pub(super) async fn send(&mut self, command: &Command) -> i32 {
+    pub(crate) async fn send(&mut self, command: &Command) -> i32 {
         self.writer.send(command).await
     }
 
-    pub(super) async fn send_many(&mut self, command: &Command, count: usize) {
+    pub(crate) async fn send_many(&mut self, command: &Command, count: usize) {
         self.writer.send_many(command, count).await;
     }
 
-    pub(super) async fn next(&mut self) -> Option<Command> {
+    pub(crate) async fn next(&mut self) -> Option<Command> {
         self.reader.next().await
     }
 
     /// Sends a request and gives its answer; others that come before are passed over.
-    pub(super) async fn ask(&mut self, command: Command) -> Command {
+    pub(crate) async fn ask(&mut self, command: Command) -> Command {
         let opaque = self.send(&command).await;
         loop {
             let answer = self.next().await.expect("an answer");
@@ -191,7 +191,7 @@ impl Peer {
         }
     }
 
-    pub(super) async fn code(&mut self, command: Command) -> (Option<ResponseCode>, String) {
+    pub(crate) async fn code(&mut self, command: Command) -> (Option<ResponseCode>, String) {
         let answer = self.ask(command).await;
         (ResponseCode::from_number(answer.code), answer.remark.unwrap_or_default())
     }

@@ -2,7 +2,7 @@
 //! before they leave.
 
 use super::peer;
-pub(super) use super::peer::DEADLINE;
+pub(crate) use super::peer::DEADLINE;
 use rmq_protocol::{
     Command, RequestCode, ResponseCode,
     body::{ConsumerData, Heartbeat, Subscription},

@@ -187,6 +187,11 @@ impl Connection {
         }
     }
 
+    /// Whether a one-way command would be taken now.
+    pub fn takes_pushes(&self) -> bool {
+        self.is_open() && self.0.outbox.waiting() <= self.0.limits.outbox
+    }
+
     /// Sends a one-way command. If the peer does not read, the command is dropped and counted.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ mod value;
 pub(crate) use delay_levels::DelayLevels;
 pub use live::{Live, Refused};
 pub use settings::{
-    Clients, Config, Identity, Messages, Namesrv, Network, Replication, SETTINGS, Setting, Store, Topics,
+    Clients, Config, Identity, Messages, Namesrv, Network, Replication, SETTINGS, Setting, Store, Topics, Transactions,
 };
 pub use value::{Flush, Millis, Role, Seconds};
 

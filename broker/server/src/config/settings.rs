@@ -272,6 +272,24 @@ settings! {
             "pulls that may wait at a time";
     }
 
+    /// Transaction messages.
+    transactions: Transactions {
+        reject: bool = "rejectTransactionMessage", false, hot,
+            "refuse transaction messages";
+        timeout: Millis = "transactionTimeOut", millis(6_000), hot,
+            "after which a producer is first asked for the outcome, in milliseconds";
+        check_interval: Millis = "transactionCheckInterval", millis(30_000), hot,
+            "between two such questions, in milliseconds";
+        check_max: u32 = "transactionCheckMax", 15, hot,
+            "questions after which a transaction is given up";
+        op_bytes: u32 = "transactionOpMsgMaxSize", 4096, hot,
+            "bytes of an op message, which lists finished transactions";
+        op_interval: Millis = "transactionOpBatchInterval", millis(3_000), hot,
+            "how long finished transactions gather for one, in milliseconds";
+        max_open: usize = "maxOpenTransactions", 1_000_000, hot,
+            "transactions that may be open at a time; a group may have half of what the others leave";
+    }
+
     /// Clients.
     clients: Clients {
         expiry: Millis = "channelExpiredTimeout", millis(120_000), fixed,

@@ -145,8 +145,8 @@ impl Config {
 
     /// Finds values that must not be 0, because nothing works then.
     fn check_least(&self, wrong: &mut Wrong) {
-        let Self { network, replication, topics, messages, clients, namesrv, .. } = self;
-        let numbers: [(&'static [&'static str], i64); 14] = [
+        let Self { network, replication, topics, messages, transactions, clients, namesrv, .. } = self;
+        let numbers: [(&'static [&'static str], i64); 15] = [
             (&["maxMessageSize"], messages.max_size.into()),
             (&["inSyncReplicas"], replication.in_sync.into()),
             (&["haTransferBatchSize"], replication.batch.into()),
@@ -159,6 +159,7 @@ impl Config {
             (&["maxTransferCountOnMessageInDisk"], messages.disk_count.into()),
             (&["defaultQueryMaxNum"], messages.query_max.into()),
             (&["maxMsgsNumBatch"], messages.query_batch.into()),
+            (&["transactionCheckInterval"], at_least(transactions.check_interval.0)),
             (&["channelExpiredTimeout"], at_least(clients.expiry.0)),
             (&["registerBrokerTimeoutMills"], at_least(namesrv.timeout.0)),
         ];

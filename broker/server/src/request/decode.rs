@@ -29,6 +29,8 @@ pub(super) enum Request<'a> {
     Reply {
         v2: bool,
     },
+    EndTransaction(owned::EndTransaction),
+    ResumeCheck(owned::ResumeCheckHalfMessage),
     Pull(header::PullMessage<'a>),
     QueryMessage(owned::QueryMessage),
     ViewMessage(owned::ViewMessage),
@@ -147,6 +149,8 @@ pub(super) fn decode<'a>(code: Code, command: &'a Command, from: SocketAddr) -> 
         }),
         Code::SendReplyMessage => R::Reply { v2: false },
         Code::SendReplyMessageV2 => R::Reply { v2: true },
+        Code::EndTransaction => R::EndTransaction(header::<header::EndTransaction<'_>>(command)?),
+        Code::ResumeCheckHalfMessage => R::ResumeCheck(header::<header::ResumeCheckHalfMessage<'_>>(command)?),
         Code::PullMessage | Code::LitePullMessage => R::Pull(header::PullMessage::decode(&command.fields)?),
         Code::QueryMessage => R::QueryMessage(header::<header::QueryMessage<'_>>(command)?),
         Code::ViewMessageById => R::ViewMessage(header::<header::ViewMessage>(command)?),

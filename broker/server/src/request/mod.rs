@@ -123,6 +123,8 @@ impl RequestHandler {
             R::Send(request) => self.send(&request, to),
             R::SendBack(request) => self.send_back(request, to),
             R::Reply { v2 } => self.reply(v2, command.clone(), to),
+            R::EndTransaction(request) => self.end_transaction(request, to),
+            R::ResumeCheck(r) => self.blocking(to, move |f| outcome(f.writer.resume_check(&r), response::done)),
             R::Pull(request) => self.pull(&request, to),
             R::QueryMessage(r) => self.blocking(to, move |f| outcome(f.query.by_key(&r), response::messages)),
             R::ViewMessage(r) => self.blocking(to, move |f| outcome(f.query.by_place(&r), response::bytes)),
@@ -250,6 +252,15 @@ impl RequestHandler {
     fn send_back(&self, request: SendBackRequest, to: Responder) {
         let features = Arc::clone(&self.features);
         self.lanes.blocking(to, move |to| match features.writer.send_back(&request) {
+            Ok(Outcome::Acknowledged(acknowledged)) => to.reply(&response::acknowledged(Ok(acknowledged))),
+            Ok(Outcome::Waits(waits)) => features.writer.wait(waits, PendingResponse::new(to, response::acknowledged)),
+            Err(rejection) => to.reply(&response::refused(rejection)),
+        });
+    }
+
+    fn end_transaction(&self, request: owned::EndTransaction, to: Responder) {
+        let features = Arc::clone(&self.features);
+        self.lanes.blocking(to, move |to| match features.writer.end_transaction(&request) {
             Ok(Outcome::Acknowledged(acknowledged)) => to.reply(&response::acknowledged(Ok(acknowledged))),
             Ok(Outcome::Waits(waits)) => features.writer.wait(waits, PendingResponse::new(to, response::acknowledged)),
             Err(rejection) => to.reply(&response::refused(rejection)),

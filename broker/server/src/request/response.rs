@@ -31,6 +31,7 @@ pub(super) fn refused(rejection: Rejection) -> Reply {
         Reason::Unavailable => Code::ServiceNotAvailable,
         Reason::Busy => Code::SystemBusy,
         Reason::ClientTimeout => Code::ConsumeMessageTimeout,
+        Reason::OutcomeTooLate => Code::IllegalOperation,
         Reason::Failed => Code::SystemError,
     };
     Reply::refuse(code, rejection.remark)

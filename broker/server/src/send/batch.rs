@@ -89,7 +89,7 @@ impl MessageWriter {
         prepare::check_size(body.len(), settings)?;
         let shared = header.properties.unwrap_or_default().as_bytes();
         let batch_seen = properties::see(shared);
-        prepare::refuse_missing_kinds(header, &batch_seen)?;
+        prepare::check_kind(header, &batch_seen)?;
         // Properties of the batch apply to every entry. A value of the entry itself takes
         // precedence.
         let inherited: Vec<(&str, &str)> = names_of::iter(shared)
@@ -101,7 +101,10 @@ impl MessageWriter {
         for entry in batch::iter(body) {
             let entry = entry.map_err(|error| illegal(format!("the batch cannot be read: {error}")))?;
             let seen = properties::see(entry.properties);
-            prepare::refuse_missing_kinds(header, &seen)?;
+            prepare::check_kind(header, &seen)?;
+            if seen.transactional || batch_seen.transactional {
+                return Err(illegal("messages of a batch cannot be transaction messages; send each by itself"));
+            }
             if seen.delay_level > 0 || batch_seen.delay_level > 0 {
                 return Err(illegal("messages of a batch cannot be delayed"));
             }

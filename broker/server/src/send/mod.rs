@@ -8,11 +8,13 @@
 //! | [`properties`] | the property string |
 //! | [`stalled`] | messages that wait for preallocated disk blocks |
 //! | [`durability`] | messages that wait for the disk or for slaves before they are acknowledged |
+//! | [`end_transaction`] | the outcome of a transaction, which stores its message |
 //! | [`send_back`] | messages that a consumer sends back for redelivery |
 //! | [`reply`] | replies to request messages, which are pushed to the client that waits |
 
 mod batch;
 pub(crate) mod durability;
+pub(crate) mod end_transaction;
 mod one;
 mod prepare;
 mod properties;
@@ -35,6 +37,7 @@ use crate::{
     role::CurrentRole,
     timer::delay::Delay,
     topic::Topics,
+    transaction::Transactions,
 };
 use bytes::Bytes;
 use durability::{Durability, Wanted};
@@ -135,6 +138,7 @@ pub(crate) enum Prepared {
     One(one::Prepared),
     Batch(batch::Prepared),
     Back(send_back::Prepared),
+    End(Box<end_transaction::Prepared>),
 }
 
 /// What a request has to wait for before it is acknowledged.
@@ -182,6 +186,7 @@ pub(crate) struct MessageWriter {
     groups: Arc<SubscriptionGroups>,
     locks: Arc<QueueLocks>,
     delay: Arc<Delay>,
+    transactions: Arc<Transactions>,
     registration: Arc<Registration>,
     settings: Arc<Live>,
     stats: Arc<Stats>,
@@ -209,6 +214,7 @@ impl MessageWriter {
             topics: Arc::clone(&core.topics),
             groups: Arc::clone(&core.groups),
             delay: Arc::clone(&core.delay),
+            transactions: Arc::clone(&core.transactions),
             registration: Arc::clone(&core.registration),
             settings: Arc::clone(&core.settings),
             stats: Arc::clone(&core.stats),
@@ -271,6 +277,7 @@ impl MessageWriter {
             Prepared::One(one) => self.append_one(one, deadline)?,
             Prepared::Batch(batch) => self.append_batch(&batch, deadline)?.map(Stored::into_owned),
             Prepared::Back(back) => self.append_back(back, deadline)?.ok(),
+            Prepared::End(end) => self.append_end(*end, deadline)?.ok(),
         };
         stored.ok_or_else(|| rmq_store::Error::Stalled.into())
     }
@@ -312,6 +319,7 @@ impl Prepared {
             Self::One(one) => one.bytes(),
             Self::Batch(batch) => batch.bytes(),
             Self::Back(back) => back.bytes(),
+            Self::End(end) => end.bytes(),
         }
     }
 }

@@ -9,7 +9,11 @@ use super::{
 use crate::{config::Config, error::Rejection};
 use bytes::Bytes;
 use rmq_protocol::{
-    message::{OffsetId, properties as names_of, stored::Draft},
+    message::{
+        OffsetId, properties as names_of,
+        stored::Draft,
+        sys_flag::{self, Transaction},
+    },
     names,
 };
 use rmq_store::{Appended, Deadline};
@@ -25,12 +29,19 @@ pub(crate) struct Prepared {
     target: Target,
     unique_key: String,
     wanted: Wanted,
+    half: bool,
 }
 
 impl Prepared {
     pub(super) fn bytes(&self) -> usize {
         self.draft.bytes()
     }
+}
+
+/// The topic that a stored message counts for. A transaction counts for its own topic once it is
+/// committed.
+fn counted(target: &Target, half: bool) -> &str {
+    if half { names::HALF_TOPIC } else { &target.topic.topic_name }
 }
 
 impl MessageWriter {
@@ -43,8 +54,12 @@ impl MessageWriter {
         let SendRequest { header, body, born_host, .. } = request;
         let raw = header.properties.unwrap_or_default().as_bytes();
         let seen = properties::see(raw);
-        prepare::refuse_missing_kinds(header, &seen)?;
+        prepare::check_kind(header, &seen)?;
         prepare::check_size(body.len(), settings)?;
+        let half = prepare::is_half(header, &seen);
+        if half {
+            self.transactions.admit(seen.producer_group.unwrap_or_default(), settings)?;
+        }
         let (mut target, mut delay_level) = (target, seen.delay_level);
         if names::is_retry_topic(header.topic)
             && let Some(dead) = self.dead_letter(request)?
@@ -54,7 +69,7 @@ impl MessageWriter {
         }
         let wanted = self.durability.wanted(seen.wait)?;
         let unique_key = self.unique_key(&seen);
-        let destination = self.destination(&target, delay_level);
+        let destination = self.destination(&target, half, delay_level);
         let (mut queue_digits, mut level_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
         let level_text = level_digits.format(destination.level);
         let mut set = vec![(names_of::CLUSTER, settings.identity.cluster_name.as_str())];
@@ -62,9 +77,17 @@ impl MessageWriter {
         if seen.unique_key.is_none() {
             set.push((names_of::UNIQ_KEY, &unique_key));
         }
-        if destination.level > 0 {
+        if half {
+            set.push((names_of::TRANSACTION_ID, &unique_key));
+            removed.push(names_of::TRANSACTION_CHECK_TIMES);
+        }
+        if half || destination.level > 0 {
             set.push((names_of::REAL_TOPIC, &target.topic.topic_name));
             set.push((names_of::REAL_QUEUE_ID, queue_digits.format(target.queue_id)));
+        }
+        // A message that once was a half message of its own is none any more.
+        if !half && seen.transactional {
+            removed.push(names_of::TRANSACTION_PREPARED);
         }
         if destination.level != seen.delay_level {
             removed.push(names_of::DELAY);
@@ -79,7 +102,8 @@ impl MessageWriter {
                 topic: destination.topic,
                 queue_id: destination.queue_id,
                 flag: header.flag,
-                sys_flag: header.sys_flag,
+                // With the state of its `sysFlag` the half message would be in no queue.
+                sys_flag: sys_flag::with_transaction(header.sys_flag, Transaction::None),
                 born_timestamp: header.born_timestamp,
                 born_host: *born_host,
                 store_host: self.store_host,
@@ -93,13 +117,13 @@ impl MessageWriter {
         })?;
         Ok(match appended {
             Ok(appended) => {
-                self.count(&target.topic.topic_name, 1, body.len(), settings);
+                self.count(counted(&target, half), 1, body.len(), settings);
                 Outcome::stored(self.stored_one(&appended, &target, unique_key, wanted))
             }
             Err(draft) => {
                 let (new_topic, unique_key) = (self.announce(&target), unique_key.into_owned());
                 let target = Target { new: false, ..target };
-                let prepared = AnyPrepared::One(Prepared { draft, target, unique_key, wanted });
+                let prepared = AnyPrepared::One(Prepared { draft, target, unique_key, wanted, half });
                 Outcome::Waits(Waits::Blocks { prepared, new_topic })
             }
         })
@@ -111,10 +135,10 @@ impl MessageWriter {
         prepared: Prepared,
         deadline: Deadline,
     ) -> Result<Option<Stored<'static>>, Rejection> {
-        let Prepared { draft, target, unique_key, wanted } = prepared;
+        let Prepared { draft, target, unique_key, wanted, half } = prepared;
         let draft = draft.draft();
         let Some(appended) = self.store.put_within(&draft, deadline)? else { return Ok(None) };
-        self.count(&target.topic.topic_name, 1, draft.body.len(), &self.settings.load());
+        self.count(counted(&target, half), 1, draft.body.len(), &self.settings.load());
         Ok(Some(self.stored_one(&appended, &target, Cow::Owned(unique_key), wanted).into_owned()))
     }
 

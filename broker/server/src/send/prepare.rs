@@ -12,6 +12,7 @@ use rmq_protocol::{
     body::{TopicConfig, perm},
     header::SendMessageV2,
     message::{
+        properties,
         stored::Draft,
         sys_flag::{self, Transaction},
     },
@@ -28,8 +29,8 @@ pub(super) struct Target {
     pub(super) new: bool,
 }
 
-/// The queue that the record is stored in. For a delayed message it is not the queue that the
-/// message is addressed to.
+/// The queue that the record is stored in. For a delayed or a half message it is not the queue that
+/// the message is addressed to.
 pub(super) struct Destination<'a> {
     pub(super) topic: &'a str,
     pub(super) queue_id: i32,
@@ -174,7 +175,10 @@ impl MessageWriter {
         }
     }
 
-    pub(super) fn destination<'a>(&self, target: &'a Target, delay_level: i32) -> Destination<'a> {
+    pub(super) fn destination<'a>(&self, target: &'a Target, half: bool, delay_level: i32) -> Destination<'a> {
+        if half {
+            return Destination { topic: names::HALF_TOPIC, queue_id: 0, level: 0 };
+        }
         if delay_level <= 0 {
             return Destination { topic: &target.topic.topic_name, queue_id: target.queue_id, level: 0 };
         }
@@ -202,15 +206,35 @@ pub(super) fn no_queue_to_read(topic: &TopicConfig) -> Rejection {
     Rejection::new(Reason::NotPermitted, reason)
 }
 
-/// Refuses kinds of message that this broker does not implement. They must not be stored as plain
-/// messages.
-pub(super) fn refuse_missing_kinds(header: &SendMessageV2<'_>, seen: &Seen<'_>) -> Result<(), Rejection> {
-    if seen.transactional {
-        return Err(Rejection::new(Reason::NotPermitted, "this broker does not take transaction messages"));
-    }
-    if sys_flag::transaction(header.sys_flag) != Transaction::None {
+/// Whether the message begins a transaction. A retried message may still carry the property of the
+/// half message that it once was: consumers before 4.6.1 send it back so.
+pub(super) fn is_half(header: &SendMessageV2<'_>, seen: &Seen<'_>) -> bool {
+    seen.transactional && !(header.reconsume_times.unwrap_or(0) > 0 && seen.delay_level > 0)
+}
+
+/// Refuses half messages that could never be finished or asked about.
+fn check_half(header: &SendMessageV2<'_>, seen: &Seen<'_>) -> Result<(), Rejection> {
+    let words = if !matches!(sys_flag::transaction(header.sys_flag), Transaction::None | Transaction::Prepared) {
+        format!("sysFlag {} is that of a finished transaction, and the message begins one", header.sys_flag)
+    } else if seen.delay_level > 0 {
+        "a transaction message cannot be delayed".to_owned()
+    } else if seen.producer_group.is_none_or(str::is_empty) {
+        format!("a transaction message names its producer group in the property {}", properties::PRODUCER_GROUP)
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::new(Reason::IllegalMessage, words))
+}
+
+/// Refuses messages that contradict themselves, and kinds of message that this broker does not
+/// implement. They must not be stored as plain messages.
+pub(super) fn check_kind(header: &SendMessageV2<'_>, seen: &Seen<'_>) -> Result<(), Rejection> {
+    if is_half(header, seen) {
+        check_half(header, seen)?;
+    } else if sys_flag::transaction(header.sys_flag) != Transaction::None {
         // Stored with its `sysFlag`, the message would be in no queue.
-        let reason = format!("sysFlag {} is that of a transaction; this broker does not take those", header.sys_flag);
+        let reason =
+            format!("sysFlag {} is that of a transaction, and the message has no TRAN_MSG=true", header.sys_flag);
         return Err(Rejection::new(Reason::IllegalMessage, reason));
     }
     if let Some((name, value, wanted)) = seen.wrong {

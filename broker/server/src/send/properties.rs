@@ -13,7 +13,10 @@ pub(super) struct Seen<'a> {
     pub(super) delay_level: i32,
     /// False if the message asks not to wait for the disk or for slaves.
     pub(super) wait: bool,
+    /// A half message.
     pub(super) transactional: bool,
+    /// The producer group that knows the outcome of a half message.
+    pub(super) producer_group: Option<&'a str>,
     /// The original topic of a retried message.
     pub(super) retry_topic: Option<&'a str>,
     /// The original id of a retried message.
@@ -66,9 +69,12 @@ pub(super) fn see(raw: &[u8]) -> Seen<'_> {
             properties::UNIQ_KEY => seen.unique_key = text.ok().or(seen.unique_key),
             properties::RETRY_TOPIC => seen.retry_topic = text.ok().or(seen.retry_topic),
             properties::ORIGIN_MESSAGE_ID => seen.origin_id = text.ok().or(seen.origin_id),
-            properties::CLUSTER | properties::REAL_TOPIC | properties::REAL_QUEUE_ID => {
-                seen.must_be_written_anew = true
-            }
+            properties::PRODUCER_GROUP => seen.producer_group = text.ok().or(seen.producer_group),
+            properties::CLUSTER
+            | properties::REAL_TOPIC
+            | properties::REAL_QUEUE_ID
+            | properties::TRANSACTION_ID
+            | properties::TRANSACTION_CHECK_TIMES => seen.must_be_written_anew = true,
             _ => {}
         }
     }

@@ -22,6 +22,7 @@ use crate::{
     send::{MessageWriter, reply::Replies},
     timer::delay::{Delay, Delivery},
     topic::Topics,
+    transaction::{Checks, Transactions},
 };
 use rmq_remoting::{Budget, Counters, Watchdog, metrics::Connections};
 use rmq_store::{Follower, MessageStore};
@@ -38,24 +39,28 @@ pub(super) struct Tables {
     pub(super) groups: Arc<SubscriptionGroups>,
     pub(super) offsets: Arc<ConsumerOffsets>,
     pub(super) delay: Arc<Delay>,
+    pub(super) transactions: Arc<Transactions>,
     pub(super) long_polling: Arc<LongPolling>,
 }
 
 impl Tables {
-    pub(super) fn open(config: &Config) -> Result<Self, Error> {
+    pub(super) fn open(settings: &Arc<Live>) -> Result<Self, Error> {
+        let config: &Config = &settings.load();
         let root = Path::new(&config.store.root);
+        let offsets = Arc::new(ConsumerOffsets::open(root)?);
         Ok(Self {
             topics: Arc::new(Topics::open(root, config)?),
             groups: Arc::new(SubscriptionGroups::open(root)?),
-            offsets: Arc::new(ConsumerOffsets::open(root)?),
             delay: Arc::new(Delay::open(root, config.delay_levels()?)?),
+            transactions: Arc::new(Transactions::open(root, Arc::clone(settings), Arc::clone(&offsets))?),
+            offsets,
             long_polling: Arc::default(),
         })
     }
 
     /// The features that follow the log, in the order in which they take its records.
     pub(super) fn followers(&self) -> Vec<Arc<dyn Follower>> {
-        vec![self.long_polling.follower(), self.delay.follower()]
+        vec![self.long_polling.follower(), self.delay.follower(), self.transactions.follower()]
     }
 }
 
@@ -88,6 +93,7 @@ impl Parts {
         });
         let counters = Arc::new(Counters::with_budget(Arc::clone(&budget)));
         let long_polling = Arc::clone(&tables.long_polling);
+        tables.transactions.opened(store.max_physical_offset());
         let core = core(settings, store, tables, budget);
         let slaves = Arc::new(Slaves::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
         let following = Arc::new(Following::new(Arc::clone(&core.store), Arc::clone(&core.settings)));
@@ -132,6 +138,15 @@ impl Parts {
             registration: Arc::clone(&core.registration),
             store_host: core.store_host,
         };
+        let checks = Checks {
+            transactions: Arc::clone(&core.transactions),
+            store: Arc::clone(&core.store),
+            producers: Arc::clone(&core.producers),
+            registration: Arc::clone(&core.registration),
+            settings: Arc::clone(&core.settings),
+            role: Arc::clone(&core.role),
+            store_host: core.store_host,
+        };
         // In the order in which their metrics are shown.
         let list: List = Arc::new([
             Arc::clone(&requests) as _,
@@ -146,6 +161,7 @@ impl Parts {
             Arc::new(replication),
             Arc::clone(&core.stats) as _,
             Arc::new(delivery),
+            Arc::new(checks),
             Arc::new(progress(&core)),
         ]);
         let page = Page {
@@ -206,6 +222,7 @@ fn core(settings: Arc<Live>, store: Arc<MessageStore>, tables: Tables, budget: A
         groups: tables.groups,
         offsets: tables.offsets,
         delay: tables.delay,
+        transactions: tables.transactions,
         producers: Arc::default(),
         consumers: Arc::default(),
         registration: Arc::new(registration),

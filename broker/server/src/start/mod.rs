@@ -131,13 +131,13 @@ impl Broker {
         // A port that is taken ends the start before the store is touched. Otherwise the store
         // would count as crashed.
         let ports = reserve_ports(&mut config, bind)?;
-        let tables = Tables::open(&config)?;
+        let settings = Arc::new(Live::new(config, file));
+        let tables = Tables::open(&settings)?;
         // Read once, so that the store and the network buffers use the same value.
         let memory = rmq_remoting::memory::usable();
-        let store = open_store(&config, memory, tables.followers()).await?;
+        let store = open_store(&settings.load_full(), memory, tables.followers()).await?;
         let ports = ports.listen()?;
         let address = local_address(&ports.requests)?;
-        let settings = Arc::new(Live::new(config, file));
         let parts = Parts::build(settings, memory, store, tables, Arc::clone(&watchdog))?;
         places.register(parts.handler.requests.registry()).map_err(Error::Metrics)?;
         let page = Arc::clone(&parts.page);

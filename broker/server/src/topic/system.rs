@@ -28,6 +28,8 @@ pub(super) fn topics(config: &Config) -> Vec<TopicConfig> {
         one(names::OFFSET_MOVED_TOPIC),
         TopicConfig::new(names::SCHEDULE_TOPIC, levels, levels, READ_WRITE),
         one(&names::reply_topic(&identity.cluster_name)),
+        one(names::HALF_TOPIC),
+        one(names::OP_HALF_TOPIC),
     ];
     if config.topics.auto_create {
         let queues = config.topics.default_queues;

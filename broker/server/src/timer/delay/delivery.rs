@@ -14,7 +14,6 @@ use crate::{
     topic::{self, Topics},
 };
 use rmq_protocol::{
-    body::perm,
     message::{
         properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR},
         stored::{Draft, Record, Records},
@@ -188,7 +187,7 @@ impl Delivery {
     /// Keeps a message that can never be delivered, with the reason, in a topic that an
     /// administrator can read.
     fn keep(&self, level: i32, record: &Record<'_>, reason: &str) -> Result<(), Error> {
-        self.make_dead_letter_topic();
+        self.registration.ensure_topic(names::DELAY_DEAD_LETTER_TOPIC);
         let topic = record.property(properties::REAL_TOPIC).unwrap_or_default();
         let id = record.offset_id().to_string();
         let added = [
@@ -224,17 +223,6 @@ impl Delivery {
             "a delayed message can never be delivered and is skipped"
         );
         Ok(())
-    }
-
-    fn make_dead_letter_topic(&self) {
-        let (_, new) = self.topics.find_or_create(names::DELAY_DEAD_LETTER_TOPIC, 1, perm::READ | perm::WRITE);
-        if !new {
-            return;
-        }
-        self.registration.announce();
-        if let Err(error) = self.topics.persist() {
-            tracing::warn!(%error, "a new topic cannot be written to disk; it lasts until the broker ends");
-        }
     }
 
     /// Skips bytes that are no record. Nothing of them can be kept.
