@@ -173,7 +173,6 @@ fn a_manifest_that_makes_no_sense_is_refused_with_a_sentence_that_helps() -> Res
             (dash, "metadata.name becomes part of Service and pod names"),
             (topic("t", "queues: 0"), "queues must be 1 to 1024"),
             (topic("t", "topicName: TBW102"), "is a topic of RocketMQ itself"),
-            (topic("t", "messageType: Transaction"), "brokers refuse transaction messages"),
             (topic("t", "topicName: 'a%b'"), "topicName must be 1 to 127 of"),
             (consumer_group("g", "groupName: TOOLS_CONSUMER"), "is a group of RocketMQ itself"),
             (consumer_group("g", "retry: {maxTimes: -1}"), "retry.maxTimes must be 0 to 10000"),

@@ -100,11 +100,7 @@ pub struct TopicSpec {
     #[serde(default)]
     pub perm: Perm,
     /// Kind of messages it takes (attribute message.type); absent: not managed. Cannot change.
-    /// Transaction is refused: brokers do not serve transaction messages yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self != 'Transaction'")
-        .message("messageType: Transaction is not served, brokers refuse transaction messages: \
-            write Normal, Fifo, Delay or Mixed, or leave messageType out"))]
     pub message_type: Option<MessageType>,
     /// Groups it lives on; absent: all, also those that come later.
     #[serde(default)]
@@ -152,8 +148,7 @@ pub enum MessageType {
     Fifo,
     /// Delivered later.
     Delay,
-    /// Half messages that are committed or rolled back. Refused by a rule, and kept here so that
-    /// objects of an earlier version can still be read and deleted.
+    /// Half messages that are committed or rolled back.
     Transaction,
     /// Any of them.
     Mixed,

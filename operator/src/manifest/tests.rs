@@ -110,7 +110,6 @@ fn every_rule_of_a_topic_refuses_with_its_own_message() {
     refused(topic("topicName: TBW102"), "spec.topicName", "a topic of RocketMQ itself");
     refused(topic("topicName: rmq_sys_x"), "spec.topicName", "a topic of RocketMQ itself");
     refused(topic("queues: 0"), "spec.queues", "1 to 1024");
-    refused(topic("messageType: Transaction"), "spec.messageType", "brokers refuse transaction messages");
     refused(topic("placement: {groups: [1, 1]}"), "spec.placement.groups", "names a group twice");
     refused(topic("placement: {groups: [64]}"), "spec.placement.groups[0]", "from 0 to 63");
     assert_eq!(topic("queues: 1024").unwrap().topics[0].topic_name(), "orders");

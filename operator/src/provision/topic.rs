@@ -7,7 +7,7 @@ use super::{Change, Comparison, OnBroker, Provisioned, Record};
 use crate::{
     api::{
         Adoption, ClusterRef, DeletionPolicy, Management, RocketMQTopic,
-        topic::{MessageType, TopicOnBroker, TopicStatus},
+        topic::{TopicOnBroker, TopicStatus},
     },
     brokers::{
         admin::{self, Admin},
@@ -90,16 +90,7 @@ impl Provisioned for RocketMQTopic {
              or more, shrinking is not served"
             )
         });
-        // Only an object that was stored before the API server refused it.
-        let refused = match self.spec.message_type {
-            Some(MessageType::Transaction) => Some(
-                "brokers refuse transaction messages: delete this object and create it again \
-                 without messageType: Transaction"
-                    .to_owned(),
-            ),
-            _ => shrunk,
-        };
-        Comparison { changes, refused }
+        Comparison { changes, refused: shrunk }
     }
 
     fn desired(&self, have: Option<&TopicConfig>) -> TopicConfig {

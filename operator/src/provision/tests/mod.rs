@@ -175,16 +175,14 @@ async fn the_table_of_what_is_due() {
             "Differs+NotEnforced",
         ),
         ("more queues than wanted", json!({}), ours, more(), created, &["b0 w16 r16 p6"], "ChangeRefused"),
-        // Stored by a version whose rules let it in: it was called InSync, and every transaction
-        // was refused.
         (
-            "a type that brokers refuse",
+            "a topic for transactions",
             json!({"messageType": "Transaction"}),
             ours,
             typed("TRANSACTION"),
             created,
             &[],
-            "ChangeRefused",
+            "InSync",
         ),
         ("placed on one", json!({"placement": {"groups": [1]}}), None, none(), created, &["b1 w8 r8 p6"], "Missing"),
         (
