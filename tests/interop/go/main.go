@@ -60,7 +60,7 @@ func main() {
 
 func selectChecks(only *regexp.Regexp) []check {
 	var selected []check
-	groups := [][]check{retryChecks, orderChecks, pushChecks, delayChecks, pullChecks, adminChecks, sendChecks}
+	groups := [][]check{retryChecks, transactionChecks, orderChecks, pushChecks, delayChecks, pullChecks, adminChecks, sendChecks}
 	for _, group := range groups {
 		for _, c := range group {
 			if only.MatchString(c.name) {

@@ -52,6 +52,8 @@ final class Handover {
     private final Set<String> delayed = new TreeSet<>();
     /** Every offset that was ever committed in a queue; a kill may cost those of the last seconds. */
     private final Map<Integer, List<Long>> committed = new TreeMap<>();
+    private Transactions transactions;
+    private boolean killedBefore;
     private boolean searchesByTime;
 
     /** A message that must be found by its key and its ids. */
@@ -70,11 +72,16 @@ final class Handover {
                     Expect.that(stopped != null, "no further broker was started");
                     handover.awaitBroker();
                     handover.verify(stopped.equals("KILL"));
+                    handover.killedBefore |= stopped.equals("KILL");
+                    handover.transactions.next(judged);
+                    handover.verifyTransactions(judged, false);
                 } else {
                     handover.prepare();
                 }
                 handover.append(judged);
                 handover.verify(false);
+                handover.transactions.send(judged);
+                handover.verifyTransactions(judged, true);
                 handover.delay(judged);
                 if (judged < brokers - 1) {
                     handover.load(judged);
@@ -102,6 +109,9 @@ final class Handover {
         createTopic(topic, QUEUES);
         createTopic(delayTopic, 1);
         createTopic(loadTopic, 1);
+        String transactionTopic = scene.name("transactions");
+        createTopic(transactionTopic, 1);
+        transactions = new Transactions(scene, transactionTopic);
         String broker = scene.cluster().masters().get(0);
         // The class of it moved between 4.9 and 5: one that every broker has is changed and named otherwise.
         var config = scene.admin().examineSubscriptionGroupConfig(broker, "TOOLS_CONSUMER");
@@ -251,6 +261,16 @@ final class Handover {
             scene.admin().queryMessage(topic, "every", 32, 0, Long.MAX_VALUE).getMessageList().size());
         Await.value("delayed messages " + delayed,
             () -> texts(pull(queue(delayTopic, 0), "*")), found -> found.equals(delayed));
+    }
+
+    /** What is committed is there, and what was open when the one before was stopped. After a kill it may be there twice. */
+    private void verifyTransactions(int number, boolean itsOwn) throws Exception {
+        List<String> expected = transactions.expected(number, itsOwn);
+        MessageQueue queue = queue(scene.name("transactions"), 0);
+        Await.value("transactions of broker " + number, () -> texts(pull(queue, "*")), found -> found.containsAll(expected));
+        List<MessageExt> found = pull(queue, "*");
+        Expect.equal("finished transactions", new TreeSet<>(expected), texts(found));
+        Expect.that(killedBefore || found.size() == expected.size(), found.size() + " messages of " + expected.size() + " transactions");
     }
 
     private void verifyLoad() throws Exception {

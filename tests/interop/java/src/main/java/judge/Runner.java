@@ -22,6 +22,7 @@ import judge.check.RetryChecks;
 import judge.check.SendChecks;
 import judge.check.TopicChecks;
 import judge.check.TraceChecks;
+import judge.check.TransactionChecks;
 
 /** Runs checks side by side, each with topics, groups and clients of its own, and counts. */
 final class Runner {
@@ -60,6 +61,7 @@ final class Runner {
         List<Check> checks = new ArrayList<>();
         // The slow ones first, so that the end does not wait for them.
         checks.addAll(RetryChecks.all());
+        checks.addAll(TransactionChecks.all());
         checks.addAll(OrderChecks.all());
         checks.addAll(PushChecks.all());
         checks.addAll(DelayChecks.all());
