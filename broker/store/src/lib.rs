@@ -90,7 +90,7 @@ pub use consume_queue::search::Boundary;
 pub use consume_queue::tags_code::TagsCode;
 pub use error::{Error, Result};
 pub use follower::{Arrival, Dispatched, Follower, Lag, arrivals};
-pub use get::{Filter, GetStatus, Got, Limits};
+pub use get::{Filter, GetStatus, Got, Limits, Verdict};
 pub use metrics::{BUCKETS, Histogram, Metrics};
 pub use position::{LogOffset, Millis, QueueOffset};
 pub use put::{Appended, Deadline, NewMessage};

@@ -48,8 +48,20 @@ pub struct Limits {
 pub struct Filter<'f> {
     /// By the tags code of the consume queue entry.
     pub by_tags_code: &'f dyn Fn(i64) -> bool,
-    /// By the record, if needed.
-    pub by_record: Option<&'f dyn Fn(&Record<'_>) -> bool>,
+    /// By the record, if needed. The first record that a read shows it must not end the read, which
+    /// would make no progress.
+    pub by_record: Option<&'f dyn Fn(&Record<'_>) -> Verdict>,
+}
+
+/// What a filter says of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The reader gets it.
+    Take,
+    /// The reader does not want it.
+    Pass,
+    /// The read ends before it, because it has taken long enough; the next one continues there.
+    End,
 }
 
 impl Filter<'_> {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::{Bytes, BytesMut};
 use rmq_protocol::message::stored::{self, Head, Record};
 
-use super::{Filter, GetStatus, Got, Limits, Reach};
+use super::{Filter, GetStatus, Got, Limits, Reach, Verdict};
 use crate::MessageStore;
 use crate::consume_queue::entry::{self, Entry};
 use crate::consume_queue::{Queue, is_consumable};
@@ -171,8 +171,15 @@ impl<'a> Scan<'a> {
         }
         if !is_message(&file, entry, self.queue.id(), offset) || (from_disk && !self.is_whole(&file, entry)) {
             self.pass_over();
-        } else if self.matches(&file, entry) {
-            self.add(file, entry);
+            return Ok(Next::Entry);
+        }
+        match self.judge(&file, entry) {
+            Verdict::Take => self.add(file, entry),
+            Verdict::Pass => {}
+            Verdict::End => {
+                self.got.next_offset = offset;
+                return Ok(Next::End);
+            }
         }
         Ok(Next::Entry)
     }
@@ -210,11 +217,11 @@ impl<'a> Scan<'a> {
         whole
     }
 
-    /// Whether the reader's filter accepts the record, if it checks records.
-    fn matches(&self, file: &MappedFile, entry: &Entry) -> bool {
-        let Some(by_record) = self.filter.by_record else { return true };
+    /// What the reader's filter says of the record, if it checks records.
+    fn judge(&self, file: &MappedFile, entry: &Entry) -> Verdict {
+        let Some(by_record) = self.filter.by_record else { return Verdict::Take };
         let bytes = file.bytes(entry.physical_offset, entry.size as usize);
-        bytes.and_then(|bytes| Record::parse(bytes).ok()).is_some_and(|record| by_record(&record))
+        bytes.and_then(|bytes| Record::parse(bytes).ok()).map_or(Verdict::Pass, |record| by_record(&record))
     }
 
     fn add(&mut self, file: Arc<MappedFile>, entry: &Entry) {

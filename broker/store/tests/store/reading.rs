@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rmq_protocol::message::java;
-use rmq_store::{Boundary, Error, Filter, FlushMode, GetStatus, Limits, MessageStore};
+use rmq_store::{Boundary, Error, Filter, FlushMode, GetStatus, Limits, MessageStore, Verdict};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::support::*;
@@ -72,12 +72,18 @@ fn filters_pass_over_what_they_do_not_want() {
     let none = store.get("T", 0, q(8), few, Filter { by_tags_code: &|_| false, by_record: None }).unwrap();
     assert_eq!((none.status, none.count, none.next_offset), (GetStatus::NoMatchedMessage, 0, q(808)));
     let seen = std::cell::Cell::new(0);
-    let by_record: &dyn Fn(&rmq_protocol::message::stored::Record<'_>) -> bool = &|record| {
+    let by_record: &dyn Fn(&rmq_protocol::message::stored::Record<'_>) -> Verdict = &|record| {
         seen.set(seen.get() + 1);
-        record.property("n").is_some_and(|n| n == "507")
+        if record.property("n").is_some_and(|n| n == "507") { Verdict::Take } else { Verdict::Pass }
     };
     let got = store.get("T", 0, q(0), MANY, Filter { by_tags_code, by_record: Some(by_record) }).unwrap();
     assert_eq!((bodies(&got), seen.get()), (vec![(507, 507_u32.to_be_bytes().to_vec())], 8));
+    // A filter that has taken long enough: the next read goes on with the record that it did not
+    // judge.
+    let by_record: &dyn Fn(&rmq_protocol::message::stored::Record<'_>) -> Verdict =
+        &|record| if record.queue_offset() < 300 { Verdict::Pass } else { Verdict::End };
+    let got = store.get("T", 0, q(0), MANY, Filter { by_tags_code, by_record: Some(by_record) }).unwrap();
+    assert_eq!((got.status, got.count, got.next_offset), (GetStatus::NoMatchedMessage, 0, q(307)));
 }
 
 #[test]
