@@ -24,6 +24,7 @@ const FIGURES: &[(&str, &str)] = &[
     ("rocketmq_broker_contested_namesrvs", ""),
     ("rocketmq_broker_displaced_pulls_total", ""),
     ("rocketmq_broker_ended_threads_total", ""),
+    ("rocketmq_broker_filters", ""),
     ("rocketmq_broker_group_notices_total", ""),
     ("rocketmq_broker_in_sync_members", ""),
     ("rocketmq_broker_log_checked", ""),

@@ -10,6 +10,7 @@
 
 mod client;
 mod expiry;
+mod filters;
 mod full_disk;
 mod health;
 mod heartbeats;

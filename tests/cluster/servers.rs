@@ -54,7 +54,7 @@ async fn start() -> Servers {
     let root = folder("all");
     let namesrv = namesrv(&root).await;
     let namesrvs = namesrv.local_addr().to_string();
-    let broker = broker(&root, "broker-a", &namesrvs, 0).await;
+    let broker = broker_with(&root, "broker-a", &namesrvs, 0, &[("enablePropertyFilter", "true")]).await;
     Servers { namesrvs, _running: Some((namesrv, broker)) }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     config::Live,
+    filter::Filters,
     group::{
         members::{Consumers, Producers},
         offsets::ConsumerOffsets,
@@ -34,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
+    pub(crate) filters: Arc<Filters>,
     pub(crate) registration: Arc<Registration>,
     pub(crate) stats: Arc<Stats>,
     /// Tasks of requests that wait. They end before the store is closed.

@@ -63,6 +63,8 @@ pub(crate) enum Reason {
     NotSubscribed,
     /// The client has a newer subscription than the broker.
     SubscriptionOutdated,
+    /// The expression of a subscription is wrong.
+    WrongExpression,
     /// This broker takes no writes at present. Another one may.
     Unavailable,
     /// Too many requests wait already.

@@ -29,7 +29,7 @@
 //! | [`response`], [`admission`], [`blocking`] | the right to respond, limits of requests, blocking work |
 //! | [`role`], [`metrics_page`], [`feature`] | master or slave; the text of a scrape; the interface of a feature |
 //! | [`observe`] | counters and rates |
-//! | [`filter`] | which messages a subscription matches |
+//! | [`filter`] | which messages a subscription matches, by tags or SQL92 |
 //! | [`topic`], [`registration`], [`group`] | topics; namesrvs; groups, their members, offsets and locks |
 //! | [`timer`] | delayed delivery |
 //! | [`transaction`] | transaction messages |
@@ -80,4 +80,5 @@ pub const BLOCKING_THREADS: usize = 64;
 
 pub use config::Config;
 pub use error::Error;
+pub use filter::sql::{Expression, Fault, ParseError, Truth};
 pub use start::Broker;

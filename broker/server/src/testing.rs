@@ -3,6 +3,7 @@
 use crate::{
     config::{Config, Live},
     core::Core,
+    filter::Filters,
     group::{offsets::ConsumerOffsets, subscription::SubscriptionGroups},
     registration::Registration,
     role::{CurrentRole, Role},
@@ -51,6 +52,7 @@ pub(crate) fn core(config: Config, followers: Vec<Arc<dyn Follower>>, runtime: H
         transactions: Arc::new(transactions),
         producers: Arc::default(),
         consumers: Arc::default(),
+        filters: Arc::new(Filters::open(&root).unwrap()),
         stats: Arc::default(),
         tasks: TaskTracker::new(),
         settings,

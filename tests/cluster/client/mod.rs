@@ -3,6 +3,7 @@
 
 mod broadcasting;
 mod examples;
+mod filtering;
 mod ordered;
 mod outage;
 mod retry;

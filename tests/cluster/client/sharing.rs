@@ -1,11 +1,7 @@
 //! Members of a group that share the work.
 
 use super::*;
-use rmq_client::{
-    Consumer, Error,
-    admin::Boundary,
-    consumer::{Filter, Outcome},
-};
+use rmq_client::{Consumer, admin::Boundary, consumer::Outcome};
 use rmq_protocol::body::SubscriptionGroup;
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -88,15 +84,6 @@ async fn only_subscribed_tags_are_handed_out_and_the_rest_is_passed() {
     .await;
     consumer.stop().await;
     producer.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_sql_filter_is_refused_at_the_start() {
-    create_topic("sql", 1).await;
-    let options =
-        ConsumerOptions::new(&servers().await.namesrvs, "sql-g").subscribe("sql", Filter::Sql("a = = 1".into()));
-    let started = Consumer::start(options, |_| async { Outcome::Done }).await;
-    assert!(matches!(started.map(|_| ()), Err(Error::Refused { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,6 +151,7 @@ const VALUES: &[&str] = &[
     "TAG",
     "SQL92",
     "a = 1",
+    "a IN ('b') AND (c > -1.5 OR NOT d CONTAINS 'e'",
     "SINGLE_TAG",
     "../../etc",
     "a@b",
@@ -173,6 +174,9 @@ const BODIES: &[&str] = &[
     "0",
     "{\"clientID\":\"c\"}",
     "{\"clientID\":\"c\",\"consumerDataSet\":[{\"groupName\":\"generated-g\"}]}",
+    "{\"clientID\":\"c\",\"consumerDataSet\":[{\"groupName\":\"generated-g\",\"subscriptionDataSet\":[\
+     {\"topic\":\"generated\",\"expressionType\":\"SQL92\",\"subString\":\"a = 1 OR b\",\"subVersion\":9}]}]}",
+    "{\"subscriptionData\":{\"topic\":\"generated\",\"expressionType\":\"SQL92\",\"subString\":\"(a\"}}",
     "{\"consumerDataSet\":null,\"producerDataSet\":[{}]}",
     "{\"topicConfigList\":[{\"topicName\":\"x\",\"readQueueNums\":-1}]}",
     "{\"groupName\":\"\",\"retryQueueNums\":-9}",
@@ -229,7 +233,7 @@ async fn every_request_with_nonsense_is_answered_and_the_others_go_on() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random::<u64>);
     println!("SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let server = Server::start("generated", &[]).await;
+    let server = Server::start("generated", &[("enablePropertyFilter", "true")]).await;
     server.put_topic("generated", 2).await;
     let mut other = server.peer().await;
     let long = "x".repeat(40_000);

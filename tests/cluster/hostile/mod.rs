@@ -3,6 +3,7 @@
 
 mod creation;
 mod delay;
+mod filters;
 mod floods;
 mod generated;
 mod joins;

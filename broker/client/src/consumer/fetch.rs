@@ -1,9 +1,12 @@
 //! One pull: the request, and the meaning of its response.
 
+use super::Filter;
 use crate::{Error, link::Response, session::Session};
 use bytes::Bytes;
 use rmq_protocol::{
-    Command, RequestCode, ResponseCode, header,
+    Command, RequestCode, ResponseCode,
+    body::{EXPRESSION_SQL92, EXPRESSION_TAG},
+    header,
     message::{MessageQueue, sys_flag::pull},
 };
 use std::time::Duration;
@@ -26,7 +29,7 @@ pub(super) struct PullRequest<'a> {
     /// The long-polling time.
     pub(super) suspend: Option<Duration>,
     /// The filter, for groups without heartbeats.
-    pub(super) expression: Option<&'a str>,
+    pub(super) filter: Option<&'a Filter>,
     pub(super) subscription_version: i64,
     /// The member of the broker group to pull from.
     pub(super) broker_id: i64,
@@ -66,11 +69,16 @@ pub(super) async fn fetch(session: &Session, request: &PullRequest<'_>) -> Resul
     for (bit, set) in [
         (pull::COMMIT_OFFSET, commit.is_some()),
         (pull::SUSPEND, request.suspend.is_some()),
-        (pull::SUBSCRIPTION, request.expression.is_some()),
+        (pull::SUBSCRIPTION, request.filter.is_some()),
     ] {
         flag |= if set { bit } else { 0 };
     }
     let suspend = request.suspend.unwrap_or_default();
+    let (expression_type, expression) = match request.filter {
+        None => (None, None),
+        Some(Filter::Tags(tags)) => (Some(EXPRESSION_TAG), Some(tags.as_str())),
+        Some(Filter::Sql(expression)) => (Some(EXPRESSION_SQL92), Some(expression.as_str())),
+    };
     let header = header::PullMessage {
         consumer_group: request.group,
         topic: &queue.topic,
@@ -80,9 +88,9 @@ pub(super) async fn fetch(session: &Session, request: &PullRequest<'_>) -> Resul
         sys_flag: flag,
         commit_offset: commit.unwrap_or(0),
         suspend_timeout: suspend.as_millis() as i64,
-        subscription: request.expression,
+        subscription: expression,
         subscription_version: request.subscription_version,
-        expression_type: None,
+        expression_type,
         max_bytes: Some(MAX_BYTES),
         request_source: None,
         proxy_forward_client_id: None,

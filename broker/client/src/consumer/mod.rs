@@ -95,7 +95,8 @@ pub enum Order {
 pub enum Filter {
     /// Tags joined by `||`; `*` for all messages.
     Tags(String),
-    /// An SQL92 expression over properties. The broker must be configured to allow these.
+    /// An SQL92 expression over properties, such as `amount > 100 AND region = 'north'`, which the
+    /// broker evaluates. It must have `enablePropertyFilter=true`.
     Sql(String),
 }
 

@@ -56,7 +56,7 @@ impl Core {
             max_messages: self.options.pull_batch as i32,
             commit: (!self.is_broadcasting() && commit > 0 && !queue.moved.load(Relaxed)).then_some(commit),
             suspend: Some(fetch::SUSPEND),
-            expression: None,
+            filter: None,
             subscription_version: subscription.sub_version,
             broker_id: queue.suggested_broker.load(Relaxed),
         };

@@ -1,6 +1,9 @@
 //! Manual pulling: the application decides what to read, and when.
 
-use super::fetch::{self, PullRequest, Status, fetch};
+use super::{
+    Filter,
+    fetch::{self, PullRequest, Status, fetch},
+};
 use crate::{Error, admin::Admin, compression, session::Session};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -75,6 +78,24 @@ impl PullConsumer {
     /// # Errors
     /// The broker did not answer, or refused.
     pub async fn pull(&self, queue: &MessageQueue, offset: i64, max: u32, wait: bool) -> Result<Pulled, Error> {
+        self.pull_matching(queue, &Filter::Tags("*".to_owned()), offset, max, wait).await
+    }
+
+    /// The same with a filter that the broker evaluates. A broker compares only hashes of tags: a
+    /// message of another tag may come too. When none of the next messages matches, the result is
+    /// empty and its next offset lies behind them.
+    ///
+    /// # Errors
+    /// The broker did not answer, or refused; it refuses an SQL92 expression that is wrong, and any
+    /// unless it has `enablePropertyFilter=true`.
+    pub async fn pull_matching(
+        &self,
+        queue: &MessageQueue,
+        filter: &Filter,
+        offset: i64,
+        max: u32,
+        wait: bool,
+    ) -> Result<Pulled, Error> {
         let request = PullRequest {
             group: &self.group,
             queue,
@@ -82,7 +103,7 @@ impl PullConsumer {
             max_messages: i32::try_from(max).unwrap_or(i32::MAX),
             commit: None,
             suspend: wait.then_some(fetch::SUSPEND),
-            expression: Some("*"),
+            filter: Some(filter),
             subscription_version: 0,
             broker_id: self.suggested.lock().get(queue).copied().unwrap_or(0),
         };

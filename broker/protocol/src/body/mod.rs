@@ -6,6 +6,7 @@
 
 mod client;
 mod connection;
+mod consumer_filter;
 mod data_version;
 mod ha;
 mod kv_table;
@@ -21,6 +22,7 @@ mod topic_config;
 
 pub use client::*;
 pub use connection::*;
+pub use consumer_filter::*;
 pub use data_version::DataVersion;
 pub use ha::*;
 pub use kv_table::KvTable;

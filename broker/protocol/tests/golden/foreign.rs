@@ -22,13 +22,13 @@ macro_rules! types {
 }
 
 types! {
-    BrokerConsumeStatsBody, BrokerData, BrokerStats, CheckClientConfig, ClusterInfo, Connection, ConsumeFromWhere, ConsumeOffset, ConsumeQueueBody,
-    ConsumeQueueEntry, ConsumeStatsBody, ConsumeTimeSpans, ConsumeType, ConsumerConnection, ConsumerData, ConsumerIds, ConsumerOffsetTable,
+    BloomFilterData, BrokerConsumeStatsBody, BrokerData, BrokerStats, CheckClientConfig, ClusterInfo, Connection, ConsumeFromWhere, ConsumeOffset, ConsumeQueueBody,
+    ConsumeQueueEntry, ConsumeStatsBody, ConsumeTimeSpans, ConsumeType, ConsumerConnection, ConsumerData, ConsumerFilter, ConsumerFilterTable, ConsumerIds, ConsumerOffsetTable,
     ConsumerStatusBody, CorrectionOffsets, CustomizedRetryPolicy, DataVersion, DelayOffsetTable, ExponentialRetryPolicy, GroupList, HaClientRuntimeInfo,
     HaConnectionInfo, HaRuntimeInfo, Heartbeat, KvTable, LockBatch, LockBatchResponse, MemberGroup, MemberGroupBody, MessageModel, ProducerConnection,
     ProducerData, ProducerInfo, ProducerTable, QueueData, QueueMap<i64>, QueueOffset, QueueTimeSpan, RegisterBrokerBody, ResetOffsetBody,
     ResetOffsetListBody, RetryPolicy, RetryPolicyType, StatsItem, Subscription, SubscriptionGroup, SubscriptionGroupList, SubscriptionGroupTable,
-    TopicConfig, TopicConfigAndMappingTable, TopicConfigList, TopicConfigTable, TopicList, TopicOffset, TopicRoute, TopicStats,
+    TopicConfig, TopicConfigAndMappingTable, TopicConfigList, TopicConfigTable, TopicFilters, TopicList, TopicOffset, TopicRoute, TopicStats,
 }
 
 fn decode_as_everything(bytes: &[u8]) {

@@ -6,7 +6,7 @@ use crate::{
     config::Live,
     core::Core,
     error::{Reason, Rejection},
-    filter,
+    filter::{Filters, Wanted},
     group::members::Consumers,
     observe::stats::{Kind, Stats},
     registration::Registration,
@@ -15,9 +15,7 @@ use crate::{
     topic::Topics,
 };
 use rmq_protocol::{
-    body::{
-        BrokerStats, ConsumeQueueBody, ConsumeQueueEntry, DataVersion, KvTable, Subscription, runtime_info as rows,
-    },
+    body::{BrokerStats, ConsumeQueueBody, ConsumeQueueEntry, DataVersion, KvTable, runtime_info as rows},
     header::owned::{QueryConsumeQueue, ViewBrokerStats},
     java_properties,
     message::stored::Record,
@@ -40,6 +38,7 @@ pub(crate) struct BrokerAdmin {
     store: Arc<MessageStore>,
     topics: Arc<Topics>,
     consumers: Arc<Consumers>,
+    filters: Arc<Filters>,
     registration: Arc<Registration>,
     settings: Arc<Live>,
     stats: Arc<Stats>,
@@ -60,6 +59,7 @@ impl BrokerAdmin {
             store: Arc::clone(&core.store),
             topics: Arc::clone(&core.topics),
             consumers: Arc::clone(&core.consumers),
+            filters: Arc::clone(&core.filters),
             registration: Arc::clone(&core.registration),
             settings: Arc::clone(&core.settings),
             stats: Arc::clone(&core.stats),
@@ -168,12 +168,16 @@ impl BrokerAdmin {
             ));
         };
         let last = max.min(first.saturating_add(header.count.min(MAX_ENTRIES) as u64));
+        let wanted = subscription.as_ref().and_then(|subscription| {
+            let group = header.consumer_group.as_deref().unwrap_or_default();
+            self.filters.wanted(group, subscription, self.settings.load().messages.property_filter).ok()
+        });
         let mut queue_data = Vec::new();
         for offset in first.get()..last.get() {
             let Some(place) = self.store.physical_offset(&header.topic, header.queue_id, offset.into())? else {
                 continue;
             };
-            queue_data.push(self.entry(place, subscription.as_deref()));
+            queue_data.push(self.entry(place, wanted.as_ref()));
         }
         let body = ConsumeQueueBody {
             filter_data: None,
@@ -186,12 +190,12 @@ impl BrokerAdmin {
     }
 
     /// An entry of a queue, computed from its message.
-    fn entry(&self, place: LogOffset, subscription: Option<&Subscription>) -> ConsumeQueueEntry {
+    fn entry(&self, place: LogOffset, wanted: Option<&Wanted>) -> ConsumeQueueEntry {
         let bytes = self.store.record(place);
         let record = bytes.as_ref().and_then(|bytes| Record::parse(bytes).ok());
         let tags_code = record.as_ref().map_or(0, Record::tags_code);
         ConsumeQueueEntry {
-            eval: subscription.is_none_or(|subscription| filter::may_match(subscription, tags_code)),
+            eval: wanted.is_none_or(|wanted| record.as_ref().is_some_and(|record| wanted.accepts(record))),
             msg: record.is_none().then(|| "the message cannot be read".to_owned()),
             physic_offset: place.to_wire(),
             physic_size: record.map_or(0, |record| record.size() as i32),

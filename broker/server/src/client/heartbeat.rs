@@ -6,7 +6,7 @@ use crate::{
     core::Core,
     error::{Reason, Rejection},
     feature::{Feature, Tasks},
-    filter,
+    filter::{self, Filters},
     group::{
         QueueLocks,
         members::{self, Client, Consumers, MAX_MEMBERSHIPS, Notifications, Producers},
@@ -19,7 +19,7 @@ use crate::{
 };
 use bytes::Bytes;
 use rmq_protocol::{
-    body::{CheckClientConfig, ConsumerData, Heartbeat, perm},
+    body::{CheckClientConfig, ConsumerData, EXPRESSION_SQL92, Heartbeat, perm},
     header::{
         HeartbeatResponse,
         owned::{ConsumerGroupRequest, UnregisterClient},
@@ -48,6 +48,7 @@ pub(crate) struct Clients {
     role: Arc<CurrentRole>,
     producers: Arc<Producers>,
     consumers: Arc<Consumers>,
+    filters: Arc<Filters>,
     notifications: Arc<Notifications>,
     locks: Arc<QueueLocks>,
     groups: Arc<SubscriptionGroups>,
@@ -80,6 +81,7 @@ impl Clients {
             role: Arc::clone(&core.role),
             producers: Arc::clone(&core.producers),
             consumers: Arc::clone(&core.consumers),
+            filters: Arc::clone(&core.filters),
             groups: Arc::clone(&core.groups),
             topics: Arc::clone(&core.topics),
             registration: Arc::clone(&core.registration),
@@ -125,7 +127,10 @@ impl Clients {
                 self.consumer(data, client.clone(), &mut made)
             });
             match taken {
-                Ok(changed) => subscription_changed |= changed,
+                Ok(changed) => {
+                    subscription_changed |= changed;
+                    refusals.extend(self.filters_of(data, heartbeat.without_sub));
+                }
                 Err(refusal) => refusals.push(refusal),
             }
         }
@@ -180,6 +185,25 @@ impl Clients {
         Ok(change.subscriptions)
     }
 
+    /// Registers the SQL92 expressions that are in force for the group, and refuses those that are
+    /// wrong. The group is registered in any case: it may subscribe to other topics.
+    fn filters_of(&self, data: &ConsumerData, without_sub: bool) -> Vec<Rejection> {
+        if without_sub || !self.settings.load().messages.property_filter {
+            return Vec::new();
+        }
+        let (name, subscriptions) = (&data.group_name, &data.subscription_data_set);
+        self.filters.keep_only(name, subscriptions);
+        let by_sql = subscriptions.iter().filter(|subscription| subscription.expression_type == EXPRESSION_SQL92);
+        by_sql
+            .filter_map(|subscription| {
+                // Another client may have brought a newer one.
+                let current = self.consumers.subscription(name, &subscription.topic)??;
+                self.filters.wanted(name, &current, true).err()
+            })
+            .map(|refusal| Rejection { remark: format!("group {name}: {}", refusal.remark), ..refusal })
+            .collect()
+    }
+
     fn retry_topic(&self, data: &ConsumerData, queues: i32) -> bool {
         let name = names::retry_topic(&data.group_name);
         if names::check_topic(&name).is_err() {
@@ -210,6 +234,16 @@ impl Clients {
         self.tasks.spawn_blocking_on(write, &self.runtime);
     }
 
+    /// Some clients of these groups have left.
+    fn left<'a>(&self, groups: impl IntoIterator<Item = &'a String> + Clone) {
+        for group in groups.clone() {
+            if self.consumers.message_model(group).is_none() {
+                self.filters.left(group);
+            }
+        }
+        self.notify_all(groups);
+    }
+
     fn notify_all<'a>(&self, groups: impl IntoIterator<Item = &'a String>) {
         if !self.settings.load().clients.notify_members {
             return;
@@ -229,7 +263,7 @@ impl Clients {
         if let Some(group) = &header.consumer_group
             && self.consumers.unregister(group, &header.client_id).matters()
         {
-            self.notify_all([group]);
+            self.left([group]);
         }
     }
 
@@ -242,13 +276,18 @@ impl Clients {
 
     /// Request 46.
     pub(crate) fn check_expression(&self, config: &CheckClientConfig) -> Result<(), Rejection> {
-        filter::check_type(&config.subscription_data.expression_type)
+        let subscription = &config.subscription_data;
+        let enabled = self.settings.load().messages.property_filter;
+        if filter::is_sql(&subscription.expression_type, enabled)? {
+            filter::parse(&subscription.sub_string)?;
+        }
+        Ok(())
     }
 
     /// Removes clients that were seen last before `oldest` (milliseconds since 1970).
     pub(crate) fn expire(&self, oldest: i64) {
         self.producers.expire(oldest);
-        self.notify_all(&self.consumers.expire(oldest));
+        self.left(&self.consumers.expire(oldest));
     }
 }
 
@@ -304,7 +343,7 @@ impl Feature for Clients {
     /// Removes the clients of the connection.
     fn disconnected(&self, connection: &Connection) {
         self.producers.disconnect(connection);
-        self.notify_all(&self.consumers.disconnect(connection));
+        self.left(&self.consumers.disconnect(connection));
     }
 
     fn metrics(&self, to: &MetricsPage) -> Written {

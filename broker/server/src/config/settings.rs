@@ -270,6 +270,8 @@ settings! {
             "how long they wait if not, in milliseconds";
         max_parked: usize = "maxParkedPulls", 100_000, hot,
             "pulls that may wait at a time";
+        property_filter: bool = "enablePropertyFilter", false, hot,
+            "let clients subscribe by SQL92 expressions on properties";
     }
 
     /// Transaction messages.
@@ -298,6 +300,9 @@ settings! {
             "notify the members of a group when it changes";
         flush_offsets: Millis = "flushConsumerOffsetInterval", millis(5_000), fixed,
             "between two writes of the consumer offsets, in milliseconds (100 to 86,400,000)";
+        keep_filters: Millis = "filterDataCleanTimeSpan", millis(86_400_000), hot,
+            "how long config/consumerFilter.json keeps the SQL92 subscription of a group without \
+             clients, in milliseconds";
         refused_keys: String = "configBlackList", "configBlackList;brokerConfigPath".into(), fixed,
             "keys that may not be changed at run time, joined by ';'";
     }

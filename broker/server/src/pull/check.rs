@@ -4,7 +4,7 @@ use super::Puller;
 use crate::{
     config::{Config, Messages},
     error::{Reason, Rejection},
-    filter,
+    filter::{self, Wanted},
 };
 use rmq_protocol::{
     body::{EXPRESSION_TAG, MessageModel, Subscription, SubscriptionGroup, perm},
@@ -22,7 +22,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Checked {
     pub(super) group: Arc<SubscriptionGroup>,
     pub(super) topic_sys_flag: i32,
-    pub(super) subscription: Arc<Subscription>,
+    pub(super) wanted: Wanted,
 }
 
 impl Puller {
@@ -42,8 +42,8 @@ impl Puller {
                 ),
             ));
         }
-        let subscription = self.subscription(request, &group)?;
-        Ok(Checked { group, topic_sys_flag: topic.topic_sys_flag, subscription })
+        let wanted = self.wanted(request, &group, settings.messages.property_filter)?;
+        Ok(Checked { group, topic_sys_flag: topic.topic_sys_flag, wanted })
     }
 
     fn check_group(&self, request: &PullMessage<'_>, settings: &Config) -> Result<Arc<SubscriptionGroup>, Rejection> {
@@ -61,19 +61,19 @@ impl Puller {
         Ok(group)
     }
 
-    /// The subscription of the client, from the request or from its heartbeat.
-    fn subscription(
+    /// The filter of the client, from the request or from its heartbeat. `by_properties`: SQL92 is
+    /// enabled.
+    fn wanted(
         &self,
         request: &PullMessage<'_>,
         group: &SubscriptionGroup,
-    ) -> Result<Arc<Subscription>, Rejection> {
+        by_properties: bool,
+    ) -> Result<Wanted, Rejection> {
         if request.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
-            filter::check_type(request.expression_type.unwrap_or_default())?;
-            return Ok(Arc::new(Subscription::tags(
-                request.topic,
-                request.subscription.unwrap_or("*"),
-                request.subscription_version,
-            )));
+            return Ok(match filter::is_sql(request.expression_type.unwrap_or_default(), by_properties)? {
+                true => Wanted::ByProperties(self.recent.expression(request.subscription.unwrap_or_default())?),
+                false => tags(request, request.subscription.unwrap_or("*")),
+            });
         }
         let name = request.consumer_group;
         let unknown = |what: &str| {
@@ -91,16 +91,20 @@ impl Puller {
             if expression_type.unwrap_or(&subscription.expression_type) == EXPRESSION_TAG {
                 // The current subscription is not known here. Every client filters by tags again,
                 // so sending it too many messages is safe.
-                return Ok(Arc::new(Subscription::tags(request.topic, "*", request.subscription_version)));
+                return Ok(tags(request, "*"));
             }
             return Err(Rejection::new(
                 Reason::SubscriptionOutdated,
                 format!("the subscription of {name} here is older than the client's"),
             ));
         }
-        filter::check_type(&subscription.expression_type)?;
-        Ok(subscription)
+        self.filters.wanted(name, &subscription, by_properties)
     }
+}
+
+/// The filter of a subscription by tags.
+fn tags(request: &PullMessage<'_>, expression: &str) -> Wanted {
+    Wanted::ByTags(Arc::new(Subscription::tags(request.topic, expression, request.subscription_version)))
 }
 
 /// Refuses numbers that no valid client sends.

@@ -19,7 +19,7 @@ use crate::{
     core::Core,
     error::Rejection,
     feature::{Feature, Tasks},
-    filter,
+    filter::{Filters, Recent},
     group::{members::Consumers, offsets::ConsumerOffsets, subscription::SubscriptionGroups},
     metrics_page::{MetricsPage, Written},
     observe::stats::{Kind, Stats},
@@ -36,7 +36,7 @@ use rmq_protocol::{
     message::sys_flag,
 };
 use rmq_remoting::Connection;
-use rmq_store::{Filter, GetStatus, Got, MessageStore, QueueOffset};
+use rmq_store::{GetStatus, Got, MessageStore, QueueOffset};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -55,6 +55,8 @@ pub(crate) struct Puller {
     topics: Arc<Topics>,
     groups: Arc<SubscriptionGroups>,
     consumers: Arc<Consumers>,
+    filters: Arc<Filters>,
+    recent: Recent,
     offsets: Arc<ConsumerOffsets>,
     long_polling: Arc<LongPolling>,
     following: Arc<Following>,
@@ -93,9 +95,12 @@ enum Outcome {
     Respond(Pulled),
     /// There is no message yet, and the client accepts to wait.
     Wait {
+        /// Where the next run reads: behind the messages that do not match.
+        from: QueueOffset,
         /// The queue offset that the pull waits for.
         offset: QueueOffset,
-        subscription: Arc<Subscription>,
+        /// Wakes the pull only for messages whose tag may match.
+        subscription: Option<Arc<Subscription>>,
         timeout: Duration,
     },
 }
@@ -113,6 +118,8 @@ impl Puller {
             topics: Arc::clone(&core.topics),
             groups: Arc::clone(&core.groups),
             consumers: Arc::clone(&core.consumers),
+            filters: Arc::clone(&core.filters),
+            recent: Recent::default(),
             offsets: Arc::clone(&core.offsets),
             settings: Arc::clone(&core.settings),
             stats: Arc::clone(&core.stats),
@@ -139,9 +146,8 @@ impl Puller {
         match self.run(request, Run::First, reading) {
             Ok(Outcome::Cold) => return Some(Pull { request: request.clone().into_owned(), to }),
             Ok(Outcome::Respond(pulled)) => to.give(Ok(pulled)),
-            Ok(Outcome::Wait { offset, subscription, timeout }) => {
+            Ok(Outcome::Wait { offset, subscription, timeout, .. }) => {
                 let pull = Pull { request: request.clone().into_owned(), to };
-                let subscription = (subscription.sub_string != "*").then_some(subscription);
                 let parked = Parked { pull, offset, subscription, deadline: now + timeout, last_try: false };
                 return self.park(parked, reading).map(|parked| parked.pull);
             }
@@ -161,7 +167,7 @@ impl Puller {
         self.run_again(parked, Reading::Disk);
     }
 
-    fn run_again(&self, parked: Parked, reading: Reading) -> Option<Parked> {
+    fn run_again(&self, mut parked: Parked, reading: Reading) -> Option<Parked> {
         if !parked.pull.to.connection().is_open() {
             return None;
         }
@@ -169,9 +175,12 @@ impl Puller {
         match self.run(&parked.pull.request.borrowed(), run, reading) {
             Ok(Outcome::Cold) => return Some(parked),
             Ok(Outcome::Respond(pulled)) => parked.pull.to.give(Ok(pulled)),
-            // The pull was woken for a message that a later filter stage rejected. Its deadline
-            // does not change.
-            Ok(Outcome::Wait { offset, .. }) => return self.park(Parked { offset, ..parked }, reading),
+            // The pull was woken for a message that does not match. Its deadline does not change;
+            // its response tells the client where to continue.
+            Ok(Outcome::Wait { from, offset, .. }) => {
+                parked.pull.request.queue_offset = from.to_wire();
+                return self.park(Parked { offset, ..parked }, reading);
+            }
             Err(rejection) => parked.pull.to.give(Err(rejection)),
         }
         None
@@ -229,8 +238,19 @@ impl Puller {
         {
             // The queue has messages beyond the offset, but none that matches. Only the deadline
             // wakes the pull.
-            let offset = if got.max_offset > got.next_offset { NEVER } else { got.next_offset };
-            return Ok(Outcome::Wait { offset, subscription: checked.subscription, timeout });
+            let wait_for = if got.max_offset > got.next_offset { NEVER } else { got.next_offset };
+            let subscription = checked.wanted.tags().cloned();
+            return Ok(Outcome::Wait { from: offset, offset: wait_for, subscription, timeout });
+        }
+        if got.status == GetStatus::NoMatchedMessage
+            && got.next_offset >= got.max_offset
+            && run == Run::Again
+            && let Some(timeout) = check::wait_timeout(request, &settings.messages)
+        {
+            // A rarely matching filter would otherwise cost a request for each message that comes.
+            // The first run responds, so that the client's offset moves on.
+            let subscription = checked.wanted.tags().cloned();
+            return Ok(Outcome::Wait { from: got.next_offset, offset: got.next_offset, subscription, timeout });
         }
         let suggested = if follows && !corrects {
             0
@@ -240,7 +260,8 @@ impl Puller {
         Ok(Outcome::Respond(outcome::nothing(&got, status, suggested, &checked)))
     }
 
-    /// Reads the queue. Returns `None` if that needs the disk and `reading` does not allow it.
+    /// Reads the queue. Returns `None` if that needs the disk, or a filter that takes long, and
+    /// `reading` does not allow it.
     fn read(
         &self,
         request: &PullMessage<'_>,
@@ -248,13 +269,15 @@ impl Puller {
         checked: &Checked,
         reading: Reading,
     ) -> Result<Option<Got>, Rejection> {
-        let wanted = |tags_code| filter::may_match(&checked.subscription, tags_code);
-        let filter = Filter { by_tags_code: &wanted, by_record: None };
         let (topic, queue_id, limits) = (request.topic, request.queue_id, check::limits(request));
-        Ok(match reading {
-            Reading::Disk => Some(self.store.get(topic, queue_id, offset, limits, filter)?),
-            Reading::Memory => self.store.get_if_resident(topic, queue_id, offset, limits, filter)?,
-        })
+        let blocking = reading == Reading::Disk;
+        if checked.wanted.is_heavy() && !blocking {
+            return Ok(None);
+        }
+        Ok(checked.wanted.read(blocking, |filter| match blocking {
+            true => self.store.get(topic, queue_id, offset, limits, filter).map(Some),
+            false => self.store.get_if_resident(topic, queue_id, offset, limits, filter),
+        })?)
     }
 
     /// Commits the offset that the client had reached when it sent the pull. When a parked pull

@@ -28,6 +28,7 @@ pub(super) fn refused(rejection: Rejection) -> Reply {
         Reason::NotOnline => Code::ConsumerNotOnline,
         Reason::NotSubscribed => Code::SubscriptionNotExist,
         Reason::SubscriptionOutdated => Code::SubscriptionNotLatest,
+        Reason::WrongExpression => Code::SubscriptionParseFailed,
         Reason::Unavailable => Code::ServiceNotAvailable,
         Reason::Busy => Code::SystemBusy,
         Reason::ClientTimeout => Code::ConsumeMessageTimeout,

@@ -12,6 +12,7 @@ use crate::{
     config::{Config, Live},
     core::Core,
     feature::List,
+    filter::{FilterWriter, Filters},
     group::{QueueLocks, offsets::ConsumerOffsets, progress::ProgressWriter, subscription::SubscriptionGroups},
     observe::{requests::Requests, stats::Stats, store::StoreMetrics},
     pull::{Puller, long_polling::LongPolling},
@@ -40,6 +41,7 @@ pub(super) struct Tables {
     pub(super) offsets: Arc<ConsumerOffsets>,
     pub(super) delay: Arc<Delay>,
     pub(super) transactions: Arc<Transactions>,
+    pub(super) filters: Arc<Filters>,
     pub(super) long_polling: Arc<LongPolling>,
 }
 
@@ -54,6 +56,7 @@ impl Tables {
             delay: Arc::new(Delay::open(root, config.delay_levels()?)?),
             transactions: Arc::new(Transactions::open(root, Arc::clone(settings), Arc::clone(&offsets))?),
             offsets,
+            filters: Arc::new(Filters::open(root)?),
             long_polling: Arc::default(),
         })
     }
@@ -163,6 +166,7 @@ impl Parts {
             Arc::new(delivery),
             Arc::new(checks),
             Arc::new(progress(&core)),
+            Arc::new(FilterWriter { filters: Arc::clone(&core.filters), settings: Arc::clone(&core.settings) }),
         ]);
         let page = Page {
             settings: Arc::clone(&core.settings),
@@ -225,6 +229,7 @@ fn core(settings: Arc<Live>, store: Arc<MessageStore>, tables: Tables, budget: A
         transactions: tables.transactions,
         producers: Arc::default(),
         consumers: Arc::default(),
+        filters: tables.filters,
         registration: Arc::new(registration),
         stats: Arc::<Stats>::default(),
         tasks: TaskTracker::new(),

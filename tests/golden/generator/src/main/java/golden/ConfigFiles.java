@@ -3,6 +3,7 @@ package golden;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.rocketmq.broker.BrokerController;
+import org.apache.rocketmq.broker.filter.ConsumerFilterManager;
 import org.apache.rocketmq.broker.offset.ConsumerOffsetManager;
 import org.apache.rocketmq.broker.schedule.ScheduleMessageService;
 import org.apache.rocketmq.broker.subscription.SubscriptionGroupManager;
@@ -10,6 +11,7 @@ import org.apache.rocketmq.broker.topic.TopicConfigManager;
 import org.apache.rocketmq.common.BrokerConfig;
 import org.apache.rocketmq.common.ConfigManager;
 import org.apache.rocketmq.common.TopicConfig;
+import org.apache.rocketmq.common.filter.ExpressionType;
 import org.apache.rocketmq.remoting.netty.NettyClientConfig;
 import org.apache.rocketmq.remoting.netty.NettyServerConfig;
 import org.apache.rocketmq.remoting.protocol.DataVersion;
@@ -28,6 +30,7 @@ final class ConfigFiles {
         files.subscriptionGroups();
         files.consumerOffsets();
         files.delayOffsets();
+        files.consumerFilters();
         return files.cases;
     }
 
@@ -82,6 +85,20 @@ final class ConfigFiles {
         delays.getOffsetTable().put(18, 5_000_000_000L);
         delays.setDataVersion(dataVersion());
         file("delayOffset.json", delays, delays.getOffsetTable());
+    }
+
+    private void consumerFilters() throws Exception {
+        ConsumerFilterManager filters = new ConsumerFilterManager(broker);
+        filters.register("TopicTest", "consumers", "a > 5 AND TAGS = 'TagA'", ExpressionType.SQL92, 1_700_000_000_001L);
+        filters.get("TopicTest", "consumers").setBornTime(1_700_000_000_002L);
+        // A group whose last client has left, in a time that does not pass: dead rows are removed after a day.
+        filters.register("Orders", "orderly", "region IN ('\u6d59\u6c5f', 'it''s')", ExpressionType.SQL92, 1_700_000_000_003L);
+        filters.get("Orders", "orderly").setBornTime(1_700_000_000_004L);
+        filters.get("Orders", "orderly").setDeadTime(4_000_000_000_000L);
+        // The compiled forms are not part of the file.
+        filters.get("TopicTest", "consumers").setCompiledExpression(null);
+        filters.get("Orders", "orderly").setCompiledExpression(null);
+        file("consumerFilter.json", filters, filters.getFilterDataByTopic());
     }
 
     private void file(String name, ConfigManager manager, Map<?, ?> table) throws Exception {

@@ -50,6 +50,7 @@ public final class Main {
         documents.put("records.json", Records.cases());
         documents.put("store-files.json", StoreFiles.cases());
         documents.put("config-files.json", ConfigFiles.cases());
+        documents.put("filters.json", Filters.cases());
         return documents;
     }
 
