@@ -11,6 +11,7 @@ var pushChecks = []check{
 	{"push_clustering_shares_messages", pushClustering},
 	{"push_broadcasting", pushBroadcasting},
 	{"push_tag_filter", pushTags},
+	{"push_sql_filter", pushSQL},
 	{"push_long_poll_wakes", pushLongPoll},
 	{"push_offset_kept_across_restart", pushRestart},
 }
@@ -54,6 +55,31 @@ func pushTags(s *scene) {
 	box.awaitBodies(wanted)
 	s.sendMany(topic, "TagB", "later-b", 5)
 	box.awaitBodies(merge(wanted, s.sendMany(topic, "TagA", "later-a", 5)))
+}
+
+func pushSQL(s *scene) {
+	topic, _ := s.topic()
+	send := func(prefix string) map[string]bool {
+		wanted := map[string]bool{}
+		for i := range 20 {
+			m := message(topic, fmt.Sprintf("%s-%02d", prefix, i))
+			m.WithProperty("n", fmt.Sprint(i))
+			s.send(m)
+			if i >= 5 && i < 15 && i != 7 {
+				wanted[string(m.Body)] = true
+			}
+		}
+		return wanted
+	}
+	wanted := send("before")
+	box := &inbox{}
+	made := s.push(s.group())
+	selector := consumer.MessageSelector{Type: consumer.SQL92, Expression: "n BETWEEN 5 AND 14 AND n <> 7"}
+	must(made.Subscribe(topic, selector, box.take), "subscription")
+	must(made.Start(), "start")
+	box.awaitBodies(wanted)
+	// Now its pulls wait at the ends of the queues.
+	box.awaitBodies(merge(wanted, send("later")))
 }
 
 func pushLongPoll(s *scene) {

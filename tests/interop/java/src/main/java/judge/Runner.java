@@ -11,6 +11,7 @@ import java.util.regex.Pattern;
 import judge.check.AdminChecks;
 import judge.check.ConsumeStartChecks;
 import judge.check.DelayChecks;
+import judge.check.FilterChecks;
 import judge.check.LimitChecks;
 import judge.check.LitePullChecks;
 import judge.check.OffsetChecks;
@@ -64,6 +65,7 @@ final class Runner {
         checks.addAll(TransactionChecks.all());
         checks.addAll(OrderChecks.all());
         checks.addAll(PushChecks.all());
+        checks.addAll(FilterChecks.all());
         checks.addAll(DelayChecks.all());
         checks.addAll(TraceChecks.all());
         checks.addAll(ConsumeStartChecks.all());
