@@ -156,7 +156,7 @@ async fn a_producer_that_does_not_read_delays_no_other_group_and_costs_no_checks
     let given_up = figure(&broker, "rocketmq_broker_given_up_transactions_total").await;
     let checks = figure(&broker, "rocketmq_broker_transaction_checks_total").await - 20.0;
     assert!(given_up < HALVES as f64 / 2.0, "{given_up} were given up after {checks} checks");
-    assert!(checks < HALVES as f64, "{checks} checks that nobody read");
+    assert!(checks < HALVES as f64, "{checks} checks that no client read");
     slow.close().await;
     quick.close().await;
     broker.stop().await.unwrap();

@@ -48,7 +48,7 @@ async fn sends(peer: &Peer, count: usize) -> Vec<Duration> {
     times
 }
 
-fn told(times: &[Duration]) -> String {
+fn summary(times: &[Duration]) -> String {
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
     format!("p50 {:?} p99 {:?} p99.9 {:?} max {:?}", at(0.5), at(0.99), at(0.999), at(1.0))
 }
@@ -63,12 +63,12 @@ async fn sends_do_not_feel_open_transactions_and_each_takes_little_memory() {
     let broker = quick(&root, &settings).await;
     let plain = Peer::new(broker.address());
     sends(&plain, rounds).await;
-    println!("none open:    {}", told(&sends(&plain, rounds).await));
+    println!("none open:    {}", summary(&sends(&plain, rounds).await));
     let before = resident_bytes();
     prepare_many(broker.address(), count).await;
     until_figure(&broker, "rocketmq_half_messages", count as f64).await;
     let each = resident_bytes().saturating_sub(before) / count;
-    println!("{count} open: {}, {each} bytes of memory each", told(&sends(&plain, rounds).await));
+    println!("{count} open: {}, {each} bytes of memory each", summary(&sends(&plain, rounds).await));
     assert!(count < 50_000 || each < 300, "{each} bytes for an open transaction");
     broker.stop().await.unwrap();
 
@@ -88,7 +88,7 @@ async fn sends_do_not_feel_open_transactions_and_each_takes_little_memory() {
     let (plain, begun, first) = (Peer::new(broker.address()), Instant::now(), checks().await);
     let times = sends(&plain, rounds).await;
     let rate = (checks().await - first) / begun.elapsed().as_secs_f64();
-    println!("{rate:.0} checks a second: {}", told(&times));
+    println!("{rate:.0} checks a second: {}", summary(&times));
     // A copy that is on its way to the follower is not counted.
     until_figure(&broker, "rocketmq_half_messages", count as f64).await;
     reading.abort();

@@ -34,7 +34,7 @@ async fn outcomes_that_lie_end_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_messages_that_nobody_could_end_are_refused() {
+async fn half_messages_that_no_producer_could_end_are_refused() {
     let root = folder("transaction-halves");
     let broker = quick(&root, &[("maxOpenTransactions", "4")]).await;
     let producer = Producer::join(broker.address(), "pg", "1").await;

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 /// How long a request waits for its half message to be taken from the log, and for another outcome
 /// of the same transaction.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 const UNKNOWN: i32 = 0;
 const COMMIT: i32 = 8;
@@ -72,12 +72,12 @@ impl MessageWriter {
                 return Err(Rejection::number("commitOrRollback", other.into(), wanted));
             }
         };
-        let patience = Instant::now() + PATIENCE;
-        let bytes = self.half_message(header, patience)?;
+        let deadline = Instant::now() + TIMEOUT;
+        let bytes = self.half_message(header, deadline)?;
         let record = Record::parse(&bytes).map_err(|error| refuse(format!("the half message is damaged: {error}")))?;
         let half = self.check_outcome(header, &record)?;
         let known = Half { offset: record.queue_offset().into(), position: LogOffset::of(&record) };
-        let Some(claim) = self.claim(known, &record, &half, patience)? else {
+        let Some(claim) = self.claim(known, &record, &half, deadline)? else {
             return Err(refuse(format!("the transaction {} has ended already; nothing is stored", half.key)));
         };
         let draft = if commit { self.message(&bytes, &record, &half, &claim) } else { self.op_message(&claim) };
@@ -93,13 +93,13 @@ impl MessageWriter {
 
     /// The record that the request points at. A producer may be faster than the dispatch of its own
     /// half message.
-    fn half_message(&self, header: &EndTransaction, patience: Instant) -> Result<Bytes, Rejection> {
+    fn half_message(&self, header: &EndTransaction, deadline: Instant) -> Result<Bytes, Rejection> {
         let missing = || refuse(format!("there is no half message at offset {}", header.commit_log_offset));
         let position = LogOffset::from_wire(header.commit_log_offset).ok_or_else(missing)?;
         if position >= self.store.max_physical_offset() {
             return Err(missing());
         }
-        if self.store.dispatched().wait_until(position + 1, patience) != Ok(true) {
+        if self.store.dispatched().wait_until(position + 1, deadline) != Ok(true) {
             return Err(rmq_store::Error::Stalled.into());
         }
         self.store.record(position).ok_or_else(missing)
@@ -144,15 +144,15 @@ impl MessageWriter {
         known: Half,
         record: &Record<'_>,
         half: &Contents<'_>,
-        patience: Instant,
+        deadline: Instant,
     ) -> Result<Option<Claim>, Rejection> {
         let mut known = known;
         loop {
-            if let Some(claim) = self.transactions.claim(known, patience)? {
+            if let Some(claim) = self.transactions.claim(known, deadline)? {
                 return Ok(Some(claim));
             }
             // A copy may have been stored that was not taken from the log yet.
-            let _ = self.store.dispatched().wait_until(self.store.max_physical_offset(), patience);
+            let _ = self.store.dispatched().wait_until(self.store.max_physical_offset(), deadline);
             match self.newest_copy(record, half).filter(|newest| newest.offset > known.offset) {
                 Some(newest) => known = newest,
                 None => return Ok(None),
@@ -202,14 +202,14 @@ impl MessageWriter {
         OwnedDraft::new(&op_message(&body, &properties, self.store_host), body.clone())
     }
 
-    /// Appends the message. Returns `prepared` if no disk blocks are available within `patience`.
+    /// Appends the message. Returns `prepared` if no disk blocks are available within `deadline`.
     pub(super) fn append_end(
         &self,
         prepared: Prepared,
-        patience: Deadline,
+        deadline: Deadline,
     ) -> Result<Result<Stored<'static>, Prepared>, Rejection> {
         let draft = prepared.draft.draft();
-        let Some(appended) = self.store.put_again_within(&draft, patience)? else { return Ok(Err(prepared)) };
+        let Some(appended) = self.store.put_again_within(&draft, deadline)? else { return Ok(Err(prepared)) };
         let (bytes, born) = (draft.body.len(), draft.born_timestamp);
         let Prepared { commits, claim, topic, wanted, .. } = prepared;
         if commits {
@@ -255,7 +255,7 @@ impl MessageWriter {
         };
         let stored = self.store.put_again_within(&draft, Deadline::client())?.ok_or(rmq_store::Error::Stalled)?;
         // Until then a second request would open it twice.
-        let _ = self.store.dispatched().wait_until(stored.end, Instant::now() + PATIENCE);
+        let _ = self.store.dispatched().wait_until(stored.end, Instant::now() + TIMEOUT);
         Ok(())
     }
 }

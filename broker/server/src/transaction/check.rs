@@ -58,7 +58,7 @@ pub(crate) struct Checks {
 
 /// What the thread remembers.
 #[derive(Default)]
-struct Memory {
+struct Progress {
     /// Whose turn it is among the producers of a group.
     round: usize,
     /// No op message is written before.
@@ -66,7 +66,7 @@ struct Memory {
     /// The last warnings about appends, and about groups without producers.
     warned_append: Option<u64>,
     warned_alone: Option<u64>,
-    given_up_told: Option<u64>,
+    warned_given_up: Option<u64>,
 }
 
 /// Whether a warning is due, and that it is given now.
@@ -100,7 +100,7 @@ impl Feature for Checks {
     fn lead(self: Arc<Self>, tasks: &Tasks) -> Result<(), crate::Error> {
         tasks.thread("transactions", move || {
             if self.transactions.read_back(&self.store) {
-                self.transactions.owe_ops();
+                self.transactions.add_missing_ops();
                 self.run();
             }
         })
@@ -125,11 +125,11 @@ impl Feature for Checks {
 
 impl Checks {
     pub(super) fn run(&self) {
-        let mut memory = Memory::default();
+        let mut progress = Progress::default();
         loop {
             let config = self.settings.load_full();
-            self.write_ops(&config, &mut memory);
-            let busy = self.turn(&config, &mut memory);
+            self.write_ops(&config, &mut progress);
+            let busy = self.turn(&config, &mut progress);
             let of = &*self.transactions;
             let mut state = of.state.lock();
             let state = &mut state;
@@ -139,7 +139,7 @@ impl Checks {
             if busy {
                 continue;
             }
-            let op = state.op_due(&config).map(|due| due.max(memory.ops_not_before));
+            let op = state.op_due(&config).map(|due| due.max(progress.ops_not_before));
             let next = state.open.next_turn().into_iter().chain(op).min();
             state.sleeps_until = next.unwrap_or(u64::MAX);
             match next.and_then(|next| of.epoch.checked_add(Duration::from_millis(next))) {
@@ -153,9 +153,9 @@ impl Checks {
     }
 
     /// Writes the op messages that are due.
-    fn write_ops(&self, config: &Config, memory: &mut Memory) {
+    fn write_ops(&self, config: &Config, progress: &mut Progress) {
         let now = self.transactions.now();
-        if now < memory.ops_not_before {
+        if now < progress.ops_not_before {
             return;
         }
         loop {
@@ -163,8 +163,8 @@ impl Checks {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    memory.ops_not_before = now + RETRY;
-                    if may_warn(&mut memory.warned_append, now) {
+                    progress.ops_not_before = now + RETRY;
+                    if may_warn(&mut progress.warned_append, now) {
                         tracing::warn!(%error, "op messages of transactions cannot be stored yet; trying again");
                     }
                     return;
@@ -189,7 +189,7 @@ impl Checks {
     }
 
     /// The turn of one group. Returns false if it is no group's turn.
-    fn turn(&self, config: &Config, memory: &mut Memory) -> bool {
+    fn turn(&self, config: &Config, progress: &mut Progress) -> bool {
         let of = &self.transactions;
         let now = of.now();
         let Some((group, name)) = of.state.lock().open.turn(now) else { return false };
@@ -213,7 +213,7 @@ impl Checks {
             }
             due.into_iter().map(|half| Claim::new(Arc::clone(of), half)).collect()
         };
-        if alone && may_warn(&mut memory.warned_alone, now) {
+        if alone && may_warn(&mut progress.warned_alone, now) {
             tracing::warn!(
                 group = name.as_deref().unwrap_or_default(),
                 "no producer of this group, and perhaps of others, is connected: their transactions wait"
@@ -226,7 +226,7 @@ impl Checks {
                 drop(claim);
                 continue;
             }
-            bytes += self.look(claim, config, clients.as_deref(), memory);
+            bytes += self.check_one(claim, config, clients.as_deref(), progress);
         }
         if bytes >= TURN_BYTES {
             let mut state = of.state.lock();
@@ -246,7 +246,7 @@ impl Checks {
 
     /// Reads a half message that is due, and does what it needs. `clients` are the producers of its
     /// group; `None` if the group is not known yet. Returns the bytes that were stored again.
-    fn look(&self, claim: Claim, config: &Config, clients: Option<&[Client]>, memory: &mut Memory) -> usize {
+    fn check_one(&self, claim: Claim, config: &Config, clients: Option<&[Client]>, progress: &mut Progress) -> usize {
         let bytes = self.store.record(claim.half().position);
         let Some(record) = bytes.as_ref().and_then(|bytes| Record::parse(bytes).ok()) else {
             self.transactions.lost(1);
@@ -259,7 +259,7 @@ impl Checks {
         let contents = match Contents::read(&record) {
             Ok(contents) => contents,
             Err(why) => {
-                self.give_up(claim, &record, &why, memory);
+                self.give_up(claim, &record, &why, progress);
                 return size;
             }
         };
@@ -267,7 +267,7 @@ impl Checks {
         if old || contents.checks >= pauses.check_max {
             let why =
                 if old { "it is older than fileReservedTime" } else { "it was checked transactionCheckMax times" };
-            self.give_up(claim, &record, why, memory);
+            self.give_up(claim, &record, why, progress);
             return size;
         }
         let of = &*self.transactions;
@@ -282,27 +282,27 @@ impl Checks {
             clients => clients.unwrap_or_default(),
         };
         let immune = contents.is_immune(age(record.born_timestamp()));
-        let client = if immune { None } else { next(clients, memory) };
+        let client = if immune { None } else { next(clients, progress) };
         if client.is_none() && fresh {
             claim.release(of.now().saturating_add(left.max(RETRY)));
             return 0;
         }
         let properties = half::with_checks(record.properties(), contents.checks + u32::from(client.is_some()));
         if properties.len() > MAX_LEN {
-            self.give_up(claim, &record, "its properties leave no room for the number of its checks", memory);
+            self.give_up(claim, &record, "its properties leave no room for the number of its checks", progress);
             return size;
         }
         let Some(copy) = half::copy(&record, names::HALF_TOPIC, &properties, self.store_host) else { return 0 };
-        let stored = self.replace(claim, &copy, memory);
+        let stored = self.replace(claim, &copy, progress);
         if let (Some(client), Some(stored)) = (client, stored) {
-            of.figures.checks.fetch_add(1, Relaxed);
+            of.counters.checks.fetch_add(1, Relaxed);
             ask(client, &copy, &contents, &stored);
         }
         size
     }
 
     /// Stores what takes the place of a half message, which is finished with it.
-    fn replace(&self, claim: Claim, copy: &Draft<'_>, memory: &mut Memory) -> Option<Appended> {
+    fn replace(&self, claim: Claim, copy: &Draft<'_>, progress: &mut Progress) -> Option<Appended> {
         match self.put(copy) {
             Ok(stored) => {
                 claim.finish();
@@ -316,7 +316,7 @@ impl Checks {
             }
             Err(error) => {
                 let now = self.transactions.now();
-                if may_warn(&mut memory.warned_append, now) {
+                if may_warn(&mut progress.warned_append, now) {
                     let offset = claim.half().offset;
                     tracing::warn!(%error, %offset, "a half message cannot be stored for its check; trying again");
                 }
@@ -326,17 +326,17 @@ impl Checks {
         }
     }
 
-    /// Moves a transaction whose outcome nobody told to the topic of such, where an administrator
+    /// Moves a transaction without an outcome to the topic for those, where an administrator
     /// finds it.
-    fn give_up(&self, claim: Claim, record: &Record<'_>, why: &str, memory: &mut Memory) {
+    fn give_up(&self, claim: Claim, record: &Record<'_>, why: &str, progress: &mut Progress) {
         self.registration.ensure_topic(names::CHECK_MAX_TIME_TOPIC);
         let Some(kept) = half::copy(record, names::CHECK_MAX_TIME_TOPIC, record.properties(), self.store_host) else {
             return;
         };
         let (offset, now) = (claim.half().offset, self.transactions.now());
-        if let Some(stored) = self.replace(claim, &kept, memory) {
-            let total = self.transactions.figures.given_up.fetch_add(1, Relaxed) + 1;
-            if may_warn(&mut memory.given_up_told, now) {
+        if let Some(stored) = self.replace(claim, &kept, progress) {
+            let total = self.transactions.counters.given_up.fetch_add(1, Relaxed) + 1;
+            if may_warn(&mut progress.warned_given_up, now) {
                 let (id, kept_in) = (stored.id().to_string(), names::CHECK_MAX_TIME_TOPIC);
                 tracing::error!(%offset, id, kept_in, why, total, "the outcome of a transaction is not known: it is given up");
             }
@@ -350,9 +350,9 @@ impl Checks {
 }
 
 /// The producer whose turn it is to be asked. `None` if all are gone or do not read.
-fn next<'a>(clients: &'a [Client], memory: &mut Memory) -> Option<&'a Client> {
-    memory.round = memory.round.wrapping_add(1);
-    let first = memory.round.checked_rem(clients.len())?;
+fn next<'a>(clients: &'a [Client], progress: &mut Progress) -> Option<&'a Client> {
+    progress.round = progress.round.wrapping_add(1);
+    let first = progress.round.checked_rem(clients.len())?;
     let (before, after) = clients.split_at_checked(first)?;
     after.iter().chain(before).find(|client| client.connection.takes_pushes())
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 const LATENCIES: [f64; 6] = [5.0, 60.0, 600.0, 3600.0, 43_200.0, 86_400.0];
 
 /// Counters since the start. Topics beyond the limit of rows are counted together, under no name.
-pub(super) struct Figures {
+pub(super) struct Counters {
     commits: IntCounterVec,
     roll_backs: IntCounterVec,
     latencies: HistogramVec,
@@ -22,7 +22,7 @@ pub(super) struct Figures {
     pub(super) lost: AtomicU64,
 }
 
-impl Figures {
+impl Counters {
     pub(super) fn new() -> Result<Self, Error> {
         let counter = |name, help| IntCounterVec::new(Opts::new(name, help), &["topic"]).map_err(Error::Metrics);
         let latencies = HistogramOpts::new(
@@ -43,15 +43,15 @@ impl Figures {
 impl Transactions {
     pub(super) fn committed(&self, topic: &str, born: i64) {
         let topic = self.state.lock().open.topics.label(topic);
-        let figures = &self.figures;
-        figures.commits.with_label_values(&[topic]).inc();
+        let counters = &self.counters;
+        counters.commits.with_label_values(&[topic]).inc();
         let seconds = now_millis().saturating_sub(born) / 1000;
-        figures.latencies.with_label_values(&[topic]).observe(seconds.max(0) as f64);
+        counters.latencies.with_label_values(&[topic]).observe(seconds.max(0) as f64);
     }
 
     pub(super) fn rolled_back(&self, topic: &str) {
         let topic = self.state.lock().open.topics.label(topic);
-        self.figures.roll_backs.with_label_values(&[topic]).inc();
+        self.counters.roll_backs.with_label_values(&[topic]).inc();
     }
 
     pub(super) fn metrics(&self, to: &MetricsPage) -> Written {
@@ -70,25 +70,25 @@ impl Transactions {
             }
             state.unproven.len()
         };
-        let figures = &self.figures;
+        let counters = &self.counters;
         to.register(Box::new(half))?;
-        to.register(Box::new(figures.commits.clone()))?;
-        to.register(Box::new(figures.roll_backs.clone()))?;
-        to.register(Box::new(figures.latencies.clone()))?;
+        to.register(Box::new(counters.commits.clone()))?;
+        to.register(Box::new(counters.roll_backs.clone()))?;
+        to.register(Box::new(counters.latencies.clone()))?;
         to.counter(
             "rocketmq_broker_transaction_checks_total",
             "Questions to producers for the outcome of a transaction.",
-            figures.checks.load(Relaxed),
+            counters.checks.load(Relaxed),
         )?;
         to.counter(
             "rocketmq_broker_given_up_transactions_total",
-            "Transactions whose outcome nobody told; they are kept in the topic TRANS_CHECK_MAX_TIME_TOPIC.",
-            figures.given_up.load(Relaxed),
+            "Transactions without an outcome after all checks; they are kept in the topic TRANS_CHECK_MAX_TIME_TOPIC.",
+            counters.given_up.load(Relaxed),
         )?;
         to.counter(
             "rocketmq_broker_lost_transactions_total",
             "Open transactions whose half message was deleted with the old files of the log.",
-            figures.lost.load(Relaxed),
+            counters.lost.load(Relaxed),
         )?;
         to.count(
             "rocketmq_broker_unproven_transactions",

@@ -55,7 +55,7 @@ use crate::{
     group::offsets::ConsumerOffsets,
 };
 use follow::PlaceFile;
-use metrics::Figures;
+use metrics::Counters;
 use open::{Claimed, Refused};
 use parking_lot::{Condvar, Mutex};
 use rmq_protocol::{message::stored::Record, names};
@@ -94,7 +94,7 @@ pub(crate) struct Transactions {
     /// The times of the state are milliseconds since this one. A clock that is set does not change
     /// them.
     epoch: Instant,
-    figures: Figures,
+    counters: Counters,
 }
 
 impl Transactions {
@@ -113,7 +113,7 @@ impl Transactions {
             alarm: Condvar::new(),
             settled: Condvar::new(),
             epoch: Instant::now(),
-            figures: Figures::new()?,
+            counters: Counters::new()?,
         })
     }
 
@@ -147,12 +147,12 @@ impl Transactions {
         Err(Rejection::new(Reason::Busy, format!("[OVERLOAD]system busy, {refused}")))
     }
 
-    /// Claims an open transaction to finish it. Waits until `patience` for one who has claimed it
+    /// Claims an open transaction to finish it. Waits until `deadline` for one who has claimed it
     /// before. Blocks.
     ///
     /// # Errors
     /// It is not open, or is not known to be yet.
-    pub(crate) fn claim(self: &Arc<Self>, half: Half, patience: Instant) -> Result<Option<Claim>, Rejection> {
+    pub(crate) fn claim(self: &Arc<Self>, half: Half, deadline: Instant) -> Result<Option<Claim>, Rejection> {
         let mut state = self.state.lock();
         loop {
             if !state.ready {
@@ -163,7 +163,7 @@ impl Transactions {
                 Claimed::NotOpen => return Ok(None),
                 Claimed::Busy => {}
             }
-            if self.settled.wait_until(&mut state, patience).timed_out() {
+            if self.settled.wait_until(&mut state, deadline).timed_out() {
                 return Err(busy("another outcome of this transaction is being stored"));
             }
         }
@@ -183,8 +183,8 @@ impl Transactions {
     }
 
     /// A master writes the op messages that a kill has lost.
-    fn owe_ops(&self) {
-        self.state.lock().owe_ops(self.now());
+    fn add_missing_ops(&self) {
+        self.state.lock().add_missing_ops(self.now());
     }
 
     /// Milliseconds since the epoch of the state.
@@ -235,7 +235,7 @@ impl Transactions {
     }
 
     fn lost(&self, count: usize) {
-        self.figures.lost.fetch_add(count as u64, Relaxed);
+        self.counters.lost.fetch_add(count as u64, Relaxed);
         tracing::error!(count, "half messages of open transactions were deleted with the old files of the log");
     }
 }

@@ -102,7 +102,7 @@ impl State {
 
     /// Finished transactions whose op message a kill has lost get another: until they have one, a
     /// start has to read the log from there.
-    pub(super) fn owe_ops(&mut self, now: u64) {
+    pub(super) fn add_missing_ops(&mut self, now: u64) {
         let Self { unproven, pending, .. } = self;
         unproven.waiting().for_each(|offset| pending.push(offset, now));
     }

@@ -107,9 +107,9 @@ fn a_kill_at_any_step_leaves_open_what_has_no_outcome_and_nothing_else() {
     member.kill();
     let member = Member::open(folder.path());
     assert_eq!(member.open_ones(), [0, 3, 4], "a copy whose predecessor has no op message");
-    member.transactions.owe_ops();
-    let owed = member.transactions.state.lock().pending.next(100);
-    assert_eq!(owed, (b"1,2,".to_vec(), 2), "a master writes what is missing");
+    member.transactions.add_missing_ops();
+    let missing = member.transactions.state.lock().pending.next(100);
+    assert_eq!(missing, (b"1,2,".to_vec(), 2), "a master writes what is missing");
     member.op("0,1,2,");
     assert_eq!(member.transactions.state.lock().unproven.len(), 2, "until it is safe");
     member.kill();
@@ -182,7 +182,7 @@ fn half_messages_that_retention_deleted_are_lost_and_counted() {
     let member = Member::open(folder.path());
     let halves: Vec<_> = (0..3).map(|_| member.half()).collect();
     Follower::trim(&*member.transactions, halves[2].physical_offset).unwrap();
-    assert_eq!((member.open_ones(), member.transactions.figures.lost.load(Relaxed)), (vec![2], 2));
+    assert_eq!((member.open_ones(), member.transactions.counters.lost.load(Relaxed)), (vec![2], 2));
     Follower::truncate(&*member.transactions, halves[2].physical_offset).unwrap();
     assert_eq!(member.open_ones(), Vec::<u64>::new());
     member.store.close().unwrap();
