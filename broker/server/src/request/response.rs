@@ -84,12 +84,12 @@ pub(super) fn acknowledged(outcome: Result<Acknowledged<'_>, Rejection>) -> Repl
         Reached::NotSlaves => Code::FlushSlaveTimeout,
     };
     match sent {
-        Some(sent) => Reply { code, ..message(&sent) },
+        Some(sent) => message(code, &sent),
         None => Reply { code, ..Reply::ok() },
     }
 }
 
-fn message(sent: &Sent<'_>) -> Reply {
+fn message(code: Code, sent: &Sent<'_>) -> Reply {
     let one;
     let message_id = match &sent.ids {
         Ids::One(id) => {
@@ -98,7 +98,7 @@ fn message(sent: &Sent<'_>) -> Reply {
         }
         Ids::Batch(ids) => ids,
     };
-    Reply::with(&SendMessageResponse {
+    let header = SendMessageResponse {
         message_id,
         queue_id: sent.queue_id,
         queue_offset: sent.queue_offset,
@@ -107,7 +107,8 @@ fn message(sent: &Sent<'_>) -> Reply {
         recall_handle: None,
         region: Some(&sent.region),
         trace_on: Some(sent.trace_on),
-    })
+    };
+    Reply::of(code, &header)
 }
 
 pub(super) fn pulled(outcome: Result<Pulled, Rejection>) -> Reply {

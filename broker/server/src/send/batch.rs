@@ -15,7 +15,7 @@ use rmq_protocol::{
     message::{OffsetId, batch, properties as names_of, stored::Draft},
     names,
 };
-use rmq_store::{Appended, Deadline};
+use rmq_store::Deadline;
 use std::{borrow::Cow, net::SocketAddr, ops::Range};
 
 /// A batch that is checked and encoded. Only the append remains.
@@ -165,7 +165,8 @@ impl MessageWriter {
         let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
             return Err(illegal("the batch is empty"));
         };
-        self.count(&target.topic.topic_name, appended.len(), prepared.body.len(), &self.settings.load());
+        let settings = self.settings.load();
+        self.count(&target.topic.topic_name, appended.len(), prepared.body.len(), &settings);
         let mut ids = String::with_capacity(33 * appended.len());
         for appended in &appended {
             if !ids.is_empty() {
@@ -174,8 +175,8 @@ impl MessageWriter {
             let id = OffsetId { host: self.store_host, physical_offset: appended.physical_offset.get() };
             ids.push_str(&id.to_string());
         }
-        let place = Appended { end: last.end, ..*first };
-        let unique_key = Cow::Borrowed(prepared.unique_key.as_str());
-        Ok(Some(self.stored(Ids::Batch(ids), &place, target, unique_key, prepared.wanted)))
+        let sent = self.sent(Ids::Batch(ids), first, target, Cow::Borrowed(&prepared.unique_key), &settings);
+        let new_topic = self.announce(target);
+        Ok(Some(Stored { sent: Some(sent), end: last.end, wanted: prepared.wanted, new_topic }))
     }
 }

@@ -118,7 +118,7 @@ impl MessageWriter {
         Ok(match appended {
             Ok(appended) => {
                 self.count(counted(&target, half), 1, body.len(), settings);
-                Outcome::stored(self.stored_one(&appended, &target, unique_key, wanted))
+                Outcome::stored(self.stored_one(&appended, &target, unique_key, wanted, settings))
             }
             Err(draft) => {
                 let (new_topic, unique_key) = (self.announce(&target), unique_key.into_owned());
@@ -138,8 +138,9 @@ impl MessageWriter {
         let Prepared { draft, target, unique_key, wanted, half } = prepared;
         let draft = draft.draft();
         let Some(appended) = self.store.put_within(&draft, deadline)? else { return Ok(None) };
-        self.count(counted(&target, half), 1, draft.body.len(), &self.settings.load());
-        Ok(Some(self.stored_one(&appended, &target, Cow::Owned(unique_key), wanted).into_owned()))
+        let settings = self.settings.load();
+        self.count(counted(&target, half), 1, draft.body.len(), &settings);
+        Ok(Some(self.stored_one(&appended, &target, Cow::Owned(unique_key), wanted, &settings).into_owned()))
     }
 
     fn stored_one<'a>(
@@ -148,29 +149,30 @@ impl MessageWriter {
         target: &Target,
         unique_key: Cow<'a, str>,
         wanted: Wanted,
+        settings: &Config,
     ) -> Stored<'a> {
         let id = OffsetId { host: self.store_host, physical_offset: appended.physical_offset.get() };
-        self.stored(Ids::One(id), appended, target, unique_key, wanted)
+        let sent = self.sent(Ids::One(id), appended, target, unique_key, settings);
+        Stored { sent: Some(sent), end: appended.end, wanted, new_topic: self.announce(target) }
     }
 
-    /// A stored message and the description that its producer receives.
-    pub(super) fn stored<'a>(
+    /// The description of a stored message that its producer receives.
+    pub(super) fn sent<'a>(
         &'a self,
         ids: Ids,
         appended: &Appended,
         target: &Target,
         unique_key: Cow<'a, str>,
-        wanted: Wanted,
-    ) -> Stored<'a> {
-        let sent = Sent {
+        settings: &Config,
+    ) -> Sent<'a> {
+        Sent {
             ids,
             queue_id: target.queue_id,
             queue_offset: appended.queue_offset.to_wire(),
             unique_key,
             region: Cow::Borrowed(&self.region),
-            trace_on: self.settings.load().topics.trace_on,
-        };
-        Stored { sent: Some(sent), end: appended.end, wanted, new_topic: self.announce(target) }
+            trace_on: settings.topics.trace_on,
+        }
     }
 
     /// Announces a topic to the namesrvs if the message created it. Returns whether it did.
