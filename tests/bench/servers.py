@@ -182,6 +182,11 @@ class Cluster:
         fields = Path(f"/proc/{self.broker_pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
+    def cpu_exact(self) -> float:
+        """As `cpu`, in nanoseconds and not in ticks of 10 ms; of the threads that are alive."""
+        tasks = Path(f"/proc/{self.broker_pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
     def anonymous_mib(self) -> float:
         """Resident memory of the broker that is no file's."""
         status = Path(f"/proc/{self.broker_pid}/status").read_text()
