@@ -37,6 +37,7 @@ async fn asked_and_read(root: &Path, questions: usize) -> (Vec<String>, Vec<Stri
         asked.push(producer.commit_when_asked().await.body);
     }
     until_figure(&broker, "rocketmq_half_messages", 0.0).await;
+    until_figure(&broker, "rocketmq_storage_dispatch_behind_bytes", 0.0).await;
     let count = producer.requests.max_offset("orders", 0).await as usize;
     let read = producer.requests.wait_for("orders", 0, count).await;
     producer.close().await;

@@ -39,6 +39,7 @@ async fn open_transactions_survive_a_restart_and_finished_ones_are_not_asked_abo
     let open: BTreeSet<_> = (0..40).filter(|number| number % 4 > 1 && *number != 2).collect();
     assert_eq!(asked, open);
     until_figure(&broker, "rocketmq_half_messages", 0.0).await;
+    until_figure(&broker, "rocketmq_storage_dispatch_behind_bytes", 0.0).await;
     assert_eq!(producer.requests.max_offset("orders", 0).await, 30);
     producer.close().await;
     broker.stop().await.unwrap();

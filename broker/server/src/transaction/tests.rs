@@ -233,6 +233,8 @@ fn with_nothing_open_the_thread_sleeps_without_end_and_else_until_the_next_is_du
     claim.finish();
     // It wakes once more for the op message, and then for nothing.
     sleeps_until(&|until| until == u64::MAX);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    assert_eq!(store.dispatched().wait_until(store.max_physical_offset(), deadline), Ok(true));
     assert_eq!(store.max_offset(names::OP_HALF_TOPIC, 0).get(), 1);
     crate::feature::Feature::stop(&*checks);
     thread.join().unwrap();
