@@ -185,8 +185,14 @@ impl ConsumerOffsets {
         self.select(|t, group| (t == topic).then(|| group.to_owned()))
     }
 
+    /// A row that has only pulls is not of a group that consumes: tools read messages like that.
     fn select(&self, pick: impl Fn(&str, &str) -> Option<String>) -> BTreeSet<String> {
-        self.rows.read().keys().filter_map(|key| split(key).and_then(|(topic, group)| pick(topic, group))).collect()
+        let rows = self.rows.read();
+        let picked = rows.iter().filter_map(|(key, row)| {
+            let (topic, group) = split(key)?;
+            pick(topic, group).filter(|_| !row.committed.lock().is_empty())
+        });
+        picked.collect()
     }
 
     /// All offsets of a group in a topic.
@@ -259,6 +265,18 @@ impl ConsumerOffsets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tool_that_only_reads_is_no_group_of_the_topic() {
+        let root = tempfile::tempdir().unwrap();
+        let offsets = ConsumerOffsets::open(root.path()).unwrap();
+        offsets.note_pull("topic", "tool", 0, 5);
+        offsets.commit("topic", "group", 0, 5);
+        assert_eq!(offsets.groups_of("topic").into_iter().collect::<Vec<_>>(), ["group"]);
+        assert!(offsets.topics_of("tool").is_empty());
+        offsets.commit("topic", "tool", 1, 0);
+        assert_eq!(offsets.topics_of("tool").len(), 1);
+    }
 
     #[test]
     fn offsets_survive_a_restart_and_an_idle_broker_writes_nothing() {

@@ -92,9 +92,10 @@ impl MessageWriter {
         prepare::check_kind(header, &batch_seen)?;
         // Properties of the batch apply to every entry. A value of the entry itself takes
         // precedence.
+        let of_the_broker = properties::of_the_broker(settings);
         let inherited: Vec<(&str, &str)> = names_of::iter(shared)
             .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?)))
-            .filter(|(name, _)| *name != names_of::UNIQ_KEY)
+            .filter(|(name, _)| *name != names_of::UNIQ_KEY && of_the_broker.iter().all(|(own, _)| own != name))
             .collect();
         let mut entries = Vec::new();
         let mut written = Vec::with_capacity(2 * body.len().min(64 << 10));
@@ -111,7 +112,7 @@ impl MessageWriter {
             let unique_key = self.unique_key(&seen);
             let own = |name: &str| names_of::find(entry.properties, name).is_some();
             let mut set: Vec<_> = inherited.iter().copied().filter(|(name, _)| !own(name)).collect();
-            set.push((names_of::CLUSTER, &settings.identity.cluster_name));
+            set.extend(of_the_broker);
             if seen.unique_key.is_none() {
                 set.push((names_of::UNIQ_KEY, &unique_key));
             }

@@ -72,7 +72,7 @@ impl MessageWriter {
         let destination = self.destination(&target, half, delay_level);
         let (mut queue_digits, mut level_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
         let level_text = level_digits.format(destination.level);
-        let mut set = vec![(names_of::CLUSTER, settings.identity.cluster_name.as_str())];
+        let mut set = properties::of_the_broker(settings).to_vec();
         let mut removed = Vec::new();
         if seen.unique_key.is_none() {
             set.push((names_of::UNIQ_KEY, &unique_key));

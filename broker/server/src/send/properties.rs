@@ -3,6 +3,7 @@
 //! For nearly all messages the broker only appends properties, so the string is extended in place.
 //! It is rewritten only if a property must be removed or changed.
 
+use crate::config::Config;
 use rmq_protocol::message::properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
 /// The properties that the broker interprets, collected in one pass.
@@ -71,6 +72,8 @@ pub(super) fn see(raw: &[u8]) -> Seen<'_> {
             properties::ORIGIN_MESSAGE_ID => seen.origin_id = text.ok().or(seen.origin_id),
             properties::PRODUCER_GROUP => seen.producer_group = text.ok().or(seen.producer_group),
             properties::CLUSTER
+            | properties::MSG_REGION
+            | properties::TRACE_ON
             | properties::REAL_TOPIC
             | properties::REAL_QUEUE_ID
             | properties::TRANSACTION_ID
@@ -79,6 +82,15 @@ pub(super) fn see(raw: &[u8]) -> Seen<'_> {
         }
     }
     seen
+}
+
+/// What the broker says in every message. A consumer traces no message without a region.
+pub(super) fn of_the_broker(settings: &Config) -> [(&'static str, &str); 3] {
+    [
+        (properties::CLUSTER, settings.identity.cluster_name.as_str()),
+        (properties::MSG_REGION, settings.identity.region.as_str()),
+        (properties::TRACE_ON, if settings.topics.trace_on { "true" } else { "false" }),
+    ]
 }
 
 /// Appends `raw` to `out`, with the properties of `set` set and those of `removed` removed.
@@ -130,6 +142,19 @@ mod tests {
             "a\u{1}1\u{2}CLUSTER\u{1}c\u{2}"
         );
         assert_eq!(written("DELAY\u{1}3\u{2}a\u{1}1\u{2}", &[], &["DELAY"]), "a\u{1}1\u{2}");
+    }
+
+    #[test]
+    fn what_a_client_says_for_the_broker_is_replaced() {
+        let settings = Config::default();
+        let set = of_the_broker(&settings);
+        let expected =
+            "a\u{1}1\u{2}CLUSTER\u{1}DefaultCluster\u{2}MSG_REGION\u{1}DefaultRegion\u{2}TRACE_ON\u{1}true\u{2}";
+        for raw in
+            ["a\u{1}1", "MSG_REGION\u{1}x\u{2}a\u{1}1\u{2}TRACE_ON\u{1}\u{2}", "a\u{1}1\u{2}TRACE_ON\u{1}false\u{2}"]
+        {
+            assert_eq!(written(raw, &set, &[]), expected, "{raw}");
+        }
     }
 
     #[test]
