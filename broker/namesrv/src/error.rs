@@ -152,8 +152,16 @@ pub enum Error {
     #[error("this namesrv is stopping")]
     Stopping,
     /// The request code is unknown.
-    #[error(" request type {0} not supported")]
+    #[error(" request type {}", unsupported(*.0))]
     Unsupported(i32),
+}
+
+/// Tools ask namesrvs for a controller too.
+fn unsupported(code: i32) -> String {
+    match code {
+        1001..=1018 => format!("{code} not supported: roles are static, so no namesrv runs a controller"),
+        _ => format!("{code} not supported"),
+    }
 }
 
 /// The error for a comment after a value.

@@ -332,11 +332,15 @@ codes! {
         ExchangeBrokerHaInfo = 906,
         /// State of replication.
         BrokerHaStatus = 907,
+        /// Set the flushed offset of its master that a slave holds.
+        ResetMasterFlushOffset = 908,
         /// The epochs of a broker's log.
         BrokerEpochCache = 1007,
         /// Decides about a master that accepts no writes, because its log is empty or shorter than
         /// a slave's. Not a code of Java's.
         RecoverMaster = 1900,
+        /// What the flow control of cold data has counted.
+        ColdDataFlowControlInfo = 2003,
         /// Create a user.
         AuthCreateUser = 3001,
         /// Change a user.

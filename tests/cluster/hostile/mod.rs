@@ -13,4 +13,5 @@ mod parked;
 pub(crate) mod peer;
 mod replication_stream;
 mod scans;
+mod unserved;
 pub(crate) mod wire;

@@ -10,6 +10,11 @@ header! {
         master_address: Option<S> = "masterAddress",
     }
 
+    /// 908: the offset to which its master is said to have flushed.
+    ResetMasterFlushOffset {
+        master_flush_offset: Option<i64> = "masterFlushOffset",
+    }
+
     /// 1900: what a master that accepts no writes must do.
     RecoverMaster<S> {
         /// `copy` or `accept-loss`, see [`RecoverMaster::COPY`].

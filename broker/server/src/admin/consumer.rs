@@ -20,8 +20,8 @@ use rmq_protocol::{
         CorrectionOffsets, ProducerConnection, ProducerInfo, ProducerTable, QueueTimeSpan,
     },
     header::owned::{
-        CloneGroupOffset, ConsumeStats, ConsumerGroupRequest, ProducerGroupRequest, QueryConsumeTimeSpan,
-        QueryCorrectionOffset,
+        BrokerConsumeStats, CloneGroupOffset, ConsumeStats, ConsumerGroupRequest, ProducerGroupRequest,
+        QueryConsumeTimeSpan, QueryCorrectionOffset,
     },
     message::MessageQueue,
 };
@@ -97,7 +97,8 @@ impl ConsumerAdmin {
             client_id: client.id.clone(),
             language: client.language.name().to_owned(),
             last_update_timestamp: client.seen,
-            remote_ip: client.connection.peer().ip().to_string(),
+            // As Java writes an address.
+            remote_ip: format!("/{}", client.connection.peer()),
             version: client.version,
         };
         let data = self
@@ -169,14 +170,17 @@ impl ConsumerAdmin {
     }
 
     /// Request 317.
-    pub(crate) fn all_consume_stats(&self) -> BrokerConsumeStatsBody {
+    pub(crate) fn all_consume_stats(&self, header: &BrokerConsumeStats) -> BrokerConsumeStatsBody {
+        let ordered_only = header.order.unwrap_or_default();
+        let is_wanted = |topic: &String| !ordered_only || self.topics.find(topic).is_some_and(|topic| topic.order);
         let settings = self.settings.load();
         let mut body = BrokerConsumeStatsBody {
             broker_addr: crate::address::join(&settings.identity.broker_ip, settings.network.listen_port),
             ..BrokerConsumeStatsBody::default()
         };
         for group in self.groups.snapshot().subscription_group_table.into_keys() {
-            let stats: Vec<_> = self.topics_of(&group).iter().map(|topic| self.progress(topic, &group)).collect();
+            let topics = self.topics_of(&group).into_iter().filter(is_wanted);
+            let stats: Vec<_> = topics.map(|topic| self.progress(&topic, &group)).collect();
             for row in stats.iter().flat_map(|stats| stats.offset_table.0.values()) {
                 let behind = |end: i64| end.saturating_sub(row.consumer_offset);
                 body.total_diff = body.total_diff.saturating_add(behind(row.broker_offset));

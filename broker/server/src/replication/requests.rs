@@ -1,4 +1,4 @@
-//! Requests of slaves and tools to replication: 906, 907, and the whole tables (21, 43, 45, 201,
+//! Requests of slaves and tools to replication: 906 to 908, and the whole tables (21, 43, 45, 201,
 //! 402).
 //!
 //! With thousands of topics a table has megabytes. So a whole table is encoded on a blocking
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use rmq_protocol::{
     body::{DataVersion, DelayOffsetTable, HaRuntimeInfo, TopicConfigAndMappingTable},
     fastjson,
-    header::owned::{AllGroupConfig, AllTopicConfig, ExchangeHaInfo},
+    header::owned::{AllGroupConfig, AllTopicConfig, ExchangeHaInfo, ResetMasterFlushOffset},
 };
 use rmq_remoting::Shared;
 use rmq_store::MessageStore;
@@ -127,6 +127,20 @@ impl Tables {
             master_flush_offset: Some(self.store.flushed().value().to_wire()),
             master_address: Some(own),
         })
+    }
+
+    /// Request 908. Java's slaves hold the flushed offset of their master for an election, and its
+    /// masters ignore the request.
+    pub(crate) fn reset_flush_offset(&self, asked: &ResetMasterFlushOffset) -> Result<(), Rejection> {
+        if !self.role.is_slave() {
+            return Ok(());
+        }
+        let offset = asked.master_flush_offset.unwrap_or_default();
+        let remark = format!(
+            "this slave holds no flushed offset of its master that could be set to {offset}: it compares its log \
+             with the master's before it copies"
+        );
+        Err(Rejection::new(Reason::Failed, remark))
     }
 
     /// Request 907.

@@ -60,7 +60,7 @@ pub(super) enum Request<'a> {
     ProducerConnections(owned::ProducerGroupRequest),
     Producers,
     ConsumeStats(owned::ConsumeStats),
-    AllConsumeStats,
+    AllConsumeStats(owned::BrokerConsumeStats),
     ConsumeTimeSpan(owned::QueryConsumeTimeSpan),
     CloneOffsets(owned::CloneGroupOffset),
     CorrectionOffsets(owned::QueryCorrectionOffset),
@@ -86,6 +86,7 @@ pub(super) enum Request<'a> {
     DeleteExpired,
     CleanQueues,
     CleanUnusedTopics,
+    ColdDataFlow,
     ConsumeQueue(owned::QueryConsumeQueue),
 
     // Members of the broker's group.
@@ -95,6 +96,7 @@ pub(super) enum Request<'a> {
     AllDelayOffsets,
     AllRequestModes,
     ExchangeHaInfo(owned::ExchangeHaInfo),
+    ResetFlushOffset(owned::ResetMasterFlushOffset),
     HaStatus,
     RecoverMaster(owned::RecoverMaster),
 }
@@ -190,7 +192,7 @@ pub(super) fn decode<'a>(code: Code, command: &'a Command, from: SocketAddr) -> 
         Code::ProducerConnectionList => R::ProducerConnections(header::<header::ProducerGroupRequest<'_>>(command)?),
         Code::AllProducerInfo => R::Producers,
         Code::ConsumeStats => R::ConsumeStats(header::<header::ConsumeStats<'_>>(command)?),
-        Code::BrokerConsumeStats => R::AllConsumeStats,
+        Code::BrokerConsumeStats => R::AllConsumeStats(header::<header::BrokerConsumeStats>(command)?),
         Code::QueryConsumeTimeSpan => R::ConsumeTimeSpan(header::<header::QueryConsumeTimeSpan<'_>>(command)?),
         Code::CloneGroupOffset => R::CloneOffsets(header::<header::CloneGroupOffset<'_>>(command)?),
         Code::QueryCorrectionOffset => R::CorrectionOffsets(header::<header::QueryCorrectionOffset<'_>>(command)?),
@@ -220,6 +222,7 @@ pub(super) fn decode<'a>(code: Code, command: &'a Command, from: SocketAddr) -> 
         Code::DeleteExpiredCommitLog => R::DeleteExpired,
         Code::CleanExpiredConsumeQueue => R::CleanQueues,
         Code::CleanUnusedTopic => R::CleanUnusedTopics,
+        Code::ColdDataFlowControlInfo => R::ColdDataFlow,
         Code::QueryConsumeQueue => R::ConsumeQueue(header::<header::QueryConsumeQueue<'_>>(command)?),
 
         Code::AllTopicConfig => R::AllTopics(header::<header::AllTopicConfig<'_>>(command)?),
@@ -228,6 +231,7 @@ pub(super) fn decode<'a>(code: Code, command: &'a Command, from: SocketAddr) -> 
         Code::AllDelayOffset => R::AllDelayOffsets,
         Code::AllMessageRequestMode => R::AllRequestModes,
         Code::ExchangeBrokerHaInfo => R::ExchangeHaInfo(header::<header::ExchangeHaInfo<'_>>(command)?),
+        Code::ResetMasterFlushOffset => R::ResetFlushOffset(header::<header::ResetMasterFlushOffset>(command)?),
         Code::BrokerHaStatus => R::HaStatus,
         Code::RecoverMaster => R::RecoverMaster(header::<header::RecoverMaster<'_>>(command)?),
 

@@ -6,6 +6,7 @@
 //! | this | typed request -> feature, in its lane: one line per request |
 //! | [`lanes`] | where a request is run |
 //! | [`response`] | outcome -> response code and frame, once |
+//! | [`unserved`] | why a request is not served |
 //!
 //! Sends are run on the connection's task. A send that must wait for a flush, for slaves or, on a
 //! slow disk, for preallocated blocks continues elsewhere. Pulls are run on the connection's task
@@ -15,6 +16,7 @@
 mod decode;
 mod lanes;
 mod response;
+mod unserved;
 
 pub(crate) use lanes::Lanes;
 
@@ -174,7 +176,9 @@ impl RequestHandler {
             R::ConsumeStats(r) => {
                 self.blocking(to, move |f| outcome(f.consumer_admin.consume_stats(&r), response::json));
             }
-            R::AllConsumeStats => self.blocking(to, |f| response::json(f.consumer_admin.all_consume_stats())),
+            R::AllConsumeStats(r) => {
+                self.blocking(to, move |f| response::json(f.consumer_admin.all_consume_stats(&r)));
+            }
             R::ConsumeTimeSpan(r) => {
                 self.blocking(to, move |f| outcome(f.consumer_admin.time_spans(&r), response::json));
             }
@@ -220,6 +224,8 @@ impl RequestHandler {
             R::Stats(r) => to.reply(&outcome(f.broker_admin.stats(&r), response::json)),
             R::DeleteExpired => self.blocking(to, |f| outcome(f.broker_admin.delete_expired(), response::done)),
             R::CleanQueues => self.blocking(to, |f| outcome(f.broker_admin.clean_queues(), response::done)),
+            // Tools print that there is no table where the answer has no body.
+            R::ColdDataFlow => to.reply(&response::done(())),
             R::CleanUnusedTopics => self.blocking(to, |f| outcome(f.broker_admin.clean_unused(), response::done)),
             R::ConsumeQueue(r) => self.blocking(to, move |f| outcome(f.broker_admin.consume_queue(&r), response::json)),
 
@@ -235,6 +241,7 @@ impl RequestHandler {
             R::AllDelayOffsets => to.reply(&response::json(f.tables.delay_offsets())),
             R::AllRequestModes => to.reply(&response::request_modes()),
             R::ExchangeHaInfo(r) => to.reply(&response::ha_info(f.tables.exchange(&r))),
+            R::ResetFlushOffset(r) => to.reply(&outcome(f.tables.reset_flush_offset(&r), response::done)),
             R::HaStatus => to.reply(&response::json(f.tables.status())),
             R::RecoverMaster(r) => to.reply(&outcome(f.log_check.decide(&r), response::done)),
         }

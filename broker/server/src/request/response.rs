@@ -3,6 +3,7 @@
 use crate::{
     error::{Reason, Rejection},
     pull::{PullStatus, Pulled},
+    request::unserved,
     send::{Acknowledged, Ids, Reached, Sent},
 };
 use bytes::Bytes;
@@ -38,9 +39,10 @@ pub(super) fn refused(rejection: Rejection) -> Reply {
     Reply::refuse(code, rejection.remark)
 }
 
-/// The response to a request whose code this broker does not support.
+/// The response to a request whose code this broker does not support. Begins as Java's.
 pub(super) fn unsupported(number: i32) -> Reply {
-    Reply::refuse(Code::RequestCodeNotSupported, format!("request type {number} not supported"))
+    let why = unserved::why(number).map(|why| format!(": {why}")).unwrap_or_default();
+    Reply::refuse(Code::RequestCodeNotSupported, format!("request type {number} not supported{why}"))
 }
 
 /// The response to a request: `write` encodes a success, a refusal is encoded here.
