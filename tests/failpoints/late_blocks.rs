@@ -28,7 +28,7 @@ const FILE: &str = "1048576";
 const SMALL_FILES: [(&str, &str); 2] = [("mappedFileSizeCommitLog", FILE), ("maxMessageSize", "65536")];
 const BODY: usize = 30_000;
 /// What Java's clients wait for a send unless told otherwise.
-const PATIENCE_OF_CLIENTS: Duration = Duration::from_secs(3);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Well below what those wait who need blocks.
 const PROMPT: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
@@ -214,7 +214,7 @@ async fn only_sends_wait_for_a_disk_that_is_late_with_blocks() {
         assert!(slow.struck() > 0, "{point} was never met");
         assert_eq!(code, ResponseCode::SystemBusy, "{point}: {remark}");
         assert!(remark.starts_with("[PC_SYNCHRONIZED]"), "{point}: {remark}");
-        assert!(took < PATIENCE_OF_CLIENTS, "{point}: refused after {took:?}");
+        assert!(took < CLIENT_TIMEOUT, "{point}: refused after {took:?}");
 
         while_others_wait(point, &running, http, &client).await;
         after(point, slow, &running, http, &client, taken).await;
@@ -249,7 +249,7 @@ async fn while_others_wait(point: &str, running: &Running, http: SocketAddr, cli
     };
     for (code, remark, took) in join(refused, meanwhile).await.0 {
         assert_eq!(code, ResponseCode::SystemBusy, "{point}: {remark}");
-        assert!(took < PATIENCE_OF_CLIENTS, "{point}: refused after {took:?}");
+        assert!(took < CLIENT_TIMEOUT, "{point}: refused after {took:?}");
     }
     wait_for_line(http, 0).await;
     assert_eq!(figure(http, "rocketmq_broker_stalled_send_bytes", "").await, 0, "{point}");

@@ -10,7 +10,7 @@
 mod process;
 
 use parking_lot::Mutex;
-use process::{Broker, PATIENCE, given, namesrv, ports::free_port};
+use process::{Broker, TIMEOUT, given, namesrv, ports::free_port};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rmq_protocol::{
     Command, RequestCode,
@@ -259,5 +259,5 @@ async fn until(what: &str, reached: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "waited in vain until {what}");
+    assert!(tokio::time::timeout(TIMEOUT, waiting).await.is_ok(), "waited in vain until {what}");
 }

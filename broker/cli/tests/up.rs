@@ -11,7 +11,7 @@
 mod process;
 
 use parking_lot::{Condvar, Mutex};
-use process::{PATIENCE, Process, text, until};
+use process::{Process, TIMEOUT, text, until};
 use rmq_client::{
     Admin, Consumer, Message, Producer,
     consumer::{self, Delivery, FromWhere, Outcome},
@@ -106,7 +106,7 @@ impl Up {
         let wanted = |line: &&String| parts.iter().all(|part| line.contains(part));
         let mut lines = self.lines.lines.lock();
         let waiting = |lines: &mut Vec<String>| !lines[mark..].iter().any(|line| wanted(&line));
-        let waited = self.lines.more.wait_while_for(&mut lines, waiting, PATIENCE);
+        let waited = self.lines.more.wait_while_for(&mut lines, waiting, TIMEOUT);
         assert!(!waited.timed_out(), "no line with {parts:?}");
         lines[mark..].iter().find(wanted).unwrap().clone()
     }
@@ -194,7 +194,7 @@ async fn the_quickstart_runs_follows_its_file_survives_a_crash_and_leaves_nothin
     let consumer = consumer.await.unwrap();
     let mut got = BTreeSet::new();
     while got != sent {
-        got.insert(tokio::time::timeout(PATIENCE, bodies.recv()).await.expect("every message").unwrap());
+        got.insert(tokio::time::timeout(TIMEOUT, bodies.recv()).await.expect("every message").unwrap());
     }
 
     // A good edit is carried out, a bad one is told and changes nothing.
@@ -220,7 +220,7 @@ async fn the_quickstart_runs_follows_its_file_survives_a_crash_and_leaves_nothin
     pids.push(up.pid(mark, "quickstart-broker-0-0"));
     producer.send(Message::new("orders", "after the crash")).await.unwrap();
     let after = async { while bodies.recv().await.unwrap() != "after the crash" {} };
-    tokio::time::timeout(PATIENCE, after).await.expect("the message after the crash");
+    tokio::time::timeout(TIMEOUT, after).await.expect("the message after the crash");
     consumer.stop().await;
     producer.stop().await;
 
@@ -267,7 +267,7 @@ async fn a_master_whose_store_was_deleted_takes_no_messages_before_a_person_deci
     }
     let begun = std::time::Instant::now();
     while readable(&admin, &slave).await < COUNT {
-        assert!(begun.elapsed() < PATIENCE, "the slave has {}", readable(&admin, &slave).await);
+        assert!(begun.elapsed() < TIMEOUT, "the slave has {}", readable(&admin, &slave).await);
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 

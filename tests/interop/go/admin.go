@@ -39,7 +39,7 @@ func adminGroups(s *scene) {
 	topic, bodies := s.topic()
 	broker := s.broker()
 	s.consumeAll(topic, bodies)
-	groups, err := s.admin().GetAllSubscriptionGroup(context.Background(), broker, patience)
+	groups, err := s.admin().GetAllSubscriptionGroup(context.Background(), broker, timeout)
 	must(err, "subscription groups")
 	if _, known := groups.SubscriptionGroupTable[s.group()]; !known {
 		fail("group %s is not among %d", s.group(), len(groups.SubscriptionGroupTable))

@@ -9,7 +9,7 @@ import (
 // failure is what a check panics with when the cluster did something else than expected.
 type failure string
 
-const patience = 60 * time.Second
+const timeout = 60 * time.Second
 
 func fail(format string, arguments ...any) {
 	panic(failure(fmt.Sprintf(format, arguments...)))
@@ -27,9 +27,9 @@ func equal(what string, expected, found any) {
 	}
 }
 
-// await asks until the condition holds, and fails with what it waited for when patience ends.
+// await asks until the condition holds, and fails with what it waited for when the timeout ends.
 func await(what string, condition func() bool) {
-	awaitFor(patience, what, condition)
+	awaitFor(timeout, what, condition)
 }
 
 func awaitFor(limit time.Duration, what string, condition func() bool) {

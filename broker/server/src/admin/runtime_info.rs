@@ -28,7 +28,7 @@ use std::{
 const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
 /// The timeout of the attempt to take the append lock, by which the wait of a message is measured.
 /// After this time Java considers the page cache busy.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state that the description is read from.
 pub(crate) struct RuntimeInfo {
@@ -102,7 +102,7 @@ impl RuntimeInfo {
         for (name, share) in [("putLatency99", 0.99), ("putLatency999", 0.999)] {
             put(name, format!("{:.2}", metrics.put_times.quantile(share).as_secs_f64() * 1000.0));
         }
-        put("pageCacheLockTimeMills", self.store.append_wait(LOCK_PATIENCE).as_millis().to_string());
+        put("pageCacheLockTimeMills", self.store.append_wait(LOCK_TIMEOUT).as_millis().to_string());
         put("getMessageEntireTimeMax", metrics.get_times.max.as_millis().to_string());
         put("dispatchMaxBuffer", "0".into());
 
@@ -325,7 +325,7 @@ mod tests {
         let shared = ["3", "10000", "0"];
         assert_eq!(queues, [["0", "2147483647", "0"], shared, shared, shared, ["0", "0", "0"]]);
         let held_for: u64 = table["pageCacheLockTimeMills"].parse().unwrap();
-        assert!(held_for <= LOCK_PATIENCE.as_millis() as u64 + 60_000, "{held_for}");
+        assert!(held_for <= LOCK_TIMEOUT.as_millis() as u64 + 60_000, "{held_for}");
         drop((go_on, working));
         assert_eq!(info.store.dispatched().wait_until(end, Instant::now() + Duration::from_secs(30)), Ok(true));
         let table = info.table(Instant::now());

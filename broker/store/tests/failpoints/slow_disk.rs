@@ -20,12 +20,12 @@ fn a_flush_of_two_seconds_lets_waiters_time_out_and_readers_go_on() {
     let begun = Instant::now();
     let placed: Vec<_> = (1..400).map(|n: u64| put(&store, "T", 0, &[n as u8; 500])).collect();
     let end = placed.last().unwrap().end;
-    let patience = Instant::now() + Duration::from_millis(200);
+    let deadline = Instant::now() + Duration::from_millis(200);
     std::thread::scope(|scope| {
         let waiters: Vec<_> = placed
             .iter()
             .step_by(20)
-            .map(|place| scope.spawn(|| store.flushed().wait_until(place.end, patience)))
+            .map(|place| scope.spawn(|| store.flushed().wait_until(place.end, deadline)))
             .collect();
         waiters.into_iter().for_each(|waiter| assert_eq!(waiter.join().unwrap(), Ok(false)));
     });
