@@ -34,6 +34,18 @@ fn status(id: u32, name: &str) -> usize {
     line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
 }
 
+/// The threads of a process that has started all that it runs: as many for half a second. It answers
+/// before it has.
+fn threads_at_rest(id: u32) -> usize {
+    let (mut threads, mut equal) = (0, 0);
+    until("all threads have started", || {
+        let now = status(id, "Threads");
+        equal = if now == threads { equal + 1 } else { 0 };
+        threads = now;
+        (equal >= 25).then_some(now)
+    })
+}
+
 fn anonymous(id: u32) -> usize {
     status(id, "RssAnon") << 10
 }
@@ -93,7 +105,7 @@ fn a_storm_of_requests_takes_a_bounded_number_of_threads_and_bytes() {
     let broker = Broker::start(folder.path(), "127.0.0.1:1", &settings);
     until("the broker answers", || TcpStream::connect(("127.0.0.1", port)).ok().and_then(|_| alive(http)));
     let id = broker.process.0.id();
-    let (threads, memory) = (status(id, "Threads"), anonymous(id));
+    let (threads, memory) = (threads_at_rest(id), anonymous(id));
     for code in [RequestCode::BrokerRuntimeInfo, RequestCode::AllTopicConfig, RequestCode::BrokerRuntimeInfo] {
         let (most_threads, most_memory) = storm(id, port, code);
         assert!(most_threads <= threads + BLOCKING_THREADS, "{most_threads} threads, {threads} at rest");
