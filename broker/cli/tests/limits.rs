@@ -34,8 +34,8 @@ fn status(id: u32, name: &str) -> usize {
     line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// The threads of a process that has started all that it runs: as many for half a second. It answers
-/// before it has.
+/// The threads of a process that has started all that it runs: as many for half a second. It
+/// answers before it has.
 fn threads_at_rest(id: u32) -> usize {
     let (mut threads, mut equal) = (0, 0);
     until("all threads have started", || {
