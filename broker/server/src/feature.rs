@@ -92,6 +92,28 @@ impl Tasks {
         });
     }
 
+    /// Calls `write` once a period, where it may block, the first time at once. A failure is logged
+    /// with `consequence`; the next period tries again.
+    pub(crate) fn write_every(
+        &self,
+        name: &'static str,
+        period: Duration,
+        consequence: &'static str,
+        write: impl Fn() -> Result<(), rmq_store::Error> + Send + Sync + 'static,
+    ) {
+        let write = Arc::new(write);
+        self.every(name, period, move || {
+            let write = Arc::clone(&write);
+            async move {
+                match tokio::task::spawn_blocking(move || write()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "{consequence}"),
+                    Err(panic) => tracing::error!(%panic, "{consequence}"),
+                }
+            }
+        });
+    }
+
     /// Runs `work`, which blocks, on a thread of its own. [`Feature::stop`] has to end it.
     ///
     /// # Errors

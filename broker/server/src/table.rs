@@ -249,6 +249,18 @@ pub(crate) fn load<T: DeserializeOwned + Default>(path: &Path) -> Result<T, Erro
     Ok(durable_file::load(path, parse)?.unwrap_or_default())
 }
 
+/// The same for a file that the broker can do without: one that cannot be parsed is logged with
+/// `consequence`, and counts as one that does not exist.
+pub(crate) fn load_or_default<T: DeserializeOwned + Default>(path: &Path, consequence: &str) -> Result<T, Error> {
+    match load(path) {
+        Err(error @ Error::Table { .. }) => {
+            tracing::warn!(%error, "{consequence}");
+            Ok(T::default())
+        }
+        read => read,
+    }
+}
+
 /// The same. If neither the file nor its backup can be parsed as a `T`, returns the result of
 /// `mend` for their rows, and keeps a copy of the file beside it, as `.bad`. A file that is no JSON
 /// is an error.

@@ -38,7 +38,8 @@ pub(crate) fn core(config: Config, followers: Vec<Arc<dyn Follower>>, runtime: H
     let (settings, role) = (Arc::new(Live::new(config, None)), Arc::new(CurrentRole::new(Role::Master)));
     let budget = rmq_remoting::Budget::of_process();
     let offsets = Arc::new(ConsumerOffsets::open(&root).unwrap());
-    let transactions = Transactions::open(&root, Arc::clone(&settings), Arc::clone(&offsets)).unwrap();
+    let transactions =
+        Transactions::open(&root, Arc::clone(&settings), Arc::clone(&role), Arc::clone(&offsets)).unwrap();
     Core {
         registration: Arc::new(Registration::new(
             Arc::clone(&settings),

@@ -153,6 +153,14 @@ names! {
     DLQ_ORIGIN_MESSAGE_ID = "DLQ_ORIGIN_MESSAGE_ID";
 }
 
+/// Appends an entry to a property string. The string so far must end with a separator.
+pub fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.push(NAME_VALUE_SEPARATOR);
+    out.extend_from_slice(value);
+    out.push(PROPERTY_SEPARATOR);
+}
+
 /// The entries of a property string, in the order they stand in it.
 pub fn iter(raw: &[u8]) -> Iter<'_> {
     Iter { rest: raw }

@@ -8,8 +8,8 @@
 //!
 //! Differences to Java: a row follows the subscription in force also if its version is not newer,
 //! because a row of an earlier run, written when a clock was ahead, would filter by an expression
-//! that nobody subscribes with. Bits for Java's bloom filters are kept while the expression stays,
-//! and not made.
+//! that no client subscribes with. Bits for Java's bloom filters are kept while the expression
+//! stays, and not made.
 
 use super::{Wanted, is_sql, parse, sql::Expression};
 use crate::{
@@ -82,13 +82,8 @@ impl Filters {
     /// held.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let path = root.join("config/consumerFilter.json");
-        let table: ConsumerFilterTable = match table::load(&path) {
-            Err(error @ Error::Table { .. }) => {
-                tracing::warn!(%error, "the filters of groups are not read; the next heartbeats of their clients bring them again");
-                ConsumerFilterTable::default()
-            }
-            read => read?,
-        };
+        let consequence = "the filters of groups are not read; the next heartbeats of their clients bring them again";
+        let table: ConsumerFilterTable = table::load_or_default(&path, consequence)?;
         let mut state = State::default();
         let now = now_millis();
         for (topic, filters) in table.filter_data_by_topic {
@@ -316,20 +311,11 @@ pub(crate) struct FilterWriter {
 
 impl Feature for FilterWriter {
     fn start(self: Arc<Self>, tasks: &Tasks) {
-        tasks.every("write filters", WRITE, move || {
-            let (filters, settings) = (Arc::clone(&self.filters), Arc::clone(&self.settings));
-            async move {
-                let keep = i64::try_from(settings.load().clients.keep_filters.0.as_millis()).unwrap_or(i64::MAX);
-                filters.expire(now_millis().saturating_sub(keep));
-                match tokio::task::spawn_blocking(move || filters.persist()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::warn!(%error, "the filters of groups cannot be written; clients bring them again")
-                    }
-                    // The next period tries again, and logs again.
-                    Err(panic) => tracing::error!(%panic, "the filters of groups are not written"),
-                }
-            }
+        let consequence = "the filters of groups cannot be written; clients bring them again";
+        tasks.write_every("write filters", WRITE, consequence, move || {
+            let keep = i64::try_from(self.settings.load().clients.keep_filters.0.as_millis()).unwrap_or(i64::MAX);
+            self.filters.expire(now_millis().saturating_sub(keep));
+            self.filters.persist()
         });
     }
 

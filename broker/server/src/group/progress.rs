@@ -41,24 +41,12 @@ impl Feature for ProgressWriter {
     }
 
     fn start(self: Arc<Self>, tasks: &Tasks) {
-        tasks.every("write offsets", self.period, move || {
-            let (offsets, groups) = (Arc::clone(&self.offsets), Arc::clone(&self.groups));
-            async move {
-                // A group that a pull has created must be on disk before its offsets: the offsets
-                // of a missing group are refused.
-                let written = tokio::task::spawn_blocking(move || groups.persist().and(offsets.persist())).await;
-                match written {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::warn!(%error, "consumer groups and offsets cannot be written; after a crash messages would come again");
-                    }
-                    // The next period tries again, and logs again.
-                    Err(panic) => tracing::error!(%panic, "consumer groups and offsets are not written"),
-                }
-            }
-        });
+        let consequence = "consumer groups and offsets cannot be written; after a crash messages would come again";
+        tasks.write_every("write offsets", self.period, consequence, move || self.save());
     }
 
+    /// A group that a pull has created must be on disk before its offsets: the offsets of a missing
+    /// group are refused.
     fn save(&self) -> Result<(), rmq_store::Error> {
         self.groups.persist().and(self.offsets.persist())
     }

@@ -14,7 +14,7 @@ use crate::{
     clock::now_millis,
     error::{Reason, Rejection},
     topic,
-    transaction::{Claim, Contents, Half, op_message, op_properties},
+    transaction::{Claim, Contents, Half, op_message, op_properties, with_checks},
 };
 use bytes::Bytes;
 use rmq_protocol::{
@@ -236,15 +236,12 @@ impl MessageWriter {
         if record.topic() != names::CHECK_MAX_TIME_TOPIC || place != Some(LogOffset::new(position)) {
             return Err(missing());
         }
-        let raw = record.properties();
         let half = Contents::read_any(&record).map_err(|why| refuse(format!("{id} is no half message: {why}")))?;
         if self.newest_copy(&record, &half).is_some() {
             return Err(refuse(format!("the transaction {} is open again already; nothing is stored", half.key)));
         }
         self.transactions.admit(&half.group, &self.settings.load())?;
-        let mut written = Vec::with_capacity(raw.len() + 32);
-        let set = [(names_of::TRANSACTION_CHECK_TIMES, "0")];
-        properties::write(raw, &properties::see(raw), &set, &[], &mut written);
+        let written = with_checks(record.properties(), 0);
         let draft = Draft {
             topic: names::HALF_TOPIC,
             queue_id: 0,

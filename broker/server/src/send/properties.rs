@@ -4,7 +4,7 @@
 //! It is rewritten only if a property must be removed or changed.
 
 use crate::config::Config;
-use rmq_protocol::message::properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
+use rmq_protocol::message::properties::{self, PROPERTY_SEPARATOR};
 
 /// The properties that the broker interprets, collected in one pass.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub(super) fn write(raw: &[u8], seen: &Seen<'_>, set: &[(&str, &str)], removed: 
         |name: &[u8]| set.iter().map(|(n, _)| *n).chain(removed.iter().copied()).any(|n| n.as_bytes() == name);
     if seen.must_be_written_anew || !removed.is_empty() {
         for (name, value) in properties::iter(raw).filter(|(name, _)| !touched(name)) {
-            push(out, name, value);
+            properties::push(out, name, value);
         }
     } else {
         out.extend_from_slice(raw);
@@ -108,15 +108,8 @@ pub(super) fn write(raw: &[u8], seen: &Seen<'_>, set: &[(&str, &str)], removed: 
         }
     }
     for (name, value) in set {
-        push(out, name.as_bytes(), value.as_bytes());
+        properties::push(out, name.as_bytes(), value.as_bytes());
     }
-}
-
-fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.push(NAME_VALUE_SEPARATOR);
-    out.extend_from_slice(value);
-    out.push(PROPERTY_SEPARATOR);
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 /// The parts that exist before the store does.
 pub(super) struct Tables {
+    pub(super) role: Arc<CurrentRole>,
     pub(super) topics: Arc<Topics>,
     pub(super) groups: Arc<SubscriptionGroups>,
     pub(super) offsets: Arc<ConsumerOffsets>,
@@ -49,12 +50,16 @@ impl Tables {
     pub(super) fn open(settings: &Arc<Live>) -> Result<Self, Error> {
         let config: &Config = &settings.load();
         let root = Path::new(&config.store.root);
+        let role = if config.is_slave() { Role::Slave { of: None } } else { Role::Master };
+        let role = Arc::new(CurrentRole::new(role));
         let offsets = Arc::new(ConsumerOffsets::open(root)?);
+        let transactions = Transactions::open(root, Arc::clone(settings), Arc::clone(&role), Arc::clone(&offsets))?;
         Ok(Self {
+            role,
             topics: Arc::new(Topics::open(root, config)?),
             groups: Arc::new(SubscriptionGroups::open(root)?),
             delay: Arc::new(Delay::open(root, config.delay_levels()?)?),
-            transactions: Arc::new(Transactions::open(root, Arc::clone(settings), Arc::clone(&offsets))?),
+            transactions: Arc::new(transactions),
             offsets,
             filters: Arc::new(Filters::open(root)?),
             long_polling: Arc::default(),
@@ -210,16 +215,15 @@ impl Parts {
 }
 
 fn core(settings: Arc<Live>, store: Arc<MessageStore>, tables: Tables, budget: Arc<Budget>) -> Core {
-    let (role, store_host) = {
+    let store_host = {
         let config = settings.load();
-        let role = if config.is_slave() { Role::Slave { of: None } } else { Role::Master };
-        (role, address::stored_host(&config.identity.broker_ip, config.network.listen_port))
+        address::stored_host(&config.identity.broker_ip, config.network.listen_port)
     };
-    let role = Arc::new(CurrentRole::new(role));
-    let registration = Registration::new(Arc::clone(&settings), Arc::clone(&role), Arc::clone(&tables.topics), budget);
+    let registration =
+        Registration::new(Arc::clone(&settings), Arc::clone(&tables.role), Arc::clone(&tables.topics), budget);
     Core {
         settings,
-        role,
+        role: tables.role,
         store,
         store_host,
         topics: tables.topics,

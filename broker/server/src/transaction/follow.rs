@@ -17,7 +17,7 @@ use super::{
     op,
     open::{Half, Owner},
 };
-use crate::{Error, clock::now_millis};
+use crate::{Error, clock::now_millis, table};
 use rmq_protocol::{fastjson, message::stored::Record, names};
 use rmq_store::{Dispatched, Follower, LogOffset, durable_file};
 use std::{
@@ -43,19 +43,10 @@ impl PlaceFile {
 
     /// The place. `None` if there is no file: the directory is new, or a Java broker's.
     pub(super) fn read(&self) -> Result<Option<LogOffset>, Error> {
-        let parse = |bytes: &[u8]| {
-            let place: Result<Place, _> = fastjson::from_slice(bytes);
-            let wrong = |error: fastjson::Error| Error::Table { path: self.path.clone(), reason: error.to_string() };
-            place.map(|Place { place }| LogOffset::new(place)).map_err(wrong)
-        };
-        match durable_file::load(&self.path, parse) {
-            // The queues are read to their ends then.
-            Err(error @ Error::Table { .. }) => {
-                tracing::warn!(%error, "the place is not known; commits of the last seconds before a crash may be checked");
-                Ok(None)
-            }
-            read => read,
-        }
+        // Without it the queues are read to their ends.
+        let consequence = "the place is not known; commits of the last seconds before a crash may be checked";
+        let read: Option<Place> = table::load_or_default(&self.path, consequence)?;
+        Ok(read.map(|Place { place }| LogOffset::new(place)))
     }
 
     pub(super) fn write(&self, place: LogOffset) -> Result<(), rmq_store::Error> {
@@ -149,7 +140,7 @@ impl Transactions {
     fn write_counts(&self, now: i64) -> Result<(), rmq_store::Error> {
         let changed = {
             let mut state = self.state.lock();
-            if !self.leads || !state.ready {
+            if self.role.is_slave() || !state.ready {
                 return Ok(());
             }
             state.open.topics.changed(now)

@@ -2,7 +2,7 @@
 
 use super::open::Owner;
 use rmq_protocol::message::{
-    properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR},
+    properties,
     stored::{Draft, Record},
     sys_flag::{self, Transaction},
 };
@@ -96,14 +96,9 @@ pub(super) fn finishes(record: &Record<'_>) -> Option<LogOffset> {
 }
 
 /// The property string of a half message with the number of its checks.
-pub(super) fn with_checks(own: &[u8], checks: u32) -> Vec<u8> {
+pub(crate) fn with_checks(own: &[u8], checks: u32) -> Vec<u8> {
     let mut written = Vec::with_capacity(own.len() + properties::TRANSACTION_CHECK_TIMES.len() + 8);
-    let mut push = |name: &[u8], value: &[u8]| {
-        written.extend_from_slice(name);
-        written.push(NAME_VALUE_SEPARATOR);
-        written.extend_from_slice(value);
-        written.push(PROPERTY_SEPARATOR);
-    };
+    let mut push = |name: &[u8], value: &[u8]| properties::push(&mut written, name, value);
     let others = properties::iter(own).filter(|(name, _)| *name != properties::TRANSACTION_CHECK_TIMES.as_bytes());
     others.for_each(|(name, value)| push(name, value));
     push(properties::TRANSACTION_CHECK_TIMES.as_bytes(), checks.to_string().as_bytes());

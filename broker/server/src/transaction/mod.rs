@@ -44,7 +44,7 @@ mod topics;
 
 pub(crate) use check::Checks;
 pub(crate) use claim::Claim;
-pub(crate) use half::Half as Contents;
+pub(crate) use half::{Half as Contents, with_checks};
 pub(crate) use op::{message as op_message, properties as op_properties};
 pub(crate) use open::Half;
 
@@ -53,6 +53,7 @@ use crate::{
     config::{Config, Live},
     error::{Reason, Rejection},
     group::offsets::ConsumerOffsets,
+    role::CurrentRole,
 };
 use follow::PlaceFile;
 use metrics::Counters;
@@ -81,8 +82,8 @@ const RENEW: i64 = 3_600_000;
 pub(crate) struct Transactions {
     settings: Arc<Live>,
     offsets: Arc<ConsumerOffsets>,
-    /// Whether this member is a master. Only a master commits offsets.
-    leads: bool,
+    /// Only a master commits offsets.
+    role: Arc<CurrentRole>,
     file: PlaceFile,
     state: Mutex<State>,
     /// Locked without the state.
@@ -99,14 +100,18 @@ pub(crate) struct Transactions {
 
 impl Transactions {
     /// Reads the place below the store's root.
-    pub(crate) fn open(root: &Path, settings: Arc<Live>, offsets: Arc<ConsumerOffsets>) -> Result<Self, crate::Error> {
+    pub(crate) fn open(
+        root: &Path,
+        settings: Arc<Live>,
+        role: Arc<CurrentRole>,
+        offsets: Arc<ConsumerOffsets>,
+    ) -> Result<Self, crate::Error> {
         let file = PlaceFile::new(root);
         let written = file.read()?;
-        let leads = !settings.load().is_slave();
         Ok(Self {
             settings,
             offsets,
-            leads,
+            role,
             file,
             state: Mutex::new(State::new(written)),
             counts: Mutex::new(CountsFile::open(root)?),
@@ -221,7 +226,7 @@ impl Transactions {
     }
 
     fn commit_offsets(&self, offsets: &Offsets) {
-        if !self.leads {
+        if self.role.is_slave() {
             return;
         }
         let committed = [(names::HALF_TOPIC, Some(offsets.half)), (names::OP_HALF_TOPIC, offsets.op)];

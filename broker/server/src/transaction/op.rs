@@ -9,7 +9,7 @@
 
 use crate::clock::now_millis;
 use rmq_protocol::{
-    message::properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR},
+    message::properties,
     message::stored::{Draft, Record},
     names,
 };
@@ -52,10 +52,7 @@ pub(crate) fn message<'a>(body: &'a [u8], properties: &'a [u8], store_host: Sock
 pub(crate) fn properties() -> Vec<u8> {
     let mut text = Vec::new();
     for (name, value) in [(properties::TAGS, REMOVE), (properties::WAIT, "true")] {
-        text.extend_from_slice(name.as_bytes());
-        text.push(NAME_VALUE_SEPARATOR);
-        text.extend_from_slice(value.as_bytes());
-        text.push(PROPERTY_SEPARATOR);
+        properties::push(&mut text, name.as_bytes(), value.as_bytes());
     }
     text
 }

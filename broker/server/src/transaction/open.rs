@@ -59,7 +59,7 @@ struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claimed {
     Yes,
-    /// Somebody else has claimed it.
+    /// Another request or check has claimed it.
     Busy,
     NotOpen,
 }

@@ -1,7 +1,7 @@
 //! What a start finds after a kill, and in the directory of a Java broker.
 
 use super::*;
-use crate::testing::message;
+use crate::{role::Role, testing::message};
 use rmq_protocol::message::{properties, sys_flag};
 use rmq_store::{Appended, Follower, MessageStore, NewMessage};
 use std::time::Duration;
@@ -29,7 +29,8 @@ impl Member {
         let store_config = config.for_store().unwrap();
         let settings = Arc::new(Live::new(config, None));
         let offsets = Arc::new(ConsumerOffsets::open(root).unwrap());
-        let transactions = Arc::new(Transactions::open(root, settings, offsets).unwrap());
+        let role = Arc::new(CurrentRole::new(Role::Master));
+        let transactions = Arc::new(Transactions::open(root, settings, role, offsets).unwrap());
         let store = MessageStore::open(store_config, vec![transactions.follower()]).unwrap();
         transactions.opened(store.max_physical_offset());
         assert!(transactions.read_back(&store));

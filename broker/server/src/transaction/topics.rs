@@ -9,7 +9,7 @@
 //! A Java broker counts on from the file, and is wrong for ever after a kill. Here the numbers come
 //! from the half messages that are open; of the file only the version is read.
 
-use crate::{Error, metrics_page::MAX_ROWS};
+use crate::{Error, metrics_page::MAX_ROWS, table};
 use rmq_protocol::{body::DataVersion, fastjson};
 use rmq_store::durable_file;
 use rustc_hash::FxHashMap;
@@ -145,19 +145,8 @@ pub(super) struct CountsFile {
 impl CountsFile {
     pub(super) fn open(root: &Path) -> Result<Self, Error> {
         let path = root.join("config/transactionMetrics");
-        let parse = |bytes: &[u8]| {
-            let version: Result<Version, _> = fastjson::from_slice(bytes);
-            version.map_err(|error| Error::Table { path: path.clone(), reason: error.to_string() })
-        };
-        let version = match durable_file::load(&path, parse) {
-            Ok(read) => read.unwrap_or_default().data_version,
-            Err(error @ Error::Table { .. }) => {
-                tracing::warn!(%error, "it is written anew");
-                DataVersion::default()
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(Self { path, version })
+        let Version { data_version } = table::load_or_default(&path, "it is written anew")?;
+        Ok(Self { path, version: data_version })
     }
 
     /// Writes the counts that [`Topics::changed`] gave.

@@ -15,7 +15,7 @@ use crate::{
 };
 use rmq_protocol::{
     message::{
-        properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR},
+        properties::{self, PROPERTY_SEPARATOR},
         stored::{Draft, Record, Records},
     },
     names,
@@ -277,10 +277,7 @@ fn destination(record: &Record<'_>) -> Result<(String, i32), String> {
 fn with_added(own: &[u8], added: &[(&str, &str)]) -> Vec<u8> {
     let mut end = Vec::new();
     for (name, value) in added.iter().filter(|(_, value)| !value.is_empty()) {
-        end.extend_from_slice(name.as_bytes());
-        end.push(NAME_VALUE_SEPARATOR);
-        end.extend_from_slice(value.as_bytes());
-        end.push(PROPERTY_SEPARATOR);
+        properties::push(&mut end, name.as_bytes(), value.as_bytes());
     }
     let mut all = own.to_vec();
     if !all.is_empty() && all.last() != Some(&PROPERTY_SEPARATOR) {
