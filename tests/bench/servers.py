@@ -177,6 +177,11 @@ class Cluster:
     def broker_pid(self) -> int:
         return self.processes["broker"].pid
 
+    def bench(self, *words: object) -> None:
+        """A load of `rocketmq bench` whose report is not wanted."""
+        command = [rocketmq(), "bench", *words, "--namesrv", self.namesrv, "--warm-up", 0, "-o", "json"]
+        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+
     def cpu(self) -> float:
         """CPU seconds of the broker so far."""
         fields = Path(f"/proc/{self.broker_pid}/stat").read_text().rsplit(")", 1)[1].split()

@@ -2,15 +2,12 @@
 
 use crate::{
     replication::{DEADLINE, Group, queue, ready, replication_address, send, until},
-    servers::broker_with,
+    servers::{broker_with, copy_folder},
 };
 use rmq_client::{Message, topic};
 use rmq_protocol::body::{SubscriptionGroup, runtime_info};
 use rmq_server::Broker;
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -190,7 +187,9 @@ async fn a_loss_that_is_accepted_opens_the_master_and_leaves_the_slave_its_log()
 async fn a_master_with_less_than_its_slave_takes_no_writes_and_gets_what_it_lacks() {
     let lost = Lost::new("shorter-master").await;
     let saved = lost.group.root.join("saved");
-    copy(&lost.store(), &saved);
+    copy_folder(&lost.store(), &saved, |from, to| {
+        std::fs::copy(from, to).unwrap();
+    });
     let master = lost.master(&[]).await;
     ready(&master).await;
     send(&lost.group.producer().await, "t", 50..80).await;
@@ -315,16 +314,4 @@ async fn a_peer_that_is_no_slave_is_sent_nothing_and_keeps_no_slave_out() {
     ready(&slave).await;
     slave.stop().await.unwrap();
     master.stop().await.unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => drop(std::fs::copy(entry.path(), to).unwrap()),
-        }
-    }
 }

@@ -70,6 +70,19 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     root
 }
 
+/// Copies a folder with all below it; `file` copies a file.
+pub(crate) fn copy_folder(from: &Path, to: &Path, file: fn(&Path, &Path)) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to, file),
+            false => file(&entry.path(), &to),
+        }
+    }
+}
+
 /// A namesrv on a free port.
 pub(crate) async fn namesrv(root: &Path) -> Namesrv {
     namesrv_at(root, 0).await

@@ -12,7 +12,7 @@
 mod process;
 
 use parking_lot::Mutex;
-use process::{Broker, given, namesrv, ports::free_port};
+use process::{Broker, given, namesrv, ports::free_port, until_async};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rmq_client::{
     Admin, Error, Message, MessageExt, MessageQueue, Producer, PullConsumer,
@@ -100,21 +100,15 @@ fn start(folder: &Path, namesrvs: &str, port: u16) -> Broker {
     Broker::start(folder, namesrvs, &settings)
 }
 
-async fn until(what: &str, reached: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !reached().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(DEADLINE, waiting).await.is_ok(), "waited in vain until {what}");
-}
-
 async fn create_topic(namesrvs: &str) {
     let admin = Admin::new(namesrvs).unwrap();
-    until("the broker is registered", async || admin.masters(None).await.is_ok_and(|all| all.len() == 1)).await;
+    until_async(DEADLINE, "the broker is registered", async || {
+        admin.masters(None).await.is_ok_and(|all| all.len() == 1)
+    })
+    .await;
     let master = admin.master_of(BROKER).await.unwrap();
     admin.put_topic(&master, &topic::Config::new(TOPIC, QUEUES, QUEUES, topic::READ_WRITE)).await.unwrap();
-    until("the topic has a route", async || admin.topic_route(TOPIC).await.unwrap().is_some()).await;
+    until_async(DEADLINE, "the topic has a route", async || admin.topic_route(TOPIC).await.unwrap().is_some()).await;
     admin.close().await;
 }
 
@@ -193,7 +187,7 @@ async fn read(reader: &PullConsumer, queue: &MessageQueue, last: i64) -> Vec<u64
 /// Compares the ledger with what a consumer gets; returns how many messages that is.
 async fn compare(namesrvs: &str, ledger: &Ledger) -> usize {
     let reader = PullConsumer::start(namesrvs, "auditor").await.unwrap();
-    until("the topic has its route again", async || {
+    until_async(DEADLINE, "the topic has its route again", async || {
         reader.queues(TOPIC).await.is_ok_and(|queues| queues.len() == QUEUES as usize)
     })
     .await;

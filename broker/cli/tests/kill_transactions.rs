@@ -10,7 +10,7 @@
 mod process;
 
 use parking_lot::Mutex;
-use process::{Broker, TIMEOUT, given, namesrv, ports::free_port};
+use process::{Broker, TIMEOUT, given, namesrv, ports::free_port, until_async};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rmq_protocol::{
     Command, RequestCode,
@@ -216,7 +216,7 @@ async fn acknowledged_outcomes_survive_being_killed_and_nothing_comes_twice() {
     let mut broker = start(folder.path(), &namesrvs, port);
     for _ in 0..kills {
         let goal = ledger.ended.lock().len() as u64 + random.random_range(1..MOST);
-        until("outcomes are acknowledged", async || ledger.ended.lock().len() as u64 >= goal).await;
+        until_async(TIMEOUT, "outcomes are acknowledged", async || ledger.ended.lock().len() as u64 >= goal).await;
         match random.random_ratio(1, 4) {
             true => broker.stop(),
             false => broker.kill(),
@@ -232,7 +232,7 @@ async fn acknowledged_outcomes_survive_being_killed_and_nothing_comes_twice() {
     let prepared = ledger.prepared.lock().clone();
     let wanted = prepared.iter().filter(|number| outcome(**number) != Some(ROLL_BACK)).count();
     let there = Mutex::new(Vec::new());
-    until("every transaction that is to be committed is", async || {
+    until_async(TIMEOUT, "every transaction that is to be committed is", async || {
         let from = there.lock().len() as i64;
         let more = read(&client, &address, from).await;
         there.lock().extend(more);
@@ -251,13 +251,4 @@ async fn acknowledged_outcomes_survive_being_killed_and_nothing_comes_twice() {
     others.shutdown().await;
     drop(broker);
     names.stop().await;
-}
-
-async fn until(what: &str, reached: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !reached().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    assert!(tokio::time::timeout(TIMEOUT, waiting).await.is_ok(), "waited in vain until {what}");
 }

@@ -8,22 +8,13 @@ const SETTINGS: [(&str, &str); 2] = [("transactionTimeOut", "60000"), ("transact
 /// and nothing that a stop would write.
 fn killed(root: &Path, step: &str) -> std::path::PathBuf {
     let to = folder(&format!("{}-{step}", root.file_name().unwrap().display()));
-    copy(root, &to);
-    to
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        // A table may be replaced meanwhile.
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false if entry.path().extension().is_some_and(|name| name == "tmp") => {}
-            false => drop(std::fs::copy(entry.path(), to)),
+    // A table may be replaced meanwhile.
+    copy_folder(root, &to, |from, to| {
+        if from.extension().is_none_or(|name| name != "tmp") {
+            let _ = std::fs::copy(from, to);
         }
-    }
+    });
+    to
 }
 
 /// Starts a broker where one was killed, and commits what it asks about. Returns what it has asked,

@@ -11,7 +11,7 @@ use crate::hostile::{
     peer,
     wire::{Peer, Read, assert_refused, assert_taken, send_to},
 };
-use crate::servers::{ask, broker_with, folder, free_port};
+use crate::servers::{ask, broker_with, copy_folder, folder, free_port};
 use rmq_protocol::{
     Command, RequestCode, ResponseCode,
     body::{Heartbeat, ProducerData},
